@@ -1,0 +1,16 @@
+"""The node side: which node, is it well, what was it doing when it died, who is master.
+
+Pure (time and random numbers come in as arguments):
+settings    what the configuration can set here
+directory   the nodes: states, incarnations, credit; which are available
+policies    which of the available ones takes a request
+ledger      requests in flight and parked; deadlines, redelivery
+health      passive ejection and slow start
+election    who is master, in which epoch, until when
+registry    the numbered stream that tells every node every client
+state       the proxy's copy of the nodes' replicated state
+
+Thin shells:
+links/         what carries frames to a node (zeromq, memory)
+coordination/  the store that proxies share (memory; sqlite and redis come with the cluster)
+"""

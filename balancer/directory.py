@@ -1,0 +1,151 @@
+"""The nodes this proxy knows: states, incarnations, credit, and which of them are available.
+
+Owns each node's lifecycle and `in_flight` counter, and the list of available nodes that policies choose from. Refuses
+illegal moves. Does not know links' transports, time, or what a request is.
+"""
+
+from collections.abc import Iterator
+from enum import Enum
+
+from balancer.health import Health, ejectable
+from balancer.links.base import NodeLink
+from balancer.settings import BalanceSettings
+from protocols.nodes.frames import Hello
+
+
+class NodeState(Enum):
+    CONNECTING = "connecting"  # it said hello
+    SYNCING = "syncing"  # accepted; snapshots are on their way
+    READY = "ready"  # takes requests
+    DRAINING = "draining"  # finishes what it has
+    LOST = "lost"  # gone, for whatever reason; this session never comes back
+
+
+TRANSITIONS: dict[NodeState, frozenset[NodeState]] = {
+    NodeState.CONNECTING: frozenset({NodeState.SYNCING, NodeState.LOST}),
+    NodeState.SYNCING: frozenset({NodeState.READY, NodeState.DRAINING, NodeState.LOST}),
+    NodeState.READY: frozenset({NodeState.SYNCING, NodeState.DRAINING, NodeState.LOST}),
+    NodeState.DRAINING: frozenset({NodeState.LOST}),
+    NodeState.LOST: frozenset(),
+}
+
+
+class Node:
+    """One session of a node. Policies read it; only the Directory and the Ledger write it.
+
+    in_flight: requests it has now. pull: weight x slow start, what weighted choices use.
+    latency: moving average of reply times in seconds, 0.0 before the first. standing: order of becoming ready.
+    """
+
+    __slots__ = (
+        "capacity", "ejected", "health", "id", "in_flight", "incarnation", "joined", "labels", "latency", "link",
+        "load", "name", "pid", "pull", "ready_at", "served", "standing", "state", "weight",
+    )  # fmt: skip
+
+    def __init__(self, hello: Hello, link: NodeLink, health: Health, now: float) -> None:
+        self.id = hello.node
+        self.name = hello.name
+        self.incarnation = hello.incarnation
+        self.capacity = hello.capacity
+        self.weight = hello.weight
+        self.labels = hello.labels
+        self.pid = hello.pid
+        self.link = link
+        self.health = health
+        self.state = NodeState.CONNECTING
+        self.in_flight = 0
+        self.served = 0
+        self.pull = hello.weight
+        self.latency = 0.0
+        self.load = -1.0
+        self.ejected = False
+        self.joined = now
+        self.ready_at = 0.0
+        self.standing = 0
+
+    def __repr__(self) -> str:
+        return f"<Node {self.id} {self.state.value} in_flight={self.in_flight}/{self.capacity}>"
+
+
+class Directory:
+    """Every node with a living session, by id.
+
+    `available` is ready, not draining, not full, not ejected: the only thing policies see. The list object stays
+    the same one, so that callers may keep it.
+    """
+
+    def __init__(self, settings: BalanceSettings) -> None:
+        self._settings = settings
+        self.nodes: dict[str, Node] = {}
+        self.available: list[Node] = []
+        self._standings = 0
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes.values())
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def add(self, node: Node) -> Node | None:
+        """Take a new session. Returns the living session of the same id that it supersedes, for the caller to lose."""
+        former = self.nodes.get(node.id)
+        self.nodes[node.id] = node
+        return former
+
+    def move(self, node: Node, state: NodeState) -> None:
+        """Change a node's state. Raises ValueError for a move that TRANSITIONS does not have."""
+        if state not in TRANSITIONS[node.state]:
+            raise ValueError(f"node {node.id} can't go from {node.state.value} to {state.value}")
+        node.state = state
+        if state is NodeState.READY and not node.standing:
+            self._standings += 1
+            node.standing = self._standings
+        if state is NodeState.LOST and self.nodes.get(node.id) is node:
+            del self.nodes[node.id]
+        self.refresh(node)
+
+    def refresh(self, node: Node) -> None:
+        """Put the node into `available`, or take it out, as its state and credit are now."""
+        available = node.state is NodeState.READY and not node.ejected and node.in_flight < node.capacity
+        if available != (node in self.available):
+            if available:
+                self.available.append(node)
+            else:
+                self.available.remove(node)
+
+    def failed(self, node: Node, now: float) -> bool:
+        """A request failed at this node, by a timeout or a 5xx. True: the node is ejected for that."""
+        if node.ejected or node.state is not NodeState.READY or not node.health.failed(now):
+            return False
+        ready = [other for other in self.nodes.values() if other.state is NodeState.READY]
+        if sum(other.ejected for other in ready) >= ejectable(len(ready), self._settings):
+            return False
+        node.health.eject(now)
+        node.ejected = True
+        self.refresh(node)
+        return True
+
+    def tend(self, now: float) -> None:
+        """Now and then: let ejected nodes return, also when too few others are left, and grow the share of new ones."""
+        ready = [node for node in self.nodes.values() if node.state is NodeState.READY]
+        ejected = sorted((node for node in ready if node.ejected), key=lambda node: node.health.returns_at)
+        surplus = len(ejected) - ejectable(len(ready), self._settings)
+        for position, node in enumerate(ejected):
+            if position < surplus:
+                node.health.readmit(now)
+            if node.health.returns_at <= now:
+                node.ejected = False
+                self.refresh(node)
+        for node in ready:
+            node.pull = node.weight * node.health.share(now)
+
+    def ready(self) -> list[Node]:
+        """The ready nodes, longest-standing first."""
+        return sorted((n for n in self.nodes.values() if n.state is NodeState.READY), key=lambda n: n.standing)
+
+    def count(self) -> dict[NodeState, int]:
+        """How many nodes are in each state."""
+        counts = dict.fromkeys(NodeState, 0)
+        for node in self.nodes.values():
+            counts[node.state] += 1
+        return counts

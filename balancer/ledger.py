@@ -1,0 +1,215 @@
+"""Every request that has no reply yet: in flight at a node, or parked because none was available.
+
+Owns ids, attempts, deadlines and the bounds. Answers each question once: what `settle`, `expire`, `lose` and
+`abandon` return is no longer the ledger's, so no request can be replied to twice. Pure: time comes in.
+
+All requests have the same timeout, so the order of opening is the order of deadlines, and the dictionary's own
+order is the timer: a sweep looks only at its front. A streamed reply goes to the back with a new deadline.
+"""
+
+from collections.abc import Iterable
+from heapq import heapify, heappop, heappush
+from typing import Protocol
+
+from balancer.directory import Directory, Node
+from balancer.settings import RequestSettings
+from protocols.clients.events import Request
+from protocols.close import Reason
+
+
+class Requester(Protocol):
+    """Where a reply goes: the client's connection."""
+
+    @property
+    def is_closed(self) -> bool: ...
+
+
+class Entry:
+    """One request. node None: parked. attempt: 1 at the first node, one more at each further one.
+
+    partial: a part of the reply has reached the client, so no other node can begin anew.
+    """
+
+    __slots__ = ("attempt", "connection", "deadline", "event", "id", "node", "parked_at", "partial", "sent_at")
+
+    def __init__(self, id: int, connection: Requester, event: Request, deadline: float) -> None:
+        self.id = id
+        self.connection = connection
+        self.event = event
+        self.deadline = deadline
+        self.node: Node | None = None
+        self.attempt = 0
+        self.sent_at = 0.0
+        self.parked_at = -1.0
+        self.partial = False
+
+    def __lt__(self, other: "Entry") -> bool:
+        return self.id < other.id  # the order of opening: what parking keeps
+
+
+class Ledger:
+    """The table of requests. `first_id` should be random per process, so that no late reply of a former run fits.
+
+    in_flight and parked are plain counts. Bounds: max_in_flight entries in all, max_parked and max_parked_bytes
+    of them parked.
+    """
+
+    def __init__(self, directory: Directory, settings: RequestSettings, first_id: int) -> None:
+        self._directory = directory
+        self._settings = settings
+        self._timeout = settings.timeout
+        self._next_id = first_id
+        self._entries: dict[int, Entry] = {}
+        self._parked: list[Entry] = []  # heap in order of opening
+        self.parked_bytes = 0
+        self.parked_total = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._entries) - len(self._parked)
+
+    @property
+    def parked(self) -> int:
+        return len(self._parked)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._entries) >= self._settings.max_in_flight
+
+    @property
+    def last_id(self) -> int:
+        """The id of the request that was opened last."""
+        return self._next_id
+
+    def has_before(self, id: int) -> bool:
+        """Is any request of this id or an older one still open?"""
+        return next(iter(self._entries), id + 1) <= id
+
+    def open(self, connection: Requester, event: Request, now: float) -> Entry:
+        """Begin a request. It is neither in flight nor parked until `assign` or `park`."""
+        self._next_id = id = self._next_id + 1
+        self._entries[id] = entry = Entry(id, connection, event, now + self._timeout)
+        return entry
+
+    def assign(self, entry: Entry, node: Node, now: float) -> None:
+        """The request goes to this node now, as its next attempt."""
+        entry.node = node
+        entry.attempt += 1
+        entry.sent_at = now
+        node.in_flight += 1
+        if node.in_flight >= node.capacity:
+            self._directory.refresh(node)
+
+    def settle(self, id: int, attempt: int, node: Node, now: float) -> Entry | None:
+        """The node replied. None: nobody waits for this from this node at this attempt, so it must leave no trace."""
+        entry = self._entries.get(id)
+        if entry is None or entry.node is not node or entry.attempt != attempt:
+            return None
+        del self._entries[id]
+        node.served += 1
+        took = now - entry.sent_at
+        node.latency = took if not node.latency else node.latency + (took - node.latency) * 0.1
+        self._release(node)
+        return entry
+
+    def extend(self, id: int, attempt: int, node: Node, now: float) -> Entry | None:
+        """The node sent a part of the reply: the request stays, with a new deadline. None as in `settle`."""
+        entry = self._entries.get(id)
+        if entry is None or entry.node is not node or entry.attempt != attempt:
+            return None
+        del self._entries[id]
+        entry.partial = True
+        entry.deadline = now + self._timeout
+        self._entries[id] = entry
+        return entry
+
+    def park(self, entry: Entry, now: float) -> bool:
+        """No node is available: keep the request in order. False when parking is full; then it is forgotten."""
+        size = len(entry.event.payload)
+        settings = self._settings
+        if len(self._parked) >= settings.max_parked or self.parked_bytes + size > settings.max_parked_bytes:
+            del self._entries[entry.id]
+            return False
+        if entry.parked_at < 0:
+            entry.parked_at = now
+        entry.node = None
+        heappush(self._parked, entry)
+        self.parked_bytes += size
+        self.parked_total += 1
+        return True
+
+    def unpark(self) -> Entry | None:
+        """The oldest parked request, for a node that has become available."""
+        if not self._parked:
+            return None
+        entry = heappop(self._parked)
+        self.parked_bytes -= len(entry.event.payload)
+        return entry
+
+    def expire(self, now: float) -> list[tuple[Entry, Reason]]:
+        """Take out what is past its deadline, or parked for too long. `entry.node` tells whom to send a cancel."""
+        late: list[tuple[Entry, Reason]] = []
+        for entry in self._entries.values():
+            if entry.deadline > now:
+                break
+            late.append((entry, Reason.NO_NODE if entry.node is None else Reason.DEADLINE_EXCEEDED))
+        before = now - self._settings.parked_timeout
+        late += [
+            (entry, Reason.NO_NODE) for entry in self._parked if entry.parked_at <= before and entry.deadline > now
+        ]
+        self._forget([entry for entry, _ in late])
+        return late
+
+    def lose(self, node: Node) -> list[Entry]:
+        """The node is gone: its requests, oldest first. They stay in the table; `assign`, `park` or `drop` each."""
+        lost = [entry for entry in self._entries.values() if entry.node is node]
+        lost.sort()  # streamed ones have moved to the back
+        for entry in lost:
+            entry.node = None
+        node.in_flight = 0
+        return lost
+
+    def drop(self, entry: Entry) -> None:
+        """Forget a request that `lose` gave and that can't be sent again."""
+        del self._entries[entry.id]
+
+    def abandon(self) -> list[Entry]:
+        """Take out the requests whose connection is closed. One pass over all; call it when some are."""
+        gone = [entry for entry in self._entries.values() if entry.connection.is_closed]
+        self._forget(gone)
+        return gone
+
+    def max_attempts_reached(self, entry: Entry) -> bool:
+        return entry.attempt >= self._settings.max_attempts
+
+    def is_redeliverable(self, entry: Entry, *, handed_over: bool) -> bool:
+        """May this request of a lost node go to another one?
+
+        handed_over False: it never left this process, so no node has seen it.
+        """
+        if not handed_over:
+            return True
+        if entry.partial or self._settings.redelivery == "never" or self.max_attempts_reached(entry):
+            return False
+        return entry.event.redeliverable
+
+    def _forget(self, entries: Iterable[Entry]) -> None:
+        unparked = False
+        for entry in entries:
+            del self._entries[entry.id]
+            if entry.node is not None:
+                self._release(entry.node)
+            else:
+                unparked = True
+                self.parked_bytes -= len(entry.event.payload)
+        if unparked:
+            self._parked = [entry for entry in self._parked if entry.id in self._entries]
+            heapify(self._parked)
+
+    def _release(self, node: Node) -> None:
+        node.in_flight -= 1
+        if node.in_flight + 1 == node.capacity:
+            self._directory.refresh(node)

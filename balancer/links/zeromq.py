@@ -1,0 +1,353 @@
+"""The ZeroMQ link: nodes dial in with a DEALER, this is the ROUTER.
+
+Owns the socket: every call on it is made here, between turns of the reactor, on one thread. The socket's descriptor
+is edge-triggered in effect (libzmq #3641), so each use ends in `pump`, which drains until nothing is left, unless the
+budget ends; then `pump` says so and must be called again without waiting.
+
+A routing id is a session: nodes take a fresh one for each (docs/node-protocol.md). What comes from one that has not
+said hello, or whose session is over, is refused.
+"""
+
+import errno
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import structlog
+import trio
+import zmq
+import zmq.utils.monitor
+
+from balancer.links.base import Gateway, Outgoing
+from protocols.errors import FrameError
+from protocols.nodes.frames import Hello, Refused, decode_from_node, encode_batch
+
+log = structlog.get_logger("holdfast.link")
+
+# The high-water mark only keeps libzmq's memory finite: credit (a node's capacity) bounds requests, and what libzmq
+# refuses waits in the link's backlog, which has a limit in bytes.
+HIGH_WATER_MARK = 2000
+BATCHES_PER_PUMP = 64  # then clients get their turn
+# libzmq says that some peer went, not which; a probe of each finds it, at times only after libzmq has cleaned up.
+PROBE_DELAYS = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+
+
+class ZeromqLink:
+    """One session: frames of the turn, batches libzmq would not take, and the numbers of both directions."""
+
+    __slots__ = ("_hub", "backlog", "backlog_bytes", "identity", "is_open", "last_seen", "outbox", "received", "sent")
+
+    def __init__(self, hub: "ZeromqHub", identity: bytes, now: float) -> None:
+        self._hub = hub
+        self.identity = identity
+        self.is_open = True
+        self.last_seen = now
+        self.outbox: list[Outgoing] = []
+        self.backlog: deque[tuple[bytes, list[Outgoing]]] = deque()
+        self.backlog_bytes = 0
+        self.sent = 0
+        self.received = 0
+
+    @property
+    def is_blocked(self) -> bool:
+        return bool(self.backlog)
+
+    def send(self, frame: Outgoing) -> None:
+        if not self.outbox:
+            self._hub.touched.append(self)
+        self.outbox.append(frame)
+
+    def close(self, reason: str, *, fatal: bool = False) -> None:
+        if self.is_open:
+            self._hub.end(self)
+            self._hub.refuse(self.identity, reason, fatal=fatal)
+
+    def break_off(self, why: str) -> None:
+        self._hub.break_off(self, why)
+
+    def unsent(self) -> list[Outgoing]:
+        return [frame for _, frames in self.backlog for frame in frames] + self.outbox
+
+
+class ZeromqHub:
+    """The ROUTER socket and its sessions.
+
+    clock: current time in seconds. max_batch_bytes: a longer message ends the peer's connection in libzmq.
+    max_backlog_bytes: a node that reads so much too slowly is lost.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        *,
+        clock: Callable[[], float],
+        max_batch_bytes: int,
+        max_backlog_bytes: int,
+        max_sessions: int,
+        curve: "Curve | None" = None,
+    ) -> None:
+        self._gateway = gateway
+        self._clock = clock
+        self._max_batch_bytes = max_batch_bytes
+        self._max_backlog_bytes = max_backlog_bytes
+        self._max_sessions = max_sessions
+        self._curve = curve
+        self._links: dict[bytes, ZeromqLink] = {}
+        self._blocked: set[ZeromqLink] = set()
+        self._broken: list[tuple[ZeromqLink, str]] = []
+        self.touched: list[ZeromqLink] = []
+        self.batches_received = 0
+        self.batches_sent = 0
+        self.batches_refused = 0
+
+    def open(self, addresses: Sequence[str]) -> list[str]:
+        """Bind. Returns the addresses as bound (ports filled in). Raises OSError if one can't be."""
+        self._context = zmq.Context()
+        if self._curve is not None:
+            self._curve.start(self._context)
+        self._socket = socket = self._context.socket(zmq.ROUTER)
+        socket.linger = 0
+        socket.sndhwm = socket.rcvhwm = HIGH_WATER_MARK
+        socket.maxmsgsize = self._max_batch_bytes
+        socket.router_mandatory = True  # else a message to a dead node vanishes without a word
+        socket.router_handover = True  # else a newcomer with a used identity is ignored, and never refused
+        socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)  # a peer that never speaks ZMTP is dropped
+        if self._curve is not None:
+            self._curve.apply(socket)
+        self._monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        bound = []
+        for address in addresses:
+            socket.ipv6 = "[" in address
+            try:
+                socket.bind(address)
+            except zmq.ZMQError as error:
+                raise OSError(error.errno, f"can't bind {address}: {error.strerror}") from error
+            bound.append(socket.getsockopt_string(zmq.LAST_ENDPOINT))
+        return bound
+
+    def close(self) -> None:
+        """Close the socket. What was sent and not yet written is lost: say Bye and pump before."""
+        self._socket.disable_monitor()
+        self._monitor.close(linger=0)
+        self._socket.close(linger=0)
+        if self._curve is not None:
+            self._curve.stop()
+        self._context.destroy(linger=0)
+
+    def fileno(self) -> int:
+        """The descriptor to wait on. Readable means: call `pump`."""
+        return int(self._socket.getsockopt(zmq.FD))
+
+    def pump(self, now: float) -> bool:
+        """Send what the turn has queued, take what has come. True: there is more to take, don't wait."""
+        self._flush()
+        more = self._drain(now)
+        self._flush()  # what was received has caused
+        # A send may have swallowed the edge of something that came meanwhile.
+        return more or (not self._gateway.is_paused and _is_readable(self._socket))
+
+    def _flush(self) -> None:
+        while self.touched or self._broken:
+            broken, self._broken = self._broken, []
+            for link, why in broken:
+                self._lose(link, why)
+                self.refuse(link.identity, why)
+            touched, self.touched = self.touched, []
+            for link in touched:
+                self._flush_link(link)
+
+    def _flush_link(self, link: ZeromqLink) -> None:
+        frames = link.outbox
+        if not link.is_open or not frames:
+            return
+        link.outbox = []
+        link.sent += 1
+        batch = encode_batch(link.sent, frames)
+        if link.backlog or not self._send(link, batch, frames):
+            self._keep(link, batch, frames)
+
+    def _send(self, link: ZeromqLink, batch: bytes, frames: list[Outgoing]) -> bool:
+        """False: libzmq has no room for this node now."""
+        try:
+            self._socket.send(link.identity, zmq.SNDMORE | zmq.NOBLOCK)
+            self._socket.send(batch, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            link.outbox = frames  # it has not seen them
+            self._lose(link, "disconnected")
+        self.batches_sent += 1
+        return True
+
+    def _keep(self, link: ZeromqLink, batch: bytes, frames: list[Outgoing]) -> None:
+        link.backlog.append((batch, frames))
+        link.backlog_bytes += len(batch)
+        self._blocked.add(link)
+        if link.backlog_bytes > self._max_backlog_bytes:
+            link.break_off(f"does not read: more than {self._max_backlog_bytes} bytes wait for it")
+
+    def retry(self) -> None:
+        """Try again to send what libzmq had no room for. Called by the ticker."""
+        for link in list(self._blocked):
+            while link.is_open and link.backlog:
+                batch, frames = link.backlog[0]
+                if not self._send(link, batch, frames):
+                    break
+                if link.is_open:
+                    link.backlog.popleft()
+                    link.backlog_bytes -= len(batch)
+            if not link.backlog:
+                self._blocked.discard(link)
+
+    def _drain(self, now: float) -> bool:
+        receive = self._socket.recv
+        links = self._links
+        gateway = self._gateway
+        for _ in range(BATCHES_PER_PUMP):
+            if gateway.is_paused:
+                return False
+            try:
+                identity = receive(zmq.NOBLOCK)
+            except zmq.Again:
+                return False
+            data = receive(zmq.NOBLOCK)
+            if self._socket.getsockopt(zmq.RCVMORE):
+                self._discard_rest()
+                data = b"\xc1"  # no batch has two parts: refuse it as the garbage it is
+            self.batches_received += 1
+            link = links.get(identity)
+            if link is None:
+                self._greet(identity, data, now)
+                continue
+            try:
+                number, frames = decode_from_node(data)
+                if number != link.received + 1:
+                    raise FrameError(f"expected batch {link.received + 1}, got {number}")
+            except FrameError as error:
+                log.warning("node_link_error", identity=identity.hex(), error=str(error)[:200])
+                link.break_off(f"protocol error: {error}"[:200])
+                continue
+            link.received = number
+            link.last_seen = now
+            gateway.received(link, frames)
+        return True
+
+    def _greet(self, identity: bytes, data: bytes, now: float) -> None:
+        """The first batch of a session, or the leftovers of one that is over."""
+        try:
+            number, frames = decode_from_node(data)
+        except FrameError:
+            self.batches_refused += 1
+            self.refuse(identity, "expected a batch of frames (docs/node-protocol.md)")
+            return
+        if number != 1 or not frames or not isinstance(frames[0], Hello):
+            self.batches_refused += 1
+            self.refuse(identity, "no such session: say hello on a new connection")
+            return
+        if len(self._links) >= self._max_sessions:
+            self.batches_refused += 1
+            self.refuse(identity, f"too many nodes: the limit is {self._max_sessions}")
+            return
+        link = self._links[identity] = ZeromqLink(self, identity, now)
+        link.received = 1
+        self._gateway.hello(link, frames[0])
+        if link.is_open and len(frames) > 1:
+            self._gateway.received(link, frames[1:])
+
+    def refuse(self, identity: bytes, reason: str, *, fatal: bool = False) -> None:
+        """Tell a peer that it has no session. If it can't be told, it is gone or not reading: as well."""
+        try:
+            self._socket.send(identity, zmq.SNDMORE | zmq.NOBLOCK)
+            self._socket.send(encode_batch(0, [Refused(reason, fatal)]), zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            if error.errno not in (zmq.EHOSTUNREACH, errno.EAGAIN):
+                raise
+
+    def end(self, link: ZeromqLink) -> None:
+        """Forget a session. Nothing of it is taken from now on."""
+        link.is_open = False
+        self._blocked.discard(link)
+        self._links.pop(link.identity, None)
+
+    def _lose(self, link: ZeromqLink, why: str) -> None:
+        if link.is_open:
+            self.end(link)
+            self._gateway.lost(link, why)
+
+    def break_off(self, link: ZeromqLink, why: str) -> None:
+        """Lose a session at the next flush: whoever says so may be in the middle of telling all nodes something."""
+        self._broken.append((link, why))
+
+    def _discard_rest(self) -> None:
+        while self._socket.getsockopt(zmq.RCVMORE):
+            self._socket.recv(zmq.NOBLOCK)
+
+    def probe(self) -> None:
+        """Send nothing to each node: libzmq raises for those that are gone."""
+        self._socket.getsockopt(zmq.EVENTS)  # makes libzmq process its commands; without that it does not know yet
+        for link in list(self._links.values()):
+            if link.backlog:
+                continue
+            try:
+                self._socket.send(link.identity, zmq.SNDMORE | zmq.NOBLOCK)
+                self._socket.send(b"", zmq.NOBLOCK)
+            except zmq.Again:
+                continue
+            except zmq.ZMQError as error:
+                if error.errno != zmq.EHOSTUNREACH:
+                    raise
+                self._lose(link, "disconnected")
+
+    async def watch(self, settle: Callable[[], object]) -> None:
+        """Task: when libzmq reports a disconnection, find out whose. `settle` pumps what that caused."""
+        monitor = self._monitor
+        while True:
+            await trio.lowlevel.wait_readable(int(monitor.getsockopt(zmq.FD)))
+            while self._take_disconnections():
+                for delay in PROBE_DELAYS:
+                    await trio.sleep(delay)
+                    self.probe()
+                    settle()
+
+    def _take_disconnections(self) -> bool:
+        seen = False
+        while _is_readable(self._monitor):
+            zmq.utils.monitor.recv_monitor_message(self._monitor, zmq.NOBLOCK)
+            seen = True
+        return seen
+
+
+def _is_readable(socket: "zmq.Socket[bytes]") -> bool:
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+
+
+class Curve:
+    """CURVE on the ROUTER socket: the proxy's key pair, and which nodes' public keys may connect.
+
+    authorized_keys: a folder of public key files; "": any key, for when the token decides and CURVE only encrypts.
+    """
+
+    def __init__(self, secret_key_file: str, authorized_keys: str) -> None:
+        import zmq.auth
+
+        self._public, self._secret = zmq.auth.load_certificate(secret_key_file)
+        if self._secret is None:
+            raise FrameError(f"{secret_key_file} holds no secret key")
+        self._authorized_keys = authorized_keys
+
+    def start(self, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
+        from zmq.auth.thread import ThreadAuthenticator
+
+        self._authenticator = ThreadAuthenticator(context)
+        self._authenticator.start()
+        location = self._authorized_keys or zmq.auth.CURVE_ALLOW_ANY
+        self._authenticator.configure_curve(domain="*", location=location)
+
+    def apply(self, socket: "zmq.Socket[bytes]") -> None:
+        socket.curve_server = True
+        socket.curve_secretkey = self._secret
+        socket.curve_publickey = self._public
+
+    def stop(self) -> None:
+        self._authenticator.stop()

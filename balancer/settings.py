@@ -1,0 +1,65 @@
+"""What the configuration can set on the node side. Sizes in bytes, times in seconds.
+
+Each of these is a section of the configuration file; proxy.config adds where values come from.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+
+class NodeSettings(Struct, frozen=True):
+    """Section [node]: the link."""
+
+    bind: tuple[str, ...] = ("tcp://127.0.0.1:7510",)
+    token: str = ""
+    curve_secret_key_file: str = ""  # made by `holdfast keygen`; turns CURVE on
+    curve_authorized_keys: str = ""  # folder of public key files; empty with CURVE: any key, the token decides
+    insecure_bind_without_authentication: bool = False
+    heartbeat_interval: float = 0.5
+    heartbeat_timeout: float = 2.0  # a frozen node is given up after this much silence
+    max_nodes: int = 1000
+    max_frame_bytes: int = 16 << 20  # one batch from a node
+    max_outbox_bytes: int = 64 << 20  # waiting for a node that does not read; then it is lost
+    handshake_timeout: float = 10.0  # hello to ready
+    registry_page: int = 500  # clients, or state items, in a page of a snapshot
+
+
+class RequestSettings(Struct, frozen=True):
+    """Section [request]: deadlines, parking, redelivery."""
+
+    timeout: float = 10.0
+    max_attempts: int = 5
+    redelivery: Literal["auto", "never"] = "auto"
+    max_in_flight: int = 100_000
+    max_parked: int = 10_000
+    max_parked_bytes: int = 64 << 20
+    parked_timeout: float = 5.0
+    retry_after: float = 1.0  # hint in a 503
+
+
+class BalanceSettings(Struct, frozen=True):
+    """Section [balance]: the policy and the health of nodes."""
+
+    policy: Literal["failover", "round-robin", "least-in-flight", "p2c-ewma", "weighted", "sticky"] = "least-in-flight"
+    sticky_key: str = "client"  # or "header:NAME" or "field:NAME" (of a JSON message)
+    slow_start: float = 5.0  # a new node's share grows from a tenth to all within this
+    ejection_failures: int = 10  # in a row: timeouts and 5xx; 0: never eject
+    ejection_time: float = 5.0  # doubles with each ejection in a row
+    ejection_time_max: float = 60.0
+    ejection_max_share: float = 0.5  # of the ready nodes; the last one is never ejected
+
+
+class ElectionSettings(Struct, frozen=True):
+    """Section [election]."""
+
+    lease: float = 2.0  # a master stops this long after its last renewal
+
+
+class StateSettings(Struct, frozen=True):
+    """Section [state]: the nodes' replicated state."""
+
+    max_keys: int = 1_000_000
+    max_bytes: int = 256 << 20
+    max_key_bytes: int = 1024
+    max_value_bytes: int = 256 << 10

@@ -1,0 +1,9 @@
+"""Every wire format, as pure sans-I/O code: bytes in, events out; events in, bytes out.
+
+close      why a connection ends or a request fails, and what each protocol says then (one table)
+errors     the hierarchy of errors; each carries its reason from that table
+clients/   what clients speak: HTTP, WebSocket; the seam that third parties implement
+nodes/     what nodes speak: the frames of the node link
+
+Nothing here knows a socket, a clock, a task or a log. Time comes in as an argument.
+"""

@@ -1,0 +1,110 @@
+"""The seam of client protocols: what an adapter is, and where adapters register.
+
+An adapter is a sans-I/O object, one per connection, in the manner of h11 and wsproto. It knows no socket, no
+clock and no task. The proxy calls it from one task only. The conformance kit (protocols.clients.conformance)
+tests any adapter against what is written here.
+"""
+
+from collections.abc import Iterable, Sequence
+from importlib.metadata import entry_points
+from typing import ClassVar, Protocol, runtime_checkable
+
+from msgspec import Struct
+
+from protocols.clients.events import Event, Request
+from protocols.close import Reason
+from protocols.errors import HoldfastError
+
+ENTRY_POINTS = "holdfast.protocols"
+
+
+class Limits(Struct, frozen=True):
+    """What the `client` section of the configuration lets an adapter do. Sizes in bytes, times in seconds."""
+
+    max_message_bytes: int = 1 << 20  # one message, after decompression
+    max_header_bytes: int = 16 << 10  # request line and headers of an HTTP request
+    max_headers: int = 100
+    max_target_bytes: int = 8 << 10
+    max_body_bytes: int = 8 << 20  # HTTP body, after decompression
+    max_encoding_layers: int = 3
+    handshake_timeout: float = 10.0  # first byte of a request's header to its last; also a silent new connection
+    body_timeout: float = 30.0  # first byte of a body or message to its last
+    keepalive_timeout: float = 75.0  # idle HTTP connection between requests
+    ping_interval: float = 25.0  # a silent session is pinged; 0: never
+    ping_timeout: float = 20.0  # and closed when nothing comes for so long after the ping
+    close_timeout: float = 5.0  # for the peer's part of a closing handshake
+    application_ping: bool = True  # {"p":1} is answered {"p":2} and reaches no node
+    origins: tuple[str, ...] = ("*",)  # allowed Origin values; "*" allows all, also none
+    subprotocols: tuple[str, ...] = ()  # in order of preference; empty: the client's first one is taken
+    compression: bool = False  # permessage-deflate
+    trusted_peers: tuple[str, ...] = ()  # networks whose X-Forwarded-For is believed
+
+
+class ReplyHead(Struct, gc=False):
+    """Status and headers that a node gave with a reply. Protocols without them ignore it."""
+
+    status: int = 200
+    headers: Sequence[tuple[str, str]] = ()
+
+
+@runtime_checkable
+class ClientProtocol(Protocol):
+    """One connection's protocol.
+
+    Attributes, read by the proxy after each call:
+
+    deadline     time (same clock as `now`) at which `on_deadline` is to be called; inf: never. An attribute and
+                 not a method because it is compared once per read. It may be early: `on_deadline` looks itself.
+    paused       True while the adapter can't take more data (an HTTP request is with a node): the proxy stops
+                 reading the socket; bytes wait in the kernel.
+    wire_format  adapters with equal wire_format encode a notification to identical bytes, so that a fan-out
+                 encodes once per format. None: this connection's bytes are its own.
+
+    Bytes that a method returns are to be written in the order of the calls.
+    """
+
+    name: ClassVar[str]
+    deadline: float
+    paused: bool
+    wire_format: object
+
+    def receive_data(self, data: bytes, now: float) -> Iterable[Event]:
+        """Take what the socket gave; b"" is end of file. Events in the order they happened. Never raises."""
+        ...
+
+    def on_deadline(self, now: float) -> Iterable[Event]:
+        """`deadline` has come. May return nothing (it was early), a ping as Output, or the end."""
+        ...
+
+    def reply(self, request: Request, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> bytes:
+        """The reply to `request`, or with `more` a part of it. Raises ProtocolError (BAD_REPLY) if it can't be said."""
+        ...
+
+    def error(self, request: Request, error: HoldfastError) -> bytes:
+        """A typed error in place of the reply to `request`, with the client's own request id if it can be found."""
+        ...
+
+    def notification(self, payload: bytes, is_text: bool) -> bytes:
+        """A message that no request asked for. b"" if the protocol has no way to say it."""
+        ...
+
+    def resume(self, now: float) -> Iterable[Event]:
+        """After a reply ended a pause: events of the data that had come already."""
+        ...
+
+    def close(self, reason: Reason, detail: str, now: float) -> bytes:
+        """Begin to end the connection: its last bytes. `Finished` follows, from the peer's answer or `deadline`."""
+        ...
+
+
+class ProtocolFactory(Protocol):
+    """Makes an adapter for a new connection. Registered under its class's `name`."""
+
+    name: ClassVar[str]
+
+    def __call__(self, limits: Limits, address: str, now: float) -> ClientProtocol: ...
+
+
+def registered() -> dict[str, ProtocolFactory]:
+    """Every installed protocol by name: built-in ones and those of the entry-point group holdfast.protocols."""
+    return {point.name: point.load() for point in entry_points(group=ENTRY_POINTS)}

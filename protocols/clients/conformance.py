@@ -1,0 +1,299 @@
+"""The conformance kit: whether an adapter keeps the laws of the seam (protocols.clients.base).
+
+For authors of adapters, in a test of their own:
+
+    def test_conforms():
+        check(MyProtocol, b"what a client sends", random.Random(1))
+
+It drives the adapter as the proxy does: replies to each request, honours `paused`, calls `resume` and `on_deadline`,
+follows a Switch. The bytes are the script as it is, the script damaged, and noise, each cut in many ways. A broken law
+raises Violation; an exception of the adapter's own comes through as it is. The laws:
+
+- No bytes make a method raise. `reply` may raise ProtocolError, and then `error` is still accepted.
+- The same bytes give the same events however they are cut (adjacent Outputs count as one).
+- `Finished` comes once, nothing comes after it; a `Switch` ends its list too. `Opened` comes once at most.
+- The text of a Message is UTF-8. What is to be written is bytes.
+- `paused` is True only while a request waits for its reply. Then nothing but `Finished` comes, and no byte is lost.
+- `on_deadline` does nothing before `deadline`; at `deadline` it ends the connection or moves the deadline on.
+- After an end of file, and after `close`, `Finished` comes: at once, with the last reply, or by the deadline.
+- Adapters of equal `wire_format` encode a notification to equal bytes.
+"""
+
+from collections.abc import Iterable
+from math import inf, isnan
+from typing import NoReturn, Protocol
+
+from protocols.clients.base import ClientProtocol, Limits, ProtocolFactory, ReplyHead
+from protocols.clients.events import Event, Finished, HttpRequest, Message, Opened, Output, Request, Switch
+from protocols.close import Reason
+from protocols.errors import HoldfastError, ProtocolError
+
+_ADDRESS = "192.0.2.1:50000"
+_MAX_READ_BYTES = 64 << 10  # one read of the reactor: so much may come while the adapter is paused
+_MAX_STEPS = 16  # of deadlines that follow one another without a byte from the peer
+_UNSENDABLE = ReplyHead(7, (("bad\r\nname", "\u2028"),))
+
+
+class Violation(AssertionError):
+    """The adapter broke a law of the seam."""
+
+
+class Random(Protocol):
+    """The part of random.Random that is used: the caller seeds it, so that a failure can be repeated."""
+
+    def randrange(self, start: int, stop: int, /) -> int: ...
+    def randbytes(self, n: int, /) -> bytes: ...
+
+
+def check(
+    factory: ProtocolFactory, script: bytes, random: Random, *, limits: Limits | None = None, rounds: int = 30
+) -> None:
+    """Raises Violation if an adapter that `factory` makes breaks a law.
+
+    script: what a client sends in one good connection, from its first byte, with one request at least. Keep it to a few
+    KiB: it is run some ten times a round.
+    """
+    limits = limits or Limits()
+    expected = _run(factory, limits, [script])
+    if not any(isinstance(entry, Message | HttpRequest) for entry in expected):
+        raise ValueError("the script must make the adapter give a request, else it shows nothing")
+    _check_cuts(factory, limits, script, random, [script[at : at + 1] for at in range(len(script))])
+    for _ in range(rounds):
+        for data in (script, _damaged(script, random), random.randbytes(random.randrange(1, 200))):
+            _check_cuts(factory, limits, data, random, _cut(data, random))
+        _check_silence(factory, limits, script[: random.randrange(0, len(script) + 1)])
+        for reason in (Reason.DRAINING, Reason.KICKED):
+            _check_close(factory, limits, script, random, reason)
+    _check_notifications(factory, limits, script)
+
+
+def _check_cuts(factory: ProtocolFactory, limits: Limits, data: bytes, random: Random, pieces: list[bytes]) -> None:
+    expected = _run(factory, limits, [data])
+    for replies_late in (False, True):
+        trace = _run(factory, limits, pieces, replies_late=replies_late)
+        if trace != expected:
+            cuts = [len(piece) for piece in pieces]
+            _violated(f"events depend on how bytes are cut: pieces of {cuts} gave {trace}, one piece {expected}")
+
+
+def _check_silence(factory: ProtocolFactory, limits: Limits, data: bytes) -> None:
+    """A peer that falls silent: deadlines come one by one, until the end or for as long as the adapter will wait."""
+    drive = _Drive(factory, limits)
+    drive.receive(data)
+    for _ in range(_MAX_STEPS):
+        if drive.is_finished or drive.protocol.deadline == inf:
+            break
+        drive.step()
+
+
+def _check_close(factory: ProtocolFactory, limits: Limits, script: bytes, random: Random, reason: Reason) -> None:
+    drive = _Drive(factory, limits, replies_late=bool(random.randrange(0, 2)))
+    drive.receive(script[: random.randrange(0, len(script) + 1)])
+    if not drive.is_finished:
+        drive.written(drive.protocol.close(reason, "conformance", drive.now))
+        drive.settle()
+        drive.expect_end("close()")
+
+
+def _check_notifications(factory: ProtocolFactory, limits: Limits, script: bytes) -> None:
+    drives = [_Drive(factory, limits), _Drive(factory, limits)]
+    drives[1].receive(script)
+    for payload, is_text in ((b"", True), ("n\u00f6tig".encode(), True), (b"\x00\xff" * 5000, False)):
+        said = [drive.written(drive.protocol.notification(payload, is_text)) for drive in drives]
+        formats = [drive.protocol.wire_format for drive in drives]
+        if formats[0] is not None and formats[0] == formats[1] and not drives[1].is_finished and said[0] != said[1]:
+            _violated(f"two adapters of wire_format {formats[0]!r} encode a notification differently")
+
+
+def _run(factory: ProtocolFactory, limits: Limits, pieces: list[bytes], *, replies_late: bool = False) -> list[object]:
+    """One connection from its first byte to its end: the events."""
+    drive = _Drive(factory, limits, replies_late=replies_late)
+    for piece in pieces:
+        drive.receive(piece)
+    drive.settle()
+    if not drive.is_finished:
+        drive.receive(b"")
+        drive.settle()
+    drive.expect_end("an end of file")
+    return drive.trace
+
+
+def _cut(data: bytes, random: Random) -> list[bytes]:
+    pieces = []
+    while data:
+        size = random.randrange(1, random.randrange(2, len(data) + 3))
+        pieces.append(data[:size])
+        data = data[size:]
+    return pieces
+
+
+def _damaged(script: bytes, random: Random) -> bytes:
+    """The script with some bytes changed, left out, or put in."""
+    data = bytearray(script)
+    for _ in range(random.randrange(1, 4)):
+        at = random.randrange(0, len(data) + 1)
+        data[at : at + random.randrange(0, 3)] = random.randbytes(random.randrange(0, 3))
+    return bytes(data)
+
+
+def _violated(message: str) -> NoReturn:
+    raise Violation(message)
+
+
+class _Drive:
+    """One adapter, and the proxy's part in its life, with every step checked."""
+
+    def __init__(self, factory: ProtocolFactory, limits: Limits, *, replies_late: bool = False) -> None:
+        self.now = 0.0
+        self.protocol: ClientProtocol = factory(limits, _ADDRESS, self.now)
+        self.trace: list[object] = []  # events; for Finished its reason, for Switch the protocol's name
+        self.is_finished = False
+        self._replies_late = replies_late
+        self._waiting: Request | None = None  # the request of a paused adapter
+        self._requests = 0
+        self._has_opened = False
+        self._check_state()
+
+    def receive(self, data: bytes) -> None:
+        """What the socket gave. A reply that is late is given after one more read, which must keep its bytes."""
+        if self._waiting is not None and len(data) > _MAX_READ_BYTES:
+            self.settle()
+        if self.is_finished:
+            return
+        waited = self._waiting is not None
+        self._take(self.protocol.receive_data(data, self.now))
+        if self.now < self.protocol.deadline and not self.is_finished:
+            self._expect_nothing(self.protocol.on_deadline(self.now), "on_deadline() before the deadline")
+        if waited or not self._replies_late:
+            self.settle()
+
+    def settle(self) -> None:
+        """Reply to what waits, and to what comes after it."""
+        while self._waiting is not None and not self.is_finished:
+            request, self._waiting = self._waiting, None
+            self._answer(request)
+            if self.protocol.paused:
+                _violated("paused is still True after the last part of the reply")
+            self._expect_nothing_said_twice(request)
+            self._take(self.protocol.resume(self.now))
+
+    def step(self) -> None:
+        """The deadline comes."""
+        self.now = max(self.now, self.protocol.deadline)
+        self._take(self.protocol.on_deadline(self.now))
+        if not self.is_finished and self.protocol.deadline <= self.now:
+            _violated("on_deadline() at the deadline neither ended the connection nor moved the deadline on")
+        self.settle()
+
+    def expect_end(self, after: str) -> None:
+        for _ in range(_MAX_STEPS):
+            if self.is_finished or self.protocol.deadline == inf:
+                break
+            self.step()
+        if not self.is_finished:
+            _violated(f"no Finished after {after}")
+        for events in (
+            self.protocol.receive_data(b"more", self.now),
+            self.protocol.receive_data(b"", self.now),
+            self.protocol.on_deadline(self.now + 1e9),
+            self.protocol.resume(self.now),
+        ):
+            self._expect_nothing(events, "a call after Finished")
+
+    def written(self, data: object) -> bytes:
+        if not isinstance(data, bytes):
+            _violated(f"what is to be written must be bytes, got {type(data).__name__}")
+        return data
+
+    def _take(self, given: Iterable[Event]) -> None:
+        events = list(given)
+        for place, event in enumerate(events):
+            is_last = place == len(events) - 1
+            if self._waiting is not None and not isinstance(event, Finished):
+                _violated(f"{type(event).__name__} while a request waits for its reply")
+            match event:
+                case Output():
+                    self._record_output(self.written(event.data))
+                case Message() | HttpRequest():
+                    self._take_request(event, is_last)
+                case Opened():
+                    if self._has_opened:
+                        _violated("Opened came twice")
+                    self._has_opened = True
+                    self.trace.append(event)
+                case Finished():
+                    if not is_last or not isinstance(event.reason, Reason):
+                        _violated("Finished must have a Reason and be the last event")
+                    self.is_finished = True
+                    self._waiting = None
+                    self.trace.append(event.reason)
+                case Switch():
+                    if not is_last:
+                        _violated("Switch must be the last event")
+                    self._switch(event)
+                case _:
+                    _violated(f"{type(event).__name__} is not an event")
+        self._check_state()
+
+    def _take_request(self, request: Request, is_last: bool) -> None:
+        self.trace.append(request)
+        if isinstance(request, Message) and request.is_text:
+            try:
+                request.payload.decode()
+            except UnicodeDecodeError as error:
+                raise Violation("a text Message must be valid UTF-8") from error
+        if is_last and self.protocol.paused:
+            self._waiting = request
+        else:
+            self._answer(request)
+
+    def _switch(self, event: Switch) -> None:
+        self.trace.append(event.protocol.name)
+        self.protocol = event.protocol
+        if event.data:
+            self._take(self.protocol.receive_data(event.data, self.now))
+
+    def _answer(self, request: Request) -> None:
+        """Each request in one of four ways, by its number: the same however the bytes were cut."""
+        reply, error = self.protocol.reply, HoldfastError("conformance", Reason.NODE_LOST)
+        way = self._requests % 4
+        self._requests += 1
+        try:
+            if way == 0:
+                self.written(reply(request, None, b"whole", True, False))
+            elif way == 1:
+                for more in (True, True, False):
+                    self.written(reply(request, ReplyHead(200, (("X-Part", "1"),)), b"part", True, more))
+            elif way == 2:
+                self.written(self.protocol.error(request, error))
+            else:
+                self.written(reply(request, _UNSENDABLE, b"", True, False))
+        except ProtocolError:
+            self.written(self.protocol.error(request, error))
+
+    def _expect_nothing_said_twice(self, request: Request) -> None:
+        try:
+            said = self.protocol.reply(request, None, b"again", True, False)
+        except ProtocolError:
+            said = b""
+        if said or self.protocol.error(request, HoldfastError("again")):
+            _violated("a request was answered twice")
+
+    def _expect_nothing(self, events: Iterable[Event], when: str) -> None:
+        given = list(events)
+        if given:
+            _violated(f"{when} gave {given}")
+
+    def _record_output(self, data: bytes) -> None:
+        if self.trace and isinstance(self.trace[-1], bytes):
+            self.trace[-1] += data
+        elif data:
+            self.trace.append(data)
+
+    def _check_state(self) -> None:
+        if not isinstance(self.protocol, ClientProtocol):
+            _violated(f"{type(self.protocol).__name__} lacks a part of ClientProtocol")
+        if isnan(self.protocol.deadline):
+            _violated("deadline is not a number")
+        if self.protocol.paused and self._waiting is None and not self.is_finished:
+            _violated("paused while no request waits for its reply")

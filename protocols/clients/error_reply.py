@@ -1,0 +1,46 @@
+"""A typed error as the JSON reply that a client of a message protocol waits for.
+
+It looks into the request for one thing, the client's own request id, so that the SDK can match the reply.
+A request that is not JSON, or has no such id, gets an error with a null id. Nothing else of it is echoed.
+"""
+
+import msgspec
+from msgspec import Struct
+
+from protocols.errors import HoldfastError
+
+
+class _Asked(Struct, gc=False):
+    """The part of a request that says which one it is."""
+
+    requestId: str | int | None = None
+
+
+_decoder = msgspec.json.Decoder(_Asked)
+_encoder = msgspec.json.Encoder()
+
+
+def error_reply(request_payload: bytes, error: HoldfastError) -> bytes:
+    """The reply, as JSON text. `retryAfter` (seconds) is there if the error has an attribute `retry_after`."""
+    reason = error.reason
+    told: dict[str, object] = {
+        "id": f"holdfast.{reason.value}",
+        "status": reason.http,
+        "message": str(error),
+        "retryable": reason.retryable,
+    }
+    retry_after = getattr(error, "retry_after", None)
+    if retry_after is not None:
+        told["retryAfter"] = retry_after
+    request_id = _request_id(request_payload)
+    # `room`: kuzzle-sdk matches a reply by room == requestId.
+    return _encoder.encode(
+        {"requestId": request_id, "room": request_id, "status": reason.http, "error": told, "result": None}
+    )
+
+
+def _request_id(payload: bytes) -> str | int | None:
+    try:
+        return _decoder.decode(payload).requestId
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None

@@ -1,0 +1,86 @@
+"""What an adapter tells the proxy: the events that come out of `receive_data` and `on_deadline`.
+
+The vocabulary is closed: the proxy knows these and nothing else of any protocol. Structs without
+garbage-collector tracking: one is made per message (0.1 us), and none can be part of a cycle.
+"""
+
+from typing import Any
+
+from msgspec import Struct
+
+from protocols.close import Reason
+
+SAFE_OR_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 section 9.2
+
+
+class Message(Struct, gc=False):
+    """A message of a message protocol (WebSocket, ...): one request to a node, one reply to come.
+
+    `context` is the adapter's own (an acknowledgement id, a reply topic): the same event is handed back to it
+    with the reply. Text is valid UTF-8: the adapter has checked it.
+    """
+
+    payload: bytes
+    is_text: bool
+    context: Any = None
+
+    @property
+    def redeliverable(self) -> bool:
+        return True
+
+
+class HttpRequest(Struct, gc=False):
+    """A whole HTTP request, body decoded. One at a time per connection: the next comes after the reply.
+
+    target: as on the request line, unparsed. headers: lower-case names, in order, without hop-by-hop ones.
+    """
+
+    method: str
+    target: str
+    headers: list[tuple[str, str]]
+    payload: bytes
+    address: str | None = None  # when a trusted peer named another one (X-Forwarded-For)
+
+    @property
+    def redeliverable(self) -> bool:
+        return self.method in SAFE_OR_IDEMPOTENT
+
+
+class Opened(Struct, gc=False):
+    """A session has begun: from now on the connection is a client that every node knows.
+
+    Comes at most once per connection. headers: of the handshake, lower-case names.
+    """
+
+    protocol: str
+    path: str
+    headers: list[tuple[str, str]]
+    address: str | None = None  # when a trusted peer named another one (X-Forwarded-For)
+
+
+class Output(Struct, gc=False):
+    """Bytes for the client that no node caused: a handshake's answer, a pong, 100-continue, a refusal."""
+
+    data: bytes
+
+
+class Switch(Struct, gc=False):
+    """The connection speaks another protocol from here on. `data` is what already came for it."""
+
+    protocol: Any  # a ClientProtocol; not typed so, to keep this file free of a cycle
+    data: bytes
+
+
+class Finished(Struct, gc=False):
+    """The connection is over: write what is queued, then close the transport.
+
+    Comes after the adapter's own last Output (close frame, error response), exactly once.
+    A limit or an error of the protocol is told here too: it is data, not an exception, because it is normal.
+    """
+
+    reason: Reason
+    detail: str = ""
+
+
+Request = Message | HttpRequest
+Event = Message | HttpRequest | Opened | Output | Switch | Finished

@@ -1,0 +1,79 @@
+"""Who a client is when other proxies stand in between: X-Forwarded-For, believed from trusted peers only.
+
+Owns the networks of `trusted_peers` and the walk along the header. Refuses to guess: an entry that is no address ends
+the walk, and the last hop known for sure counts.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from protocols.errors import ConfigError
+
+# Claims about the client that only a proxy can make. Nodes get them from trusted peers alone.
+CLAIMS = frozenset(
+    {
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-proto",
+        "x-forwarded-server",
+        "x-real-ip",
+    }
+)
+
+
+@lru_cache(maxsize=8)
+def networks(trusted_peers: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    """The networks of a configuration, parsed once: "10.0.0.0/8", or an address alone. Raises ConfigError."""
+    parsed = []
+    for entry in trusted_peers:
+        try:
+            parsed.append(ip_network(entry))
+        except ValueError as error:
+            raise ConfigError(f"trusted_peers: expected a network or an address, got {entry!r}: {error}") from error
+    return tuple(parsed)
+
+
+def is_trusted_peer(address: str, trusted_peers: tuple[str, ...]) -> bool:
+    """Whether the socket's peer, "ip:port", may say who the client is."""
+    if not trusted_peers:
+        return False
+    ip = _parse(address.rpartition(":")[0])
+    return ip is not None and _is_trusted(ip, networks(trusted_peers))
+
+
+def client_address(values: Iterable[str], trusted_peers: tuple[str, ...]) -> str | None:
+    """The client's address by the X-Forwarded-For headers of a trusted peer: the right-most that is not trusted itself.
+
+    If all are trusted, the left-most: a client inside. None if there is no entry, or the peer's own one is no address.
+    """
+    trusted = networks(trusted_peers)
+    found = None
+    for entry in reversed(",".join(values).split(",")):
+        ip = _parse(entry)
+        if ip is None:
+            break
+        found = str(ip)
+        if not _is_trusted(ip, trusted):
+            break
+    return found
+
+
+def _is_trusted(ip: IPv4Address | IPv6Address, trusted: tuple[IPv4Network | IPv6Network, ...]) -> bool:
+    return any(ip in network for network in trusted)
+
+
+def _parse(text: str) -> IPv4Address | IPv6Address | None:
+    """An address, in brackets or with a port as some proxies write it. IPv4 in IPv6 is IPv4 (dual-stack sockets)."""
+    text = text.strip(" \t")
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        ip = ip_address(text)
+    except ValueError:
+        return None
+    return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip

@@ -1,0 +1,4 @@
+"""What crosses the link between a proxy and a node. docs/node-protocol.md specifies it for other languages.
+
+frames     every frame, and the batch that carries them
+"""

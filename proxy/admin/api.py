@@ -1,0 +1,210 @@
+"""The routes of the admin server: who may call them, and what they answer.
+
+Everybody who reaches the port may ask for health and readiness. All else wants the token, if one is configured. If
+none is, the port is bound to loopback, and a page in the operator's browser is the one stranger who could call. It is
+kept out by what browsers always send: Host (DNS rebinding), Origin and Sec-Fetch-Site (other sites), Content-Type
+(forms).
+"""
+
+import hmac
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from proxy.admin.http import JSON, HttpError, Request, Response, as_error, as_json
+from proxy.admin.views import Control
+from proxy.config import is_loopback
+
+DEFAULT_PAGE = 100
+LARGEST_PAGE = 1000
+MAX_REASON_BYTES = 123  # what fits into a WebSocket close frame: RFC 6455 section 5.5
+
+
+class Call(NamedTuple):
+    """What a handler gets: what its pattern took from the path, the query, and the body's JSON ({} if none)."""
+
+    parts: Mapping[str, str]
+    query: Mapping[str, str]
+    body: Mapping[str, Any]
+
+
+class Route(NamedTuple):
+    """pattern: segments, of which {name} stands for any one."""
+
+    method: str
+    pattern: str
+    handler: Callable[[Call], Response]
+    needs_token: bool = True
+
+
+class Api:
+    """Answers requests. Makes no difference who calls it: it has no state but the table of routes."""
+
+    def __init__(self, control: Control, token: str, bound_to_loopback: bool) -> None:
+        self._control = control
+        self._token = token
+        self._bound_to_loopback = bound_to_loopback
+        self.routes = (
+            Route("GET", "/health", self._health, needs_token=False),
+            Route("GET", "/ready", self._ready, needs_token=False),
+            Route("GET", "/metrics", self._metrics),
+            Route("GET", "/api/status", self._status),
+            Route("GET", "/api/nodes", self._nodes),
+            Route("GET", "/api/clients", self._clients),
+            Route("POST", "/api/nodes/{id}/drain", self._drain),
+            Route("POST", "/api/clients/{id}/kick", self._kick),
+        )
+
+    def answer(self, request: Request) -> Response:
+        """The response to a request. HEAD is answered as GET: the server leaves the body out."""
+        try:
+            self._check_host(request)
+            target = urlsplit(request.target)
+            route, parts = self._find(request.method, target.path)
+            authorized = self._check_token(request, route)
+            if route.method == "POST" and not authorized:
+                _check_not_a_page(request)
+            return route.handler(Call(parts, dict(parse_qsl(target.query)), _json_body(request)))
+        except HttpError as error:
+            return as_error(error)
+        except ValueError:  # of urlsplit, for a target that is no URL
+            return as_error(HttpError(400, "the target of the request is not a URL"))
+
+    # --- who may call
+
+    def _check_host(self, request: Request) -> None:
+        """A foreign name that resolves to loopback is a page's way around the same-origin policy."""
+        host = request.headers.get("host")
+        if self._bound_to_loopback and host is not None and not is_loopback(_without_port(host)):
+            raise HttpError(403, "the admin server is bound to loopback: Host must be localhost or a loopback address")
+
+    def _check_token(self, request: Request, route: Route) -> bool:
+        """Whether the caller has proven itself; no token configured, nothing proven."""
+        if not self._token or not route.needs_token:
+            return False
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        # bytes, because compare_digest refuses text beyond ASCII
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token.encode()):
+            challenge = ("WWW-Authenticate", 'Bearer realm="holdfast"')
+            raise HttpError(401, "expected the header Authorization: Bearer TOKEN with admin.token", challenge)
+        return True
+
+    def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        segments = path.split("/")
+        allowed = []
+        for route in self.routes:
+            parts = _match(route.pattern.split("/"), segments)
+            if parts is None:
+                continue
+            if route.method == method or (route.method, method) == ("GET", "HEAD"):
+                return route, parts
+            allowed.append("GET, HEAD" if route.method == "GET" else route.method)
+        if not allowed:
+            raise HttpError(404, "no such path")
+        raise HttpError(405, f"this path takes {', '.join(allowed)}", ("Allow", ", ".join(allowed)))
+
+    # --- what they answer
+
+    def _health(self, call: Call) -> Response:
+        return as_json({"status": "ok"})
+
+    def _ready(self, call: Call) -> Response:
+        ready, reason = self._control.ready()
+        return as_json({"ready": ready, "reason": reason}, 200 if ready else 503)
+
+    def _metrics(self, call: Call) -> Response:
+        return Response(200, self._control.metrics(), CONTENT_TYPE_LATEST)
+
+    def _status(self, call: Call) -> Response:
+        return as_json(self._control.status())
+
+    def _nodes(self, call: Call) -> Response:
+        return as_json({"nodes": self._control.nodes()})
+
+    def _clients(self, call: Call) -> Response:
+        limit = call.query.get("limit", str(DEFAULT_PAGE))
+        if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= LARGEST_PAGE):
+            raise HttpError(400, f"limit: expected a number from 1 to {LARGEST_PAGE}")
+        after = call.query.get("after")
+        # one more than asked for, to see whether there is another page
+        clients = self._control.clients(int(limit) + 1, None if after is None else parse_client_id(after))
+        page = clients[: int(limit)]
+        return as_json(
+            {
+                "clients": [{**msgspec.structs.asdict(client), "id": format_client_id(client.id)} for client in page],
+                "next": format_client_id(page[-1].id) if len(clients) > len(page) else None,
+            }
+        )
+
+    def _drain(self, call: Call) -> Response:
+        node = call.parts["id"]
+        if not self._control.drain_node(node):
+            raise HttpError(404, "no such node")
+        return as_json({"node": node, "state": "draining"}, 202)
+
+    def _kick(self, call: Call) -> Response:
+        client = parse_client_id(call.parts["id"])
+        reason = call.body.get("reason", "")
+        if not isinstance(reason, str) or len(reason.encode()) > MAX_REASON_BYTES:
+            raise HttpError(400, f"reason: expected text of at most {MAX_REASON_BYTES} bytes")
+        if not self._control.kick(client, reason):
+            raise HttpError(404, "no such client")
+        return as_json({"client": format_client_id(client), "kicked": True})
+
+
+def format_client_id(number: int) -> str:
+    return f"{number:016x}"
+
+
+def parse_client_id(text: str) -> int:
+    try:
+        # fromhex takes hexadecimal digits only, where int() would take signs and underscores
+        if len(text) == 16 and " " not in text:
+            return int.from_bytes(bytes.fromhex(text), "big")
+    except ValueError:
+        pass
+    raise HttpError(400, "expected a client id of 16 hexadecimal digits")
+
+
+def _match(pattern: list[str], segments: list[str]) -> dict[str, str] | None:
+    if len(pattern) != len(segments):
+        return None
+    parts = {}
+    for expected, segment in zip(pattern, segments, strict=True):
+        if expected.startswith("{"):
+            parts[expected[1:-1]] = unquote(segment)
+        elif expected != segment:
+            return None
+    return parts
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host.partition("]")[0][1:]
+    return host.partition(":")[0].lower()
+
+
+def _check_not_a_page(request: Request) -> None:
+    """Refuse what another site's page sends: its request may not be readable for it, but would be carried out."""
+    site = request.headers.get("sec-fetch-site", "none")
+    origin = request.headers.get("origin")
+    own = f"http://{request.headers.get('host', '')}"
+    if site not in ("none", "same-origin") or (origin is not None and origin != own):
+        raise HttpError(403, "refused: the request comes from a page of another site")
+    content_type = request.headers.get("content-type")
+    if content_type is not None and content_type.partition(";")[0].strip().lower() != JSON:
+        raise HttpError(415, f"expected Content-Type: {JSON}, or none and no body")
+    if content_type is None and request.body:
+        raise HttpError(415, f"expected Content-Type: {JSON} for a body")
+
+
+def _json_body(request: Request) -> Mapping[str, Any]:
+    if not request.body:
+        return {}
+    try:
+        return msgspec.json.decode(request.body, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise HttpError(400, "expected a JSON object as body") from None

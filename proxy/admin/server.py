@@ -1,0 +1,164 @@
+"""HTTP/1.1 for the operator: h11 in one Trio task per connection. Knows nothing of what it serves.
+
+It is not on the way of clients, so it is simple rather than fast. Limits keep it from costing them anything: so many
+connections, so large a header and a body, so long for each step. What breaks a limit gets an answer, then the end.
+"""
+
+import uuid
+from collections.abc import Callable
+from email.utils import formatdate
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+import h11
+import trio
+
+from proxy.admin.http import HttpError, Request, Response, as_error
+from proxy.config import split_address
+from proxy.logs import get_logger
+
+MAX_CONNECTIONS = 64  # a few scrapers, probes and people
+MAX_HEADER_BYTES = 16 << 10
+MAX_BODY_BYTES = 64 << 10
+READ_BYTES = 16 << 10
+REQUEST_TIMEOUT = 75.0  # from the connection's beginning, or the last answer, to a whole next header
+BODY_TIMEOUT = 10.0
+WRITE_TIMEOUT = 10.0
+LINGER_TIMEOUT = 1.0  # for a caller to read a refusal while it still sends
+BACKLOG = 128
+
+log = get_logger("holdfast.admin")
+
+
+class AdminServer:
+    """Serves `answer` at `address`, HOST:PORT. `answer` neither blocks nor waits; if it raises, the caller sees 500."""
+
+    def __init__(self, address: str, answer: Callable[[Request], Response]) -> None:
+        self._address = address
+        self._answer = answer
+        self._open = 0
+
+    async def run(self, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled. Started with the bound address. Raises OSError if it can't be bound."""
+        host, port = split_address(self._address)
+        try:
+            listeners = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise OSError(error.errno, f"cannot listen on {self._address} (admin.bind): {reason}") from error
+        bound: Any = listeners[0].socket.getsockname()
+        bound_host = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        async with trio.open_nursery() as nursery:
+            await nursery.start(partial(trio.serve_listeners, self._serve, listeners))
+            task_status.started(f"{bound_host}:{bound[1]}")
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        """One connection, from its beginning to its end. What goes wrong in it ends it, and nothing else."""
+        if self._open >= MAX_CONNECTIONS:
+            log.warning("admin_connection_refused", limit=MAX_CONNECTIONS)
+            await trio.aclose_forcefully(stream)
+            return
+        self._open += 1
+        try:
+            await _Connection(stream, self._answer).run()
+        except (trio.BrokenResourceError, trio.TooSlowError):
+            log.debug("admin_connection_lost")
+        finally:
+            self._open -= 1
+            await trio.aclose_forcefully(stream)
+
+
+class _Connection:
+    """Requests and responses over one stream, one after another."""
+
+    def __init__(self, stream: trio.SocketStream, answer: Callable[[Request], Response]) -> None:
+        self._stream = stream
+        self._answer = answer
+        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
+
+    async def run(self) -> None:
+        try:
+            while await self._exchange():
+                self._h11.start_next_cycle()
+        except HttpError as error:
+            await self._refuse(error)
+        except h11.RemoteProtocolError as error:
+            status = HTTPStatus(error.error_status_hint)
+            await self._refuse(HttpError(status, f"not a request that can be read: {status.phrase}"))
+
+    async def _exchange(self) -> bool:
+        """One request and its response. Whether another request may follow."""
+        head: h11.Event | None = None
+        with trio.move_on_after(REQUEST_TIMEOUT):
+            head = await self._next_event()
+        if not isinstance(head, h11.Request):
+            return False  # the caller has left, is idle, or too slow with its header
+        request = Request(
+            method=head.method.decode("ascii"),
+            target=head.target.decode("ascii"),
+            headers={name.decode("ascii"): value.decode("latin-1") for name, value in head.headers},
+            body=await self._body(),
+        )
+        await self._respond(self._guard(request), with_body=request.method != "HEAD")
+        return self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
+
+    async def _body(self) -> bytes:
+        if self._h11.they_are_waiting_for_100_continue:
+            await self._send(h11.InformationalResponse(status_code=100, headers=[]))
+        body = b""
+        with trio.move_on_after(BODY_TIMEOUT):
+            while isinstance(event := await self._next_event(), h11.Data):
+                body += event.data
+                if len(body) > MAX_BODY_BYTES:
+                    raise HttpError(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
+            return body
+        raise HttpError(408, f"the body did not come within {BODY_TIMEOUT:g} seconds")
+
+    def _guard(self, request: Request) -> Response:
+        """The one guard of a connection: a fault of a route costs its own answer, and is logged under an id."""
+        try:
+            return self._answer(request)
+        except Exception:
+            failure = uuid.uuid4().hex[:16]
+            log.exception("admin_request_failed", id=failure, method=request.method)
+            return as_error(HttpError(500, f"internal error {failure}: the log says more"))
+
+    async def _refuse(self, error: HttpError) -> None:
+        """Answer what could not be read to its end, and give up the connection."""
+        await self._respond(as_error(error), with_body=True, close=True)
+        # closing over unread bytes resets the connection, and the caller would never see the answer
+        with trio.move_on_after(LINGER_TIMEOUT):
+            await self._stream.send_eof()
+            while await self._stream.receive_some(READ_BYTES):
+                pass
+
+    async def _respond(self, response: Response, with_body: bool, close: bool = False) -> None:
+        headers = [
+            ("Date", formatdate(usegmt=True)),
+            ("Content-Type", response.content_type),
+            ("Content-Length", str(len(response.body))),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+            *response.headers,
+        ]
+        if close:
+            headers.append(("Connection", "close"))
+        await self._send(
+            h11.Response(status_code=response.status, headers=headers),
+            *([h11.Data(data=response.body)] if with_body else []),
+            h11.EndOfMessage(),
+        )
+
+    async def _send(self, *events: h11.InformationalResponse | h11.Response | h11.Data | h11.EndOfMessage) -> None:
+        data = b"".join([self._h11.send(event) or b"" for event in events])
+        with trio.fail_after(WRITE_TIMEOUT):
+            await self._stream.send_all(data)
+
+    async def _next_event(self) -> h11.Event:
+        while True:
+            await trio.lowlevel.checkpoint()  # a hundred pipelined requests are a hundred turns for others
+            event = self._h11.next_event()
+            if isinstance(event, h11.Event):
+                return event
+            self._h11.receive_data(await self._stream.receive_some(READ_BYTES))

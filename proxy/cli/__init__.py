@@ -1,0 +1,78 @@
+"""The command line.
+
+command   what a command is, and options that several share
+output    lines, JSON, tables
+serve     holdfast serve
+node      holdfast node
+operate   holdfast status, nodes, clients, drain, kick: through the admin server (admin_client)
+settings  holdfast check, config
+keygen    holdfast keygen
+
+A new command is a Command in a module of its own and its name in COMMANDS.
+Exit status: 0, 1 for a failure, 2 for a bad usage or configuration.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import sys
+from collections.abc import Sequence
+
+from protocols.errors import ConfigError, HoldfastError
+from proxy.cli import keygen, node, operate, serve, settings
+from proxy.cli.command import Command
+from proxy.cli.output import complain
+
+COMMANDS: tuple[Command, ...] = (serve.COMMAND, node.COMMAND, *operate.COMMANDS, *settings.COMMANDS, keygen.COMMAND)
+
+INTERRUPTED = 130  # what shells make of a process that SIGINT ended
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit status; argparse itself exits, with 2, for a bad usage."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parsed = _parser(arguments).parse_args(arguments)
+    try:
+        status: int = parsed.run(parsed)
+        sys.stdout.flush()
+    except ConfigError as error:
+        complain(str(error))
+        return 2
+    except HoldfastError as error:
+        complain(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # the reader has seen enough (`holdfast clients | head`); Python would complain once more when it exits
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
+
+
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="holdfast",
+        description="A front proxy and load balancer for realtime backends: clients stay connected while nodes die.",
+        epilog="`holdfast COMMAND --help` tells more about a command.",
+    )
+    parser.add_argument("--version", action="version", version=f"holdfast {version()}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        subparser = subparsers.add_parser(
+            command.name,
+            help=command.help,
+            description=f"{command.help[0].upper()}{command.help[1:]}. {command.description}".strip(),
+        )
+        subparser.set_defaults(run=command.run)
+        if command.name in arguments:  # no other can be the one that is asked for
+            command.add_arguments(subparser)
+    return parser
+
+
+def version() -> str:
+    """The installed version; that of a source tree which is not installed is not known."""
+    try:
+        return importlib.metadata.version("holdfast")
+    except importlib.metadata.PackageNotFoundError:
+        return "0+unknown"

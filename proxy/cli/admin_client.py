@@ -1,0 +1,63 @@
+"""Calls the admin server of a proxy. Its failures are HoldfastErrors: one line for people, exit status 1."""
+
+import http.client
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+from protocols.errors import HoldfastError
+
+TIMEOUT = 10.0
+
+
+class AdminClient:
+    """url: as given by --admin. token: "" sends none."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url
+        self._token = token
+
+    def get(self, path: str) -> Any:  # noqa: ANN401 - JSON
+        return self._call("GET", path)
+
+    def post(self, path: str, body: dict[str, object]) -> Any:  # noqa: ANN401 - JSON
+        return self._call("POST", path, json.dumps(body))
+
+    def _call(self, method: str, path: str, body: str | None = None) -> Any:  # noqa: ANN401 - JSON
+        headers = {"Content-Type": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        connection = self._connection()
+        try:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            content = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise HoldfastError(f"no admin server answers at {self._url} (--admin URL): {reason}") from error
+        finally:
+            connection.close()
+        return self._result(response.status, content)
+
+    def _connection(self) -> http.client.HTTPConnection:
+        try:
+            url = urlsplit(self._url)
+            host, port = url.hostname, url.port
+        except ValueError:
+            host, port = None, None
+        if url.scheme not in ("http", "https") or not host:
+            raise HoldfastError(f"--admin: expected http://HOST:PORT, got {self._url}")
+        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+        return kind(host, port, timeout=TIMEOUT)
+
+    def _result(self, status: int, content: bytes) -> Any:  # noqa: ANN401 - JSON
+        if status == 401:
+            raise HoldfastError(f"{self._url} wants its admin.token: HOLDFAST_ADMIN_TOKEN or --token")
+        try:
+            result = json.loads(content)
+            if status < 400:
+                return result
+            message = result["error"]["message"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise HoldfastError(f"{self._url} is no admin server of Holdfast: status {status}") from error
+        raise HoldfastError(f"{message} (status {status})")

@@ -1,0 +1,160 @@
+"""What each key of the configuration means: its kind, its range, its meaning. One row per key, no key without.
+
+The checks (proxy.config.values), the masking of secrets and docs/reference/configuration.md all read this table.
+"""
+
+from enum import Enum
+from typing import NamedTuple
+
+# Above this the C libraries underneath overflow, and no honest value lies there.
+LARGEST = 10**15
+
+
+class Kind(Enum):
+    """What a value is. Its word is the unit on the reference page."""
+
+    COUNT = ""
+    BYTES = "bytes"
+    SECONDS = "seconds"
+    PER_SECOND = "per second"
+    SHARE = "share"
+    FLAG = "true or false"
+    CHOICE = "a choice"
+    TEXT = "text"
+    SECRET = "secret"
+    FILE = "file"
+    FOLDER = "folder"
+    ADDRESS = "HOST:PORT"
+    ENDPOINT = "ZeroMQ endpoint"
+    NETWORK = "network"
+    ORIGIN = "origin"
+
+
+class Key(NamedTuple):
+    """zero: what 0 means, where 0 is allowed; a number must otherwise be above it."""
+
+    kind: Kind
+    meaning: str
+    zero: str = ""
+    at_most: float = LARGEST
+
+
+KEYS: dict[str, Key] = {
+    # --- client: listening
+    "client.bind": Key(Kind.ADDRESS, "Where clients connect; port 0 takes a free one."),
+    "client.tls_certificate_file": Key(Kind.FILE, "PEM certificate chain; turns TLS on, together with the key."),
+    "client.tls_key_file": Key(Kind.FILE, "PEM private key of the certificate."),
+    "client.backlog": Key(Kind.COUNT, "Connections that the kernel holds before they are accepted.", at_most=65535),
+    "client.reuse_port": Key(Kind.FLAG, "SO_REUSEPORT: several processes share the port."),
+    # --- client: limits of the proxy
+    "client.max_connections": Key(Kind.COUNT, "Client connections at once."),
+    "client.max_connections_per_address": Key(
+        Kind.COUNT,
+        "Client connections at once from one address. Behind another balancer all clients have its address.",
+        zero="no limit",
+    ),
+    "client.max_message_rate": Key(
+        Kind.PER_SECOND, "Messages of one connection; one second's worth may come at once.", zero="no limit"
+    ),
+    "client.max_in_flight": Key(Kind.COUNT, "Unanswered requests of one connection; above it is not read."),
+    "client.max_outbox_bytes": Key(Kind.BYTES, "Waiting for a client that does not read; above it is disconnected."),
+    "client.max_channels": Key(Kind.COUNT, "Channels that one connection is in."),
+    # --- client: limits of the protocols
+    "client.max_message_bytes": Key(Kind.BYTES, "One message, after decompression."),
+    "client.max_header_bytes": Key(Kind.BYTES, "Request line and headers of an HTTP request."),
+    "client.max_headers": Key(Kind.COUNT, "Headers of an HTTP request."),
+    "client.max_target_bytes": Key(Kind.BYTES, "Target (path and query) of an HTTP request."),
+    "client.max_body_bytes": Key(Kind.BYTES, "Body of an HTTP request, after decompression."),
+    "client.max_encoding_layers": Key(
+        Kind.COUNT, "Content encodings of an HTTP body, one over another.", zero="none accepted"
+    ),
+    "client.handshake_timeout": Key(
+        Kind.SECONDS, "From a header's first byte to its last; also for a new connection that says nothing."
+    ),
+    "client.body_timeout": Key(Kind.SECONDS, "From the first byte of a body or message to its last."),
+    "client.keepalive_timeout": Key(Kind.SECONDS, "Idle HTTP connection between requests."),
+    "client.ping_interval": Key(Kind.SECONDS, "Silence after which a session is pinged.", zero="never"),
+    "client.ping_timeout": Key(Kind.SECONDS, "Silence after the ping that ends the session."),
+    "client.close_timeout": Key(Kind.SECONDS, "For the client's part of a closing handshake."),
+    "client.application_ping": Key(Kind.FLAG, 'Whether `{"p":1}` is answered `{"p":2}` by the proxy.'),
+    "client.origins": Key(Kind.ORIGIN, "Values of Origin that may open a WebSocket; `*` allows all, also none."),
+    "client.subprotocols": Key(Kind.TEXT, "WebSocket subprotocols by preference; empty takes the client's first."),
+    "client.compression": Key(Kind.FLAG, "Whether permessage-deflate is offered. Costs memory per connection."),
+    "client.trusted_peers": Key(Kind.NETWORK, "Networks whose X-Forwarded-For is believed."),
+    # --- node
+    "node.bind": Key(Kind.ENDPOINT, "Where nodes connect; `tcp://HOST:*` takes a free port."),
+    "node.token": Key(Kind.SECRET, "Shared secret that a node must present."),
+    "node.curve_secret_key_file": Key(Kind.FILE, "The proxy's secret key, by `holdfast keygen`; turns CURVE on."),
+    "node.curve_authorized_keys": Key(
+        Kind.FOLDER, "Public key files of the nodes that may connect; empty: any key may, and the token decides."
+    ),
+    "node.insecure_bind_without_authentication": Key(
+        Kind.FLAG, "Whether nodes may come from other machines without proving who they are."
+    ),
+    "node.heartbeat_interval": Key(Kind.SECONDS, "Between two heartbeats, both ways."),
+    "node.heartbeat_timeout": Key(Kind.SECONDS, "Silence after which a frozen node is given up."),
+    "node.max_nodes": Key(Kind.COUNT, "Nodes at once."),
+    "node.max_frame_bytes": Key(Kind.BYTES, "One batch of frames from a node."),
+    "node.max_outbox_bytes": Key(Kind.BYTES, "Waiting for a node that does not read; above it the node is lost."),
+    "node.handshake_timeout": Key(Kind.SECONDS, "From a node's hello until it is ready."),
+    "node.registry_page": Key(Kind.COUNT, "Clients, or entries of the state, in one page of a snapshot."),
+    # --- request
+    "request.timeout": Key(Kind.SECONDS, "From a request's coming to its reply, redeliveries included."),
+    "request.max_attempts": Key(Kind.COUNT, "Times that one request is given to a node."),
+    "request.redelivery": Key(
+        Kind.CHOICE, "Whether requests of a lost node go to another: `auto` where the protocol allows it, or `never`."
+    ),
+    "request.max_in_flight": Key(Kind.COUNT, "Requests with nodes at once."),
+    "request.max_parked": Key(Kind.COUNT, "Requests that wait for a node to become available."),
+    "request.max_parked_bytes": Key(Kind.BYTES, "Payloads of the requests that wait."),
+    "request.parked_timeout": Key(Kind.SECONDS, "How long a request waits before it is refused."),
+    "request.retry_after": Key(Kind.SECONDS, "Hint for the client in a refusal."),
+    # --- balance
+    "balance.policy": Key(Kind.CHOICE, "Which of the available nodes takes a request."),
+    "balance.sticky_key": Key(
+        Kind.TEXT, "What `sticky` goes by: `client`, `header:NAME`, or `field:NAME` of a JSON message."
+    ),
+    "balance.slow_start": Key(
+        Kind.SECONDS, "A new node's share grows from a tenth to all within this.", zero="all at once"
+    ),
+    "balance.ejection_failures": Key(
+        Kind.COUNT, "Timeouts and 5xx in a row that take a node out for a while.", zero="never"
+    ),
+    "balance.ejection_time": Key(Kind.SECONDS, "For how long; doubles with each ejection in a row."),
+    "balance.ejection_time_max": Key(Kind.SECONDS, "The longest ejection."),
+    "balance.ejection_max_share": Key(
+        Kind.SHARE, "Part of the ready nodes that may be out at once; the last one never is.", at_most=1
+    ),
+    # --- election
+    "election.lease": Key(Kind.SECONDS, "A master stops this long after its last renewal."),
+    # --- state
+    "state.max_keys": Key(Kind.COUNT, "Entries of the nodes' replicated state."),
+    "state.max_bytes": Key(Kind.BYTES, "Keys and values of the state together."),
+    "state.max_key_bytes": Key(Kind.BYTES, "One key of the state."),
+    "state.max_value_bytes": Key(Kind.BYTES, "One value of the state."),
+    # --- realtime
+    "realtime.max_channels": Key(Kind.COUNT, "Channels with at least one client."),
+    "realtime.max_channel_name_bytes": Key(Kind.BYTES, "A channel's name in UTF-8."),
+    "realtime.max_pending_deliveries": Key(Kind.COUNT, "Deliveries of fan-outs that still have slices to go."),
+    # --- cluster
+    "cluster.minimum_nodes": Key(
+        Kind.COUNT, "Ready nodes that it takes for `/ready` to say so.", zero="ready without any"
+    ),
+    # --- admin
+    "admin.bind": Key(Kind.ADDRESS, "Where the admin server listens."),
+    "admin.token": Key(Kind.SECRET, "What callers must present as bearer token. Required beyond loopback."),
+    # --- log
+    "log.level": Key(Kind.CHOICE, "The least important log lines that are written."),
+    "log.format": Key(Kind.CHOICE, "`json`, `text` for people, or `auto`: text on a terminal, else JSON."),
+    "log.access_log": Key(Kind.FLAG, "Whether requests are logged."),
+    "log.access_log_sample": Key(Kind.SHARE, "Part of the requests that is logged.", zero="none", at_most=1),
+    # --- drain
+    "drain.timeout": Key(Kind.SECONDS, "For requests in flight after SIGTERM.", zero="they are not waited for"),
+    "drain.spread": Key(
+        Kind.SECONDS, "Time over which clients are then closed, so that they do not all return at once.", zero="at once"
+    ),
+}
+
+
+def is_secret(name: str) -> bool:
+    return KEYS[name].kind is Kind.SECRET

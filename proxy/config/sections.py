@@ -1,0 +1,83 @@
+"""The sections of the configuration as Structs, with the defaults. proxy.config.keys says what each key means.
+
+Sections of the node side are balancer.settings's own; [client] is what adapters may do (protocols.clients.base)
+and what the proxy adds to it. Sizes in bytes, times in seconds.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from balancer.settings import BalanceSettings, ElectionSettings, NodeSettings, RequestSettings, StateSettings
+from protocols.clients.base import Limits
+
+
+class ClientSettings(Limits, frozen=True, forbid_unknown_fields=True):
+    """Section [client]. It is a Limits: adapters get it as it is."""
+
+    bind: tuple[str, ...] = ("0.0.0.0:7512",)
+    tls_certificate_file: str = ""
+    tls_key_file: str = ""
+    backlog: int = 4096
+    reuse_port: bool = False
+    max_connections: int = 20_000
+    # Off by default: behind another balancer every client has that balancer's address, and a limit would cut
+    # all of them off.
+    max_connections_per_address: int = 0
+    max_message_rate: float = 0.0
+    max_in_flight: int = 64
+    max_outbox_bytes: int = 1 << 20
+    max_channels: int = 1000
+
+
+class RealtimeSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Section [realtime]: channels and fan-out."""
+
+    max_channels: int = 1_000_000
+    max_channel_name_bytes: int = 512
+    max_pending_deliveries: int = 1_000_000
+
+
+class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Section [admin]: the operator's HTTP server."""
+
+    bind: str = "127.0.0.1:7513"
+    token: str = ""
+
+
+class ClusterSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Section [cluster]."""
+
+    minimum_nodes: int = 1
+
+
+class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Section [log]."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = "auto"
+    access_log: bool = False
+    access_log_sample: float = 1.0
+
+
+class DrainSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Section [drain]: what happens between SIGTERM and the end."""
+
+    timeout: float = 30.0
+    spread: float = 5.0
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole configuration. Config() is valid: it is what `holdfast serve` uses without a file."""
+
+    client: ClientSettings = ClientSettings()
+    node: NodeSettings = NodeSettings()
+    request: RequestSettings = RequestSettings()
+    balance: BalanceSettings = BalanceSettings()
+    election: ElectionSettings = ElectionSettings()
+    state: StateSettings = StateSettings()
+    realtime: RealtimeSettings = RealtimeSettings()
+    cluster: ClusterSettings = ClusterSettings()
+    admin: AdminSettings = AdminSettings()
+    log: LogSettings = LogSettings()
+    drain: DrainSettings = DrainSettings()

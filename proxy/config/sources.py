@@ -1,0 +1,176 @@
+"""Where values come from: default < file < environment < --set; and which of these each value is from.
+
+Every key of every section can be given in the TOML file, as HOLDFAST__SECTION__KEY in the environment (in any case),
+and as `--set section.key=value`. Nothing unknown is passed over: a misspelt key would otherwise be a limit not set.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from protocols.errors import ConfigError
+from proxy.config import rules
+from proxy.config.keys import KEYS, is_secret
+from proxy.config.sections import Config
+from proxy.config.values import convert, from_text, to_toml
+
+PREFIX = "HOLDFAST__"
+SHOWN = 60  # characters of a refused value in a message
+
+
+class Origin(NamedTuple):
+    """Where a value is from. name: of the file or the variable."""
+
+    source: Literal["default", "file", "env", "set"]
+    name: str = ""
+
+    def __str__(self) -> str:
+        return {"default": "default", "set": "--set"}.get(self.source, self.name)
+
+
+DEFAULT = Origin("default")
+
+
+class Loaded(Struct, frozen=True):
+    """A valid configuration, and the origin of each `section.key`."""
+
+    config: Config
+    origins: dict[str, Origin]
+
+
+class _Given(NamedTuple):
+    """A value as it came. is_text: it is text whatever the key's type."""
+
+    section: str
+    key: str
+    value: object
+    origin: Origin
+    is_text: bool
+
+
+def load(file: Path | None, environ: Mapping[str, str], sets: Sequence[str] = ()) -> Loaded:
+    """The configuration. Raises ConfigError with one line if there is anything wrong with it."""
+    loaded, problems = examine(file, environ, sets)
+    if loaded is None:
+        more = f" (and {len(problems) - 1} more: see `holdfast check`)" if len(problems) > 1 else ""
+        raise ConfigError(problems[0] + more)
+    return loaded
+
+
+def examine(file: Path | None, environ: Mapping[str, str], sets: Sequence[str] = ()) -> tuple[Loaded | None, list[str]]:
+    """The configuration, or everything that is wrong with it, a line each."""
+    problems: list[str] = []
+    values: dict[str, dict[str, object]] = {section: {} for section in SECTIONS}
+    origins = dict.fromkeys(KEYS, DEFAULT)
+    for given in _given(file, environ, sets, problems):
+        name = f"{given.section}.{given.key}"
+        if name not in KEYS:
+            problems.append(f"{given.origin}: no such key {name}{_did_you_mean(given.section, given.key)}")
+            continue
+        type_ = SECTIONS[given.section][given.key]
+        value = (
+            from_text(given.value, type_, KEYS[name]) if isinstance(given.value, str) and given.is_text else given.value
+        )
+        try:
+            values[given.section][given.key] = convert(value, type_, KEYS[name])
+        except ValueError as error:
+            problems.append(f"{given.origin}: {name}: expected {error}, got {_shown(name, value)}")
+        origins[name] = given.origin
+    if problems:
+        return None, problems
+    config = msgspec.structs.replace(
+        DEFAULTS,
+        **{section: msgspec.structs.replace(getattr(DEFAULTS, section), **given) for section, given in values.items()},
+    )
+    for name, expected in rules.broken(config):
+        problems.append(f"{origins[name]}: {name}: expected {expected}, got {_shown(name, value_of(config, name))}")
+    return (None, problems) if problems else (Loaded(config, origins), [])
+
+
+DEFAULTS = Config()
+# section -> key -> type
+SECTIONS: dict[str, dict[str, Any]] = {
+    section: {field.name: field.type for field in msgspec.structs.fields(getattr(DEFAULTS, section))}
+    for section in Config.__struct_fields__
+}
+
+
+def value_of(config: Config, name: str) -> object:
+    """The value of `section.key`."""
+    section, _, key = name.partition(".")
+    return getattr(getattr(config, section), key)
+
+
+def _given(file: Path | None, environ: Mapping[str, str], sets: Sequence[str], problems: list[str]) -> Iterator[_Given]:
+    """Every value that is given, weakest source first."""
+    if file is not None:
+        yield from _from_file(file, problems)
+    for variable in sorted(environ):
+        if not variable.upper().startswith(PREFIX):
+            continue
+        section, separator, key = variable[len(PREFIX) :].lower().partition("__")
+        if separator and key:
+            yield _Given(section, key, environ[variable], Origin("env", variable), is_text=True)
+        else:
+            problems.append(f"{variable}: expected {PREFIX}SECTION__KEY")
+    for assignment in sets:
+        name, equals, text = assignment.partition("=")
+        section, dot, key = name.strip().partition(".")
+        if equals and dot and key:
+            yield _Given(section, key, text, Origin("set"), is_text=True)
+        else:
+            problems.append(f"--set: expected SECTION.KEY=VALUE, got {_clipped(name)!r}")
+
+
+def _from_file(file: Path, problems: list[str]) -> Iterator[_Given]:
+    origin = Origin("file", str(file))
+    try:
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        problems.append(f"{file}: cannot be read: {error.strerror}")
+        return
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problems.append(f"{file}: not valid TOML: {error}")
+        return
+    for section, table in tables.items():
+        if section not in SECTIONS:
+            problems.append(f"{file}: no such section [{section}]{_suggest(section, SECTIONS)}")
+        elif not isinstance(table, dict):
+            problems.append(f"{file}: expected a section [{section}], got {_shown('', table)}")
+        else:
+            for key, value in table.items():
+                yield _Given(section, key, value, origin, is_text=False)
+
+
+def _did_you_mean(section: str, key: str) -> str:
+    """What was likely meant: the same key of another section, a similar one of this section, or of any."""
+    name = f"{section}.{key}"
+    elsewhere = [other for other in KEYS if other.endswith(f".{key}")]
+    near = [f"{section}.{other}" for other in SECTIONS.get(section, ())]
+    return _suggest(name, elsewhere, cutoff=0) or _suggest(name, near) or _suggest(name, KEYS)
+
+
+def _suggest(word: str, words: Iterable[str], cutoff: float = 0.75) -> str:
+    close = difflib.get_close_matches(word, list(words), n=1, cutoff=cutoff)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _shown(name: str, value: object) -> str:
+    """A value in a message: nothing of a secret, and not much of anything."""
+    if isinstance(value, dict):
+        return "a table"
+    if name and is_secret(name):
+        return "nothing" if value == "" else "something else"
+    if isinstance(value, str | int | float | tuple):
+        return _clipped(to_toml(value))
+    return _clipped(repr(value))
+
+
+def _clipped(text: str) -> str:
+    text = text.encode(errors="backslashreplace").decode()
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."

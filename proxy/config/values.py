@@ -1,0 +1,205 @@
+"""A value as it came, from TOML or as text, becomes a value of its key's type. Refuses what is not one.
+
+A refusal is a ValueError whose text says what was expected; who calls adds the key, the source and what came.
+"""
+
+import ipaddress
+import json
+import os
+import re
+from collections.abc import Callable
+from typing import Any, Literal, get_args, get_origin
+
+from proxy.config.keys import LARGEST, Key, Kind
+
+DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h)?")
+SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
+SIZE = re.compile(r"([0-9]+)\s*(b|kb|mb|gb|kib|mib|gib)?", re.IGNORECASE)
+BYTES = {None: 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
+def from_text(text: str, type_: Any, key: Key) -> object:  # noqa: ANN401 - a type, or Literal, or tuple[str, ...]
+    """Text of the environment or of --set as TOML would have given it. What can't be read so stays text."""
+    if type_ is bool:
+        return BOOLEANS.get(text.lower(), text)
+    if (type_ is int or type_ is float) and key.kind not in (Kind.BYTES, Kind.SECONDS):
+        try:
+            return type_(text)
+        except ValueError:
+            return text
+    return text
+
+
+def convert(value: object, type_: Any, key: Key) -> object:  # noqa: ANN401 - as above
+    """The value in its key's type. Raises ValueError, which says what was expected."""
+    if type_ is bool:
+        if isinstance(value, bool):
+            return value
+        raise ValueError("true or false")
+    if type_ is int or type_ is float:
+        return _number(value, type_, key)
+    if get_origin(type_) is Literal:
+        choices = get_args(type_)
+        if value in choices:
+            return value
+        raise ValueError("one of " + ", ".join(choices))
+    if type_ is str:
+        if not isinstance(value, str):
+            raise ValueError("text")
+        if value or key.kind is Kind.ADDRESS:
+            _check_text(value, key.kind)
+        return value
+    return _texts(value, key)
+
+
+def _number(value: object, type_: type[int] | type[float], key: Key) -> int | float:
+    number: object = value
+    if isinstance(value, str) and key.kind is Kind.BYTES:
+        number = parse_size(value)
+    elif isinstance(value, str) and key.kind is Kind.SECONDS:
+        number = parse_duration(value)
+    good = isinstance(number, int | float) if type_ is float else isinstance(number, int)
+    if not good or isinstance(number, bool):
+        raise ValueError(_expected_number(key, type_))
+    assert isinstance(number, int | float)
+    if not (0 < number <= key.at_most or (number == 0 and key.zero)):  # not-a-number is in no range
+        raise ValueError(_expected_number(key, type_))
+    return type_(number)
+
+
+def _expected_number(key: Key, type_: type) -> str:
+    if key.kind is Kind.BYTES:
+        return 'a size above 0 such as 65536, "64KiB" or "1MB"'
+    if key.kind is Kind.SECONDS:
+        least = "0 or more" if key.zero else "above 0"
+        return f'seconds, {least}, such as 0.5, "500ms", "10s" or "2m"'
+    what = "a whole number" if type_ is int else "a number"
+    least = "from 0" if key.zero else "above 0"
+    return f"{what} {least}" + (f" up to {key.at_most:g}" if key.at_most < LARGEST else "")
+
+
+def parse_duration(text: str) -> float | None:
+    """Seconds of "500ms", "10s", "2m", "1h" or "0.5"; None if it is not a duration."""
+    match = DURATION.fullmatch(text.strip())
+    if match is None:
+        return None
+    return float(match[1]) * SECONDS[match[2]]
+
+
+def parse_size(text: str) -> int | None:
+    """Bytes of "64KiB", "1MB" or "65536"; None if it is not a size."""
+    match = SIZE.fullmatch(text.strip())
+    # 18 digits are more than LARGEST; int() of thousands of them takes time
+    if match is None or len(match[1]) > 18:
+        return None
+    return int(match[1]) * BYTES[match[2] and match[2].lower()]
+
+
+def to_toml(value: object) -> str:
+    """A value of the configuration as TOML writes it."""
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(to_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False).replace(
+        "\x7f", "\\u007f"
+    )  # the only character where JSON text is not TOML text
+
+
+def _texts(value: object, key: Key) -> tuple[str, ...]:
+    """A list of texts; one text stands for a list, with commas between the items."""
+    if isinstance(value, str):
+        value = [item.strip() for item in value.split(",")] if value else []
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError("text or a list of texts")
+    if not value and key.kind in (Kind.ADDRESS, Kind.ENDPOINT):
+        raise ValueError(f"at least one {key.kind.value}")
+    for item in value:
+        _check_text(item, key.kind)
+    return tuple(value)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of "HOST:PORT" or "[IPV6]:PORT". Raises ValueError, which says what was expected."""
+    host, colon, port = address.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if bracketed:
+        host = host[1:-1]
+    # an unbracketed IPv6 address would lose its last group to the port
+    if not (colon and host and port.isascii() and port.isdigit() and int(port[:6]) < 65536) or (
+        not bracketed and not re.fullmatch(r"[\w.-]+", host)
+    ):
+        raise ValueError("HOST:PORT or [IPV6]:PORT")
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the host. A name other than localhost may be anything, so it is not."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def is_local_endpoint(endpoint: str) -> bool:
+    """Whether only this machine reaches a ZeroMQ endpoint."""
+    if endpoint.startswith("ipc://"):
+        return True
+    return is_loopback(endpoint.removeprefix("tcp://").rpartition(":")[0])
+
+
+def _check_address(text: str) -> bool:
+    split_address(text)
+    return True
+
+
+def _check_endpoint(text: str) -> bool:
+    if text.startswith("ipc://"):
+        return len(text) > len("ipc://")
+    if not text.startswith("tcp://"):
+        return False
+    host, _, port = text.removeprefix("tcp://").rpartition(":")
+    try:
+        split_address(f"{'0.0.0.0' if host == '*' else host}:{'0' if port == '*' else port}")
+    except ValueError:
+        return False
+    return True
+
+
+def _check_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_origin(text: str) -> bool:
+    return text in ("*", "null") or re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", text) is not None
+
+
+def _check_file(text: str) -> bool:
+    return os.path.isfile(text) and os.access(text, os.R_OK)
+
+
+def _check_folder(text: str) -> bool:
+    return os.path.isdir(text) and os.access(text, os.R_OK | os.X_OK)
+
+
+_CHECKS: dict[Kind, tuple[Callable[[str], bool], str]] = {
+    Kind.ADDRESS: (_check_address, "HOST:PORT or [IPV6]:PORT"),
+    Kind.ENDPOINT: (_check_endpoint, "tcp://HOST:PORT, tcp://HOST:* or ipc://PATH"),
+    Kind.NETWORK: (_check_network, "an address or a network such as 10.0.0.0/8"),
+    Kind.ORIGIN: (_check_origin, '"*", "null" or SCHEME://HOST[:PORT], without a path'),
+    Kind.FILE: (_check_file, "a file that can be read"),
+    Kind.FOLDER: (_check_folder, "a folder that can be read"),
+}
+
+
+def _check_text(text: str, kind: Kind) -> None:
+    if any("\ud800" <= character <= "\udfff" for character in text):  # how Python shows bytes of the environment
+        raise ValueError("text in UTF-8")
+    check, expected = _CHECKS.get(kind, (None, ""))
+    if check is not None and not check(text):
+        raise ValueError(expected)

@@ -1,0 +1,218 @@
+"""The way of a request: from a connection to a node, and its reply back. One call at each arrow.
+
+Joins the ledger, the policy and the links. Owns what happens when there is no node, when one is lost, when time is
+up: every request that comes in here gets exactly one answer, a node's reply or a typed error.
+"""
+
+from typing import cast
+
+import structlog
+import trio
+
+from balancer.directory import Directory, Node
+from balancer.ledger import Entry, Ledger
+from balancer.policies import Policy, Random
+from balancer.settings import RequestSettings
+from protocols.clients.base import ReplyHead
+from protocols.clients.events import HttpRequest, Request
+from protocols.close import Reason
+from protocols.errors import RequestError
+from protocols.nodes import frames
+from proxy.access_log import AccessLog
+from proxy.connection import Connection
+from proxy.metrics import Counters
+from proxy.reactor import Reactor
+from proxy.routing_key import KeyOf
+
+log = structlog.get_logger("holdfast.dispatch")
+
+
+class Dispatch:
+    """See the module. Called by connections (`request`), by the gateway (`settle` ... `lose`) and by the ticker."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        directory: Directory,
+        policy: Policy,
+        key_of: KeyOf,
+        random: Random,
+        reactor: Reactor,
+        counters: Counters,
+        settings: RequestSettings,
+        access_log: AccessLog | None,
+    ) -> None:
+        self._ledger = ledger
+        self._directory = directory
+        self._available = directory.available
+        self._select = policy.select
+        self._key_of = key_of if policy.needs_key else None
+        self._random = random
+        self._reactor = reactor
+        self._counters = counters
+        self._settings = settings
+        self._timeout = int(settings.timeout * 1000)
+        self._access_log = access_log
+        self.last_failover: float | None = None
+
+    # --- to a node --------------------------------------------------------------------------------------------
+
+    def request(self, connection: Connection, event: Request) -> None:
+        """A client asks."""
+        ledger = self._ledger
+        now = self._reactor.now
+        self._counters.requests += 1
+        if ledger.is_full:
+            self._counters.limits_hit["request.max_in_flight"] += 1
+            self._fail(connection, event, "too many requests in flight", Reason.PARKING_FULL)
+            return
+        entry = ledger.open(connection, event, now)
+        if self._available and not ledger.parked:
+            self._send(entry, now)
+        else:
+            self._park(entry, now)
+
+    def _send(self, entry: Entry, now: float) -> None:
+        """To an available node; there must be one."""
+        connection = cast("Connection", entry.connection)
+        event = entry.event
+        key = 0 if self._key_of is None else self._key_of(connection, event)
+        node = self._select(self._available, key, self._random)
+        self._ledger.assign(entry, node, now)
+        timeout = self._timeout if entry.attempt == 1 and entry.parked_at < 0 else int((entry.deadline - now) * 1000)
+        if type(event) is HttpRequest:
+            address = event.address or connection.address
+            client = frames.Client(connection.id, "http", address, event.target.partition("?")[0], event.headers)
+            node.link.send(
+                frames.HttpRequest(entry.id, client, entry.attempt, timeout, event.payload, event.method, event.target)
+            )
+        else:
+            node.link.send(
+                frames.Request(entry.id, connection.id, entry.attempt, timeout, event.payload, event.is_text)  # type: ignore[union-attr]
+            )
+
+    def _park(self, entry: Entry, now: float) -> None:
+        if self._ledger.park(entry, now):
+            self._counters.requests_parked += 1
+        else:
+            self._counters.limits_hit["request.max_parked"] += 1
+            self._fail(entry.connection, entry.event, "no node is available, and too many wait", Reason.PARKING_FULL)
+
+    def unpark(self) -> None:
+        """Send what is parked to whoever is available. Called when a node becomes so."""
+        ledger = self._ledger
+        while self._available:
+            entry = ledger.unpark()
+            if entry is None:
+                return
+            now = self._reactor.now
+            if entry.attempt:
+                self._failed_over(now - entry.parked_at)
+            self._send(entry, now)
+
+    # --- from a node ------------------------------------------------------------------------------------------
+
+    def settle(self, node: Node, request: int, attempt: int, more: bool) -> Entry | None:
+        """A node replies. The request, now settled, or with `more` still open. None: nobody waits for this reply."""
+        ledger = self._ledger
+        now = self._reactor.now
+        entry = (ledger.extend if more else ledger.settle)(request, attempt, node, now)
+        if entry is None:
+            self._counters.stale_replies += 1
+        elif ledger.parked and not more:
+            self.unpark()
+        return entry
+
+    def reply(self, entry: Entry, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> None:
+        """Give a settled request its reply."""
+        self._counters.replies += 1
+        node = cast("Node", entry.node)
+        if head is not None and head.status >= 500:
+            self._strike(node)
+        elif node.health.failures:
+            node.health.succeeded()
+        cast("Connection", entry.connection).reply(entry.event, head, payload, is_text, more)
+        if self._access_log is not None and not more:
+            self._access_log.replied(entry, 200 if head is None else head.status, len(payload), self._reactor.now)
+
+    def failed(self, entry: Entry, status: int, message: str) -> None:
+        """Give a settled request the failure of its handler."""
+        if status >= 500:
+            self._strike(cast("Node", entry.node))
+        self._answer(entry, RequestError(message, Reason.NODE_ERROR, status=status))
+
+    # --- when things go wrong ---------------------------------------------------------------------------------
+
+    def lose(self, node: Node) -> None:
+        """A node is gone: its requests go elsewhere, oldest first, or are answered that they can't."""
+        now = started = trio.current_time()
+        ledger = self._ledger
+        unsent = {frame.id for frame in node.link.unsent() if isinstance(frame, frames.Request | frames.HttpRequest)}
+        for entry in ledger.lose(node):
+            if entry.connection.is_closed:
+                ledger.drop(entry)
+            elif not ledger.is_redeliverable(entry, handed_over=entry.id not in unsent):
+                ledger.drop(entry)
+                self._lost(entry)
+            else:
+                if entry.id in unsent:
+                    entry.attempt -= 1  # nobody has seen that attempt
+                self._counters.redelivered += 1
+                if self._available and not ledger.parked:
+                    self._send(entry, now)
+                    self._failed_over(trio.current_time() - started)
+                else:
+                    self._park(entry, now)
+
+    def _failed_over(self, seconds: float) -> None:
+        """A lost node's request is at another node, so long after the loss was noticed."""
+        self.last_failover = seconds
+        self._counters.failover.observe(seconds)
+
+    def _strike(self, node: Node) -> None:
+        if self._directory.failed(node, self._reactor.now):
+            log.warning("node_ejected", node=node.id, until=round(node.health.returns_at - self._reactor.now, 1))
+
+    def _lost(self, entry: Entry) -> None:
+        if entry.partial:
+            # The client has a part of a reply. It may not be told an error in its place: HTTP has no way, and a
+            # message protocol's client takes what came for a reply. So an exchange of bytes ends with its connection.
+            connection = cast("Connection", entry.connection)
+            if not connection.is_session:
+                self._counters.request_errors[Reason.NODE_LOST] += 1
+                connection.abort(Reason.NODE_LOST)
+                return
+        self._answer(
+            entry,
+            RequestError(
+                "the node was lost while it had this request, which may not be sent again", Reason.NODE_LOST, 0.0
+            ),
+        )
+
+    def expire(self, now: float) -> None:
+        """Ticker: answer what is past its time."""
+        for entry, reason in self._ledger.expire(now):
+            node = entry.node
+            if node is not None:
+                node.link.send(frames.Cancel(entry.id, entry.attempt))
+                self._strike(node)
+                message = f"no reply within {self._settings.timeout:g} s"
+                error = RequestError(message, reason, None)
+            else:
+                waited = min(self._settings.parked_timeout, self._settings.timeout)
+                error = RequestError(f"no node was available for {waited:g} s", reason, self._settings.retry_after)
+            self._answer(entry, error)
+
+    def abandon(self) -> None:
+        """Ticker: tell nodes that replies are no longer wanted, because the clients have gone."""
+        for entry in self._ledger.abandon():
+            if entry.node is not None:
+                entry.node.link.send(frames.Cancel(entry.id, entry.attempt))
+
+    def _answer(self, entry: Entry, error: RequestError) -> None:
+        cast("Connection", entry.connection).fail(entry.event, error)
+        if self._access_log is not None:
+            self._access_log.replied(entry, error.status or error.reason.http, 0, self._reactor.now)
+
+    def _fail(self, connection: object, event: Request, message: str, reason: Reason) -> None:
+        cast("Connection", connection).fail(event, RequestError(message, reason, self._settings.retry_after))

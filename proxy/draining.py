@@ -1,0 +1,49 @@
+"""How the proxy leaves: requests finish, then clients are told to come back elsewhere.
+
+Clients are closed with 1012 spread over time, because all at once they would storm whoever takes them.
+"""
+
+import structlog
+import trio
+
+from balancer.ledger import Ledger
+from protocols.close import Reason
+from proxy.clients import Clients
+from proxy.config import DrainSettings
+from proxy.reactor import Reactor
+
+log = structlog.get_logger("holdfast.drain")
+
+STEP = 0.05  # clients are closed in groups this far apart
+
+
+async def drain(settings: DrainSettings, clients: Clients, ledger: Ledger, reactor: Reactor) -> None:
+    """Returns when no client is left, or after the time limit (then some may be). Listeners are closed already."""
+    log.info("draining", connections=len(clients.connections), requests=len(ledger))
+    with trio.move_on_after(settings.timeout) as limit:
+        await _finish_requests(ledger, deadline=trio.current_time() + settings.timeout / 2)
+        await _close_clients(settings.spread, clients, reactor)
+        while clients.connections:  # noqa: ASYNC110 - the hot path sets no events
+            await trio.sleep(STEP)
+    if limit.cancelled_caught:
+        log.warning("drain_timeout", connections=len(clients.connections), requests=len(ledger))
+    else:
+        log.info("drained")
+
+
+async def _finish_requests(ledger: Ledger, deadline: float) -> None:
+    # Clients go on asking until they are closed, so "no request at all" may never come: wait for those of now.
+    last = ledger.last_id
+    while trio.current_time() < deadline and ledger.has_before(last):  # noqa: ASYNC110 - as above
+        await trio.sleep(STEP)
+
+
+async def _close_clients(spread: float, clients: Clients, reactor: Reactor) -> None:
+    everybody = list(clients.connections.values())
+    steps = max(1, round(spread / STEP))
+    share = -(-len(everybody) // steps)
+    for start in range(0, len(everybody), max(1, share)):
+        for connection in everybody[start : start + share]:
+            connection.close(Reason.DRAINING, "the proxy restarts; connect again")
+        reactor.settle()
+        await trio.sleep(STEP)

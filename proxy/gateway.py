@@ -1,0 +1,367 @@
+"""The nodes' side: what nodes say, frame by frame, and what every node is told.
+
+Owns sessions of nodes from hello to loss, the announcement of clients and state to them, and the carrying out of
+effects. Replies go to dispatch; who is master is decided by the steward. Nothing of a session that is over, of an older
+attempt or of an older epoch has any effect: that is refused here.
+"""
+
+import hmac
+from collections.abc import Callable, Iterator
+from math import inf
+from typing import Any
+
+import structlog
+from msgspec import Raw, Struct
+
+from balancer.directory import Directory, Node, NodeState
+from balancer.health import Health
+from balancer.links.base import NodeLink
+from balancer.registry import ClientRegistry, Snapshot
+from balancer.settings import BalanceSettings, NodeSettings
+from protocols.clients.base import ReplyHead
+from protocols.close import Reason
+from protocols.errors import FrameError
+from protocols.nodes import frames
+from protocols.nodes.frames import FromNode, Hello, encode_frame, unpack_ids
+from proxy.channels import Channels
+from proxy.clients import Clients
+from proxy.connection import Connection
+from proxy.dispatch import Dispatch
+from proxy.metrics import Counters
+from proxy.reactor import Reactor
+from proxy.steward import Steward
+
+log = structlog.get_logger("holdfast.gateway")
+
+MAX_ID_BYTES = 256
+
+
+class Sync:
+    """The snapshots that are on their way to one node. None: that one is complete, or, for the state, not made yet."""
+
+    __slots__ = ("clients", "state", "state_is_sent")
+
+    def __init__(self, clients: Snapshot | None) -> None:
+        self.clients = clients
+        self.state: Iterator[Raw] | None = None
+        self.state_is_sent = False
+
+    @property
+    def is_complete(self) -> bool:
+        return self.clients is None and self.state_is_sent
+
+    def send_page(self, link: NodeLink, size: int) -> bool:
+        """Send the next page. False: there is none left."""
+        if self.clients is not None:
+            page = self.clients.next_page(size)
+            if page is not None:
+                link.send(page)
+                return True
+            self.clients = None
+        if self.state is not None:
+            state = next(self.state, None)
+            if state is not None:
+                link.send(state)
+                return True
+            self.state = None
+            self.state_is_sent = True
+        return False
+
+
+class Gateway:
+    """Implements balancer.links.base.Gateway. Synchronous; called within or between turns of the reactor."""
+
+    def __init__(
+        self,
+        proxy_id: str,
+        settings: NodeSettings,
+        balance: BalanceSettings,
+        directory: Directory,
+        registry: ClientRegistry,
+        clients: Clients,
+        channels: Channels,
+        dispatch: Dispatch,
+        steward: Steward,
+        reactor: Reactor,
+        counters: Counters,
+    ) -> None:
+        self._proxy_id = proxy_id
+        self._settings = settings
+        self._balance = balance
+        self._directory = directory
+        self._registry = registry
+        self._clients = clients
+        self._channels = channels
+        self._dispatch = dispatch
+        self._steward = steward
+        self._reactor = reactor
+        self._counters = counters
+        self._nodes: dict[NodeLink, Node] = {}
+        self._syncing: dict[Node, Sync] = {}
+        self.peers: list[str] = []
+        self.is_draining = False
+        self._handlers: dict[type[Struct], Callable[[Node, Any], None]] = {
+            frames.Reply: self._reply,
+            frames.HttpReply: self._http_reply,
+            frames.Failure: self._failure,
+            frames.Heartbeat: self._heartbeat,
+            frames.Join: self._effect,
+            frames.Leave: self._effect,
+            frames.Notify: self._effect,
+            frames.Broadcast: self._effect,
+            frames.CloseClient: self._effect,
+            frames.AsMaster: self._as_master,
+            frames.Propose: steward.propose,
+            frames.Entry: steward.entry,
+            frames.State: steward.state_page,
+            frames.Ready: self._ready,
+            frames.Drain: self._drain,
+            frames.Bye: self._bye,
+            frames.Hello: self._second_hello,
+        }
+        clients.on_opened = self._client_opened
+        clients.on_closed = self._client_closed
+        steward.tell = self.tell
+        steward.resync = self._resync_state
+
+    @property
+    def is_paused(self) -> bool:
+        return self._channels.is_full
+
+    # --- sessions ---------------------------------------------------------------------------------------------
+
+    def hello(self, link: NodeLink, hello: Hello) -> None:
+        refusal = self._refusal(hello)
+        if refusal is not None:
+            log.warning("node_refused", node=hello.node[:MAX_ID_BYTES], why=refusal)
+            link.close(refusal, fatal=True)
+            return
+        now = self._reactor.now
+        health = Health(self._balance)
+        node = Node(hello, link, health, now)
+        former = self._directory.add(node)
+        if former is not None:
+            if former.incarnation == hello.incarnation:
+                self._lose(former, "superseded by a new session of the same process")
+            else:
+                log.warning("node_superseded", node=node.id, pid=node.pid, former_pid=former.pid)
+                former.link.close("another process has this node's id now", fatal=True)
+                self._lose(former, "superseded by another process with the same id")
+        self._nodes[link] = node
+        self._counters.nodes_welcomed += 1
+        self._directory.move(node, NodeState.SYNCING)
+        log.info("node_joined", node=node.id, name=node.name, pid=node.pid, capacity=node.capacity)
+        link.send(
+            frames.Welcome(
+                frames.VERSION,
+                self._proxy_id,
+                self._settings.heartbeat_interval,
+                self._settings.heartbeat_timeout,
+                self._registry.sequence,
+                self.peers,
+            )
+        )
+        sync = self._syncing[node] = Sync(self._registry.snapshot())
+        self._steward.joined(node, hello)
+        sync.state = self._steward.snapshot(node)
+
+    def _refusal(self, hello: Hello) -> str | None:
+        settings = self._settings
+        if settings.token and not hmac.compare_digest(hello.token.encode(), settings.token.encode()):
+            return "wrong token"
+        if hello.version != frames.VERSION:
+            return f"this proxy speaks version {frames.VERSION} of the node protocol, the node {hello.version}"
+        if not hello.node or len(hello.node.encode()) > MAX_ID_BYTES or len(hello.name.encode()) > MAX_ID_BYTES:
+            return f"node and name must have 1 to {MAX_ID_BYTES} bytes"
+        if hello.capacity < 1:
+            return f"capacity must be at least 1, got {hello.capacity}"
+        if not 0.0 < hello.weight < inf:
+            return f"weight must be above 0, got {hello.weight}"
+        return None
+
+    def received(self, link: NodeLink, batch: list[FromNode]) -> None:
+        node = self._nodes.get(link)
+        if node is None:
+            return
+        self._counters.node_frames_received += len(batch)
+        handlers = self._handlers
+        try:
+            for frame in batch:
+                handlers[type(frame)](node, frame)
+                if node.state is NodeState.LOST:  # it said bye, or broke a rule
+                    return
+        except FrameError as error:
+            log.warning("node_frame_error", node=node.id, error=str(error))
+            link.close(str(error))
+            self._lose(node, "protocol error")
+
+    def lost(self, link: NodeLink, why: str) -> None:
+        node = self._nodes.get(link)
+        if node is not None:
+            self._lose(node, why)
+
+    def _lose(self, node: Node, why: str) -> None:
+        """The session is over. Its requests go elsewhere in this very call."""
+        del self._nodes[node.link]
+        self._syncing.pop(node, None)
+        self._counters.nodes_lost += 1
+        in_flight = node.in_flight
+        self._directory.move(node, NodeState.LOST)
+        log.warning("node_lost", node=node.id, pid=node.pid, why=why, in_flight=in_flight)
+        self._dispatch.lose(node)
+        self._steward.lost(node)
+
+    def check_silence(self, now: float) -> None:
+        """Ticker: a node that has said nothing for the heartbeat timeout is lost, however alive its socket looks."""
+        for link, node in list(self._nodes.items()):
+            if now - link.last_seen > self._settings.heartbeat_timeout:
+                link.close("no heartbeat")
+                self._lose(node, f"silent for {now - link.last_seen:.1f} s")
+            elif node.state is NodeState.SYNCING and now - node.joined > self._settings.handshake_timeout:
+                link.close("not ready in time")
+                self._lose(node, f"not ready within {self._settings.handshake_timeout:g} s")
+
+    def forgive(self, now: float) -> None:
+        """We were away ourselves (stopped, or starved of CPU): nobody's silence counts until we have listened again."""
+        for link in self._nodes:
+            link.last_seen = now
+
+    def leave(self) -> None:
+        """The proxy stops: tell every node."""
+        for link in list(self._nodes):
+            link.send(frames.Bye("the proxy stops"))
+
+    # --- what every node is told --------------------------------------------------------------------------------
+
+    def tell(self, frame: Struct) -> None:
+        """Send a frame, encoded once, to every node with a session."""
+        if self._nodes:
+            encoded = encode_frame(frame)
+            for link in self._nodes:
+                link.send(encoded)
+
+    def _client_opened(self, connection: Connection, client: frames.Client) -> None:
+        opened = self._registry.open(client)
+        for link in self._nodes:
+            link.send(opened)
+
+    def _client_closed(self, connection: Connection, reason: Reason) -> None:
+        self._channels.forget(connection)
+        closed = self._registry.close(connection.id, reason.value)
+        if closed is not None:
+            for link in self._nodes:
+                link.send(closed)
+
+    def send_pages(self, now: float) -> bool:
+        """Turn's end: one page to each node that syncs and takes it. True: there are more."""
+        more = False
+        for node, sync in list(self._syncing.items()):
+            if node.link.is_blocked:
+                continue
+            if sync.send_page(node.link, self._settings.registry_page):
+                more = True
+            elif sync.is_complete:
+                del self._syncing[node]
+        return more
+
+    def _resync_state(self) -> None:
+        """Our state is another now: every node gets it anew."""
+        for node in self._nodes.values():
+            sync = self._syncing.setdefault(node, Sync(None))
+            sync.state = self._steward.snapshot(node)
+            sync.state_is_sent = False
+
+    # --- frames of nodes ----------------------------------------------------------------------------------------
+
+    def _heartbeat(self, node: Node, frame: frames.Heartbeat) -> None:
+        self._counters.node_heartbeats += 1
+        node.load = frame.load
+        epoch, lease = self._steward.renew(node)
+        node.link.send(frames.Heartbeat(frame.stamp, -1.0, epoch, lease))
+
+    def _ready(self, node: Node, frame: frames.Ready) -> None:
+        if node.state is not NodeState.SYNCING or node in self._syncing:
+            raise FrameError(f"Ready came from a node that is {node.state.value}, or before its last page was sent")
+        now = self._reactor.now
+        node.ready_at = now
+        node.health.ready(now)
+        node.pull = node.weight * node.health.share(now)
+        self._directory.move(node, NodeState.READY)
+        log.info("node_ready", node=node.id)
+        self._dispatch.unpark()
+
+    def _drain(self, node: Node, frame: frames.Drain) -> None:
+        self.drain(node, by_itself=True)
+
+    def drain(self, node: Node, *, by_itself: bool = False) -> None:
+        """No new requests for this node. by_itself: it asked for that."""
+        if node.state in (NodeState.SYNCING, NodeState.READY):
+            self._directory.move(node, NodeState.DRAINING)
+            log.info("node_draining", node=node.id, in_flight=node.in_flight)
+            self._steward.draining(node, by_itself=by_itself)
+
+    def _bye(self, node: Node, frame: frames.Bye) -> None:
+        self._steward.resigned(node)
+        node.link.close("bye")
+        self._lose(node, "said bye")
+
+    def _second_hello(self, node: Node, frame: frames.Hello) -> None:
+        raise FrameError("Hello came within a session: say it on a new connection")
+
+    def _reply(self, node: Node, frame: frames.Reply) -> None:
+        entry = self._dispatch.settle(node, frame.request, frame.attempt, frame.more)
+        if entry is None:
+            return
+        if frame.effects:
+            for effect in frame.effects:
+                self._effect(node, effect)
+        self._dispatch.reply(entry, None, frame.payload, frame.is_text, frame.more)
+
+    def _http_reply(self, node: Node, frame: frames.HttpReply) -> None:
+        entry = self._dispatch.settle(node, frame.request, frame.attempt, frame.more)
+        if entry is None:
+            return
+        if frame.effects:
+            for effect in frame.effects:
+                self._effect(node, effect)
+        self._dispatch.reply(entry, ReplyHead(frame.status, frame.headers), frame.payload, False, frame.more)
+
+    def _failure(self, node: Node, frame: frames.Failure) -> None:
+        entry = self._dispatch.settle(node, frame.request, frame.attempt, False)
+        if entry is None:
+            return
+        self._dispatch.failed(entry, frame.status, frame.message)
+
+    def _effect(self, node: Node, frame: frames.Effect) -> None:
+        channels = self._channels
+        if isinstance(frame, frames.Notify):
+            channels.publish(
+                frame.payload,
+                frame.is_text,
+                frame.channels,
+                unpack_ids(frame.clients) if frame.clients else (),
+                unpack_ids(frame.exclude) if frame.exclude else (),
+            )
+        elif isinstance(frame, frames.Join):
+            channels.join(frame.client, frame.channel)
+        elif isinstance(frame, frames.Leave):
+            channels.leave(frame.client, frame.channel)
+        elif isinstance(frame, frames.Broadcast):
+            channels.broadcast(frame.payload, frame.is_text, unpack_ids(frame.exclude))
+        else:
+            self.kick(frame.client, frame.reason)
+
+    def kick(self, client: int, reason: str) -> bool:
+        """Close a client's connection. False: there is no such client."""
+        connection = self._clients.find(client)
+        if connection is None:
+            return False
+        connection.close(Reason.KICKED, reason[:100])
+        return True
+
+    def _as_master(self, node: Node, frame: frames.AsMaster) -> None:
+        if not self._steward.is_master(node, frame.epoch):
+            self._counters.stale_effects += 1
+            return
+        for effect in frame.effects:
+            self._effect(node, effect)

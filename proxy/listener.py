@@ -1,0 +1,135 @@
+"""Accepting clients: one Trio task per bound address, sockets straight into the reactor.
+
+Owns listening sockets and the answer to whom we can't take: an HTTP 503 or 429 before anything is read, because at
+that moment nobody knows yet what the client speaks, and every client here begins with HTTP.
+"""
+
+import errno
+import os
+import resource
+import socket
+from ssl import SSLContext
+
+import structlog
+import trio
+
+from protocols.close import Reason
+from proxy.clients import Clients
+from proxy.config import split_address
+from proxy.tls import TlsChannel
+
+log = structlog.get_logger("holdfast.listener")
+
+# Accepted per wake-up; then others run. A connection costs about 100 us until it is served: 6 ms.
+ACCEPTS_PER_TURN = 64
+# Descriptors kept free for nodes, admin, logs and the store.
+RESERVED_DESCRIPTORS = 128
+OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+def bind(address: str, *, backlog: int, reuse_port: bool) -> socket.socket:
+    """A listening socket on "host:port" or "[host]:port". Raises OSError that names the address."""
+    host, port = split_address(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((host, port))
+        listener.listen(backlog)
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"can't bind {address}: {error.strerror}") from error
+    listener.setblocking(False)
+    return listener
+
+
+def format_address(name: tuple[str, int]) -> str:
+    """ "host:port", or "[host]:port" for IPv6."""
+    host, port = name[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def raise_descriptor_limit(wanted: int) -> int:
+    """Let this process have as many descriptors as it may, up to what is wanted. Returns how many connections fit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted += RESERVED_DESCRIPTORS
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(0, soft - RESERVED_DESCRIPTORS)
+
+
+class Listener:
+    """One listening socket."""
+
+    def __init__(self, listening: socket.socket, clients: Clients, tls: SSLContext | None) -> None:
+        self._listening = listening
+        self._clients = clients
+        self._tls = tls
+        self.address = format_address(listening.getsockname())
+
+    def close(self) -> None:
+        self._listening.close()
+
+    async def run(self) -> None:
+        """Task: accept until cancelled. Closes the listening socket."""
+        with self._listening:
+            while True:
+                await trio.lowlevel.wait_readable(self._listening)
+                for _ in range(ACCEPTS_PER_TURN):
+                    try:
+                        accepted, name = self._listening.accept()
+                    except BlockingIOError:
+                        break
+                    except OSError as error:
+                        if error.errno in OUT_OF_RESOURCES:
+                            log.warning("accept_failed", error=error.strerror)
+                            await trio.sleep(0.1)  # they come back when others leave; don't spin meanwhile
+                            break
+                        continue  # this one went before we took it (ECONNABORTED and the like)
+                    self._take(accepted, name)
+                self._clients.reactor.settle()
+
+    def _take(self, accepted: socket.socket, name: tuple[str, int]) -> None:
+        reason = self._clients.refusal(name[0])
+        accepted.setblocking(False)
+        if reason is not None:
+            self._refuse(accepted, reason)
+            return
+        try:
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:  # already gone
+            accepted.close()
+            return
+        tls = None if self._tls is None else TlsChannel(self._tls)
+        self._clients.add(accepted.detach(), format_address(name), tls)
+
+    def _refuse(self, accepted: socket.socket, reason: Reason) -> None:
+        self._clients.counters.connections_refused[reason] += 1
+        key = "client.max_connections" + ("_per_address" if reason is Reason.TOO_MANY_FROM_ADDRESS else "")
+        self._clients.counters.limits_hit[key] += 1
+        with accepted:
+            if self._tls is None:
+                try:
+                    os.write(accepted.fileno(), _REFUSALS[reason])
+                    accepted.shutdown(socket.SHUT_WR)
+                except OSError:
+                    pass  # it is not to be had, and that is all there was to say
+
+
+def _refusal(reason: Reason, phrase: str) -> bytes:
+    body = f'{{"status":{reason.http},"error":{{"id":"holdfast.{reason.value}","message":"{phrase}"}}}}'
+    return (
+        f"HTTP/1.1 {reason.http} {phrase}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        f"Retry-After: 1\r\nConnection: close\r\n\r\n{body}"
+    ).encode()
+
+
+_REFUSALS = {
+    Reason.TOO_MANY_CONNECTIONS: _refusal(Reason.TOO_MANY_CONNECTIONS, "Too many connections"),
+    Reason.TOO_MANY_FROM_ADDRESS: _refusal(Reason.TOO_MANY_FROM_ADDRESS, "Too many connections from this address"),
+}

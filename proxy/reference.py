@@ -1,0 +1,141 @@
+"""The reference pages of the documentation, made from the tables in the code, so that they can't differ from it.
+
+`python -m proxy.reference docs/reference` writes configuration.md, errors.md and metrics.md.
+"""
+
+import sys
+from pathlib import Path
+
+from protocols.close import Reason
+from proxy.config.keys import KEYS, Kind
+from proxy.config.sections import Config
+from proxy.config.sources import SECTIONS, value_of
+from proxy.config.values import to_toml
+from proxy.metrics import METRICS
+
+MADE = "<!-- Made by `python -m proxy.reference docs/reference`: change the tables in the code, not this page. -->"
+
+CONFIGURATION = f"""{MADE}
+# Configuration
+
+One TOML file (`holdfast serve --config FILE`), the environment and the command line; each wins over the one before
+it. The key `max_connections` of the section `[client]`, for example, is
+
+| Where | How |
+|---|---|
+| the file | `[client]` and below it `max_connections = 5000` |
+| the environment | `HOLDFAST__CLIENT__MAX_CONNECTIONS=5000`, in upper or lower case |
+| the command line | `--set client.max_connections=5000` |
+
+Times are seconds, or text with a unit: `0.5`, `"500ms"`, `"10s"`, `"2m"`, `"1h"`. Sizes are bytes, or text with a
+unit: `65536`, `"64KiB"`, `"1MB"` (`KB`, `MB`, `GB` are powers of 1000, `KiB`, `MiB`, `GiB` of 1024). A list may be
+given as one text with commas between the items. Numbers are above 0 unless 0 has a meaning, which is then told.
+
+A key that does not exist, a value of the wrong type or out of range, and values that contradict each other are refused
+with one line and exit status 2. `holdfast check` lists everything that is wrong; `holdfast config` prints the whole
+configuration and where each value is from, with secrets masked.
+"""
+
+ERRORS = f"""{MADE}
+# Errors and close codes
+
+Why a connection ends or a request fails, and what each protocol says then. The name is what logs, and the label
+`reason` of the [metrics](metrics.md), show. Retryable: the same may work in a moment, so clients should come back,
+after a pause with some chance in it. No connection is ever closed with 1000: client libraries take that for the
+user's own wish and stay away.
+
+1005 is not sent: it is how WebSocket calls a connection that was closed without a code.
+
+| Reason | When | WebSocket | HTTP | MQTT 5 | Retryable |
+|---|---|---|---|---|---|
+"""
+
+METRICS_PAGE = f"""{MADE}
+# Metrics
+
+`GET /metrics` of the admin server, in Prometheus text format. The label `reason` is one of [these](errors.md), `limit`
+a key of the [configuration](configuration.md), `state` a state of a node. `holdfast_build_info` carries the version,
+and the usual `process_*` metrics (memory, processor time, open files) come along.
+
+| Name | Type | Label | Meaning |
+|---|---|---|---|
+"""
+
+WHEN = {
+    Reason.CLIENT_LEFT: "The client closed the connection, or it broke.",
+    Reason.PROTOCOL_ERROR: "The client broke a rule of its protocol.",
+    Reason.BAD_REQUEST: "A request that can be read, but not be meant.",
+    Reason.NOT_UTF8: "Text that is not UTF-8.",
+    Reason.MESSAGE_TOO_LARGE: "A message above `client.max_message_bytes`, or a body above `client.max_body_bytes`.",
+    Reason.HEADERS_TOO_LARGE: "A header above `client.max_header_bytes`, or more than `client.max_headers`.",
+    Reason.TARGET_TOO_LONG: "A target above `client.max_target_bytes`.",
+    Reason.UNSUPPORTED_ENCODING: "A content encoding that is not known, or more layers than allowed.",
+    Reason.NOT_IMPLEMENTED: "Something that the proxy does not do.",
+    Reason.VERSION_NOT_SUPPORTED: "A version of the protocol that the proxy does not speak.",
+    Reason.UPGRADE_REQUIRED: "A WebSocket handshake of another version than 13.",
+    Reason.TOO_SLOW: "A header, body or message that did not come in time.",
+    Reason.IDLE: "Silence: no answer to a ping, or no further request.",
+    Reason.UNAUTHORIZED: "Who the client is was not proven.",
+    Reason.ORIGIN_REFUSED: "An Origin that `client.origins` does not list.",
+    Reason.RATE_LIMITED: "More messages than `client.max_message_rate`.",
+    Reason.TOO_MANY_CONNECTIONS: "`client.max_connections` are open.",
+    Reason.TOO_MANY_FROM_ADDRESS: "`client.max_connections_per_address` are open from the client's address.",
+    Reason.SLOW_CONSUMER: "The client did not read, and `client.max_outbox_bytes` wait for it.",
+    Reason.TOO_MANY_CHANNELS: "More channels than `client.max_channels`.",
+    Reason.KICKED: "A node or an operator ended the connection.",
+    Reason.NO_NODE: "No node became available within `request.parked_timeout`.",
+    Reason.PARKING_FULL: "No node is available, and as many requests wait as may.",
+    Reason.NODE_LOST: "The node died with the request, which may not be sent to another one.",
+    Reason.NODE_ERROR: "The node's handler failed.",
+    Reason.BAD_REPLY: "The node's reply can't be said in the client's protocol.",
+    Reason.DEADLINE_EXCEEDED: "No reply within `request.timeout`.",
+    Reason.DRAINING: "The proxy is about to stop.",
+    Reason.INTERNAL_ERROR: "A fault of the proxy; its log says more.",
+}
+
+
+def configuration_page() -> str:
+    defaults = Config()
+    lines = [CONFIGURATION]
+    for section in SECTIONS:
+        lines.append(f"## [{section}]\n")
+        lines.append("| Key | Default | Unit | Meaning |\n|---|---|---|---|")
+        for name, key in KEYS.items():
+            if name.partition(".")[0] != section:
+                continue
+            unit = _choices(SECTIONS[section][name.partition(".")[2]]) if key.kind is Kind.CHOICE else key.kind.value
+            meaning = key.meaning + (f" 0: {key.zero}." if key.zero else "")
+            lines.append(f"| `{name}` | `{to_toml(value_of(defaults, name))}` | {unit} | {meaning} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _choices(type_: object) -> str:
+    return ", ".join(f"`{choice}`" for choice in getattr(type_, "__args__", ()))
+
+
+def errors_page() -> str:
+    return ERRORS + "".join(
+        f"| `{reason.value}` | {WHEN[reason]} | {reason.websocket} | {reason.http} | 0x{reason.mqtt:02X} "
+        f"| {'yes' if reason.retryable else 'no'} |\n"
+        for reason in Reason
+    )
+
+
+def metrics_page() -> str:
+    return METRICS_PAGE + "".join(
+        f"| `{metric.name}` | {metric.kind.value} | {f'`{metric.label}`' if metric.label else ''} | {metric.help} |\n"
+        for metric in METRICS
+    )
+
+
+PAGES = {"configuration.md": configuration_page, "errors.md": errors_page, "metrics.md": metrics_page}
+
+
+def write(folder: Path) -> None:
+    for name, page in PAGES.items():
+        (folder / name).write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

@@ -1,0 +1,68 @@
+"""The ticker: one Trio task that does, ten times a second, what depends on time and not on a message.
+
+Deadlines of requests, timers of connections, silence of nodes, shares of new nodes, links that were blocked. Also
+notices when this process itself was away (stopped, or starved of CPU): then nobody else is to be blamed for silence.
+"""
+
+import structlog
+import trio
+
+from balancer.directory import Directory
+from balancer.links.zeromq import ZeromqHub
+from proxy.clients import Clients
+from proxy.dispatch import Dispatch
+from proxy.gateway import Gateway
+from proxy.reactor import Reactor
+
+log = structlog.get_logger("holdfast.ticker")
+
+INTERVAL = 0.1
+# A tick that comes so late says that we were away. Nodes' heartbeats wait in our socket then, unread.
+AWAY = 0.5
+
+
+class Ticker:
+    """Synchronous but for `run`; `tick` may be called with any time that does not go back."""
+
+    def __init__(
+        self,
+        clients: Clients,
+        directory: Directory,
+        dispatch: Dispatch,
+        gateway: Gateway,
+        hub: ZeromqHub,
+        reactor: Reactor,
+    ) -> None:
+        self._clients = clients
+        self._directory = directory
+        self._dispatch = dispatch
+        self._gateway = gateway
+        self._hub = hub
+        self._reactor = reactor
+        self._last = reactor.now
+        self.away_seconds = 0.0
+
+    async def run(self) -> None:
+        while True:
+            await trio.sleep(INTERVAL)
+            self.tick(trio.current_time())
+
+    def tick(self, now: float) -> None:
+        self._reactor.now = now
+        away = now - self._last - INTERVAL
+        self._last = now
+        if away > AWAY:
+            self.away_seconds += away
+            log.warning("was_away", seconds=round(away, 2))
+            self._gateway.forgive(now)
+        elif not self._gateway.is_paused:
+            self._gateway.check_silence(now)
+        self._dispatch.expire(now)
+        if self._clients.has_abandoned:
+            self._clients.has_abandoned = False
+            self._dispatch.abandon()
+        self._clients.wheel.turn(now)
+        self._directory.tend(now)
+        self._dispatch.unpark()
+        self._hub.retry()
+        self._reactor.settle()

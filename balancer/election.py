@@ -51,10 +51,10 @@ class Election:
         self._wait = settings.lease * (1 + MAX_DRIFT)
         self._highest = 0  # epoch that any node or the store has told
         self._recorded = 0  # epoch of the store's record
-        self._holder = ""  # whose lease it is that ends at _lease_end, while it can still release it
+        self._holder: str | None = None  # whose lease it is that ends at _lease_end, while it can still release it
         self._lease_end = now + self._wait
         self._nomination: Nomination | None = None  # on its way to the store
-        self._nominee = ""  # its node, while that may still become master
+        self._nominee: str | None = None  # its node, while that may still become master
 
     def saw(self, epoch: int) -> None:
         """A node's Hello told this epoch, of a master or of its state."""
@@ -86,7 +86,7 @@ class Election:
         self.failed()
         self._recorded = record.epoch
         self.saw(record.epoch)
-        if nomination is None or record != nomination.record or not nominee:
+        if nomination is None or record != nomination.record or nominee is None:
             return None
         self.master = self._holder = nominee
         self.epoch = record.epoch
@@ -94,15 +94,14 @@ class Election:
 
     def failed(self) -> None:
         """The store did not answer. Whether it has the nomination is unknown: a later tick makes one of a new epoch."""
-        self._nomination = None
-        self._nominee = ""
+        self._nomination = self._nominee = None
 
     def renew(self, node: str, now: float) -> tuple[int, float]:
         """Epoch and lease for the answer to the node's heartbeat; lease 0.0: it is not master.
 
         now: read after the heartbeat was received, so not at the start of a turn that may have taken long before it.
         """
-        if node != self.master:
+        if not self.epoch_of(node):
             return self.epoch, 0.0
         self._lease_end = max(self._lease_end, now + self._wait)
         return self.epoch, self._lease
@@ -114,8 +113,8 @@ class Election:
     def revoke(self, node: str) -> Master | None:
         """The operator drains the node. It gets no more leases; the one it has runs out, or it says Drain before."""
         if node == self._nominee:
-            self._nominee = ""
-        if node != self.master:
+            self._nominee = None
+        if not self.epoch_of(node):
             return None
         self.master = ""
         return Master("", self.epoch)
@@ -123,12 +122,12 @@ class Election:
     def lost(self, node: str) -> Master | None:
         """The node's session has ended, without a Bye. It may act on until its lease ends: nobody can tell."""
         if node == self._holder:
-            self._holder = ""
+            self._holder = None
         return self.revoke(node)
 
     def released(self, node: str) -> Master | None:
         """The node itself said Drain or Bye: it has stopped acting as master, and a successor need not wait."""
         if node == self._holder:
-            self._holder = ""
+            self._holder = None
             self._lease_end = float("-inf")
         return self.revoke(node)

@@ -168,6 +168,7 @@ class App:
                 listener.close()
             self.clients.close()
             self.hub.close()
+            self.reactor.close()
         log.info("stopped")
 
     async def _accept(self, listeners: list[Listener], scope: trio.CancelScope) -> None:

@@ -178,7 +178,7 @@ class Channels:
                 continue
             delivered += 1
             if not connection.is_direct:
-                connection.write(frame)
+                connection.deliver(frame)
                 continue
             try:
                 sent = write(connection.fd, frame)

@@ -42,6 +42,8 @@ class Clients:
         self.max_connections = settings.max_connections
         self.max_in_flight = settings.max_in_flight
         self.max_outbox_bytes = settings.max_outbox_bytes
+        self.max_unread_reply_bytes = settings.max_unread_reply_bytes
+        self.stall_timeout = settings.ping_timeout
         self.rate = settings.max_message_rate
         self.connections: dict[int, Connection] = {}
         self.sessions = 0

@@ -157,9 +157,9 @@ class Connection:
         self._taking = True
         while self.state is State.OPEN:
             self._answered = False
+            if not self._may_take:
+                break
             if self._waiting is not None:
-                if self.in_flight >= self._clients.max_in_flight:
-                    break
                 events: Iterable[Event] = self._waiting
                 self._waiting = None
             elif self.protocol.paused:
@@ -213,6 +213,13 @@ class Connection:
             self._clients.wheel.schedule(self, self.protocol.deadline)
         self._set_interest()
 
+    @property
+    def _may_take(self) -> bool:
+        """Requests are dispatched only while their replies have room, too."""
+        return self.in_flight < self._clients.max_in_flight and (
+            self._outbox is None or self._outbox.size <= self._clients.max_outbox_bytes // 2
+        )
+
     def _wait(self, event: Event) -> None:
         if self._waiting is None:
             self._waiting = []
@@ -240,12 +247,7 @@ class Connection:
         outbox = self._outbox
         reading = not self._eof
         if reading and self.state is State.OPEN:
-            reading = (
-                not self.protocol.paused
-                and self.in_flight < self._clients.max_in_flight
-                and self._waiting is None
-                and (outbox is None or outbox.size <= self._clients.max_outbox_bytes // 2)
-            )
+            reading = self._waiting is None and not self.protocol.paused and self._may_take
         interest = (READABLE if reading else 0) | (WRITABLE if outbox is not None else 0)
         if interest != self._interest:
             self._interest = interest
@@ -282,8 +284,12 @@ class Connection:
             self._continue(self._clients.reactor.now)
 
     def deliver(self, data: bytes) -> None:
-        """An encoded notification."""
-        if self.state is State.OPEN:
+        """An encoded notification. It may be the one too many for a client that does not read."""
+        if self.state is not State.OPEN:
+            return
+        if self._outbox is not None and self._outbox.size > self._clients.max_outbox_bytes:
+            self._overflow(self._outbox, f"more than {self._clients.max_outbox_bytes} bytes wait")
+        else:
             self.write(data)
 
     # --- writing ----------------------------------------------------------------------------------------------
@@ -332,21 +338,23 @@ class Connection:
             self._end()
 
     def queue(self, data: bytes, sent: int) -> None:
-        """The kernel took only `sent` of these bytes. Above the high-water mark the client is too slow."""
+        """The kernel took only `sent` of these bytes.
+
+        Replies may pass the high-water mark: a client may ask for much at once, and is not read meanwhile. What it has
+        asked for and leaves unread has a limit of its own.
+        """
         outbox = self._outbox
         if outbox is None:
             self._outbox = outbox = Outbox()
             self._set_interest()
-        elif outbox.size > self._clients.max_outbox_bytes and self.state is State.OPEN:
-            # One message of any size may wait; what comes on top of a full outbox is too much.
-            self._overflow(outbox)
+        elif outbox.size > self._clients.max_unread_reply_bytes and self.state is State.OPEN:
+            self._overflow(outbox, f"more than {self._clients.max_unread_reply_bytes} bytes wait")
             return
         outbox.put(data)
         outbox.take(sent)
 
-    def _overflow(self, outbox: Outbox) -> None:
+    def _overflow(self, outbox: Outbox, detail: str) -> None:
         now = self._clients.reactor.now
-        detail = f"more than {self._clients.max_outbox_bytes} bytes wait"
         self._clients.counters.limits_hit["client.max_outbox_bytes"] += 1
         self._clients.counters.slow_consumers += 1
         log.info("slow_consumer", client=f"{self.id:016x}", address=self.address, waiting_bytes=outbox.size)
@@ -381,7 +389,10 @@ class Connection:
             if self.state is State.FINISHED:
                 self._end()
                 return
-        self._set_interest()
+        if self._waiting is not None and self._may_take:
+            self._continue(self._clients.reactor.now)
+        else:
+            self._set_interest()
 
     # --- the end ----------------------------------------------------------------------------------------------
 
@@ -401,11 +412,23 @@ class Connection:
         self.timer = inf
         if self.state is State.FINISHED:
             self.abort(self._reason)
+        elif self.state is State.OPEN and not self._interest & READABLE and not self._eof:
+            self._check_progress(now)
         elif self.state < State.FINISHED:
             if self.protocol.deadline <= now:
                 self._take(self.protocol.on_deadline(now), now)
             if self.fd >= 0:
                 self._after_events(now)
+
+    def _check_progress(self, now: float) -> None:
+        """We don't read this client, so its silence is ours. But it must take what it has been sent."""
+        outbox = self._outbox
+        if outbox is not None and not outbox.has_moved:
+            self._overflow(outbox, f"{outbox.size} bytes wait, and none was taken for {self._clients.stall_timeout:g} s")
+            return
+        if outbox is not None:
+            outbox.has_moved = False
+        self._clients.wheel.schedule(self, now + self._clients.stall_timeout)
 
     def _leave(self, reason: Reason) -> None:
         """Nodes and channels no longer have this client."""

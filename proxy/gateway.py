@@ -141,12 +141,11 @@ class Gateway:
         node = Node(hello, link, health, now)
         former = self._directory.add(node)
         if former is not None:
-            if former.incarnation == hello.incarnation:
-                self._lose(former, "superseded by a new session of the same process")
-            else:
-                log.warning("node_superseded", node=node.id, pid=node.pid, former_pid=former.pid)
-                former.link.close("another process has this node's id now", fatal=True)
-                self._lose(former, "superseded by another process with the same id")
+            # Two processes that would take the id from each other for ever is what `fatal` prevents.
+            is_other = former.incarnation != hello.incarnation
+            why = "another process has this node's id now" if is_other else "this node has a newer session"
+            former.link.close(why, fatal=is_other)
+            self._lose(former, why)
         self._nodes[link] = node
         self._counters.nodes_welcomed += 1
         self._directory.move(node, NodeState.SYNCING)

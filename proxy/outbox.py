@@ -6,14 +6,18 @@ CHUNK_BYTES = 64 << 10  # joined into one write
 
 
 class Outbox:
-    """Bytes in order. Never drops any: the connection decides what happens above its high-water mark."""
+    """Bytes in order. Never drops any: the connection decides what happens above its high-water mark.
 
-    __slots__ = ("_head", "_parts", "size")
+    has_moved: some were written since somebody last set it to False.
+    """
+
+    __slots__ = ("_head", "_parts", "has_moved", "size")
 
     def __init__(self) -> None:
         self._parts: deque[bytes] = deque()
         self._head = 0  # bytes of the first part that are gone
         self.size = 0
+        self.has_moved = True
 
     def put(self, data: bytes) -> None:
         self._parts.append(data)
@@ -37,6 +41,7 @@ class Outbox:
     def take(self, count: int) -> None:
         """`count` bytes of what `peek` gave are written."""
         self.size -= count
+        self.has_moved |= count > 0
         parts = self._parts
         while count:
             left = len(parts[0]) - self._head

@@ -82,6 +82,10 @@ class Reactor:
                 more = True
         return more
 
+    def close(self) -> None:
+        """When nothing is registered any more."""
+        self._epoll.close()
+
     async def run(self) -> None:
         """The task. Ends only by cancellation."""
         handlers = self._handlers
@@ -89,26 +93,23 @@ class Reactor:
         descriptor = self._epoll.fileno()
         current_time = trio.current_time
         more = self.settle()
-        try:
-            while True:
-                if more:
-                    await trio.lowlevel.checkpoint()
-                else:
-                    await trio.lowlevel.wait_readable(descriptor)
-                self.now = now = current_time()
-                ready = poll(0, EVENTS_PER_TURN)
-                for fd, events in ready:
-                    handler = handlers.get(fd)
-                    if handler is None:  # closed by an earlier event of this turn
-                        continue
-                    try:
-                        handler.on_ready(events, now)
-                    except Exception:  # the one guard: a fault with one descriptor must not stop the others
-                        log.exception("handler_crashed")
-                        handler.on_crash()
-                more = self.settle()
-                self.turns += 1
-                self.events += len(ready)
-                self.busy += current_time() - now
-        finally:
-            self._epoll.close()
+        while True:
+            if more:
+                await trio.lowlevel.checkpoint()
+            else:
+                await trio.lowlevel.wait_readable(descriptor)
+            self.now = now = current_time()
+            ready = poll(0, EVENTS_PER_TURN)
+            for fd, events in ready:
+                handler = handlers.get(fd)
+                if handler is None:  # closed by an earlier event of this turn
+                    continue
+                try:
+                    handler.on_ready(events, now)
+                except Exception:  # the one guard: a fault with one descriptor must not stop the others
+                    log.exception("handler_crashed")
+                    handler.on_crash()
+            more = self.settle()
+            self.turns += 1
+            self.events += len(ready)
+            self.busy += current_time() - now

@@ -303,12 +303,13 @@ class ZeromqHub:
         """Task: when libzmq reports a disconnection, find out whose. `settle` pumps what that caused."""
         monitor = self._monitor
         while True:
-            await trio.lowlevel.wait_readable(int(monitor.getsockopt(zmq.FD)))
             while self._take_disconnections():
                 for delay in PROBE_DELAYS:
                     await trio.sleep(delay)
                     self.probe()
                     settle()
+            # Only now: the descriptor tells nothing of what was there before the socket was drained.
+            await trio.lowlevel.wait_readable(int(monitor.getsockopt(zmq.FD)))
 
     def _take_disconnections(self) -> bool:
         seen = False

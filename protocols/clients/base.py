@@ -100,7 +100,7 @@ class ClientProtocol(Protocol):
 class ProtocolFactory(Protocol):
     """Makes an adapter for a new connection. Registered under its class's `name`."""
 
-    name: ClassVar[str]
+    name: str
 
     def __call__(self, limits: Limits, address: str, now: float) -> ClientProtocol: ...
 

@@ -58,13 +58,14 @@ def check(
     if not any(isinstance(entry, Message | HttpRequest) for entry in expected):
         raise ValueError("the script must make the adapter give a request, else it shows nothing")
     _check_cuts(factory, limits, script, random, [script[at : at + 1] for at in range(len(script))])
+    _check_silence(factory, limits, b"")
     for _ in range(rounds):
         for data in (script, _damaged(script, random), random.randbytes(random.randrange(1, 200))):
             _check_cuts(factory, limits, data, random, _cut(data, random))
-        _check_silence(factory, limits, script[: random.randrange(0, len(script) + 1)])
+        _check_silence(factory, limits, _beginning(script, random))
+        _check_notifications(factory, limits, _beginning(script, random), _beginning(script, random))
         for reason in (Reason.DRAINING, Reason.KICKED):
             _check_close(factory, limits, script, random, reason)
-    _check_notifications(factory, limits, script)
 
 
 def _check_cuts(factory: ProtocolFactory, limits: Limits, data: bytes, random: Random, pieces: list[bytes]) -> None:
@@ -79,7 +80,8 @@ def _check_cuts(factory: ProtocolFactory, limits: Limits, data: bytes, random: R
 def _check_silence(factory: ProtocolFactory, limits: Limits, data: bytes) -> None:
     """A peer that falls silent: deadlines come one by one, until the end or for as long as the adapter will wait."""
     drive = _Drive(factory, limits)
-    drive.receive(data)
+    if data:
+        drive.receive(data)
     for _ in range(_MAX_STEPS):
         if drive.is_finished or drive.protocol.deadline == inf:
             break
@@ -88,20 +90,24 @@ def _check_silence(factory: ProtocolFactory, limits: Limits, data: bytes) -> Non
 
 def _check_close(factory: ProtocolFactory, limits: Limits, script: bytes, random: Random, reason: Reason) -> None:
     drive = _Drive(factory, limits, replies_late=bool(random.randrange(0, 2)))
-    drive.receive(script[: random.randrange(0, len(script) + 1)])
+    drive.receive(_beginning(script, random))
     if not drive.is_finished:
         drive.written(drive.protocol.close(reason, "conformance", drive.now))
         drive.settle()
         drive.expect_end("close()")
 
 
-def _check_notifications(factory: ProtocolFactory, limits: Limits, script: bytes) -> None:
+def _check_notifications(factory: ProtocolFactory, limits: Limits, first: bytes, second: bytes) -> None:
+    """Two connections, each as it is after its own part of the script."""
     drives = [_Drive(factory, limits), _Drive(factory, limits)]
-    drives[1].receive(script)
+    for drive, data in zip(drives, (first, second), strict=True):
+        drive.receive(data)
+        if drive.is_finished:
+            return
+    formats = [drive.protocol.wire_format for drive in drives]
     for payload, is_text in ((b"", True), ("n\u00f6tig".encode(), True), (b"\x00\xff" * 5000, False)):
         said = [drive.written(drive.protocol.notification(payload, is_text)) for drive in drives]
-        formats = [drive.protocol.wire_format for drive in drives]
-        if formats[0] is not None and formats[0] == formats[1] and not drives[1].is_finished and said[0] != said[1]:
+        if formats[0] is not None and formats[0] == formats[1] and said[0] != said[1]:
             _violated(f"two adapters of wire_format {formats[0]!r} encode a notification differently")
 
 
@@ -125,6 +131,11 @@ def _cut(data: bytes, random: Random) -> list[bytes]:
         pieces.append(data[:size])
         data = data[size:]
     return pieces
+
+
+def _beginning(script: bytes, random: Random) -> bytes:
+    """Some of it. At least a byte: none would be an end of file."""
+    return script[: random.randrange(1, len(script) + 1)]
 
 
 def _damaged(script: bytes, random: Random) -> bytes:

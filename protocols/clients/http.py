@@ -53,7 +53,8 @@ class HttpProtocol:
 
     address: the socket's peer, "ip:port". An end of file while a request is with a node does not cancel it: a client
     may close its sending side and wait. `Finished` comes after the reply then. `close()` lets a request that is with a
-    node be answered, and a draining one also lets what has begun to arrive; any other reason is told at once.
+    node be answered, and DRAINING also one that has begun to arrive; for any other reason that one is answered with
+    the reason, and so is a new connection. One between requests is told nothing.
     """
 
     __slots__ = (

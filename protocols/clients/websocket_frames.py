@@ -74,8 +74,8 @@ def read_close(payload: bytes) -> str:
     """What a client's close frame says, for a log. Raises ProtocolError if it may not say it."""
     if not payload:
         return "client closed without a code"
-    code = int.from_bytes(payload[:2], "big")
-    if len(payload) < 2 or code not in _CLOSE_CODES:
+    code = int.from_bytes(payload[:2], "big")  # a single byte makes no legal code either
+    if code not in _CLOSE_CODES:
         raise ProtocolError("close frame has no code that may be sent")
     if not is_utf8(payload[2:]):
         raise ProtocolError("text of the close frame is not valid UTF-8", Reason.NOT_UTF8)

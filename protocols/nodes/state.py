@@ -116,7 +116,7 @@ class StateView:
                 f"expected entry {index + 1} of epoch {epoch} or later, got entry {entry.index} of epoch {entry.epoch}"
             )
         self.position = (entry.epoch, entry.index)
-        if self._ordered and self._leading == entry.epoch:
+        if self._ordered:
             self._ordered.popleft()
         former = self.items.pop(entry.key, None)
         if former is not None and former.owner:

@@ -46,7 +46,7 @@ class AdminServer:
             listeners = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
         except OSError as error:
             reason = error.strerror or str(error)
-            raise OSError(error.errno, f"cannot listen on {self._address} (admin.bind): {reason}") from error
+            raise OSError(error.errno, f"can't bind {self._address} (admin.bind): {reason}") from error
         bound: Any = listeners[0].socket.getsockname()
         bound_host = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
         async with trio.open_nursery() as nursery:
@@ -145,7 +145,7 @@ class _Connection:
         if close:
             headers.append(("Connection", "close"))
         await self._send(
-            h11.Response(status_code=response.status, headers=headers),
+            h11.Response(status_code=response.status, reason=HTTPStatus(response.status).phrase, headers=headers),
             *([h11.Data(data=response.body)] if with_body else []),
             h11.EndOfMessage(),
         )

@@ -26,6 +26,8 @@ class AdminClient:
     def _call(self, method: str, path: str, body: str | None = None) -> Any:  # noqa: ANN401 - JSON
         headers = {"Content-Type": "application/json"}
         if self._token:
+            if not (self._token.isascii() and self._token.isprintable()):
+                raise HoldfastError("--token: expected printable ASCII, as a header can carry it")
             headers["Authorization"] = f"Bearer {self._token}"
         connection = self._connection()
         try:
@@ -33,7 +35,7 @@ class AdminClient:
             response = connection.getresponse()
             content = response.read()
         except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
             raise HoldfastError(f"no admin server answers at {self._url} (--admin URL): {reason}") from error
         finally:
             connection.close()
@@ -42,13 +44,12 @@ class AdminClient:
     def _connection(self) -> http.client.HTTPConnection:
         try:
             url = urlsplit(self._url)
-            host, port = url.hostname, url.port
+            if url.scheme in ("http", "https") and url.hostname:
+                kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+                return kind(url.hostname, url.port, timeout=TIMEOUT)
         except ValueError:
-            host, port = None, None
-        if url.scheme not in ("http", "https") or not host:
-            raise HoldfastError(f"--admin: expected http://HOST:PORT, got {self._url}")
-        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-        return kind(host, port, timeout=TIMEOUT)
+            pass  # urlsplit's word for what is no URL, or no port
+        raise HoldfastError(f"--admin: expected http://HOST:PORT, got {self._url}")
 
     def _result(self, status: int, content: bytes) -> Any:  # noqa: ANN401 - JSON
         if status == 401:

@@ -32,9 +32,9 @@ def _run(arguments: argparse.Namespace) -> int:
     say(f"curve_secret_key_file = {to_toml(str(files['proxy_secret_key']))}")
     say(f"curve_authorized_keys = {to_toml(str(files['authorized_keys']))}")
     say("")
-    say(f"# for each node: its own secret key, {files['node_secret_key']},")
-    say(f"# and the proxy's public key, {files['proxy_public_key']}")
-    say("# Another node may share the pair, or have one of its own, whose public key goes into the folder above.")
+    say("# for each node:")
+    say(f"# holdfast node ... --secret-key {files['node_secret_key']} --proxy-key {files['proxy_public_key']}")
+    say("# Another node may share its pair, or have one of its own, whose public key goes into the folder above.")
     return 0
 
 

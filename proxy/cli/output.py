@@ -14,7 +14,7 @@ def say(line: str) -> None:
 
 def complain(line: str) -> None:
     """An error, as every command says it."""
-    sys.stderr.write(f"holdfast: {line}\n")
+    sys.stderr.write(f"holdfast: {printable(line)}\n")
 
 
 def say_json(value: object) -> None:

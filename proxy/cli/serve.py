@@ -55,7 +55,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 class _Announcement:
-    """Tells where the proxy is bound: lines on stdout, and the ready file, written whole by rename."""
+    """Tells where the proxy is bound: the ready file, written whole by rename, then lines on stdout."""
 
     def __init__(self, config: Config, file: Path | None) -> None:
         self._scheme = "wss" if config.client.tls_certificate_file else "ws"
@@ -68,18 +68,25 @@ class _Announcement:
             self._file.unlink(missing_ok=True)
 
     def make(self, bound: "Bound") -> None:
+        if self._file is not None:
+            content = {"client": bound.client[0], "node": bound.node[0], "admin": bound.admin, "pid": os.getpid()}
+            self._write(self._file, msgspec.json.encode(content) + b"\n")
         for address in bound.client:
             say(f"client {self._scheme}://{address}")
         for endpoint in bound.node:
             say(f"node {endpoint}")
         say(f"admin http://{bound.admin}")
         flush()
-        if self._file is not None:
-            content = {"client": bound.client[0], "node": bound.node[0], "admin": bound.admin, "pid": os.getpid()}
-            temporary = self._file.with_name(f"{self._file.name}.{os.getpid()}")
-            temporary.write_bytes(msgspec.json.encode(content) + b"\n")
-            temporary.rename(self._file)
         self.made = True
+
+    def _write(self, file: Path, content: bytes) -> None:
+        temporary = file.with_name(f"{file.name}.{os.getpid()}")
+        try:
+            temporary.write_bytes(content)
+            temporary.rename(file)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise HoldfastError(f"--ready-file {file}: {error.strerror}") from error
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -57,7 +57,12 @@ KEYS: dict[str, Key] = {
         Kind.PER_SECOND, "Messages of one connection; one second's worth may come at once.", zero="no limit"
     ),
     "client.max_in_flight": Key(Kind.COUNT, "Unanswered requests of one connection; above it is not read."),
-    "client.max_outbox_bytes": Key(Kind.BYTES, "Waiting for a client that does not read; above it is disconnected."),
+    "client.max_outbox_bytes": Key(
+        Kind.BYTES, "Waiting for a client that does not read; a notification on top of that disconnects it."
+    ),
+    "client.max_unread_reply_bytes": Key(
+        Kind.BYTES, "Replies that a client has asked for and does not read; above it is disconnected."
+    ),
     "client.max_channels": Key(Kind.COUNT, "Channels that one connection is in."),
     # --- client: limits of the protocols
     "client.max_message_bytes": Key(Kind.BYTES, "One message, after decompression."),

@@ -27,6 +27,7 @@ class ClientSettings(Limits, frozen=True, forbid_unknown_fields=True):
     max_message_rate: float = 0.0
     max_in_flight: int = 64
     max_outbox_bytes: int = 1 << 20
+    max_unread_reply_bytes: int = 32 << 20
     max_channels: int = 1000
 
 

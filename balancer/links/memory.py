@@ -1,0 +1,137 @@
+"""The memory link: sessions without sockets, for tests of what stands above the links.
+
+Batches go through the real codec and numbers, so a frame that could not cross a wire does not cross this either.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from balancer.links.base import Gateway, Outgoing
+from protocols.errors import FrameError
+from protocols.nodes.frames import FromNode, FromProxy, Hello, Refused, decode_from_node, decode_from_proxy, encode_batch
+
+
+class MemoryPeer:
+    """The node's end. `say` sends a batch; `heard` is what the proxy said and nobody has taken yet."""
+
+    def __init__(self, hub: "MemoryHub") -> None:
+        self._hub = hub
+        self._sent = 0
+        self.heard: deque[FromProxy] = deque()
+        self.refused: Refused | None = None
+
+    def say(self, *frames: FromNode) -> None:
+        self._sent += 1
+        self._hub.incoming.append((self, encode_batch(self._sent, frames)))
+
+    def say_raw(self, data: bytes) -> None:
+        self._hub.incoming.append((self, data))
+
+    def vanish(self) -> None:
+        """As a killed process does."""
+        self._hub.incoming.append((self, None))
+
+
+class MemoryLink:
+    def __init__(self, hub: "MemoryHub", peer: MemoryPeer, now: float) -> None:
+        self._hub = hub
+        self.peer = peer
+        self.last_seen = now
+        self.is_open = True
+        self.is_blocked = False  # a test sets it
+        self.outbox: list[Outgoing] = []
+        self.sent = 0
+        self.received = 1
+
+    def send(self, frame: Outgoing) -> None:
+        self.outbox.append(frame)
+
+    def close(self, reason: str, *, fatal: bool = False) -> None:
+        if self.is_open:
+            self._hub.end(self)
+            self.peer.refused = Refused(reason, fatal)
+
+    def break_off(self, why: str) -> None:
+        self._hub.broken.append((self, why))
+
+    def unsent(self) -> list[Outgoing]:
+        return self.outbox
+
+
+class MemoryHub:
+    """As ZeromqHub, driven by `pump`."""
+
+    def __init__(self, gateway: Gateway, *, clock: Callable[[], float]) -> None:
+        self._gateway = gateway
+        self._clock = clock
+        self._links: dict[MemoryPeer, MemoryLink] = {}
+        self.incoming: deque[tuple[MemoryPeer, bytes | None]] = deque()
+        self.broken: list[tuple[MemoryLink, str]] = []
+
+    def dial(self) -> MemoryPeer:
+        return MemoryPeer(self)
+
+    def pump(self, now: float) -> bool:
+        self._flush()
+        while self.incoming and not self._gateway.is_paused:
+            peer, data = self.incoming.popleft()
+            link = self._links.get(peer)
+            if link is None:
+                self._greet(peer, data, now)
+            elif data is None:
+                self._lose(link, "disconnected")
+            else:
+                self._take(link, data, now)
+        self._flush()
+        return bool(self.incoming) and not self._gateway.is_paused
+
+    def end(self, link: MemoryLink) -> None:
+        link.is_open = False
+        self._links.pop(link.peer, None)
+
+    def _lose(self, link: MemoryLink, why: str) -> None:
+        if link.is_open:
+            self.end(link)
+            self._gateway.lost(link, why)
+
+    def _take(self, link: MemoryLink, data: bytes, now: float) -> None:
+        try:
+            number, frames = decode_from_node(data)
+            if number != link.received + 1:
+                raise FrameError(f"expected batch {link.received + 1}, got {number}")
+        except FrameError as error:
+            self._lose(link, str(error))
+            link.peer.refused = Refused(str(error))
+            return
+        link.received = number
+        link.last_seen = now
+        self._gateway.received(link, frames)
+
+    def _greet(self, peer: MemoryPeer, data: bytes | None, now: float) -> None:
+        if data is None:
+            return
+        try:
+            number, frames = decode_from_node(data)
+        except FrameError as error:
+            peer.refused = Refused(str(error))
+            return
+        if number != 1 or not frames or not isinstance(frames[0], Hello):
+            peer.refused = Refused("no such session")
+            return
+        link = self._links[peer] = MemoryLink(self, peer, now)
+        self._gateway.hello(link, frames[0])
+        if link.is_open and len(frames) > 1:
+            self._gateway.received(link, frames[1:])
+
+    def _flush(self) -> None:
+        while self.broken:
+            link, why = self.broken.pop(0)
+            self._lose(link, why)
+            link.peer.refused = Refused(why)
+        for link in list(self._links.values()):
+            if link.outbox and not link.is_blocked:
+                frames, link.outbox = link.outbox, []
+                link.sent += 1
+                number, heard = decode_from_proxy(encode_batch(link.sent, frames))
+                assert number == link.sent
+                link.peer.heard.extend(heard)

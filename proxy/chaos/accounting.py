@@ -1,0 +1,328 @@
+"""The books of a run: what was sent, what came of it, and what of the promises does not hold.
+
+Pure: told what each client sends and hears, it says in the end what was lost. Owns requests and notifications; who
+acted as master is proxy.chaos.masters's. Clients come in groups of neighbours, one channel for each group; every
+request asks for one notification to the group it is from. A notification is due exactly once at each member if
+its request was answered by a node, and at nobody if not, because effects travel with replies.
+"""
+
+from array import array
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+OPEN, ANSWERED, FAILED = 0, 1, 2
+_TIMES_DUE = bytes.maketrans(bytes((OPEN, ANSWERED, FAILED)), bytes((0, 1, 0)))
+AFTER_FAULT = 0.05  # seconds after a fault in which whatever is sent may still meet the lost node
+LOSING = ("kill", "all", "stop")  # faults by which a node loses its requests
+
+
+class Fault(Struct):
+    """Something that was done to a node. at, until: CLOCK_MONOTONIC; until, its end, where there is one."""
+
+    kind: str
+    node: str
+    at: float
+    hit_master: bool = False
+    until: float = 0.0
+
+
+class Percentiles(Struct):
+    """Of `count` times, in milliseconds."""
+
+    count: int = 0
+    p50: float = 0.0
+    p99: float = 0.0
+    max: float = 0.0
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> "Percentiles":
+        ordered = sorted(seconds)
+        if not ordered:
+            return cls()
+        last = len(ordered) - 1
+        p50, p99, most = (round(1000 * ordered[round(last * share)], 1) for share in (0.5, 0.99, 1.0))
+        return cls(len(ordered), p50, p99, most)
+
+
+class Requests(Struct):
+    """sent = answered_once + errors + answered_twice + unanswered.
+
+    wrong_client: replies to what another client asked. stray: replies to what nobody asked. errors: by kind.
+    unexpected_errors: those of a kind that no fault explains, because trying again would not help.
+    """
+
+    sent: int = 0
+    answered_once: int = 0
+    answered_twice: int = 0
+    unanswered: int = 0
+    wrong_client: int = 0
+    stray: int = 0
+    redelivered: int = 0
+    errors: dict[str, int] = {}
+    unexpected_errors: int = 0
+
+
+class Notifications(Struct):
+    """published: by requests that were answered. delivered: at all members together, once each. unfounded: of requests
+    that got no reply of a node, or of another group. old_masters: announcements of an epoch below one heard before.
+    """
+
+    published: int = 0
+    delivered: int = 0
+    missing: int = 0
+    duplicated: int = 0
+    out_of_order: int = 0
+    unfounded: int = 0
+    old_masters: int = 0
+
+
+class Failover(Struct):
+    """For one kind of fault. redelivered: see Accounting.failover; next: of what was sent in the AFTER_FAULT after it."""
+
+    faults: int
+    redelivered: Percentiles
+    next: Percentiles
+
+
+class Verdict(Struct):
+    requests: Requests
+    notifications: Notifications
+    dropped: dict[str, int]  # clients that were disconnected, by what they were told
+    latency: Percentiles
+    failover: dict[str, Failover]
+
+
+class _Client:
+    """One client's requests, by their numbers, and what it has heard of each neighbour's."""
+
+    __slots__ = ("attempts", "done_at", "heard", "highest_epoch", "is_dropped", "numbers", "outcomes", "sent_at")
+
+    def __init__(self, neighbours: int) -> None:
+        self.sent_at = array("d")
+        self.done_at = array("d")
+        self.outcomes = bytearray()
+        self.attempts = bytearray()
+        self.heard = [bytearray() for _ in range(neighbours)]  # how often, by the neighbour's request
+        self.numbers: dict[int, int] = {}  # the last number of each run of a node
+        self.highest_epoch = 0
+        self.is_dropped = False
+
+
+class Accounting:
+    """group: how many clients share a channel. Times: seconds of one clock."""
+
+    def __init__(self, clients: int, group: int) -> None:
+        self.group = group
+        self._clients = [
+            _Client(min(group, clients - index // group * group))  # the last group may be smaller
+            for index in range(clients)
+        ]
+        self._requests = Requests(errors={})
+        self._twice: set[tuple[int, int]] = set()
+        self._errors: Counter[str] = Counter()
+        self._dropped: Counter[str] = Counter()
+        self._out_of_order = 0
+        self._unfounded = 0
+        self._old_masters = 0
+        self._abandoned = 0  # requests of dropped clients: unanswered for good
+        self.open = 0
+        self.done = 0
+        self.notified_count = 0
+
+    # --- what happens -----------------------------------------------------------------------------------------------
+
+    def sent(self, client: int, at: float) -> int:
+        """A client sends its next request. Its number."""
+        books = self._clients[client]
+        books.sent_at.append(at)
+        books.done_at.append(0.0)
+        books.outcomes.append(OPEN)
+        books.attempts.append(0)
+        self._requests.sent += 1
+        self.open += 1
+        return len(books.sent_at) - 1
+
+    def replied(self, client: int, number: int | None, asker: int, attempt: int, at: float) -> float | None:
+        """A node's reply reaches `client`. asker: the client that asked, as the node echoes it.
+
+        How long it took, if it is the reply that was due.
+        """
+        if asker != client:
+            self._requests.wrong_client += 1
+            return None
+        if number is None or not self._settle(client, number, ANSWERED, at):
+            return None
+        books = self._clients[client]
+        if attempt > 1:
+            self._requests.redelivered += 1
+            books.attempts[number] = min(attempt, 255)
+        return at - books.sent_at[number]
+
+    def unasked(self) -> None:
+        """Something reaches a client that is no answer to anything."""
+        self._requests.stray += 1
+
+    def failed(self, client: int, number: int | None, error: str, retryable: bool, at: float) -> None:
+        """A typed error reaches `client` in place of a reply."""
+        if number is None:
+            self.unasked()
+        elif self._settle(client, number, FAILED, at):
+            self._errors[error] += 1
+            if not retryable:
+                self._requests.unexpected_errors += 1
+
+    def _settle(self, client: int, number: int, outcome: int, at: float) -> bool:
+        """Whether this is the first answer to a request."""
+        books = self._clients[client]
+        if not 0 <= number < len(books.outcomes):
+            self.unasked()
+            return False
+        if books.outcomes[number] != OPEN:
+            self._twice.add((client, number))
+            return False
+        books.outcomes[number] = outcome
+        books.done_at[number] = at
+        self.open -= 1
+        self.done += 1
+        return True
+
+    def notified(self, client: int, sender: int, request: int, run: int, number: int) -> None:
+        """`client` hears the notification of (sender, request), which is the run's `number`th in this channel."""
+        books = self._clients[client]
+        first = client // self.group * self.group
+        if not first <= sender < first + len(books.heard) or not 0 <= request < len(self._clients[sender].outcomes):
+            self._unfounded += 1
+            return
+        heard = books.heard[sender - first]
+        if request >= len(heard):
+            heard.extend(bytes(request + 1 - len(heard)))
+        self.notified_count += 1
+        if heard[request]:
+            heard[request] = min(heard[request] + 1, 255)
+            return  # doubled; that it is out of order as well says nothing more
+        heard[request] = 1
+        if number > books.numbers.get(run, 0):
+            books.numbers[run] = number
+        else:
+            self._out_of_order += 1
+
+    def announced(self, client: int, epoch: int) -> None:
+        """`client` hears a master of this epoch."""
+        books = self._clients[client]
+        if epoch < books.highest_epoch:
+            self._old_masters += 1
+        else:
+            books.highest_epoch = epoch
+
+    def dropped(self, client: int, why: str) -> None:
+        """The connection of `client` ended, and not by its own wish."""
+        books = self._clients[client]
+        if not books.is_dropped:
+            books.is_dropped = True
+            self._dropped[why] += 1
+            abandoned = books.outcomes.count(OPEN)
+            self.open -= abandoned
+            self._abandoned += abandoned
+
+    # --- what came of it --------------------------------------------------------------------------------------------
+
+    def requests(self) -> Requests:
+        """As it stands. What is unanswered may still be answered."""
+        so_far = self._requests
+        so_far.errors = dict(self._errors)
+        so_far.unanswered = self.open + self._abandoned
+        twice = failed_twice = 0
+        for client, number in self._twice:
+            twice += 1
+            failed_twice += self._clients[client].outcomes[number] == FAILED
+        so_far.answered_twice = twice
+        so_far.answered_once = self.done - sum(self._errors.values()) - (twice - failed_twice)
+        return so_far
+
+    @property
+    def lost(self) -> int:
+        """As far as it can be known while it goes on."""
+        requests = self._requests
+        wrong = len(self._twice) + requests.wrong_client + requests.stray + requests.unexpected_errors
+        return wrong + self._dropped.total() + self._out_of_order + self._unfounded + self._old_masters
+
+    def is_complete(self) -> bool:
+        """Nothing is due any more."""
+        return self.open == 0 and self.notifications().missing == 0
+
+    def notifications(self) -> Notifications:
+        told = Notifications(
+            out_of_order=self._out_of_order, unfounded=self._unfounded, old_masters=self._old_masters
+        )
+        for index, client in enumerate(self._clients):
+            told.published += client.outcomes.count(ANSWERED)
+            if client.is_dropped:
+                continue  # counted as such; what it did not hear since is part of that
+            first = index // self.group * self.group
+            for offset, heard in enumerate(client.heard):
+                due = self._clients[first + offset].outcomes
+                times_heard = heard + bytes(len(due) - len(heard))
+                if times_heard == due.translate(_TIMES_DUE):  # nearly always, and a hundred times as fast
+                    told.delivered += due.count(ANSWERED)
+                    continue
+                for outcome, times in zip(due, times_heard, strict=True):
+                    if times == 1 and outcome == ANSWERED:
+                        told.delivered += 1
+                    elif outcome == ANSWERED and not times:
+                        told.missing += 1
+                    elif outcome == ANSWERED:
+                        told.delivered += 1
+                        told.duplicated += times - 1
+                    else:
+                        told.unfounded += times
+        return told
+
+    def verdict(self, faults: Sequence[Fault] = ()) -> Verdict:
+        """At the end. faults: those that happened meanwhile."""
+        done = [
+            (sent, done, attempts)
+            for client in self._clients
+            for sent, done, outcome, attempts in zip(
+                client.sent_at, client.done_at, client.outcomes, client.attempts, strict=True
+            )
+            if outcome == ANSWERED
+        ]
+        done.sort()
+        return Verdict(
+            requests=self.requests(),
+            notifications=self.notifications(),
+            dropped=dict(self._dropped),
+            latency=Percentiles.of([done - sent for sent, done, _ in done]),
+            failover=failover(done, faults),
+        )
+
+
+def failover(done: Sequence[tuple[float, float, int]], faults: Sequence[Fault]) -> dict[str, Failover]:
+    """How long clients waited because of faults. done: (sent, answered, attempt) of answered requests, in order.
+
+    redelivered: of each request that a node lost, from the fault, or from its sending if that was later, to its
+    reply. It belongs to the last losing fault that began before its reply and, but for AFTER_FAULT, was not over when
+    it was sent. next: of all that were sent within AFTER_FAULT after a fault, from their sending to their reply.
+    """
+    losing = sorted((fault for fault in faults if fault.kind in LOSING), key=lambda fault: fault.at)
+    starts = [fault.at for fault in losing]
+    redelivered: dict[str, list[float]] = {fault.kind: [] for fault in losing}
+    following: dict[str, list[float]] = {fault.kind: [] for fault in losing}
+    for sent, answered, attempt in done:
+        last = bisect_left(starts, answered)  # faults before it began before the reply
+        if attempt > 1:
+            for fault in reversed(losing[:last]):
+                if sent <= max(fault.at, fault.until) + AFTER_FAULT:
+                    redelivered[fault.kind].append(answered - max(sent, fault.at))
+                    break
+        earlier = bisect_left(starts, sent)
+        if earlier and sent - starts[earlier - 1] <= AFTER_FAULT:
+            following[losing[earlier - 1].kind].append(answered - sent)
+    counts = Counter(fault.kind for fault in losing)
+    return {
+        kind: Failover(counts[kind], Percentiles.of(redelivered[kind]), Percentiles.of(following[kind]))
+        for kind in redelivered
+    }

@@ -1,0 +1,233 @@
+"""The built-in clients: each connects, joins its group's channel and asks on time, whether it is answered or not.
+
+One task and an epoll of its own, as in the proxy's reactor, for the same reason: a thousand clients have to leave both
+cores to what is tested. Requests are spread evenly over time. What is sent and heard goes into the Accounting.
+"""
+
+import select
+import time
+
+import trio
+from msgspec import Struct
+
+from protocols.errors import HoldfastError
+from proxy.chaos.accounting import Accounting, Percentiles
+from proxy.chaos.messages import MASTERS, Ask, Heard, decode_heard, encode
+from proxy.chaos.websocket import WebSocket
+
+CONNECTING = 50  # at once
+JOINING = -1  # the number of the request by which a client joins its channels; it is in no books
+JOIN_TIMEOUT = 30.0
+MASTER_LISTENERS = 10  # clients that listen to what the master announces
+SHORTEST_WAIT = 0.001  # between turns: requests that are due within it leave together
+LONGEST_WAIT = 0.05  # then `start` is noticed
+QUIET = 0.5  # after the last message that is due: would there be one too many?
+
+
+class Settings(Struct):
+    """group: clients per channel. rate: requests of one client per second."""
+
+    host: str
+    port: int
+    clients: int
+    group: int
+    rate: float
+
+
+class Progress(Struct, tag="progress"):
+    """latency: of what was answered since the Progress before. lag: how late requests left since then, in ms, at most."""
+
+    clients: int
+    sent: int
+    done: int
+    notified: int
+    errors: dict[str, int]
+    redelivered: int
+    unanswered: int
+    lost: int
+    latency: Percentiles
+    lag: float
+
+
+class Client:
+    __slots__ = ("channel", "index", "is_open", "socket", "waits_to_write")
+
+    def __init__(self, index: int, channel: str, socket: WebSocket) -> None:
+        self.index = index
+        self.channel = channel
+        self.socket = socket
+        self.is_open = True
+        self.waits_to_write = False
+
+
+class Load:
+    """open, then `run` in a task; start, stop and wait_complete when wanted; close."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.accounting = Accounting(settings.clients, settings.group)
+        self._epoll = select.epoll()
+        self._clients: list[Client] = []
+        self._by_fd: dict[int, Client] = {}
+        self._pause = 1 / (settings.rate * settings.clients)
+        self._due_at: float | None = None  # when the next request is due; None: no more
+        self._next = 0  # whose it is
+        self._to_join = set(range(settings.clients))
+        self._joined = trio.Event()
+        self._recent: list[float] = []
+        self._lag = self.worst_lag = 0.0
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect all clients."""
+        limiter = trio.CapacityLimiter(CONNECTING)
+        async with trio.open_nursery() as nursery:
+            for index in range(self._settings.clients):
+                nursery.start_soon(self._connect, index, limiter)
+        self._clients.sort(key=lambda client: client.index)
+
+    async def _connect(self, index: int, limiter: trio.CapacityLimiter) -> None:
+        settings = self._settings
+        async with limiter:
+            socket = await WebSocket.open((settings.host, settings.port), "/")
+        client = Client(index, f"group-{index // settings.group}", socket)
+        self._clients.append(client)
+        self._by_fd[socket.fd] = client
+        self._epoll.register(socket.fd, select.EPOLLIN)
+
+    async def join(self) -> None:
+        """Have all clients join their channels; `run` must run."""
+        for client in self._clients:
+            channels = [client.channel, MASTERS] if client.index < MASTER_LISTENERS else [client.channel]
+            self._send(client, Ask(JOINING, client.index, join=channels))
+        with trio.move_on_after(JOIN_TIMEOUT):
+            await self._joined.wait()
+            return
+        raise HoldfastError(
+            f"{len(self._to_join)} of {len(self._clients)} clients could not join their channel within {JOIN_TIMEOUT:g} s: "
+            "do the nodes there run proxy.chaos.node:node?"
+        )
+
+    def start(self) -> None:
+        """Send requests from now on."""
+        self._due_at = time.monotonic()
+
+    def stop(self) -> None:
+        """Send no more."""
+        self._due_at = None
+
+    async def wait_complete(self, patience: float) -> None:
+        """Wait until nothing is due any more, at most so long; then a little more for what should not come."""
+        with trio.move_on_after(patience):
+            while not self.accounting.is_complete():
+                await trio.sleep(0.1)
+        await trio.sleep(QUIET)
+
+    def close(self) -> None:
+        for client in self._clients:
+            self._close(client)
+        self._epoll.close()
+
+    # --- running ------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        while True:
+            wait = LONGEST_WAIT
+            if self._due_at is not None:
+                now = time.monotonic()
+                self._send_due(now)
+                wait = min(max(self._due_at - now, SHORTEST_WAIT), LONGEST_WAIT)
+            with trio.move_on_after(wait):
+                await trio.lowlevel.wait_readable(self._epoll.fileno())
+            for fd, events in self._epoll.poll(0):
+                client = self._by_fd.get(fd)
+                if client is not None:
+                    self._on_ready(client, events)
+
+    def _send_due(self, now: float) -> None:
+        assert self._due_at is not None
+        late = now - self._due_at
+        self._lag = max(self._lag, late)
+        while self._due_at <= now:
+            client = self._clients[self._next]
+            if client.is_open:
+                number = self.accounting.sent(client.index, time.monotonic())
+                self._send(client, Ask(number, client.index, publish=client.channel))
+            self._next = (self._next + 1) % len(self._clients)
+            self._due_at += self._pause
+
+    def _send(self, client: Client, ask: Ask) -> None:
+        client.socket.send(encode(ask))
+        self._watch(client)
+
+    def _watch(self, client: Client) -> None:
+        """Wait to write if there is something, else not."""
+        if client.waits_to_write is not client.socket.has_output:
+            client.waits_to_write = client.socket.has_output
+            events = select.EPOLLIN | (select.EPOLLOUT if client.waits_to_write else 0)
+            self._epoll.modify(client.socket.fd, events)
+
+    def _on_ready(self, client: Client, events: int) -> None:
+        try:
+            if events & select.EPOLLOUT:
+                client.socket.flush()
+            if events & ~select.EPOLLOUT:
+                now = time.monotonic()
+                for message in client.socket.receive():
+                    self._take(client, decode_heard(message), now)
+            self._watch(client)
+        except ConnectionError as error:
+            self.accounting.dropped(client.index, str(error))
+            self._close(client)
+
+    def _take(self, client: Client, heard: Heard | None, now: float) -> None:
+        accounting = self.accounting
+        if heard is None:
+            accounting.unasked()
+        elif heard.channel == MASTERS:
+            accounting.announced(client.index, heard.epoch)
+        elif heard.channel:
+            accounting.notified(client.index, heard.client, heard.request, heard.run, heard.number)
+        elif heard.requestId == JOINING:
+            self._took_join(client, heard)
+        elif heard.error is not None:
+            kind = heard.error.id.removeprefix("holdfast.")
+            accounting.failed(client.index, heard.requestId, kind, heard.error.retryable, now)
+        else:
+            took = accounting.replied(client.index, heard.requestId, heard.client, heard.attempt, now)
+            if took is not None:
+                self._recent.append(took)
+
+    def _took_join(self, client: Client, heard: Heard) -> None:
+        if heard.error is None and heard.client == client.index:
+            self._to_join.discard(client.index)
+            if not self._to_join:
+                self._joined.set()
+
+    def _close(self, client: Client) -> None:
+        if client.is_open:
+            client.is_open = False
+            self._epoll.unregister(client.socket.fd)
+            del self._by_fd[client.socket.fd]
+            client.socket.close()
+
+    # --- what is seen meanwhile -----------------------------------------------------------------------------------------
+
+    def progress(self) -> Progress:
+        requests = self.accounting.requests()
+        recent, self._recent = self._recent, []
+        lag, self._lag = self._lag, 0.0
+        self.worst_lag = max(self.worst_lag, lag)
+        return Progress(
+            clients=sum(client.is_open for client in self._clients),
+            sent=requests.sent,
+            done=self.accounting.done,
+            notified=self.accounting.notified_count,
+            errors=requests.errors,
+            redelivered=requests.redelivered,
+            unanswered=requests.unanswered,
+            lost=self.accounting.lost,
+            latency=Percentiles.of(recent),
+            lag=round(lag * 1000, 1),
+        )

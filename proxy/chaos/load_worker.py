@@ -1,0 +1,110 @@
+"""The process of the built-in clients, so that showing and supervising a run does not slow them down, nor they it.
+
+Speaks JSON lines. In: Start, then Finish. Out: Connected, Progress every so often, Finished; or Failed. When its input
+ends, so does it.
+"""
+
+import os
+import sys
+from collections.abc import AsyncIterator
+from functools import partial
+
+import msgspec
+import trio
+from msgspec import Struct
+
+from protocols.errors import HoldfastError
+from proxy.chaos.accounting import Fault, Verdict
+from proxy.chaos.load import Load, Progress, Settings
+
+PROGRESS_INTERVAL = 0.25
+
+
+class Start(Struct, tag="start"):
+    """Send requests from now on."""
+
+
+class Finish(Struct, tag="finish"):
+    """Send no more, wait `patience` seconds at most for what is due, and say what came of it. faults: what happened."""
+
+    patience: float
+    faults: list[Fault]
+
+
+class Connected(Struct, tag="connected"):
+    """Every client is, and has joined its channel."""
+
+
+class Finished(Struct, tag="finished"):
+    """worst_lag: how late a request left, in ms, at most: much of it, and the clients were short of CPU themselves."""
+
+    verdict: Verdict
+    worst_lag: float
+
+
+class Failed(Struct, tag="failed"):
+    message: str
+
+
+Said = Connected | Progress | Finished | Failed
+_commands: msgspec.json.Decoder[Start | Finish] = msgspec.json.Decoder(Start | Finish)
+
+
+def main(settings: str) -> int:
+    trio.run(partial(_work, msgspec.json.decode(settings, type=Settings)))
+    return 0
+
+
+async def _work(settings: Settings) -> None:
+    load = Load(settings)
+    try:
+        await load.open()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(load.run)
+            await load.join()
+            _say(Connected())
+            nursery.start_soon(_tell_progress, load)
+            await _obey(load)
+            nursery.cancel_scope.cancel(reason="finished")
+    except* HoldfastError as group:
+        _say(Failed(str(group.exceptions[0])))
+    finally:
+        load.close()
+
+
+async def _obey(load: Load) -> None:
+    async for line in read_lines(sys.stdin.fileno()):
+        command = _commands.decode(line)
+        if isinstance(command, Start):
+            load.start()
+        else:
+            load.stop()
+            await load.wait_complete(command.patience)
+            progress = load.progress()
+            _say(progress)
+            _say(Finished(load.accounting.verdict(command.faults), round(load.worst_lag * 1000, 1)))
+            return
+
+
+async def _tell_progress(load: Load) -> None:
+    while True:
+        await trio.sleep(PROGRESS_INTERVAL)
+        _say(load.progress())
+
+
+def _say(what: Said) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(what) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+async def read_lines(fd: int) -> AsyncIterator[bytes]:
+    """The lines of a pipe, until it ends."""
+    rest = b""
+    while True:
+        await trio.lowlevel.wait_readable(fd)
+        data = os.read(fd, 64 << 10)
+        if not data:
+            return
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            yield line

@@ -1,0 +1,131 @@
+"""Real processes: started, signalled by pid, awaited, and none left behind.
+
+Whatever is started within `Processes` is ended with it; should this process be killed itself, the kernel ends them
+(proxy.chaos.child). They are in process groups of their own, so that Ctrl-C on a terminal reaches only us, and they
+end in the order that we choose. What they write to stderr goes to a file each.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+import trio
+
+from protocols.errors import HoldfastError
+
+TAIL = 2000  # characters of a log that are shown
+
+
+class Process:
+    """One process. name: for people, and of its log. Signals to one that has ended do nothing."""
+
+    def __init__(self, name: str, popen: subprocess.Popen[bytes], log: Path) -> None:
+        self.name = name
+        self.pid = popen.pid
+        self.popen = popen
+        self.log = log
+        self._pidfd = os.pidfd_open(popen.pid)
+
+    @property
+    def is_running(self) -> bool:
+        return self.popen.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        self.popen.send_signal(number)
+
+    async def wait(self) -> int:
+        """Its exit status; minus the signal's number if one has ended it."""
+        while (status := self.popen.poll()) is None:
+            await trio.lowlevel.wait_readable(self._pidfd)
+        return status
+
+    async def end(self, patience: float) -> int:
+        """SIGTERM, and SIGKILL if it takes longer than `patience`."""
+        self.signal(signal.SIGTERM)
+        self.signal(signal.SIGCONT)
+        with trio.move_on_after(patience):
+            return await self.wait()
+        self.signal(signal.SIGKILL)
+        return await self.wait()
+
+    def log_tail(self) -> str:
+        return self.log.read_text(errors="replace")[-TAIL:]
+
+    def close(self) -> None:
+        """Kill it if it still runs, without waiting long: a killed process ends at once."""
+        self.popen.kill()
+        self.popen.wait()
+        for pipe in (self.popen.stdin, self.popen.stdout):
+            if pipe is not None:
+                with suppress(OSError):  # what could not be written to it is of no use now
+                    pipe.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+
+class Processes:
+    """A context manager. directory: for logs."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._all: list[Process] = []
+
+    def __enter__(self) -> "Processes":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for process in self._all:
+            process.popen.kill()  # all at once, then wait for each
+        for process in self._all:
+            process.close()
+
+    def start(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        *,
+        environ: Mapping[str, str] | None = None,
+        pipes: bool = False,
+        pass_fds: Sequence[int] = (),
+    ) -> Process:
+        """Start `holdfast ARGUMENTS`. pipes: to its stdin and from its stdout. From the main thread only."""
+        log = self.directory / f"{name}.log"
+        kind = subprocess.PIPE if pipes else subprocess.DEVNULL
+        with log.open("ab") as stderr:
+            # Not Trio's open_process: it starts processes from a thread that ends, and then they would too.
+            popen = subprocess.Popen(
+                [sys.executable, "-m", "proxy.chaos.child", str(os.getpid()), *arguments],
+                stdin=kind,
+                stdout=kind,
+                stderr=stderr,
+                env={**os.environ, **(environ or {})},
+                pass_fds=pass_fds,
+                process_group=0,
+            )
+        process = Process(name, popen, log)
+        self._all.append(process)
+        return process
+
+    def forget(self, process: Process) -> None:
+        """It has ended and nobody needs it any more."""
+        self._all.remove(process)
+        process.close()
+
+
+async def wait_file(path: Path, process: Process, patience: float) -> bytes:
+    """What `process` writes to a file when it is ready. Raises HoldfastError, with its log, if it does not."""
+    with trio.move_on_after(patience):
+        while process.is_running:
+            if path.exists():
+                return path.read_bytes()
+            await trio.sleep(0.02)
+    state = f"exit status {process.popen.returncode}" if not process.is_running else f"not ready in {patience:g} s"
+    raise HoldfastError(f"{process.name} did not start: {state}\n{process.log_tail()}".rstrip())

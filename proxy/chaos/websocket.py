@@ -1,0 +1,116 @@
+"""The WebSocket of a built-in client: the sans-I/O protocol of `websockets` on a non-blocking socket.
+
+Independent of our own codec, so that the two check each other. trio-websocket, which is as independent, costs 130 us
+for a request and its reply, and a thousand clients with ten requests a second do not fit into one core with it
+(measured: half of them came through); this costs 15, which leaves the machine to what is to be tested.
+"""
+
+import os
+import socket
+from collections.abc import Iterator
+
+import trio
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+from protocols.errors import HoldfastError
+
+READ_BYTES = 64 << 10
+
+
+class WebSocket:
+    """fd: for an epoll. has_output: what the kernel has refused waits, so wait for writability too."""
+
+    __slots__ = ("_fd", "_output", "_protocol", "_socket", "fd")
+
+    def __init__(self, connected: socket.socket, protocol: ClientProtocol) -> None:
+        self._socket = connected
+        self.fd = connected.fileno()
+        self._protocol = protocol
+        self._output = b""
+
+    @classmethod
+    async def open(cls, address: tuple[str, int], path: str) -> "WebSocket":
+        """Connect and shake hands. Raises HoldfastError."""
+        protocol = ClientProtocol(parse_uri(f"ws://{address[0]}:{address[1]}{path}"), max_size=None)
+        protocol.send_request(protocol.connect())
+        try:
+            stream = await trio.open_tcp_stream(*address)
+            await stream.send_all(b"".join(protocol.data_to_send()))
+            while protocol.state is State.CONNECTING:
+                data = await stream.receive_some(READ_BYTES)
+                if not data:
+                    protocol.receive_eof()
+                    break
+                protocol.receive_data(data)
+        except OSError as error:
+            raise HoldfastError(f"{address[0]}:{address[1]}: {error}") from error
+        if protocol.state is not State.OPEN:
+            raise HoldfastError(f"{address[0]}:{address[1]}: no WebSocket: {protocol.handshake_exc}")
+        protocol.events_received()  # the response to the handshake
+        return cls(_detached(stream), protocol)
+
+    @property
+    def has_output(self) -> bool:
+        return bool(self._output)
+
+    def send(self, text: bytes) -> None:
+        self._protocol.send_text(text)
+        self._write()
+
+    def receive(self) -> Iterator[bytes]:
+        """The messages of one read. Raises ConnectionError with a few words when the connection has ended."""
+        try:
+            data = os.read(self.fd, READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise ConnectionError(error.strerror) from error
+        protocol = self._protocol
+        if data:
+            protocol.receive_data(data)
+        else:
+            protocol.receive_eof()
+        for event in protocol.events_received():
+            if isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.BINARY):
+                yield bytes(event.data)
+        if protocol.state is not State.OPEN:
+            raise ConnectionError(self._ending())
+        self._write()  # pongs
+
+    def _ending(self) -> str:
+        code = self._protocol.close_code
+        if self._protocol.parser_exc is not None:
+            return f"{type(self._protocol.parser_exc).__name__}: {self._protocol.parser_exc}"
+        return f"close code {code}" if code not in (None, 1006) else "end of file"
+
+    def flush(self) -> None:
+        """The socket is writable again."""
+        self._write()
+
+    def _write(self) -> None:
+        data = self._output + b"".join(self._protocol.data_to_send())
+        if data:
+            try:
+                self._output = data[os.write(self.fd, data) :]
+            except BlockingIOError:
+                self._output = data
+            except OSError:
+                self._output = b""  # reading says why
+
+    def close(self) -> None:
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close(1000)
+            self._write()
+        self._socket.close()
+
+
+def _detached(stream: trio.SocketStream) -> socket.socket:
+    """The stream's socket, not Trio's any more."""
+    theirs = stream.socket
+    duplicate = socket.socket(theirs.family, theirs.type, theirs.proto, fileno=os.dup(theirs.fileno()))
+    duplicate.setblocking(False)
+    theirs.close()
+    return duplicate

@@ -1,0 +1,38 @@
+"""Nodes for tests of what chooses between them: real ones, with a link that only keeps what it is given."""
+
+from balancer.directory import Directory, Node, NodeState
+from balancer.health import Health
+from balancer.settings import BalanceSettings
+from protocols.nodes.frames import Hello
+
+SETTINGS = BalanceSettings(ejection_failures=2, ejection_time=10.0, ejection_max_share=0.5, slow_start=0.0)
+
+
+class KeepingLink:
+    def __init__(self):
+        self.last_seen = 0.0
+        self.is_blocked = False
+        self.frames = []
+
+    def send(self, frame):
+        self.frames.append(frame)
+
+    def close(self, reason, *, fatal=False): ...
+
+    def break_off(self, why): ...
+
+    def unsent(self):
+        return self.frames
+
+
+def make_node(name="n", capacity=4, weight=1.0, settings=SETTINGS):
+    hello = Hello(1, name, "test", 1, capacity, weight)
+    return Node(hello, KeepingLink(), Health(settings), 0.0)
+
+
+def add_ready(directory: Directory, name="n", capacity=4, weight=1.0, settings=SETTINGS) -> Node:
+    node = make_node(name, capacity, weight, settings)
+    directory.add(node)
+    directory.move(node, NodeState.SYNCING)
+    directory.move(node, NodeState.READY)
+    return node

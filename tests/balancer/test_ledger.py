@@ -1,0 +1,289 @@
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from balancer.directory import Directory, NodeState
+from balancer.ledger import Ledger
+from balancer.settings import BalanceSettings, RequestSettings
+from protocols.clients.events import HttpRequest, Message
+from protocols.close import Reason
+from tests.balancer.nodes import add_ready
+
+SETTINGS = RequestSettings(timeout=10.0, max_attempts=3, parked_timeout=5.0, max_parked=3, max_parked_bytes=100)
+
+
+class Asker:
+    is_closed = False
+
+
+@pytest.fixture
+def directory():
+    return Directory(BalanceSettings())
+
+
+@pytest.fixture
+def ledger(directory):
+    return Ledger(directory, SETTINGS, first_id=1000)
+
+
+def message(size=1):
+    return Message(b"x" * size, True)
+
+
+def test_a_request_is_settled_once(ledger, directory):
+    node = add_ready(directory)
+    entry = ledger.open(Asker(), message(), 0.0)
+    ledger.assign(entry, node, 0.0)
+    assert (ledger.in_flight, node.in_flight) == (1, 1)
+    assert ledger.settle(entry.id, 1, node, 0.5) is entry
+    assert ledger.settle(entry.id, 1, node, 0.5) is None
+    assert (len(ledger), node.in_flight, node.latency) == (0, 0, 0.5)
+
+
+def test_a_reply_of_another_node_or_attempt_is_refused(ledger, directory):
+    one, two = add_ready(directory, "one"), add_ready(directory, "two")
+    entry = ledger.open(Asker(), message(), 0.0)
+    ledger.assign(entry, one, 0.0)
+    assert ledger.settle(entry.id, 1, two, 0.1) is None
+    assert ledger.settle(entry.id, 2, one, 0.1) is None
+    assert ledger.lose(one) == [entry]
+    ledger.assign(entry, two, 1.0)
+    assert ledger.settle(entry.id, 1, one, 1.1) is None
+    assert ledger.settle(entry.id, 1, two, 1.1) is None
+    assert ledger.settle(entry.id, 2, two, 1.1) is entry
+
+
+def test_ids_begin_after_the_first_and_never_repeat(ledger):
+    assert [ledger.open(Asker(), message(), 0.0).id for _ in range(3)] == [1001, 1002, 1003]
+
+
+def test_credit_takes_the_node_out_of_available_and_back(ledger, directory):
+    node = add_ready(directory, capacity=2)
+    entries = [ledger.open(Asker(), message(), 0.0) for _ in range(2)]
+    for entry in entries:
+        ledger.assign(entry, node, 0.0)
+    assert directory.available == []
+    ledger.settle(entries[0].id, 1, node, 0.1)
+    assert directory.available == [node]
+
+
+def test_a_drained_node_that_gets_room_is_not_available(ledger, directory):
+    node = add_ready(directory, capacity=1)
+    entry = ledger.open(Asker(), message(), 0.0)
+    ledger.assign(entry, node, 0.0)
+    directory.move(node, NodeState.DRAINING)
+    ledger.settle(entry.id, 1, node, 0.1)
+    assert directory.available == []
+
+
+def test_deadlines(ledger, directory):
+    node = add_ready(directory)
+    early = ledger.open(Asker(), message(), 0.0)
+    late = ledger.open(Asker(), message(), 1.0)
+    for entry in (early, late):
+        ledger.assign(entry, node, 1.0)
+    assert ledger.expire(9.9) == []
+    assert ledger.expire(10.0) == [(early, Reason.DEADLINE_EXCEEDED)]
+    assert ledger.expire(10.0) == []
+    assert node.in_flight == 1
+    assert ledger.expire(11.0) == [(late, Reason.DEADLINE_EXCEEDED)]
+
+
+def test_parking_keeps_the_order_of_opening_also_for_what_a_lost_node_had(ledger, directory):
+    node = add_ready(directory)
+    first, second = (ledger.open(Asker(), message(), 0.0) for _ in range(2))
+    ledger.assign(first, node, 0.0)
+    assert ledger.park(second, 0.1)
+    (lost,) = ledger.lose(node)
+    assert ledger.park(lost, 0.2)
+    assert [ledger.unpark(), ledger.unpark(), ledger.unpark()] == [first, second, None]
+    assert ledger.parked_bytes == 0
+
+
+def test_parking_is_bounded_in_count_bytes_and_time(ledger):
+    parked = [ledger.open(Asker(), message(30), 0.0) for _ in range(3)]
+    assert all(ledger.park(entry, float(i)) for i, entry in enumerate(parked))
+    assert not ledger.park(ledger.open(Asker(), message(1), 0.0), 0.0)
+    assert len(ledger) == 3
+    assert ledger.expire(4.9) == []
+    assert ledger.expire(5.0) == [(parked[0], Reason.NO_NODE)]
+    assert not ledger.park(ledger.open(Asker(), message(50), 0.0), 0.0)
+    assert (ledger.parked, ledger.parked_bytes) == (2, 60)
+
+
+def test_full_table(directory):
+    ledger = Ledger(directory, RequestSettings(max_in_flight=1), 0)
+    assert not ledger.is_full
+    ledger.open(Asker(), message(), 0.0)
+    assert ledger.is_full
+
+
+def test_closed_connections_requests_are_abandoned(ledger, directory):
+    node = add_ready(directory)
+    gone, here = Asker(), Asker()
+    entries = [ledger.open(asker, message(), 0.0) for asker in (gone, here, gone)]
+    ledger.assign(entries[0], node, 0.0)
+    ledger.assign(entries[1], node, 0.0)
+    ledger.park(entries[2], 0.0)
+    gone.is_closed = True
+    assert ledger.abandon() == [entries[0], entries[2]]
+    assert (ledger.in_flight, ledger.parked, node.in_flight) == (1, 0, 1)
+
+
+def test_streamed_part_moves_the_deadline_on_and_forbids_redelivery(ledger, directory):
+    node = add_ready(directory)
+    streamed = ledger.open(Asker(), message(), 0.0)
+    other = ledger.open(Asker(), message(), 5.0)
+    for entry in (streamed, other):
+        ledger.assign(entry, node, 5.0)
+    assert ledger.extend(streamed.id, 1, node, 8.0) is streamed
+    assert ledger.extend(streamed.id, 2, node, 8.0) is None
+    assert ledger.expire(15.0) == [(other, Reason.DEADLINE_EXCEEDED)]
+    assert not ledger.is_redeliverable(streamed, handed_over=True)
+    assert ledger.expire(18.0) == [(streamed, Reason.DEADLINE_EXCEEDED)]
+
+
+@pytest.mark.parametrize(
+    ("event", "redelivery", "handed_over", "expected"),
+    [
+        (message(), "auto", True, True),
+        (message(), "never", True, False),
+        (message(), "never", False, True),
+        (HttpRequest("GET", "/", [], b""), "auto", True, True),
+        (HttpRequest("PUT", "/", [], b""), "auto", True, True),
+        (HttpRequest("POST", "/", [], b""), "auto", True, False),
+        (HttpRequest("PATCH", "/", [], b""), "auto", True, False),
+        (HttpRequest("POST", "/", [], b""), "auto", False, True),
+    ],
+)
+def test_what_may_be_sent_again(directory, event, redelivery, handed_over, expected):
+    ledger = Ledger(directory, RequestSettings(redelivery=redelivery), 0)
+    entry = ledger.open(Asker(), event, 0.0)
+    ledger.assign(entry, add_ready(directory), 0.0)
+    assert ledger.is_redeliverable(entry, handed_over=handed_over) is expected
+
+
+def test_attempts_are_bounded(ledger, directory):
+    node = add_ready(directory)
+    entry = ledger.open(Asker(), message(), 0.0)
+    for attempt in (1, 2, 3):
+        ledger.assign(entry, node, 0.0)
+        assert entry.attempt == attempt
+        assert ledger.is_redeliverable(entry, handed_over=True) is (attempt < 3)
+        ledger.lose(node)
+
+
+def test_has_before(ledger, directory):
+    node = add_ready(directory)
+    assert not ledger.has_before(ledger.last_id)
+    entry = ledger.open(Asker(), message(), 0.0)
+    ledger.assign(entry, node, 0.0)
+    last = ledger.last_id
+    ledger.open(Asker(), message(), 0.0)
+    assert ledger.has_before(last)
+    ledger.settle(entry.id, 1, node, 0.1)
+    assert not ledger.has_before(last)
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Whatever happens in whatever order: each request gets one answer, and the counts add up."""
+
+    def __init__(self):
+        super().__init__()
+        self.directory = Directory(BalanceSettings())
+        self.settings = RequestSettings(timeout=10.0, parked_timeout=5.0, max_parked=5, max_parked_bytes=1000)
+        self.ledger = Ledger(self.directory, self.settings, 0)
+        self.now = 0.0
+        self.open = {}
+        self.answered = set()
+        self.names = 0
+
+    def answer(self, entry):
+        assert entry.id not in self.answered
+        self.answered.add(entry.id)
+        del self.open[entry.id]
+
+    def place(self, entry):
+        if self.directory.available and not self.ledger.parked:
+            self.ledger.assign(entry, self.directory.available[0], self.now)
+        elif not self.ledger.park(entry, self.now):
+            self.answer(entry)
+
+    def unpark(self):
+        while self.directory.available and (entry := self.ledger.unpark()) is not None:
+            self.ledger.assign(entry, self.directory.available[0], self.now)
+
+    @rule(capacity=st.integers(1, 3))
+    def node_comes(self, capacity):
+        self.names += 1
+        add_ready(self.directory, f"n{self.names}", capacity)
+        self.unpark()
+
+    @precondition(lambda self: len(self.directory))
+    @rule(data=st.data())
+    def node_is_lost(self, data):
+        node = data.draw(st.sampled_from(list(self.directory)))
+        self.directory.move(node, NodeState.LOST)
+        for entry in self.ledger.lose(node):
+            if self.ledger.is_redeliverable(entry, handed_over=True):
+                self.place(entry)
+            else:
+                self.ledger.drop(entry)
+                self.answer(entry)
+
+    @rule(size=st.integers(0, 300), post=st.booleans())
+    def ask(self, size, post):
+        event = HttpRequest("POST", "/", [], b"x" * size) if post else message(size)
+        entry = self.ledger.open(Asker(), event, self.now)
+        self.open[entry.id] = entry
+        self.place(entry)
+
+    @precondition(lambda self: any(e.node for e in self.open.values()))
+    @rule(data=st.data(), stale=st.booleans())
+    def reply(self, data, stale):
+        entry = data.draw(st.sampled_from([e for e in self.open.values() if e.node]))
+        settled = self.ledger.settle(entry.id, entry.attempt - stale, entry.node, self.now)
+        if stale:
+            assert settled is None
+        else:
+            assert settled is entry
+            self.answer(entry)
+            self.unpark()
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def client_leaves(self, data):
+        entry = data.draw(st.sampled_from(list(self.open.values())))
+        entry.connection.is_closed = True
+        for gone in self.ledger.abandon():
+            self.answer(gone)
+        self.unpark()
+
+    @rule(seconds=st.floats(0, 6))
+    def time_passes(self, seconds):
+        self.now += seconds
+        for entry, _ in self.ledger.expire(self.now):
+            self.answer(entry)
+        self.unpark()
+
+    @invariant()
+    def counts_add_up(self):
+        ledger = self.ledger
+        assert set(ledger._entries) == set(self.open)
+        flying = [e for e in self.open.values() if e.node]
+        assert ledger.in_flight == len(flying)
+        assert ledger.parked == len(self.open) - len(flying)
+        assert ledger.parked_bytes == sum(len(e.event.payload) for e in self.open.values() if not e.node)
+        for node in self.directory:
+            assert node.in_flight == sum(e.node is node for e in flying) <= node.capacity
+            assert (node in self.directory.available) == (node.in_flight < node.capacity)
+        assert not (ledger.parked and self.directory.available)
+
+    @invariant()
+    def nobody_waits_beyond_the_deadline(self):
+        assert all(e.deadline > self.now - 6.01 for e in self.open.values())
+
+
+LedgerMachine.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)
+test_ledger_machine = LedgerMachine.TestCase

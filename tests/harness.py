@@ -1,0 +1,196 @@
+"""A whole proxy within the test's own process, and a node that does exactly what the test says.
+
+Real sockets and real ZeroMQ; only the process boundary is missing, so that the test can look inside and coverage sees
+what runs. Tests of killed processes are in tests/e2e.
+"""
+
+import os
+from contextlib import asynccontextmanager
+
+import msgspec
+import trio
+import zmq
+
+from protocols.nodes import frames
+from protocols.nodes.frames import decode_from_proxy, encode_batch
+from proxy.app import App, Bound
+from proxy.config import Config
+
+PATIENCE = 10.0  # no test waits longer for anything; none needs more than a fraction of it
+
+
+def configure(**sections) -> Config:
+    """A configuration on ephemeral ports: configure(client={"max_channels": 3}, request={"timeout": 1.0})."""
+    sections.setdefault("client", {}).setdefault("bind", ("127.0.0.1:0",))
+    sections.setdefault("node", {}).setdefault("bind", ("tcp://127.0.0.1:*",))
+    # A scripted node says only what the test says; tests of silence set this themselves.
+    sections["node"].setdefault("heartbeat_timeout", 60.0)
+    sections.setdefault("admin", {}).setdefault("bind", "127.0.0.1:0")
+    sections.setdefault("log", {}).setdefault("level", "error")
+    default = Config()
+    return msgspec.structs.replace(
+        default,
+        **{name: msgspec.structs.replace(getattr(default, name), **keys) for name, keys in sections.items()},
+    )
+
+
+class Proxy:
+    """A running App, and where it is."""
+
+    def __init__(self, app: App, bound: Bound) -> None:
+        self.app = app
+        self.counters = app.counters
+        self.client = bound.client[0]
+        self.node = bound.node[0]
+        self.admin = bound.admin
+
+    @property
+    def client_port(self) -> int:
+        return int(self.client.rpartition(":")[2])
+
+    async def until(self, condition, what="the condition") -> None:
+        """Wait until `condition()` holds. What is awaited happens on sockets, so there is no event to wait for."""
+        with trio.move_on_after(PATIENCE):
+            while not condition():
+                await trio.sleep(0.005)
+            return
+        raise AssertionError(f"waited {PATIENCE} s for {what}")
+
+
+@asynccontextmanager
+async def running(**sections):
+    """A proxy for the length of the block, which no test makes last a minute."""
+    with trio.fail_after(6 * PATIENCE):
+        async with _running(configure(**sections)) as proxy:
+            yield proxy
+
+
+@asynccontextmanager
+async def _running(config: Config):
+    app = App(config)
+    async with trio.open_nursery() as nursery:
+        bound: list[Bound] = []
+        serving = trio.Event()
+
+        def ready(where: Bound) -> None:
+            bound.append(where)
+            serving.set()
+
+        nursery.start_soon(app.run, ready)
+        with trio.fail_after(PATIENCE):
+            await serving.wait()
+        yield Proxy(app, bound[0])
+        nursery.cancel_scope.cancel()
+
+
+class ScriptedNode:
+    """A node session over a real DEALER. `take` gives the next frame of a kind; nothing is answered by itself."""
+
+    def __init__(self, address: str, name: str = "scripted", capacity: int = 16, **hello) -> None:
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.linger = 0
+        self._socket.setsockopt(zmq.RECONNECT_IVL, -1)
+        self._socket.setsockopt(zmq.IDENTITY, os.urandom(16))
+        public, secret, server = hello.pop("curve", (None, None, None))
+        if public:
+            self._socket.curve_publickey, self._socket.curve_secretkey = public, secret
+            self._socket.curve_serverkey = server
+        self._socket.connect(address)
+        self._sent = 0
+        self.received = 0
+        self.inbox: list = []
+        self.frames: list = []  # everything that ever came
+        self.id = hello.pop("node", f"{name}-{os.urandom(4).hex()}")
+        self.hello = frames.Hello(
+            frames.VERSION, self.id, name, hello.pop("incarnation", int.from_bytes(os.urandom(4), "big")), capacity, **hello
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+    def close(self) -> None:
+        """As a process that dies: the socket is gone, nothing is said."""
+        self._socket.close(linger=0)
+        self._context.destroy(linger=0)
+
+    def say(self, *what) -> None:
+        self._sent += 1
+        self._socket.send(encode_batch(self._sent, what), zmq.NOBLOCK)
+
+    def say_raw(self, *parts: bytes) -> None:
+        for part in parts[:-1]:
+            self._socket.send(part, zmq.NOBLOCK | zmq.SNDMORE)
+        self._socket.send(parts[-1], zmq.NOBLOCK)
+
+    async def hear(self) -> None:
+        """Wait for a batch and put its frames into the inbox."""
+        while True:
+            try:
+                data = self._socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                await trio.sleep(0.002)
+                continue
+            if not data:
+                continue
+            number, batch = decode_from_proxy(data)
+            if not isinstance(batch[0], frames.Refused):
+                self.received += 1
+                assert number == self.received
+            self.inbox += batch
+            self.frames += batch
+            return
+
+    async def take(self, kind):
+        """The next frame of this kind; others stay in the inbox."""
+        with trio.move_on_after(PATIENCE):
+            while True:
+                for frame in self.inbox:
+                    if isinstance(frame, kind):
+                        self.inbox.remove(frame)
+                        return frame
+                await self.hear()
+        raise AssertionError(f"waited {PATIENCE} s for {kind}; there is {self.inbox}")
+
+    async def join(self) -> "ScriptedNode":
+        """Hello to Ready. Afterwards the proxy has taken it as ready, for what is said on other sockets too."""
+        self.say(self.hello)
+        return await self.finish_join()
+
+    async def finish_join(self) -> "ScriptedNode":
+        """What follows Hello."""
+        while not (await self.take(frames.Clients)).last:
+            pass
+        while not (await self.take(frames.State)).last:
+            pass
+        self.say(frames.Ready(), frames.Heartbeat(0.0))
+        await self.take(frames.Heartbeat)
+        return self
+
+    async def reply(self, request=None, payload=None, effects=None):
+        """Answer a request (the next one) with its own payload."""
+        request = request or await self.take(frames.Request)
+        self.say(
+            frames.Reply(
+                request.id, request.attempt, request.payload if payload is None else payload, request.is_text, False, effects
+            )
+        )
+        return request
+
+
+@asynccontextmanager
+async def websocket(proxy: Proxy, path: str = "/", **options):
+    """A client that others wrote."""
+    from websockets.trio.client import connect
+
+    options.setdefault("compression", None)
+    options.setdefault("ping_interval", None)
+    async with connect(f"ws://{proxy.client}{path}", **options) as client:
+        yield client
+
+
+def client_ids(proxy: Proxy) -> list[int]:
+    return [c.id for c in proxy.app.clients.connections.values() if c.is_session and not c.is_closed]

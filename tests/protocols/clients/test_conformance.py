@@ -1,0 +1,303 @@
+"""The conformance kit: the adapters here pass, and for each law an adapter that breaks it is caught."""
+
+import random
+from math import inf, nan
+
+import pytest
+
+from protocols.clients.base import Limits
+from protocols.clients.conformance import Violation, check
+from protocols.clients.events import Finished, HttpRequest, Message, Opened, Output, Switch
+from protocols.clients.http import HttpProtocol
+from protocols.clients.websocket import WebSocketProtocol
+from protocols.close import Reason
+from protocols.errors import ProtocolError
+
+REQUESTS = (
+    b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
+    b"POST /b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
+    b"5;a=b\r\nhello\r\n1\r\n!\r\n0\r\nX: y\r\n\r\n"
+    b"HEAD /c HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+    b"PUT /d HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+    b"DELETE /e HTTP/1.1\r\nHost: x\r\nContent-Encoding: br\r\n\r\n"
+)
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+)
+
+
+def frame(first, payload):
+    return bytes((first, 0x80 | len(payload), 0, 0, 0, 0)) + payload
+
+
+FRAMES = (
+    frame(0x81, b"hello")
+    + frame(0x89, b"ping")
+    + frame(0x01, b"in ")
+    + frame(0x8A, b"")
+    + frame(0x80, "parts \u20ac".encode())
+    + frame(0x81, b'{"p":1}')
+    + frame(0x82, bytes(100))
+    + frame(0x88, b"\x03\xe8bye")
+)
+
+
+@pytest.mark.parametrize("limits", [Limits(), Limits(compression=True, trusted_peers=("192.0.2.0/24",))])
+@pytest.mark.parametrize(
+    ("factory", "script"),
+    [(HttpProtocol, REQUESTS), (HttpProtocol, REQUESTS[:29] + HANDSHAKE + FRAMES), (WebSocketProtocol, FRAMES)],
+    ids=["http", "upgrade", "websocket"],
+)
+def test_adapters_conform(factory, script, limits):
+    check(factory, script, random.Random(20), limits=limits, rounds=25)
+
+
+class Lines:
+    """A protocol of lines: each is a request, and none is read before the last one's reply. "bye" ends it."""
+
+    name = "lines"
+    wire_format = "lines"
+
+    def __init__(self, limits, address, now):
+        self.buffer = b""
+        self.deadline = now + 10.0
+        self.paused = False
+        self.request = None
+        self.ending = None
+        self.finished = False
+        self.eof = False
+
+    def receive_data(self, data, now):
+        if self.finished:
+            return []
+        self.buffer += data
+        self.eof = self.eof or not data
+        return [] if self.paused else self.advance()
+
+    def advance(self):
+        if self.ending:
+            return self.finish(self.ending)
+        line, newline, rest = self.buffer.partition(b"\n")
+        if newline:
+            self.buffer = rest
+            if line == b"bye":
+                return [Output(b"bye\n"), *self.finish(Reason.CLIENT_LEFT)]
+            self.paused, self.request = True, Message(line, False)
+            return [self.request]
+        return self.finish(Reason.CLIENT_LEFT) if self.eof else []
+
+    def finish(self, reason):
+        self.finished, self.deadline = True, inf
+        return [Finished(reason)]
+
+    def on_deadline(self, now):
+        return self.finish(Reason.IDLE) if now >= self.deadline else []
+
+    def reply(self, request, head, payload, is_text, more):
+        if request is not self.request:
+            raise ProtocolError("no such request", Reason.BAD_REPLY)
+        if not more:
+            self.paused, self.request = False, None
+        return payload + b"\n"
+
+    def error(self, request, error):
+        return self.reply(request, None, str(error).encode(), True, False) if request is self.request else b""
+
+    def notification(self, payload, is_text):
+        return payload + b"\n"
+
+    def resume(self, now):
+        return [] if self.finished else self.advance()
+
+    def close(self, reason, detail, now):
+        self.ending = reason
+        self.deadline = now if not self.paused else self.deadline
+        return b""
+
+
+SCRIPT = b"one\ntwo\n\nthree\nfour\nbye\n"
+
+
+def test_a_small_adapter_of_one_s_own_conforms():
+    check(Lines, SCRIPT, random.Random(1))
+
+
+class DependsOnCuts(Lines):
+    def receive_data(self, data, now):
+        return super().receive_data(data if data.endswith(b"\n") or len(data) < 3 else data + b"\n", now)
+
+
+class FinishedTwice(Lines):
+    def receive_data(self, data, now):
+        return [Finished(Reason.CLIENT_LEFT)] if self.finished else super().receive_data(data, now)
+
+
+class FinishedIsNotLast(Lines):
+    def finish(self, reason):
+        return [*super().finish(reason), Output(b"more")]
+
+
+class NeverFinished(Lines):
+    def finish(self, reason):
+        self.finished, self.deadline = True, inf
+        return []
+
+
+class OutputOfText(Lines):
+    def advance(self):
+        return [Output("text"), *super().advance()]
+
+
+class ReplyOfText(Lines):
+    def reply(self, *args):
+        return super().reply(*args).decode()
+
+
+class EventOfItsOwn(Lines):
+    def advance(self):
+        return ["hello", *super().advance()]
+
+
+class IgnoresItsOwnPause(Lines):
+    def receive_data(self, data, now):
+        self.buffer += data
+        self.eof = self.eof or not data
+        return [] if self.finished else self.advance()
+
+
+class LosesWhatComesWhilePaused(Lines):
+    def receive_data(self, data, now):
+        return [] if self.paused and data else super().receive_data(data, now)
+
+
+class PausedForNothing(Lines):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.paused = True
+
+
+class StaysPaused(Lines):
+    def reply(self, *args):
+        said = super().reply(*args)
+        self.paused = True
+        return said
+
+
+class AnswersTwice(Lines):
+    def reply(self, request, head, payload, is_text, more):
+        if not more:
+            self.paused = False
+        return payload
+
+
+class DeadlineOfNoNumber(Lines):
+    def receive_data(self, data, now):
+        self.deadline = nan
+        return super().receive_data(data, now)
+
+
+class ActsBeforeItsDeadline(Lines):
+    def on_deadline(self, now):
+        return [] if self.finished else self.finish(Reason.IDLE)
+
+
+class IgnoresItsDeadline(Lines):
+    def on_deadline(self, now):
+        return []
+
+
+class OpensTwice(Lines):
+    def advance(self):
+        return [Opened("lines", "/", []), *super().advance()]
+
+
+class TextThatIsNone(Lines):
+    def advance(self):
+        events = super().advance()
+        if self.request and self.request.payload == b"two":
+            self.request.payload, self.request.is_text = b"\xff", True
+        return events
+
+
+class SwitchIsNotLast(Lines):
+    def advance(self):
+        return [Switch(Lines(None, "", 0.0), b""), *super().advance(), Output(b"")]
+
+
+class OwnWayOfNotifying(Lines):
+    said = b""
+
+    def reply(self, *args):
+        self.said = super().reply(*args)
+        return self.said
+
+    def notification(self, payload, is_text):
+        return self.said + payload
+
+
+class LeavesOutClose:
+    def __init__(self, *args):
+        adapter = Lines(*args)
+        for part in (
+            "name",
+            "wire_format",
+            "deadline",
+            "paused",
+            "receive_data",
+            "on_deadline",
+            "reply",
+            "error",
+            "resume",
+        ):
+            setattr(self, part, getattr(adapter, part))
+
+
+@pytest.mark.parametrize(
+    ("factory", "law"),
+    [
+        (DependsOnCuts, "events depend on how bytes are cut"),
+        (FinishedTwice, "a call after Finished"),
+        (FinishedIsNotLast, "be the last event"),
+        (NeverFinished, "no Finished after"),
+        (OutputOfText, "must be bytes, got str"),
+        (ReplyOfText, "must be bytes, got str"),
+        (EventOfItsOwn, "str is not an event"),
+        (IgnoresItsOwnPause, "Message while a request waits"),
+        (LosesWhatComesWhilePaused, "events depend on how bytes are cut"),
+        (PausedForNothing, "paused while no request waits"),
+        (StaysPaused, "still True after the last part"),
+        (AnswersTwice, "answered twice"),
+        (DeadlineOfNoNumber, "deadline is not a number"),
+        (ActsBeforeItsDeadline, "before the deadline gave"),
+        (IgnoresItsDeadline, "neither ended the connection nor moved"),
+        (OpensTwice, "Opened came twice"),
+        (TextThatIsNone, "valid UTF-8"),
+        (SwitchIsNotLast, "Switch must be the last"),
+        (OwnWayOfNotifying, "encode a notification differently"),
+        (LeavesOutClose, "lacks a part of ClientProtocol"),
+    ],
+)
+def test_each_law_has_one_who_breaks_it_caught(factory, law):
+    with pytest.raises(Violation, match=law):
+        check(factory, SCRIPT[:-4], random.Random(1))
+
+
+def test_an_exception_comes_through_as_it_is():
+    class Raises(Lines):
+        def advance(self):
+            return [1 / len(self.buffer), *super().advance()] if self.buffer != b"two\n" else super().advance()
+
+    with pytest.raises(ZeroDivisionError):
+        check(Raises, b"two\n", random.Random(1))
+
+
+def test_a_script_without_a_request_shows_nothing_and_is_refused():
+    with pytest.raises(ValueError, match="request"):
+        check(HttpProtocol, b"GET", random.Random(1))
+
+
+def test_http_requests_count_as_requests():
+    assert isinstance(next(iter(HttpProtocol(Limits(), "", 0.0).receive_data(REQUESTS, 0.0))), HttpRequest)
+    check(HttpProtocol, REQUESTS[:29], random.Random(1), rounds=1)

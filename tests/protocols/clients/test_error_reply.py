@@ -1,0 +1,76 @@
+"""Error replies: the client's request id is found wherever there is one, and nothing else is looked at."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocols.clients.error_reply import error_reply
+from protocols.close import Reason
+from protocols.errors import HoldfastError, ProtocolError
+
+
+def reply(payload, error=None):
+    return json.loads(error_reply(payload, error or HoldfastError("no node is ready", Reason.NO_NODE)))
+
+
+def test_the_whole_reply():
+    assert reply(b'{"controller": "server", "action": "now", "requestId": "abc"}') == {
+        "requestId": "abc",
+        "room": "abc",
+        "status": 503,
+        "error": {"id": "holdfast.no_node", "status": 503, "message": "no node is ready", "retryable": True},
+        "result": None,
+    }
+
+
+@pytest.mark.parametrize("request_id", ["", "grüße", 'a"b\\c', 0, -1, 1 << 64, None])
+def test_the_request_id_comes_back_as_it_came(request_id):
+    body = reply(json.dumps({"requestId": request_id, "controller": 7, "deep": {"requestId": "no"}}).encode())
+    assert body["requestId"] == body["room"] == request_id
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"hello",
+        b"\xff\xfe\x00",
+        b"[]",
+        b'"requestId"',
+        b"{}",
+        b'{"requestId": "a"',
+        b'{"requestId": 1.5}',
+        b'{"requestId": true}',
+        b'{"requestId": ["a"]}',
+        b'{"requestId": "\xff"}',
+        b'{"requestId": "\\ud800"}',
+        pytest.param(b'{"a":' + b"[" * 100_000, id="deep"),
+        pytest.param(b'{"requestId":' + b"9" * 5000 + b"}", id="a number of 5000 digits"),
+    ],
+)
+def test_a_request_without_a_usable_id_gets_a_null_one(payload):
+    body = reply(payload)
+    assert body["requestId"] is None
+    assert body["room"] is None
+    assert body["status"] == 503
+
+
+def test_retry_after_is_told_if_the_error_has_it():
+    error = HoldfastError("parking is full", Reason.PARKING_FULL)
+    error.retry_after = 1.5
+    assert reply(b"{}", error)["error"]["retryAfter"] == 1.5
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_each_reason_is_told_as_the_table_says(reason):
+    body = reply(b'{"requestId": 1}', ProtocolError("why", reason))
+    assert body["status"] == body["error"]["status"] == reason.http
+    assert body["error"]["id"] == f"holdfast.{reason.value}"
+    assert body["error"]["retryable"] is reason.retryable
+
+
+@given(st.one_of(st.binary(max_size=100), st.binary(max_size=20).map(lambda tail: b'{"requestId":' + tail)))
+def test_no_request_makes_it_raise(payload):
+    assert reply(payload)["error"]["message"] == "no node is ready"

@@ -1,0 +1,61 @@
+"""Whose X-Forwarded-For is believed, and what it then says."""
+
+import pytest
+
+from protocols.clients.forwarded import client_address, is_trusted_peer, networks
+from protocols.errors import ConfigError
+
+TRUSTED = ("10.0.0.0/8", "192.0.2.7", "fd00::/8")
+
+
+@pytest.mark.parametrize(
+    ("address", "is_trusted"),
+    [
+        ("10.1.2.3:5000", True),
+        ("11.1.2.3:5000", False),
+        ("192.0.2.7:80", True),
+        ("192.0.2.8:80", False),
+        ("[fd00::1]:5000", True),
+        ("fd00::1:5000", True),
+        ("[fe80::1%eth0]:5000", False),
+        ("[::ffff:10.1.2.3]:5000", True),
+        ("unix", False),
+        ("", False),
+    ],
+)
+def test_trusted_peers(address, is_trusted):
+    assert is_trusted_peer(address, TRUSTED) == is_trusted
+    assert not is_trusted_peer(address, ())
+
+
+@pytest.mark.parametrize(
+    ("values", "address"),
+    [
+        ([], None),
+        ([""], None),
+        (["203.0.113.9"], "203.0.113.9"),
+        (["6.6.6.6, 203.0.113.9"], "203.0.113.9"),
+        (["6.6.6.6,203.0.113.9 ,\t10.0.0.2"], "203.0.113.9"),
+        (["203.0.113.9", "10.0.0.2", "192.0.2.7"], "203.0.113.9"),
+        (["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+        (["203.0.113.9:1234"], "203.0.113.9"),
+        (["[2001:DB8::9]:1234"], "2001:db8::9"),
+        (["2001:db8::9"], "2001:db8::9"),
+        (["::ffff:203.0.113.9"], "203.0.113.9"),
+        (["203.0.113.9, unknown"], None),
+        (["203.0.113.9, <script>, 10.0.0.2"], "10.0.0.2"),
+        (["203.0.113.9, 010.0.0.2"], None),
+    ],
+)
+def test_the_right_most_address_that_is_not_trusted(values, address):
+    assert client_address(values, TRUSTED) == address
+
+
+def test_networks_are_parsed_once():
+    assert networks(("10.0.0.0/8",)) is networks(("10.0.0.0/8",))
+
+
+@pytest.mark.parametrize("entry", ["10.0.0.0/33", "10.0.0.1/8", "localhost", ""])
+def test_what_is_no_network_is_an_error_of_the_configuration(entry):
+    with pytest.raises(ConfigError, match="trusted_peers"):
+        networks(("10.0.0.0/8", entry))

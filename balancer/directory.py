@@ -38,8 +38,8 @@ class Node:
     """
 
     __slots__ = (
-        "capacity", "ejected", "health", "id", "in_flight", "incarnation", "joined", "labels", "latency", "link",
-        "load", "name", "pid", "pull", "ready_at", "served", "standing", "state", "weight",
+        "capacity", "ejected", "has_said_bye", "health", "id", "in_flight", "incarnation", "joined", "labels", "latency",
+        "link", "load", "name", "pid", "pull", "ready_at", "served", "standing", "state", "weight",
     )  # fmt: skip
 
     def __init__(self, hello: Hello, link: NodeLink, health: Health, now: float) -> None:
@@ -59,6 +59,7 @@ class Node:
         self.latency = 0.0
         self.load = -1.0
         self.ejected = False
+        self.has_said_bye = False
         self.joined = now
         self.ready_at = 0.0
         self.standing = 0

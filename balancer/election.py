@@ -22,7 +22,9 @@ from balancer.coordination.base import MasterRecord
 from balancer.settings import ElectionSettings
 from protocols.nodes.frames import Master
 
-MAX_DRIFT = 0.2  # longer that a lease may last by the proxy's clock: chrony slews each of the two by up to 8.3 %
+# By how much more a lease may last on the proxy's clock than on the node's. Monotonic clocks are slewed, by chrony up
+# to 8.3 %: if one is sped up and the other slowed, the ratio is 1.18.
+MAX_DRIFT = 0.2
 
 
 class Nomination(Struct, frozen=True):

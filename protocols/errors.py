@@ -16,6 +16,11 @@ class HoldfastError(Exception):
         if reason is not None:
             self.reason = reason
 
+    @property
+    def http_status(self) -> int:
+        """What an HTTP client, or one that speaks in HTTP statuses, is told."""
+        return self.reason.http
+
 
 class ConfigError(HoldfastError):
     """Bad configuration: one line for people, exit status 2."""
@@ -50,3 +55,7 @@ class RequestError(HoldfastError):
         super().__init__(message, reason)
         self.retry_after = retry_after
         self.status = status
+
+    @property
+    def http_status(self) -> int:
+        return self.status or self.reason.http

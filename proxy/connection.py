@@ -424,7 +424,9 @@ class Connection:
         """We don't read this client, so its silence is ours. But it must take what it has been sent."""
         outbox = self._outbox
         if outbox is not None and not outbox.has_moved:
-            self._overflow(outbox, f"{outbox.size} bytes wait, and none was taken for {self._clients.stall_timeout:g} s")
+            self._overflow(
+                outbox, f"{outbox.size} bytes wait, and none was taken for {self._clients.stall_timeout:g} s"
+            )
             return
         if outbox is not None:
             outbox.has_moved = False

@@ -212,7 +212,7 @@ class Dispatch:
     def _answer(self, entry: Entry, error: RequestError) -> None:
         cast("Connection", entry.connection).fail(entry.event, error)
         if self._access_log is not None:
-            self._access_log.replied(entry, error.status or error.reason.http, 0, self._reactor.now)
+            self._access_log.replied(entry, error.http_status, 0, self._reactor.now)
 
     def _fail(self, connection: object, event: Request, message: str, reason: Reason) -> None:
         cast("Connection", connection).fail(event, RequestError(message, reason, self._settings.retry_after))

@@ -99,7 +99,7 @@ class Gateway:
         self._nodes: dict[NodeLink, Node] = {}
         self._syncing: dict[Node, Sync] = {}
         self.peers: list[str] = []
-        self.is_draining = False
+        self._is_leaving = False
         self._handlers: dict[type[Struct], Callable[[Node, Any], None]] = {
             frames.Reply: self._reply,
             frames.HttpReply: self._http_reply,
@@ -121,7 +121,6 @@ class Gateway:
         }
         clients.on_opened = self._client_opened
         clients.on_closed = self._client_closed
-        steward.tell = self.tell
         steward.resync = self._resync_state
 
     @property
@@ -131,6 +130,9 @@ class Gateway:
     # --- sessions ---------------------------------------------------------------------------------------------
 
     def hello(self, link: NodeLink, hello: Hello) -> None:
+        if self._is_leaving:
+            link.close("the proxy stops")
+            return
         refusal = self._refusal(hello)
         if refusal is not None:
             log.warning("node_refused", node=hello.node[:MAX_ID_BYTES], why=refusal)
@@ -172,6 +174,8 @@ class Gateway:
             return f"this proxy speaks version {frames.VERSION} of the node protocol, the node {hello.version}"
         if not hello.node or len(hello.node.encode()) > MAX_ID_BYTES or len(hello.name.encode()) > MAX_ID_BYTES:
             return f"node and name must have 1 to {MAX_ID_BYTES} bytes"
+        if not 0 <= max(hello.epoch, hello.state_epoch, hello.state_index) < 2**53:
+            return "epochs and indices must be below 2**53"
         if hello.capacity < 1:
             return f"capacity must be at least 1, got {hello.capacity}"
         if not 0.0 < hello.weight < inf:
@@ -206,7 +210,9 @@ class Gateway:
         self._counters.nodes_lost += 1
         in_flight = node.in_flight
         self._directory.move(node, NodeState.LOST)
-        log.warning("node_lost", node=node.id, pid=node.pid, why=why, in_flight=in_flight)
+        expected = self._is_leaving or node.has_said_bye
+        level = log.info if expected else log.warning
+        level("node_left" if expected else "node_lost", node=node.id, pid=node.pid, why=why, in_flight=in_flight)
         self._dispatch.lose(node)
         self._steward.lost(node)
 
@@ -226,9 +232,9 @@ class Gateway:
             link.last_seen = now
 
     def leave(self) -> None:
-        """The proxy stops: tell every node."""
-        for link in list(self._nodes):
-            link.send(frames.Bye("the proxy stops"))
+        """The proxy stops: tell every node, and take no more."""
+        self._is_leaving = True
+        self.tell(frames.Bye("the proxy stops"))
 
     # --- what every node is told --------------------------------------------------------------------------------
 
@@ -279,6 +285,9 @@ class Gateway:
         node.link.send(frames.Heartbeat(frame.stamp, -1.0, epoch, lease))
 
     def _ready(self, node: Node, frame: frames.Ready) -> None:
+        sync = self._syncing.get(node)
+        if sync is not None and not sync.send_page(node.link, self._settings.registry_page) and sync.is_complete:
+            del self._syncing[node]  # the last page has gone, and only that was not seen yet
         if node.state is not NodeState.SYNCING or node in self._syncing:
             raise FrameError(f"Ready came from a node that is {node.state.value}, or before its last page was sent")
         now = self._reactor.now
@@ -300,6 +309,7 @@ class Gateway:
             self._steward.draining(node, by_itself=by_itself)
 
     def _bye(self, node: Node, frame: frames.Bye) -> None:
+        node.has_said_bye = True
         self._steward.resigned(node)
         node.link.close("bye")
         self._lose(node, "said bye")

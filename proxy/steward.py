@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import structlog
 import trio
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from balancer.coordination.base import CoordinationError, Coordinator
 from balancer.directory import Directory, Node
@@ -29,12 +29,8 @@ RETRY_DELAY = 1.0  # after it did not
 
 
 class Steward:
-    """Synchronous but for `run`. `tell` sends a frame to every node; `resync` starts the state's snapshot anew for all.
+    """Synchronous but for `run`. `resync` starts the state's snapshot anew for all nodes; the gateway sets it."""
 
-    Both are set by the gateway before the first node comes.
-    """
-
-    tell: Callable[[Struct], None]
     resync: Callable[[], None]
 
     def __init__(
@@ -54,6 +50,7 @@ class Steward:
         self._election: Election | None = None
         self._state = StateCopy(state)
         self._snapshots: dict[Node, Snapshot] = {}
+        self._waiting: set[Node] = set()  # nodes that get their first snapshot when the adoption is over
         self._ahead: dict[Node, tuple[int, int]] = {}  # nodes whose state is later than ours, after our restart
         self._adoption: tuple[Node, StatePages] | None = None
 
@@ -97,7 +94,7 @@ class Steward:
             if elected is not None:
                 self._counters.elections += 1
                 log.info("master_elected", node=elected.node, epoch=elected.epoch)
-                self.tell(elected)
+                self._changed(elected)
                 self._send_pending()
                 settle()
 
@@ -113,7 +110,9 @@ class Steward:
 
     def _changed(self, master: frames.Master | None) -> None:
         if master is not None:
-            self.tell(master)
+            encoded = encode_frame(master)
+            for node in self._directory:
+                self._send(node, encoded)
 
     # --- sessions -------------------------------------------------------------------------------------------------
 
@@ -142,6 +141,7 @@ class Steward:
     def lost(self, node: Node) -> None:
         assert self._election is not None
         self._snapshots.pop(node, None)
+        self._waiting.discard(node)
         self._ahead.pop(node, None)
         self._changed(self._election.lost(node.id))
         if self._adoption is not None and self._adoption[0] is node:
@@ -158,7 +158,9 @@ class Steward:
         None: not yet, a node is just bringing us a later one; `resync` follows.
         """
         if self._adoption is not None:
+            self._waiting.add(node)
             return None
+        self._waiting.discard(node)
         snapshot = self._snapshots[node] = self._state.snapshot(self._node_settings.registry_page)
         return self._frames(node, snapshot)
 
@@ -171,7 +173,7 @@ class Steward:
     def propose(self, node: Node, frame: frames.Propose) -> None:
         refusal = self._state.check(frame)
         if refusal is not None:
-            self._counters.limits_hit["state"] += 1
+            self._counters.limits_hit[refusal.rpartition("(")[2].rstrip(")")] += 1  # it ends with the limit's key
             node.link.send(frames.ProposalRefused(frame.proposal, refusal))
             return
         proposed = self._state.pend(node.id, frame)
@@ -189,7 +191,8 @@ class Steward:
             return
         encoded = encode_frame(frame)
         for other in self._directory:
-            self._send(other, encoded)
+            if other not in self._waiting:  # its snapshot will have this
+                self._send(other, encoded)
 
     def _send(self, node: Node, encoded: Raw) -> None:
         snapshot = self._snapshots.get(node)

@@ -8,7 +8,15 @@ from collections.abc import Callable
 
 from balancer.links.base import Gateway, Outgoing
 from protocols.errors import FrameError
-from protocols.nodes.frames import FromNode, FromProxy, Hello, Refused, decode_from_node, decode_from_proxy, encode_batch
+from protocols.nodes.frames import (
+    FromNode,
+    FromProxy,
+    Hello,
+    Refused,
+    decode_from_node,
+    decode_from_proxy,
+    encode_batch,
+)
 
 
 class MemoryPeer:

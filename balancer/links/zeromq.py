@@ -18,7 +18,7 @@ import zmq
 import zmq.utils.monitor
 
 from balancer.links.base import Gateway, Outgoing
-from protocols.errors import FrameError
+from protocols.errors import ConfigError, FrameError
 from protocols.nodes.frames import Hello, Refused, decode_from_node, encode_batch
 
 log = structlog.get_logger("holdfast.link")
@@ -120,7 +120,7 @@ class ZeromqHub:
             try:
                 socket.bind(address)
             except zmq.ZMQError as error:
-                raise OSError(error.errno, f"can't bind {address}: {error.strerror}") from error
+                raise OSError(error.errno, f"can't bind {address}: {zmq.strerror(error.errno or 0)}") from error
             bound.append(socket.getsockopt_string(zmq.LAST_ENDPOINT))
         return bound
 
@@ -332,9 +332,12 @@ class Curve:
     def __init__(self, secret_key_file: str, authorized_keys: str) -> None:
         import zmq.auth
 
-        self._public, self._secret = zmq.auth.load_certificate(secret_key_file)
+        try:
+            self._public, self._secret = zmq.auth.load_certificate(secret_key_file)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"node.curve_secret_key_file: can't read {secret_key_file}: {error}") from error
         if self._secret is None:
-            raise FrameError(f"{secret_key_file} holds no secret key")
+            raise ConfigError(f"node.curve_secret_key_file: {secret_key_file} holds no secret key")
         self._authorized_keys = authorized_keys
 
     def start(self, context: "zmq.Context[zmq.Socket[bytes]]") -> None:

@@ -25,7 +25,7 @@ def error_reply(request_payload: bytes, error: HoldfastError) -> bytes:
     reason = error.reason
     told: dict[str, object] = {
         "id": f"holdfast.{reason.value}",
-        "status": reason.http,
+        "status": error.http_status,
         "message": str(error),
         "retryable": reason.retryable,
     }
@@ -35,7 +35,7 @@ def error_reply(request_payload: bytes, error: HoldfastError) -> bytes:
     request_id = _request_id(request_payload)
     # `room`: kuzzle-sdk matches a reply by room == requestId.
     return _encoder.encode(
-        {"requestId": request_id, "room": request_id, "status": reason.http, "error": told, "result": None}
+        {"requestId": request_id, "room": request_id, "status": error.http_status, "error": told, "result": None}
     )
 
 

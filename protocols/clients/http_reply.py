@@ -77,7 +77,7 @@ class ReplyWriter:
         retry_after = getattr(error, "retry_after", None)
         if retry_after is not None:
             lines.append(f"Retry-After: {ceil(retry_after)}")
-        begin = self._begin(error.reason.http, lines, str(len(body)), more=False)
+        begin = self._begin(error.http_status, lines, str(len(body)), more=False)
         return begin + body if self._has_body else begin
 
     def _begin(self, status: int, lines: list[str], length: str, more: bool) -> bytes:

@@ -1,4 +1,6 @@
 """What crosses the link between a proxy and a node. docs/node-protocol.md specifies it for other languages.
 
 frames     every frame, and the batch that carries them
+clients    a node's view of a proxy's clients
+state      a node's view of the replicated state
 """

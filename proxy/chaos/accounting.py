@@ -80,7 +80,7 @@ class Notifications(Struct):
 
 
 class Failover(Struct):
-    """For one kind of fault. redelivered: see Accounting.failover; next: of what was sent in the AFTER_FAULT after it."""
+    """One kind of fault. redelivered, next: see `failover`."""
 
     faults: int
     redelivered: Percentiles
@@ -132,7 +132,7 @@ class Accounting:
         self.done = 0
         self.notified_count = 0
 
-    # --- what happens -----------------------------------------------------------------------------------------------
+    # --- what happens -----------------------------------------------------------------------------------------
 
     def sent(self, client: int, at: float) -> int:
         """A client sends its next request. Its number."""
@@ -227,7 +227,7 @@ class Accounting:
             self.open -= abandoned
             self._abandoned += abandoned
 
-    # --- what came of it --------------------------------------------------------------------------------------------
+    # --- what came of it --------------------------------------------------------------------------------------
 
     def requests(self) -> Requests:
         """As it stands. What is unanswered may still be answered."""
@@ -254,9 +254,7 @@ class Accounting:
         return self.open == 0 and self.notifications().missing == 0
 
     def notifications(self) -> Notifications:
-        told = Notifications(
-            out_of_order=self._out_of_order, unfounded=self._unfounded, old_masters=self._old_masters
-        )
+        told = Notifications(out_of_order=self._out_of_order, unfounded=self._unfounded, old_masters=self._old_masters)
         for index, client in enumerate(self._clients):
             told.published += client.outcomes.count(ANSWERED)
             if client.is_dropped:
@@ -304,20 +302,24 @@ def failover(done: Sequence[tuple[float, float, int]], faults: Sequence[Fault]) 
     """How long clients waited because of faults. done: (sent, answered, attempt) of answered requests, in order.
 
     redelivered: of each request that a node lost, from the fault, or from its sending if that was later, to its
-    reply. It belongs to the last losing fault that began before its reply and, but for AFTER_FAULT, was not over when
-    it was sent. next: of all that were sent within AFTER_FAULT after a fault, from their sending to their reply.
+    reply. Of the losing faults that began before its reply and, but for AFTER_FAULT, were not over when it was sent, it
+    belongs to the one that began nearest to its sending. next: of all that were sent within AFTER_FAULT after a fault,
+    from their sending to their reply.
     """
     losing = sorted((fault for fault in faults if fault.kind in LOSING), key=lambda fault: fault.at)
     starts = [fault.at for fault in losing]
     redelivered: dict[str, list[float]] = {fault.kind: [] for fault in losing}
     following: dict[str, list[float]] = {fault.kind: [] for fault in losing}
     for sent, answered, attempt in done:
-        last = bisect_left(starts, answered)  # faults before it began before the reply
         if attempt > 1:
-            for fault in reversed(losing[:last]):
-                if sent <= max(fault.at, fault.until) + AFTER_FAULT:
-                    redelivered[fault.kind].append(answered - max(sent, fault.at))
-                    break
+            possible = [
+                fault
+                for fault in losing[: bisect_left(starts, answered)]
+                if sent <= max(fault.at, fault.until) + AFTER_FAULT
+            ]
+            if possible:
+                fault = min(possible, key=lambda fault: abs(fault.at - sent))
+                redelivered[fault.kind].append(answered - max(sent, fault.at))
         earlier = bisect_left(starts, sent)
         if earlier and sent - starts[earlier - 1] <= AFTER_FAULT:
             following[losing[earlier - 1].kind].append(answered - sent)

@@ -25,17 +25,18 @@ QUIET = 0.5  # after the last message that is due: would there be one too many?
 
 
 class Settings(Struct):
-    """group: clients per channel. rate: requests of one client per second."""
+    """group: clients per channel. rate: requests of one client per second. work: seconds that each takes at a node."""
 
     host: str
     port: int
     clients: int
     group: int
     rate: float
+    work: float
 
 
 class Progress(Struct, tag="progress"):
-    """latency: of what was answered since the Progress before. lag: how late requests left since then, in ms, at most."""
+    """latency: of what was answered since the one before. lag: how late requests left since then, in ms."""
 
     clients: int
     sent: int
@@ -77,7 +78,7 @@ class Load:
         self._recent: list[float] = []
         self._lag = self.worst_lag = 0.0
 
-    # --- life ---------------------------------------------------------------------------------------------------------
+    # --- life -------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
         """Connect all clients."""
@@ -105,8 +106,8 @@ class Load:
             await self._joined.wait()
             return
         raise HoldfastError(
-            f"{len(self._to_join)} of {len(self._clients)} clients could not join their channel within {JOIN_TIMEOUT:g} s: "
-            "do the nodes there run proxy.chaos.node:node?"
+            f"{len(self._to_join)} of {len(self._clients)} clients could not join their channel within "
+            f"{JOIN_TIMEOUT:g} s: do the nodes there run proxy.chaos.node:node?"
         )
 
     def start(self) -> None:
@@ -120,8 +121,10 @@ class Load:
     async def wait_complete(self, patience: float) -> None:
         """Wait until nothing is due any more, at most so long; then a little more for what should not come."""
         with trio.move_on_after(patience):
-            while not self.accounting.is_complete():
+            while True:
                 await trio.sleep(0.1)
+                if self.accounting.is_complete():
+                    break
         await trio.sleep(QUIET)
 
     def close(self) -> None:
@@ -129,7 +132,7 @@ class Load:
             self._close(client)
         self._epoll.close()
 
-    # --- running ------------------------------------------------------------------------------------------------------
+    # --- running ----------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         while True:
@@ -153,7 +156,7 @@ class Load:
             client = self._clients[self._next]
             if client.is_open:
                 number = self.accounting.sent(client.index, time.monotonic())
-                self._send(client, Ask(number, client.index, publish=client.channel))
+                self._send(client, Ask(number, client.index, publish=client.channel, work=self._settings.work))
             self._next = (self._next + 1) % len(self._clients)
             self._due_at += self._pause
 
@@ -212,7 +215,7 @@ class Load:
             del self._by_fd[client.socket.fd]
             client.socket.close()
 
-    # --- what is seen meanwhile -----------------------------------------------------------------------------------------
+    # --- what is seen meanwhile -------------------------------------------------------------------------------
 
     def progress(self) -> Progress:
         requests = self.accounting.requests()

@@ -4,9 +4,7 @@ Speaks JSON lines. In: Start, then Finish. Out: Connected, Progress every so oft
 ends, so does it.
 """
 
-import os
 import sys
-from collections.abc import AsyncIterator
 from functools import partial
 
 import msgspec
@@ -15,6 +13,7 @@ from msgspec import Struct
 
 from protocols.errors import HoldfastError
 from proxy.chaos.accounting import Fault, Verdict
+from proxy.chaos.lines import Lines
 from proxy.chaos.load import Load, Progress, Settings
 
 PROGRESS_INTERVAL = 0.25
@@ -73,15 +72,15 @@ async def _work(settings: Settings) -> None:
 
 
 async def _obey(load: Load) -> None:
-    async for line in read_lines(sys.stdin.fileno()):
+    lines = Lines(sys.stdin.fileno())
+    while (line := await lines.next()) is not None:
         command = _commands.decode(line)
         if isinstance(command, Start):
             load.start()
         else:
             load.stop()
             await load.wait_complete(command.patience)
-            progress = load.progress()
-            _say(progress)
+            _say(load.progress())
             _say(Finished(load.accounting.verdict(command.faults), round(load.worst_lag * 1000, 1)))
             return
 
@@ -95,16 +94,3 @@ async def _tell_progress(load: Load) -> None:
 def _say(what: Said) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(what) + b"\n")
     sys.stdout.buffer.flush()
-
-
-async def read_lines(fd: int) -> AsyncIterator[bytes]:
-    """The lines of a pipe, until it ends."""
-    rest = b""
-    while True:
-        await trio.lowlevel.wait_readable(fd)
-        data = os.read(fd, 64 << 10)
-        if not data:
-            return
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            yield line

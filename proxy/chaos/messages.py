@@ -15,12 +15,16 @@ TESTIMONY_FD = "HOLDFAST_CHAOS_TESTIMONY_FD"
 
 
 class Ask(Struct, omit_defaults=True, gc=False):
-    """A request. join: channels for the client to join; publish: a channel that gets a Notification of it."""
+    """A request. join: channels for the client to join; publish: a channel that gets a Notification of it.
+
+    work: seconds that the handler takes.
+    """
 
     requestId: int
     client: int
     join: list[str] = []
     publish: str = ""
+    work: float = 0.0
 
 
 class Answer(Struct, gc=False):

@@ -50,12 +50,13 @@ signal.signal(signal.SIGUSR1, _become_slow)
 
 @node.on_request
 async def handle(request: Request) -> bytes | str:
-    if time.monotonic() < _slow_until:
-        await trio.sleep(SLOW_DELAY)
     ask = decode_ask(request.payload)
     if ask is None:
         again = f", attempt {request.attempt}" if request.redelivered else ""
         return f"{node.name} (pid {os.getpid()}{again}) got: {request.payload.decode(errors='replace')}"
+    work = SLOW_DELAY if time.monotonic() < _slow_until else ask.work
+    if work:
+        await trio.sleep(work)
     for channel in ask.join:
         await node.join(request.client, channel)
     if ask.publish:

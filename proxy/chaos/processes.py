@@ -29,7 +29,6 @@ class Process:
         self.pid = popen.pid
         self.popen = popen
         self.log = log
-        self._pidfd = os.pidfd_open(popen.pid)
 
     @property
     def is_running(self) -> bool:
@@ -40,8 +39,12 @@ class Process:
 
     async def wait(self) -> int:
         """Its exit status; minus the signal's number if one has ended it."""
-        while (status := self.popen.poll()) is None:
-            await trio.lowlevel.wait_readable(self._pidfd)
+        while (status := self.popen.poll()) is None:  # then it is not reaped either, and the pid is still its own
+            descriptor = os.pidfd_open(self.pid)
+            try:
+                await trio.lowlevel.wait_readable(descriptor)
+            finally:
+                os.close(descriptor)
         return status
 
     async def end(self, patience: float) -> int:
@@ -64,9 +67,6 @@ class Process:
             if pipe is not None:
                 with suppress(OSError):  # what could not be written to it is of no use now
                     pipe.close()
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
 
 
 class Processes:
@@ -124,8 +124,16 @@ async def wait_file(path: Path, process: Process, patience: float) -> bytes:
     """What `process` writes to a file when it is ready. Raises HoldfastError, with its log, if it does not."""
     with trio.move_on_after(patience):
         while process.is_running:
-            if path.exists():
-                return path.read_bytes()
+            content = _read(path)
+            if content is not None:
+                return content
             await trio.sleep(0.02)
     state = f"exit status {process.popen.returncode}" if not process.is_running else f"not ready in {patience:g} s"
     raise HoldfastError(f"{process.name} did not start: {state}\n{process.log_tail()}".rstrip())
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None

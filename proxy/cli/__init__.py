@@ -4,6 +4,7 @@ command   what a command is, and options that several share
 output    lines, JSON, tables
 serve     holdfast serve
 node      holdfast node
+demo      holdfast demo; chaos: holdfast chaos; durations: times as their options take them
 operate   holdfast status, nodes, clients, drain, kick: through the admin server (admin_client)
 settings  holdfast check, config
 keygen    holdfast keygen
@@ -13,17 +14,25 @@ Exit status: 0, 1 for a failure, 2 for a bad usage or configuration.
 """
 
 import argparse
-import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from protocols.errors import ConfigError, HoldfastError
-from proxy.cli import keygen, node, operate, serve, settings
+from proxy.cli import chaos, demo, keygen, node, operate, serve, settings
 from proxy.cli.command import Command
 from proxy.cli.output import complain
 
-COMMANDS: tuple[Command, ...] = (serve.COMMAND, node.COMMAND, *operate.COMMANDS, *settings.COMMANDS, keygen.COMMAND)
+COMMANDS: tuple[Command, ...] = (
+    serve.COMMAND,
+    node.COMMAND,
+    demo.COMMAND,
+    chaos.COMMAND,
+    *operate.COMMANDS,
+    *settings.COMMANDS,
+    keygen.COMMAND,
+)
 
 INTERRUPTED = 130  # what shells make of a process that SIGINT ended
 
@@ -56,7 +65,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         description="A front proxy and load balancer for realtime backends: clients stay connected while nodes die.",
         epilog="`holdfast COMMAND --help` tells more about a command.",
     )
-    parser.add_argument("--version", action="version", version=f"holdfast {version()}")
+    parser.add_argument("--version", action="version", version=f"holdfast {version('holdfast')}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
         subparser = subparsers.add_parser(
@@ -68,11 +77,3 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         if command.name in arguments:  # no other can be the one that is asked for
             command.add_arguments(subparser)
     return parser
-
-
-def version() -> str:
-    """The installed version; that of a source tree which is not installed is not known."""
-    try:
-        return importlib.metadata.version("holdfast")
-    except importlib.metadata.PackageNotFoundError:
-        return "0+unknown"

@@ -1,4 +1,4 @@
-"""holdfast node: run a node. All of it is the node library's own; it is slow to import, so only when asked for."""
+"""holdfast node: run a node. All of it is the node library's own, which is imported only when it is asked for."""
 
 import argparse
 

@@ -85,6 +85,7 @@ async def test_handshake_that_is_not_finished():
         ({"capacity": 0}, "capacity"),
         ({"weight": -1.0}, "weight"),
         ({"weight": float("nan")}, "weight"),
+        ({"epoch": 2**63}, "2**53"),
     ],
 )
 async def test_hello_that_is_refused_for_good(hello, reason):

@@ -205,7 +205,10 @@ def handshake(proxy, receive_buffer=None) -> socket.socket:
 
 
 async def test_slow_consumer_is_closed_with_1013_and_the_others_get_everything():
-    async with running(client={"max_outbox_bytes": 100_000, "close_timeout": 0.5}) as proxy, websocket(proxy, max_size=None) as quick:
+    async with (
+        running(client={"max_outbox_bytes": 100_000, "close_timeout": 0.5}) as proxy,
+        websocket(proxy, max_size=None) as quick,
+    ):
         slow = handshake(proxy, receive_buffer=32768)
         with slow, ScriptedNode(proxy.node) as node:
             await proxy.until(lambda: proxy.app.clients.sessions == 2)

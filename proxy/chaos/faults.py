@@ -1,0 +1,191 @@
+"""What is done to nodes, and to which.
+
+kill     SIGKILL; started anew at once
+stop     SIGSTOP and later SIGCONT: in turn for longer than the heartbeat limit, which costs the node its session, and
+         for shorter, which costs it nothing
+slow     the node answers each request late, for a while
+drain    the proxy is asked to give the node no more requests; when it has none, it is stopped and started anew
+restart  SIGTERM: the node drains by itself and exits; then it is started anew
+all      SIGKILL to all nodes at once; one is started, and the others when it has served alone for a while
+
+Victims are chosen by the seed, every third time the master. One node that is ready and unharmed is left (but for
+`all`). Nodes that are not ours are not started anew.
+"""
+
+import random
+import signal
+import time
+from collections.abc import Callable, Sequence
+
+import trio
+
+from proxy.chaos.accounting import Fault
+from proxy.chaos.fleet import Fleet, NodeStatus
+
+KINDS = ("kill", "stop", "slow", "drain", "restart")
+SLOW_SECONDS = 2.0  # as proxy.chaos.node does
+STOP_SHARES = (1.5, 0.4)  # of the heartbeat limit
+EXIT_PATIENCE = 15.0  # for a node to finish its requests and exit
+READY_PATIENCE = 30.0  # for a node that was started to be ready
+ALONE = 3.0  # seconds that one node serves alone after all were killed
+
+
+class Faults:
+    """happened: what was done. skipped: turns at which there was no node to harm. surprises: what should not have
+    happened. tell: for people.
+    """
+
+    def __init__(
+        self, fleet: Fleet, kinds: Sequence[str], heartbeat_timeout: float, seed: int, tell: Callable[[str], None]
+    ) -> None:
+        self._fleet = fleet
+        self._kinds = kinds
+        self._heartbeat_timeout = heartbeat_timeout
+        self._random = random.Random(seed)
+        self._tell = tell
+        self._under_fault: set[int] = set()  # pids
+        self._deck: list[str] = []
+        self._stops = 0
+        self.happened: list[Fault] = []
+        self.skipped = 0
+        self.surprises: list[str] = []
+
+    async def run(self, every: float, until: float) -> None:
+        """Do something to a node every so many seconds until a time of Trio's clock; return when all is mended."""
+        async with trio.open_nursery() as nursery:
+            turn = 0
+            begun = trio.current_time()
+            while (at := begun + (turn + 1) * every) < until:
+                await trio.sleep_until(at)
+                node = self._choose(turn)
+                if node is None:
+                    self.skipped += 1
+                else:
+                    nursery.start_soon(self._harm, self._next_kind(), node)
+                turn += 1
+
+    def _next_kind(self) -> str:
+        """Each kind as often as the others, in a new order each time."""
+        if not self._deck:
+            self._deck = self._random.sample(self._kinds, len(self._kinds))
+        return self._deck.pop()
+
+    def _choose(self, turn: int) -> NodeStatus | None:
+        candidates = [node for node in self._fleet.harmable() if node.pid not in self._under_fault]
+        if sum(node.pid not in self._under_fault for node in self._fleet.ready()) < 2:
+            return None
+        if turn % 3 == 2:
+            for node in candidates:
+                if self._is_master(node):
+                    return node
+        return self._random.choice(candidates) if candidates else None
+
+    def _is_master(self, node: NodeStatus) -> bool:
+        return node.id == self._fleet.status.master.node
+
+    # --- faults -----------------------------------------------------------------------------------------------
+
+    async def _harm(self, kind: str, node: NodeStatus) -> None:
+        self._under_fault.add(node.pid)
+        actions = {"kill": self._kill, "stop": self._stop, "slow": self._slow, "drain": self._drain}
+        await actions.get(kind, self._restart)(node)
+        self._under_fault.discard(node.pid)
+
+    def _begin(self, kind: str, node: NodeStatus) -> Fault:
+        fault = Fault(kind, node.name, time.monotonic(), self._is_master(node))
+        self.happened.append(fault)
+        master = ", the master" if fault.hit_master else ""
+        self._tell(f"{kind} {node.name} (pid {node.pid}{master})")
+        return fault
+
+    async def _kill(self, node: NodeStatus) -> None:
+        self._begin("kill", node)
+        self._fleet.signal(node.pid, signal.SIGKILL)
+        await self._replace(node, -signal.SIGKILL)
+
+    async def _stop(self, node: NodeStatus) -> None:
+        seconds = self._heartbeat_timeout * STOP_SHARES[self._stops % len(STOP_SHARES)]
+        self._stops += 1
+        fault = self._begin("stop", node)
+        fault.until = fault.at + seconds
+        self._fleet.signal(node.pid, signal.SIGSTOP)
+        try:
+            await trio.sleep(seconds)
+        finally:
+            self._fleet.signal(node.pid, signal.SIGCONT)
+            fault.until = time.monotonic()
+        await self._wait_ready(node.name, node.pid)
+
+    async def _slow(self, node: NodeStatus) -> None:
+        fault = self._begin("slow", node)
+        fault.until = fault.at + SLOW_SECONDS
+        self._fleet.signal(node.pid, signal.SIGUSR1)
+        await trio.sleep(SLOW_SECONDS)
+
+    async def _drain(self, node: NodeStatus) -> None:
+        self._begin("drain", node)
+        await self._fleet.drain(node.id)
+        with trio.move_on_after(EXIT_PATIENCE):
+            await self._fleet.wait(lambda: all(one.pid != node.pid or not one.in_flight for one in self._nodes()))
+        self._fleet.signal(node.pid, signal.SIGTERM)
+        await self._replace(node, 0)
+
+    async def _restart(self, node: NodeStatus) -> None:
+        self._begin("restart", node)
+        self._fleet.signal(node.pid, signal.SIGTERM)
+        await self._replace(node, 0)
+
+    def _nodes(self) -> tuple[NodeStatus, ...]:
+        return self._fleet.status.nodes
+
+    async def kill_all(self) -> None:
+        """The fault `all`. Returns when as many nodes as before are ready again."""
+        victims = self._fleet.harmable()
+        if not victims:
+            self.skipped += 1
+            return
+        ours = [node for node in victims if self._fleet.is_ours(node.pid)]
+        with_master = any(self._is_master(node) for node in victims)
+        fault = Fault("all", ", ".join(node.name for node in victims), time.monotonic(), with_master)
+        self.happened.append(fault)
+        self._tell(f"kill all: {fault.node}")
+        for node in victims:
+            self._fleet.signal(node.pid, signal.SIGKILL)
+        for node in victims:
+            await self._wait_exit(node, -signal.SIGKILL)
+        for first_or_later in (ours[:1], ours[1:]):
+            started = [(node.name, self._fleet.start(node.name).pid) for node in first_or_later]
+            for name, pid in started:
+                await self._wait_ready(name, pid)
+            if started:
+                fault.until = fault.until or time.monotonic()
+                await trio.sleep(ALONE)
+
+    # --- mending ----------------------------------------------------------------------------------------------
+
+    async def _replace(self, node: NodeStatus, expected_status: int) -> None:
+        """Wait for its end; then, if it was ours, start another in its place."""
+        is_ours = self._fleet.is_ours(node.pid)
+        await self._wait_exit(node, expected_status)
+        if is_ours:
+            await self._wait_ready(node.name, self._fleet.start(node.name).pid)
+
+    async def _wait_exit(self, node: NodeStatus, expected_status: int) -> None:
+        with trio.move_on_after(EXIT_PATIENCE) as patience:
+            status = await self._fleet.wait_exit(node.pid)
+        if patience.cancelled_caught:
+            self._surprise(f"{node.name} (pid {node.pid}) did not exit within {EXIT_PATIENCE:g} s")
+            self._fleet.signal(node.pid, signal.SIGKILL)
+            status = await self._fleet.wait_exit(node.pid)
+        elif status not in (None, expected_status):
+            self._surprise(f"{node.name} (pid {node.pid}) exited with status {status}, expected {expected_status}")
+
+    async def _wait_ready(self, name: str, pid: int) -> None:
+        with trio.move_on_after(READY_PATIENCE) as patience:
+            await self._fleet.wait(lambda: self._fleet.is_ready(pid))
+        if patience.cancelled_caught:
+            self._surprise(f"{name} (pid {pid}) was not ready within {READY_PATIENCE:g} s")
+
+    def _surprise(self, what: str) -> None:
+        self.surprises.append(what)
+        self._tell(what)

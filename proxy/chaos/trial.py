@@ -1,0 +1,273 @@
+"""One run: deployment, nodes, clients and faults put together, from the first process to the report.
+
+Owns the order: everything stands before the first request is sent; after the last one all that is due is waited for;
+then clients, nodes and proxy end, in this order, and must end well.
+"""
+
+import math
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import trio
+from msgspec import Struct
+
+from protocols.errors import HoldfastError
+from proxy.chaos.accounting import Verdict
+from proxy.chaos.deployment import Deployment, running, start_proxy
+from proxy.chaos.faults import Faults
+from proxy.chaos.fleet import Fleet, Status
+from proxy.chaos.lines import Lines
+from proxy.chaos.load import Progress, Settings
+from proxy.chaos.load_worker import Finished
+from proxy.chaos.masters import Masters
+from proxy.chaos.processes import Process, Processes
+from proxy.chaos.remote_load import RemoteLoad
+from proxy.chaos.report import DEFINITIONS, Clients, MasterFigures, Report, broken_promises, count_kinds, since
+
+LARGEST_GROUP = 10
+DELIVERIES_PER_SECOND = 20_000  # what leaves two cores room for everything else, measured
+SETTLE_PATIENCE = 30.0  # for nodes, clients and a first master to be there
+END_PATIENCE = 10.0
+
+
+class Running(Struct):
+    """A deployment that is there already. node_address: where nodes that we start join; None: none."""
+
+    client: str
+    admin_url: str
+    token: str
+    node_address: str | None
+
+
+class Plan(Struct):
+    """seconds: how long requests are sent and faults happen; infinity until interrupted.
+
+    file, sets: configuration of our own proxy. running: a deployment to use in its place.
+    """
+
+    seconds: float
+    clients: int
+    rate: float
+    work: float
+    nodes: int
+    kinds: list[str]
+    every: float
+    all_at_once: bool
+    seed: int
+    file: Path | None = None
+    sets: list[str] = []
+    running: Running | None = None
+
+    @property
+    def group(self) -> int:
+        """Clients per channel: as many as let each request be heard by all of them, within what a machine can do."""
+        affordable = int(DELIVERIES_PER_SECOND / (self.clients * self.rate))
+        return max(1, min(LARGEST_GROUP, affordable, self.clients))
+
+
+class Snapshot(Struct):
+    """What can be shown while it goes on. elapsed: None before the first request. address: for the user to connect."""
+
+    address: str
+    elapsed: float | None
+    progress: Progress | None
+    status: Status
+    faults: int
+
+
+class Trial:
+    """tell: called with what happens, for people."""
+
+    def __init__(self, plan: Plan, processes: Processes, tell: Callable[[str], None]) -> None:
+        self._plan = plan
+        self._processes = processes
+        self._tell = tell
+        self._load: RemoteLoad | None = None
+        self._fleet: Fleet | None = None
+        self._faults: Faults | None = None
+        self._masters = Masters()
+        self._deployment: Deployment | None = None
+        self._started: float | None = None
+        self._measuring = trio.CancelScope()
+        self._surprises: list[str] = []
+        self._is_ending = False
+
+    def snapshot(self) -> Snapshot:
+        deployment = self._deployment
+        return Snapshot(
+            address="" if deployment is None else f"ws://{deployment.host}:{deployment.port}/",
+            elapsed=None if self._started is None else time.monotonic() - self._started,
+            progress=None if self._load is None else self._load.progress,
+            status=Status() if self._fleet is None else self._fleet.status,
+            faults=0 if self._faults is None else len(self._faults.happened),
+        )
+
+    async def run(self) -> Report | None:
+        """The report; None if it was interrupted before there was anything to report.
+
+        SIGINT or SIGTERM ends the sending of requests; a second one ends it all. Raises HoldfastError.
+        """
+        report = None
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._heed, signals, nursery.cancel_scope)
+                report = await self._run(nursery)
+                nursery.cancel_scope.cancel(reason="done")
+        return report
+
+    async def _heed(self, signals: AsyncIterator[int], everything: trio.CancelScope) -> None:
+        await anext(signals)
+        if self._started is None:
+            everything.cancel(reason="interrupted")
+        self._measuring.cancel(reason="interrupted")
+        self._tell("interrupted: waiting for what is due")
+        await anext(signals)
+        everything.cancel(reason="interrupted twice")
+
+    async def _run(self, nursery: trio.Nursery) -> Report:
+        plan = self._plan
+        deployment = self._deployment = await self._deploy(nursery)
+        fleet = self._fleet = Fleet(
+            self._processes, deployment.admin, deployment.node_address, deployment.node_environ, deployment.is_local
+        )
+        self._listen(fleet, nursery)
+        nursery.start_soon(fleet.run)
+        await self._start_nodes(fleet)
+        load = self._load = RemoteLoad(
+            Settings(deployment.host, deployment.port, plan.clients, plan.group, plan.rate, plan.work)
+        )
+        clients = load.begin(self._processes)
+        nursery.start_soon(load.run)
+        await self._settle(load, fleet)
+
+        watched = {"clients": clients} if deployment.proxy is None else {"proxy": deployment.proxy, "clients": clients}
+        used_before = {name: cpu_seconds(process) for name, process in watched.items()}
+        faults = self._faults = Faults(
+            fleet, plan.kinds, deployment.config.node.heartbeat_timeout, plan.seed, self._tell
+        )
+        started = self._started = time.monotonic()
+        load.start()
+        with self._measuring:
+            await self._harm(faults)
+        seconds = time.monotonic() - started
+        cpu = {name: (cpu_seconds(process) - used_before[name]) / seconds for name, process in watched.items()}
+        self._tell("waiting for what is due")
+        finished = await load.finish(deployment.patience, faults.happened)
+        await self._end(clients, fleet, deployment)
+        return self._report(finished, faults, seconds, {name: round(cores, 2) for name, cores in cpu.items()})
+
+    # --- the beginning ----------------------------------------------------------------------------------------
+
+    async def _deploy(self, nursery: trio.Nursery) -> Deployment:
+        plan = self._plan
+        if plan.running is not None:
+            return running(plan.running.client, plan.running.admin_url, plan.running.token, plan.running.node_address)
+        deployment = await start_proxy(self._processes, plan.file, plan.sets)
+        assert deployment.proxy is not None
+        nursery.start_soon(self._watch_proxy, deployment.proxy)
+        return deployment
+
+    async def _watch_proxy(self, proxy: Process) -> None:
+        status = await proxy.wait()
+        if not self._is_ending:
+            raise HoldfastError(f"the proxy ended: status {status}\n{proxy.log_tail()}".rstrip())
+
+    def _listen(self, fleet: Fleet, nursery: trio.Nursery) -> None:
+        """Have nodes that we start testify when they act as master."""
+        if self._plan.nodes:
+            reader, writer = os.pipe()
+            fleet.testify(writer)
+            nursery.start_soon(self._hear_testimony, reader, writer)
+
+    async def _hear_testimony(self, reader: int, writer: int) -> None:
+        try:
+            lines = Lines(reader)
+            while (line := await lines.next()) is not None:
+                at, epoch, node = line.decode().split(" ", 2)
+                if self._masters.acted(float(at), int(epoch), node):
+                    self._tell(f"{node} acts as master of epoch {epoch}")
+        finally:
+            os.close(reader)
+            os.close(writer)
+
+    async def _start_nodes(self, fleet: Fleet) -> None:
+        wanted = self._plan.nodes
+        for number in range(1, wanted + 1):
+            fleet.start(f"node-{number}")
+        with trio.move_on_after(SETTLE_PATIENCE):
+            await fleet.wait(lambda: bool(fleet.ready()) and all(fleet.is_ready(node.pid) for node in fleet.running))
+            return
+        logs = "\n".join(node.log_tail() for node in fleet.running)
+        raise HoldfastError(f"the nodes are not ready after {SETTLE_PATIENCE:g} s\n{logs}".rstrip())
+
+    async def _settle(self, load: RemoteLoad, fleet: Fleet) -> None:
+        await load.wait_connected()
+        with trio.move_on_after(SETTLE_PATIENCE):
+            await fleet.wait(lambda: fleet.status.master.node is not None)
+            return
+        raise HoldfastError(f"there is no master after {SETTLE_PATIENCE:g} s")
+
+    async def _harm(self, faults: Faults) -> None:
+        plan = self._plan
+        until = trio.current_time() + plan.seconds
+        if plan.kinds:
+            await faults.run(plan.every, until)
+        await trio.sleep_until(until) if math.isfinite(until) else await trio.sleep_forever()
+        if plan.all_at_once:
+            await faults.kill_all()
+
+    # --- the end ----------------------------------------------------------------------------------------------
+
+    async def _end(self, clients: Process, fleet: Fleet, deployment: Deployment) -> None:
+        """SIGTERM to all that is ours; each must exit well."""
+        self._is_ending = True
+        with trio.move_on_after(END_PATIENCE):
+            await clients.wait()
+        async with trio.open_nursery() as nursery:
+            for node in fleet.running:
+                nursery.start_soon(self._end_one, node)
+        if deployment.proxy is not None:
+            await self._end_one(deployment.proxy)
+
+    async def _end_one(self, process: Process) -> None:
+        status = await process.end(END_PATIENCE)
+        if status:
+            self._surprises.append(f"{process.name} ended with status {status} after SIGTERM")
+
+    def _report(self, finished: Finished, faults: Faults, seconds: float, cpu: dict[str, float]) -> Report:
+        plan = self._plan
+        verdict: Verdict = finished.verdict
+        masters = self._masters if plan.nodes else None
+        broken = broken_promises(verdict, masters, [*faults.surprises, *self._surprises])
+        return Report(
+            ok=not broken,
+            broken=broken,
+            seconds=round(seconds, 1),
+            seed=plan.seed,
+            faults=count_kinds(faults.happened),
+            turns_skipped=faults.skipped,
+            clients=Clients(plan.clients, plan.rate, plan.group, verdict.dropped, finished.worst_lag),
+            requests=verdict.requests,
+            notifications=verdict.notifications,
+            masters=MasterFigures(
+                epochs=since(self._masters.terms(), self._started or 0.0),
+                overlaps=self._masters.overlaps(),
+                hit=sum(fault.hit_master for fault in faults.happened),
+            ),
+            latency=verdict.latency,
+            failover=verdict.failover,
+            cpu=cpu,
+            definitions=DEFINITIONS,
+        )
+
+
+def cpu_seconds(process: Process) -> float:
+    """CPU time that a process has used, all its threads; 0.0 if it has ended."""
+    try:
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,244 @@
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.admin.api import Api, format_client_id, parse_client_id
+from proxy.admin.http import HttpError, Request
+
+KICK = "/api/clients/0000000000000001/kick"
+
+
+class Caller:
+    """Calls an Api as HTTP would, headers as given."""
+
+    def __init__(self, control, token="", loopback=True):
+        self.api = Api(control, token, loopback)
+
+    def __call__(self, method, target, headers=(), body=b""):
+        headers = {"host": "127.0.0.1:7513"} | dict(headers)
+        response = self.api.answer(Request(method, target, headers, body))
+        content = msgspec.json.decode(response.body) if response.content_type == "application/json" else response.body
+        return response.status, content, dict(response.headers)
+
+
+@pytest.fixture
+def call(control):
+    return Caller(control)
+
+
+def test_health_does_not_depend_on_readiness(call, control):
+    control.is_ready = False
+    assert call("GET", "/health")[:2] == (200, {"status": "ok"})
+
+
+def test_readiness_is_a_status_and_a_reason(call, control):
+    assert call("GET", "/ready")[:2] == (200, {"ready": True, "reason": ""})
+    control.is_ready = False
+    assert call("GET", "/ready")[:2] == (503, {"ready": False, "reason": "draining"})
+
+
+def test_metrics_are_prometheus_text(call, control):
+    response = call.api.answer(Request("GET", "/metrics", {}))
+    assert response.content_type.startswith("text/plain; version=")
+    assert response.body == control.metrics()
+
+
+def test_status(call):
+    status, content, _ = call("GET", "/api/status")
+    assert status == 200
+    assert (content["ready"], content["clients"], content["in_flight"], content["parked"]) == (True, 3, 9, 0)
+    assert content["master"] == {"node": "n-1", "epoch": 3}
+    assert (
+        content["nodes"][0] | {"id": "n-1", "name": "chat", "state": "ready", "in_flight": 3, "pid": 11}
+        == (content["nodes"][0])
+    )
+
+
+def test_nodes(call):
+    assert [node["id"] for node in call("GET", "/api/nodes")[1]["nodes"]] == ["n-1", "n-2", "n/3 ü"]
+
+
+def test_clients_come_in_pages_and_every_client_once(call, control):
+    control.client_ids = [5, 1, 3, 2, 4]
+    seen, after, pages = [], "", 0
+    while True:
+        status, content, _ = call("GET", f"/api/clients?limit=2{after}")
+        assert status == 200
+        seen += [client["id"] for client in content["clients"]]
+        pages += 1
+        if content["next"] is None:
+            break
+        after = f"&after={content['next']}"
+    assert seen == [f"{number:016x}" for number in (1, 2, 3, 4, 5)]
+    assert pages == 3
+
+
+def test_a_full_last_page_has_no_next(call):
+    assert call("GET", "/api/clients?limit=3")[1]["next"] is None
+    assert call("GET", "/api/clients?limit=2")[1]["next"] == "0000000000000002"
+
+
+def test_ids_of_clients_are_hexadecimal_text(call):
+    assert call("GET", "/api/clients")[1]["clients"][-1]["id"] == "ffffffffffffffff"
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=-1", "limit=x", "limit=٣", "after=1", "after=xyz"])
+def test_bad_pages(call, query):
+    status, content, _ = call("GET", f"/api/clients?{query}")
+    assert status == 400
+    assert content["error"]["status"] == 400
+    assert "expected" in content["error"]["message"]
+
+
+def test_draining_a_node(call, control):
+    assert call("POST", "/api/nodes/n-2/drain")[:2] == (202, {"node": "n-2", "state": "draining"})
+    assert call("POST", "/api/nodes/n%2F3%20%C3%BC/drain")[0] == 202
+    assert control.drained == ["n-2", "n/3 ü"]
+    assert call("POST", "/api/nodes/nobody/drain")[0] == 404
+
+
+def test_kicking_a_client(call, control):
+    json = {"content-type": "application/json; charset=utf-8"}
+    assert call("POST", KICK, json, b'{"reason": "spam"}')[:2] == (
+        200,
+        {"client": "0000000000000001", "kicked": True},
+    )
+    assert call("POST", "/api/clients/FFFFFFFFFFFFFFFF/kick")[0] == 200
+    assert control.kicked == [(1, "spam"), (0xFFFFFFFFFFFFFFFF, "")]
+    assert call("POST", "/api/clients/00000000000000aa/kick")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("target", "body"),
+    [
+        ("/api/clients/1/kick", b""),
+        ("/api/clients/000000000000000g/kick", b""),
+        ("/api/clients/-000000000000001/kick", b""),
+        (KICK, b"{"),
+        (KICK, b"[]"),
+        (KICK, b"\xff"),
+        (KICK, b"[" * 60_000),
+        (KICK, b'{"reason": 5}'),
+        (KICK, b'{"reason": "' + b"x" * 124 + b'"}'),
+    ],
+)
+def test_bad_kicks(call, control, target, body):
+    status, content, _ = call("POST", target, {"content-type": "application/json"}, body)
+    assert status == 400
+    assert "expected" in content["error"]["message"]
+    assert control.kicked == []
+
+
+@pytest.mark.parametrize("target", ["/", "/api", "/api/nodes/", "/api/nodes/n-1", "//health", "", "*", "/HEALTH"])
+def test_unknown_paths(call, target):
+    status, content, _ = call("GET", target)
+    assert (status, content["error"]["status"]) == (404, 404)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "allow"),
+    [("POST", "/health", "GET, HEAD"), ("GET", KICK, "POST"), ("OPTIONS", "/api/nodes/n-1/drain", "POST")],
+)
+def test_wrong_methods(call, method, target, allow):
+    status, _, headers = call(method, target)
+    assert (status, headers["Allow"]) == (405, allow)
+
+
+def test_head_is_get(call):
+    assert call("HEAD", "/api/status")[0] == 200
+    assert call("HEAD", KICK)[0] == 405
+
+
+@pytest.mark.parametrize(
+    "authorization", [None, "", "Bearer", "Bearer wrong", "Basic hush", "Bearer hushh", "Bearer ü"]
+)
+def test_a_wrong_token_is_refused(control, authorization):
+    call = Caller(control, token="hush", loopback=False)
+    headers = {} if authorization is None else {"authorization": authorization}
+    for method, target in [("GET", "/metrics"), ("GET", "/api/status"), ("GET", "/api/clients"), ("POST", KICK)]:
+        status, content, answer = call(method, target, headers)
+        assert status == 401
+        assert answer["WWW-Authenticate"].startswith("Bearer")
+        assert "hush" not in content["error"]["message"]
+    assert control.kicked == []
+
+
+def test_the_right_token_opens_everything(control):
+    call = Caller(control, token="hush", loopback=False)
+    for headers in ({"authorization": "Bearer hush"}, {"authorization": "bearer  hush "}):
+        assert call("GET", "/api/status", headers)[0] == 200
+        assert call("POST", KICK, headers)[0] == 200
+
+
+def test_probes_need_no_token(control):
+    call = Caller(control, token="hush", loopback=False)
+    assert call("GET", "/health")[0] == 200
+    assert call("GET", "/ready")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:7513", "localhost.evil.example", "10.0.0.1", "", "[::2]:1"]
+)
+def test_a_name_that_only_resolves_to_loopback_is_refused(call, host):
+    assert call("GET", "/api/clients", {"host": host})[0] == 403
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:7513", "127.0.0.1", "127.0.0.1:1", "[::1]:7513", "[::1]"])
+def test_loopback_by_any_of_its_names(call, host):
+    assert call("GET", "/api/clients", {"host": host})[0] == 200
+
+
+def test_any_host_where_the_server_is_not_bound_to_loopback(control):
+    call = Caller(control, token="hush", loopback=False)
+    headers = {"host": "proxy.example:7513", "authorization": "Bearer hush"}
+    assert call("GET", "/api/status", headers)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status"),
+    [
+        ({"content-type": "application/x-www-form-urlencoded"}, b"", 415),
+        ({"content-type": "text/plain"}, b'{"reason": "x"}', 415),
+        ({"content-type": "multipart/form-data; boundary=x"}, b"x", 415),
+        ({}, b'{"reason": "x"}', 415),
+        ({"origin": "https://evil.example"}, b"", 403),
+        ({"origin": "null"}, b"", 403),
+        ({"origin": "http://127.0.0.1:8000"}, b"", 403),
+        ({"sec-fetch-site": "cross-site"}, b"", 403),
+        ({"sec-fetch-site": "same-site"}, b"", 403),
+    ],
+)
+def test_what_a_page_of_another_site_can_send_is_refused(call, control, headers, body, status):
+    assert call("POST", KICK, headers, body)[0] == status
+    assert call("POST", "/api/nodes/n-1/drain", headers, body)[0] == status
+    assert control.kicked == control.drained == []
+
+
+def test_a_page_of_our_own_may(call):
+    own = {"origin": "http://127.0.0.1:7513", "sec-fetch-site": "same-origin", "content-type": "application/json"}
+    assert call("POST", KICK, own, b"{}")[0] == 200
+
+
+def test_a_caller_with_the_token_is_no_page(control):
+    call = Caller(control, token="hush")
+    headers = {"authorization": "Bearer hush", "content-type": "text/plain", "origin": "https://proxy.example"}
+    assert call("POST", KICK, headers)[0] == 200
+
+
+def test_a_target_that_is_no_url(call):
+    assert call("GET", "http://[/health")[0] == 400
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_ids_survive_the_way_through_text(number):
+    assert parse_client_id(format_client_id(number)) == number
+
+
+@given(st.text(max_size=20))
+def test_no_other_text_is_an_id(text):
+    try:
+        number = parse_client_id(text)
+    except HttpError:
+        return
+    assert format_client_id(number) == text.lower()

@@ -1,0 +1,210 @@
+import http.client
+import json
+import socket
+
+import pytest
+import structlog.testing
+import trio
+
+from proxy.admin import server
+from proxy.admin.http import Response
+from proxy.admin.server import AdminServer
+
+
+async def connect(address):
+    host, _, port = address.rpartition(":")
+    return await trio.open_tcp_stream(host, int(port))
+
+
+async def read_all(stream):
+    with trio.fail_after(10):
+        return b"".join([chunk async for chunk in stream])
+
+
+async def talk(address, data):
+    """Send bytes and read until the server closes."""
+    async with await connect(address) as stream:
+        await stream.send_all(data)
+        return await read_all(stream)
+
+
+async def call(address, *requests):
+    """Requests over one connection by the standard library's client; (status, headers, JSON) of each answer."""
+
+    def run():
+        connection = http.client.HTTPConnection(address, timeout=10)
+        answers = []
+        for method, path, *body in requests:
+            headers = {"Content-Type": "application/json"} if body else {}
+            connection.request(method, path, *body, headers=headers)
+            response = connection.getresponse()
+            answers.append((response.status, response.headers, json.loads(response.read())))
+        connection.close()
+        return answers
+
+    return await trio.to_thread.run_sync(run)
+
+
+async def assert_alive(address):
+    [(status, _, _)] = await call(address, ("GET", "/health"))
+    assert status == 200
+
+
+def head_and_body(answer):
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head.decode().split("\r\n"), body
+
+
+async def test_requests_over_one_connection(serve, control):
+    answers = await call(
+        await serve(),
+        ("GET", "/health"),
+        ("POST", "/api/clients/0000000000000001/kick", b'{"reason": "spam"}'),
+        ("POST", "/api/nodes/n-1/drain"),
+        ("GET", "/nothing"),
+        ("GET", "/api/status"),
+    )
+    assert [status for status, _, _ in answers] == [200, 200, 202, 404, 200]
+    _, headers, status = answers[-1]
+    assert status["master"] == {"node": "n-1", "epoch": 3}
+    assert headers["Content-Type"] == "application/json"
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert control.kicked == [(1, "spam")]
+    assert control.drained == ["n-1"]
+
+
+async def test_keep_alive_and_pipelining(serve):
+    address = await serve()
+    request = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    answer = await talk(address, request * 20 + request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    assert answer.count(b"HTTP/1.1 200") == 21
+
+
+async def test_http_1_0_is_answered_and_closed(serve):
+    head, body = head_and_body(await talk(await serve(), b"GET /health HTTP/1.0\r\n\r\n"))
+    assert head[0] == "HTTP/1.1 200 OK"
+    assert json.loads(body) == {"status": "ok"}
+
+
+async def test_head_has_a_length_and_no_body(serve):
+    address = await serve()
+    answer = await talk(address, b"HEAD /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    head, body = head_and_body(answer)
+    assert "Content-Length: 16" in head
+    assert body == b""
+
+
+async def test_a_client_that_waits_for_100_continue(serve, control):
+    async with await connect(await serve()) as stream:
+        await stream.send_all(
+            b"POST /api/clients/0000000000000002/kick HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+        )
+        with trio.fail_after(10):
+            assert (await stream.receive_some(1000)).startswith(b"HTTP/1.1 100")
+        await stream.send_all(b"{}")
+        assert b" 200 " in await read_all(stream)
+    assert control.kicked == [(2, "")]
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"hello\r\n\r\n", 400),
+        (b"\x00\x01\x02\x03", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * (20 << 10), 431),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000, 413),
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+            + b"ffff\r\n"
+            + b"x" * 65535
+            + b"\r\nff\r\nxx",
+            413,
+        ),
+    ],
+)
+async def test_what_breaks_a_rule_gets_an_answer_and_the_end(serve, data, status):
+    address = await serve()
+    async with await connect(address) as stream:
+        await stream.send_all(data)
+        await stream.send_eof()
+        head, body = head_and_body(await read_all(stream))
+    assert head[0].startswith(f"HTTP/1.1 {status} ")
+    assert "Connection: close" in head
+    assert json.loads(body)["error"]["status"] == status
+    await assert_alive(address)  # nobody else is disturbed
+
+
+async def test_a_fault_of_a_route_costs_one_answer(serve):
+    def answer(request):
+        if request.target == "/good":
+            return Response(200, b"{}")
+        raise ZeroDivisionError("inside")
+
+    with structlog.testing.capture_logs() as logs:
+        bad, good = await call(await serve(answer=answer), ("GET", "/bad"), ("GET", "/good"))
+    assert (bad[0], good[0]) == (500, 200)
+    message = bad[2]["error"]["message"]
+    assert "inside" not in message
+    [line] = logs
+    assert line["event"] == "admin_request_failed"
+    assert line["id"] in message
+
+
+async def test_a_slow_header_and_a_slow_body_end(serve, monkeypatch):
+    monkeypatch.setattr(server, "REQUEST_TIMEOUT", 0.05)
+    monkeypatch.setattr(server, "BODY_TIMEOUT", 0.05)
+    address = await serve()
+    async with await connect(address) as stream:
+        await stream.send_all(b"GET /health HTT")
+        assert await read_all(stream) == b""
+    async with await connect(address) as stream:
+        await stream.send_all(b"POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nab")
+        head, _ = head_and_body(await read_all(stream))
+    assert head[0].startswith("HTTP/1.1 408 ")
+
+
+async def test_an_idle_connection_ends(serve, monkeypatch):
+    monkeypatch.setattr(server, "REQUEST_TIMEOUT", 0.05)
+    answer = await talk(await serve(), b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+async def test_more_connections_than_the_limit_are_refused(serve, monkeypatch):
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
+    address = await serve()
+    request = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with await connect(address) as first, await connect(address) as second:
+        for stream in (first, second):  # answered, so surely accepted
+            await stream.send_all(request)
+            assert b" 200 " in await stream.receive_some(1000)
+        async with await connect(address) as third:
+            assert await read_all(third) == b""
+        await first.send_eof()
+        await read_all(first)
+    assert b" 200 " in await talk(address, request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+
+
+async def test_a_caller_that_resets_disturbs_nobody(serve):
+    address = await serve()
+    stream = await connect(address)
+    await stream.send_all(b"GET /health HTTP/1.1\r\nHost: loc")
+    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    stream.socket.close()
+    await assert_alive(address)
+
+
+async def test_an_address_in_use_is_told_with_its_key(serve):
+    address = await serve()
+    with pytest.raises(OSError, match=f"can't bind {address} \\(admin.bind\\): Address already in use"):
+        await AdminServer(address, lambda request: Response(200, b"")).run()
+
+
+async def test_ipv6(nursery, control):
+    address = await nursery.start(AdminServer("[::1]:0", lambda request: Response(200, b"{}")).run)
+    assert address.startswith("[::1]:")
+    await assert_alive(address)

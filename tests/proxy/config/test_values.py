@@ -1,0 +1,187 @@
+import math
+import tomllib
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.config.keys import Key, Kind
+from proxy.config.values import (
+    convert,
+    from_text,
+    is_local_endpoint,
+    is_loopback,
+    parse_duration,
+    parse_size,
+    split_address,
+    to_toml,
+)
+
+SECONDS = Key(Kind.SECONDS, "")
+BYTES = Key(Kind.BYTES, "")
+COUNT = Key(Kind.COUNT, "")
+MANY = tuple[str, ...]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("500ms", 0.5), ("10s", 10.0), ("2m", 120.0), ("1h", 3600.0), ("0.25", 0.25), ("1.5 s", 1.5), ("0", 0.0)],
+)
+def test_durations(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "-1s", "1d", "1e3", "1s2", "\u0661s", "nan"])
+def test_what_is_no_duration(text):
+    assert parse_duration(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("65536", 65536), ("64KiB", 65536), ("1MB", 10**6), ("1MiB", 1 << 20), ("2gib", 2 << 30), ("7 B", 7)],
+)
+def test_sizes(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "KiB", "-1", "1.5MiB", "1M", "\u0661", "9" * 5000])
+def test_what_is_no_size(text):
+    assert parse_size(text) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "type_", "key", "result"),
+    [
+        (True, bool, Key(Kind.FLAG, ""), True),
+        (5, int, COUNT, 5),
+        ("64KiB", int, BYTES, 65536),
+        (2, float, SECONDS, 2.0),
+        ("2m", float, SECONDS, 120.0),
+        (0, int, Key(Kind.COUNT, "", zero="none"), 0),
+        (1.0, float, Key(Kind.SHARE, "", at_most=1), 1.0),
+        ("a", Literal["a", "b"], Key(Kind.CHOICE, ""), "a"),
+        ("a, b", MANY, Key(Kind.TEXT, ""), ("a", "b")),
+        (["a", "b"], MANY, Key(Kind.TEXT, ""), ("a", "b")),
+        ("", MANY, Key(Kind.TEXT, ""), ()),
+        ("127.0.0.1:0", MANY, Key(Kind.ADDRESS, ""), ("127.0.0.1:0",)),
+        ("[::1]:7512", str, Key(Kind.ADDRESS, ""), "[::1]:7512"),
+        ("tcp://127.0.0.1:*,tcp://[::1]:0", MANY, Key(Kind.ENDPOINT, ""), ("tcp://127.0.0.1:*", "tcp://[::1]:0")),
+        ("tcp://*:7510", MANY, Key(Kind.ENDPOINT, ""), ("tcp://*:7510",)),
+        ("10.0.0.0/8,::1", MANY, Key(Kind.NETWORK, ""), ("10.0.0.0/8", "::1")),
+        ("https://a.example:8443", MANY, Key(Kind.ORIGIN, ""), ("https://a.example:8443",)),
+        ("", str, Key(Kind.FILE, ""), ""),
+    ],
+)
+def test_good_values(value, type_, key, result):
+    converted = convert(value, type_, key)
+    assert converted == result
+    assert type(converted) is type(result)
+
+
+@pytest.mark.parametrize(
+    ("value", "type_", "key", "expected"),
+    [
+        (1, bool, Key(Kind.FLAG, ""), "true or false"),
+        (True, int, COUNT, "a whole number above 0"),
+        (1.0, int, COUNT, "a whole number above 0"),
+        ("5", int, COUNT, "a whole number above 0"),
+        (0, int, COUNT, "a whole number above 0"),
+        (-1, int, Key(Kind.COUNT, "", zero="none"), "a whole number from 0"),
+        (10**400, int, COUNT, "a whole number above 0"),
+        (70000, int, Key(Kind.COUNT, "", at_most=65535), "a whole number above 0 up to 65535"),
+        ("lots", int, BYTES, 'a size above 0 such as 65536, "64KiB" or "1MB"'),
+        ("soon", float, SECONDS, 'seconds, above 0, such as 0.5, "500ms", "10s" or "2m"'),
+        (math.nan, float, SECONDS, 'seconds, above 0, such as 0.5, "500ms", "10s" or "2m"'),
+        (math.inf, float, SECONDS, 'seconds, above 0, such as 0.5, "500ms", "10s" or "2m"'),
+        (1.1, float, Key(Kind.SHARE, "", at_most=1), "a number above 0 up to 1"),
+        ("c", Literal["a", "b"], Key(Kind.CHOICE, ""), "one of a, b"),
+        ([], Literal["a", "b"], Key(Kind.CHOICE, ""), "one of a, b"),
+        (5, str, Key(Kind.TEXT, ""), "text"),
+        ("\udcff", str, Key(Kind.TEXT, ""), "text in UTF-8"),
+        (["a", 1], MANY, Key(Kind.TEXT, ""), "text or a list of texts"),
+        ({}, MANY, Key(Kind.TEXT, ""), "text or a list of texts"),
+        ([], MANY, Key(Kind.ADDRESS, ""), "at least one HOST:PORT"),
+        ("", str, Key(Kind.ADDRESS, ""), "HOST:PORT or [IPV6]:PORT"),
+        ("tcp://127.0.0.1", MANY, Key(Kind.ENDPOINT, ""), "tcp://HOST:PORT, tcp://HOST:* or ipc://PATH"),
+        ("udp://127.0.0.1:1", MANY, Key(Kind.ENDPOINT, ""), "tcp://HOST:PORT, tcp://HOST:* or ipc://PATH"),
+        ("ipc://", MANY, Key(Kind.ENDPOINT, ""), "tcp://HOST:PORT, tcp://HOST:* or ipc://PATH"),
+        ("10.0.0.0/40", MANY, Key(Kind.NETWORK, ""), "an address or a network such as 10.0.0.0/8"),
+        ("https://a.example/", MANY, Key(Kind.ORIGIN, ""), '"*", "null" or SCHEME://HOST[:PORT], without a path'),
+        ("/nowhere/at/all", str, Key(Kind.FILE, ""), "a file that can be read"),
+        ("/nowhere/at/all", str, Key(Kind.FOLDER, ""), "a folder that can be read"),
+    ],
+)
+def test_refused_values(value, type_, key, expected):
+    with pytest.raises(ValueError, match=r".") as refusal:
+        convert(value, type_, key)
+    assert str(refusal.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "type_", "key", "value"),
+    [
+        ("TRUE", bool, Key(Kind.FLAG, ""), True),
+        ("off", bool, Key(Kind.FLAG, ""), False),
+        ("maybe", bool, Key(Kind.FLAG, ""), "maybe"),
+        ("12", int, COUNT, 12),
+        ("1e3", int, COUNT, "1e3"),
+        ("0.5", float, Key(Kind.SHARE, ""), 0.5),
+        ("64KiB", int, BYTES, "64KiB"),
+        ("a,b", MANY, Key(Kind.TEXT, ""), "a,b"),
+    ],
+)
+def test_text_becomes_what_toml_would_have_given(text, type_, key, value):
+    assert from_text(text, type_, key) == value
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [
+        ("0.0.0.0:7512", ("0.0.0.0", 7512)),
+        ("localhost:0", ("localhost", 0)),
+        ("[::1]:65535", ("::1", 65535)),
+    ],
+)
+def test_addresses(address, parts):
+    assert split_address(address) == parts
+
+
+@pytest.mark.parametrize(
+    "address", ["", "7512", ":7512", "host", "host:", "host:x", "host:-1", "host:65536", "::1:7512", "[]:1", "a b:1"]
+)
+def test_what_is_no_address(address):
+    with pytest.raises(ValueError, match="HOST:PORT"):
+        split_address(address)
+
+
+@given(st.text())
+def test_splitting_an_address_raises_nothing_else(text):
+    try:
+        host, port = split_address(text)
+    except ValueError:
+        return
+    assert host
+    assert 0 <= port < 65536
+
+
+def test_loopback():
+    assert all(map(is_loopback, ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"]))
+    assert not any(map(is_loopback, ["0.0.0.0", "*", "::", "10.0.0.1", "example.org", "localhost.example.org", ""]))
+    assert all(map(is_local_endpoint, ["ipc:///run/x", "tcp://127.0.0.1:*", "tcp://[::1]:1"]))
+    assert not any(map(is_local_endpoint, ["tcp://*:1", "tcp://0.0.0.0:1", "tcp://[::]:1", "tcp://eth0:1"]))
+
+
+toml_values = st.one_of(
+    st.booleans(),
+    st.integers(-(10**15), 10**15),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(),
+    st.lists(st.text()).map(tuple),
+)
+
+
+@given(toml_values)
+def test_toml_that_is_written_is_read_back(value):
+    read = tomllib.loads(f"x = {to_toml(value)}")["x"]
+    assert read == (list(value) if isinstance(value, tuple) else value)

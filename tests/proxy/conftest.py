@@ -1,0 +1,106 @@
+"""An admin server for tests, and what stands behind it there."""
+
+import pytest
+
+from proxy.admin.api import Api
+from proxy.admin.server import AdminServer
+from proxy.admin.views import ClientView, MasterView, NodeView, StatusView
+
+
+class FakeControl:
+    """Control in memory: three nodes, some clients, and a record of what was done to them."""
+
+    def __init__(self):
+        self.is_ready = True
+        self.drained = []
+        self.kicked = []
+        self.client_ids = [1, 2, 0xFFFFFFFFFFFFFFFF]
+
+    def ready(self):
+        return (True, "") if self.is_ready else (False, "draining")
+
+    def nodes(self):
+        return [
+            NodeView(
+                id=id,
+                name=name,
+                state="ready",
+                in_flight=3,
+                capacity=256,
+                weight=1.0,
+                load=0.5,
+                pid=pid,
+                labels={"zone": "a"},
+                ejected=False,
+                ready_for=12.5,
+            )
+            for id, name, pid in (("n-1", "chat", 11), ("n-2", "chat", 12), ("n/3 ü", "mail\x1b[2J", 13))
+        ]
+
+    def status(self):
+        return StatusView(
+            ready=self.is_ready,
+            reason=self.ready()[1],
+            proxy="p-1",
+            version="1.2.3",
+            pid=7,
+            uptime=60.0,
+            clients=len(self.client_ids),
+            connections=4,
+            in_flight=9,
+            parked=0,
+            requests=100,
+            replies=90,
+            redelivered=1,
+            errors=1,
+            last_failover=0.0123,
+            master=MasterView(node="n-1", epoch=3),
+            nodes=self.nodes(),
+        )
+
+    def clients(self, limit, after):
+        return [
+            ClientView(
+                id=id,
+                protocol="websocket",
+                address="127.0.0.1:50000",
+                path="/[red]a\x1b[2J",
+                channels=2,
+                in_flight=1,
+                outbox_bytes=0,
+                connected_for=61.0,
+            )
+            for id in sorted(self.client_ids)
+            if after is None or id > after
+        ][:limit]
+
+    def drain_node(self, node_id):
+        if node_id not in {node.id for node in self.nodes()}:
+            return False
+        self.drained.append(node_id)
+        return True
+
+    def kick(self, client_id, reason):
+        if client_id not in self.client_ids:
+            return False
+        self.kicked.append((client_id, reason))
+        return True
+
+    def metrics(self):
+        return b"# HELP holdfast_ready 1 while /ready says 200.\n"
+
+
+@pytest.fixture
+def control():
+    return FakeControl()
+
+
+@pytest.fixture
+def serve(control, nursery):
+    """Start an admin server in front of `control`; returns its address."""
+
+    async def serve(token="", answer=None, loopback=True):
+        server = AdminServer("127.0.0.1:0", answer or Api(control, token, bound_to_loopback=loopback).answer)
+        return await nursery.start(server.run)
+
+    return serve

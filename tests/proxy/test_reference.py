@@ -1,0 +1,35 @@
+from pathlib import Path
+
+import pytest
+
+from protocols.close import Reason
+from proxy.reference import PAGES, WHEN, write
+
+FOLDER = Path(__file__).parents[2] / "docs" / "reference"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_is_what_the_code_says(name):
+    """If this fails: python -m proxy.reference docs/reference"""
+    assert (FOLDER / name).read_text(encoding="utf-8") == PAGES[name]()
+
+
+def test_every_reason_says_when():
+    assert set(WHEN) == set(Reason)
+
+
+def test_nothing_is_ever_closed_with_1000():
+    assert all(reason.websocket != 1000 for reason in Reason)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_row_of_a_table_has_its_cells(name):
+    tables = [block.splitlines() for block in PAGES[name]().split("\n\n") if block.startswith("|")]
+    assert tables
+    for header, *rows in tables:
+        assert {row.count("|") for row in rows} == {header.count("|")}
+
+
+def test_pages_are_written(tmp_path):
+    write(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(PAGES)

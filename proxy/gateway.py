@@ -160,6 +160,7 @@ class Gateway:
                 self._settings.heartbeat_timeout,
                 self._registry.sequence,
                 self.peers,
+                self._settings.max_frame_bytes,
             )
         )
         sync = self._syncing[node] = Sync(self._registry.snapshot())

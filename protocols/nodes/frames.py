@@ -201,7 +201,8 @@ class Client(Struct, array_like=True, frozen=True, gc=False):
 class Welcome(Struct, array_like=True, frozen=True, gc=False, tag=50):
     """The session stands. Snapshots follow, then deltas from clients_sequence + 1 on.
 
-    Both sides send a heartbeat every heartbeat_interval seconds and give up after heartbeat_timeout of silence.
+    Both sides send a heartbeat every heartbeat_interval seconds and give up after heartbeat_timeout of silence. A batch
+    longer than max_batch_bytes ends the node's connection.
     """
 
     version: int
@@ -210,6 +211,7 @@ class Welcome(Struct, array_like=True, frozen=True, gc=False, tag=50):
     heartbeat_timeout: float
     clients_sequence: int
     peers: list[str]
+    max_batch_bytes: int = 16 << 20
 
 
 class Refused(Struct, array_like=True, frozen=True, gc=False, tag=51):

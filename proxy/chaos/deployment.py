@@ -33,6 +33,11 @@ class Deployment(Struct):
     proxy: Process | None
 
     @property
+    def url(self) -> str:
+        """For clients."""
+        return f"ws://[{self.host}]:{self.port}/" if ":" in self.host else f"ws://{self.host}:{self.port}/"
+
+    @property
     def is_local(self) -> bool:
         return is_loopback(urlsplit(self.admin_url).hostname or "")
 

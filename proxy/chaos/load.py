@@ -14,8 +14,10 @@ from protocols.errors import HoldfastError
 from proxy.chaos.accounting import Accounting, Percentiles
 from proxy.chaos.messages import MASTERS, Ask, Heard, decode_heard, encode
 from proxy.chaos.websocket import WebSocket
+from proxy.chaos.witness import Witness
 
 CONNECTING = 50  # at once
+WITNESSES = 10  # clients on another implementation, spread over all (proxy.chaos.witness)
 JOINING = -1  # the number of the request by which a client joins its channels; it is in no books
 JOIN_TIMEOUT = 30.0
 MASTER_LISTENERS = 10  # clients that listen to what the master announces
@@ -51,18 +53,18 @@ class Progress(Struct, tag="progress"):
 
 
 class Client:
-    __slots__ = ("channel", "index", "is_open", "socket", "waits_to_write")
+    __slots__ = ("channel", "connection", "index", "is_open", "waits_to_write")
 
-    def __init__(self, index: int, channel: str, socket: WebSocket) -> None:
+    def __init__(self, index: int, channel: str, connection: WebSocket | Witness) -> None:
         self.index = index
         self.channel = channel
-        self.socket = socket
+        self.connection = connection
         self.is_open = True
         self.waits_to_write = False
 
 
 class Load:
-    """open, then `run` in a task; start, stop and wait_complete when wanted; close."""
+    """open; `run` in a task, then join; start, stop and wait_complete when wanted; close."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -80,22 +82,41 @@ class Load:
 
     # --- life -------------------------------------------------------------------------------------------------
 
-    async def open(self) -> None:
-        """Connect all clients."""
+    async def open(self, witnesses: trio.Nursery) -> None:
+        """Connect all clients. witnesses: where the tasks of some of them run."""
         limiter = trio.CapacityLimiter(CONNECTING)
+        apart = max(1, self._settings.clients // WITNESSES)
         async with trio.open_nursery() as nursery:
             for index in range(self._settings.clients):
-                nursery.start_soon(self._connect, index, limiter)
+                if index % apart:
+                    nursery.start_soon(self._connect, index, limiter)
+                else:
+                    nursery.start_soon(self._connect_witness, index, witnesses)
         self._clients.sort(key=lambda client: client.index)
 
     async def _connect(self, index: int, limiter: trio.CapacityLimiter) -> None:
-        settings = self._settings
         async with limiter:
-            socket = await WebSocket.open((settings.host, settings.port), "/")
-        client = Client(index, f"group-{index // settings.group}", socket)
+            connection = await WebSocket.open(self._settings.host, self._settings.port)
+        client = self._add(index, connection)
+        self._by_fd[connection.fd] = client
+        self._epoll.register(connection.fd, select.EPOLLIN)
+
+    async def _connect_witness(self, index: int, tasks: trio.Nursery) -> None:
+        connection = Witness()
+        client = self._add(index, connection)
+
+        def take(message: bytes) -> None:
+            self._take(client, message, time.monotonic())
+
+        def ended(why: str) -> None:
+            self._dropped(client, why)
+
+        await tasks.start(connection.run, self._settings.host, self._settings.port, take, ended)
+
+    def _add(self, index: int, connection: WebSocket | Witness) -> Client:
+        client = Client(index, f"group-{index // self._settings.group}", connection)
         self._clients.append(client)
-        self._by_fd[socket.fd] = client
-        self._epoll.register(socket.fd, select.EPOLLIN)
+        return client
 
     async def join(self) -> None:
         """Have all clients join their channels; `run` must run."""
@@ -112,7 +133,7 @@ class Load:
 
     def start(self) -> None:
         """Send requests from now on."""
-        self._due_at = time.monotonic()
+        self._due_at = time.monotonic() + LONGEST_WAIT
 
     def stop(self) -> None:
         """Send no more."""
@@ -161,31 +182,39 @@ class Load:
             self._due_at += self._pause
 
     def _send(self, client: Client, ask: Ask) -> None:
-        client.socket.send(encode(ask))
-        self._watch(client)
+        connection = client.connection
+        try:
+            connection.send(encode(ask))
+        except ConnectionError as error:
+            self._dropped(client, str(error))
+            return
+        if isinstance(connection, WebSocket):
+            self._watch(client, connection)
 
-    def _watch(self, client: Client) -> None:
+    def _watch(self, client: Client, connection: WebSocket) -> None:
         """Wait to write if there is something, else not."""
-        if client.waits_to_write is not client.socket.has_output:
-            client.waits_to_write = client.socket.has_output
+        if client.waits_to_write is not connection.has_output:
+            client.waits_to_write = connection.has_output
             events = select.EPOLLIN | (select.EPOLLOUT if client.waits_to_write else 0)
-            self._epoll.modify(client.socket.fd, events)
+            self._epoll.modify(connection.fd, events)
 
     def _on_ready(self, client: Client, events: int) -> None:
+        connection = client.connection
+        assert isinstance(connection, WebSocket)
         try:
             if events & select.EPOLLOUT:
-                client.socket.flush()
+                connection.flush()
             if events & ~select.EPOLLOUT:
                 now = time.monotonic()
-                for message in client.socket.receive():
-                    self._take(client, decode_heard(message), now)
-            self._watch(client)
+                for message in connection.receive():
+                    self._take(client, message, now)
+            self._watch(client, connection)
         except ConnectionError as error:
-            self.accounting.dropped(client.index, str(error))
-            self._close(client)
+            self._dropped(client, str(error))
 
-    def _take(self, client: Client, heard: Heard | None, now: float) -> None:
+    def _take(self, client: Client, message: bytes, now: float) -> None:
         accounting = self.accounting
+        heard = decode_heard(message)
         if heard is None:
             accounting.unasked()
         elif heard.channel == MASTERS:
@@ -208,12 +237,18 @@ class Load:
             if not self._to_join:
                 self._joined.set()
 
+    def _dropped(self, client: Client, why: str) -> None:
+        self.accounting.dropped(client.index, why)
+        self._close(client)
+
     def _close(self, client: Client) -> None:
-        if client.is_open:
-            client.is_open = False
-            self._epoll.unregister(client.socket.fd)
-            del self._by_fd[client.socket.fd]
-            client.socket.close()
+        """A witness's task closes its connection itself."""
+        connection = client.connection
+        if client.is_open and isinstance(connection, WebSocket):
+            self._epoll.unregister(connection.fd)
+            del self._by_fd[connection.fd]
+            connection.close()
+        client.is_open = False
 
     # --- what is seen meanwhile -------------------------------------------------------------------------------
 

@@ -57,8 +57,8 @@ def main(settings: str) -> int:
 async def _work(settings: Settings) -> None:
     load = Load(settings)
     try:
-        await load.open()
         async with trio.open_nursery() as nursery:
+            await load.open(nursery)
             nursery.start_soon(load.run)
             await load.join()
             _say(Connected())

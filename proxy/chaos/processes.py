@@ -102,7 +102,7 @@ class Processes:
         with log.open("ab") as stderr:
             # Not Trio's open_process: it starts processes from a thread that ends, and then they would too.
             popen = subprocess.Popen(
-                [sys.executable, "-m", "proxy.chaos.child", str(os.getpid()), *arguments],
+                [sys.executable, "-P", "-m", "proxy.chaos.child", str(os.getpid()), *arguments],
                 stdin=kind,
                 stdout=kind,
                 stderr=stderr,

@@ -98,7 +98,7 @@ class Trial:
     def snapshot(self) -> Snapshot:
         deployment = self._deployment
         return Snapshot(
-            address="" if deployment is None else f"ws://{deployment.host}:{deployment.port}/",
+            address="" if deployment is None else deployment.url,
             elapsed=None if self._started is None else time.monotonic() - self._started,
             progress=None if self._load is None else self._load.progress,
             status=Status() if self._fleet is None else self._fleet.status,

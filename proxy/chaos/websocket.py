@@ -32,12 +32,13 @@ class WebSocket:
         self._output = b""
 
     @classmethod
-    async def open(cls, address: tuple[str, int], path: str) -> "WebSocket":
+    async def open(cls, host: str, port: int) -> "WebSocket":
         """Connect and shake hands. Raises HoldfastError."""
-        protocol = ClientProtocol(parse_uri(f"ws://{address[0]}:{address[1]}{path}"), max_size=None)
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        protocol = ClientProtocol(parse_uri(f"ws://{address}/"), max_size=None)
         protocol.send_request(protocol.connect())
         try:
-            stream = await trio.open_tcp_stream(*address)
+            stream = await trio.open_tcp_stream(host, port)
             await stream.send_all(b"".join(protocol.data_to_send()))
             while protocol.state is State.CONNECTING:
                 data = await stream.receive_some(READ_BYTES)
@@ -46,9 +47,9 @@ class WebSocket:
                     break
                 protocol.receive_data(data)
         except OSError as error:
-            raise HoldfastError(f"{address[0]}:{address[1]}: {error}") from error
+            raise HoldfastError(f"{address}: {error}") from error
         if protocol.state is not State.OPEN:
-            raise HoldfastError(f"{address[0]}:{address[1]}: no WebSocket: {protocol.handshake_exc}")
+            raise HoldfastError(f"{address}: no WebSocket: {protocol.handshake_exc}")
         protocol.events_received()  # the response to the handshake
         return cls(_detached(stream), protocol)
 

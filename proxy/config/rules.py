@@ -52,8 +52,14 @@ def _node(config: Config) -> Iterator[tuple[str, str]]:
             "election.lease",
             f"more than twice node.heartbeat_interval ({node.heartbeat_interval:g}): heartbeats renew it",
         )
+    largest = max(config.client.max_message_bytes, config.client.max_body_bytes)
+    if node.max_frame_bytes < largest + FRAME_OVERHEAD:
+        yield "node.max_frame_bytes", f"at least {largest + FRAME_OVERHEAD}, so that a node can echo the largest request"
     if config.state.max_value_bytes >= node.max_frame_bytes:
         yield "state.max_value_bytes", f"less than node.max_frame_bytes ({node.max_frame_bytes}), or none could come"
+    largest = max(config.client.max_message_bytes, config.client.max_body_bytes)
+    if node.max_frame_bytes < largest + FRAME_OVERHEAD:
+        yield "node.max_frame_bytes", f"at least {largest + FRAME_OVERHEAD}, so that a node can echo the largest request"
     if config.state.max_value_bytes + config.state.max_key_bytes > config.state.max_bytes:
         yield (
             "state.max_bytes",

@@ -38,8 +38,8 @@ class Node:
     """
 
     __slots__ = (
-        "capacity", "ejected", "has_said_bye", "health", "id", "in_flight", "incarnation", "joined", "labels", "latency",
-        "link", "load", "name", "pid", "pull", "ready_at", "served", "standing", "state", "weight",
+        "capacity", "ejected", "has_said_bye", "health", "id", "in_flight", "incarnation", "joined", "labels",
+        "latency", "link", "load", "name", "pid", "pull", "ready_at", "served", "standing", "state", "weight",
     )  # fmt: skip
 
     def __init__(self, hello: Hello, link: NodeLink, health: Health, now: float) -> None:

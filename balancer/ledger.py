@@ -172,6 +172,10 @@ class Ledger:
         node.in_flight = 0
         return lost
 
+    def cancel(self, entry: Entry) -> None:
+        """Forget a request that is at a node: its reply is no longer wanted."""
+        self._forget([entry])
+
     def drop(self, entry: Entry) -> None:
         """Forget a request that `lose` gave and that can't be sent again."""
         del self._entries[entry.id]

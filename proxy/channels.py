@@ -44,6 +44,9 @@ class FanOut:
             frame = protocol.notification(self.payload, self.is_text)
         except ProtocolError:  # text that is no UTF-8: no client may get it
             frame = b""
+        except Exception:  # an adapter's fault: its clients miss this one, and the log says so
+            log.exception("adapter_crashed", protocol=protocol.name)
+            frame = b""
         if protocol.wire_format is not None:
             self.frames[protocol.wire_format] = frame
         return frame

@@ -120,6 +120,11 @@ class Connection:
     def on_crash(self) -> None:
         self.abort(Reason.INTERNAL_ERROR)
 
+    def _crash(self) -> None:
+        """The guard of what others call here: an adapter's fault is its connection's end, and nobody else's."""
+        log.exception("adapter_crashed", protocol=self.protocol.name, address=self.address)
+        self.abort(Reason.INTERNAL_ERROR)
+
     def _receive_encrypted(self, data: bytes, now: float) -> None:
         tls = self._tls
         assert tls is not None
@@ -255,25 +260,37 @@ class Connection:
 
     # --- replies ----------------------------------------------------------------------------------------------
 
-    def reply(self, event: Request, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> None:
-        """A node's reply to `event`, or with `more` a part of it. Never raises: a bad one is answered as an error."""
+    def reply(self, event: Request, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> bool:
+        """A node's reply to `event`, or with `more` a part of it. A bad one is answered as an error.
+
+        False: no more parts are wanted, because of that or because the connection has gone.
+        """
         if self.state is not State.OPEN:
-            return
+            return False
         try:
             data = self.protocol.reply(event, head, payload, is_text, more)
         except ProtocolError as error:
-            self._clients.counters.request_errors[error.reason] += 1
-            data = self.protocol.error(event, error)
+            self.fail(event, error)
+            return False
+        except Exception:
+            self._crash()
+            return False
         self.write(data)
         if not more:
             self._replied()
+        return True
 
     def fail(self, event: Request, error: HoldfastError) -> None:
         """A typed error in place of the reply."""
         if self.state is not State.OPEN:
             return
         self._clients.counters.request_errors[error.reason] += 1
-        self.write(self.protocol.error(event, error))
+        try:
+            data = self.protocol.error(event, error)
+        except Exception:
+            self._crash()
+            return
+        self.write(data)
         self._replied()
 
     def _replied(self) -> None:
@@ -401,7 +418,12 @@ class Connection:
         if self.state is not State.OPEN:
             return
         now = self._clients.reactor.now
-        self.write(self.protocol.close(reason, detail, now))
+        try:
+            data = self.protocol.close(reason, detail, now)
+        except Exception:
+            self._crash()
+            return
+        self.write(data)
         if self.is_session:
             self._leave(reason)
             self.state = State.CLOSING
@@ -409,6 +431,12 @@ class Connection:
 
     def on_timer(self, now: float) -> None:
         """The wheel has come round to us."""
+        try:
+            self._on_timer(now)
+        except Exception:
+            self._crash()
+
+    def _on_timer(self, now: float) -> None:
         self.timer = inf
         if self.state is State.FINISHED:
             self.abort(self._reason)

@@ -131,7 +131,10 @@ class Dispatch:
             self._strike(node)
         elif node.health.failures:
             node.health.succeeded()
-        cast("Connection", entry.connection).reply(entry.event, head, payload, is_text, more)
+        taken = cast("Connection", entry.connection).reply(entry.event, head, payload, is_text, more)
+        if more and not taken:
+            self._ledger.cancel(entry)
+            node.link.send(frames.Cancel(entry.id, entry.attempt))
         if self._access_log is not None and not more:
             self._access_log.replied(entry, 200 if head is None else head.status, len(payload), self._reactor.now)
 

@@ -198,6 +198,11 @@ class Gateway:
             log.warning("node_frame_error", node=node.id, error=str(error))
             link.close(str(error))
             self._lose(node, "protocol error")
+        except Exception:  # a fault of ours: this session ends, its requests go elsewhere, the others live on
+            log.exception("node_frame_crashed", node=node.id)
+            link.close("internal error")
+            if node.state is not NodeState.LOST:
+                self._lose(node, "internal error")
 
     def lost(self, link: NodeLink, why: str) -> None:
         node = self._nodes.get(link)

@@ -106,7 +106,7 @@ class Reactor:
                     continue
                 try:
                     handler.on_ready(events, now)
-                except Exception:  # the one guard: a fault with one descriptor must not stop the others
+                except Exception:  # a guard: a fault with one descriptor must not stop the others
                     log.exception("handler_crashed")
                     handler.on_crash()
             more = self.settle()

@@ -9,6 +9,8 @@ from protocols.clients.events import HttpRequest, Request
 from protocols.errors import ConfigError
 from proxy.connection import Connection
 
+NOTHING = msgspec.Raw()
+
 KeyOf = Callable[[Connection, Request], int]
 
 
@@ -46,7 +48,7 @@ class _Field:
     """A top-level field of a JSON object. Only that field is decoded."""
 
     def __init__(self, name: str) -> None:
-        shape = msgspec.defstruct("Keyed", [("field", msgspec.Raw | None, None)], rename={"field": name})
+        shape = msgspec.defstruct("Keyed", [("field", msgspec.Raw, NOTHING)], rename={"field": name})
         self._decoder = msgspec.json.Decoder(shape)
 
     def __call__(self, connection: Connection, request: Request) -> int:
@@ -54,4 +56,4 @@ class _Field:
             value = self._decoder.decode(request.payload).field  # type: ignore[attr-defined]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return connection.id
-        return connection.id if value is None else hash_key(bytes(value))
+        return connection.id if value is NOTHING else hash_key(bytes(value))

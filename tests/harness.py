@@ -51,7 +51,7 @@ class Proxy:
     async def until(self, condition, what="the condition") -> None:
         """Wait until `condition()` holds. What is awaited happens on sockets, so there is no event to wait for."""
         with trio.move_on_after(PATIENCE):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - see above
                 await trio.sleep(0.005)
             return
         raise AssertionError(f"waited {PATIENCE} s for {what}")
@@ -103,7 +103,12 @@ class ScriptedNode:
         self.frames: list = []  # everything that ever came
         self.id = hello.pop("node", f"{name}-{os.urandom(4).hex()}")
         self.hello = frames.Hello(
-            frames.VERSION, self.id, name, hello.pop("incarnation", int.from_bytes(os.urandom(4), "big")), capacity, **hello
+            frames.VERSION,
+            self.id,
+            name,
+            hello.pop("incarnation", int.from_bytes(os.urandom(4), "big")),
+            capacity,
+            **hello,
         )
 
     def __enter__(self):
@@ -175,7 +180,12 @@ class ScriptedNode:
         request = request or await self.take(frames.Request)
         self.say(
             frames.Reply(
-                request.id, request.attempt, request.payload if payload is None else payload, request.is_text, False, effects
+                request.id,
+                request.attempt,
+                request.payload if payload is None else payload,
+                request.is_text,
+                False,
+                effects,
             )
         )
         return request

@@ -141,6 +141,7 @@ class Display:
 def _rows(report: Report) -> Iterator[tuple[str, str]]:
     requests, notifications = report.requests, report.notifications
     yield "faults", _counts(report.faults) + (f" ({report.turns_skipped} skipped)" if report.turns_skipped else "")
+    yield "  seed", str(report.seed)
     yield "requests sent", f"{requests.sent:,} in {report.seconds:g} s"
     yield "  answered once", f"{requests.answered_once:,}"
     yield "  answered twice", f"{requests.answered_twice:,}"
@@ -157,8 +158,11 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
     yield "clients", f"{report.clients.count:,}"
     yield "  dropped", _counts(report.clients.dropped)
     epochs = [acting.epoch for acting in report.masters.epochs]
-    yield "masters", f"{len(epochs)}, epochs {min(epochs)} to {max(epochs)}" if epochs else "not testified"
-    yield "  acting at once", f"{report.masters.overlaps:,}"
+    if epochs:
+        yield "masters", f"{len(epochs)}, epochs {min(epochs)} to {max(epochs)}"
+        yield "  acting at once", f"{report.masters.overlaps:,}"
+    else:
+        yield "masters", "the nodes are not ours: nobody testified"
     yield "  hit by a fault", f"{report.masters.hit:,}"
     yield "latency", _times(report.latency)
     for kind, failover in report.failover.items():

@@ -73,11 +73,15 @@ class Fleet:
         """Task: keep `status` fresh. A proxy that does not answer is another's concern."""
         while True:
             with suppress(HoldfastError):
-                answer = await trio.to_thread.run_sync(self._admin.get, "/api/status", abandon_on_cancel=True)
-                self.status = msgspec.convert(answer, Status)
-                self._updated.set()
-                self._updated = trio.Event()
+                await self.update()
             await trio.sleep(POLL_INTERVAL)
+
+    async def update(self) -> None:
+        """Ask the proxy. Raises HoldfastError."""
+        answer = await trio.to_thread.run_sync(self._admin.get, "/api/status", abandon_on_cancel=True)
+        self.status = msgspec.convert(answer, Status)
+        self._updated.set()
+        self._updated = trio.Event()
 
     async def wait(self, condition: Callable[[], bool]) -> None:
         """Wait until it holds of a status that is fresh. Callers set the timeout."""
@@ -91,6 +95,11 @@ class Fleet:
 
     def is_ready(self, pid: int) -> bool:
         return any(node.pid == pid for node in self.ready())
+
+    @property
+    def is_complete(self) -> bool:
+        """There are nodes that are ready, and all of ours are."""
+        return bool(self.ready()) and all(self.is_ready(pid) for pid in self._ours)
 
     def harmable(self) -> list[NodeStatus]:
         """Nodes that are ready and may be harmed, in a fixed order."""

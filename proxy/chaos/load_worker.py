@@ -11,7 +11,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
-from protocols.errors import HoldfastError
+from holdfast.errors import one_of_ours
 from proxy.chaos.accounting import Fault, Verdict
 from proxy.chaos.lines import Lines
 from proxy.chaos.load import Load, Progress, Settings
@@ -65,8 +65,11 @@ async def _work(settings: Settings) -> None:
             nursery.start_soon(_tell_progress, load)
             await _obey(load)
             nursery.cancel_scope.cancel(reason="finished")
-    except* HoldfastError as group:
-        _say(Failed(str(group.exceptions[0])))
+    except ExceptionGroup as group:
+        error = one_of_ours(group)
+        if error is None:
+            raise
+        _say(Failed(str(error)))
     finally:
         load.close()
 

@@ -57,7 +57,7 @@ class Process:
         return await self.wait()
 
     def log_tail(self) -> str:
-        return self.log.read_text(errors="replace")[-TAIL:]
+        return self.log.read_text(errors="replace")[-TAIL:].strip()
 
     def close(self) -> None:
         """Kill it if it still runs, without waiting long: a killed process ends at once."""

@@ -134,6 +134,7 @@ class Trial:
             self._processes, deployment.admin, deployment.node_address, deployment.node_environ, deployment.is_local
         )
         self._listen(fleet, nursery)
+        await fleet.update()  # whoever can't reach the admin server is told so at once
         nursery.start_soon(fleet.run)
         await self._start_nodes(fleet)
         load = self._load = RemoteLoad(
@@ -198,10 +199,9 @@ class Trial:
         for number in range(1, wanted + 1):
             fleet.start(f"node-{number}")
         with trio.move_on_after(SETTLE_PATIENCE):
-            await fleet.wait(lambda: bool(fleet.ready()) and all(fleet.is_ready(node.pid) for node in fleet.running))
-            return
-        logs = "\n".join(node.log_tail() for node in fleet.running)
-        raise HoldfastError(f"the nodes are not ready after {SETTLE_PATIENCE:g} s\n{logs}".rstrip())
+            await fleet.wait(lambda: fleet.is_complete or not all(node.is_running for node in fleet.running))
+        if not fleet.is_complete:
+            raise HoldfastError("\n".join(["not all nodes are ready", *(node.log_tail() for node in fleet.running)]))
 
     async def _settle(self, load: RemoteLoad, fleet: Fleet) -> None:
         await load.wait_connected()

@@ -77,15 +77,16 @@ class WebSocket:
         for event in protocol.events_received():
             if isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.BINARY):
                 yield bytes(event.data)
+        self._write()  # pongs, and the echo of a close
         if protocol.state is not State.OPEN:
             raise ConnectionError(self._ending())
-        self._write()  # pongs
 
     def _ending(self) -> str:
-        code = self._protocol.close_code
-        if self._protocol.parser_exc is not None:
-            return f"{type(self._protocol.parser_exc).__name__}: {self._protocol.parser_exc}"
-        return f"close code {code}" if code not in (None, 1006) else "end of file"
+        protocol = self._protocol
+        if protocol.close_rcvd is not None:
+            return f"close code {protocol.close_rcvd.code}"
+        # the parser's error, where there is one: the peer did not speak WebSocket
+        return str(protocol.parser_exc or "end of file")
 
     def flush(self) -> None:
         """The socket is writable again."""

@@ -7,7 +7,7 @@ application has them.
 from collections.abc import Callable
 
 import trio
-from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, open_websocket
+from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_client_stream
 
 from protocols.errors import HoldfastError
 
@@ -37,13 +37,15 @@ class Witness:
     ) -> None:
         """Connect, `take` each message, and say in a few words why it ended. Raises HoldfastError if it can't begin."""
         try:
-            async with open_websocket(host, port, "/", use_ssl=False) as connection, trio.open_nursery() as nursery:
+            # Our own stream: trio-websocket leaves one that the peer has closed to the garbage collector.
+            async with await trio.open_tcp_stream(host, port) as stream, trio.open_nursery() as nursery:
+                connection = await wrap_client_stream(nursery, stream, f"{host}:{port}", "/")
                 task_status.started()
                 nursery.start_soon(self._write, connection)
                 ended(await _read(connection, take))
                 nursery.cancel_scope.cancel(reason="the connection has ended")
-        except (OSError, HandshakeError) as error:
-            raise HoldfastError(f"{host}:{port}: no WebSocket: {error!r}") from error
+        except* (OSError, HandshakeError) as group:
+            raise HoldfastError(f"{host}:{port}: no WebSocket: {group.exceptions[0]!r}") from group
 
     async def _write(self, connection: WebSocketConnection) -> None:
         try:

@@ -29,8 +29,15 @@ def file(tmp_path):
         (["client.tls_key_file={file}"], "client.tls_certificate_file: expected the certificate file"),
         (["client.tls_certificate_file={file}"], "client.tls_key_file: expected the key file"),
         (["node.max_outbox_bytes=8MiB"], "node.max_outbox_bytes: expected more than the largest request, 8388608"),
-        (["client.max_message_bytes=1GiB"], "node.max_outbox_bytes: expected more than the largest request"),
-        (["node.max_frame_bytes=256KiB"], "state.max_value_bytes: expected less than node.max_frame_bytes"),
+        (
+            ["client.max_message_bytes=1GiB", "node.max_frame_bytes=2GiB"],
+            "node.max_outbox_bytes: expected more than the largest request",
+        ),
+        (["client.max_body_bytes=16MiB"], "node.max_frame_bytes: expected at least 16842752"),
+        (
+            ["state.max_value_bytes=16MiB", "state.max_bytes=1GiB"],
+            "state.max_value_bytes: expected less than node.max_frame_bytes",
+        ),
         (["state.max_bytes=256KiB"], "state.max_bytes: expected at least one entry, 263168"),
         (["balance.sticky_key=header:"], 'balance.sticky_key: expected "client", "header:NAME" or "field:NAME"'),
         (["balance.sticky_key=cookie:a"], 'balance.sticky_key: expected "client", "header:NAME" or "field:NAME"'),

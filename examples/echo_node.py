@@ -1,0 +1,15 @@
+"""The smallest node: whoever says something hears it again.
+
+holdfast serve
+holdfast node examples.echo_node:node --join tcp://127.0.0.1:7510
+curl -d hello http://127.0.0.1:7512/
+"""
+
+from holdfast import Node, Request
+
+node = Node("echo")
+
+
+@node.on_request
+def echo(request: Request) -> bytes:
+    return request.payload

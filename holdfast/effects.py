@@ -1,0 +1,125 @@
+"""Effects: what a node does to clients and channels through the proxies, and which way it goes.
+
+Owns the making of effect frames from what authors pass, and the variable that says where an effect goes to: with the
+reply of the request that is being handled (holdfast.exchange), under the epoch of the master (holdfast.mastership), or
+at once. The variable is inherited by tasks that a handler starts.
+"""
+
+from collections.abc import Iterable
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+import msgspec
+
+from holdfast.request import Client
+from protocols.errors import HoldfastError
+from protocols.nodes.frames import AsMaster, Broadcast, CloseClient, Effect, Join, Leave, Notify, pack_ids
+
+MAX_FRAME_BYTES = (16 << 20) - (64 << 10)  # a proxy ends a session that sends more than node.max_frame_bytes at once
+
+Payload = bytes | bytearray | memoryview | str | dict[str, Any] | list[Any]
+
+
+class Outlet(Protocol):
+    """Where effects go."""
+
+    async def put(self, effect: Effect) -> None: ...
+
+    def serves(self, default: "Outlet") -> bool:
+        """Whether it stands before `default`, and not before another node's in the same process."""
+        ...
+
+
+current: ContextVar[Outlet | None] = ContextVar("holdfast_outlet", default=None)
+
+
+async def put(default: Outlet, effect: Effect) -> None:
+    """Hand an effect to the outlet of the calling task, or else to `default`: all proxies, at once."""
+    outlet = current.get()
+    if outlet is None or not outlet.serves(default):
+        outlet = default
+    await outlet.put(effect)
+
+
+def join(client: Client | int, channel: str) -> Join:
+    return Join(id_of(client), check_text(channel))
+
+
+def leave(client: Client | int, channel: str) -> Leave:
+    return Leave(id_of(client), check_text(channel))
+
+
+def close(client: Client | int, reason: str) -> CloseClient:
+    return CloseClient(id_of(client), check_text(reason))
+
+
+def broadcast(payload: Payload, exclude: Iterable[Client | int], text: bool | None) -> Broadcast:
+    data, is_text = encode(payload, text)
+    return Broadcast(data, is_text, pack(exclude))
+
+
+def notify(
+    payload: Payload,
+    channels: Iterable[str],
+    clients: Iterable[Client | int],
+    exclude: Iterable[Client | int],
+    text: bool | None,
+) -> Notify:
+    if isinstance(channels, str):
+        raise TypeError(f"expected a list of channels, got the string {channels!r}")
+    data, is_text = encode(payload, text)
+    return Notify(data, is_text, [check_text(channel) for channel in channels], pack(clients), pack(exclude))
+
+
+def weigh(effect: Effect | AsMaster) -> int:
+    """At most how many bytes an effect takes in a batch."""
+    match effect:
+        case Notify():
+            names = sum(map(len, effect.channels)) * 4 + len(effect.channels) * 5
+            return 64 + len(effect.payload) + len(effect.clients) + len(effect.exclude) + names
+        case Broadcast():
+            return 64 + len(effect.payload) + len(effect.exclude)
+        case CloseClient():
+            return 64 + 4 * len(effect.reason)
+        case AsMaster():
+            return 64 + sum(map(weigh, effect.effects))
+        case _:
+            return 64 + 4 * len(effect.channel)
+
+
+def check_size(size: int) -> None:
+    if size > MAX_FRAME_BYTES:
+        raise HoldfastError(f"what goes to a proxy at once has at most {MAX_FRAME_BYTES} bytes, got {size}")
+
+
+def pack(clients: Iterable[Client | int]) -> bytes:
+    return pack_ids(map(id_of, clients))
+
+
+def id_of(client: Client | int) -> int:
+    if isinstance(client, Client):
+        return client.id
+    if type(client) is int and 0 <= client < 1 << 64:
+        return client
+    raise TypeError(f"expected a client or its 64-bit id, got {client!r:.80}")
+
+
+def encode(payload: object, text: bool | None) -> tuple[bytes, bool]:
+    """A payload's bytes, and whether it is text: str, dict and list are unless `text` is False; bytes if it is True."""
+    if isinstance(payload, bytes):
+        return payload, bool(text)
+    if isinstance(payload, str):
+        return payload.encode(), text is not False
+    if isinstance(payload, dict | list):
+        return msgspec.json.encode(payload), text is not False
+    if isinstance(payload, bytearray | memoryview):
+        return bytes(payload), bool(text)
+    raise TypeError(f"expected bytes, str, dict or list, got {type(payload).__name__}")
+
+
+def check_text(value: str) -> str:
+    # What is wrong must be found here: a proxy ends the session for a frame that it can't read.
+    if not isinstance(value, str):
+        raise TypeError(f"expected str, got {type(value).__name__}")
+    value.encode()  # raises UnicodeEncodeError for lone surrogates
+    return value

@@ -1,0 +1,198 @@
+"""Api: a node that speaks Kuzzle. Controllers, actions, and the way from a message to an action and back.
+
+Owns the table of actions and the guard around them. The controllers that most nodes want come ready made and are
+asked for by name (`realtime`, `documents`, `local_auth`); whatever is not asked for is not there.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from secrets import token_hex
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import structlog
+
+from holdfast import Node, Reply
+from holdfast import Request as Message
+from holdfast.errors import StateError
+from holdfast.kuzzle import http as kuzzle_http
+from holdfast.kuzzle import wire
+from holdfast.kuzzle.auth import LocalAuth
+from holdfast.kuzzle.catalog import Catalog
+from holdfast.kuzzle.documents import Documents
+from holdfast.kuzzle.errors import KuzzleError, error
+from holdfast.kuzzle.expiring import Expiring
+from holdfast.kuzzle.realtime import Realtime
+from holdfast.kuzzle.routes import Routes
+from holdfast.kuzzle.wire import Action, Request
+
+log = structlog.get_logger("holdfast.kuzzle")
+
+ActionT = TypeVar("ActionT", bound=Action)
+Authenticate = Callable[[Request], str]  # the id of the user whom a request's token names; raises KuzzleError
+
+
+class Api:
+    """The Kuzzle API of a node. It becomes the node's request handler.
+
+        api = Api(node)
+
+        @api.action("server", "now")
+        async def now(request: Request) -> dict[str, int]:
+            return {"now": request.timestamp}
+
+    An action gets a `wire.Request` and returns the result, which must be JSON. What it raises: a KuzzleError goes to
+    the client as it is; anything else as `plugin.runtime.unexpected_error` with an id that the log has too, and
+    nothing of the inside. What it does through the node (notify, join) travels with its response.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self._actions: dict[str, dict[str, Action]] = {}
+        self._routes = Routes()
+        self._authenticate: Authenticate | None = None
+        self._realtime: Realtime | None = None
+        self._documents: Documents | None = None
+        self._expiring: Expiring | None = None
+        self.add("server", "publicApi", self._public_api)  # by it the SDK finds the routes
+        node.on_request(self.handle)
+
+    # --- actions --------------------------------------------------------------------------------------------------
+
+    def action(
+        self, controller: str, action: str, http: Iterable[tuple[str, str]] | None = None
+    ) -> Callable[[ActionT], ActionT]:
+        """Decorator: the function is the action `controller:action`.
+
+        http: its routes, as pairs of verb and path, in which `:name` is an argument; without it, the routes of the
+        action of that name in Kuzzle, or `GET /_/controller/action`.
+        """
+
+        def decorate(function: ActionT) -> ActionT:
+            self.add(controller, action, function, http)
+            return function
+
+        return decorate
+
+    def add(
+        self, controller: str, action: str, function: Action, http: Iterable[tuple[str, str]] | None = None
+    ) -> None:
+        """What `action` does, without the decorator."""
+        actions = self._actions.setdefault(controller, {})
+        if action in actions:
+            raise ValueError(f"{controller}:{action} is there already")
+        self._routes.add(controller, action, http)
+        actions[action] = function
+
+    def description(self) -> dict[str, Any]:
+        """Every action and its routes, as server:publicApi and server:info give it."""
+        return self._routes.public_api()
+
+    # --- ready-made controllers -----------------------------------------------------------------------------------
+
+    def realtime(self) -> Realtime:
+        """The controller `realtime`: subscribe, join, unsubscribe, publish, count, list."""
+        if self._realtime is None:
+            self._realtime = Realtime(self.node)
+            for name, action in self._realtime.actions().items():
+                # Only what needs no connection to be told things on later has a route.
+                self.add("realtime", name, action, None if name in ("publish", "list") else ())
+        return self._realtime
+
+    def documents(self) -> Documents:
+        """The controllers `document`, `collection` and `index`: in memory, the same on every node."""
+        if self._documents is None:
+            catalog = Catalog(self.node)
+            self._documents = Documents(self.node, catalog, self.realtime(), self._expiry())
+            for controller, actions in {**catalog.actions(), "document": self._documents.actions()}.items():
+                for name, action in actions.items():
+                    self.add(controller, name, action)
+        return self._documents
+
+    def local_auth(self, users: Mapping[str, str], *, secret: str, lifetime: float = 3600.0) -> LocalAuth:
+        """The controller `auth` with the strategy `local`: login, logout, checkToken, getCurrentUser.
+
+        users: passwords by name. secret: what tokens are signed with; every node must have the same. lifetime: how
+        long a token is good for, in seconds, unless the client asks for something else.
+        """
+        auth = LocalAuth(self._expiry(), users, secret.encode(), lifetime)
+        for name, action in auth.actions().items():
+            self.add("auth", name, action)
+        self._authenticate = auth.authenticate
+        return auth
+
+    def _expiry(self) -> Expiring:
+        if self._expiring is None:
+            self._expiring = Expiring(self.node)
+        return self._expiring
+
+    # --- the way of a request -------------------------------------------------------------------------------------
+
+    async def handle(self, message: Message) -> Reply:
+        """The node's request handler."""
+        http = message.http
+        request = Request(client=message.client.id, protocol=message.client.protocol, redelivered=message.redelivered)
+        request.timestamp = int(time.time() * 1000)
+        request.origin = _origin(message)
+        if http is None:
+            _, body = await self._guarded(request, message)
+            return Reply(body, text=True)
+        request.request_id = http.headers.get("x-kuzzle-request-id") or str(uuid4())
+        status, body = await self._guarded(request, message)
+        return Reply(
+            body, status, kuzzle_http.response_headers(request.request_id, self.node.id, http.headers.get("origin"))
+        )
+
+    async def _guarded(self, request: Request, message: Message) -> tuple[int, bytes]:
+        """The guard of actions: status and response, whatever they raise."""
+        try:
+            outcome = await self._run(request, message)
+            return request.status, wire.response(request, self.node.id, outcome)
+        except Exception as raised:
+            failure = _kuzzle_error(raised)
+            if failure is None:
+                id = token_hex(4)
+                log.exception("action_failed", id=id, controller=request.controller, action=request.action)
+                failure = error("plugin.runtime.unexpected_error", f"internal error ({id})")
+            return failure.status, wire.response(request, self.node.id, failure)
+
+    async def _run(self, request: Request, message: Message) -> object:
+        http = message.http
+        if http is None:
+            data = wire.decode(message.payload, "network.websocket.unexpected_error")
+            request.request_id = str(uuid4())
+        else:
+            read = kuzzle_http.read(self._routes, http.method, http.target, http.headers, message.payload)
+            if read is None:
+                return {}
+            data = read
+        wire.fill(request, data)
+        for name, value in (("controller", request.controller), ("action", request.action)):
+            if not value:
+                raise error("api.assert.missing_argument", name)
+        actions = self._actions.get(request.controller or "")
+        if actions is None:
+            raise error("api.process.controller_not_found", request.controller)
+        action = actions.get(request.action or "")
+        if action is None:
+            raise error("api.process.action_not_found", request.controller, request.action)
+        if self._authenticate is not None:
+            request.user = self._authenticate(request)
+        return await action(request)
+
+    async def _public_api(self, request: Request) -> dict[str, Any]:
+        return self.description()
+
+
+def _origin(message: Message) -> str:
+    """Equal for all deliveries of a request and for no other one: unlike the client's id, ours is not used twice."""
+    return f"{message.client.id:x}/{message.id:x}"
+
+
+def _kuzzle_error(raised: BaseException) -> KuzzleError | None:
+    """What an action raised, also in a nursery of its own, if it is something to tell the client."""
+    while isinstance(raised, BaseExceptionGroup) and len(raised.exceptions) == 1:
+        raised = raised.exceptions[0]
+    if isinstance(raised, StateError):
+        return error("core.fatal.service_unavailable", raised)
+    return raised if isinstance(raised, KuzzleError) else None

@@ -1,0 +1,77 @@
+"""The controllers `index` and `collection`: which indexes and collections there are. Entries of the node's state."""
+
+from typing import Any
+
+from holdfast import Node
+from holdfast.kuzzle.errors import error
+from holdfast.kuzzle.wire import Action, Request
+
+_INDEX = "kuzzle/index/"
+_COLLECTION = "kuzzle/collection/"
+
+_FORBIDDEN = frozenset('\\/*?"<>| \t\r\n,+#:%&.')  # as in Kuzzle; "/" parts our keys
+_MAX_NAME_BYTES = 126
+
+
+class Catalog:
+    """What is created twice at the same moment is created once: creating is setting the same entry."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def actions(self) -> dict[str, dict[str, Action]]:
+        """By controller and name."""
+        return {
+            "index": {"create": self.create_index, "exists": self.index_exists, "list": self.list_indexes},
+            "collection": {
+                "create": self.create_collection,
+                "exists": self.collection_exists,
+                "list": self.list_collections,
+            },
+        }
+
+    def require(self, index: str, collection: str) -> None:
+        """Refuse what has not been created."""
+        if self._node.state.get(_INDEX + index) is None:
+            raise error("services.storage.unknown_index", index)
+        if self._node.state.get(f"{_COLLECTION}{index}/{collection}") is None:
+            raise error("services.storage.unknown_collection", index, collection)
+
+    async def create_index(self, request: Request) -> None:
+        index = _valid(request.index, "services.storage.invalid_index_name")
+        created_by = self._node.state.get(_INDEX + index)
+        if created_by is not None and created_by != request.origin:
+            raise error("services.storage.index_already_exists", "public", index)
+        await self._node.state.set(_INDEX + index, request.origin)
+
+    async def index_exists(self, request: Request) -> bool:
+        return self._node.state.get(_INDEX + request.index) is not None
+
+    async def list_indexes(self, request: Request) -> dict[str, Any]:
+        return {"indexes": sorted(key.removeprefix(_INDEX) for key, _ in self._node.state.items(_INDEX))}
+
+    async def create_collection(self, request: Request) -> dict[str, bool]:
+        """Creates the index too. There are no mappings: a body is accepted and ignored."""
+        index = _valid(request.index, "services.storage.invalid_index_name")
+        collection = _valid(request.collection, "services.storage.invalid_collection_name")
+        for key in (_INDEX + index, f"{_COLLECTION}{index}/{collection}"):
+            if self._node.state.get(key) is None:
+                await self._node.state.set(key, request.origin)
+        return {"acknowledged": True}
+
+    async def collection_exists(self, request: Request) -> bool:
+        return self._node.state.get(f"{_COLLECTION}{request.index}/{request.collection}") is not None
+
+    async def list_collections(self, request: Request) -> dict[str, Any]:
+        prefix = f"{_COLLECTION}{request.index}/"
+        names = sorted(key.removeprefix(prefix) for key, _ in self._node.state.items(prefix))
+        first, size = request.integer("from", 0), request.integer("size", 0) or len(names)
+        found = [{"name": name, "type": "stored"} for name in names[first : first + size]]
+        return {"collections": found, "from": first, "size": len(found), "type": "stored"}
+
+
+def _valid(name: str, failure: str) -> str:
+    is_bad = not name or name != name.lower() or name == "_all" or len(name.encode()) > _MAX_NAME_BYTES
+    if is_bad or not _FORBIDDEN.isdisjoint(name):
+        raise error(failure, name)
+    return name

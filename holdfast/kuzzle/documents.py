@@ -1,0 +1,236 @@
+"""The controller `document`: a small store in memory, the same on every node, with its notifications.
+
+Documents are entries of the node's replicated state, so any node answers equally, and all nodes dying together lose
+nothing while a proxy lives. Made for demonstrations, tests and small tables (the state has limits): a search looks
+at every document of the collection, and of two writes to one document at the same time the later one wins.
+
+A write that is delivered again, because its node died before it answered, is not done twice: a document knows the
+request that wrote it and what it was before, so the second delivery answers and notifies as the first would have.
+"""
+
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from holdfast import Node
+from holdfast.kuzzle.catalog import Catalog
+from holdfast.kuzzle.errors import error
+from holdfast.kuzzle.expiring import Expiring
+from holdfast.kuzzle.realtime import Realtime
+from holdfast.kuzzle.search import Hit, find, ordered, query
+from holdfast.kuzzle.wire import Action, Request
+
+REMEMBERED_FOR = 60.0  # seconds a deletion is remembered; longer than any request is delivered again
+
+_PREFIX = "kuzzle/document/"
+_MAX_ID_BYTES = 512
+_DEFAULT_SIZE = 10  # hits of a search, as in Kuzzle
+
+Source = dict[str, Any]
+
+
+class Document(msgspec.Struct, frozen=True):
+    """The value of an entry. before: the content that the request `origin` replaced, None if there was none."""
+
+    source: Source
+    version: int
+    origin: str
+    before: Source | None = None
+
+
+class Documents:
+    """catalog: whose collections are meant."""
+
+    def __init__(self, node: Node, catalog: Catalog, realtime: Realtime, expiring: Expiring) -> None:
+        self._node = node
+        self._catalog = catalog
+        self._realtime = realtime
+        self._expiring = expiring
+
+    def actions(self) -> dict[str, Action]:
+        return {
+            "create": self.create,
+            "createOrReplace": self.create_or_replace,
+            "update": self.update,
+            "replace": self.replace,
+            "delete": self.delete,
+            "get": self.get,
+            "exists": self.exists,
+            "search": self.search,
+            "count": self.count,
+        }
+
+    # --- writing --------------------------------------------------------------------------------------------------
+
+    async def create(self, request: Request) -> Source:
+        id = request.document_id if request.args.get("_id") is not None else _new_id(request)
+        content = {**request.object_body(), "_kuzzle_info": _created(request)}
+
+        def change(stored: Document | None) -> Source:
+            if stored is not None:
+                raise error("services.storage.document_already_exists")
+            return content
+
+        document = await self._write(request, id, change)
+        await self._notify(request, id, document)
+        return _described(id, document)
+
+    async def create_or_replace(self, request: Request) -> Source:
+        id = request.document_id
+        content = {**request.object_body(), "_kuzzle_info": _created(request) | _updated(request)}
+        document = await self._write(request, id, lambda stored: content)
+        await self._notify(request, id, document)
+        return {**_described(id, document), "created": document.version == 1}
+
+    async def replace(self, request: Request) -> Source:
+        id = request.document_id
+        content = {**request.object_body(), "_kuzzle_info": _created(request) | _updated(request)}
+
+        def change(stored: Document | None) -> Source:
+            self._required(request, id, stored)
+            return content
+
+        document = await self._write(request, id, change)
+        await self._notify(request, id, document)
+        return _described(id, document)
+
+    async def update(self, request: Request) -> Source:
+        """Merge the body into the document, objects into objects."""
+        id = request.document_id
+        changes = request.object_body()
+
+        def change(stored: Document | None) -> Source:
+            former = self._required(request, id, stored).source
+            return _merged(former, {**changes, "_kuzzle_info": _updated(request)})
+
+        document = await self._write(request, id, change)
+        await self._notify(request, id, document, updated=sorted(_leaves(changes)))
+        if request.flag("source"):
+            return _described(id, document)
+        shown = {**changes, "_kuzzle_info": document.source["_kuzzle_info"]}
+        return {"_id": id, "_source": shown, "_version": document.version}
+
+    async def delete(self, request: Request) -> Source:
+        id = request.document_id
+        key, name = self._key(request, id), f"deleted/{request.origin}"
+        # Before the document goes, so that whoever does this again knows what it was.
+        deleted = self._expiring.get(name) if request.redelivered else None
+        if deleted is None:
+            document = self._required(request, id, self._find(key))
+            deleted = {"source": document.source, "version": document.version}
+            await self._expiring.set(name, deleted, time.time() + REMEMBERED_FOR)
+        await self._node.state.delete(key)
+        found = {"_id": id, "_source": deleted["source"], "_version": deleted["version"]}
+        if not request.flag("silent"):
+            await self._realtime.notify_document(request, "delete", id, deleted["source"], None, found)
+        return found if request.flag("source") else {"_id": id}
+
+    async def _write(self, request: Request, id: str, change: Callable[[Document | None], Source]) -> Document:
+        """Store what `change` makes of the present document, unless this request has done so already."""
+        key = self._key(request, id)
+        stored = self._find(key)
+        if stored is not None and request.redelivered and stored.origin == request.origin:
+            return stored
+        content = change(stored)
+        before, version = (stored.source, stored.version) if stored else (None, 0)
+        document = Document(content, version + 1, request.origin, before)
+        await self._node.state.set(key, msgspec.to_builtins(document))
+        return document
+
+    async def _notify(self, request: Request, id: str, document: Document, updated: list[str] | None = None) -> None:
+        if request.flag("silent"):
+            return
+        result = _described(id, document)
+        if updated is not None:
+            result["_updatedFields"] = updated
+        action = request.action or ""
+        if action == "createOrReplace":
+            action = "create" if document.before is None else "replace"
+        await self._realtime.notify_document(request, action, id, document.before, document.source, result)
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    async def get(self, request: Request) -> Source:
+        id = request.document_id
+        return _described(id, self._required(request, id, self._find(self._key(request, id))))
+
+    async def exists(self, request: Request) -> bool:
+        return self._find(self._key(request, request.document_id)) is not None
+
+    async def count(self, request: Request) -> dict[str, int]:
+        return {"count": len(self._hits(request))}
+
+    async def search(self, request: Request) -> dict[str, Any]:
+        first, size = request.integer("from", 0), request.integer("size", _DEFAULT_SIZE)
+        if first < 0 or size < 0:
+            raise error("api.assert.invalid_argument", "from, size", "numbers from 0 on")
+        hits = self._hits(request)
+        hits = ordered(hits, (request.body or {}).get("sort"))
+        page = [{"_id": hit.id, "_source": hit.source, "_version": hit.version} for hit in hits[first : first + size]]
+        return {"hits": page, "total": len(hits), "fetched": len(page)}
+
+    def _hits(self, request: Request) -> list[Hit]:
+        filters = query(request.body, request.string("lang", "elasticsearch"))
+        return find(self._all(request), filters)
+
+    def _all(self, request: Request) -> Iterator[tuple[str, Source, int]]:
+        prefix = self._key(request, "")
+        for key, stored in self._node.state.items(prefix):
+            document = msgspec.convert(stored, Document)
+            yield key.removeprefix(prefix), document.source, document.version
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _key(self, request: Request, id: str) -> str:
+        index, collection = request.index, request.collection
+        self._catalog.require(index, collection)
+        if len(id.encode()) > _MAX_ID_BYTES:
+            raise error("api.assert.invalid_argument", "_id", f"at most {_MAX_ID_BYTES} bytes")
+        return f"{_PREFIX}{index}/{collection}/{id}"
+
+    def _find(self, key: str) -> Document | None:
+        stored = self._node.state.get(key)
+        return None if stored is None else msgspec.convert(stored, Document)
+
+    def _required(self, request: Request, id: str, document: Document | None) -> Document:
+        if document is None:
+            raise error("services.storage.not_found", id, request.index, request.collection)
+        return document
+
+
+def _described(id: str, document: Document) -> Source:
+    return {"_id": id, "_source": document.source, "_version": document.version}
+
+
+def _new_id(request: Request) -> str:
+    """An id for a document without one: the same if the request is delivered again."""
+    return urlsafe_b64encode(sha256(request.origin.encode()).digest()[:15]).decode().replace("_", "-")
+
+
+def _created(request: Request) -> Source:
+    return {"author": request.user, "createdAt": request.timestamp, "updatedAt": None, "updater": None}
+
+
+def _updated(request: Request) -> Source:
+    return {"updatedAt": request.timestamp, "updater": request.user}
+
+
+def _merged(former: Source, changes: Source) -> Source:
+    merged = {**former}
+    for name, value in changes.items():
+        there = merged.get(name)
+        merged[name] = _merged(there, value) if isinstance(there, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _leaves(changes: Source, prefix: str = "") -> Iterator[str]:
+    """Dotted paths of the values that an update sets."""
+    for name, value in changes.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name

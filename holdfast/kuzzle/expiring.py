@@ -1,0 +1,40 @@
+"""Entries of the state that end by themselves: each says until when, and the master deletes it some time after that.
+
+For what must be remembered a while and would otherwise pile up: revoked tokens, and deletions for as long as the
+request that made one may be delivered again.
+"""
+
+import time
+from typing import Any
+
+import trio
+
+from holdfast import Node
+
+PREFIX = "kuzzle/expiring/"
+SWEEP_INTERVAL = 5.0  # seconds; what is past its time is no longer seen, so this is only about memory
+
+
+class Expiring:
+    """`kuzzle/expiring/NAME -> {until, value}`, until in seconds since 1970."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        node.on_master(self._sweep)
+
+    def get(self, name: str) -> Any:  # noqa: ANN401
+        """The value, or None if there is none or its time is over."""
+        entry = self._node.state.get(PREFIX + name)
+        return entry["value"] if entry is not None and time.time() < entry["until"] else None
+
+    async def set(self, name: str, value: object, until: float) -> None:
+        await self._node.state.set(PREFIX + name, {"until": until, "value": value})
+
+    async def _sweep(self) -> None:
+        """As master: on one node at a time."""
+        while True:
+            now = time.time()
+            for key, entry in self._node.state.items(PREFIX):
+                if now >= entry["until"]:
+                    await self._node.state.delete(key)
+            await trio.sleep(SWEEP_INTERVAL)

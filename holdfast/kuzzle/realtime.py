@@ -1,0 +1,196 @@
+"""The controller `realtime`: subscribe, join, unsubscribe, publish, count and list; and who is notified of what.
+
+Subscriptions live in the node's replicated state (see `rooms`), so any node can evaluate any message and name the
+channels; the proxy knows who is in a channel. A subscription outlives the node it was made through. Messages of a
+publisher that waits for each answer come in order; of one that does not, several nodes may have some at a time, unless
+the proxy's policy keeps its requests on one (`sticky`).
+
+Who tells users of users, so that nobody is told twice: "in" goes out with the response to the request whose entry
+brought the client in, and entries are in one order for all nodes. "out" is told by the master when a client's last
+entry in a room is gone, whatever the cause: unsubscribed, or disconnected. If the master dies at that very moment,
+that one "out" is not told.
+"""
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import trio
+
+from holdfast import Node
+from holdfast.kuzzle import wire
+from holdfast.kuzzle.errors import error
+from holdfast.kuzzle.filters import Filter, FilterError, flatten, normalise, room_id
+from holdfast.kuzzle.rooms import ALL_DIGITS, PREFIX, SCOPES, USERS, Change, Room, Rooms, Subscription, entry_key
+from holdfast.kuzzle.wire import Action, Request
+
+Source = Mapping[str, Any]  # a document's content
+
+
+class Realtime:
+    """Subscriptions, and what is told to whom. `notify_document` is for controllers that change documents."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._state = node.state
+        self._rooms = Rooms()
+        self._term = -1  # the epoch in which this node was last master
+        self._left: deque[tuple[int, str, bytes]] = deque()  # to be told as master: epoch, channel, notification
+        self._somebody_left = trio.Event()
+        node.on_state(self._on_state)
+        node.on_master(self._tell_who_left)
+
+    def actions(self) -> dict[str, Action]:
+        return {
+            "subscribe": self.subscribe,
+            "join": self.join,
+            "unsubscribe": self.unsubscribe,
+            "publish": self.publish,
+            "count": self.count,
+            "list": self.list_rooms,
+        }
+
+    # --- subscriptions --------------------------------------------------------------------------------------------
+
+    async def subscribe(self, request: Request) -> dict[str, str]:
+        index, collection = request.index, request.collection
+        try:
+            filters = normalise(request.object_body())
+        except FilterError as wrong:
+            raise error("api.assert.koncorde_dsl_error", wrong) from wrong
+        return await self._enter(request, room_id(index, collection, filters), index, collection, filters)
+
+    async def join(self, request: Request) -> dict[str, str]:
+        """Subscribe to a room that somebody is in, by its id."""
+        name = request.body_string("roomId")
+        room = self._rooms.get(name)
+        if room is None:
+            raise error("core.realtime.room_not_found", name)
+        return await self._enter(request, name, room.index, room.collection, room.filter)
+
+    async def _enter(self, request: Request, name: str, index: str, collection: str, filters: Filter) -> dict[str, str]:
+        if request.protocol == "http":  # nothing can be told to it later
+            raise error("api.assert.unsupported_protocol", request.protocol, f"realtime:{request.action}")
+        digits = _digits(request)
+        subscription = Subscription(index, collection, list(filters), request.volatile, request.origin)
+        key = entry_key(name, request.client, digits)
+        await self._node.state.set(key, msgspec.to_builtins(subscription), owner=request.client)
+        room = self._rooms.get(name)
+        member = room.members.get(request.client) if room else None
+        if room is not None and member is not None and member.origin == request.origin:
+            notification = self._user_notification("in", room, subscription, request.timestamp)
+            await self._send(room.channels_for_user("in"), notification)  # before it joins: it is not told of itself
+        channel = f"{name}-{digits}"
+        await self._node.join(request.client, channel)
+        return {"roomId": name, "channel": channel}
+
+    async def unsubscribe(self, request: Request) -> dict[str, str]:
+        """Leave a room, with all channels of it that the client is in."""
+        name = request.body_string("roomId")
+        room = self._rooms.get(name)
+        member = room.members.get(request.client) if room else None
+        if member is None and not request.redelivered:
+            raise error("core.realtime.not_subscribed", f"{request.client:x}", name)
+        channels = [*member.subscriptions] if member else []
+        for digits in channels:
+            await self._node.state.delete(entry_key(name, request.client, digits))
+        # A former delivery may have deleted entries, and its leaving died with its node: then leave whatever there is.
+        for digits in ALL_DIGITS if request.redelivered else channels:
+            await self._node.leave(request.client, f"{name}-{digits}")
+        return {"roomId": name}
+
+    async def count(self, request: Request) -> dict[str, int]:
+        return {"count": self._rooms.count(request.body_string("roomId"))}
+
+    async def list_rooms(self, request: Request) -> dict[str, dict[str, dict[str, int]]]:
+        return self._rooms.listing()
+
+    # --- notifications ----------------------------------------------------------------------------------------------
+
+    async def publish(self, request: Request) -> dict[str, bool]:
+        """Send a message to everybody whose filter it passes. It is stored nowhere."""
+        index, collection = request.index, request.collection
+        message = {**request.object_body(), "_kuzzle_info": {"author": request.user, "createdAt": request.timestamp}}
+        id = request.args.get("_id")
+        rooms = self._rooms.in_scope(index, collection, _flat(id, message))
+        await self._notify_rooms(request, "publish", "in", rooms, {"_id": id, "_source": message})
+        return {"published": True}
+
+    async def notify_document(
+        self, request: Request, action: str, id: str, before: Source | None, after: Source | None, result: object
+    ) -> None:
+        """Tell that a document changed: "in" to whose filter it passes now, "out" to whose it did and no longer does.
+
+        before, after: its content; None if there was, or is, none. result: what the notification says of it.
+        """
+        index, collection = request.index, request.collection
+        now = [] if after is None else self._rooms.in_scope(index, collection, _flat(id, after))
+        formerly = [] if before is None else self._rooms.in_scope(index, collection, _flat(id, before))
+        await self._notify_rooms(request, action, "in", now, result)
+        await self._notify_rooms(request, action, "out", [room for room in formerly if room not in now], result)
+
+    async def _notify_rooms(self, request: Request, action: str, scope: str, rooms: list[Room], result: object) -> None:
+        channels = [channel for room in rooms for channel in room.channels_for_scope(scope)]
+        if channels:
+            await self._send(channels, wire.document_notification(request, self._node.id, scope, action, result))
+
+    def _user_notification(self, user: str, room: Room, subscription: Subscription, timestamp: int) -> bytes:
+        return wire.user_notification(
+            user, len(room.members), room.index, room.collection, subscription.volatile, self._node.id, timestamp
+        )
+
+    async def _send(self, channels: list[str], notification: bytes) -> None:
+        for channel in channels:
+            await self._node.notify(wire.for_channel(notification, channel), channels=[channel], text=True)
+
+    # --- following the state ------------------------------------------------------------------------------------------
+
+    def _on_state(self, key: str, value: Any) -> None:  # noqa: ANN401
+        if not key.startswith(PREFIX):
+            return
+        if self._state is not self._node.state:  # another run of the node: all that there is will be told anew
+            self._state = self._node.state
+            self._rooms = Rooms()
+        change = self._rooms.apply(key, value)
+        if change is not None and change.user == "out":
+            self._went(change)
+
+    def _went(self, change: Change) -> None:
+        """Tell the others in the room, if that is this node's business: as master, also while its lease lapses."""
+        epoch = self._node.epoch
+        if self._node.is_master:
+            self._term = epoch
+        if self._term != epoch:
+            return
+        room = change.room
+        notification = self._user_notification("out", room, change.subscription, int(time.time() * 1000))
+        for channel in room.channels_for_user("out"):
+            self._left.append((epoch, channel, wire.for_channel(notification, channel)))
+        self._somebody_left.set()
+
+    async def _tell_who_left(self) -> None:
+        """As master: on one node at a time."""
+        self._term = self._node.epoch
+        while True:
+            while self._left:
+                epoch, channel, notification = self._left[0]
+                if epoch == self._term:  # else another master came between, and told its own
+                    await self._node.notify(notification, channels=[channel], text=True)
+                self._left.popleft()  # not before: the lease may end while it waits to be sent
+            self._somebody_left = trio.Event()
+            await self._somebody_left.wait()
+
+
+def _digits(request: Request) -> str:
+    users, scope = request.string("users", "none"), request.string("scope", "all")
+    if users not in USERS:
+        raise error("core.realtime.invalid_users")
+    if scope not in SCOPES:
+        raise error("core.realtime.invalid_scope")
+    return f"{USERS[users]}1{SCOPES[scope]}"
+
+
+def _flat(id: str | None, source: Source) -> dict[str, Any]:
+    return flatten(source if id is None else {**source, "_id": id})

@@ -1,0 +1,215 @@
+"""Kuzzle's JSON: what a request holds, how a response and a notification look. Nothing of networks or nodes.
+
+Over WebSocket a response carries `room`, which is the request's id; over HTTP it does not, and its status is the
+HTTP status. A notification carries `room` too: the channel. Clients tell both apart by that name alone.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from holdfast.kuzzle.errors import KuzzleError, error
+
+ANONYMOUS = "-1"  # the id of the user who has not logged in
+NAMED = frozenset({"requestId", "controller", "action", "jwt", "volatile", "body"})  # all else is `args`
+
+
+Action = Callable[["Request"], Awaitable[object]]
+
+
+@dataclass(slots=True)
+class Request:
+    """What a client asks for. An action gets one and may set `status`; everything else is to read."""
+
+    request_id: str = ""  # the client's own; it may use one twice
+    controller: str | None = None
+    action: str | None = None
+    args: dict[str, Any] = field(default_factory=dict)  # index, collection, _id and whatever the action defines
+    body: Any = None  # an object or an array, None if there was none
+    volatile: dict[str, Any] | None = None  # the client's own: echoed in the response and put into notifications
+    jwt: str | None = None
+    protocol: str = "websocket"
+    client: int = 0  # id of the connection; what node.join and node.notify take
+    user: str = ANONYMOUS
+    timestamp: int = 0  # milliseconds since 1970
+    origin: str = ""  # equal for all deliveries of one request and for nothing else
+    redelivered: bool = False  # another node may have done this, or part of it, already
+    status: int = 200  # of a successful response
+
+    @property
+    def index(self) -> str:
+        return self.string("index")
+
+    @property
+    def collection(self) -> str:
+        return self.string("collection")
+
+    @property
+    def document_id(self) -> str:
+        value = self.string("_id")
+        if value.startswith("_"):
+            raise error("api.assert.invalid_id")
+        return value
+
+    def string(self, name: str, default: str | None = None) -> str:
+        """An argument that is a string. Raises `api.assert.missing_argument` if it is absent and has no default."""
+        return _string(self.args, name, name, default)
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        """An argument that is a whole number, or in a URL the digits of one."""
+        value = self.args.get(name)
+        if value is None:
+            if default is None:
+                raise error("api.assert.missing_argument", name)
+            return default
+        try:
+            if isinstance(value, str) or (isinstance(value, float) and value.is_integer()):
+                value = int(value)
+        except ValueError:
+            pass
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise error("api.assert.invalid_type", name, "integer")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """An argument that is a boolean. In a URL it is true by being there, whatever its value."""
+        value = self.args.get(name)
+        if self.protocol == "http" and isinstance(value, str):
+            return True
+        if not isinstance(value, bool | None):
+            raise error("api.assert.invalid_type", name, "boolean")
+        return bool(value)
+
+    def object_body(self) -> dict[str, Any]:
+        """The body, which must be there and an object."""
+        if self.body is None:
+            raise error("api.assert.body_required")
+        if not isinstance(self.body, dict):
+            raise error("api.assert.invalid_type", "body", "object")
+        return self.body
+
+    def body_string(self, name: str) -> str:
+        return _string(self.object_body(), name, f"body.{name}", None)
+
+    def require_login(self) -> None:
+        """Refuse who is not logged in."""
+        if self.user == ANONYMOUS:
+            raise error("security.rights.unauthorized", self.controller, self.action)
+
+
+def _string(values: Mapping[str, Any], name: str, shown: str, default: str | None) -> str:
+    value = values.get(name)
+    if value is None:
+        if default is None:
+            raise error("api.assert.missing_argument", shown)
+        return default
+    if not isinstance(value, str):
+        raise error("api.assert.invalid_type", shown, "string")
+    return value
+
+
+def decode(payload: bytes, failure: str) -> dict[str, Any]:
+    """A request's JSON object. What is not one raises the error `failure` of the catalogue."""
+    try:
+        data = msgspec.json.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as reason:
+        raise error(failure, reason) from reason
+    if not isinstance(data, dict):
+        raise error(failure, "a request must be an object")
+    return data
+
+
+def fill(request: Request, data: Mapping[str, Any]) -> None:
+    """Set what `data` says. Raises KuzzleError (400) at an attribute of the wrong type; what came before it is set.
+
+    The id first, so that even a request that is refused gets an answer that its sender recognises.
+    """
+    if data.get("requestId") not in (None, ""):
+        request.request_id = _typed(data, "requestId", str, "string")
+    request.controller = _typed(data, "controller", str, "string")
+    request.action = _typed(data, "action", str, "string")
+    request.args = {name: value for name, value in data.items() if name not in NAMED}
+    request.volatile = _typed(data, "volatile", dict, "object")
+    request.body = _typed(data, "body", (dict, list), "object")
+    request.jwt = _typed(data, "jwt", str, "string")
+
+
+def _typed(data: Mapping[str, Any], name: str, kind: type | tuple[type, ...], shown: str) -> Any:  # noqa: ANN401
+    value = data.get(name)
+    if value is not None and not isinstance(value, kind):
+        raise error("api.assert.invalid_type", name, shown)
+    return value
+
+
+def response(request: Request, node: str, outcome: object) -> bytes:
+    """The JSON of the response: `outcome` is the action's result, or a KuzzleError."""
+    failure = outcome if isinstance(outcome, KuzzleError) else None
+    content: dict[str, Any] = {
+        "action": request.action,
+        "collection": request.args.get("collection"),
+        "controller": request.controller,
+        "error": failure.as_json() if failure else None,
+        "index": request.args.get("index"),
+        "node": node,
+        "requestId": request.request_id,
+        "result": None if failure else outcome,
+        "status": failure.status if failure else request.status,
+        "volatile": request.volatile,
+    }
+    if request.protocol != "http":
+        content["room"] = request.request_id
+    return msgspec.json.encode(content)
+
+
+_EVENTS = {"publish": "publish", "delete": "delete"}  # every other action that notifies writes
+
+
+def document_notification(request: Request, node: str, scope: str, action: str, result: object) -> bytes:
+    """A document, or a published message, came into the scope of a subscription ("in") or left it ("out")."""
+    return msgspec.json.encode(
+        {
+            "type": "document",
+            "status": 200,
+            "action": action,
+            "scope": scope,
+            "result": result,
+            "node": node,
+            "event": _EVENTS.get(action, "write"),
+            "requestId": request.request_id,
+            "timestamp": request.timestamp,
+            "volatile": request.volatile,
+            "index": request.args.get("index"),
+            "collection": request.args.get("collection"),
+            "controller": request.controller,
+            "protocol": request.protocol,
+        }
+    )
+
+
+def user_notification(
+    user: str, count: int, index: str, collection: str, volatile: object, node: str, timestamp: int
+) -> bytes:
+    """Somebody joined a room (user "in") or left it ("out"); `count` are in it now."""
+    return msgspec.json.encode(
+        {
+            "type": "user",
+            "status": 200,
+            "user": user,
+            "result": {"count": count},
+            "node": node,
+            "timestamp": timestamp,
+            "volatile": volatile,
+            "index": index,
+            "collection": collection,
+            "controller": "realtime",
+            "action": "subscribe" if user == "in" else "unsubscribe",
+            "protocol": "websocket",
+        }
+    )
+
+
+def for_channel(notification: bytes, channel: str) -> bytes:
+    """The notification as one channel gets it. Encoded once, completed per channel: `room` is the only difference."""
+    return notification[:-1] + b',"room":' + msgspec.json.encode(channel) + b"}"

@@ -1,0 +1,143 @@
+"""Whether this node is master, and the running of @on_master while it is.
+
+Owns the epoch, the lease, and the end of all acting when the lease ends. The lease counts from the moment at which the
+heartbeat was sent whose answer brought it, by this node's clock, so it ends here before the proxy lets another begin.
+Nothing has to arrive for that: a cancel scope's deadline stands for the lease, and whoever acts asks the clock before.
+So a process that was stopped (SIGSTOP) and goes on does nothing more as master.
+"""
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import structlog
+import trio
+
+from holdfast import backoff, effects
+from holdfast.links import Links
+from protocols.errors import StaleError
+from protocols.nodes.frames import AsMaster, Effect, Heartbeat, Master
+
+log = structlog.get_logger("holdfast.node")
+
+OnMaster = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Mastership:
+    """node: our id. functions: the author's. epoch: the highest that was seen.
+
+    is_elected: the proxies' word is that this node is master of `epoch`. It acts only with a lease, see `is_acting`.
+    """
+
+    def __init__(self, node: str, functions: Sequence[OnMaster], links: Links) -> None:
+        self._node = node
+        self._functions = functions
+        self._links = links
+        self._lease_end = float("-inf")
+        self._is_stopped = False
+        self._term: Term | None = None
+        self._renewed = trio.Event()
+        self._ended = trio.Event()
+        self.epoch = 0
+        self.is_elected = False
+
+    @property
+    def is_acting(self) -> bool:
+        """Whether this node may act as master at this moment."""
+        return self.is_elected and not self._is_stopped and trio.current_time() < self._lease_end
+
+    # --- from the sessions ------------------------------------------------------------------------------------------
+
+    def announced(self, frame: Master) -> bool:
+        """A proxy says who is master. True: it is news, of a new epoch."""
+        if frame.epoch < self.epoch:
+            return False
+        is_new = self.saw(frame.epoch)
+        self.is_elected = frame.node == self._node
+        if not self.is_elected:
+            self._end_term("another node is master, or none")
+        return is_new
+
+    def saw(self, epoch: int) -> bool:
+        """Something of an epoch has come. True: it is the highest, so we are no master until we are told."""
+        if epoch <= self.epoch:
+            return False
+        self.epoch = epoch
+        self.is_elected = False
+        self._lease_end = float("-inf")
+        self._end_term(f"epoch {epoch} has begun")
+        return True
+
+    def renew(self, frame: Heartbeat) -> None:
+        """The answer to a heartbeat, which is sent with the time by Trio's clock."""
+        self.saw(frame.epoch)
+        if not self.is_elected or frame.epoch != self.epoch or frame.lease <= 0:
+            return
+        self._lease_end = max(self._lease_end, frame.stamp + frame.lease)
+        if self._term is not None:
+            self._term.scope.deadline = self._lease_end
+        self._renewed.set()
+
+    # --- acting -----------------------------------------------------------------------------------------------------
+
+    async def stop(self) -> None:
+        """Act no more, for good. Returns when the author's functions have ended."""
+        self._is_stopped = True
+        self._end_term("the node drains")
+        if self._term is not None:
+            await self._ended.wait()
+
+    async def run(self) -> None:
+        """Task: run the author's functions during each term, one term at a time."""
+        while True:
+            while not self.is_acting:
+                self._renewed = trio.Event()
+                await self._renewed.wait()
+            log.info("master_began", epoch=self.epoch)
+            with trio.CancelScope(deadline=self._lease_end) as scope:
+                term = self._term = Term(self.epoch, scope, self, self._links)
+                effects.current.set(term)  # inherited by the tasks
+                async with trio.open_nursery() as nursery:
+                    for function in self._functions:
+                        nursery.start_soon(self._guarded, function)
+                    await trio.sleep_forever()
+            log.info("master_ended", epoch=term.epoch)
+            self._term = None
+            self._ended.set()
+            self._ended = trio.Event()
+
+    async def _guarded(self, function: OnMaster) -> None:
+        """The guard of the author's functions: one that raises is begun anew while the term lasts."""
+        for delay in backoff.delays():
+            try:
+                await function()
+            except Exception:
+                log.exception("on_master_failed", function=getattr(function, "__qualname__", ""), retry_in=delay)
+            else:
+                return
+            await trio.sleep(delay)
+
+    def _end_term(self, reason: str) -> None:
+        if self._term is not None:
+            self._term.scope.cancel(reason=reason)
+
+
+class Term:
+    """One stretch of being master, and the Outlet of what is done in it: the proxies refuse it in another epoch."""
+
+    def __init__(self, epoch: int, scope: trio.CancelScope, mastership: Mastership, links: Links) -> None:
+        self.epoch = epoch
+        self.scope = scope
+        self._mastership = mastership
+        self._links = links
+
+    def serves(self, default: effects.Outlet) -> bool:
+        return default is self._links
+
+    async def put(self, effect: Effect) -> None:
+        """Send an effect under the epoch. Raises StaleError, or trio.Cancelled within the term, if it has ended."""
+        await self._links.wait_room()
+        if self._mastership.epoch != self.epoch or not self._mastership.is_acting:
+            self.scope.cancel(reason="the lease has ended")
+            await trio.lowlevel.checkpoint()
+            raise StaleError(f"no longer master of epoch {self.epoch}")
+        self._links.send(AsMaster(self.epoch, [effect]))

@@ -1,0 +1,278 @@
+"""One session with one proxy: hello, welcome, snapshots, ready, requests, the end.
+
+Owns the order of these, heartbeats, and the table that says who is told of which frame. Refuses frames out of turn.
+What is over stays over: a new session begins from nothing (docs/topics/architecture.md, Sessions of nodes).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import trio
+from msgspec import Struct
+
+from holdfast.pump import Pump
+from protocols.errors import FrameError
+from protocols.nodes import frames
+from protocols.nodes.frames import VERSION, FromProxy
+
+if TYPE_CHECKING:
+    from holdfast.callbacks import Callbacks
+    from holdfast.clients import Clients
+    from holdfast.dispatch import Dispatch
+    from holdfast.exchange import Exchange
+    from holdfast.links import Links
+    from holdfast.mastership import Mastership
+    from holdfast.replica import Replica
+
+WELCOME_TIMEOUT = 5.0
+# Ready is said when on_open and the others have been told all there is; but one of them may wait for a change of the
+# state, which needs a master, which needs a node that is ready.
+CALLBACKS_TIMEOUT = 3.0
+
+
+class Phase(Enum):
+    CONNECTING = "connecting"  # hello is said
+    SYNCING = "syncing"  # welcome: snapshots come in
+    READY = "ready"  # requests come in
+    DRAINING = "draining"  # those that are here are finished
+    OVER = "over"
+
+
+_MOVES = {
+    Phase.CONNECTING: {Phase.SYNCING, Phase.OVER},
+    Phase.SYNCING: {Phase.READY, Phase.OVER},
+    Phase.READY: {Phase.DRAINING, Phase.OVER},
+    Phase.DRAINING: {Phase.OVER},
+    Phase.OVER: set(),
+}
+
+
+@dataclass(slots=True)
+class Parts:
+    """The parts of a node that its sessions speak to."""
+
+    hello: Callable[[], frames.Hello]
+    callbacks: "Callbacks"
+    clients: "Clients"
+    dispatch: "Dispatch"
+    mastership: "Mastership"
+    replica: "Replica"
+    links: "Links"
+
+
+class Session:
+    """Owner of a pump, from `run` to its end.
+
+    address: where we connect to. proxy: the id of who answers there, once it has. now: time of the present turn.
+    exchanges: requests that came with it and are being handled, by id.
+    """
+
+    def __init__(self, parts: Parts, pump: Pump, address: str) -> None:
+        self.links = parts.links
+        self.address = address
+        self.proxy = ""
+        self.phase = Phase.CONNECTING
+        self.exchanges: dict[int, Exchange] = {}
+        self.drained = trio.Event()
+        self.over = trio.Event()
+        self.successor: Session | None = None  # with the same proxy at another address, if it took this one's place
+        self.refused_for_good = ""  # why, if so
+        self.now = 0.0
+        self.send = pump.send
+        self.wait_room = pump.wait_room
+        self.wake_handlers = parts.dispatch.workers.wake
+        self._parts = parts
+        self._pump = pump
+        self._has_clients = self._has_state = self._is_leaving = self._proxy_has_left = False
+        self._seen = 0.0  # when something last came
+        self._patience = WELCOME_TIMEOUT
+        self._heartbeat_interval = 0.0
+        self._next_heartbeat = self._ready_at = self._drain_stamp = inf
+        self._table: dict[type[Struct], Callable[[Session, Any], None]] = {
+            frames.Welcome: Session._welcome,
+            frames.Refused: Session._refused,
+            frames.Bye: Session._bye,
+        }
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has a welcome and is not over."""
+        return bool(self.proxy) and not self._pump.ended
+
+    @property
+    def reason(self) -> str:
+        """Why it is over."""
+        return self._pump.ended
+
+    async def run(self) -> None:
+        self.send(self._parts.hello())
+        self._seen = trio.current_time()
+        try:
+            await self._pump.run(self)
+        finally:
+            self._end()
+
+    def drain(self) -> None:
+        """Say that no requests should come. `drained` is set when none will."""
+        if self.phase is not Phase.READY:
+            self.leave()
+            return
+        self._move(Phase.DRAINING)
+        self.send(frames.Drain())
+        # What comes before the answer was sent before the proxy knew.
+        self._drain_stamp = trio.current_time()
+        self._beat(self._drain_stamp)
+
+    def leave(self) -> None:
+        """End it well: say Bye when all else has been sent."""
+        if self._is_leaving:
+            return
+        self._is_leaving = True
+        if self.is_open:
+            self.send(frames.Bye())
+            self._pump.finish()
+        else:
+            self.end("leaving")
+
+    def end(self, reason: str) -> None:
+        self._pump.end(reason)
+
+    # --- owner of the pump ------------------------------------------------------------------------------------------
+
+    @property
+    def next_tick(self) -> float:
+        return min(self._seen + self._patience, self._next_heartbeat, self._ready_at)
+
+    def tick(self, now: float) -> None:
+        self.now = now
+        if now >= self._seen + self._patience:
+            # The proxy was silent; or this process was stopped for so long, and the proxy has given it up.
+            self.end(f"nothing came for {now - self._seen:.1f} s")
+            return
+        if now >= self._next_heartbeat:
+            self._beat(now)
+        if now >= self._ready_at:
+            self._say_ready()
+
+    def receive(self, batch: list[FromProxy], now: float) -> None:
+        self._seen = now
+        table = self._table
+        for frame in batch:
+            handle = table.get(type(frame))
+            if handle is None:
+                raise FrameError(f"{type(frame).__name__} came while {self.phase.value}")
+            handle(self, frame)
+
+    # --- frames -----------------------------------------------------------------------------------------------------
+
+    def _welcome(self, frame: frames.Welcome) -> None:
+        if frame.version != VERSION:
+            raise FrameError(f"the proxy speaks version {frame.version} of the node protocol, this node {VERSION}")
+        self.proxy = frame.proxy
+        self._heartbeat_interval = frame.heartbeat_interval
+        self._patience = frame.heartbeat_timeout
+        self._next_heartbeat = self.now
+        self._move(Phase.SYNCING)
+        del self._table[frames.Welcome]
+        self._table |= {
+            frames.Heartbeat: Session._heartbeat,
+            frames.Peers: Session._peers,
+            frames.Clients: Session._clients,
+            frames.Opened: Session._opened,
+            frames.Closed: Session._closed,
+            frames.State: Session._state,
+            frames.Entry: self._parts.replica.entry,
+            frames.Proposed: self._parts.replica.proposed,
+            frames.ProposalRefused: self._parts.replica.refused,
+            frames.WantState: self._parts.replica.want_state,
+            frames.Master: Session._master,
+            frames.Cancel: self._parts.dispatch.cancel,
+        }
+        former = self.links.welcomed(self)
+        if former:
+            self._parts.clients.forget(former)  # another proxy is at its address now
+        self.links.add(frame.peers)
+        self._parts.clients.welcome(self.proxy, frame.clients_sequence)
+
+    def _refused(self, frame: frames.Refused) -> None:
+        self.end(f"refused: {frame.reason}")
+        if frame.fatal:
+            self.refused_for_good = frame.reason
+
+    def _bye(self, frame: frames.Bye) -> None:
+        self._proxy_has_left = True
+        self.end(f"the proxy has left: {frame.reason}")
+
+    def _peers(self, frame: frames.Peers) -> None:
+        self.links.add(frame.addresses)
+
+    def _heartbeat(self, frame: frames.Heartbeat) -> None:
+        if frame.stamp >= self._drain_stamp:
+            self.drained.set()
+        self._parts.mastership.renew(frame)
+        self._parts.replica.lead()
+
+    def _master(self, frame: frames.Master) -> None:
+        if self._parts.mastership.announced(frame):
+            self._parts.replica.new_epoch()
+        if self._parts.mastership.is_elected:
+            self._beat(trio.current_time())  # the answer brings the lease
+
+    def _clients(self, frame: frames.Clients) -> None:
+        self._parts.clients.page(self.proxy, frame)
+        self._has_clients |= frame.last
+        self._check_synced()
+
+    def _opened(self, frame: frames.Opened) -> None:
+        self._parts.clients.opened(self.proxy, frame)
+
+    def _closed(self, frame: frames.Closed) -> None:
+        self._parts.clients.closed(self.proxy, frame)
+
+    def _state(self, frame: frames.State) -> None:
+        self._parts.replica.page(self, frame)
+        self._has_state |= frame.last
+        self._check_synced()
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def _check_synced(self) -> None:
+        if self._has_clients and self._has_state and self.phase is Phase.SYNCING:
+            self._ready_at = self.now + CALLBACKS_TIMEOUT
+            self._parts.callbacks.after(self._say_ready)
+
+    def _say_ready(self) -> None:
+        self._ready_at = inf
+        if self.phase is Phase.SYNCING:
+            self._move(Phase.READY)
+            self._table |= {
+                frames.Request: self._parts.dispatch.message,
+                frames.HttpRequest: self._parts.dispatch.http,
+            }
+            self.send(frames.Ready())
+            self.links.ready(self)
+
+    def _beat(self, now: float) -> None:
+        self.send(frames.Heartbeat(now, self._parts.dispatch.load))
+        self._next_heartbeat = now + self._heartbeat_interval
+
+    def _move(self, phase: Phase) -> None:
+        if phase not in _MOVES[self.phase]:
+            raise RuntimeError(f"a session can't go from {self.phase.value} to {phase.value}")
+        self.phase = phase
+
+    def _end(self) -> None:
+        self._move(Phase.OVER)
+        if self.proxy:
+            self._parts.dispatch.lost(self, self.reason)
+            self._parts.replica.lost(self)
+            if self.links.lost(self):
+                if self._proxy_has_left:
+                    self._parts.clients.forget(self.proxy)
+                else:
+                    self._parts.clients.lost(self.proxy, trio.current_time())
+        self.drained.set()
+        self.over.set()

@@ -1,0 +1,229 @@
+"""Documents in the replicated state: any node answers equally, and nobody misses a change."""
+
+import pytest
+
+from holdfast.kuzzle.wire import Request
+from tests.holdfast.kuzzle.world import kuzzle
+
+HERE = {"index": "city", "collection": "rides"}
+CHEAP = {"range": {"price": {"lt": 20}}}
+
+
+async def prepare(client):
+    await client.result("collection", "create", **HERE)
+
+
+async def test_indexes_and_collections():
+    async with kuzzle(nodes=2) as world, world.client() as client:
+        assert await client.refusal("document", "get", **HERE, _id="1") == ("services.storage.unknown_index", 412)
+        assert await client.result("index", "exists", index="city") is False
+        assert await client.result("index", "create", index="city") is None
+        assert await client.result("index", "exists", index="city") is True
+        assert await client.refusal("index", "create", index="city") == ("services.storage.index_already_exists", 412)
+        for action in ("get", "search", "count"):
+            refused = await client.refusal("document", action, **HERE, _id="1")
+            assert refused == ("services.storage.unknown_collection", 412)
+        for name in ("rides", "cabs"):
+            assert await client.result("collection", "create", index="city", collection=name) == {"acknowledged": True}
+        await client.result("collection", "create", index="other", collection="rides")  # makes the index too
+        assert await client.result("collection", "exists", **HERE) is True
+        assert await client.result("collection", "exists", index="city", collection="x") is False
+        assert await client.result("index", "list") == {"indexes": ["city", "other"]}
+        cabs, rides = {"name": "cabs", "type": "stored"}, {"name": "rides", "type": "stored"}
+        assert (await client.result("collection", "list", index="city"))["collections"] == [cabs, rides]
+        assert (await client.result("collection", "list", index="city", size=1))["collections"] == [cabs]
+        assert (await client.result("collection", "list", index="city", **{"from": 1}))["collections"] == [rides]
+
+
+async def test_names_are_checked():
+    async with kuzzle() as world, world.client() as client:
+        for name in ("", "A", "a/b", "a b", "_all", "a" * 127, "a*"):
+            refused = await client.refusal("index", "create", index=name)
+            assert refused == ("services.storage.invalid_index_name", 400), name
+            refused = await client.refusal("collection", "create", index="i", collection=name)
+            assert refused == ("services.storage.invalid_collection_name", 400), name
+
+
+async def test_a_document_lives():
+    async with kuzzle(nodes=2) as world, world.client() as client:
+        await prepare(client)
+        credentials = {"username": "ada", "password": "lovelace"}
+        token = (await client.result("auth", "login", strategy="local", body=credentials))["jwt"]
+        made = await client.result("document", "create", **HERE, _id="1", body={"price": 12, "by": {"a": 1}}, jwt=token)
+        assert (made["_id"], made["_version"], made["_source"]["price"]) == ("1", 1, 12)
+        info = made["_source"]["_kuzzle_info"]
+        assert (info["author"], info["updater"], info["updatedAt"]) == ("ada", None, None)
+        assert await client.result("document", "get", **HERE, _id="1") == made
+        assert await client.result("document", "exists", **HERE, _id="1") is True
+
+        updated = await client.result("document", "update", **HERE, _id="1", body={"by": {"b": 2}, "price": None})
+        assert updated["_source"].keys() == {"by", "price", "_kuzzle_info"}
+        assert updated["_source"]["_kuzzle_info"]["updater"] == "-1"
+        whole = await client.result("document", "update", **HERE, _id="1", body={"by": 3}, source=True)
+        assert (whole["_version"], whole["_source"]["by"], whole["_source"]["price"]) == (3, 3, None)
+        assert whole["_source"]["_kuzzle_info"]["author"] == "ada"
+
+        replaced = await client.result("document", "replace", **HERE, _id="1", body={"x": 1})
+        assert replaced["_source"].keys() == {"x", "_kuzzle_info"}
+        again = await client.result("document", "createOrReplace", **HERE, _id="1", body={"y": 1})
+        assert (again["created"], again["_version"]) == (False, 5)
+        other = await client.result("document", "createOrReplace", **HERE, _id="2", body={"y": 1})
+        assert other["created"] is True
+
+        assert await client.result("document", "delete", **HERE, _id="2") == {"_id": "2"}
+        deleted = await client.result("document", "delete", **HERE, _id="1", source=True)
+        assert (deleted["_version"], deleted["_source"]["y"]) == (5, 1)
+        assert await client.result("document", "exists", **HERE, _id="1") is False
+        assert [node.state.items("kuzzle/document/") for node in world.nodes] == [[], []]
+
+
+REFUSED = [
+    ("create", {"_id": "1", "body": {}}, "services.storage.document_already_exists", 400),
+    ("create", {"_id": "_1", "body": {}}, "api.assert.invalid_id", 400),
+    ("create", {"_id": "é" * 257, "body": {}}, "api.assert.invalid_argument", 400),
+    ("create", {"_id": 7, "body": {}}, "api.assert.invalid_type", 400),
+    ("create", {}, "api.assert.body_required", 400),
+    ("create", {"body": []}, "api.assert.invalid_type", 400),
+    ("get", {"_id": "none"}, "services.storage.not_found", 404),
+    ("get", {}, "api.assert.missing_argument", 400),
+    ("update", {"_id": "none", "body": {}}, "services.storage.not_found", 404),
+    ("replace", {"_id": "none", "body": {}}, "services.storage.not_found", 404),
+    ("delete", {"_id": "none"}, "services.storage.not_found", 404),
+    ("createOrReplace", {"body": {}}, "api.assert.missing_argument", 400),
+    ("search", {"size": -1}, "api.assert.invalid_argument", 400),
+    ("search", {"body": {"query": {"term": {}}}}, "api.assert.invalid_argument", 400),
+]
+
+
+async def test_what_is_refused():
+    async with kuzzle() as world, world.client() as client:
+        await prepare(client)
+        await client.result("document", "create", **HERE, _id="1", body={})
+        for action, more, id, status in REFUSED:
+            assert await client.refusal("document", action, **HERE, **more) == (id, status), (action, more)
+
+
+async def test_what_does_not_fit_into_the_state_is_refused():
+    async with kuzzle(state={"max_value_bytes": 1000}) as world, world.client() as client:
+        await prepare(client)
+        refused = await client.refusal("document", "create", **HERE, _id="1", body={"x": "x" * 1000})
+        assert refused == ("core.fatal.service_unavailable", 500)
+        assert await client.result("document", "exists", **HERE, _id="1") is False
+
+
+async def test_documents_get_an_id_of_their_own():
+    async with kuzzle() as world, world.client() as client:
+        await prepare(client)
+        ids = {(await client.result("document", "create", **HERE, body={}))["_id"] for _ in range(20)}
+        assert len(ids) == 20
+        assert await client.result("document", "count", **HERE) == {"count": 20}
+
+
+async def test_searching():
+    async with kuzzle(nodes=2) as world, world.client() as client:
+        await prepare(client)
+        for number in range(12):
+            await client.result("document", "create", **HERE, _id=f"{number:02}", body={"price": number % 6})
+        found = await client.result("document", "search", **HERE)
+        assert (found["total"], [hit["_id"] for hit in found["hits"]]) == (12, [f"{number:02}" for number in range(10)])
+        query = {"query": {"range": {"price": {"gte": 4}}}, "sort": [{"price": "desc"}, "_id"]}
+        found = await client.result("document", "search", **HERE, body=query, lang="koncorde", size=3, **{"from": 1})
+        assert (found["total"], [hit["_id"] for hit in found["hits"]]) == (4, ["11", "04", "10"])
+        counted = await client.result("document", "count", **HERE, body={"query": query["query"]}, lang="koncorde")
+        assert counted == {"count": 4}
+
+
+async def told(client):
+    notification = await client.told()
+    result = notification["result"]
+    return (
+        notification["action"],
+        notification["scope"],
+        notification["event"],
+        result["_id"],
+        result["_source"].get("price"),
+    )
+
+
+async def test_changes_are_told_to_whom_they_concern():
+    async with kuzzle(nodes=3) as world, world.client() as client, world.client() as listener:
+        await prepare(client)
+        subscribed = await listener.result("realtime", "subscribe", **HERE, body=CHEAP, users="all")
+        leaving = await listener.result("realtime", "subscribe", **HERE, body=CHEAP, scope="out")
+
+        async def do(action, **body):
+            await client.result("document", action, **HERE, _id="1", body=body, volatile={"from": action})
+
+        await do("create", price=12)
+        assert await told(listener) == ("create", "in", "write", "1", 12)
+        await do("update", name={"first": "Ada", "last": "L"})
+        notification = await listener.told()
+        assert notification["result"]["_updatedFields"] == ["name.first", "name.last"]
+        assert (notification["volatile"], notification["controller"]) == ({"from": "update"}, "document")
+        assert notification["room"] == subscribed["channel"]
+        await do("update", price=50)
+        rooms = set()
+        for _ in range(2):
+            notification = await listener.told()
+            rooms.add(notification["room"])
+            assert (notification["action"], notification["scope"]) == ("update", "out")
+        assert rooms == {subscribed["channel"], leaving["channel"]}
+        await do("update", name="still expensive")
+        await do("replace", price=1)
+        assert await told(listener) == ("replace", "in", "write", "1", 1)
+        await do("createOrReplace", price=2)
+        assert await told(listener) == ("replace", "in", "write", "1", 2)
+        await client.result("document", "createOrReplace", **HERE, _id="2", body={"price": 3})
+        assert await told(listener) == ("create", "in", "write", "2", 3)
+        await client.result("document", "create", **HERE, _id="3", body={"price": 3}, silent=True)
+        await client.result("document", "delete", **HERE, _id="3", silent=True)
+        await client.result("document", "delete", **HERE, _id="1")
+        assert {(await listener.told())["room"] for _ in range(2)} == rooms
+        assert await listener.told_nothing()
+
+
+async def test_the_id_of_a_document_can_be_filtered():
+    async with kuzzle() as world, world.client() as client:
+        await prepare(client)
+        await client.result("realtime", "subscribe", **HERE, body={"ids": {"values": ["2"]}})
+        for id in "123":
+            await client.result("document", "create", **HERE, _id=id, body={})
+        assert (await client.told())["result"]["_id"] == "2"
+        assert await client.told_nothing()
+
+
+@pytest.mark.parametrize("action", ["create", "createOrReplace", "update", "replace", "delete"])
+async def test_a_write_delivered_again_is_done_once_and_answered_and_told_alike(action):
+    """The node died after the state was changed and before its response was out: so nobody was told yet."""
+    async with kuzzle(nodes=2) as world, world.client() as client:
+        await prepare(client)
+        if action != "create":
+            await client.result("document", "create", **HERE, _id="1", body={"price": 5, "count": 1})
+        await client.result("realtime", "subscribe", **HERE, body=CHEAP)
+        asked = Request("q", "document", action, {**HERE, "_id": "1"}, {"price": 50 if action == "update" else 7})
+        asked.origin, asked.timestamp = "dead/1", 1
+        stores = [api.documents() for api in world.apis]
+        first = await stores[0].actions()[action](asked)
+        was_told = await client.told()
+        asked.redelivered = True
+        assert await stores[1].actions()[action](asked) == first
+        again = await client.told()
+        was_told.pop("node"), again.pop("node")
+        assert again == was_told
+        assert again["scope"] == ("out" if action in ("update", "delete") else "in")
+        if action == "delete":
+            assert await client.refusal("document", "get", **HERE, _id="1") == ("services.storage.not_found", 404)
+        else:
+            assert (await client.result("document", "get", **HERE, _id="1"))["_version"] == (
+                1 if action == "create" else 2
+            )
+
+
+async def test_a_document_without_id_is_created_once_however_often_it_is_delivered():
+    async with kuzzle(nodes=2) as world, world.client() as client:
+        await prepare(client)
+        asked = Request("q", "document", "create", dict(HERE), {"price": 7}, origin="dead/1")
+        first = await world.apis[0].documents().create(asked)
+        asked.redelivered = True
+        assert await world.apis[1].documents().create(asked) == first
+        assert await client.result("document", "count", **HERE) == {"count": 1}

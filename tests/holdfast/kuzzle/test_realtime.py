@@ -1,0 +1,218 @@
+"""Subscriptions through one node, messages through another, and what everybody is told of everybody."""
+
+from holdfast.kuzzle.rooms import SCOPES, USERS
+from holdfast.kuzzle.wire import Request
+from tests.holdfast.kuzzle.world import kuzzle
+
+HERE = {"index": "city", "collection": "rides"}
+CHEAP = {"range": {"price": {"lt": 20}}}
+
+
+async def subscribe(client, filters=CHEAP, **more):
+    return await client.result("realtime", "subscribe", **HERE, body=filters, **more)
+
+
+async def publish(client, **message):
+    assert await client.result("realtime", "publish", **HERE, body=message) == {"published": True}
+
+
+async def test_messages_reach_those_whose_filter_they_pass():
+    async with kuzzle(nodes=2) as world, world.client() as one, world.client() as other, world.http() as http:
+        cheap = await subscribe(one)
+        everything = await subscribe(other, {})
+        assert cheap["channel"] == f"{cheap['roomId']}-311"
+        await publish(other, price=12, name="a")
+        told = await one.told()
+        assert (told["room"], told["type"], told["scope"]) == (cheap["channel"], "document", "in")
+        assert (told["event"], told["action"], told["index"]) == ("publish", "publish", "city")
+        assert told["result"]["_source"]["price"] == 12
+        assert told["result"]["_source"]["_kuzzle_info"]["author"] == "-1"
+        assert (await other.told())["room"] == everything["channel"]
+
+        await publish(one, price=30)
+        assert (await other.told())["result"]["_source"]["price"] == 30
+        assert await one.told_nothing()
+
+        answer = await http.post("/city/rides/_publish?_id=m7", json={"price": 1})
+        assert answer.json()["result"] == {"published": True}
+        told = await one.told()
+        assert (told["result"]["_id"], told["protocol"]) == ("m7", "http")
+
+
+async def test_messages_of_one_publisher_come_in_order():
+    async with kuzzle(nodes=3) as world, world.client() as listener, world.client() as publisher:
+        await subscribe(listener, {})
+        for number in range(60):
+            await publish(publisher, number=number)
+        assert [(await listener.told())["result"]["_source"]["number"] for _ in range(60)] == list(range(60))
+
+
+async def test_one_filter_is_one_room_whoever_asks():
+    async with kuzzle(nodes=2) as world, world.client() as one, world.client() as other:
+        twins = [{"and": [CHEAP, {"exists": "name"}]}, {"and": [{"not": {"missing": "name"}}, CHEAP]}]
+        rooms = [await subscribe(client, filters) for client, filters in zip((one, other), twins, strict=True)]
+        assert rooms[0] == rooms[1]
+        room = rooms[0]["roomId"]
+        assert await one.result("realtime", "count", body={"roomId": room}) == {"count": 2}
+        assert await one.result("realtime", "list") == {"city": {"rides": {room: 2}}}
+
+        joined = await one.result("realtime", "join", body={"roomId": room}, scope="in")
+        assert joined == {"roomId": room, "channel": f"{room}-312"}
+        assert await one.result("realtime", "count", body={"roomId": room}) == {"count": 2}
+        await publish(other, price=1, name="x")
+        assert {(await one.told())["room"] for _ in range(2)} == {f"{room}-311", f"{room}-312"}
+
+        await one.result("realtime", "unsubscribe", body={"roomId": room})
+        assert await other.result("realtime", "count", body={"roomId": room}) == {"count": 1}
+        await publish(other, price=1, name="x")
+        assert await one.told_nothing()
+
+
+async def test_subscribing_twice_is_being_told_once():
+    async with kuzzle() as world, world.client() as client:
+        first, second = await subscribe(client), await subscribe(client)
+        assert first == second
+        await publish(client, price=1)
+        assert (await client.told())["room"] == first["channel"]
+        assert await client.told_nothing()
+
+
+async def test_a_client_that_goes_leaves_its_rooms():
+    async with kuzzle(nodes=2) as world, world.client() as one:
+        async with world.client() as other:
+            room = (await subscribe(other))["roomId"]
+            assert await one.result("realtime", "count", body={"roomId": room}) == {"count": 1}
+        for node in world.nodes:
+            await world.proxy.until(lambda node=node: not node.state.items("kuzzle/subscription/"))
+        assert await one.result("realtime", "count", body={"roomId": room}) == {"count": 0}
+        assert await one.result("realtime", "list") == {}
+
+
+async def test_users_are_told_of_users_once():
+    async with kuzzle(nodes=3) as world, world.client() as listener:
+        channel = (await subscribe(listener, users="all"))["channel"]
+        async with world.client() as guest:
+            room = (await subscribe(guest, volatile={"name": "Ada"}))["roomId"]
+            told = await listener.told()
+            assert (told["type"], told["user"], told["result"]) == ("user", "in", {"count": 2})
+            assert (told["volatile"], told["room"], told["action"]) == ({"name": "Ada"}, channel, "subscribe")
+            await subscribe(guest, scope="out")  # another channel of the same room: nobody new
+            await guest.result("realtime", "unsubscribe", body={"roomId": room})
+            told = await listener.told()
+            assert (told["user"], told["result"], told["volatile"]) == ("out", {"count": 1}, None)
+            await subscribe(guest, volatile={"name": "Grace"})
+            assert (await listener.told())["user"] == "in"
+        told = await listener.told()
+        assert (told["user"], told["result"], told["volatile"]) == ("out", {"count": 1}, {"name": "Grace"})
+        assert await listener.told_nothing()
+
+
+async def test_nobody_who_leaves_is_forgotten_while_the_lease_of_the_master_lapses():
+    """A heartbeat comes later than the lease ends, every time: the node is master of one epoch, with gaps."""
+    sections = {"election": {"lease": 0.004}, "node": {"heartbeat_interval": 0.02}}
+    async with kuzzle(nodes=2, **sections) as world, world.client() as listener, world.client() as guest:
+        await subscribe(listener, users="all")
+        told = []
+        for _ in range(40):
+            room = (await subscribe(guest))["roomId"]
+            await guest.result("realtime", "unsubscribe", body={"roomId": room})
+            told += [(await listener.told())["user"] for _ in range(2)]
+        assert sorted(told) == 40 * ["in"] + 40 * ["out"]
+        assert await listener.told_nothing()
+
+
+async def test_who_wants_to_know_of_users_is_told_and_nobody_else():
+    async with kuzzle() as world, world.client() as none, world.client() as only_in, world.client() as only_out:
+        for client, users in ((none, "none"), (only_in, "in"), (only_out, "out")):
+            await subscribe(client, users=users)
+        while not await only_in.told_nothing():
+            await only_in.told()
+        async with world.client() as guest:
+            await subscribe(guest)
+        assert (await only_in.told())["user"] == "in"
+        assert (await only_out.told())["user"] == "out"
+        for client in (none, only_in, only_out):
+            assert await client.told_nothing()
+
+
+async def test_a_new_master_tells_who_leaves():
+    async with kuzzle(nodes=2) as world, world.client() as listener, world.client() as guest:
+        await subscribe(listener, users="out")
+        room = (await subscribe(guest))["roomId"]
+        world.kill(0)
+        await world.proxy.until(lambda: world.nodes[1].is_master, "a new master")
+        await guest.result("realtime", "unsubscribe", body={"roomId": room})
+        assert (await listener.told())["user"] == "out"
+        await publish(guest, price=1)
+        assert (await listener.told())["type"] == "document"
+        assert await listener.told_nothing()
+
+
+REFUSED = [
+    ("subscribe", HERE, "api.assert.body_required", 400),
+    ("subscribe", {"body": {}, "index": "city"}, "api.assert.missing_argument", 400),
+    ("subscribe", {**HERE, "body": {"like": {}}}, "api.assert.koncorde_dsl_error", 400),
+    ("subscribe", {**HERE, "body": {}, "scope": "x"}, "core.realtime.invalid_scope", 400),
+    ("subscribe", {**HERE, "body": {}, "users": "x"}, "core.realtime.invalid_users", 400),
+    ("join", {"body": {"roomId": "x"}}, "core.realtime.room_not_found", 404),
+    ("unsubscribe", {"body": {"roomId": "x"}}, "core.realtime.not_subscribed", 412),
+    ("unsubscribe", {}, "api.assert.body_required", 400),
+    ("count", {"body": {}}, "api.assert.missing_argument", 400),
+    ("publish", {"body": {}}, "api.assert.missing_argument", 400),
+    ("publish", HERE, "api.assert.body_required", 400),
+]
+
+
+async def test_what_is_refused():
+    async with kuzzle() as world, world.client() as client:
+        for action, more, id, status in REFUSED:
+            assert await client.refusal("realtime", action, **more) == (id, status), (action, more)
+
+
+async def test_http_cannot_subscribe():
+    async with kuzzle() as world, world.http() as http:
+        answer = await http.post("/_query", json={"controller": "realtime", "action": "subscribe", **HERE, "body": {}})
+        assert answer.json()["error"]["id"] == "api.assert.unsupported_protocol"
+        assert not world.nodes[0].state.items("kuzzle/subscription/")
+
+
+async def test_a_subscription_delivered_again_is_one_and_announced_once_more():
+    """The node died after the entry was made and before its response was out: so nobody was told yet."""
+    async with kuzzle(nodes=2) as world, world.client() as listener, world.client() as guest:
+        await subscribe(listener, users="all")
+        [guest_id] = set(world.nodes[1].clients) - {
+            int(key.split("/")[3], 16) for key, _ in world.nodes[1].state.items("kuzzle/subscription/")
+        }
+        asked = Request("q", "realtime", "subscribe", dict(HERE), body=CHEAP, client=guest_id, origin="guest/1")
+        realtime = world.apis[0].realtime(), world.apis[1].realtime()
+        first = await realtime[0].subscribe(asked)
+        assert (await listener.told())["user"] == "in"
+        asked.redelivered = True
+        assert await realtime[1].subscribe(asked) == first
+        assert (await listener.told())["result"] == {"count": 2}
+        await publish(guest, price=1)
+        assert (await guest.told())["room"] == first["channel"]
+
+
+async def test_leaving_delivered_again_is_leaving():
+    """The node died after the entry was deleted and before its response was out: the proxy knows of nothing."""
+    async with kuzzle(nodes=2) as world, world.client() as guest, world.client() as other:
+        room = (await subscribe(guest))["roomId"]
+        [(key, _)] = world.nodes[0].state.items("kuzzle/subscription/")
+        await world.nodes[0].state.delete(key)
+        again = Request("r", "realtime", "unsubscribe", body={"roomId": room}, redelivered=True)
+        again.client = int(key.split("/")[3], 16)
+        assert await world.apis[1].realtime().unsubscribe(again) == {"roomId": room}
+        assert (await subscribe(other))["roomId"] == room
+        await publish(guest, price=1)
+        assert (await other.told())["result"]["_source"]["price"] == 1
+        assert await guest.told_nothing()
+
+
+async def test_every_choice_of_users_and_scope_has_its_channel():
+    async with kuzzle() as world, world.client() as client:
+        channels = {
+            (await subscribe(client, users=users, scope=scope))["channel"] for users in USERS for scope in SCOPES
+        }
+        assert len(channels) == len(USERS) * len(SCOPES)
+        assert await client.told_nothing()  # who is in the room already is not told of itself

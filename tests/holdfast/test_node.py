@@ -1,0 +1,133 @@
+import pytest
+import trio
+import zmq
+
+from holdfast import Client, ConfigError, Curve, Headers, Node, Request
+from protocols.nodes import frames
+from tests.holdfast.fake_proxy import PATIENCE, client, fake_proxy, linked
+
+
+def test_decorators_return_the_function():
+    node = Node("test")
+
+    async def function(*arguments):
+        return None
+
+    for register in (node.on_request, node.on_open, node.on_close, node.on_master, node.on_state):
+        assert register(function) is function
+
+
+def test_one_function_for_requests():
+    node = Node("test")
+    node.on_request(print)
+    with pytest.raises(ValueError, match="registered already"):
+        node.on_request(print)
+
+
+def test_ids_differ():
+    assert Node("chat").id != Node("chat").id
+    assert Node("chat").id.startswith("chat-")
+    assert Node("chat", id="mine").id == "mine"
+
+
+async def test_on_close_takes_a_reason_or_not():
+    node = Node("test")
+    told = []
+
+    @node.on_close
+    def one(client):
+        told.append(("one", client.id))
+
+    @node.on_close
+    def two(client, reason):
+        told.append(("two", client.id, reason))
+
+    @node.on_close
+    async def three(client):
+        told.append(("three", client.id))
+
+    @node.on_close
+    async def four(client, reason):
+        told.append(("four", client.id, reason))
+
+    async with linked(node, clients=[client(7)]) as session:
+        session.close(7, "idle")
+        session.request(client=7)
+        await session.take(frames.Failure)
+        await trio.testing.wait_all_tasks_blocked()
+    assert told == [("one", 7), ("two", 7, "idle"), ("three", 7), ("four", 7, "idle")]
+
+
+async def test_a_plain_on_open_comes_before_any_request_of_that_client():
+    node = Node("test")
+    known = set()
+    node.on_open(lambda client: known.add(client.id))
+
+    @node.on_request
+    def handle(request):
+        return [request.client.id in known]
+
+    async with linked(node) as session:
+        session.open(client(3))
+        session.request(client=3)
+        assert (await session.take(frames.Reply)).payload == b"[true]"
+
+
+async def test_it_runs_once_at_a_time():
+    node = Node("test")
+    async with linked(node):
+        with pytest.raises(RuntimeError, match="running already"):
+            await node.run(["tcp://127.0.0.1:1"])
+
+
+async def test_statistics():
+    node = Node("test")
+    node.on_request(lambda request: request.payload)
+    assert node.statistics().proxies == 0
+    async with linked(node, clients=[client()]) as session:
+        session.request()
+        await session.take(frames.Reply)
+        statistics = node.statistics()
+    assert (statistics.proxies, statistics.clients, statistics.handled, statistics.failed) == (1, 1, 1, 0)
+
+
+async def test_a_handler_can_be_called_without_a_node():
+    node = Node("test")
+
+    @node.on_request
+    async def handle(request):
+        return request.payload
+
+    client = Client(1, "websocket", "192.0.2.1", "/", Headers())
+    assert await handle(Request(b"x", False, client)) == b"x"
+
+
+async def test_curve():
+    server_public, server_secret = zmq.curve_keypair()
+    node = Node("test", curve=Curve(server_public, *zmq.curve_keypair()))
+    stranger = Node("stranger", curve=Curve(zmq.curve_keypair()[0], *zmq.curve_keypair()))
+    with trio.fail_after(PATIENCE):
+        async with fake_proxy(curve=(server_public, server_secret)) as proxy, trio.open_nursery() as nursery:
+            nursery.start_soon(stranger.run, [proxy.address])
+            nursery.start_soon(Node("open").run, [proxy.address])
+            nursery.start_soon(node.run, [proxy.address])
+            session = await proxy.join()
+            assert session.hello.name == "test"
+            assert len(proxy.sessions) == 1
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"capacity": 0},
+        {"capacity": 2.5},
+        {"weight": 0.0},
+        {"weight": float("inf")},
+        {"labels": {"rack": 5}},
+        {"token": b"bytes"},
+    ],
+)
+async def test_what_a_proxy_could_not_read_is_refused_here(options):
+    with pytest.raises(ConfigError):
+        await Node("test", **options).run(["tcp://127.0.0.1:1"])

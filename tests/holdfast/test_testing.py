@@ -1,0 +1,157 @@
+"""holdfast.testing as a user's test would use it: real processes, and none left behind."""
+
+import json
+import os
+import signal
+
+import httpx
+import pytest
+import trio
+from trio_websocket import ConnectionClosed, open_websocket_url
+
+import holdfast
+import holdfast.testing
+from holdfast import HoldfastError, Node, Request
+
+ECHO = "examples.echo_node:node"
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture(autouse=True)
+def patience():
+    return trio.fail_after(60)
+
+
+@pytest.fixture
+def node():
+    node = Node("greeter")
+
+    @node.on_request
+    async def greet(request: Request) -> str:
+        await node.notify("a greeting", clients=[request.client])
+        return f"hello {request.payload.decode()}"
+
+    return node
+
+
+async def test_a_node_within_the_test(node):
+    async with holdfast.testing.proxy() as proxy, proxy.node(node):
+        [known] = (await proxy.status())["nodes"]
+        assert (known["id"], known["state"], known["pid"]) == (node.id, "ready", os.getpid())
+        async with open_websocket_url(proxy.url) as client:
+            await proxy.wait_until(lambda status: status["clients"] == 1)
+            await client.send_message("Ada")
+            assert [await client.get_message(), await client.get_message()] == ["a greeting", "hello Ada"]
+        async with httpx.AsyncClient() as client:
+            response = await client.post(proxy.http_url, content="Bob")
+        assert (response.status_code, response.text) == (200, "hello Bob")
+        await proxy.wait_until(lambda status: status["master"]["node"] == node.id)
+        assert node.statistics().handled == 2
+
+
+async def test_nobody_notices_that_a_node_is_killed():
+    async with holdfast.testing.proxy() as proxy:
+        processes = [await proxy.node_process(ECHO, "--name", name) for name in ("one", "two")]
+        assert sorted(known["name"] for known in (await proxy.status())["nodes"]) == ["one", "two"]
+        async with open_websocket_url(proxy.url) as client:
+            for number, process in enumerate(processes):
+                await client.send_message(f"before {number}")
+                assert await client.get_message() == f"before {number}"
+                process.kill()
+                await client.send_message(f"after {number}")
+                if number:
+                    processes.append(await proxy.node_process(ECHO))  # what was parked meanwhile is its
+                assert await client.get_message() == f"after {number}"
+        processes[2].terminate()
+        assert [await process.wait() for process in processes] == [-signal.SIGKILL, -signal.SIGKILL, 0]
+
+
+async def test_everything_is_gone_when_the_block_ends(node):
+    with pytest.raises(AssertionError, match="^of the test$"):
+        async with holdfast.testing.proxy() as proxy:
+            process = await proxy.node_process(ECHO)
+            async with proxy.node(node):
+                assert len((await proxy.status())["nodes"]) == 2
+                raise AssertionError("of the test")
+    assert not is_running(proxy.process.pid)
+    assert not is_running(process.pid)
+    with pytest.raises(HoldfastError, match="does not answer"):
+        await proxy.status()
+
+
+async def test_everything_is_gone_when_the_test_is_cancelled():
+    with trio.CancelScope() as scope:
+        async with holdfast.testing.proxy() as proxy:
+            process = await proxy.node_process(ECHO)
+            scope.cancel()
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert not is_running(proxy.process.pid)
+    assert not is_running(process.pid)
+
+
+async def test_a_node_is_cut_off_when_its_block_ends(node):
+    async with holdfast.testing.proxy() as proxy:
+        async with proxy.node(node):
+            pass
+        await proxy.wait_until(lambda status: status["nodes"] == [])
+        async with proxy.node(node):  # and can come again
+            assert len((await proxy.status())["nodes"]) == 1
+
+
+async def test_settings(monkeypatch, node):
+    monkeypatch.setenv("HOLDFAST__CLIENT__MAX_MESSAGE_BYTES", "3")
+    settings = {
+        "max_message_bytes": "1KiB",
+        "compression": False,
+        "origins": ["https://a.example", "https://b.example"],
+    }
+    async with holdfast.testing.proxy(client=settings, request={"timeout": 0.25}) as proxy, proxy.node(node):
+        async with open_websocket_url(proxy.url, extra_headers=[("Origin", "https://b.example")]) as client:
+            await client.send_message("x" * 1024)
+            assert await client.get_message() == "a greeting"
+            assert await client.get_message() == "hello " + "x" * 1024
+            await client.send_message("x" * 1025)
+            with pytest.raises(ConnectionClosed) as closed:
+                await client.get_message()
+        assert closed.value.reason.code == 1009
+
+
+async def test_a_request_that_nobody_answers():
+    node = Node("silent")
+
+    @node.on_request
+    async def sleep(request: Request) -> None:
+        await trio.sleep_forever()
+
+    async with holdfast.testing.proxy(request={"timeout": 0.25}) as proxy, proxy.node(node):
+        async with open_websocket_url(proxy.url) as client:
+            await client.send_message('{"requestId": "r1"}')
+            reply = json.loads(await client.get_message())
+    assert (reply["requestId"], reply["status"], reply["error"]["id"]) == ("r1", 504, "holdfast.deadline_exceeded")
+
+
+async def test_what_does_not_start_says_so():
+    with pytest.raises(HoldfastError, match="^the proxy has ended with status 2"):
+        async with holdfast.testing.proxy(client={"max_connections": "many"}):
+            pytest.fail("it has started")
+    async with holdfast.testing.proxy() as proxy:
+        with pytest.raises(HoldfastError, match="^the node examples.nobody:node has ended with status 2"):
+            await proxy.node_process("examples.nobody:node")
+
+
+async def test_a_proxy_that_fails_during_the_test():
+    with pytest.raises(HoldfastError, match="^the proxy has failed with status -6"):
+        async with holdfast.testing.proxy() as proxy:
+            proxy.process.send_signal(signal.SIGABRT)
+            await proxy.process.wait()
+    async with holdfast.testing.proxy() as proxy:
+        proxy.process.kill()  # by the test itself: that is another matter
+        await proxy.process.wait()

@@ -1,0 +1,256 @@
+"""Each way of losing something is put into a history by hand, and must be found."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.chaos.accounting import Accounting, Fault, Notifications, Percentiles, failover
+
+RUN = 77  # of a node
+
+
+@pytest.fixture
+def books():
+    return Accounting(clients=4, group=2)
+
+
+def ask(books, client, at=1.0):
+    return books.sent(client, at)
+
+
+def notify(books, client, request, number=1, run=RUN, to=(0, 1)):
+    """As the proxy does: the sender's whole group, clients 0 and 1 or 2 and 3, hears it."""
+    for neighbour in to:
+        books.notified(client // 2 * 2 + neighbour, client, request, run, number)
+
+
+def answer(books, client, request, at=1.5, attempt=1):
+    books.replied(client, request, client, attempt, at)
+
+
+def good_exchange(books, client=0, number=1):
+    request = ask(books, client)
+    notify(books, client, request, number)
+    answer(books, client, request)
+    return request
+
+
+def test_nothing_lost(books):
+    for number in range(1, 4):
+        good_exchange(books, client=0, number=number)
+    good_exchange(books, client=3)
+    verdict = books.verdict()
+    assert books.is_complete()
+    assert books.lost == 0
+    assert (verdict.requests.sent, verdict.requests.answered_once) == (4, 4)
+    assert verdict.notifications == Notifications(published=4, delivered=8)
+    assert verdict.latency == Percentiles(count=4, p50=500.0, p99=500.0, max=500.0)
+    assert verdict.dropped == {}
+
+
+def test_never_answered(books):
+    good_exchange(books)
+    ask(books, 1)
+    assert books.verdict().requests.unanswered == 1
+    assert not books.is_complete()
+
+
+def test_answered_twice(books):
+    request = good_exchange(books)
+    answer(books, 0, request)
+    answer(books, 0, request)
+    requests = books.verdict().requests
+    assert (requests.answered_once, requests.answered_twice) == (0, 1)
+    assert books.lost == 1
+
+
+def test_an_error_and_then_a_reply_is_twice(books):
+    request = ask(books, 0)
+    books.failed(0, request, "no_node", retryable=True, at=2.0)
+    answer(books, 0, request)
+    requests = books.verdict().requests
+    assert (requests.answered_once, requests.answered_twice, requests.errors) == (0, 1, {"no_node": 1})
+
+
+def test_reply_to_the_wrong_client(books):
+    """Both have a request of that number, so only the echo of who asked tells."""
+    ask(books, 0)
+    ask(books, 1)
+    books.replied(0, 0, 1, 1, 2.0)
+    requests = books.verdict().requests
+    assert (requests.wrong_client, requests.unanswered) == (1, 2)
+    assert books.lost == 1
+
+
+@pytest.mark.parametrize("number", [5, -3])
+def test_reply_that_nobody_asked_for(books, number):
+    good_exchange(books)
+    answer(books, 0, number)
+    books.unasked()
+    books.failed(0, None, "bad_request", retryable=False, at=2.0)
+    assert books.verdict().requests.stray == 3
+
+
+def test_redelivered(books):
+    request = ask(books, 0)
+    notify(books, 0, request)
+    answer(books, 0, request, attempt=3)
+    assert books.verdict().requests.redelivered == 1
+
+
+def test_errors_by_kind(books):
+    for kind, retryable in (("no_node", True), ("no_node", True), ("node_error", False)):
+        books.failed(0, ask(books, 0), kind, retryable, at=2.0)
+    verdict = books.verdict()
+    assert verdict.requests.errors == {"no_node": 2, "node_error": 1}
+    assert verdict.requests.unexpected_errors == 1
+    assert verdict.notifications == Notifications()  # none was due, and none came
+
+
+def test_missing_notification(books):
+    request = ask(books, 0)
+    notify(books, 0, request, to=(0,))
+    answer(books, 0, request)
+    notifications = books.verdict().notifications
+    assert (notifications.delivered, notifications.missing) == (1, 1)
+    assert not books.is_complete()
+
+
+def test_duplicated_notification(books):
+    request = good_exchange(books)
+    notify(books, 0, request, number=2, to=(1,))
+    notifications = books.verdict().notifications
+    assert (notifications.delivered, notifications.duplicated, notifications.missing) == (2, 1, 0)
+
+
+def test_notification_out_of_order(books):
+    first, second = ask(books, 0), ask(books, 0)
+    books.notified(0, 0, second, RUN, 2)
+    books.notified(0, 0, first, RUN, 1)
+    assert books.verdict().notifications.out_of_order == 1
+    assert books.lost == 1
+
+
+def test_order_is_per_run_of_a_node(books):
+    first, second = ask(books, 0), ask(books, 0)
+    books.notified(0, 0, second, RUN, 2)
+    books.notified(0, 0, first, RUN + 1, 1)
+    assert books.verdict().notifications.out_of_order == 0
+
+
+def test_numbers_may_have_holes(books):
+    """A handler that died with its node, or whose reply was refused, had a number too."""
+    good_exchange(books, number=4)
+    good_exchange(books, number=9)
+    assert books.verdict().notifications == Notifications(published=2, delivered=4)
+
+
+def test_notification_of_a_request_that_failed(books):
+    request = ask(books, 0)
+    books.failed(0, request, "deadline_exceeded", retryable=True, at=2.0)
+    notify(books, 0, request)
+    assert books.verdict().notifications.unfounded == 2
+
+
+def test_notification_of_a_request_without_reply(books):
+    notify(books, 0, ask(books, 0), to=(1,))
+    assert books.verdict().notifications.unfounded == 1
+
+
+def test_notification_of_another_group_or_of_nothing(books):
+    request = good_exchange(books, client=0)
+    books.notified(2, 0, request, RUN, 2)
+    books.notified(0, 0, 1000, RUN, 3)
+    books.notified(0, -1, 0, RUN, 4)
+    assert books.verdict().notifications.unfounded == 3
+
+
+def test_older_master(books):
+    for epoch in (1, 2, 2, 1, 3):
+        books.announced(0, epoch)
+    books.announced(1, 1)  # another client's ears
+    assert books.verdict().notifications.old_masters == 1
+
+
+def test_dropped_client(books):
+    good_exchange(books)
+    ask(books, 1)
+    books.dropped(1, "close code 1011")
+    books.dropped(1, "end of file")  # it has only one end
+    verdict = books.verdict()
+    assert verdict.dropped == {"close code 1011": 1}
+    assert verdict.requests.unanswered == 1
+    assert books.is_complete()  # nothing more can come
+    assert verdict.notifications.missing == 0  # what a dropped client did not hear is not counted twice
+
+
+def test_last_group_may_be_smaller():
+    books = Accounting(clients=3, group=2)
+    request = books.sent(2, 1.0)
+    books.notified(2, 2, request, RUN, 1)
+    answer(books, 2, request)
+    assert books.verdict().notifications == Notifications(published=1, delivered=1)
+
+
+@given(st.lists(st.sampled_from(["answer", "fail", "leave", "twice", "fail and answer"])))
+def test_every_request_is_in_one_column(fates):
+    books = Accounting(clients=1, group=1)
+    for fate in fates:
+        request = books.sent(0, 1.0)
+        if "fail" in fate:
+            books.failed(0, request, "no_node", retryable=True, at=2.0)
+        if "answer" in fate or fate == "twice":
+            answer(books, 0, request)
+        if fate == "twice":
+            answer(books, 0, request)
+    requests = books.verdict().requests
+    only_errors = fates.count("fail")
+    assert requests.sent == len(fates)
+    assert requests.answered_once == fates.count("answer")
+    assert requests.answered_twice == fates.count("twice") + fates.count("fail and answer")
+    assert requests.unanswered == fates.count("leave")
+    assert sum(requests.errors.values()) == only_errors + fates.count("fail and answer")
+
+
+def test_percentiles():
+    assert Percentiles.of([]) == Percentiles()
+    assert Percentiles.of([number / 1000 for number in range(101)]) == Percentiles(101, 50.0, 99.0, 100.0)
+
+
+def test_verdict_survives_the_pipe(books):
+    good_exchange(books)
+    verdict = books.verdict([Fault("kill", "node-1", 1.0)])
+    assert msgspec.json.decode(msgspec.json.encode(verdict), type=type(verdict)) == verdict
+
+
+class TestFailover:
+    def test_counts_from_the_kill(self):
+        """In flight at the kill: sent at 0.99, killed at 1.0, answered by a second node at 1.02."""
+        result = failover([(0.99, 1.02, 2)], [Fault("kill", "a", 1.0)])
+        assert result["kill"].redelivered == Percentiles(1, 20.0, 20.0, 20.0)
+        assert result["kill"].next == Percentiles()
+
+    def test_counts_from_the_sending_if_that_is_later(self):
+        result = failover([(1.01, 1.03, 2)], [Fault("kill", "a", 1.0)])
+        assert result["kill"].redelivered.max == 20.0
+        assert result["kill"].next == Percentiles(1, 20.0, 20.0, 20.0)
+
+    def test_next_are_those_just_after_whoever_answers(self):
+        result = failover([(0.99, 1.0, 1), (1.04, 1.05, 1), (1.06, 1.09, 1)], [Fault("kill", "a", 1.0)])
+        assert result["kill"].next == Percentiles(1, 10.0, 10.0, 10.0)
+        assert result["kill"].redelivered == Percentiles()
+
+    def test_a_frozen_node_keeps_requests_until_it_is_given_up(self):
+        """A kill elsewhere, just before, is not what they waited for."""
+        faults = [Fault("stop", "a", 1.0, until=4.0), Fault("kill", "b", 3.0)]
+        result = failover([(1.001, 3.01, 2), (2.999, 3.02, 2)], faults)
+        assert result["stop"].redelivered == Percentiles(1, 2009.0, 2009.0, 2009.0)
+        assert result["kill"].redelivered == Percentiles(1, 20.0, 20.0, 20.0)
+
+    def test_harmless_faults_have_none(self):
+        assert failover([(0.99, 1.02, 2)], [Fault("drain", "a", 1.0), Fault("slow", "a", 1.0)]) == {}
+
+    def test_kinds_are_counted(self):
+        result = failover([], [Fault("kill", "a", 1.0), Fault("kill", "a", 2.0), Fault("all", "a, b", 3.0)])
+        assert {kind: one.faults for kind, one in result.items()} == {"kill": 2, "all": 1}

@@ -1,0 +1,137 @@
+"""The built-in clients and the node that they talk to, through a whole proxy in this process."""
+
+import os
+import signal
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+import trio
+
+from protocols.errors import HoldfastError
+from proxy.chaos.load import Load, Settings
+from proxy.chaos.messages import TESTIMONY_FD
+from proxy.chaos.node import SLOW_DELAY, node
+from tests.harness import running, websocket
+
+CLIENTS = 25  # not a multiple of the group, and enough for some on each kind of connection
+
+
+@pytest.fixture
+def testimony(monkeypatch):
+    """The pipe on which a master says that it acts."""
+    reader, writer = os.pipe()
+    monkeypatch.setenv(TESTIMONY_FD, str(writer))
+    yield reader
+    os.close(reader)
+    os.close(writer)
+
+
+@asynccontextmanager
+async def chaos_node(**sections):
+    async with running(election={"lease": 0.3}, **sections) as proxy, trio.open_nursery() as nursery:
+        await nursery.start(node.run, [proxy.node])
+        yield proxy
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def load_on(proxy, rate=20.0, work=0.0):
+    load = Load(Settings("127.0.0.1", proxy.client_port, CLIENTS, 4, rate, work))
+    try:
+        async with trio.open_nursery() as nursery:
+            await load.open(nursery)
+            nursery.start_soon(load.run)
+            await load.join()
+            yield load
+            nursery.cancel_scope.cancel()
+    finally:
+        load.close()
+
+
+async def test_all_is_answered_and_heard(testimony):
+    async with chaos_node() as proxy, load_on(proxy) as load:
+        assert proxy.app.clients.sessions == CLIENTS
+        load.start()
+        await proxy.until(lambda: load.accounting.done >= 200, "200 replies")
+        progress = load.progress()
+        await proxy.until(lambda: proxy.app.steward.master[1] == 1, "a master")
+        load.stop()
+        await load.wait_complete(5.0)
+        verdict = load.accounting.verdict()
+        line = os.read(testimony, 1 << 16).decode().splitlines()[0]
+    assert progress.clients == CLIENTS
+    assert progress.lost == 0
+    assert progress.latency.count >= 200
+    requests, notifications = verdict.requests, verdict.notifications
+    assert requests.sent == requests.answered_once == notifications.published >= 200
+    # the last of the groups of 4 has one client only
+    assert notifications.published < notifications.delivered < 4 * notifications.published
+    assert (notifications.missing, notifications.duplicated, notifications.out_of_order) == (0, 0, 0)
+    assert verdict.dropped == {}
+    at, epoch, name = line.split(" ")
+    assert (float(at) > 0, epoch, name) == (True, "1", "chaos")
+
+
+async def test_clients_that_are_dropped():
+    async with chaos_node() as proxy, load_on(proxy) as load:
+        for client in list(proxy.app.clients.connections):
+            proxy.app.control.kick(client, "for the test")
+        await proxy.until(lambda: load.progress().clients == 0, "all to be gone")
+        load.start()  # nobody is left to ask
+        await load.wait_complete(5.0)
+        verdict = load.accounting.verdict()
+    assert verdict.dropped == {"close code 1008": CLIENTS}
+    assert verdict.requests.sent == 0
+
+
+async def test_errors_are_answers():
+    async with chaos_node(request={"parked_timeout": 0.1}) as proxy, load_on(proxy) as load:
+        node.drain()  # the only one
+        await proxy.until(lambda: not proxy.app.directory.nodes, "the node to be gone")
+        load.start()
+        await proxy.until(lambda: load.accounting.done >= 20, "20 errors")
+        load.stop()
+        await load.wait_complete(5.0)
+        verdict = load.accounting.verdict()
+    assert set(verdict.requests.errors) == {"no_node"}
+    assert verdict.requests.unexpected_errors == 0
+    assert verdict.requests.unanswered == 0
+
+
+async def test_nodes_that_are_no_chaos_nodes(monkeypatch):
+    monkeypatch.setattr("proxy.chaos.load.JOIN_TIMEOUT", 0.1)
+    async with running() as proxy:
+        told = pytest.RaisesExc(HoldfastError, match="25 of 25 clients could not join")
+        with pytest.RaisesGroup(told, flatten_subgroups=True):
+            async with load_on(proxy):
+                pass
+
+
+async def test_no_proxy():
+    load = Load(Settings("127.0.0.1", 1, CLIENTS, 4, 1.0, 0.0))
+    with pytest.raises(ExceptionGroup) as caught:
+        async with trio.open_nursery() as nursery:
+            await load.open(nursery)
+    load.close()
+    assert caught.value.split(HoldfastError)[1] is None
+
+
+async def test_the_node_works_as_long_as_it_is_asked_to_and_can_be_made_slow():
+    async with chaos_node() as proxy, websocket(proxy) as client:
+
+        async def seconds(work):
+            begun = trio.current_time()
+            await client.send(msgspec.json.encode({"requestId": 1, "client": 0, "work": work}).decode())
+            assert msgspec.json.decode(await client.recv())["requestId"] == 1
+            return trio.current_time() - begun
+
+        assert await seconds(0.05) >= 0.05
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert await seconds(0.0) >= SLOW_DELAY
+
+
+async def test_the_node_echoes_to_people():
+    async with chaos_node() as proxy, websocket(proxy) as client:
+        await client.send("hello")
+        assert await client.recv() == f"chaos (pid {os.getpid()}) got: hello"

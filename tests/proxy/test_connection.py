@@ -1,0 +1,249 @@
+"""Connections with an adapter that others could have written, faults included."""
+
+import os
+import socket
+from math import inf
+
+import pytest
+import trio
+
+from protocols.clients.conformance import check
+from protocols.clients.events import Finished, Message, Opened, Output
+from protocols.close import Reason
+from protocols.errors import RequestError
+from proxy.channels import Channels
+from proxy.clients import Clients
+from proxy.config import ClientSettings, RealtimeSettings
+from proxy.metrics import Counters
+from proxy.reactor import Reactor
+
+
+class LineProtocol:
+    """Lines of text, each a request. A line "crash X" makes the adapter fail in X."""
+
+    name = "line"
+
+    def __init__(self, limits, address, now):
+        self.deadline = inf
+        self.paused = False
+        self.wire_format = "line"
+        self._buffer = b""
+        self._opened = False
+        self._over = False
+        self._closing = None
+        self.fault = ""
+
+    def _fail(self, where):
+        if self.fault == where:
+            raise RuntimeError(f"fault in {where}")
+
+    def receive_data(self, data, now):
+        if self._over:
+            return []
+        events = []
+        if not self._opened:
+            self._opened = True
+            events.append(Opened("line", "/", []))
+        if not data:
+            self._over = True
+            return [*events, Finished(Reason.CLIENT_LEFT)]
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            if line.startswith(b"crash "):
+                self.fault = line[6:].decode()
+                self._fail("receive_data")
+                if self.fault == "on_deadline":
+                    self.deadline = now
+                continue
+            if line == b"ping":
+                events.append(Output(b"pong\n"))
+                continue
+            events.append(Message(line, True))
+        return events
+
+    def on_deadline(self, now):
+        self._fail("on_deadline")
+        self.deadline = inf
+        return [Finished(self._closing)] if self._closing else []
+
+    def reply(self, request, head, payload, is_text, more):
+        self._fail("reply")
+        return payload + b"\n"
+
+    def error(self, request, error):
+        self._fail("error")
+        return b"error " + error.reason.value.encode() + b"\n"
+
+    def notification(self, payload, is_text):
+        self._fail("notification")
+        return b"* " + payload + b"\n"
+
+    def resume(self, now):
+        return []
+
+    def close(self, reason, detail, now):
+        self._fail("close")
+        self._over = True
+        self._closing = reason
+        self.deadline = now
+        return b"bye\n"
+
+
+class Rig:
+    def __init__(self, **settings):
+        self.reactor = Reactor()
+        self.counters = Counters()
+        settings.setdefault("max_in_flight", 100)
+        self.clients = Clients(ClientSettings(**settings), LineProtocol, self.reactor, self.counters, 1)
+        self.channels = Channels(self.clients, RealtimeSettings(), 10)
+        self.requests = []
+        self.opened = []
+        self.closed = []
+        self.clients.dispatch = lambda connection, event: self.requests.append((connection, event))
+        self.clients.on_opened = lambda connection, client: self.opened.append(client)
+        self.clients.on_closed = self._on_closed
+        self.reactor.at_turn_end(self.channels.step)
+        self.reactor.at_turn_end(self.clients.flush)
+
+    def _on_closed(self, connection, reason):
+        self.channels.forget(connection)
+        self.closed.append((connection, reason))
+
+    def connect(self):
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        return self.clients.add(ours.detach(), "1.2.3.4:5", None), theirs
+
+    async def until(self, condition):
+        with trio.fail_after(5):
+            while not condition():  # noqa: ASYNC110 - what is awaited happens on sockets
+                await trio.sleep(0.001)
+
+    async def read(self, theirs, count):
+        data = b""
+        with trio.fail_after(5):
+            while len(data) < count:
+                await trio.lowlevel.wait_readable(theirs)
+                chunk = theirs.recv(65536)
+                if not chunk:
+                    break
+                data += chunk
+        return data
+
+
+@pytest.fixture
+async def rig():
+    rig = Rig()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.reactor.run)
+        yield rig
+        nursery.cancel_scope.cancel()
+    rig.clients.close()
+    rig.reactor.close()
+
+
+async def test_any_adapter_is_served_as_the_built_in_ones_are(rig):
+    connection, theirs = rig.connect()
+    with theirs:
+        theirs.send(b"one\ntwo\nping\n")
+        await rig.until(lambda: len(rig.requests) == 2)
+        assert [event.payload for _, event in rig.requests] == [b"one", b"two"]
+        assert len(rig.opened) == 1
+        for _, event in rig.requests:
+            connection.reply(event, None, event.payload.upper(), True, False)
+        rig.reactor.settle()
+        assert await rig.read(theirs, 13) == b"pong\nONE\nTWO\n"
+        assert rig.channels.join(connection.id, "room")
+        rig.channels.publish(b"news", True, ["room"])
+        rig.reactor.settle()
+        assert await rig.read(theirs, 7) == b"* news\n"
+    await rig.until(lambda: rig.closed == [(connection, Reason.CLIENT_LEFT)])
+    assert rig.channels.count("room") == 0
+    assert rig.clients.connections == {}
+
+
+def test_the_example_keeps_the_law_of_adapters():
+    import random
+
+    check(LineProtocol, b"one\nping\ntwo\nthree\n", random.Random(1))
+
+
+@pytest.mark.parametrize("where", ["receive_data", "reply", "error", "close", "on_deadline"])
+async def test_an_adapters_fault_ends_its_connection_and_no_other(rig, where):
+    bad, theirs = rig.connect()
+    good, good_theirs = rig.connect()
+    with theirs, good_theirs:
+        theirs.send(b"one\n")
+        good_theirs.send(b"two\n")
+        await rig.until(lambda: len(rig.requests) == 2)
+        theirs.send(b"crash " + where.encode() + b"\n")
+        await rig.until(lambda: bad.protocol.fault)
+        for connection, event in rig.requests:
+            if connection is bad and where == "reply":
+                assert not connection.reply(event, None, b"x", True, False)
+            if connection is bad and where == "error":
+                connection.fail(event, RequestError("x", Reason.NO_NODE))
+        if where == "close":
+            bad.close(Reason.KICKED)
+        if where == "on_deadline":
+            rig.clients.wheel.turn(rig.reactor.now + 1.0)
+        await rig.until(lambda: rig.closed == [(bad, Reason.INTERNAL_ERROR)])
+        assert await rig.read(theirs, 1) == b""
+        for connection, event in rig.requests:
+            if connection is good:
+                good.reply(event, None, b"fine", True, False)
+        rig.reactor.settle()
+        assert await rig.read(good_theirs, 5) == b"fine\n"
+
+
+async def test_a_notification_that_an_adapter_cannot_encode_costs_only_its_clients_that_one(rig):
+    connection, theirs = rig.connect()
+    with theirs:
+        theirs.send(b"crash notification\n")
+        await rig.until(lambda: connection.protocol.fault)
+        rig.channels.join(connection.id, "room")
+        rig.channels.publish(b"news", True, ["room"])
+        connection.protocol.fault = ""
+        rig.channels.publish(b"more", True, ["room"])
+        rig.reactor.settle()
+        assert await rig.read(theirs, 7) == b"* more\n"
+
+
+async def test_bytes_of_a_turn_leave_in_one_write_and_in_order(rig, monkeypatch):
+    connection, theirs = rig.connect()
+    writes = []
+    monkeypatch.setattr("proxy.connection.os.write", lambda fd, data: writes.append(bytes(data)) or len(data))
+    for part in (b"a", b"b", b"c"):
+        connection.write(part)
+    rig.reactor.settle()
+    assert writes == [b"abc"]
+    monkeypatch.undo()
+    theirs.close()
+
+
+async def test_close_is_told_once_and_nothing_is_delivered_after_it(rig):
+    connection, theirs = rig.connect()
+    with theirs:
+        theirs.send(b"one\n")
+        await rig.until(lambda: rig.requests)
+        connection.close(Reason.KICKED)
+        connection.close(Reason.DRAINING)
+        assert not connection.reply(rig.requests[0][1], None, b"late", True, False)
+        connection.deliver(b"late")
+        rig.reactor.settle()
+        rig.clients.wheel.turn(rig.reactor.now + 1.0)
+        assert await rig.read(theirs, 4) == b"bye\n"
+    assert rig.closed == [(connection, Reason.KICKED)]
+    assert rig.clients.has_abandoned
+
+
+async def test_peer_that_goes_while_we_write(rig):
+    connection, theirs = rig.connect()
+    theirs.send(b"one\n")
+    await rig.until(lambda: rig.requests)
+    theirs.close()
+    for _ in range(3):
+        connection.write(os.urandom(100_000))
+        rig.reactor.settle()
+    await rig.until(lambda: not rig.clients.connections)

@@ -15,7 +15,7 @@ from holdfast.request import Client
 from protocols.errors import HoldfastError
 from protocols.nodes.frames import AsMaster, Broadcast, CloseClient, Effect, Join, Leave, Notify, pack_ids
 
-MAX_FRAME_BYTES = (16 << 20) - (64 << 10)  # a proxy ends a session that sends more than node.max_frame_bytes at once
+BATCH_OVERHEAD = 1 << 10  # of the batch around a frame, which a proxy's limit is for
 
 Payload = bytes | bytearray | memoryview | str | dict[str, Any] | list[Any]
 
@@ -87,9 +87,12 @@ def weigh(effect: Effect | AsMaster) -> int:
             return 64 + 4 * len(effect.channel)
 
 
-def check_size(size: int) -> None:
-    if size > MAX_FRAME_BYTES:
-        raise HoldfastError(f"what goes to a proxy at once has at most {MAX_FRAME_BYTES} bytes, got {size}")
+def check_size(size: int, max_batch_bytes: int) -> None:
+    """A proxy ends a session that sends more at once than it has said in Welcome."""
+    if size > max_batch_bytes - BATCH_OVERHEAD:
+        raise HoldfastError(
+            f"what goes to a proxy at once has at most {max_batch_bytes - BATCH_OVERHEAD} bytes, got {size}"
+        )
 
 
 def pack(clients: Iterable[Client | int]) -> bytes:

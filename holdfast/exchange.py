@@ -49,7 +49,7 @@ class Exchange(Job):
             await self.session.links.put(effect)
             return
         size = self._effects_bytes + effects.weigh(effect)
-        effects.check_size(size)
+        effects.check_size(size, self.session.max_batch_bytes)
         if self._effects is None:
             self._effects = []
         self._effects.append(effect)
@@ -116,7 +116,7 @@ class Exchange(Job):
                 raise ValueError(f"the status of a reply is 200 to 599, got {reply.status}")
             headers = _headers(reply, body, is_text)
             size += sum(len(name) + 4 * len(value) + 10 for name, value in headers)
-        effects.check_size(size)
+        effects.check_size(size, self.session.max_batch_bytes)
         session = self.session
         if self.is_cancelled or not session.is_open:
             return  # nobody waits, or the request is another node's by now; its effects are too

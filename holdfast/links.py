@@ -121,7 +121,8 @@ class Links:
     def send(self, frame: Effect | AsMaster, but: Session | None = None) -> None:
         """Send to every proxy, or to all but one."""
         size = effects.weigh(frame)
-        effects.check_size(size)
+        for session in self.sessions.values():
+            effects.check_size(size, session.max_batch_bytes)
         for session in self.sessions.values():
             if session is not but:
                 session.send(frame, size)

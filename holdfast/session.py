@@ -88,6 +88,7 @@ class Session:
         self._pump = pump
         self._has_clients = self._has_state = self._is_leaving = self._proxy_has_left = False
         self._seen = 0.0  # when something last came
+        self.max_batch_bytes = 0  # until the welcome says
         self._patience = WELCOME_TIMEOUT
         self._heartbeat_interval = 0.0
         self._next_heartbeat = self._ready_at = self._drain_stamp = inf
@@ -172,6 +173,7 @@ class Session:
         if frame.version != VERSION:
             raise FrameError(f"the proxy speaks version {frame.version} of the node protocol, this node {VERSION}")
         self.proxy = frame.proxy
+        self.max_batch_bytes = frame.max_batch_bytes
         self._heartbeat_interval = frame.heartbeat_interval
         self._patience = frame.heartbeat_timeout
         self._next_heartbeat = self.now

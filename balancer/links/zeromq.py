@@ -27,6 +27,9 @@ log = structlog.get_logger("holdfast.link")
 # refuses waits in the link's backlog, which has a limit in bytes.
 HIGH_WATER_MARK = 2000
 BATCHES_PER_PUMP = 64  # then clients get their turn
+# A turn's frames for one node are halved until a batch is no longer than this, or one frame: heartbeats and other
+# nodes' batches should not wait behind many megabytes.
+LARGE_BATCH_BYTES = 1 << 20
 # libzmq says that some peer went, not which; a probe of each finds it, at times only after libzmq has cleaned up.
 PROBE_DELAYS = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 
@@ -156,17 +159,21 @@ class ZeromqHub:
                 self._flush_link(link)
 
     def _flush_link(self, link: ZeromqLink) -> None:
-        frames = link.outbox
-        if not link.is_open or not frames:
-            return
-        link.outbox = []
-        link.sent += 1
-        batch = encode_batch(link.sent, frames)
-        if link.backlog or not self._send(link, batch, frames):
-            self._keep(link, batch, frames)
+        # The outbox keeps its frames until libzmq has taken them: a link that is lost here is asked for them.
+        while link.outbox and link.is_open:
+            frames = link.outbox
+            batch = encode_batch(link.sent + 1, frames)
+            while len(batch) > LARGE_BATCH_BYTES and len(frames) > 1:
+                frames = frames[: len(frames) // 2]
+                batch = encode_batch(link.sent + 1, frames)
+            if link.backlog or not self._send(link, batch):
+                self._keep(link, batch, frames)
+            if link.is_open:
+                link.sent += 1
+                link.outbox = [] if frames is link.outbox else link.outbox[len(frames) :]
 
-    def _send(self, link: ZeromqLink, batch: bytes, frames: list[Outgoing]) -> bool:
-        """False: libzmq has no room for this node now."""
+    def _send(self, link: ZeromqLink, batch: bytes) -> bool:
+        """False: libzmq has no room for this node now. The node may be found to be gone."""
         try:
             self._socket.send(link.identity, zmq.SNDMORE | zmq.NOBLOCK)
             self._socket.send(batch, zmq.NOBLOCK)
@@ -175,7 +182,6 @@ class ZeromqHub:
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
-            link.outbox = frames  # it has not seen them
             self._lose(link, "disconnected")
         self.batches_sent += 1
         return True
@@ -191,8 +197,8 @@ class ZeromqHub:
         """Try again to send what libzmq had no room for. Called by the ticker."""
         for link in list(self._blocked):
             while link.is_open and link.backlog:
-                batch, frames = link.backlog[0]
-                if not self._send(link, batch, frames):
+                batch = link.backlog[0][0]
+                if not self._send(link, batch):
                     break
                 if link.is_open:
                     link.backlog.popleft()

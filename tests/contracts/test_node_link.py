@@ -295,6 +295,18 @@ def payload_frame(payload, number=0):
     return Request(number, 1, 1, 1000, payload, False)
 
 
+async def test_a_large_turn_leaves_in_several_batches_and_in_order(rig):
+    peer, link = await rig.joined()
+    payload = os.urandom(300_000)
+    for number in range(40):
+        link.send(payload_frame(payload, number))
+    await rig.until(lambda: len(peer.heard) == 40)
+    assert [frame.id for frame in peer.heard] == list(range(40))
+    assert link.unsent() == []
+    if isinstance(rig.hub, ZeromqHub):
+        assert link.sent > 10
+
+
 async def test_an_address_that_is_taken_is_an_error_that_names_it():
     first = ZeromqHub(Keeper(), clock=lambda: 0.0, max_batch_bytes=1, max_backlog_bytes=1, max_sessions=1)
     second = ZeromqHub(Keeper(), clock=lambda: 0.0, max_batch_bytes=1, max_backlog_bytes=1, max_sessions=1)

@@ -1,7 +1,7 @@
 import pytest
 import trio
 
-from holdfast import Node, Reply, RequestError, effects
+from holdfast import Node, Reply, RequestError
 from protocols.nodes import frames
 from tests.holdfast.fake_proxy import client, linked
 
@@ -95,7 +95,7 @@ async def test_reply_to_an_http_request(result, payload, status, headers):
         Reply("x", status=99),
         Reply("x", headers={"x": 1}),
         Reply("x", headers=[("x", "\ud800")]),
-        b"x" * (effects.MAX_FRAME_BYTES + 1),
+        b"x" * ((16 << 20) + 1),
     ],
 )
 async def test_what_can_not_be_sent_is_a_failure_and_the_session_stands(result):

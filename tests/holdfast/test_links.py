@@ -1,7 +1,7 @@
 import pytest
 import trio
 
-from holdfast import ConfigError, HoldfastError, Node, effects, links
+from holdfast import ConfigError, HoldfastError, Node, links
 from protocols.nodes import frames
 from tests.holdfast.fake_proxy import PATIENCE, client, fake_proxy, linked, until
 
@@ -163,7 +163,7 @@ async def test_an_effect_larger_than_a_frame_is_refused():
     node = make_node()
     async with linked(node) as session:
         with pytest.raises(HoldfastError, match="at most"):
-            await node.broadcast(bytes(effects.MAX_FRAME_BYTES))
+            await node.broadcast(bytes(16 << 20))
         await node.broadcast(b"small")
         assert (await session.take(frames.Broadcast)).payload == b"small"
 

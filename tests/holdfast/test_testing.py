@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
@@ -24,9 +25,12 @@ def is_running(pid):
     return True
 
 
-@pytest.fixture(autouse=True)
-def patience():
-    return trio.fail_after(60)
+@asynccontextmanager
+async def proxy_for_the_test(**settings):
+    """For the length of the block, which no test makes last a minute."""
+    with trio.fail_after(60):
+        async with holdfast.testing.proxy(**settings) as proxy:
+            yield proxy
 
 
 @pytest.fixture
@@ -42,7 +46,7 @@ def node():
 
 
 async def test_a_node_within_the_test(node):
-    async with holdfast.testing.proxy() as proxy, proxy.node(node):
+    async with proxy_for_the_test() as proxy, proxy.node(node):
         [known] = (await proxy.status())["nodes"]
         assert (known["id"], known["state"], known["pid"]) == (node.id, "ready", os.getpid())
         async with open_websocket_url(proxy.url) as client:
@@ -57,7 +61,7 @@ async def test_a_node_within_the_test(node):
 
 
 async def test_nobody_notices_that_a_node_is_killed():
-    async with holdfast.testing.proxy() as proxy:
+    async with proxy_for_the_test() as proxy:
         processes = [await proxy.node_process(ECHO, "--name", name) for name in ("one", "two")]
         assert sorted(known["name"] for known in (await proxy.status())["nodes"]) == ["one", "two"]
         async with open_websocket_url(proxy.url) as client:
@@ -74,8 +78,8 @@ async def test_nobody_notices_that_a_node_is_killed():
 
 
 async def test_everything_is_gone_when_the_block_ends(node):
-    with pytest.raises(AssertionError, match="^of the test$"):
-        async with holdfast.testing.proxy() as proxy:
+    with pytest.raises(AssertionError, match="of the test"):  # noqa: PT012
+        async with proxy_for_the_test() as proxy:
             process = await proxy.node_process(ECHO)
             async with proxy.node(node):
                 assert len((await proxy.status())["nodes"]) == 2
@@ -88,7 +92,7 @@ async def test_everything_is_gone_when_the_block_ends(node):
 
 async def test_everything_is_gone_when_the_test_is_cancelled():
     with trio.CancelScope() as scope:
-        async with holdfast.testing.proxy() as proxy:
+        async with proxy_for_the_test() as proxy:
             process = await proxy.node_process(ECHO)
             scope.cancel()
             await trio.sleep_forever()
@@ -98,7 +102,7 @@ async def test_everything_is_gone_when_the_test_is_cancelled():
 
 
 async def test_a_node_is_cut_off_when_its_block_ends(node):
-    async with holdfast.testing.proxy() as proxy:
+    async with proxy_for_the_test() as proxy:
         async with proxy.node(node):
             pass
         await proxy.wait_until(lambda status: status["nodes"] == [])
@@ -113,7 +117,7 @@ async def test_settings(monkeypatch, node):
         "compression": False,
         "origins": ["https://a.example", "https://b.example"],
     }
-    async with holdfast.testing.proxy(client=settings, request={"timeout": 0.25}) as proxy, proxy.node(node):
+    async with proxy_for_the_test(client=settings, request={"timeout": 0.25}) as proxy, proxy.node(node):
         async with open_websocket_url(proxy.url, extra_headers=[("Origin", "https://b.example")]) as client:
             await client.send_message("x" * 1024)
             assert await client.get_message() == "a greeting"
@@ -131,7 +135,7 @@ async def test_a_request_that_nobody_answers():
     async def sleep(request: Request) -> None:
         await trio.sleep_forever()
 
-    async with holdfast.testing.proxy(request={"timeout": 0.25}) as proxy, proxy.node(node):
+    async with proxy_for_the_test(request={"timeout": 0.25}) as proxy, proxy.node(node):
         async with open_websocket_url(proxy.url) as client:
             await client.send_message('{"requestId": "r1"}')
             reply = json.loads(await client.get_message())
@@ -139,19 +143,19 @@ async def test_a_request_that_nobody_answers():
 
 
 async def test_what_does_not_start_says_so():
-    with pytest.raises(HoldfastError, match="^the proxy has ended with status 2"):
-        async with holdfast.testing.proxy(client={"max_connections": "many"}):
+    with pytest.raises(HoldfastError, match="the proxy has ended with status 2"):
+        async with proxy_for_the_test(client={"max_connections": "many"}):
             pytest.fail("it has started")
-    async with holdfast.testing.proxy() as proxy:
-        with pytest.raises(HoldfastError, match="^the node examples.nobody:node has ended with status 2"):
+    async with proxy_for_the_test() as proxy:
+        with pytest.raises(HoldfastError, match="the node examples.nobody:node has ended with status 2"):
             await proxy.node_process("examples.nobody:node")
 
 
 async def test_a_proxy_that_fails_during_the_test():
-    with pytest.raises(HoldfastError, match="^the proxy has failed with status -6"):
-        async with holdfast.testing.proxy() as proxy:
+    with pytest.raises(HoldfastError, match="the proxy has failed with status -6"):  # noqa: PT012
+        async with proxy_for_the_test() as proxy:
             proxy.process.send_signal(signal.SIGABRT)
             await proxy.process.wait()
-    async with holdfast.testing.proxy() as proxy:
+    async with proxy_for_the_test() as proxy:
         proxy.process.kill()  # by the test itself: that is another matter
         await proxy.process.wait()

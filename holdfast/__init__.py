@@ -14,6 +14,8 @@ clients       every client of every proxy; callbacks: the calling of on_open, on
 mastership    the epoch, the lease, the running of on_master
 state         the shared state as authors see it; replica: how it follows the proxies and is put in order
 node          Node, which puts these together; runner: `holdfast node`
+testing       a whole proxy and its nodes within an author's test
+kuzzle        for applications that speak Kuzzle's API
 """
 
 from holdfast.errors import LinkRefused, RequestError, StateError

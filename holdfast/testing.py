@@ -4,10 +4,10 @@
         async with holdfast.testing.proxy(request={"timeout": "5s"}) as proxy:
             first = await proxy.node_process("chat:node")
             await proxy.node_process("chat:node")
-            async with open_websocket_url(proxy.url) as client:  # of trio_websocket, or any other
+            async with connect(proxy.url) as client:  # of websockets.trio.client, or any other
                 first.kill()
-                await client.send_message("hello")
-                assert "hello" in await client.get_message()
+                await client.send("hello")
+                assert "hello" in await client.recv()
 
 The proxy is `holdfast serve` as a process of its own, on free ports of the loopback address. Nodes run within the test
 (`Proxy.node`) or as processes (`Proxy.node_process`). All of them are gone when the block ends, however it ends. They

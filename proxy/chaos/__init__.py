@@ -8,6 +8,6 @@ processes    real processes, and none left behind; child: how they die with us
 node         the node that they run; messages: what clients and nodes say to each other
 load         the built-in clients; websocket: one's connection; witness: that of a few, on trio-websocket
 load_worker  the process they are in; remote_load: the same, from outside; lines: how the two talk
-accounting   what was sent, heard, lost; masters: who acted as master
+accounting   what was sent, heard, lost; failover: how long clients waited; masters: who acted as master
 report       what came of it; display: what people see
 """

@@ -52,7 +52,7 @@ async def start_proxy(processes: Processes, file: Path | None, sets: Sequence[st
     """A proxy of our own. sets: what stands above the file and the environment. Raises ConfigError, HoldfastError."""
     config = load(file, os.environ, sets).config
     if config.client.tls_certificate_file:
-        raise ConfigError("the built-in clients speak plain WebSocket: --set client.tls_certificate_file= (and _key_)")
+        raise ConfigError("the built-in clients speak plain WebSocket: leave client.tls_certificate_file empty")
     ready_file = processes.directory / "proxy.json"
     arguments = ["serve", "--ready-file", str(ready_file)]
     if file is not None:

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from proxy.chaos.accounting import Percentiles
+from proxy.chaos.failover import Percentiles
 from proxy.chaos.report import Report
 from proxy.chaos.trial import Snapshot
 from proxy.cli.output import PIPE_WIDTH, printable

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 
 import trio
 
-from proxy.chaos.accounting import Fault
+from proxy.chaos.failover import Fault
 from proxy.chaos.fleet import Fleet, NodeStatus
 
 KINDS = ("kill", "stop", "slow", "drain", "restart")
@@ -91,24 +91,25 @@ class Faults:
         await actions.get(kind, self._restart)(node)
         self._under_fault.discard(node.pid)
 
-    def _begin(self, kind: str, node: NodeStatus) -> Fault:
+    def _begin(self, kind: str, node: NodeStatus, number: signal.Signals | None = None) -> Fault:
+        """number: the signal that it begins with."""
         fault = Fault(kind, node.name, time.monotonic(), self._is_master(node))
+        if number is not None:
+            self._fleet.signal(node.pid, number)
         self.happened.append(fault)
         master = ", the master" if fault.hit_master else ""
         self._tell(f"{kind} {node.name} (pid {node.pid}{master})")
         return fault
 
     async def _kill(self, node: NodeStatus) -> None:
-        self._begin("kill", node)
-        self._fleet.signal(node.pid, signal.SIGKILL)
+        self._begin("kill", node, signal.SIGKILL)
         await self._replace(node, -signal.SIGKILL)
 
     async def _stop(self, node: NodeStatus) -> None:
         seconds = self._heartbeat_timeout * STOP_SHARES[self._stops % len(STOP_SHARES)]
         self._stops += 1
-        fault = self._begin("stop", node)
+        fault = self._begin("stop", node, signal.SIGSTOP)
         fault.until = fault.at + seconds
-        self._fleet.signal(node.pid, signal.SIGSTOP)
         try:
             await trio.sleep(seconds)
         finally:
@@ -117,9 +118,8 @@ class Faults:
         await self._wait_ready(node.name, node.pid)
 
     async def _slow(self, node: NodeStatus) -> None:
-        fault = self._begin("slow", node)
+        fault = self._begin("slow", node, signal.SIGUSR1)
         fault.until = fault.at + SLOW_SECONDS
-        self._fleet.signal(node.pid, signal.SIGUSR1)
         await trio.sleep(SLOW_SECONDS)
 
     async def _drain(self, node: NodeStatus) -> None:
@@ -131,8 +131,7 @@ class Faults:
         await self._replace(node, 0)
 
     async def _restart(self, node: NodeStatus) -> None:
-        self._begin("restart", node)
-        self._fleet.signal(node.pid, signal.SIGTERM)
+        self._begin("restart", node, signal.SIGTERM)
         await self._replace(node, 0)
 
     def _nodes(self) -> tuple[NodeStatus, ...]:
@@ -147,10 +146,10 @@ class Faults:
         ours = [node for node in victims if self._fleet.is_ours(node.pid)]
         with_master = any(self._is_master(node) for node in victims)
         fault = Fault("all", ", ".join(node.name for node in victims), time.monotonic(), with_master)
-        self.happened.append(fault)
-        self._tell(f"kill all: {fault.node}")
         for node in victims:
             self._fleet.signal(node.pid, signal.SIGKILL)
+        self.happened.append(fault)
+        self._tell(f"kill all: {fault.node}")
         for node in victims:
             await self._wait_exit(node, -signal.SIGKILL)
         for first_or_later in (ours[:1], ours[1:]):

@@ -11,17 +11,18 @@ import trio
 from msgspec import Struct
 
 from protocols.errors import HoldfastError
-from proxy.chaos.accounting import Accounting, Percentiles
+from proxy.chaos.accounting import Accounting
+from proxy.chaos.failover import Percentiles
 from proxy.chaos.messages import MASTERS, Ask, Heard, decode_heard, encode
 from proxy.chaos.websocket import WebSocket
 from proxy.chaos.witness import Witness
 
 CONNECTING = 50  # at once
-WITNESSES = 10  # clients on another implementation, spread over all (proxy.chaos.witness)
+WITNESSES = 5  # clients on another implementation, spread over all (proxy.chaos.witness)
 JOINING = -1  # the number of the request by which a client joins its channels; it is in no books
 JOIN_TIMEOUT = 30.0
 MASTER_LISTENERS = 10  # clients that listen to what the master announces
-PER_TURN = 64  # requests, and sockets that are read: the witnesses' tasks need several turns for each message
+PER_TURN = 16  # requests, and sockets that are read: the witnesses' tasks need several turns for each message
 SHORTEST_WAIT = 0.001  # between turns: requests that are due within it leave together
 LONGEST_WAIT = 0.05  # then `start` is noticed
 QUIET = 0.5  # after the last message that is due: would there be one too many?
@@ -158,17 +159,24 @@ class Load:
 
     async def run(self) -> None:
         while True:
-            wait = LONGEST_WAIT
-            if self._due_at is not None:
-                now = time.monotonic()
-                self._send_due(now)
-                wait = min(max(self._due_at - now, SHORTEST_WAIT), LONGEST_WAIT)
-            with trio.move_on_after(wait):
-                await trio.lowlevel.wait_readable(self._epoll.fileno())
+            await self._wait()
             for fd, events in self._epoll.poll(0, PER_TURN):
                 client = self._by_fd.get(fd)
                 if client is not None:
                     self._on_ready(client, events)
+
+    async def _wait(self) -> None:
+        """Send what is due, and wait until there is something to read or the next is due."""
+        wait = LONGEST_WAIT
+        if self._due_at is not None:
+            now = time.monotonic()
+            self._send_due(now)
+            if self._due_at <= now:  # we are late: sleeping would give the CPU away
+                await trio.lowlevel.checkpoint()
+                return
+            wait = min(max(self._due_at - now, SHORTEST_WAIT), LONGEST_WAIT)
+        with trio.move_on_after(wait):
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
 
     def _send_due(self, now: float) -> None:
         assert self._due_at is not None

@@ -12,7 +12,8 @@ import trio
 from msgspec import Struct
 
 from holdfast.errors import one_of_ours
-from proxy.chaos.accounting import Fault, Verdict
+from proxy.chaos.accounting import Verdict
+from proxy.chaos.failover import Fault
 from proxy.chaos.lines import Lines
 from proxy.chaos.load import Load, Progress, Settings
 

@@ -78,9 +78,12 @@ async def act() -> None:
     announcement = encode(Announcement(MASTERS, epoch))
     acts = 0
     while True:
-        if testimony is not None:
+        now = time.monotonic()
+        # Asked after the clock was read. A process can be stopped at any point: it may have been since Trio last looked
+        # at the lease's deadline, and then it is no longer master; or from here on, but it was master at `now`.
+        if testimony is not None and node.is_master and node.epoch == epoch:
             # one write of so few bytes is whole, whoever else writes to the pipe
-            os.write(int(testimony), f"{time.monotonic():.6f} {epoch} {node.name}\n".encode())
+            os.write(int(testimony), f"{now:.6f} {epoch} {node.name}\n".encode())
         if acts % ANNOUNCE_EVERY == 0:
             await node.notify(announcement, channels=[MASTERS], text=True)
         acts += 1

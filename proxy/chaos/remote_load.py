@@ -4,7 +4,7 @@ import msgspec
 import trio
 
 from protocols.errors import HoldfastError
-from proxy.chaos.accounting import Fault
+from proxy.chaos.failover import Fault
 from proxy.chaos.lines import Lines
 from proxy.chaos.load import Progress, Settings
 from proxy.chaos.load_worker import Connected, Failed, Finish, Finished, Said, Start

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from proxy.chaos.accounting import AFTER_FAULT, Failover, Fault, Notifications, Percentiles, Requests, Verdict
+from proxy.chaos.accounting import Notifications, Requests, Verdict
+from proxy.chaos.failover import AFTER_FAULT, Failover, Fault, Percentiles
 from proxy.chaos.masters import Acting, Masters
 
 DEFINITIONS = {

@@ -46,6 +46,7 @@ class LineProtocol:
             events.append(Opened("line", "/", []))
         if not data:
             self._over = True
+            self.deadline = inf
             return [*events, Finished(Reason.CLIENT_LEFT)]
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
@@ -58,13 +59,14 @@ class LineProtocol:
             if line == b"ping":
                 events.append(Output(b"pong\n"))
                 continue
-            events.append(Message(line, True))
+            events.append(Message(line, line.isascii()))
         return events
 
     def on_deadline(self, now):
         self._fail("on_deadline")
         self.deadline = inf
-        return [Finished(self._closing)] if self._closing else []
+        reason, self._closing = self._closing, None
+        return [Finished(reason)] if reason else []
 
     def reply(self, request, head, payload, is_text, more):
         self._fail("reply")

@@ -2,8 +2,9 @@ import io
 
 import trio
 
-from proxy.chaos.accounting import Accounting, Failover, Percentiles
+from proxy.chaos.accounting import Accounting
 from proxy.chaos.display import Display
+from proxy.chaos.failover import Failover, Percentiles
 from proxy.chaos.fleet import MasterStatus, NodeStatus, Status
 from proxy.chaos.load import Progress
 from proxy.chaos.masters import Acting

@@ -31,6 +31,7 @@ def test_an_old_master_that_goes_on():
 
 def test_whatever_the_order_in_which_it_is_heard():
     assert masters_of((2.5, 1, "a"), (2.0, 2, "b"), (1.0, 1, "a")).overlaps() == 1
+    assert masters_of((3.0, 2, "b"), (2.0, 1, "a"), (1.5, 2, "b")).overlaps() == 1
 
 
 def test_two_nodes_in_one_epoch():

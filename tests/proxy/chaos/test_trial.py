@@ -74,7 +74,7 @@ async def test_all_faults_and_nothing_lost(run, monkeypatch):
     assert report.ok
     assert set(report.faults) == {"kill", "stop", "slow", "drain", "restart", "all"}
     requests = report.requests
-    assert requests.sent == requests.answered_once > 900
+    assert requests.sent == requests.answered_once > 500
     assert report.notifications.delivered == 10 * requests.sent  # groups of 10
     assert report.masters.hit > 0
     epochs = [acting.epoch for acting in report.masters.epochs]

@@ -139,7 +139,12 @@ class App:
         listeners: list[Listener] = []
         try:
             for address in config.client.bind:
-                listening = bind(address, backlog=config.client.backlog, reuse_port=config.client.reuse_port)
+                listening = bind(
+                    address,
+                    backlog=config.client.backlog,
+                    reuse_port=config.client.reuse_port,
+                    send_buffer_bytes=config.client.send_buffer_bytes,
+                )
                 listeners.append(Listener(listening, self.clients, tls))
             self._warn(config)
             async with trio.open_nursery() as nursery:

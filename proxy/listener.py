@@ -27,8 +27,11 @@ RESERVED_DESCRIPTORS = 128
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
-def bind(address: str, *, backlog: int, reuse_port: bool) -> socket.socket:
-    """A listening socket on "host:port" or "[host]:port". Raises OSError that names the address."""
+def bind(address: str, *, backlog: int, reuse_port: bool, send_buffer_bytes: int) -> socket.socket:
+    """A listening socket on "host:port" or "[host]:port". Raises OSError that names the address.
+
+    send_buffer_bytes: of each accepted socket, in the kernel; 0 leaves it to the kernel, which grows it to megabytes.
+    """
     host, port = split_address(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -36,6 +39,8 @@ def bind(address: str, *, backlog: int, reuse_port: bool) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if reuse_port:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if send_buffer_bytes:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)  # accepted sockets inherit it
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind((host, port))

@@ -46,6 +46,11 @@ KEYS: dict[str, Key] = {
     "client.tls_key_file": Key(Kind.FILE, "PEM private key of the certificate."),
     "client.backlog": Key(Kind.COUNT, "Connections that the kernel holds before they are accepted.", at_most=65535),
     "client.reuse_port": Key(Kind.FLAG, "SO_REUSEPORT: several processes share the port."),
+    "client.send_buffer_bytes": Key(
+        Kind.BYTES,
+        "The kernel's buffer of a client's socket, which a client that does not read fills first.",
+        zero="as the kernel sees fit",
+    ),
     # --- client: limits of the proxy
     "client.max_connections": Key(Kind.COUNT, "Client connections at once."),
     "client.max_connections_per_address": Key(

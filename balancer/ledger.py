@@ -9,7 +9,7 @@ order is the timer: a sweep looks only at its front. A streamed reply goes to th
 
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from balancer.directory import Directory, Node
 from balancer.settings import RequestSettings
@@ -24,7 +24,10 @@ class Requester(Protocol):
     def is_closed(self) -> bool: ...
 
 
-class Entry:
+C = TypeVar("C", bound=Requester)
+
+
+class Entry(Generic[C]):
     """One request. node None: parked. attempt: 1 at the first node, one more at each further one.
 
     partial: a part of the reply has reached the client, so no other node can begin anew.
@@ -32,7 +35,7 @@ class Entry:
 
     __slots__ = ("attempt", "connection", "deadline", "event", "id", "node", "parked_at", "partial", "sent_at")
 
-    def __init__(self, id: int, connection: Requester, event: Request, deadline: float) -> None:
+    def __init__(self, id: int, connection: C, event: Request, deadline: float) -> None:
         self.id = id
         self.connection = connection
         self.event = event
@@ -43,15 +46,15 @@ class Entry:
         self.parked_at = -1.0
         self.partial = False
 
-    def __lt__(self, other: "Entry") -> bool:
+    def __lt__(self, other: "Entry[C]") -> bool:
         return self.id < other.id  # the order of opening: what parking keeps
 
 
-class Ledger:
+class Ledger(Generic[C]):
     """The table of requests. `first_id` should be random per process, so that no late reply of a former run fits.
 
-    in_flight and parked are plain counts. Bounds: max_in_flight entries in all, max_parked and max_parked_bytes
-    of them parked.
+    parked: the requests that wait, a heap; always the same list, so that callers may keep it.
+    Bounds: max_in_flight entries in all, max_parked and max_parked_bytes of them parked.
     """
 
     def __init__(self, directory: Directory, settings: RequestSettings, first_id: int) -> None:
@@ -59,8 +62,8 @@ class Ledger:
         self._settings = settings
         self._timeout = settings.timeout
         self._next_id = first_id
-        self._entries: dict[int, Entry] = {}
-        self._parked: list[Entry] = []  # heap in order of opening
+        self._entries: dict[int, Entry[C]] = {}
+        self.parked: list[Entry[C]] = []  # in order of opening
         self.parked_bytes = 0
         self.parked_total = 0
 
@@ -69,11 +72,7 @@ class Ledger:
 
     @property
     def in_flight(self) -> int:
-        return len(self._entries) - len(self._parked)
-
-    @property
-    def parked(self) -> int:
-        return len(self._parked)
+        return len(self._entries) - len(self.parked)
 
     @property
     def is_full(self) -> bool:
@@ -88,13 +87,13 @@ class Ledger:
         """Is any request of this id or an older one still open?"""
         return next(iter(self._entries), id + 1) <= id
 
-    def open(self, connection: Requester, event: Request, now: float) -> Entry:
+    def open(self, connection: C, event: Request, now: float) -> Entry[C]:
         """Begin a request. It is neither in flight nor parked until `assign` or `park`."""
         self._next_id = id = self._next_id + 1
         self._entries[id] = entry = Entry(id, connection, event, now + self._timeout)
         return entry
 
-    def assign(self, entry: Entry, node: Node, now: float) -> None:
+    def assign(self, entry: Entry[C], node: Node, now: float) -> None:
         """The request goes to this node now, as its next attempt."""
         entry.node = node
         entry.attempt += 1
@@ -103,7 +102,7 @@ class Ledger:
         if node.in_flight >= node.capacity:
             self._directory.refresh(node)
 
-    def settle(self, id: int, attempt: int, node: Node, now: float) -> Entry | None:
+    def settle(self, id: int, attempt: int, node: Node, now: float) -> Entry[C] | None:
         """The node replied. None: nobody waits for this from this node at this attempt, so it must leave no trace."""
         entry = self._entries.get(id)
         if entry is None or entry.node is not node or entry.attempt != attempt:
@@ -115,7 +114,7 @@ class Ledger:
         self._release(node)
         return entry
 
-    def extend(self, id: int, attempt: int, node: Node, now: float) -> Entry | None:
+    def extend(self, id: int, attempt: int, node: Node, now: float) -> Entry[C] | None:
         """The node sent a part of the reply: the request stays, with a new deadline. None as in `settle`."""
         entry = self._entries.get(id)
         if entry is None or entry.node is not node or entry.attempt != attempt:
@@ -126,44 +125,42 @@ class Ledger:
         self._entries[id] = entry
         return entry
 
-    def park(self, entry: Entry, now: float) -> bool:
+    def park(self, entry: Entry[C], now: float) -> bool:
         """No node is available: keep the request in order. False when parking is full; then it is forgotten."""
         size = len(entry.event.payload)
         settings = self._settings
-        if len(self._parked) >= settings.max_parked or self.parked_bytes + size > settings.max_parked_bytes:
+        if len(self.parked) >= settings.max_parked or self.parked_bytes + size > settings.max_parked_bytes:
             del self._entries[entry.id]
             return False
         if entry.parked_at < 0:
             entry.parked_at = now
         entry.node = None
-        heappush(self._parked, entry)
+        heappush(self.parked, entry)
         self.parked_bytes += size
         self.parked_total += 1
         return True
 
-    def unpark(self) -> Entry | None:
+    def unpark(self) -> Entry[C] | None:
         """The oldest parked request, for a node that has become available."""
-        if not self._parked:
+        if not self.parked:
             return None
-        entry = heappop(self._parked)
+        entry = heappop(self.parked)
         self.parked_bytes -= len(entry.event.payload)
         return entry
 
-    def expire(self, now: float) -> list[tuple[Entry, Reason]]:
+    def expire(self, now: float) -> list[tuple[Entry[C], Reason]]:
         """Take out what is past its deadline, or parked for too long. `entry.node` tells whom to send a cancel."""
-        late: list[tuple[Entry, Reason]] = []
+        late: list[tuple[Entry[C], Reason]] = []
         for entry in self._entries.values():
             if entry.deadline > now:
                 break
             late.append((entry, Reason.NO_NODE if entry.node is None else Reason.DEADLINE_EXCEEDED))
         before = now - self._settings.parked_timeout
-        late += [
-            (entry, Reason.NO_NODE) for entry in self._parked if entry.parked_at <= before and entry.deadline > now
-        ]
+        late += [(entry, Reason.NO_NODE) for entry in self.parked if entry.parked_at <= before and entry.deadline > now]
         self._forget([entry for entry, _ in late])
         return late
 
-    def lose(self, node: Node) -> list[Entry]:
+    def lose(self, node: Node) -> list[Entry[C]]:
         """The node is gone: its requests, oldest first. They stay in the table; `assign`, `park` or `drop` each."""
         lost = [entry for entry in self._entries.values() if entry.node is node]
         lost.sort()  # streamed ones have moved to the back
@@ -172,24 +169,24 @@ class Ledger:
         node.in_flight = 0
         return lost
 
-    def cancel(self, entry: Entry) -> None:
+    def cancel(self, entry: Entry[C]) -> None:
         """Forget a request that is at a node: its reply is no longer wanted."""
         self._forget([entry])
 
-    def drop(self, entry: Entry) -> None:
+    def drop(self, entry: Entry[C]) -> None:
         """Forget a request that `lose` gave and that can't be sent again."""
         del self._entries[entry.id]
 
-    def abandon(self) -> list[Entry]:
+    def abandon(self) -> list[Entry[C]]:
         """Take out the requests whose connection is closed. One pass over all; call it when some are."""
         gone = [entry for entry in self._entries.values() if entry.connection.is_closed]
         self._forget(gone)
         return gone
 
-    def max_attempts_reached(self, entry: Entry) -> bool:
+    def max_attempts_reached(self, entry: Entry[C]) -> bool:
         return entry.attempt >= self._settings.max_attempts
 
-    def is_redeliverable(self, entry: Entry, *, handed_over: bool) -> bool:
+    def is_redeliverable(self, entry: Entry[C], *, handed_over: bool) -> bool:
         """May this request of a lost node go to another one?
 
         handed_over False: it never left this process, so no node has seen it.
@@ -200,7 +197,7 @@ class Ledger:
             return False
         return entry.event.redeliverable
 
-    def _forget(self, entries: Iterable[Entry]) -> None:
+    def _forget(self, entries: Iterable[Entry[C]]) -> None:
         unparked = False
         for entry in entries:
             del self._entries[entry.id]
@@ -210,8 +207,8 @@ class Ledger:
                 unparked = True
                 self.parked_bytes -= len(entry.event.payload)
         if unparked:
-            self._parked = [entry for entry in self._parked if entry.id in self._entries]
-            heapify(self._parked)
+            self.parked[:] = [entry for entry in self.parked if entry.id in self._entries]
+            heapify(self.parked)
 
     def _release(self, node: Node) -> None:
         node.in_flight -= 1

@@ -17,11 +17,10 @@ class AccessLog:
         self._random = random
         self._log = structlog.get_logger("holdfast.access")
 
-    def replied(self, entry: Entry, status: int, size: int, now: float) -> None:
+    def replied(self, entry: Entry[Connection], status: int, size: int, now: float) -> None:
         if self._random() >= self._share:
             return
         connection = entry.connection
-        assert isinstance(connection, Connection)
         event = entry.event
         http = event if isinstance(event, HttpRequest) else None
         self._log.info(

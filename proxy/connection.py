@@ -214,9 +214,19 @@ class Connection:
                 return
 
     def _after_events(self, now: float) -> None:
-        if self.protocol.deadline < self.timer:
-            self._clients.wheel.schedule(self, self.protocol.deadline)
-        self._set_interest()
+        protocol = self.protocol
+        if protocol.deadline < self.timer:
+            self._clients.wheel.schedule(self, protocol.deadline)
+        # The usual case, spelled out: all is well, and nothing about it changes.
+        if (
+            self._interest != READABLE
+            or protocol.paused
+            or self.in_flight >= self._clients.max_in_flight
+            or self._outbox is not None
+            or self._waiting is not None
+            or self._eof
+        ):
+            self._set_interest()
 
     @property
     def _may_take(self) -> bool:

@@ -4,8 +4,6 @@ Joins the ledger, the policy and the links. Owns what happens when there is no n
 up: every request that comes in here gets exactly one answer, a node's reply or a typed error.
 """
 
-from typing import cast
-
 import structlog
 import trio
 
@@ -32,7 +30,7 @@ class Dispatch:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Ledger[Connection],
         directory: Directory,
         policy: Policy,
         key_of: KeyOf,
@@ -45,6 +43,7 @@ class Dispatch:
         self._ledger = ledger
         self._directory = directory
         self._available = directory.available
+        self._parked = ledger.parked
         self._select = policy.select
         self._key_of = key_of if policy.needs_key else None
         self._random = random
@@ -67,20 +66,20 @@ class Dispatch:
             self._fail(connection, event, "too many requests in flight", Reason.PARKING_FULL)
             return
         entry = ledger.open(connection, event, now)
-        if self._available and not ledger.parked:
+        if self._available and not self._parked:
             self._send(entry, now)
         else:
             self._park(entry, now)
 
-    def _send(self, entry: Entry, now: float) -> None:
+    def _send(self, entry: Entry[Connection], now: float) -> None:
         """To an available node; there must be one."""
-        connection = cast("Connection", entry.connection)
+        connection = entry.connection
         event = entry.event
         key = 0 if self._key_of is None else self._key_of(connection, event)
         node = self._select(self._available, key, self._random)
         self._ledger.assign(entry, node, now)
         timeout = self._timeout if entry.attempt == 1 and entry.parked_at < 0 else int((entry.deadline - now) * 1000)
-        if type(event) is HttpRequest:
+        if isinstance(event, HttpRequest):
             address = event.address or connection.address
             client = frames.Client(connection.id, "http", address, event.target.partition("?")[0], event.headers)
             node.link.send(
@@ -88,10 +87,10 @@ class Dispatch:
             )
         else:
             node.link.send(
-                frames.Request(entry.id, connection.id, entry.attempt, timeout, event.payload, event.is_text)  # type: ignore[union-attr]
+                frames.Request(entry.id, connection.id, entry.attempt, timeout, event.payload, event.is_text)
             )
 
-    def _park(self, entry: Entry, now: float) -> None:
+    def _park(self, entry: Entry[Connection], now: float) -> None:
         if self._ledger.park(entry, now):
             self._counters.requests_parked += 1
         else:
@@ -112,36 +111,42 @@ class Dispatch:
 
     # --- from a node ------------------------------------------------------------------------------------------
 
-    def settle(self, node: Node, request: int, attempt: int, more: bool) -> Entry | None:
-        """A node replies. The request, now settled, or with `more` still open. None: nobody waits for this reply."""
-        ledger = self._ledger
-        now = self._reactor.now
-        entry = (ledger.extend if more else ledger.settle)(request, attempt, node, now)
+    def settle(self, node: Node, request: int, attempt: int) -> Entry[Connection] | None:
+        """A node replies: the request that this ends. None: nobody waits for it, and it must leave no trace."""
+        entry = self._ledger.settle(request, attempt, node, self._reactor.now)
         if entry is None:
             self._counters.stale_replies += 1
-        elif ledger.parked and not more:
+        elif self._parked:
             self.unpark()
         return entry
 
-    def reply(self, entry: Entry, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> None:
-        """Give a settled request its reply."""
+    def extend(self, node: Node, request: int, attempt: int) -> Entry[Connection] | None:
+        """A node sends a part of a reply: the request, which stays open. None as in `settle`."""
+        entry = self._ledger.extend(request, attempt, node, self._reactor.now)
+        if entry is None:
+            self._counters.stale_replies += 1
+        return entry
+
+    def reply(
+        self, node: Node, entry: Entry[Connection], head: ReplyHead | None, payload: bytes, is_text: bool, more: bool
+    ) -> None:
+        """Give a request its reply, or a part of it."""
         self._counters.replies += 1
-        node = cast("Node", entry.node)
         if head is not None and head.status >= 500:
             self._strike(node)
         elif node.health.failures:
             node.health.succeeded()
-        taken = cast("Connection", entry.connection).reply(entry.event, head, payload, is_text, more)
+        taken = entry.connection.reply(entry.event, head, payload, is_text, more)
         if more and not taken:
             self._ledger.cancel(entry)
             node.link.send(frames.Cancel(entry.id, entry.attempt))
         if self._access_log is not None and not more:
             self._access_log.replied(entry, 200 if head is None else head.status, len(payload), self._reactor.now)
 
-    def failed(self, entry: Entry, status: int, message: str) -> None:
+    def failed(self, node: Node, entry: Entry[Connection], status: int, message: str) -> None:
         """Give a settled request the failure of its handler."""
         if status >= 500:
-            self._strike(cast("Node", entry.node))
+            self._strike(node)
         self._answer(entry, RequestError(message, Reason.NODE_ERROR, status=status))
 
     # --- when things go wrong ---------------------------------------------------------------------------------
@@ -161,7 +166,7 @@ class Dispatch:
                 if entry.id in unsent:
                     entry.attempt -= 1  # nobody has seen that attempt
                 self._counters.redelivered += 1
-                if self._available and not ledger.parked:
+                if self._available and not self._parked:
                     self._send(entry, now)
                     self._failed_over(trio.current_time() - started)
                 else:
@@ -176,11 +181,11 @@ class Dispatch:
         if self._directory.failed(node, self._reactor.now):
             log.warning("node_ejected", node=node.id, until=round(node.health.returns_at - self._reactor.now, 1))
 
-    def _lost(self, entry: Entry) -> None:
+    def _lost(self, entry: Entry[Connection]) -> None:
         if entry.partial:
             # The client has a part of a reply. It may not be told an error in its place: HTTP has no way, and a
             # message protocol's client takes what came for a reply. So an exchange of bytes ends with its connection.
-            connection = cast("Connection", entry.connection)
+            connection = entry.connection
             if not connection.is_session:
                 self._counters.request_errors[Reason.NODE_LOST] += 1
                 connection.abort(Reason.NODE_LOST)
@@ -212,10 +217,10 @@ class Dispatch:
             if entry.node is not None:
                 entry.node.link.send(frames.Cancel(entry.id, entry.attempt))
 
-    def _answer(self, entry: Entry, error: RequestError) -> None:
-        cast("Connection", entry.connection).fail(entry.event, error)
+    def _answer(self, entry: Entry[Connection], error: RequestError) -> None:
+        entry.connection.fail(entry.event, error)
         if self._access_log is not None:
             self._access_log.replied(entry, error.http_status, 0, self._reactor.now)
 
-    def _fail(self, connection: object, event: Request, message: str, reason: Reason) -> None:
-        cast("Connection", connection).fail(event, RequestError(message, reason, self._settings.retry_after))
+    def _fail(self, connection: Connection, event: Request, message: str, reason: Reason) -> None:
+        connection.fail(event, RequestError(message, reason, self._settings.retry_after))

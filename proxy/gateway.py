@@ -324,28 +324,29 @@ class Gateway:
         raise FrameError("Hello came within a session: say it on a new connection")
 
     def _reply(self, node: Node, frame: frames.Reply) -> None:
-        entry = self._dispatch.settle(node, frame.request, frame.attempt, frame.more)
+        dispatch = self._dispatch
+        entry = (dispatch.extend if frame.more else dispatch.settle)(node, frame.request, frame.attempt)
         if entry is None:
             return
         if frame.effects:
             for effect in frame.effects:
                 self._effect(node, effect)
-        self._dispatch.reply(entry, None, frame.payload, frame.is_text, frame.more)
+        dispatch.reply(node, entry, None, frame.payload, frame.is_text, frame.more)
 
     def _http_reply(self, node: Node, frame: frames.HttpReply) -> None:
-        entry = self._dispatch.settle(node, frame.request, frame.attempt, frame.more)
+        dispatch = self._dispatch
+        entry = (dispatch.extend if frame.more else dispatch.settle)(node, frame.request, frame.attempt)
         if entry is None:
             return
         if frame.effects:
             for effect in frame.effects:
                 self._effect(node, effect)
-        self._dispatch.reply(entry, ReplyHead(frame.status, frame.headers), frame.payload, False, frame.more)
+        dispatch.reply(node, entry, ReplyHead(frame.status, frame.headers), frame.payload, False, frame.more)
 
     def _failure(self, node: Node, frame: frames.Failure) -> None:
-        entry = self._dispatch.settle(node, frame.request, frame.attempt, False)
-        if entry is None:
-            return
-        self._dispatch.failed(entry, frame.status, frame.message)
+        entry = self._dispatch.settle(node, frame.request, frame.attempt)
+        if entry is not None:
+            self._dispatch.failed(node, entry, frame.status, frame.message)
 
     def _effect(self, node: Node, frame: frames.Effect) -> None:
         channels = self._channels

@@ -16,7 +16,7 @@ from proxy import cli
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("proxy", "balancer", "protocols", "holdfast")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("bench/*.md"), *(ROOT / "docs").rglob("*.md")])
 MAX_LINES = 400
 
 

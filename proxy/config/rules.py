@@ -7,6 +7,7 @@ from proxy.config.values import is_local_endpoint, is_loopback, split_address
 
 FRAME_OVERHEAD = 64 << 10  # of a batch around one payload: headers of a reply, and room for effects
 
+
 def broken(config: Config) -> Iterator[tuple[str, str]]:
     """(key, what was expected of its value) of each broken rule. Every value is good by itself."""
     yield from _client(config)

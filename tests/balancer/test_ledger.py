@@ -109,7 +109,7 @@ def test_parking_is_bounded_in_count_bytes_and_time(ledger):
     assert ledger.expire(4.9) == []
     assert ledger.expire(5.0) == [(parked[0], Reason.NO_NODE)]
     assert not ledger.park(ledger.open(Asker(), message(50), 0.0), 0.0)
-    assert (ledger.parked, ledger.parked_bytes) == (2, 60)
+    assert (len(ledger.parked), ledger.parked_bytes) == (2, 60)
 
 
 def test_full_table(directory):
@@ -128,7 +128,7 @@ def test_closed_connections_requests_are_abandoned(ledger, directory):
     ledger.park(entries[2], 0.0)
     gone.is_closed = True
     assert ledger.abandon() == [entries[0], entries[2]]
-    assert (ledger.in_flight, ledger.parked, node.in_flight) == (1, 0, 1)
+    assert (ledger.in_flight, len(ledger.parked), node.in_flight) == (1, 0, 1)
 
 
 def test_streamed_part_moves_the_deadline_on_and_forbids_redelivery(ledger, directory):
@@ -273,7 +273,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert set(ledger._entries) == set(self.open)
         flying = [e for e in self.open.values() if e.node]
         assert ledger.in_flight == len(flying)
-        assert ledger.parked == len(self.open) - len(flying)
+        assert len(ledger.parked) == len(self.open) - len(flying)
         assert ledger.parked_bytes == sum(len(e.event.payload) for e in self.open.values() if not e.node)
         for node in self.directory:
             assert node.in_flight == sum(e.node is node for e in flying) <= node.capacity

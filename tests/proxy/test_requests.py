@@ -40,7 +40,7 @@ async def test_replies_go_to_who_asked_in_any_order():
 async def test_request_without_a_node_is_parked_and_sent_when_one_comes():
     async with running() as proxy, websocket(proxy) as client:
         await client.send("early")
-        await proxy.until(lambda: proxy.app.ledger.parked == 1)
+        await proxy.until(lambda: len(proxy.app.ledger.parked) == 1)
         with ScriptedNode(proxy.node) as node:
             await node.join()
             request = await node.reply()
@@ -128,7 +128,7 @@ async def test_requests_of_lost_nodes_wait_for_a_node_in_the_order_of_opening():
             await first.take(frames.Request)
             await first.take(frames.Request)
             first.close()
-            await proxy.until(lambda: proxy.app.ledger.parked == 2)
+            await proxy.until(lambda: len(proxy.app.ledger.parked) == 2)
             await client.send("3")
             with ScriptedNode(proxy.node) as second:
                 await second.join()
@@ -165,7 +165,7 @@ async def test_capacity_is_credit():
             for number in range(5):
                 await client.send(str(number))
             requests = [await node.take(frames.Request), await node.take(frames.Request)]
-            await proxy.until(lambda: proxy.app.ledger.parked == 3)
+            await proxy.until(lambda: len(proxy.app.ledger.parked) == 3)
             assert not any(isinstance(frame, frames.Request) for frame in node.inbox)
             for request in requests:
                 await node.reply(request)

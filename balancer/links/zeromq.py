@@ -215,7 +215,7 @@ class ZeromqHub:
         gateway = self._gateway
         for _ in range(BATCHES_PER_PUMP):
             # Asking costs half of what the exception does that recv raises when there is nothing.
-            if gateway.is_paused or not option(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[arg-type]
+            if gateway.is_paused or not option(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[arg-type, operator]
                 return False
             identity = receive(zmq.NOBLOCK)
             data = receive(zmq.NOBLOCK)

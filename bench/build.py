@@ -1,0 +1,51 @@
+"""What must be there before anything is measured: Debian's packages, and the programs of c/, compiled when changed."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from bench.process import BenchError
+
+SOURCES = Path(__file__).parent / "c"
+PROGRAMS = Path(__file__).parent.parent / "build" / "bench"
+LIBRARIES = {"node": ["-lzmq"]}
+SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin"))  # where nginx and haproxy are
+
+
+def prepare(commands: Iterable[str]) -> None:
+    """Have these commands of packages of the same name, and all our programs. Raises BenchError if that can't be."""
+    missing = [command for command in ("gcc", *commands) if find(command) is None]
+    if not Path("/usr/include/zmq.h").exists():
+        missing.append("libzmq3-dev")
+    if missing:
+        _install(missing)
+    PROGRAMS.mkdir(parents=True, exist_ok=True)
+    headers = max(header.stat().st_mtime for header in SOURCES.glob("*.h"))
+    for source in SOURCES.glob("*.c"):
+        program = PROGRAMS / source.stem
+        if not program.exists() or program.stat().st_mtime < max(headers, source.stat().st_mtime):
+            options = ["-std=gnu11", "-O2", "-Wall", "-Wextra"]
+            libraries = LIBRARIES.get(source.stem, [])
+            _run(["gcc", *options, "-o", str(program), str(source), *libraries])
+
+
+def find(command: str) -> str | None:
+    return shutil.which(command, path=SYSTEM_PATH)
+
+
+def _install(packages: list[str]) -> None:
+    install = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise BenchError(f"{', '.join(packages)} must be installed first, as root: {' '.join(install)}")
+    _run(["apt-get", "update"])
+    _run(install)
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    )
+    if done.returncode:
+        raise BenchError(f"{' '.join(command)} failed:\n{(done.stderr or done.stdout)[-2000:]}")

@@ -1,0 +1,8 @@
+"""What holds for every test."""
+
+from hypothesis import HealthCheck, settings
+
+# Its limits of time are for a machine that does nothing else. In a fresh clone it also makes its tables of Unicode
+# first, which alone takes longer under coverage than a health check allows.
+settings.register_profile("holdfast", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("holdfast")

@@ -45,7 +45,6 @@ class Reason(Enum):
     TOO_MANY_CONNECTIONS = "too_many_connections", 1013, 503, 0x97, True
     TOO_MANY_FROM_ADDRESS = "too_many_from_address", 1013, 429, 0x9F, True
     SLOW_CONSUMER = "slow_consumer", 1013, 503, 0x97, True
-    TOO_MANY_CHANNELS = "too_many_channels", 1008, 429, 0x97, False
     # the node's doing, or the lack of one
     KICKED = "kicked", 1008, 403, 0x98, False
     NO_NODE = "no_node", 1013, 503, 0x88, True

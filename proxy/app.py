@@ -114,7 +114,6 @@ class App:
             clock=trio.current_time,
             max_batch_bytes=node.max_frame_bytes,
             max_backlog_bytes=node.max_outbox_bytes,
-            max_sessions=node.max_nodes,
             curve=curve,
         )
         self.ticker = Ticker(clients, directory, dispatch, gateway, self.hub, reactor)

@@ -18,7 +18,8 @@ from protocols.clients.base import ClientProtocol
 from protocols.errors import ProtocolError
 from proxy.clients import Clients
 from proxy.config import RealtimeSettings
-from proxy.connection import Connection, State
+from proxy.connection import Connection
+from proxy.transport import State
 
 log = structlog.get_logger("holdfast.channels")
 
@@ -153,6 +154,8 @@ class Channels:
         self._counters.notifications += 1
         fan_out = FanOut(payload, is_text, receivers)
         self.pending += fan_out.left
+        if self.is_full:
+            self._counters.limits_hit["realtime.max_pending_deliveries"] += 1
         if self._queue or self._budget <= 0 or not self._deliver(fan_out):
             self._queue.append(fan_out)
 

@@ -16,6 +16,7 @@ from proxy.connection import Connection
 from proxy.metrics import Counters
 from proxy.reactor import Reactor
 from proxy.tls import TlsChannel
+from proxy.transport import Transport
 from proxy.wheel import Wheel
 
 Dispatch = Callable[[Connection, Request], None]
@@ -47,7 +48,7 @@ class Clients:
         self.rate = settings.max_message_rate
         self.connections: dict[int, Connection] = {}
         self.sessions = 0
-        self.touched: list[Connection] = []  # connections with bytes to write at the turn's end
+        self.touched: list[Transport] = []  # connections with bytes to write at the turn's end
         self.has_abandoned = False  # a connection went while requests of it were with nodes
         self.wheel = Wheel(self.connections.get, reactor.now)
         self.dispatch: Dispatch

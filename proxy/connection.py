@@ -1,16 +1,12 @@
-"""One client connection: a descriptor, an adapter, and what lies between them.
+"""One client connection: a transport, an adapter, and what lies between them.
 
-Owns reading, writing, backpressure and the end of one transport. Knows no protocol: the adapter says what bytes mean.
-Knows no node: requests go to `dispatch`, and what nodes say comes back through `reply`, `fail`, `deliver`, `close`.
-
-Life: OPEN -> CLOSING (we have said so, the peer has not) -> FINISHED (the protocol is over, bytes may wait) -> CLOSED.
-Whatever leaves OPEN is gone for nodes and channels at once.
+Owns reading, backpressure and the end of one connection; writing is proxy.transport's. Knows no protocol: the adapter
+says what bytes mean. Knows no node: requests go to `dispatch`, and what nodes say comes back through `reply`, `fail`,
+`deliver`, `close`.
 """
 
 import os
-import socket
 from collections.abc import Iterable
-from enum import IntEnum
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -22,7 +18,8 @@ from protocols.close import Reason
 from protocols.errors import HoldfastError, ProtocolError, RequestError
 from proxy.outbox import Outbox
 from proxy.reactor import READABLE, WRITABLE
-from proxy.tls import TlsChannel, TlsError
+from proxy.tls import TlsChannel
+from proxy.transport import State, Transport
 
 if TYPE_CHECKING:
     from proxy.clients import Clients
@@ -36,35 +33,23 @@ READ_BYTES = 64 << 10
 LINGER = 2.0
 
 
-class State(IntEnum):
-    OPEN = 0
-    CLOSING = 1
-    FINISHED = 2
-    CLOSED = 3
-
-
-class Connection:
+class Connection(Transport):
     """See the module. All methods are called between or within turns of the reactor, on its thread.
 
     in_flight: requests that have no reply yet. channels: what it has joined, None until the first.
     """
 
     __slots__ = (
-        "_answered", "_clients", "_eof", "_interest", "_outbox", "_pending", "_rate_at", "_reason", "_taking", "_tls",
-        "_waiting", "address", "channels", "fd", "id", "in_flight", "is_session", "protocol", "since", "state", "timer",
-        "wire_format",
+        "_answered", "_eof", "_interest", "_rate_at", "_reason", "_taking", "_waiting", "channels", "in_flight",
+        "is_session", "protocol", "since", "timer", "wire_format",
     )  # fmt: skip
 
     def __init__(
         self, clients: "Clients", id: int, fd: int, address: str, protocol: ClientProtocol, tls: TlsChannel | None
     ) -> None:
-        self._clients = clients
-        self.id = id
-        self.fd = fd
-        self.address = address
+        super().__init__(clients, id, fd, address, tls)
         self.protocol = protocol
         self.wire_format = protocol.wire_format
-        self.state = State.OPEN
         self.since = clients.reactor.now
         self.is_session = False
         self.in_flight = 0
@@ -74,12 +59,9 @@ class Connection:
         self._eof = False
         self._taking = False  # within a call of _take
         self._answered = False  # a request was answered within that call
-        self._pending: bytes | list[bytes] | None = None  # of this turn
-        self._outbox: Outbox | None = None  # what the kernel has refused
         self._waiting: list[Event] | None = None  # beyond max_in_flight; at most what one read gave
         self._rate_at = 0.0
         self._reason = Reason.CLIENT_LEFT
-        self._tls = tls
 
     def __repr__(self) -> str:
         return f"<Connection {self.id:016x} {self.protocol.name} {self.state.name}>"
@@ -88,15 +70,6 @@ class Connection:
     def is_closed(self) -> bool:
         """It takes no more replies."""
         return self.state is not State.OPEN
-
-    @property
-    def is_direct(self) -> bool:
-        """A fan-out may write to `fd` itself: nothing waits, nothing is encrypted."""
-        return self._pending is None and self._outbox is None and self._tls is None
-
-    @property
-    def outbox_bytes(self) -> int:
-        return 0 if self._outbox is None else self._outbox.size
 
     # --- reading ----------------------------------------------------------------------------------------------
 
@@ -126,19 +99,10 @@ class Connection:
         self.abort(Reason.INTERNAL_ERROR)
 
     def _receive_encrypted(self, data: bytes, now: float) -> None:
-        tls = self._tls
-        assert tls is not None
-        try:
-            plain = tls.receive(data)
-        except TlsError as error:
-            log.debug("tls_failed", address=self.address, error=str(error))
-            self._write_raw(tls.output())  # the alert that says why
-            self.abort(Reason.PROTOCOL_ERROR)
-            return
-        self._write_raw(tls.output())
+        plain, is_over = self._decrypt(data)
         if plain:
             self.receive(plain, now)
-        if (not data or tls.is_over) and self.fd >= 0:
+        if is_over and self.fd >= 0:
             self.receive(b"", now)
 
     def receive(self, data: bytes, now: float) -> None:
@@ -235,6 +199,16 @@ class Connection:
             self._outbox is None or self._outbox.size <= self._clients.max_outbox_bytes // 2
         )
 
+    def _made_room(self) -> None:
+        if self._waiting is not None and self._may_take:
+            self._continue(self._clients.reactor.now)
+        else:
+            self._set_interest()
+
+    def _unread(self, outbox: Outbox) -> None:
+        limit = self._clients.max_unread_reply_bytes
+        self._overflow(outbox, "client.max_unread_reply_bytes", f"more than {limit} bytes wait")
+
     def _wait(self, event: Event) -> None:
         if self._waiting is None:
             self._waiting = []
@@ -315,111 +289,11 @@ class Connection:
         if self.state is not State.OPEN:
             return
         if self._outbox is not None and self._outbox.size > self._clients.max_outbox_bytes:
-            self._overflow(self._outbox, f"more than {self._clients.max_outbox_bytes} bytes wait")
+            self._overflow(
+                self._outbox, "client.max_outbox_bytes", f"more than {self._clients.max_outbox_bytes} bytes wait"
+            )
         else:
             self.write(data)
-
-    # --- writing ----------------------------------------------------------------------------------------------
-
-    def write(self, data: bytes) -> None:
-        """Queue bytes; they leave at the turn's end, joined with the others of this turn."""
-        pending = self._pending
-        if pending is None:
-            if data:
-                self._pending = data
-                self._clients.touched.append(self)
-        elif type(pending) is list:
-            pending.append(data)
-        else:
-            self._pending = [pending, data]  # type: ignore[list-item]
-
-    def flush(self) -> None:
-        """Write what this turn has queued."""
-        data = self._pending
-        self._pending = None
-        if data is None or self.fd < 0:
-            return
-        if type(data) is list:
-            data = b"".join(data)
-        if self._tls is not None:
-            data = self._tls.send(data)  # type: ignore[arg-type]
-        self._write_raw(data)  # type: ignore[arg-type]
-
-    def _write_raw(self, data: bytes) -> None:
-        if not data or self.fd < 0:
-            return
-        if self._outbox is not None:
-            self.queue(data, 0)
-            return
-        try:
-            sent = os.write(self.fd, data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self.abort(Reason.CLIENT_LEFT)
-            return
-        self._clients.counters.bytes_sent += sent
-        if sent != len(data):
-            self.queue(data, sent)
-        elif self.state is State.FINISHED:
-            self._end()
-
-    def queue(self, data: bytes, sent: int) -> None:
-        """The kernel took only `sent` of these bytes.
-
-        Replies may pass the high-water mark: a client may ask for much at once, and is not read meanwhile. What it has
-        asked for and leaves unread has a limit of its own.
-        """
-        outbox = self._outbox
-        if outbox is None:
-            self._outbox = outbox = Outbox()
-            self._set_interest()
-        elif outbox.size > self._clients.max_unread_reply_bytes and self.state is State.OPEN:
-            self._overflow(outbox, f"more than {self._clients.max_unread_reply_bytes} bytes wait")
-            return
-        outbox.put(data)
-        outbox.take(sent)
-
-    def _overflow(self, outbox: Outbox, detail: str) -> None:
-        now = self._clients.reactor.now
-        self._clients.counters.limits_hit["client.max_outbox_bytes"] += 1
-        self._clients.counters.slow_consumers += 1
-        log.info("slow_consumer", client=f"{self.id:016x}", address=self.address, waiting_bytes=outbox.size)
-        data = self.protocol.close(Reason.SLOW_CONSUMER, detail, now)
-        if self._tls is None:
-            outbox.truncate()
-        else:
-            data = self._tls.send(data)  # an encrypted stream has no part that could be left out
-        outbox.put(data)
-        self._leave(Reason.SLOW_CONSUMER)
-        self.state = State.CLOSING
-        self._after_events(now)
-
-    def _write_outbox(self) -> None:
-        outbox = self._outbox
-        assert outbox is not None
-        while outbox.size:
-            data = outbox.peek()
-            try:
-                sent = os.write(self.fd, data)
-            except BlockingIOError:
-                break
-            except OSError:
-                self.abort(Reason.CLIENT_LEFT)
-                return
-            self._clients.counters.bytes_sent += sent
-            outbox.take(sent)
-            if sent < len(data):
-                break
-        if not outbox.size:
-            self._outbox = None
-            if self.state is State.FINISHED:
-                self._end()
-                return
-        if self._waiting is not None and self._may_take:
-            self._continue(self._clients.reactor.now)
-        else:
-            self._set_interest()
 
     # --- the end ----------------------------------------------------------------------------------------------
 
@@ -458,13 +332,28 @@ class Connection:
             if self.fd >= 0:
                 self._after_events(now)
 
+    def _overflow(self, outbox: Outbox, limit: str, detail: str) -> None:
+        """It is too slow, by the limit of that name: what had begun is finished, then it is told."""
+        now = self._clients.reactor.now
+        self._clients.counters.limits_hit[limit] += 1
+        self._clients.counters.slow_consumers += 1
+        log.info("slow_consumer", client=f"{self.id:016x}", address=self.address, waiting_bytes=outbox.size)
+        data = self.protocol.close(Reason.SLOW_CONSUMER, detail, now)
+        if self._tls is None:
+            outbox.truncate()
+        else:
+            data = self._tls.send(data)  # an encrypted stream has no part that could be left out
+        outbox.put(data)
+        self._leave(Reason.SLOW_CONSUMER)
+        self.state = State.CLOSING
+        self._after_events(now)
+
     def _check_progress(self, now: float) -> None:
         """We don't read this client, so its silence is ours. But it must take what it has been sent."""
         outbox = self._outbox
         if outbox is not None and not outbox.has_moved:
-            self._overflow(
-                outbox, f"{outbox.size} bytes wait, and none was taken for {self._clients.stall_timeout:g} s"
-            )
+            detail = f"{outbox.size} bytes wait, and none was taken for {self._clients.stall_timeout:g} s"
+            self._overflow(outbox, "client.ping_timeout", detail)
             return
         if outbox is not None:
             outbox.has_moved = False
@@ -493,20 +382,10 @@ class Connection:
             self.abort(self._reason)
             return
         self._clients.wheel.schedule(self, self._clients.reactor.now + LINGER)
-        if self._tls is not None:
-            try:
-                os.write(self.fd, self._tls.close())
-            except OSError:
-                pass  # the peer is gone, or does not read: what follows finds out
-        transport = socket.socket(fileno=self.fd)
-        try:
-            transport.shutdown(socket.SHUT_WR)
-        except OSError:
-            transport.detach()
+        if self._shut_down():
+            self._set_interest()
+        else:
             self.abort(self._reason)
-            return
-        transport.detach()
-        self._set_interest()
 
     def abort(self, reason: Reason) -> None:
         """Close the descriptor now, whatever waits."""
@@ -515,10 +394,5 @@ class Connection:
         if self.state is State.OPEN:
             self._leave(reason)
         self.state = State.CLOSED
-        self._clients.reactor.unregister(self.fd)
-        os.close(self.fd)
-        self.fd = -1
-        self._pending = None
-        self._outbox = None
-        self._tls = None
+        self._close()
         self._clients.forget(self)

@@ -94,7 +94,8 @@ class Dispatch:
         if self._ledger.park(entry, now):
             self._counters.requests_parked += 1
         else:
-            self._counters.limits_hit["request.max_parked"] += 1
+            by_count = len(self._parked) >= self._settings.max_parked
+            self._counters.limits_hit["request.max_parked" if by_count else "request.max_parked_bytes"] += 1
             self._fail(entry.connection, entry.event, "no node is available, and too many wait", Reason.PARKING_FULL)
 
     def unpark(self) -> None:

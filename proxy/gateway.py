@@ -133,6 +133,11 @@ class Gateway:
         if self._is_leaving:
             link.close("the proxy stops")
             return
+        if len(self._nodes) >= self._settings.max_nodes:
+            self._counters.limits_hit["node.max_nodes"] += 1
+            log.warning("too_many_nodes", node=hello.node[:MAX_ID_BYTES], limit=self._settings.max_nodes)
+            link.close(f"too many nodes: the limit is {self._settings.max_nodes}")
+            return
         refusal = self._refusal(hello)
         if refusal is not None:
             log.warning("node_refused", node=hello.node[:MAX_ID_BYTES], why=refusal)

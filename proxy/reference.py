@@ -81,7 +81,6 @@ WHEN = {
     Reason.TOO_MANY_CONNECTIONS: "`client.max_connections` are open.",
     Reason.TOO_MANY_FROM_ADDRESS: "`client.max_connections_per_address` are open from the client's address.",
     Reason.SLOW_CONSUMER: "The client did not read, and `client.max_outbox_bytes` wait for it.",
-    Reason.TOO_MANY_CHANNELS: "More channels than `client.max_channels`.",
     Reason.KICKED: "A node or an operator ended the connection.",
     Reason.NO_NODE: "No node became available within `request.parked_timeout`.",
     Reason.PARKING_FULL: "No node is available, and as many requests wait as may.",

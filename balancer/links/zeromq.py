@@ -85,14 +85,12 @@ class ZeromqHub:
         clock: Callable[[], float],
         max_batch_bytes: int,
         max_backlog_bytes: int,
-        max_sessions: int,
         curve: "Curve | None" = None,
     ) -> None:
         self._gateway = gateway
         self._clock = clock
         self._max_batch_bytes = max_batch_bytes
         self._max_backlog_bytes = max_backlog_bytes
-        self._max_sessions = max_sessions
         self._curve = curve
         self._links: dict[bytes, ZeromqLink] = {}
         self._blocked: set[ZeromqLink] = set()
@@ -251,10 +249,6 @@ class ZeromqHub:
         if number != 1 or not frames or not isinstance(frames[0], Hello):
             self.batches_refused += 1
             self.refuse(identity, "no such session: say hello on a new connection")
-            return
-        if len(self._links) >= self._max_sessions:
-            self.batches_refused += 1
-            self.refuse(identity, f"too many nodes: the limit is {self._max_sessions}")
             return
         link = self._links[identity] = ZeromqLink(self, identity, now)
         link.received = 1

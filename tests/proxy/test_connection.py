@@ -215,7 +215,7 @@ async def test_a_notification_that_an_adapter_cannot_encode_costs_only_its_clien
 async def test_bytes_of_a_turn_leave_in_one_write_and_in_order(rig, monkeypatch):
     connection, theirs = rig.connect()
     writes = []
-    monkeypatch.setattr("proxy.connection.os.write", lambda fd, data: writes.append(bytes(data)) or len(data))
+    monkeypatch.setattr("proxy.transport.os.write", lambda fd, data: writes.append(bytes(data)) or len(data))
     for part in (b"a", b"b", b"c"):
         connection.write(part)
     rig.reactor.settle()

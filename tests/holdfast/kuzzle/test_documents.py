@@ -3,6 +3,7 @@
 import pytest
 
 from holdfast.kuzzle.wire import Request
+from tests.holdfast.fake_proxy import until
 from tests.holdfast.kuzzle.world import kuzzle
 
 HERE = {"index": "city", "collection": "rides"}
@@ -74,7 +75,7 @@ async def test_a_document_lives():
         deleted = await client.result("document", "delete", **HERE, _id="1", source=True)
         assert (deleted["_version"], deleted["_source"]["y"]) == (5, 1)
         assert await client.result("document", "exists", **HERE, _id="1") is False
-        assert [node.state.items("kuzzle/document/") for node in world.nodes] == [[], []]
+        await until(lambda: [node.state.items("kuzzle/document/") for node in world.nodes] == [[], []])
 
 
 REFUSED = [

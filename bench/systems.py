@@ -20,7 +20,10 @@ from bench.process import BenchError, Process
 
 CPUS = MEASURED_CPU, OTHER_CPU = 0, 1
 CHANNEL = "bench"
-DESCRIPTORS = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 1 << 17)  # as many as we may have; two per client
+MOST_DESCRIPTORS = 1 << 17
+_, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+# For nginx and HAProxy, which want two per client, and refuse to start with more than they may have.
+DESCRIPTORS = MOST_DESCRIPTORS if hard_limit == resource.RLIM_INFINITY else min(hard_limit, MOST_DESCRIPTORS)
 
 HOLDFAST_SETTINGS = (
     "client.bind=127.0.0.1:0",

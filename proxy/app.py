@@ -20,12 +20,14 @@ from balancer.ledger import Ledger
 from balancer.links.zeromq import Curve, ZeromqHub
 from balancer.policies import POLICIES
 from balancer.registry import ClientRegistry
+from protocols.clients.base import registered
 from protocols.clients.http import HttpProtocol
+from protocols.errors import ConfigError
 from proxy.access_log import AccessLog
 from proxy.admin.api import Api
 from proxy.admin.server import AdminServer
 from proxy.channels import Channels
-from proxy.clients import Clients, random_prefix
+from proxy.clients import Clients, FirstProtocol, random_prefix
 from proxy.config import Config, is_loopback, split_address
 from proxy.connection import Connection
 from proxy.control import ProxyControl
@@ -65,6 +67,7 @@ class App:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.phase = Phase.STARTING
+        self.listening: list[str] = []  # addresses of client ports, as bound
         self.counters = counters = Counters()
         self.reactor = reactor = Reactor()
         self.directory = directory = Directory(config.balance)
@@ -136,17 +139,19 @@ class App:
         if fit < config.client.max_connections:
             log.warning("descriptor_limit", connections=fit, configured=config.client.max_connections)
             self.clients.max_connections = fit
+        ports: list[tuple[str, FirstProtocol | None]] = [(address, None) for address in config.client.bind]
+        ports += map(_port_of_protocol, config.client.protocols)
         node_addresses = self.hub.open(config.node.bind)
         listeners: list[Listener] = []
         try:
-            for address in config.client.bind:
+            for address, protocol in ports:
                 listening = bind(
                     address,
                     backlog=config.client.backlog,
                     reuse_port=config.client.reuse_port,
                     send_buffer_bytes=config.client.send_buffer_bytes,
                 )
-                listeners.append(Listener(listening, self.clients, tls))
+                listeners.append(Listener(listening, self.clients, tls, protocol))
             self._warn(config)
             async with trio.open_nursery() as nursery:
                 self.reactor.wake_on(self.hub.fileno())
@@ -161,7 +166,8 @@ class App:
                 nursery.start_soon(self._accept, listeners, accepting)
                 with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                     self.phase = Phase.SERVING
-                    bound = Bound([listener.address for listener in listeners], node_addresses, admin)
+                    self.listening = [listener.address for listener in listeners]
+                    bound = Bound(self.listening, node_addresses, admin)
                     log.info("serving", client=bound.client, node=bound.node, admin=bound.admin, pid=os.getpid())
                     ready(bound)
                     await anext(signals)
@@ -204,6 +210,16 @@ class App:
             log.warning(
                 "insecure_node_bind", bind=config.node.bind, why="whoever reaches it is a node, and gets requests"
             )
+
+
+def _port_of_protocol(spec: str) -> tuple[str, FirstProtocol]:
+    """Address and adapter of an entry of client.protocols."""
+    name, _, address = spec.partition("://")
+    protocols = registered()
+    if name not in protocols:
+        known = ", ".join(sorted(protocols))
+        raise ConfigError(f'client.protocols: no client protocol is registered as "{name}"; there are {known}')
+    return address, protocols[name]
 
 
 async def serve(config: Config, *, ready: Callable[[Bound], None]) -> None:

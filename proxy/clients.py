@@ -68,11 +68,14 @@ class Clients:
             return Reason.TOO_MANY_FROM_ADDRESS
         return None
 
-    def add(self, fd: int, address: str, tls: TlsChannel | None) -> Connection:
-        """Take an accepted, non-blocking descriptor. address: "host:port"."""
+    def add(
+        self, fd: int, address: str, tls: TlsChannel | None, first_protocol: FirstProtocol | None = None
+    ) -> Connection:
+        """Take an accepted, non-blocking descriptor. address: "host:port". first_protocol: of a port of its own."""
         now = self.reactor.now
         self._next_id = id = self._next_id + 1
-        connection = Connection(self, id, fd, address, self._first_protocol(self._settings, address, now), tls)
+        protocol = (first_protocol or self._first_protocol)(self._settings, address, now)
+        connection = Connection(self, id, fd, address, protocol, tls)
         self.connections[id] = connection
         if self._settings.max_connections_per_address:
             host = address.rpartition(":")[0]

@@ -1,7 +1,7 @@
 """Accepting clients: one Trio task per bound address, sockets straight into the reactor.
 
-Owns listening sockets and the answer to whom we can't take: an HTTP 503 or 429 before anything is read, because at
-that moment nobody knows yet what the client speaks, and every client here begins with HTTP.
+Owns listening sockets and the answer to whom we can't take: an HTTP 503 or 429 before anything is read, on the ports
+where every client begins with HTTP; on the port of another protocol the connection is just closed.
 """
 
 import errno
@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from protocols.close import Reason
-from proxy.clients import Clients
+from proxy.clients import Clients, FirstProtocol
 from proxy.config import split_address
 from proxy.tls import TlsChannel
 
@@ -71,8 +71,15 @@ def raise_descriptor_limit(wanted: int) -> int:
 class Listener:
     """One listening socket."""
 
-    def __init__(self, listening: socket.socket, clients: Clients, tls: SSLContext | None) -> None:
+    def __init__(
+        self,
+        listening: socket.socket,
+        clients: Clients,
+        tls: SSLContext | None,
+        first_protocol: FirstProtocol | None = None,
+    ) -> None:
         self._listening = listening
+        self._first_protocol = first_protocol
         self._clients = clients
         self._tls = tls
         self.address = format_address(listening.getsockname())
@@ -111,14 +118,14 @@ class Listener:
             accepted.close()
             return
         tls = None if self._tls is None else TlsChannel(self._tls)
-        self._clients.add(accepted.detach(), format_address(name), tls)
+        self._clients.add(accepted.detach(), format_address(name), tls, self._first_protocol)
 
     def _refuse(self, accepted: socket.socket, reason: Reason) -> None:
         self._clients.counters.connections_refused[reason] += 1
         key = "client.max_connections" + ("_per_address" if reason is Reason.TOO_MANY_FROM_ADDRESS else "")
         self._clients.counters.limits_hit[key] += 1
         with accepted:
-            if self._tls is None:
+            if self._tls is None and self._first_protocol is None:
                 try:
                     os.write(accepted.fileno(), _REFUSALS[reason])
                     accepted.shutdown(socket.SHUT_WR)

@@ -25,6 +25,7 @@ class Kind(Enum):
     FILE = "file"
     FOLDER = "folder"
     ADDRESS = "HOST:PORT"
+    PROTOCOL = "NAME://HOST:PORT"
     ENDPOINT = "ZeroMQ endpoint"
     NETWORK = "network"
     ORIGIN = "origin"
@@ -42,6 +43,10 @@ class Key(NamedTuple):
 KEYS: dict[str, Key] = {
     # --- client: listening
     "client.bind": Key(Kind.ADDRESS, "Where clients connect; port 0 takes a free one."),
+    "client.protocols": Key(
+        Kind.PROTOCOL,
+        "Further ports, each for one registered client protocol; the ports of bind speak HTTP and WebSocket.",
+    ),
     "client.tls_certificate_file": Key(Kind.FILE, "PEM certificate chain; turns TLS on, together with the key."),
     "client.tls_key_file": Key(Kind.FILE, "PEM private key of the certificate."),
     "client.backlog": Key(Kind.COUNT, "Connections that the kernel holds before they are accepted.", at_most=65535),

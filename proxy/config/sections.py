@@ -16,6 +16,7 @@ class ClientSettings(Limits, frozen=True, forbid_unknown_fields=True):
     """Section [client]. It is a Limits: adapters get it as it is."""
 
     bind: tuple[str, ...] = ("0.0.0.0:7512",)
+    protocols: tuple[str, ...] = ()
     tls_certificate_file: str = ""
     tls_key_file: str = ""
     backlog: int = 4096

@@ -154,6 +154,12 @@ def _check_address(text: str) -> bool:
     return True
 
 
+def _check_protocol(text: str) -> bool:
+    name, scheme_end, address = text.partition("://")
+    split_address(address)
+    return bool(name and scheme_end)
+
+
 def _check_endpoint(text: str) -> bool:
     if text.startswith("ipc://"):
         return len(text) > len("ipc://")
@@ -189,6 +195,7 @@ def _check_folder(text: str) -> bool:
 
 _CHECKS: dict[Kind, tuple[Callable[[str], bool], str]] = {
     Kind.ADDRESS: (_check_address, "HOST:PORT or [IPV6]:PORT"),
+    Kind.PROTOCOL: (_check_protocol, "NAME://HOST:PORT, NAME of a registered client protocol"),
     Kind.ENDPOINT: (_check_endpoint, "tcp://HOST:PORT, tcp://HOST:* or ipc://PATH"),
     Kind.NETWORK: (_check_network, "an address or a network such as 10.0.0.0/8"),
     Kind.ORIGIN: (_check_origin, '"*", "null" or SCHEME://HOST[:PORT], without a path'),

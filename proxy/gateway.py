@@ -15,6 +15,7 @@ from msgspec import Raw, Struct
 
 from balancer.directory import Directory, Node, NodeState
 from balancer.health import Health
+from balancer.ledger import Entry
 from balancer.links.base import NodeLink
 from balancer.registry import ClientRegistry, Snapshot
 from balancer.settings import BalanceSettings, NodeSettings
@@ -329,24 +330,24 @@ class Gateway:
         raise FrameError("Hello came within a session: say it on a new connection")
 
     def _reply(self, node: Node, frame: frames.Reply) -> None:
-        dispatch = self._dispatch
-        entry = (dispatch.extend if frame.more else dispatch.settle)(node, frame.request, frame.attempt)
-        if entry is None:
-            return
-        if frame.effects:
-            for effect in frame.effects:
-                self._effect(node, effect)
-        dispatch.reply(node, entry, None, frame.payload, frame.is_text, frame.more)
+        entry = self._settle(node, frame)
+        if entry is not None:
+            self._dispatch.reply(node, entry, None, frame.payload, frame.is_text, frame.more)
 
     def _http_reply(self, node: Node, frame: frames.HttpReply) -> None:
+        entry = self._settle(node, frame)
+        if entry is not None:
+            head = ReplyHead(frame.status, frame.headers)
+            self._dispatch.reply(node, entry, head, frame.payload, False, frame.more)
+
+    def _settle(self, node: Node, frame: frames.Reply | frames.HttpReply) -> Entry[Connection] | None:
+        """The request that a reply is for, and with it the effects; None: nobody waits, so neither counts."""
         dispatch = self._dispatch
         entry = (dispatch.extend if frame.more else dispatch.settle)(node, frame.request, frame.attempt)
-        if entry is None:
-            return
-        if frame.effects:
+        if entry is not None and frame.effects:
             for effect in frame.effects:
                 self._effect(node, effect)
-        dispatch.reply(node, entry, ReplyHead(frame.status, frame.headers), frame.payload, False, frame.more)
+        return entry
 
     def _failure(self, node: Node, frame: frames.Failure) -> None:
         entry = self._dispatch.settle(node, frame.request, frame.attempt)

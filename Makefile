@@ -30,9 +30,11 @@ check: $(READY)  ## style, types, async mistakes, imports between the packages
 	$(BIN)/lint-imports --no-logo
 
 fast: $(READY)  ## the fast tests; at least 90 % of the lines must be run by them
+	@.ci/servers
 	$(BIN)/pytest -q -n auto --dist worksteal -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 slow: $(READY)  ## whole systems under load, and third-party clients
+	@.ci/servers
 	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -q -m slow
 
 bench: $(READY)  ## what Holdfast costs, beside nginx, HAProxy and plain C

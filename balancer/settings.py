@@ -56,6 +56,18 @@ class ElectionSettings(Struct, frozen=True):
     lease: float = 2.0  # a master stops this long after its last renewal
 
 
+class StoreSettings(Struct, frozen=True):
+    """Section [store]: what the proxies of a cluster agree through."""
+
+    kind: Literal["memory", "sqlite", "redis"] = "memory"
+    name: str = "default"  # of the cluster, where several share a Redis
+    path: str = ""  # sqlite: the file, on a disk of this machine
+    urls: tuple[str, ...] = ("redis://127.0.0.1:6379/0",)  # several: nodes of a Redis Cluster; see redis_urls
+    password: str = ""
+    sentinel_password: str = ""  # of the Sentinels themselves
+    timeout: float = 2.0  # for one operation; after it the store counts as gone
+
+
 class StateSettings(Struct, frozen=True):
     """Section [state]: the nodes' replicated state."""
 

@@ -26,8 +26,15 @@ class Coordinator(Protocol):
     """What proxies agree through. Called by the tasks that drive election and cluster, from any number of them.
 
     Each operation is atomic, and every one that begins after another has returned sees its effect. Times are seconds,
-    counted by the store's own clock. Each raises CoordinationError when the store can't be reached. Cancellation
-    means that the outcome is unknown, as after that error; every operation may be repeated without harm.
+    counted by the store's own clock. Each raises CoordinationError when the store can't be reached, or has not
+    answered within a time of its own. Cancellation means that the outcome is unknown, as after that error: it may also
+    take place some time later, when a frozen store wakes up. Every operation may be repeated without harm.
+
+    A store can lose its data: a file is deleted; a Redis comes back empty, or without the last that it was told.
+    Nothing goes backward then. Cards come back, because refreshing one that has gone says so. Fencing numbers go on
+    growing, because the store's wall clock is their least value, and epochs, because the election takes them from what
+    nodes have seen as well. But the mutex may be free while somebody holds it, which is what its number is for; and an
+    epoch that was lost may be won once more, by a proxy that has not seen it.
     """
 
     async def put_card(self, proxy: str, card: bytes, ttl: float) -> None:
@@ -69,4 +76,8 @@ class Coordinator(Protocol):
         So it has succeeded if what returns equals `record`; when two proxies write the same, both have. Raises
         ValueError if `record.epoch` is not greater than `expected`: epochs only grow.
         """
+        ...
+
+    async def aclose(self) -> None:
+        """Give back connections and files; nothing is asked of the store afterwards. Not hindered by cancellation."""
         ...

@@ -70,3 +70,6 @@ class MemoryCoordinator(Coordinator):
         if self._master.epoch == expected:
             self._master = record
         return self._master
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()

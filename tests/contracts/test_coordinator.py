@@ -1,13 +1,21 @@
 """What every coordination store promises. Another implementation is another entry in STORES."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import count
 
 import pytest
 import trio
 
 from balancer.coordination.base import Coordinator, MasterRecord
 from balancer.coordination.memory import MemoryCoordinator
+from balancer.coordination.redis import RedisCoordinator
+from balancer.coordination.redis_urls import parse_urls
+from balancer.coordination.sqlite import SqliteCoordinator
+
+TIMEOUT = 20.0
+names = (f"contract {number}" for number in count())
 
 
 @dataclass
@@ -19,22 +27,55 @@ class Store:
     let_pass: Callable[[], Awaitable[None]]
 
 
-def memory() -> Store:
+@asynccontextmanager
+async def memory(request):
     now = [1000.0]
 
     async def let_pass() -> None:
         await trio.lowlevel.checkpoint()
         now[0] += 10.0
 
-    return Store(MemoryCoordinator(clock=lambda: now[0]), 10.0, let_pass)
+    yield Store(MemoryCoordinator(clock=lambda: now[0]), 10.0, let_pass)
 
 
-STORES = {"memory": memory}
+@asynccontextmanager
+async def sqlite(request):
+    now = [1000.0]
+
+    async def let_pass() -> None:
+        await trio.lowlevel.checkpoint()
+        now[0] += 10.0
+
+    path = str(request.getfixturevalue("tmp_path") / "store")
+    yield Store(SqliteCoordinator(path, TIMEOUT, clock=lambda: now[0]), 10.0, let_pass)
+
+
+@asynccontextmanager
+async def redis(request):
+    server, name = request.getfixturevalue("redis_server"), next(names)
+
+    async def let_pass() -> None:
+        """The server's clock can't be moved, but what is left to each key can."""
+        await trio.lowlevel.checkpoint()
+        with server.client() as client:
+            for key in client.scan_iter(f"{{holdfast:{name}}}:*"):
+                left = client.pttl(key)
+                if left > 0:
+                    client.pexpire(key, max(0, left - 10_000))
+
+    yield Store(RedisCoordinator(parse_urls([server.url]), name, TIMEOUT), 10.0, let_pass)
+
+
+STORES = {"memory": memory, "sqlite": sqlite, "redis": redis}
 
 
 @pytest.fixture(params=STORES)
-def store(request):
-    return STORES[request.param]()
+async def store(request):
+    async with STORES[request.param](request) as store:
+        try:
+            yield store
+        finally:
+            await store.coordinator.aclose()
 
 
 @pytest.fixture
@@ -177,6 +218,15 @@ class TestMaster:
         await store.coordinator.swap_master(0, MasterRecord(1, "a"))
         await store.let_pass()
         assert await store.coordinator.master() == MasterRecord(1, "a")
+
+
+class TestClosing:
+    async def test_is_done_though_cancelled(self, coordinator):
+        await coordinator.put_card("p", b"one", LONG)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await coordinator.aclose()
+        await coordinator.aclose()
 
 
 async def test_memory_counts_by_trios_clock(autojump_clock):

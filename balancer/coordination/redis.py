@@ -1,0 +1,150 @@
+"""The coordination store of many machines: a Redis, a master that Sentinels name, or a Redis Cluster.
+
+Owns the client of redis-py and the names of the keys: `{holdfast:NAME}:cards` and so on, all with one hash tag. Refuses
+to try anything twice: an operation is one attempt, and after an error the next one begins with a new connection, since
+the server may be a replica by then, the name may lead elsewhere, the cluster may have another shape. Bounded in each
+wait by a part of `timeout`, so that a dead Sentinel or node can be passed over within it.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from redis import Redis, RedisCluster
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
+from redis.exceptions import MovedError, RedisClusterException, RedisError
+from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
+
+from balancer.coordination import redis_scripts as scripts
+from balancer.coordination.base import CoordinationError, Coordinator, MasterRecord
+from balancer.coordination.redis_urls import Arrangement, Servers
+from balancer.coordination.threads import StoreThread
+
+STEPS = 4  # that many waits, for a connection or an answer, fit into the time of one operation
+
+
+class RedisCoordinator(Coordinator):
+    """A Coordinator in Redis 5 or later. name: of the cluster; clusters of different names may share a Redis.
+
+    It promises what Redis does: after a failover the last writes may be lost, and a master that is cut off from its
+    replicas goes on taking them unless `min-replicas-to-write` is set (docs/adr/0011-store-redis.md).
+    """
+
+    def __init__(
+        self, servers: Servers, name: str, timeout: float, password: str = "", sentinel_password: str = ""
+    ) -> None:
+        self._servers = servers
+        self._wait = timeout / STEPS
+        self._password = password
+        self._sentinel_password = sentinel_password
+        self._thread = StoreThread(str(servers), timeout)
+        self._client: Redis | RedisCluster | None = None
+        prefix = f"{{holdfast:{name}}}"
+        self._cards = f"{prefix}:cards"
+        self._mutex = f"{prefix}:mutex"
+        self._number = f"{prefix}:number"
+        self._master = f"{prefix}:master"
+
+    async def put_card(self, proxy: str, card: bytes, ttl: float) -> None:
+        await self._run(scripts.PUT_CARD, [self._cards, self._card(proxy)], proxy, card, _milliseconds(ttl))
+
+    async def refresh_card(self, proxy: str, ttl: float) -> bool:
+        return bool(await self._run(scripts.REFRESH_CARD, [self._card(proxy)], _milliseconds(ttl)))
+
+    async def drop_card(self, proxy: str) -> None:
+        await self._run(scripts.DROP_CARD, [self._cards, self._card(proxy)], proxy)
+
+    async def cards(self) -> dict[str, bytes]:
+        reply: list[bytes] = await self._run(scripts.CARDS, [self._cards])
+        return {proxy.decode(): card for proxy, card in zip(reply[::2], reply[1::2], strict=True)}
+
+    async def lock(self, owner: str, ttl: float) -> int | None:
+        number: int | None = await self._run(scripts.LOCK, [self._mutex, self._number], owner, _milliseconds(ttl))
+        return number
+
+    async def unlock(self, number: int) -> bool:
+        return bool(await self._run(scripts.UNLOCK, [self._mutex], number))
+
+    async def master(self) -> MasterRecord:
+        return _record(await self._run(scripts.MASTER, [self._master]))
+
+    async def swap_master(self, expected: int, record: MasterRecord) -> MasterRecord:
+        if record.epoch <= expected:
+            raise ValueError(f"expected an epoch greater than {expected}, got {record.epoch}")
+        return _record(await self._run(scripts.SWAP_MASTER, [self._master], expected, record.epoch, record.node))
+
+    async def aclose(self) -> None:
+        await self._thread.close(self._disconnect)
+
+    def _card(self, proxy: str) -> str:
+        return f"{self._cards}:{proxy}"
+
+    async def _run(self, script: str, keys: Sequence[str], *args: str | bytes | int) -> Any:  # noqa: ANN401 - the script decides
+        return await self._thread.call(self._eval, script, keys, args)
+
+    # --- in the thread ------------------------------------------------------------------------------------------
+
+    def _eval(self, script: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:  # noqa: ANN401 - as above
+        try:
+            if self._client is None:
+                self._client = self._connect()
+            return self._client.eval(script, len(keys), *keys, *args)
+        except (
+            RedisError,
+            RedisClusterException,
+            OSError,
+            ValueError,
+        ) as error:  # ValueError: what answers is no Redis
+            self._disconnect()
+            # redis-py may put the password into a MasterNotFoundError: it goes no further, not as a cause either
+            cause = None if isinstance(error, MasterNotFoundError) else error
+            raise CoordinationError(f"{self._servers}: {_what(error)}") from cause
+
+    def _connect(self) -> Redis | RedisCluster:
+        """A client. Only a Redis Cluster's is connected already: it has to know who has which keys."""
+        servers = self._servers
+        once = Retry(NoBackoff(), 0)
+        # RESP 2, because Redis 5 speaks no other
+        options: dict[str, Any] = {"socket_timeout": self._wait, "socket_connect_timeout": self._wait, "protocol": 2}
+        if servers.tls is not None:
+            options |= {"ssl": True, **servers.tls}
+        of_sentinels = {**options, "password": self._sentinel_password or None, "retry": once}
+        options |= {"username": servers.username or None, "password": self._password or None, "retry": once}
+        if servers.arrangement is Arrangement.CLUSTER:
+            nodes = [ClusterNode(host, port) for host, port in servers.nodes]  # type: ignore[no-untyped-call]
+            return RedisCluster(startup_nodes=nodes, **options)
+        options["db"] = servers.database
+        if servers.arrangement is Arrangement.SENTINEL:
+            sentinel = Sentinel(servers.nodes, sentinel_kwargs=of_sentinels, **options)  # type: ignore[no-untyped-call]
+            client: Redis = sentinel.master_for(servers.service)  # type: ignore[no-untyped-call]
+            return client
+        [(host, port)] = servers.nodes
+        return Redis(host, port, **options)
+
+    def _disconnect(self) -> None:
+        client, self._client = self._client, None
+        if client is None:
+            return
+        client.close()
+        if isinstance(client, Redis) and isinstance(client.connection_pool, SentinelConnectionPool):
+            for sentinel in client.connection_pool.sentinel_manager.sentinels:
+                sentinel.close()
+
+
+def _what(error: Exception) -> str:
+    if isinstance(error, MovedError):
+        return "it belongs to a Redis Cluster, so store.urls must list several nodes"
+    if isinstance(error, MasterNotFoundError):
+        return "none of these can be reached and knows a living master of this name"
+    return str(error)
+
+
+def _milliseconds(ttl: float) -> int:
+    return max(1, math.ceil(ttl * 1000))  # Redis refuses 0
+
+
+def _record(reply: list[bytes | None]) -> MasterRecord:
+    epoch, node = reply
+    return MasterRecord() if epoch is None or node is None else MasterRecord(int(epoch), node.decode())

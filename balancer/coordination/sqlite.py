@@ -1,0 +1,172 @@
+"""The coordination store of one machine: its proxies share a file.
+
+Owns nothing but the file. Refuses to take the times of a former boot for its own: they are of CLOCK_MONOTONIC, which
+all processes of a machine share and which begins anew with each boot, so that after one the cards and the mutex have
+ended, and the epoch and the number stay. It needs the boot id that Linux has, and a disk of this machine
+(docs/adr/0010-store-sqlite.md).
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from balancer.coordination.base import CoordinationError, Coordinator, MasterRecord
+from balancer.coordination.threads import StoreThread
+
+Result = TypeVar("Result")
+Operation = Callable[[sqlite3.Connection, float], Result]  # within a transaction; the time is read after it has begun
+
+SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS cards (proxy TEXT PRIMARY KEY, card BLOB NOT NULL, ends REAL NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS cluster (boot TEXT NOT NULL, owner TEXT NOT NULL, number INTEGER NOT NULL,"
+    " locked_until REAL NOT NULL, epoch INTEGER NOT NULL, node TEXT NOT NULL)",  # has one row
+    "INSERT INTO cluster SELECT '', '', 0, 0, 0, '' WHERE NOT EXISTS (SELECT * FROM cluster)",
+)
+
+
+def boot_id() -> str:
+    """Of the running kernel: another after each boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+class SqliteCoordinator(Coordinator):
+    """A Coordinator in an SQLite file, which is made if it is not there; so is a new one when it was deleted."""
+
+    def __init__(
+        self,
+        path: str,
+        timeout: float,
+        clock: Callable[[], float] = time.monotonic,
+        boot: Callable[[], str] = boot_id,
+    ) -> None:
+        self._path = path
+        self._busy_timeout = timeout / 2  # less than `timeout`, so that it is SQLite that says what it waited for
+        self._clock = clock
+        self._boot = boot
+        self._thread = StoreThread(path, timeout)
+        self._db: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None  # which one `_db` has open, device and inode, once that is set up
+
+    async def put_card(self, proxy: str, card: bytes, ttl: float) -> None:
+        def put(db: sqlite3.Connection, now: float) -> None:
+            db.execute("DELETE FROM cards WHERE ends <= ?", (now,))  # proxies come under new names: they would pile up
+            db.execute("REPLACE INTO cards VALUES (?, ?, ?)", (proxy, card, now + ttl))
+
+        await self._write(put)
+
+    async def refresh_card(self, proxy: str, ttl: float) -> bool:
+        def refresh(db: sqlite3.Connection, now: float) -> bool:
+            cursor = db.execute("UPDATE cards SET ends = ? WHERE proxy = ? AND ends > ?", (now + ttl, proxy, now))
+            return cursor.rowcount == 1
+
+        return await self._write(refresh)
+
+    async def drop_card(self, proxy: str) -> None:
+        def drop(db: sqlite3.Connection, now: float) -> None:
+            db.execute("DELETE FROM cards WHERE proxy = ?", (proxy,))
+
+        await self._write(drop)
+
+    async def cards(self) -> dict[str, bytes]:
+        def read(db: sqlite3.Connection, now: float) -> dict[str, bytes]:
+            return dict(db.execute("SELECT proxy, card FROM cards WHERE ends > ?", (now,)).fetchall())
+
+        return await self._read(read)
+
+    async def lock(self, owner: str, ttl: float) -> int | None:
+        def lock(db: sqlite3.Connection, now: float) -> int | None:
+            holder, last, end = db.execute("SELECT owner, number, locked_until FROM cluster").fetchone()
+            if owner != holder and now < end:
+                return None
+            number: int = max(last + 1, time.time_ns() // 1_000_000)
+            db.execute("UPDATE cluster SET owner = ?, number = ?, locked_until = ?", (owner, number, now + ttl))
+            return number
+
+        return await self._write(lock)
+
+    async def unlock(self, number: int) -> bool:
+        def unlock(db: sqlite3.Connection, now: float) -> bool:
+            cursor = db.execute(
+                "UPDATE cluster SET locked_until = 0 WHERE number = ? AND locked_until > ?", (number, now)
+            )
+            return cursor.rowcount == 1
+
+        return await self._write(unlock)
+
+    async def master(self) -> MasterRecord:
+        return await self._read(_record)
+
+    async def swap_master(self, expected: int, record: MasterRecord) -> MasterRecord:
+        if record.epoch <= expected:
+            raise ValueError(f"expected an epoch greater than {expected}, got {record.epoch}")
+
+        def swap(db: sqlite3.Connection, now: float) -> MasterRecord:
+            db.execute("UPDATE cluster SET epoch = ?, node = ? WHERE epoch = ?", (record.epoch, record.node, expected))
+            return _record(db, now)
+
+        return await self._write(swap)
+
+    async def aclose(self) -> None:
+        await self._thread.close(self._disconnect)
+
+    async def _read(self, operation: Operation[Result]) -> Result:
+        return await self._thread.call(self._transact, "BEGIN", operation)
+
+    async def _write(self, operation: Operation[Result]) -> Result:
+        # IMMEDIATE: a transaction that reads before it takes the lock can't be carried on when another has written.
+        return await self._thread.call(self._transact, "BEGIN IMMEDIATE", operation)
+
+    # --- in the thread ------------------------------------------------------------------------------------------
+
+    def _transact(self, begin: str, operation: Operation[Result]) -> Result:
+        try:
+            db = self._connect()
+            with db:
+                db.execute(begin)
+                # That was the wait. If whoever asked has given up meanwhile, nothing is to happen any more.
+                trio.from_thread.check_cancelled()
+                return operation(db, self._clock())
+        except (sqlite3.Error, OSError, OverflowError) as error:  # overflow: SQLite's integers have 64 bits
+            raise CoordinationError(f"{self._path}: {error}") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        """The connection; a new one when the file is not the one that it has open, which nobody else sees any more."""
+        if self._db is not None and self._file == self._file_at_path():
+            return self._db
+        self._disconnect()
+        self._db = db = sqlite3.connect(
+            self._path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
+        )
+        # Few writes then wait for the disk. A power cut may undo the last ones: it ends what they were about, too.
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        with db:
+            db.execute("BEGIN IMMEDIATE")
+            for statement in SCHEMA:
+                db.execute(statement)
+            boot = self._boot()
+            if db.execute("UPDATE cluster SET boot = ?, locked_until = 0 WHERE boot <> ?", (boot, boot)).rowcount:
+                db.execute("DELETE FROM cards")
+        self._file = self._file_at_path()
+        return db
+
+    def _file_at_path(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self._path)
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def _disconnect(self) -> None:
+        db, self._db, self._file = self._db, None, None
+        if db is not None:
+            db.close()
+
+
+def _record(db: sqlite3.Connection, now: float) -> MasterRecord:
+    return MasterRecord(*db.execute("SELECT epoch, node FROM cluster").fetchone())

@@ -22,19 +22,24 @@ TAIL = 2000  # characters of a log that are shown
 
 
 class Process:
-    """One process. name: for people, and of its log. Signals to one that has ended do nothing."""
+    """One process. name: for people, and of its log. Signals to one that has ended do nothing.
+
+    was_killed: it was sent SIGKILL, so that status is no surprise.
+    """
 
     def __init__(self, name: str, popen: subprocess.Popen[bytes], log: Path) -> None:
         self.name = name
         self.pid = popen.pid
         self.popen = popen
         self.log = log
+        self.was_killed = False
 
     @property
     def is_running(self) -> bool:
         return self.popen.poll() is None
 
     def signal(self, number: signal.Signals) -> None:
+        self.was_killed |= number is signal.SIGKILL
         self.popen.send_signal(number)
 
     async def wait(self) -> int:
@@ -48,12 +53,12 @@ class Process:
         return status
 
     async def end(self, patience: float) -> int:
-        """SIGTERM, and SIGKILL if it takes longer than `patience`."""
+        """SIGTERM, and SIGKILL if it takes longer than `patience`; that is not `was_killed`."""
         self.signal(signal.SIGTERM)
         self.signal(signal.SIGCONT)
         with trio.move_on_after(patience):
             return await self.wait()
-        self.signal(signal.SIGKILL)
+        self.popen.kill()
         return await self.wait()
 
     def log_tail(self) -> str:

@@ -228,13 +228,15 @@ class Trial:
             await clients.wait()
         async with trio.open_nursery() as nursery:
             for node in fleet.running:
-                nursery.start_soon(self._end_one, node)
+                nursery.start_soon(self._end_one, node, fleet.is_ready(node.pid))
         if deployment.proxy is not None:
-            await self._end_one(deployment.proxy)
+            await self._end_one(deployment.proxy, True)
 
-    async def _end_one(self, process: Process) -> None:
+    async def _end_one(self, process: Process, has_started: bool) -> None:
         status = await process.end(END_PATIENCE)
-        if status:
+        # The end may interrupt a fault: a node that was killed and not started anew, or that is just starting.
+        expected = process.was_killed or (status == -signal.SIGTERM and not has_started)
+        if status and not expected:
             self._surprises.append(f"{process.name} ended with status {status} after SIGTERM")
 
     def _report(self, finished: Finished, faults: Faults, seconds: float, cpu: dict[str, float]) -> Report:

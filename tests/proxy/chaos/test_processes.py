@@ -55,6 +55,14 @@ async def test_one_that_does_not_heed_sigterm_is_killed(processes):
         assert await proxy.end(0.5) == -signal.SIGKILL
 
 
+async def test_it_is_known_who_was_killed_on_purpose(processes):
+    proxy, _ = await serve(processes)
+    assert not proxy.was_killed
+    proxy.signal(signal.SIGKILL)
+    assert await proxy.end(10.0) == -signal.SIGKILL
+    assert proxy.was_killed
+
+
 async def test_one_that_does_not_start_shows_its_log(processes, tmp_path):
     proxy = processes.start("proxy", ["serve", "--set", "no.such=key"])
     with pytest.raises(HoldfastError, match=r"(?s)proxy did not start: exit status 2\n.*no\.such"):

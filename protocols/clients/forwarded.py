@@ -4,7 +4,6 @@ Owns the networks of `trusted_peers` and the walk along the header. Refuses to g
 the walk, and the last hop known for sure counts.
 """
 
-from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -44,14 +43,15 @@ def is_trusted_peer(address: str, trusted_peers: tuple[str, ...]) -> bool:
     return ip is not None and _is_trusted(ip, networks(trusted_peers))
 
 
-def client_address(values: Iterable[str], trusted_peers: tuple[str, ...]) -> str | None:
-    """The client's address by the X-Forwarded-For headers of a trusted peer: the right-most that is not trusted itself.
+def client_address(header: str, trusted_peers: tuple[str, ...]) -> str | None:
+    """The client's address by a trusted peer's X-Forwarded-For: the right-most that is not trusted itself.
 
-    If all are trusted, the left-most: a client inside. None if there is no entry, or the peer's own one is no address.
+    header: several are joined by commas, and "" is none. If all are trusted, the left-most: a client inside. None if
+    there is no entry, or the peer's own one is no address.
     """
     trusted = networks(trusted_peers)
     found = None
-    for entry in reversed(",".join(values).split(",")):
+    for entry in reversed(header.split(",")):
         ip = _parse(entry)
         if ip is None:
             break

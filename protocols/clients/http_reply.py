@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from math import ceil
 
+from msgspec import Struct
+
 from protocols.clients.base import ReplyHead
 from protocols.clients.encodings import ACCEPTED
 from protocols.clients.error_reply import error_reply
@@ -17,52 +19,56 @@ from protocols.errors import HoldfastError, ProtocolError
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-_SERVER = "Server: holdfast"
-_TEXT = ReplyHead(200, (("Content-Type", "text/plain; charset=utf-8"),))
-_BINARY = ReplyHead(200, (("Content-Type", "application/octet-stream"),))
-_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
+_SERVER = "Server: holdfast\r\n"
+_TEXT = "Content-Type: text/plain; charset=utf-8\r\n" + _SERVER
+_BINARY = "Content-Type: application/octet-stream\r\n" + _SERVER
+_JSON = "Content-Type: application/json\r\n" + _SERVER
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _NO_BODY = frozenset({204, 304})
 
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # what latin-1 can say, without control characters
-_SAID_HERE = frozenset({"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
+# Values: what latin-1 can say, without control characters.
+_LINE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]++: [\t\x20-\x7e\x80-\xff]*+\r\n")
+_SAID_HERE = frozenset(
+    {"connection", "content-length", "keep-alive", "server", "te", "trailer", "transfer-encoding", "upgrade"}
+)
 
 # What a client needs to know besides the status (RFC 9110 sections 15.5.16 and 15.5.22).
 _MORE_TOLD = {
-    Reason.UNSUPPORTED_ENCODING: [f"Accept-Encoding: {ACCEPTED}"],
-    Reason.UPGRADE_REQUIRED: ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"],
+    Reason.UNSUPPORTED_ENCODING: f"Accept-Encoding: {ACCEPTED}\r\n",
+    Reason.UPGRADE_REQUIRED: "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
 }
 
 
-class ReplyWriter:
+class ReplyWriter(Struct, gc=False):
     """The reply to one request, in one part or several.
 
     is_head: of a HEAD request, so no body. is_http10: the client knows no chunks. keeps_alive: whether the connection
     is to stay; False afterwards also if the reply's own end can only be told by the connection's.
     """
 
-    __slots__ = ("_has_body", "_is_chunked", "_is_head", "_is_http10", "begun", "keeps_alive")
-
-    def __init__(self, *, is_head: bool, is_http10: bool, keeps_alive: bool) -> None:
-        self._is_head = is_head
-        self._is_http10 = is_http10
-        self._has_body = True
-        self._is_chunked = False
-        self.keeps_alive = keeps_alive
-        self.begun = False  # from then on no other status can be said
+    is_head: bool
+    is_http10: bool
+    keeps_alive: bool
+    begun: bool = False  # from then on no other status can be said
+    has_body: bool = True
+    is_chunked: bool = False
 
     def write(self, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> bytes:
         """A part; without `more` the last. Only the first one's head counts. Raises ProtocolError (BAD_REPLY)."""
         begin = b""
         if not self.begun:
-            head = head or (_TEXT if is_text else _BINARY)
-            lines, stated_length = _header_lines(head.headers)
-            # A node may answer HEAD without making the body; then it alone knows how long that would be.
-            length = stated_length if self._is_head and not payload and stated_length else str(len(payload))
-            begin = self._begin(head.status, lines, length, more)
-        if not self._has_body:
+            length = str(len(payload))
+            if head is None:
+                begin = self._begin(200, _TEXT if is_text else _BINARY, length, more)
+            else:
+                lines, stated_length = _header_lines(head.headers)
+                # A node may answer HEAD without making the body; then it alone knows how long that would be.
+                if self.is_head and stated_length and not payload:
+                    length = stated_length
+                begin = self._begin(head.status, lines, length, more)
+        if not self.has_body:
             return begin
-        if not self._is_chunked:
+        if not self.is_chunked:
             return begin + payload
         chunk = b"%x\r\n%b\r\n" % (len(payload), payload) if payload else b""
         return begin + chunk + (b"" if more else b"0\r\n\r\n")
@@ -73,51 +79,52 @@ class ReplyWriter:
             self.keeps_alive = False
             return b""
         body = error_reply(request_payload, error)
-        lines = ["Content-Type: application/json", _SERVER, *_MORE_TOLD.get(error.reason, ())]
+        lines = _JSON + _MORE_TOLD.get(error.reason, "")
         retry_after = getattr(error, "retry_after", None)
         if retry_after is not None:
-            lines.append(f"Retry-After: {ceil(retry_after)}")
+            lines += f"Retry-After: {ceil(retry_after)}\r\n"
         begin = self._begin(error.http_status, lines, str(len(body)), more=False)
-        return begin + body if self._has_body else begin
+        return begin + body if self.has_body else begin
 
-    def _begin(self, status: int, lines: list[str], length: str, more: bool) -> bytes:
+    def _begin(self, status: int, lines: str, length: str, more: bool) -> bytes:
         if not 200 <= status <= 599:
             raise ProtocolError(f"a reply's status must be 200 to 599, got {status}", Reason.BAD_REPLY)
         may_have_body = status not in _NO_BODY
-        self._has_body = may_have_body and not self._is_head
-        self._is_chunked = may_have_body and more and not self._is_http10
-        if self._is_chunked:
-            lines.append("Transfer-Encoding: chunked")
+        self.has_body = may_have_body and not self.is_head
+        self.is_chunked = may_have_body and more and not self.is_http10
+        if self.is_chunked:
+            lines += "Transfer-Encoding: chunked\r\n"
         elif may_have_body and not more:
-            lines.append(f"Content-Length: {length}")
-        elif self._has_body:
+            lines += f"Content-Length: {length}\r\n"
+        elif self.has_body:
             self.keeps_alive = False
         if not self.keeps_alive:
-            lines.append("Connection: close")
-        elif self._is_http10:
-            lines.append("Connection: keep-alive")
+            lines += "Connection: close\r\n"
+        elif self.is_http10:
+            lines += "Connection: keep-alive\r\n"
         self.begun = True
-        status_line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} "
-        return "\r\n".join((status_line, *lines, "\r\n")).encode("latin-1")
+        status_line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
+        return f"{status_line}{lines}\r\n".encode("latin-1")
 
 
-def _header_lines(headers: Sequence[tuple[str, str]]) -> tuple[list[str], str]:
+def _header_lines(headers: Sequence[tuple[str, str]]) -> tuple[str, str]:
     """The node's headers as lines, without those that are said here or end with this hop. And its Content-Length."""
-    lines = []
-    dropped = _SAID_HERE
-    server, length = _SERVER, ""
+    lines, server, length = "", _SERVER, ""
+    options: list[str] = []
     for name, value in headers:
-        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+        line = f"{name}: {value}\r\n"
+        if ":" in name or not _LINE.fullmatch(line):
             raise ProtocolError(f"a reply's header {name[:64]!r} can't be sent", Reason.BAD_REPLY)
-        if name.lower() == "connection":
-            dropped = dropped.union(option.strip(" \t") for option in value.lower().split(","))
-    for name, value in headers:
         lower = name.lower()
-        if lower == "server":
-            server = f"{name}: {value}"
+        if lower not in _SAID_HERE and lower[:6] != "proxy-":
+            lines += line
+        elif lower == "server":
+            server = line
+        elif lower == "connection":
+            options += (option.strip(" \t") for option in value.lower().split(","))
         elif lower == "content-length" and value.isdecimal():
             length = value
-        elif lower not in dropped and not lower.startswith("proxy-"):
-            lines.append(f"{name}: {value}")
-    lines.append(server)
-    return lines, length
+    if options:
+        rest = [header for header in headers if header[0].lower() not in ("connection", *options)]
+        return _header_lines(rest)
+    return lines + server, length

@@ -28,29 +28,29 @@ def is_upgrade(head: Head) -> bool:
 
 def accept(head: Head, limits: Limits) -> tuple[bytes, Deflate | None]:
     """The answer 101, and the codec if permessage-deflate was agreed on. Raises ProtocolError."""
-    if head.method != "GET" or head.is_http10 or head.length:
+    if head.method != "GET" or head.is_http10 or head.fields.length:
         raise ProtocolError("a WebSocket handshake must be GET, HTTP/1.1, and without a body")
-    if "upgrade" not in head.tokens("connection"):
+    if "upgrade" not in head.fields.options:
         raise ProtocolError("a WebSocket handshake must have the header Connection: Upgrade")
-    if head.values("sec-websocket-version") != ["13"]:
+    if head.fields.named.get("sec-websocket-version") != "13":
         raise ProtocolError("Sec-WebSocket-Version must be 13", Reason.UPGRADE_REQUIRED)
-    keys = head.values("sec-websocket-key")
-    if len(keys) != 1 or not _is_key(keys[0]):
+    key = head.fields.named.get("sec-websocket-key")
+    if key is None or not _is_key(key):
         raise ProtocolError("Sec-WebSocket-Key must be the base64 of 16 bytes")
-    origins = head.values("origin")
-    if len(origins) > 1 or not is_origin_allowed(origins[0] if origins else None, limits.origins):
+    origin = head.fields.named.get("origin")
+    if (origin is not None and "," in origin) or not is_origin_allowed(origin, limits.origins):
         raise ProtocolError("the Origin is not an allowed one", Reason.ORIGIN_REFUSED)
     lines = [
         "HTTP/1.1 101 Switching Protocols",
         "Upgrade: websocket",
         "Connection: Upgrade",
-        f"Sec-WebSocket-Accept: {accept_key(keys[0])}",
+        f"Sec-WebSocket-Accept: {accept_key(key)}",
     ]
-    subprotocol = _choose_subprotocol(head.values("sec-websocket-protocol"), limits.subprotocols)
+    subprotocol = _choose_subprotocol(head.fields.named.get("sec-websocket-protocol"), limits.subprotocols)
     if subprotocol is not None:
         lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
-    offers = head.values("sec-websocket-extensions")
-    agreed = negotiate(", ".join(offers), limits) if offers else None
+    offers = head.fields.named.get("sec-websocket-extensions")
+    agreed = negotiate(offers, limits) if offers is not None else None
     deflate = None
     if agreed is not None:
         extension, deflate = agreed
@@ -86,9 +86,9 @@ def _is_key(key: str) -> bool:
         return False
 
 
-def _choose_subprotocol(values: list[str], preferred: tuple[str, ...]) -> str | None:
+def _choose_subprotocol(offer: str | None, preferred: tuple[str, ...]) -> str | None:
     """Our first that is offered; without any of ours, the client's first. None: none is agreed on."""
-    offered = [name.strip(" \t") for name in ",".join(values).split(",")] if values else []
+    offered = [] if offer is None else [name.strip(" \t") for name in offer.split(",")]
     if not all(_TOKEN.fullmatch(name) for name in offered) or len(set(offered)) != len(offered):
         raise ProtocolError("Sec-WebSocket-Protocol must be names, separated by commas, each once")
     if not preferred:

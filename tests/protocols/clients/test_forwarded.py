@@ -48,7 +48,7 @@ def test_trusted_peers(address, is_trusted):
     ],
 )
 def test_the_right_most_address_that_is_not_trusted(values, address):
-    assert client_address(values, TRUSTED) == address
+    assert client_address(", ".join(values), TRUSTED) == address
 
 
 def test_networks_are_parsed_once():

@@ -12,7 +12,7 @@ from protocols.errors import HoldfastError, ProtocolError
 
 
 def writer(method="GET", *, is_http10=False, keeps_alive=True):
-    return ReplyWriter(is_head=method == "HEAD", is_http10=is_http10, keeps_alive=keeps_alive)
+    return ReplyWriter(method == "HEAD", is_http10, keeps_alive)
 
 
 def read(said, method="GET", eof=False):

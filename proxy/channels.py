@@ -19,7 +19,7 @@ from protocols.errors import ProtocolError
 from proxy.clients import Clients
 from proxy.config import RealtimeSettings
 from proxy.connection import Connection
-from proxy.transport import State
+from proxy.transport import OPEN
 
 log = structlog.get_logger("holdfast.channels")
 
@@ -175,7 +175,7 @@ class Channels:
         delivered = sent_bytes = taken = 0
         for connection in islice(fan_out.receivers, self._budget):
             taken += 1
-            if connection.state is not State.OPEN:
+            if connection.state is not OPEN:
                 continue
             frame = frames.get(connection.wire_format)
             if frame is None:

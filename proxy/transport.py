@@ -30,6 +30,10 @@ class State(IntEnum):
     CLOSED = 3
 
 
+# Names of this module: to look up a member of an Enum costs 0.1 us, and a message does that ten times.
+OPEN, CLOSING, FINISHED, CLOSED = State
+
+
 class Transport:
     """See the module. proxy.connection.Connection is the one that there is."""
 
@@ -40,7 +44,7 @@ class Transport:
         self.id = id
         self.fd = fd
         self.address = address
-        self.state = State.OPEN
+        self.state = OPEN
         self._pending: bytes | list[bytes] | None = None  # of this turn
         self._outbox: Outbox | None = None  # what the kernel has refused
         self._tls = tls
@@ -94,7 +98,7 @@ class Transport:
         self._clients.counters.bytes_sent += sent
         if sent != len(data):
             self.queue(data, sent)
-        elif self.state is State.FINISHED:
+        elif self.state is FINISHED:
             self._end()
 
     def queue(self, data: bytes, sent: int) -> None:
@@ -107,7 +111,7 @@ class Transport:
         if outbox is None:
             self._outbox = outbox = Outbox()
             self._set_interest()
-        elif outbox.size > self._clients.max_unread_reply_bytes and self.state is State.OPEN:
+        elif outbox.size > self._clients.max_unread_reply_bytes and self.state is OPEN:
             self._unread(outbox)
             return
         outbox.put(data)
@@ -131,7 +135,7 @@ class Transport:
                 break
         if not outbox.size:
             self._outbox = None
-            if self.state is State.FINISHED:
+            if self.state is FINISHED:
                 self._end()
                 return
         self._made_room()

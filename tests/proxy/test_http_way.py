@@ -146,3 +146,28 @@ async def test_no_node_is_a_503_with_retry_after():
         assert answer.headers["retry-after"] == "1"
         assert (await http.get("/")).status_code == 503  # on the same connection
         assert proxy.counters.connections_accepted == 1
+
+
+async def test_who_waits_for_a_reply_is_not_read_meanwhile():
+    """The next request stays in the socket, which wakes the proxy once for it and not in every turn."""
+    async with running() as proxy:
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+            async with await trio.open_tcp_stream("127.0.0.1", proxy.client_port) as client:
+                await client.send_all(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\n")
+                first = await node.take(frames.HttpRequest)
+                received = proxy.counters.bytes_received
+                events = proxy.app.reactor.events
+                await client.send_all(b"GET /2 HTTP/1.1\r\nHost: x\r\n\r\n")
+                for _ in range(5):
+                    node.say(frames.Heartbeat(0.0))
+                    await node.take(frames.Heartbeat)
+                assert proxy.app.reactor.events - events < 20
+                assert proxy.counters.bytes_received == received
+                node.say(frames.HttpReply(first.id, 1, b""))
+                second = await node.take(frames.HttpRequest)
+                assert second.target == "/2"
+                node.say(frames.HttpReply(second.id, 1, b""))
+                await proxy.until(lambda: proxy.counters.replies == 2)
+                await client.send_all(b"GET /3 HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert (await node.take(frames.HttpRequest)).target == "/3"

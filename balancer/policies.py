@@ -54,6 +54,8 @@ class LeastInFlight:
 
     def select(self, nodes: Sequence[Node], key: int, random: Random) -> Node:
         count = len(nodes)
+        if count == 1:
+            return nodes[0]
         first = int(random() * count)  # ties go to whoever is met first: start anywhere
         best = nodes[first]
         least = (best.in_flight + 1) / best.pull

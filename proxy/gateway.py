@@ -195,10 +195,11 @@ class Gateway:
             return
         self._counters.node_frames_received += len(batch)
         handlers = self._handlers
+        lost = NodeState.LOST  # a member of an Enum costs 0.1 us to look up
         try:
             for frame in batch:
                 handlers[type(frame)](node, frame)
-                if node.state is NodeState.LOST:  # it said bye, or broke a rule
+                if node.state is lost:  # it said bye, or broke a rule
                     return
         except FrameError as error:
             log.warning("node_frame_error", node=node.id, error=str(error))

@@ -205,7 +205,7 @@ class Connection(Transport):
         )
 
     def _made_room(self) -> None:
-        if self._waiting is not None and self._may_take:
+        if not self._interest & READABLE and self._may_take:  # something may have been held back
             self._continue(self._clients.reactor.now)
         else:
             self._set_interest()

@@ -171,3 +171,24 @@ async def test_who_waits_for_a_reply_is_not_read_meanwhile():
                 await proxy.until(lambda: proxy.counters.replies == 2)
                 await client.send_all(b"GET /3 HTTP/1.1\r\nHost: x\r\n\r\n")
                 assert (await node.take(frames.HttpRequest)).target == "/3"
+
+
+async def test_requests_behind_a_large_reply_are_served_once_that_is_read():
+    """They have come with the first, and nothing more comes. Of a client with so much to read no more is taken yet."""
+    size = 6 << 20
+    async with running(client={"max_outbox_bytes": 1 << 16}) as proxy:
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+            async with await trio.open_tcp_stream("127.0.0.1", proxy.client_port) as client:
+                await client.send_all(b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number for number in range(3)))
+                for payload in (bytes(size), b"small"):
+                    request = await node.take(frames.HttpRequest)
+                    node.say(frames.HttpReply(request.id, 1, payload))
+                await proxy.until(lambda: proxy.counters.replies == 2)
+                node.say(frames.Heartbeat(0.0))
+                await node.take(frames.Heartbeat)
+                assert not any(isinstance(frame, frames.HttpRequest) for frame in node.inbox)
+                got = 0
+                while got < size:
+                    got += len(await client.receive_some(1 << 20))
+                assert (await node.take(frames.HttpRequest)).target == "/2"

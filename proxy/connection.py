@@ -67,11 +67,6 @@ class Connection(Transport):
     def __repr__(self) -> str:
         return f"<Connection {self.id:016x} {self.protocol.name} {self.state.name}>"
 
-    @property
-    def is_closed(self) -> bool:
-        """It takes no more replies."""
-        return self.state is not OPEN
-
     # --- reading ----------------------------------------------------------------------------------------------
 
     def on_ready(self, events: int, now: float) -> None:
@@ -155,18 +150,14 @@ class Connection(Transport):
                 clients.counters.messages_received += 1
                 if self.in_flight >= limit or self._waiting:
                     self._wait(event)
-                elif clients.rate and self._is_over_rate(now):
-                    self._refuse(event, Reason.RATE_LIMITED, f"more than {clients.rate:g} messages per second")
-                else:
+                elif not (clients.rate and self._is_over_rate(event, now)):
                     self.in_flight += 1
                     clients.dispatch(self, event)
             elif type(event) is Output:
                 self.write(event.data)
             elif type(event) is HttpRequest:
                 clients.counters.messages_received += 1
-                if clients.rate and self._is_over_rate(now):
-                    self._refuse(event, Reason.RATE_LIMITED, f"more than {clients.rate:g} requests per second")
-                else:
+                if not (clients.rate and self._is_over_rate(event, now)):
                     self.in_flight += 1
                     clients.dispatch(self, event)
             elif type(event) is Opened:
@@ -220,19 +211,17 @@ class Connection(Transport):
             self._clients.counters.limits_hit["client.max_in_flight"] += 1
         self._waiting.append(event)
 
-    def _is_over_rate(self, now: float) -> bool:
+    def _is_over_rate(self, event: Request, now: float) -> bool:
         # GCRA: the time at which this message would be due if they came evenly; a second's worth may come early.
         due = max(self._rate_at, now - 1.0) + 1.0 / self._clients.rate
-        if due > now:
-            return True
-        self._rate_at = due
-        return False
-
-    def _refuse(self, event: Request, reason: Reason, message: str) -> None:
+        if due <= now:
+            self._rate_at = due
+            return False
         self._clients.counters.limits_hit["client.max_message_rate"] += 1
-        error = RequestError(message, reason, 1.0)
         self.in_flight += 1
-        self.fail(event, error)
+        message = f"more than {self._clients.rate:g} messages per second"
+        self.fail(event, RequestError(message, Reason.RATE_LIMITED, 1.0))
+        return True
 
     def _set_interest(self) -> None:
         """Read only what can be taken: backpressure reaches the client through its own socket."""

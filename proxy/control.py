@@ -120,6 +120,10 @@ class ProxyControl:
         return found
 
     def metrics(self) -> bytes:
+        counters, hub = self._app.counters, self._app.hub  # the hub counts these itself
+        counters.node_batches_received = hub.batches_received
+        counters.node_batches_sent = hub.batches_sent
+        counters.node_frames_sent = hub.frames_sent
         return self._exporter.render()
 
     def _statistics(self) -> Statistics:

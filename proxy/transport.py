@@ -50,6 +50,11 @@ class Transport:
         self._tls = tls
 
     @property
+    def is_closed(self) -> bool:
+        """It takes no more replies and notifications."""
+        return self.state is not OPEN
+
+    @property
     def is_direct(self) -> bool:
         """A fan-out may write to `fd` itself: nothing waits, nothing is encrypted."""
         return self._pending is None and self._outbox is None and self._tls is None

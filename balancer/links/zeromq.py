@@ -98,6 +98,7 @@ class ZeromqHub:
         self.touched: list[ZeromqLink] = []
         self.batches_received = 0
         self.batches_sent = 0
+        self.frames_sent = 0
         self.batches_refused = 0
 
     def open(self, addresses: Sequence[str]) -> list[str]:
@@ -169,6 +170,7 @@ class ZeromqHub:
             if link.backlog or not self._send(link, batch):
                 self._keep(link, batch, frames)
             if link.is_open:
+                self.frames_sent += len(frames)
                 link.sent += 1
                 link.outbox = [] if frames is link.outbox else link.outbox[len(frames) :]
 

@@ -259,3 +259,16 @@ async def test_sticky_by_field_or_header(key):
                 await proxy.until(lambda: proxy.app.ledger.in_flight == 4)
                 counts = sorted(node.in_flight for node in proxy.app.directory)
                 assert counts == [0, 4] if key == "field:user" else counts in ([0, 4], [2, 2])
+
+
+async def test_what_crosses_the_node_link_is_counted():
+    async with running() as proxy, websocket(proxy) as client:
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+            await client.send("hello")
+            await node.reply()
+            await client.recv()
+            shown = proxy.app.control.metrics().decode()
+            values = dict(line.rsplit(" ", 1) for line in shown.splitlines() if not line.startswith("#"))
+            for name in ("batches_received", "batches_sent", "frames_received", "frames_sent"):
+                assert float(values[f"holdfast_node_{name}_total"]) >= 3

@@ -114,7 +114,6 @@ class App:
         curve = Curve(node.curve_secret_key_file, node.curve_authorized_keys) if node.curve_secret_key_file else None
         self.hub = ZeromqHub(
             gateway,
-            clock=trio.current_time,
             max_batch_bytes=node.max_frame_bytes,
             max_backlog_bytes=node.max_outbox_bytes,
             curve=curve,

@@ -91,7 +91,7 @@ class ScriptedNode:
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.linger = 0
         self._socket.setsockopt(zmq.RECONNECT_IVL, -1)
-        self._socket.setsockopt(zmq.IDENTITY, os.urandom(16))
+        self._socket.setsockopt(zmq.IDENTITY, b"T" + os.urandom(15))
         public, secret, server = hello.pop("curve", (None, None, None))
         if public:
             self._socket.curve_publickey, self._socket.curve_secretkey = public, secret

@@ -16,7 +16,7 @@ Outgoing = Struct | Raw  # a frame, or what protocols.nodes.frames.encode_frame 
 class NodeLink(Protocol):
     """One session of one node.
 
-    last_seen: when something last came from it, by the clock given to the hub.
+    last_seen: when something last came from it, by the time given to the pump.
     """
 
     last_seen: float

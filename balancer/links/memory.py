@@ -4,7 +4,6 @@ Batches go through the real codec and numbers, so a frame that could not cross a
 """
 
 from collections import deque
-from collections.abc import Callable
 
 from balancer.links.base import Gateway, Outgoing
 from protocols.errors import FrameError
@@ -69,9 +68,8 @@ class MemoryLink:
 class MemoryHub:
     """As ZeromqHub, driven by `pump`."""
 
-    def __init__(self, gateway: Gateway, *, clock: Callable[[], float]) -> None:
+    def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._clock = clock
         self._links: dict[MemoryPeer, MemoryLink] = {}
         self.incoming: deque[tuple[MemoryPeer, bytes | None]] = deque()
         self.broken: list[tuple[MemoryLink, str]] = []

@@ -74,7 +74,7 @@ class ZeromqLink:
 class ZeromqHub:
     """The ROUTER socket and its sessions.
 
-    clock: current time in seconds. max_batch_bytes: a longer message ends the peer's connection in libzmq.
+    max_batch_bytes: a longer message ends the peer's connection in libzmq.
     max_backlog_bytes: a node that reads so much too slowly is lost.
     """
 
@@ -82,13 +82,11 @@ class ZeromqHub:
         self,
         gateway: Gateway,
         *,
-        clock: Callable[[], float],
         max_batch_bytes: int,
         max_backlog_bytes: int,
         curve: "Curve | None" = None,
     ) -> None:
         self._gateway = gateway
-        self._clock = clock
         self._max_batch_bytes = max_batch_bytes
         self._max_backlog_bytes = max_backlog_bytes
         self._curve = curve

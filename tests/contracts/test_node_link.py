@@ -40,7 +40,7 @@ class ZeromqPeer:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.linger = 0
-        self._socket.setsockopt(zmq.IDENTITY, os.urandom(16))
+        self._socket.setsockopt(zmq.IDENTITY, b"T" + os.urandom(15))
         self._socket.connect(address)
         self._sent = 0
         self._heard = []
@@ -105,10 +105,10 @@ class Rig:
 async def rig(request):
     gateway = Keeper()
     if request.param == "memory":
-        hub = MemoryHub(gateway, clock=lambda: 0.0)
+        hub = MemoryHub(gateway)
         yield Rig(hub, gateway, hub.dial)
         return
-    hub = ZeromqHub(gateway, clock=lambda: 0.0, max_batch_bytes=1 << 20, max_backlog_bytes=1 << 20)
+    hub = ZeromqHub(gateway, max_batch_bytes=1 << 20, max_backlog_bytes=1 << 20)
     (address,) = hub.open(["tcp://127.0.0.1:*"])
     peers = []
 
@@ -239,7 +239,7 @@ async def test_unsent_is_what_no_transport_has_had(rig):
 async def test_a_peer_that_does_not_read_blocks_its_link_only_and_is_lost_in_the_end():
     """libzmq's own buffers are large: what it refuses is kept, counted, and then too much."""
     gateway = Keeper()
-    hub = ZeromqHub(gateway, clock=lambda: 0.0, max_batch_bytes=1 << 20, max_backlog_bytes=3_000_000)
+    hub = ZeromqHub(gateway, max_batch_bytes=1 << 20, max_backlog_bytes=3_000_000)
     (address,) = hub.open(["tcp://127.0.0.1:*"])
     rig = Rig(hub, gateway, lambda: ZeromqPeer(address))
     deaf, deaf_link = await rig.joined()
@@ -268,7 +268,7 @@ async def test_a_peer_that_does_not_read_blocks_its_link_only_and_is_lost_in_the
 
 async def test_a_blocked_link_goes_on_in_order_when_the_peer_reads_again():
     gateway = Keeper()
-    hub = ZeromqHub(gateway, clock=lambda: 0.0, max_batch_bytes=1 << 20, max_backlog_bytes=1 << 30)
+    hub = ZeromqHub(gateway, max_batch_bytes=1 << 20, max_backlog_bytes=1 << 30)
     (address,) = hub.open(["tcp://127.0.0.1:*"])
     rig = Rig(hub, gateway, lambda: ZeromqPeer(address))
     peer, link = await rig.joined()
@@ -308,8 +308,8 @@ async def test_a_large_turn_leaves_in_several_batches_and_in_order(rig):
 
 
 async def test_an_address_that_is_taken_is_an_error_that_names_it():
-    first = ZeromqHub(Keeper(), clock=lambda: 0.0, max_batch_bytes=1, max_backlog_bytes=1)
-    second = ZeromqHub(Keeper(), clock=lambda: 0.0, max_batch_bytes=1, max_backlog_bytes=1)
+    first = ZeromqHub(Keeper(), max_batch_bytes=1, max_backlog_bytes=1)
+    second = ZeromqHub(Keeper(), max_batch_bytes=1, max_backlog_bytes=1)
     try:
         (address,) = first.open(["tcp://127.0.0.1:*"])
         with pytest.raises(OSError, match=r"can't bind tcp://127\.0\.0\.1:"):

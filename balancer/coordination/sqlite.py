@@ -28,6 +28,8 @@ SCHEMA = (
     "INSERT INTO cluster SELECT '', '', 0, 0, 0, '' WHERE NOT EXISTS (SELECT * FROM cluster)",
 )
 
+RETRY = 0.002  # seconds
+
 
 def boot_id() -> str:
     """Of the running kernel: another after each boot."""
@@ -143,7 +145,7 @@ class SqliteCoordinator(Coordinator):
             self._path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
         )
         # Few writes then wait for the disk. A power cut may undo the last ones: it ends what they were about, too.
-        db.execute("PRAGMA journal_mode = WAL")
+        self._keep_a_log(db)
         db.execute("PRAGMA synchronous = NORMAL")
         with db:
             db.execute("BEGIN IMMEDIATE")
@@ -154,6 +156,18 @@ class SqliteCoordinator(Coordinator):
                 db.execute("DELETE FROM cards")
         self._file = self._file_at_path()
         return db
+
+    def _keep_a_log(self, db: sqlite3.Connection) -> None:
+        """Sets the journal mode. SQLite refuses at once, and does not wait, when another is just setting it."""
+        end = time.monotonic() + self._busy_timeout
+        while True:
+            try:
+                db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
+                    raise
+                time.sleep(RETRY)
 
     def _file_at_path(self) -> tuple[int, int] | None:
         try:

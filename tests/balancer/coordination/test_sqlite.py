@@ -55,6 +55,16 @@ class TestFile:
         assert await other.unlock(number)
         assert await other.master() == RECORD
 
+    async def test_is_made_by_many_at_once(self, tmp_path):
+        for number in range(40):
+            coordinators = [SqliteCoordinator(str(tmp_path / str(number)), TIMEOUT) for _ in range(4)]
+            async with trio.open_nursery() as nursery:  # each has a thread of its own
+                for index, coordinator in enumerate(coordinators):
+                    nursery.start_soon(coordinator.put_card, f"p{index}", b"card", TIMEOUT)
+            assert len(await coordinators[0].cards()) == len(coordinators)
+            for coordinator in coordinators:
+                await coordinator.aclose()
+
     async def test_keeps_what_it_has_when_all_have_gone(self, make, path):
         coordinator = make()
         await coordinator.swap_master(0, RECORD)

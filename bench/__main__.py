@@ -8,11 +8,12 @@ import sys
 from rich.console import Console
 
 from bench.build import prepare
-from bench.figures import Figure, figures
+from bench.figures import Figures
 from bench.process import BenchError
-from bench.report import document, table
-from bench.systems import CPUS, OTHER_CPU
-from bench.works import FULL, GROUPS, QUICK, WORKS, Sample, Scale, Work
+from bench.report import LEGEND, document, table
+from bench.systems.base import CPUS, OTHER_CPU
+from bench.works import GROUPS, WORKS
+from bench.works.base import FULL, QUICK, Sample, Scale, Work
 
 
 def main() -> int:
@@ -32,11 +33,14 @@ def main() -> int:
         json.dump(document(results), sys.stdout, indent=2)
         print()
     else:
-        Console(width=None if sys.stdout.isatty() else 150).print(table(results))
+        console = Console(width=None if sys.stdout.isatty() else 150)
+        for figures in results:
+            console.print(table(figures))
+        console.print(LEGEND)
     return 0
 
 
-def _measure(works: list[Work], scale: Scale, progress: Console) -> list[Figure]:
+def _measure(works: list[Work], scale: Scale, progress: Console) -> list[Figures]:
     """Every run of every system, the systems of a work always one right after the other."""
     samples: list[dict[str, list[Sample]]] = [{system: [] for system in work.systems} for work in works]
     for run in range(scale.runs):
@@ -49,8 +53,9 @@ def _measure(works: list[Work], scale: Scale, progress: Console) -> list[Figure]
                     except BenchError as error:
                         raise BenchError(f"{what}: {error}{running.last_words()}") from error
                 taken[system].append(sample)
-                progress.print(f"{what}: {sample.value:.2f} {work.unit}", highlight=False)
-    return [figure for work, taken in zip(works, samples, strict=True) for figure in figures(work, taken)]
+                first = work.metrics[0]
+                progress.print(f"{what}: {sample[first.key]:.2f} {first.unit}", highlight=False)
+    return [Figures(work, taken) for work, taken in zip(works, samples, strict=True)]
 
 
 def _arguments() -> argparse.Namespace:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
-from bench.works import Sample, Work
+from bench.works.base import Goal, Sample, Work
 
 OURS = "Holdfast"
 
@@ -21,36 +21,39 @@ class Spread(NamedTuple):
         return cls(median(values), min(values), max(values))
 
 
-class Figure(NamedTuple):
-    """One system in one work. ratio: to the base, run by run; None for the base itself, and without one."""
+class Verdict(NamedTuple):
+    """What became of a goal. value: Holdfast's, or with a peer its ratio to the peer's, run by run."""
 
-    work: Work
-    system: str
-    samples: list[Sample]
+    goal: Goal
     value: Spread
-    ratio: Spread | None
-
-    def detail(self, name: str) -> float | None:
-        """The median over the runs, None if this work has no such detail."""
-        values = [sample.details[name] for sample in self.samples if name in sample.details]
-        return median(values) if values else None
 
     @property
-    def is_goal_met(self) -> bool | None:
-        """None: nothing was promised for this system."""
-        if self.system != OURS:
-            return None
-        return (self.value if self.ratio is None else self.ratio).median <= self.work.goal
+    def is_met(self) -> bool:
+        value, limit = self.value.median, self.goal.limit
+        return value >= limit if self.goal.at_least else value <= limit
 
 
-def figures(work: Work, samples: dict[str, list[Sample]]) -> list[Figure]:
-    """samples: by system, one for each run, in the order of runs."""
-    result = []
-    for system, own in samples.items():
-        values = [sample.value for sample in own]
-        ratio = None
-        if work.base is not None and system != work.base:
-            base = [sample.value for sample in samples[work.base]]
-            ratio = Spread.of([value / other for value, other in zip(values, base, strict=True)])
-        result.append(Figure(work, system, own, Spread.of(values), ratio))
-    return result
+class Figures:
+    """All runs of one work. samples: by system, one for each run, in the order of runs."""
+
+    def __init__(self, work: Work, samples: dict[str, list[Sample]]) -> None:
+        self.work = work
+        self.samples = samples
+
+    def spread(self, system: str, key: str) -> Spread | None:
+        """None if this system's samples have no such value."""
+        values = [sample[key] for sample in self.samples[system] if key in sample]
+        return Spread.of(values) if values else None
+
+    def ratio(self, peer: str, key: str) -> Spread:
+        """Ours to the peer's, of the same run."""
+        pairs = zip(self.samples[OURS], self.samples[peer], strict=True)
+        return Spread.of([ours[key] / theirs[key] for ours, theirs in pairs])
+
+    def verdicts(self) -> list[Verdict]:
+        found = []
+        for goal in self.work.goals:
+            value = self.spread(OURS, goal.metric) if goal.peer is None else self.ratio(goal.peer, goal.metric)
+            assert value is not None, goal
+            found.append(Verdict(goal, value))
+        return found

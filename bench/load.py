@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from bench.build import PROGRAMS
 from bench.process import Process
-from bench.systems import OTHER_CPU, System
+from bench.systems.base import OTHER_CPU, System
 
 
 class Outcome(NamedTuple):
@@ -43,9 +43,15 @@ class Load:
 
 
 @contextmanager
-def connect(system: System, connections: int, *, depth: int = 1, size: int = 160) -> Iterator[Load]:
+def connect(system: System, connections: int, *, depth: int = 1, size: int = 160, path: str = "/") -> Iterator[Load]:
     """So many WebSocket connections, with `depth` messages of `size` bytes in flight on each when asked."""
-    command = [f"--port={system.port}", f"--connections={connections}", f"--depth={depth}", f"--size={size}"]
+    command = [
+        f"--port={system.port}",
+        f"--connections={connections}",
+        f"--depth={depth}",
+        f"--size={size}",
+        f"--path={path}",
+    ]
     passed: tuple[int, ...] = ()
     if system.publish is not None:
         command.append(f"--trigger={system.publish}")

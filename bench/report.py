@@ -9,57 +9,48 @@ from typing import Any
 from rich.table import Table
 
 from bench.build import find
-from bench.figures import Figure, Spread
+from bench.figures import Figures, Spread, Verdict
+from bench.works.base import Metric, Work
 
 # Of a second; above it somebody else was at work on these CPUs, and the figure says little.
 TOLERABLE_FOREIGN_SHARE = 0.1
+LEGEND = """\
+median \\[least-most] of the runs; ratios are of the same run; CPU is user + system time of the measured process.
+CPU / rest / foreign: how busy it was, how busy generator and backend were, and others on the same CPUs."""
 _VERSION_OPTIONS = {"nginx": "-v", "haproxy": "-v", "gcc": "-dumpfullversion"}
 
 
-def table(figures: list[Figure]) -> Table:
-    table = Table(
-        caption="median \\[least-most] of the runs; ratios are of the same run; cost is user + system time.\n"
-        "CPU: of the measured process; rest: of generator and backend; foreign: of others on the same CPUs"
-    )
+def table(figures: Figures) -> Table:
+    """One work: what each system came to, and beneath it what became of the goals."""
+    work = figures.work
+    goals = [_verdict(work, verdict) for verdict in figures.verdicts()]
+    table = Table(title=f"[bold]{work.name}", title_justify="left", caption="\n".join(goals), caption_justify="left")
     table.add_column("")
-    for header in ("cost", "ratio", "goal", "per second", "p50 / p99", "CPU / rest / foreign"):
-        table.add_column(header, justify="right")
-    work = None
-    for figure in figures:
-        if figure.work is not work:
-            work = figure.work
-            table.add_section()
-            table.add_row(f"[bold]{work.name}")
-        table.add_row(
-            f"  {figure.system}",
-            _spread(figure.value, f" {figure.work.unit}"),
-            "" if figure.ratio is None else "x" + _spread(figure.ratio),
-            _goal(figure),
-            _format(figure.detail("per_second"), "{:,.0f}"),
-            _latency(figure),
-            _shares(figure),
-        )
+    for metric in work.metrics:
+        table.add_column(metric.name, justify="right")
+    table.add_column("CPU / rest / foreign", justify="right")
+    for system in figures.samples:
+        cells = [_cell(figures.spread(system, metric.key), metric) for metric in work.metrics]
+        table.add_row(system, *cells, _shares(figures, system))
     return table
 
 
-def document(figures: list[Figure]) -> dict[str, Any]:
+def document(figures: list[Figures]) -> dict[str, Any]:
     """Everything, for a program to read. Shares and ratios are of 1; the rest is in the unit its name says."""
     return {
         "machine": machine(),
-        "figures": [
+        "works": [
             {
-                "group": figure.work.group,
-                "work": figure.work.name,
-                "system": figure.system,
-                "unit": figure.work.unit,
-                "value": figure.value._asdict(),
-                "base": figure.work.base,
-                "ratio": None if figure.ratio is None else figure.ratio._asdict(),
-                "goal": figure.work.goal,
-                "is_goal_met": figure.is_goal_met,
-                "runs": [{"value": sample.value, **sample.details} for sample in figure.samples],
+                "group": each.work.group,
+                "name": each.work.name,
+                "metrics": [metric._asdict() for metric in each.work.metrics],
+                "goals": [
+                    {**verdict.goal._asdict(), "value": verdict.value._asdict(), "is_met": verdict.is_met}
+                    for verdict in each.verdicts()
+                ],
+                "samples": each.samples,
             }
-            for figure in figures
+            for each in figures
         ],
     }
 
@@ -90,29 +81,25 @@ def _lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines()
 
 
-def _spread(spread: Spread, unit: str = "") -> str:
-    return f"{spread.median:.2f}{unit} \\[{spread.least:.2f}-{spread.most:.2f}]"
+def _cell(spread: Spread | None, metric: Metric) -> str:
+    if spread is None:
+        return ""
+    median, least, most = (f"{value:,.{metric.digits}f}" for value in spread)
+    return f"{median} {metric.unit} \\[{least}-{most}]".replace("  ", " ")
 
 
-def _format(value: float | None, form: str) -> str:
-    return "" if value is None else form.format(value)
+def _verdict(work: Work, verdict: Verdict) -> str:
+    goal, value = verdict.goal, verdict.value
+    metric = next(metric for metric in work.metrics if metric.key == goal.metric)
+    unit = f" x {goal.peer}" if goal.peer is not None else f" {metric.unit}"
+    range_ = f"{value.median:.2f} \\[{value.least:.2f}-{value.most:.2f}]"
+    colour, word = ("green", "met") if verdict.is_met else ("red", "missed")
+    return f"{metric.name}: {range_}{unit}, goal {'>=' if goal.at_least else '<='} {goal.limit:g}: [{colour}]{word}[/]"
 
 
-def _latency(figure: Figure) -> str:
-    p50, p99 = figure.detail("p50_us"), figure.detail("p99_us")
-    return "" if p50 is None or p99 is None else f"{p50 / 1000:.2f} / {p99 / 1000:.2f} ms"
-
-
-def _shares(figure: Figure) -> str:
-    measured, rest, foreign = map(figure.detail, ("cpu_share", "rest_share", "foreign_share"))
+def _shares(figures: Figures, system: str) -> str:
+    measured, rest, foreign = (figures.spread(system, f"{whose}_share") for whose in ("cpu", "rest", "foreign"))
     if measured is None or rest is None or foreign is None:
         return ""
-    colour = "red" if foreign > TOLERABLE_FOREIGN_SHARE else "default"
-    return f"{measured:.0%} / {rest:.0%} / [{colour}]{foreign:.0%}"
-
-
-def _goal(figure: Figure) -> str:
-    if figure.is_goal_met is None:
-        return ""
-    goal = f"x{figure.work.goal:g}" if figure.ratio is not None else f"{figure.work.goal:g} {figure.work.unit}"
-    return f"[green]{goal} met" if figure.is_goal_met else f"[red]{goal} missed"
+    colour = "red" if foreign.median > TOLERABLE_FOREIGN_SHARE else "default"
+    return f"{measured.median:.0%} / {rest.median:.0%} / [{colour}]{foreign.median:.0%}"

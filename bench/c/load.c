@@ -1,6 +1,6 @@
 /* The load generator: WebSocket connections to one port, driven by commands on stdin, every byte of a reply checked.
  *
- *   load --port P --connections N [--depth D] [--size S] [--trigger FD]
+ *   load --port P --connections N [--depth D] [--size S] [--path P] [--trigger FD]
  *
  * connects N times, prints {"connected": N}, and then does what it is told, one line each, printing one line of JSON:
  *
@@ -48,6 +48,7 @@ struct connection {
 static unsigned port, connections = 1, depth = 1;
 static size_t size = 160;
 static int trigger = -1;
+static const char *path = "/";
 
 static struct connection *all;
 static int epoll;
@@ -169,10 +170,12 @@ static void start_connection(struct connection *connection) {
 }
 
 static void ask(struct connection *connection) {
-    static const char request[] = "GET / HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                                  "Sec-WebSocket-Key: " NONCE "\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    static const char form[] = "GET %s HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                               "Sec-WebSocket-Key: " NONCE "\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    char request[512];
+    int length = snprintf(request, sizeof request, form, path);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
-    if (write(connection->fd, request, sizeof request - 1) != sizeof request - 1)
+    if (length >= (int)sizeof request || write(connection->fd, request, (size_t)length) != length)
         fail("connection %u: %s", connection->number, strerror(errno));
     epoll_ctl(epoll, EPOLL_CTL_MOD, connection->fd, &event);
 }
@@ -318,13 +321,15 @@ static void fan(unsigned rounds) {
 
 static void read_arguments(int argc, char **argv) {
     static const struct option options[] = {{"port", 1, 0, 'p'}, {"connections", 1, 0, 'c'}, {"depth", 1, 0, 'd'},
-                                            {"size", 1, 0, 's'}, {"trigger", 1, 0, 't'},     {0, 0, 0, 0}};
+                                            {"size", 1, 0, 's'}, {"trigger", 1, 0, 't'},     {"path", 1, 0, 'u'},
+                                            {0, 0, 0, 0}};
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         unsigned value = option == '?' ? 0 : (unsigned)strtoul(optarg, NULL, 10);
         if (option == 'p') port = value;
         else if (option == 'c') connections = value;
         else if (option == 'd') depth = value;
         else if (option == 's') size = value;
+        else if (option == 'u') path = optarg;
         else if (option == 't') trigger = (int)value;
         else exit(2);
     }

@@ -23,7 +23,7 @@ def main() -> int:
     try:
         if not set(CPUS) <= os.sched_getaffinity(0):
             raise BenchError("needs two CPUs: one for what is measured, one for all else")
-        prepare(("nginx", "haproxy"))
+        prepare()
         os.sched_setaffinity(0, {OTHER_CPU})
         results = _measure(works, QUICK if arguments.quick else FULL, progress)
     except BenchError as error:

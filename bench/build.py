@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
 from pathlib import Path
 
 from bench.process import BenchError
@@ -11,14 +10,21 @@ from bench.process import BenchError
 SOURCES = Path(__file__).parent / "c"
 PROGRAMS = Path(__file__).parent.parent / "build" / "bench"
 LIBRARIES = {"node": ["-lzmq"]}
+# What must be there, by the package of Debian that has it: a command, or a file.
+PACKAGES = {
+    "gcc": "gcc",
+    "libzmq3-dev": "/usr/include/zmq.h",
+    "nginx": "nginx",
+    "libnginx-mod-nchan": "/usr/lib/nginx/modules/ngx_nchan_module.so",
+    "haproxy": "haproxy",
+    "pushpin": "pushpin",
+}
 SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin"))  # where nginx and haproxy are
 
 
-def prepare(commands: Iterable[str]) -> None:
-    """Have these commands of packages of the same name, and all our programs. Raises BenchError if that can't be."""
-    missing = [command for command in ("gcc", *commands) if find(command) is None]
-    if not Path("/usr/include/zmq.h").exists():
-        missing.append("libzmq3-dev")
+def prepare() -> None:
+    """Have the packages and all our programs. Raises BenchError if that can't be."""
+    missing = [package for package, what in PACKAGES.items() if not Path(what).exists() and find(what) is None]
     if missing:
         _install(missing)
     PROGRAMS.mkdir(parents=True, exist_ok=True)

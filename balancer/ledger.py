@@ -35,14 +35,14 @@ class Entry(Generic[C]):
 
     __slots__ = ("attempt", "connection", "deadline", "event", "id", "node", "parked_at", "partial", "sent_at")
 
-    def __init__(self, id: int, connection: C, event: Request, deadline: float) -> None:
+    def __init__(self, id: int, connection: C, event: Request, deadline: float, node: Node | None, now: float) -> None:
         self.id = id
         self.connection = connection
         self.event = event
         self.deadline = deadline
-        self.node: Node | None = None
-        self.attempt = 0
-        self.sent_at = 0.0
+        self.node = node
+        self.attempt = 0 if node is None else 1
+        self.sent_at = now
         self.parked_at = -1.0
         self.partial = False
 
@@ -61,6 +61,7 @@ class Ledger(Generic[C]):
         self._directory = directory
         self._settings = settings
         self._timeout = settings.timeout
+        self._max_in_flight = settings.max_in_flight
         self._next_id = first_id
         self._entries: dict[int, Entry[C]] = {}
         self.parked: list[Entry[C]] = []  # in order of opening
@@ -75,10 +76,6 @@ class Ledger(Generic[C]):
         return len(self._entries) - len(self.parked)
 
     @property
-    def is_full(self) -> bool:
-        return len(self._entries) >= self._settings.max_in_flight
-
-    @property
     def last_id(self) -> int:
         """The id of the request that was opened last."""
         return self._next_id
@@ -87,10 +84,21 @@ class Ledger(Generic[C]):
         """Is any request of this id or an older one still open?"""
         return next(iter(self._entries), id + 1) <= id
 
-    def open(self, connection: C, event: Request, now: float) -> Entry[C]:
-        """Begin a request. It is neither in flight nor parked until `assign` or `park`."""
+    def open(self, connection: C, event: Request, node: Node | None, now: float) -> Entry[C] | None:
+        """Begin a request, at this node; None: neither in flight nor parked until `assign` or `park`.
+
+        Returns None when the table is full.
+        """
+        entries = self._entries
+        if len(entries) >= self._max_in_flight:
+            return None
         self._next_id = id = self._next_id + 1
-        self._entries[id] = entry = Entry(id, connection, event, now + self._timeout)
+        entry = Entry(id, connection, event, now + self._timeout, node, now)
+        entries[id] = entry
+        if node is not None:
+            node.in_flight = in_flight = node.in_flight + 1
+            if in_flight >= node.capacity:
+                self._directory.refresh(node)
         return entry
 
     def assign(self, entry: Entry[C], node: Node, now: float) -> None:
@@ -111,7 +119,9 @@ class Ledger(Generic[C]):
         node.served += 1
         took = now - entry.sent_at
         node.latency = took if not node.latency else node.latency + (took - node.latency) * 0.1
-        self._release(node)
+        node.in_flight = in_flight = node.in_flight - 1
+        if in_flight + 1 == node.capacity:
+            self._directory.refresh(node)
         return entry
 
     def extend(self, id: int, attempt: int, node: Node, now: float) -> Entry[C] | None:

@@ -172,19 +172,12 @@ class Channels:
         """To as many as this turn has left. True: that was all."""
         frames = fan_out.frames
         write = os.write
-        delivered = sent_bytes = taken = 0
-        for connection in islice(fan_out.receivers, self._budget):
-            taken += 1
-            if connection.state is not OPEN:
-                continue
-            frame = frames.get(connection.wire_format)
-            if frame is None:
-                frame = fan_out.encode(connection.protocol)
-            if not frame:
-                continue
-            delivered += 1
-            if not connection.is_direct:
-                connection.deliver(frame)
+        count = min(self._budget, fan_out.left)
+        missed = sent_bytes = 0
+        for connection in islice(fan_out.receivers, count):
+            frame = frames.get(connection.direct)
+            if not frame or connection.pending is not None:
+                missed += not self._deliver_to(connection, fan_out)
                 continue
             try:
                 sent = write(connection.fd, frame)
@@ -195,9 +188,21 @@ class Channels:
             sent_bytes += sent
             if sent != len(frame):
                 connection.queue(frame, sent)
-        self._budget -= taken
-        fan_out.left -= taken
-        self.pending -= taken
-        self._counters.deliveries += delivered
+        self._budget -= count
+        fan_out.left -= count
+        self.pending -= count
+        self._counters.deliveries += count - missed
         self._counters.bytes_sent += sent_bytes
         return fan_out.left == 0
+
+    def _deliver_to(self, connection: Connection, fan_out: FanOut) -> bool:
+        """To one that can't be written to directly, or is the first of its format. False: it gets nothing."""
+        if connection.state is not OPEN:
+            return False
+        frame = fan_out.frames.get(connection.wire_format)
+        if frame is None:
+            frame = fan_out.encode(connection.protocol)
+        if not frame:
+            return False
+        connection.deliver(frame)
+        return True

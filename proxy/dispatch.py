@@ -4,6 +4,8 @@ Joins the ledger, the policy and the links. Owns what happens when there is no n
 up: every request that comes in here gets exactly one answer, a node's reply or a typed error.
 """
 
+from collections.abc import Callable
+
 import structlog
 import trio
 
@@ -12,7 +14,7 @@ from balancer.ledger import Entry, Ledger
 from balancer.policies import Policy, Random
 from balancer.settings import RequestSettings
 from protocols.clients.base import ReplyHead
-from protocols.clients.events import HttpRequest, Request
+from protocols.clients.events import HttpRequest, Message, Request
 from protocols.close import Reason
 from protocols.errors import RequestError
 from protocols.nodes import frames
@@ -26,7 +28,12 @@ log = structlog.get_logger("holdfast.dispatch")
 
 
 class Dispatch:
-    """See the module. Called by connections (`request`), by the gateway (`settle` ... `lose`) and by the ticker."""
+    """See the module. Called by connections (`request`), the gateway (`replied`, `failed`, `lose`) and the ticker.
+
+    carry_out: what a reply's effects are given to; the gateway sets it.
+    """
+
+    carry_out: Callable[[Node, frames.Effect], None]
 
     def __init__(
         self,
@@ -58,37 +65,28 @@ class Dispatch:
 
     def request(self, connection: Connection, event: Request) -> None:
         """A client asks."""
-        ledger = self._ledger
         now = self._reactor.now
         self._counters.requests += 1
-        if ledger.is_full:
+        node = self._choose(connection, event) if self._available and not self._parked else None
+        entry = self._ledger.open(connection, event, node, now)
+        if entry is None:
             self._counters.limits_hit["request.max_in_flight"] += 1
             self._fail(connection, event, "too many requests in flight", Reason.PARKING_FULL)
-            return
-        entry = ledger.open(connection, event, now)
-        if self._available and not self._parked:
-            self._send(entry, now)
-        else:
+        elif node is None:
             self._park(entry, now)
-
-    def _send(self, entry: Entry[Connection], now: float) -> None:
-        """To an available node; there must be one."""
-        connection = entry.connection
-        event = entry.event
-        key = 0 if self._key_of is None else self._key_of(connection, event)
-        node = self._select(self._available, key, self._random)
-        self._ledger.assign(entry, node, now)
-        timeout = self._timeout if entry.attempt == 1 and entry.parked_at < 0 else int((entry.deadline - now) * 1000)
-        if isinstance(event, HttpRequest):
-            address = event.address or connection.address
-            client = frames.Client(connection.id, "http", address, event.target.partition("?")[0], event.headers)
-            node.link.send(
-                frames.HttpRequest(entry.id, client, entry.attempt, timeout, event.payload, event.method, event.target)
-            )
         else:
-            node.link.send(
-                frames.Request(entry.id, connection.id, entry.attempt, timeout, event.payload, event.is_text)
-            )
+            node.link.send(_frame(entry, self._timeout))
+
+    def _choose(self, connection: Connection, event: Request) -> Node:
+        """An available node; there must be one."""
+        key = 0 if self._key_of is None else self._key_of(connection, event)
+        return self._select(self._available, key, self._random)
+
+    def _send_again(self, entry: Entry[Connection], now: float) -> None:
+        """To an available node; there must be one."""
+        node = self._choose(entry.connection, entry.event)
+        self._ledger.assign(entry, node, now)
+        node.link.send(_frame(entry, int((entry.deadline - now) * 1000)))
 
     def _park(self, entry: Entry[Connection], now: float) -> None:
         if self._ledger.park(entry, now):
@@ -108,47 +106,53 @@ class Dispatch:
             now = self._reactor.now
             if entry.attempt:
                 self._failed_over(now - entry.parked_at)
-            self._send(entry, now)
+            self._send_again(entry, now)
 
     # --- from a node ------------------------------------------------------------------------------------------
 
-    def settle(self, node: Node, request: int, attempt: int) -> Entry[Connection] | None:
-        """A node replies: the request that this ends. None: nobody waits for it, and it must leave no trace."""
-        entry = self._ledger.settle(request, attempt, node, self._reactor.now)
+    def replied(self, node: Node, frame: frames.Reply | frames.HttpReply) -> None:
+        """A node replies, or sends a part of a reply. When nobody waits for it, it and its effects leave no trace."""
+        ledger = self._ledger
+        more = frame.more
+        entry = (ledger.extend if more else ledger.settle)(frame.request, frame.attempt, node, self._reactor.now)
         if entry is None:
             self._counters.stale_replies += 1
-        elif self._parked:
-            self.unpark()
-        return entry
-
-    def extend(self, node: Node, request: int, attempt: int) -> Entry[Connection] | None:
-        """A node sends a part of a reply: the request, which stays open. None as in `settle`."""
-        entry = self._ledger.extend(request, attempt, node, self._reactor.now)
-        if entry is None:
-            self._counters.stale_replies += 1
-        return entry
-
-    def reply(
-        self, node: Node, entry: Entry[Connection], head: ReplyHead | None, payload: bytes, is_text: bool, more: bool
-    ) -> None:
-        """Give a request its reply, or a part of it."""
+            return
         self._counters.replies += 1
+        if frame.effects:
+            for effect in frame.effects:
+                self.carry_out(node, effect)
+        if self._parked:
+            self.unpark()
+        if isinstance(frame, frames.Reply):
+            head = None
+            is_text = frame.is_text
+        else:
+            head = ReplyHead(frame.status, frame.headers)
+            is_text = False
         if head is not None and head.status >= 500:
             self._strike(node)
         elif node.health.failures:
             node.health.succeeded()
-        taken = entry.connection.reply(entry.event, head, payload, is_text, more)
+        taken = entry.connection.reply(entry.event, head, frame.payload, is_text, more)
         if more and not taken:
-            self._ledger.cancel(entry)
+            ledger.cancel(entry)
             node.link.send(frames.Cancel(entry.id, entry.attempt))
         if self._access_log is not None and not more:
-            self._access_log.replied(entry, 200 if head is None else head.status, len(payload), self._reactor.now)
+            status = 200 if head is None else head.status
+            self._access_log.replied(entry, status, len(frame.payload), self._reactor.now)
 
-    def failed(self, node: Node, entry: Entry[Connection], status: int, message: str) -> None:
-        """Give a settled request the failure of its handler."""
-        if status >= 500:
+    def failed(self, node: Node, frame: frames.Failure) -> None:
+        """A node's handler failed."""
+        entry = self._ledger.settle(frame.request, frame.attempt, node, self._reactor.now)
+        if entry is None:
+            self._counters.stale_replies += 1
+            return
+        if self._parked:
+            self.unpark()
+        if frame.status >= 500:
             self._strike(node)
-        self._answer(entry, RequestError(message, Reason.NODE_ERROR, status=status))
+        self._answer(entry, RequestError(frame.message, Reason.NODE_ERROR, status=frame.status))
 
     # --- when things go wrong ---------------------------------------------------------------------------------
 
@@ -168,7 +172,7 @@ class Dispatch:
                     entry.attempt -= 1  # nobody has seen that attempt
                 self._counters.redelivered += 1
                 if self._available and not self._parked:
-                    self._send(entry, now)
+                    self._send_again(entry, now)
                     self._failed_over(trio.current_time() - started)
                 else:
                     self._park(entry, now)
@@ -225,3 +229,15 @@ class Dispatch:
 
     def _fail(self, connection: Connection, event: Request, message: str, reason: Reason) -> None:
         connection.fail(event, RequestError(message, reason, self._settings.retry_after))
+
+
+def _frame(entry: Entry[Connection], timeout: int) -> frames.Request | frames.HttpRequest:
+    """What the node is told. timeout: ms until nobody waits for the reply any more."""
+    connection = entry.connection
+    event = entry.event
+    if type(event) is Message:
+        return frames.Request(entry.id, connection.id, entry.attempt, timeout, event.payload, event.is_text)
+    assert type(event) is HttpRequest
+    address = event.address or connection.address
+    client = frames.Client(connection.id, "http", address, event.target.partition("?")[0], event.headers)
+    return frames.HttpRequest(entry.id, client, entry.attempt, timeout, event.payload, event.method, event.target)

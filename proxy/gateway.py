@@ -15,11 +15,9 @@ from msgspec import Raw, Struct
 
 from balancer.directory import Directory, Node, NodeState
 from balancer.health import Health
-from balancer.ledger import Entry
 from balancer.links.base import NodeLink
 from balancer.registry import ClientRegistry, Snapshot
 from balancer.settings import BalanceSettings, NodeSettings
-from protocols.clients.base import ReplyHead
 from protocols.close import Reason
 from protocols.errors import FrameError
 from protocols.nodes import frames
@@ -102,9 +100,9 @@ class Gateway:
         self.peers: list[str] = []
         self._is_leaving = False
         self._handlers: dict[type[Struct], Callable[[Node, Any], None]] = {
-            frames.Reply: self._reply,
-            frames.HttpReply: self._http_reply,
-            frames.Failure: self._failure,
+            frames.Reply: dispatch.replied,
+            frames.HttpReply: dispatch.replied,
+            frames.Failure: dispatch.failed,
             frames.Heartbeat: self._heartbeat,
             frames.Join: self._effect,
             frames.Leave: self._effect,
@@ -120,6 +118,7 @@ class Gateway:
             frames.Bye: self._bye,
             frames.Hello: self._second_hello,
         }
+        dispatch.carry_out = self._effect
         clients.on_opened = self._client_opened
         clients.on_closed = self._client_closed
         steward.resync = self._resync_state
@@ -329,31 +328,6 @@ class Gateway:
 
     def _second_hello(self, node: Node, frame: frames.Hello) -> None:
         raise FrameError("Hello came within a session: say it on a new connection")
-
-    def _reply(self, node: Node, frame: frames.Reply) -> None:
-        entry = self._settle(node, frame)
-        if entry is not None:
-            self._dispatch.reply(node, entry, None, frame.payload, frame.is_text, frame.more)
-
-    def _http_reply(self, node: Node, frame: frames.HttpReply) -> None:
-        entry = self._settle(node, frame)
-        if entry is not None:
-            head = ReplyHead(frame.status, frame.headers)
-            self._dispatch.reply(node, entry, head, frame.payload, False, frame.more)
-
-    def _settle(self, node: Node, frame: frames.Reply | frames.HttpReply) -> Entry[Connection] | None:
-        """The request that a reply is for, and with it the effects; None: nobody waits, so neither counts."""
-        dispatch = self._dispatch
-        entry = (dispatch.extend if frame.more else dispatch.settle)(node, frame.request, frame.attempt)
-        if entry is not None and frame.effects:
-            for effect in frame.effects:
-                self._effect(node, effect)
-        return entry
-
-    def _failure(self, node: Node, frame: frames.Failure) -> None:
-        entry = self._dispatch.settle(node, frame.request, frame.attempt)
-        if entry is not None:
-            self._dispatch.failed(node, entry, frame.status, frame.message)
 
     def _effect(self, node: Node, frame: frames.Effect) -> None:
         channels = self._channels

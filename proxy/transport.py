@@ -1,4 +1,4 @@
-"""The writing half of a client connection: what leaves at the turn's end, and what the kernel does not take.
+"""A client connection's descriptor: what is read, what leaves at the turn's end, and what the kernel does not take.
 
 Owns the descriptor, what this turn has queued, the outbox, and encryption. Knows nothing of protocols and requests:
 what is too much, and what happens then, the connection says.
@@ -13,12 +13,17 @@ import structlog
 
 from protocols.close import Reason
 from proxy.outbox import Outbox
+from proxy.reactor import READABLE, WRITABLE
 from proxy.tls import TlsChannel, TlsError
 
 if TYPE_CHECKING:
     from proxy.clients import Clients
 
 log = structlog.get_logger("holdfast.connection")
+
+
+# More than 128 KiB makes malloc use mmap: 12 us per read instead of 2 (measured). 64 KiB is as cheap as 4.
+READ_BYTES = 64 << 10
 
 
 class State(IntEnum):
@@ -35,9 +40,15 @@ OPEN, CLOSING, FINISHED, CLOSED = State
 
 
 class Transport:
-    """See the module. proxy.connection.Connection is the one that there is."""
+    """See the module. proxy.connection.Connection is the one that there is.
 
-    __slots__ = ("_clients", "_outbox", "_pending", "_tls", "address", "fd", "id", "state")
+    pending: what this turn has queued. direct: the wire format in which a fan-out may write to `fd` itself while
+    nothing is pending; None: it may not. Both are beside `fd` in memory: a fan-out to thousands is made of misses.
+    """
+
+    __slots__ = (
+        "_clients", "_interest", "_outbox", "_registered", "_tls", "address", "direct", "fd", "id", "pending", "state",
+    )  # fmt: skip
 
     def __init__(self, clients: "Clients", id: int, fd: int, address: str, tls: TlsChannel | None) -> None:
         self._clients = clients
@@ -45,9 +56,12 @@ class Transport:
         self.fd = fd
         self.address = address
         self.state = OPEN
-        self._pending: bytes | list[bytes] | None = None  # of this turn
+        self.pending: bytes | list[bytes] | None = None
+        self.direct: object = None
         self._outbox: Outbox | None = None  # what the kernel has refused
         self._tls = tls
+        self._interest = READABLE  # what we want to be woken for
+        self._registered = READABLE  # what the reactor wakes us for
 
     @property
     def is_closed(self) -> bool:
@@ -55,31 +69,53 @@ class Transport:
         return self.state is not OPEN
 
     @property
-    def is_direct(self) -> bool:
-        """A fan-out may write to `fd` itself: nothing waits, nothing is encrypted."""
-        return self._pending is None and self._outbox is None and self._tls is None
-
-    @property
     def outbox_bytes(self) -> int:
         return 0 if self._outbox is None else self._outbox.size
 
+    def on_ready(self, events: int, now: float) -> None:
+        if events & WRITABLE and self._outbox is not None:
+            self._write_outbox()
+        if events & ~WRITABLE and self.fd >= 0:  # readable, or an error that reading tells
+            if not self._interest & READABLE and not events & ~(READABLE | WRITABLE):
+                self._register()
+                return
+            try:
+                data = os.read(self.fd, READ_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:  # reset, timed out: a normal end
+                self.abort(Reason.CLIENT_LEFT)
+                return
+            self._clients.counters.bytes_received += len(data)
+            if self._tls is not None:
+                self._receive_encrypted(data, now)
+            else:
+                self.receive(data, now)
+
+    def _receive_encrypted(self, data: bytes, now: float) -> None:
+        plain, is_over = self._decrypt(data)
+        if plain:
+            self.receive(plain, now)
+        if is_over and self.fd >= 0:
+            self.receive(b"", now)
+
     def write(self, data: bytes) -> None:
         """Queue bytes; they leave at the turn's end, joined with the others of this turn."""
-        pending = self._pending
+        pending = self.pending
         if pending is None:
             if data:
-                self._pending = data
+                self.pending = data
                 self._clients.touched.append(self)
         elif type(pending) is list:
             pending.append(data)
         else:
-            self._pending = [pending, data]  # type: ignore[list-item]
+            self.pending = [pending, data]  # type: ignore[list-item]
 
     def flush(self) -> None:
         """Write what this turn has queued."""
-        data = self._pending
-        self._pending = None
-        if data is None or self.fd < 0:
+        data = self.pending
+        self.pending = None
+        if data is None:  # closed meanwhile
             return
         if type(data) is list:
             data = b"".join(data)
@@ -145,6 +181,10 @@ class Transport:
                 return
         self._made_room()
 
+    def _register(self) -> None:
+        self._registered = self._interest
+        self._clients.reactor.modify(self.fd, self._interest)
+
     def _decrypt(self, data: bytes) -> tuple[bytes, bool]:
         """What the socket gave, in plain, and whether that is the end. A broken handshake ends the connection."""
         tls = self._tls
@@ -179,11 +219,15 @@ class Transport:
         self._clients.reactor.unregister(self.fd)
         os.close(self.fd)
         self.fd = -1
-        self._pending = None
+        self.pending = None
         self._outbox = None
         self._tls = None
 
     # --- the connection's part ----------------------------------------------------------------------------------
+
+    def receive(self, data: bytes, now: float) -> None:
+        """What the socket gave, decrypted; b"" is end of file."""
+        raise NotImplementedError
 
     def abort(self, reason: Reason) -> None:
         """Close the descriptor now."""

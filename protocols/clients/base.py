@@ -5,7 +5,7 @@ clock and no task. The proxy calls it from one task only. The conformance kit (p
 tests any adapter against what is written here.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -68,11 +68,11 @@ class ClientProtocol(Protocol):
     paused: bool
     wire_format: object
 
-    def receive_data(self, data: bytes, now: float) -> Iterable[Event]:
+    def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
         """Take what the socket gave; b"" is end of file. Events in the order they happened. Never raises."""
         ...
 
-    def on_deadline(self, now: float) -> Iterable[Event]:
+    def on_deadline(self, now: float) -> Sequence[Event]:
         """`deadline` has come. May return nothing (it was early), a ping as Output, or the end."""
         ...
 
@@ -88,7 +88,7 @@ class ClientProtocol(Protocol):
         """A message that no request asked for. b"" if the protocol has no way to say it."""
         ...
 
-    def resume(self, now: float) -> Iterable[Event]:
+    def resume(self, now: float) -> Sequence[Event]:
         """After a reply ended a pause: events of the data that had come already."""
         ...
 

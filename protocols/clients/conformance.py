@@ -19,7 +19,7 @@ raises Violation; an exception of the adapter's own comes through as it is. The 
 - Adapters of equal `wire_format` encode a notification to equal bytes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from math import inf, isnan
 from typing import NoReturn, Protocol
 
@@ -216,8 +216,8 @@ class _Drive:
             _violated(f"what is to be written must be bytes, got {type(data).__name__}")
         return data
 
-    def _take(self, given: Iterable[Event]) -> None:
-        events = list(given)
+    def _take(self, events: Sequence[Event]) -> None:
+        self._expect_sequence(events)
         for place, event in enumerate(events):
             is_last = place == len(events) - 1
             if self._waiting is not None and not isinstance(event, Finished):
@@ -290,10 +290,14 @@ class _Drive:
         if said or self.protocol.error(request, HoldfastError("again")):
             _violated("a request was answered twice")
 
-    def _expect_nothing(self, events: Iterable[Event], when: str) -> None:
-        given = list(events)
-        if given:
-            _violated(f"{when} gave {given}")
+    def _expect_nothing(self, events: Sequence[Event], when: str) -> None:
+        self._expect_sequence(events)
+        if events:
+            _violated(f"{when} gave {list(events)}")
+
+    def _expect_sequence(self, events: Sequence[Event]) -> None:
+        if not isinstance(events, list | tuple):
+            _violated(f"events come in a list or tuple, got {type(events).__name__}")
 
     def _record_output(self, data: bytes) -> None:
         if self.trace and isinstance(self.trace[-1], bytes):

@@ -6,7 +6,7 @@ http_body, http_reply, encodings, forwarded, upgrade. Refuses with a typed error
 breaks a rule or a limit: after a refusal nobody knows where the next request would begin.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from enum import IntEnum
 from math import inf
 from typing import ClassVar
@@ -87,7 +87,7 @@ class HttpProtocol:
         self.deadline = now + limits.handshake_timeout
         self.paused = False
 
-    def receive_data(self, data: bytes, now: float) -> Iterable[Event]:
+    def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
         if self._state is _CLOSED:
             return []
         self._buffer += data
@@ -99,7 +99,7 @@ class HttpProtocol:
             return []
         return self.resume(now) if self._state is _REPLIED else self._advance(now)
 
-    def resume(self, now: float) -> Iterable[Event]:
+    def resume(self, now: float) -> Sequence[Event]:
         if self._state is not _REPLIED:
             return []
         if self._ending is not None:
@@ -108,7 +108,7 @@ class HttpProtocol:
         self.deadline = now + self._limits.keepalive_timeout
         return self._advance(now)
 
-    def on_deadline(self, now: float) -> Iterable[Event]:
+    def on_deadline(self, now: float) -> Sequence[Event]:
         if now < self.deadline:
             return []
         if self._state is _REPLIED:

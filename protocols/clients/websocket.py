@@ -9,7 +9,7 @@ early as it is certain, and messages over `max_message_bytes` by their header. T
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Sequence
 from enum import Enum, auto
 from hashlib import sha1
 from math import inf
@@ -94,7 +94,7 @@ class WebSocketProtocol:
         # Not moved by what is received: `on_deadline` looks, once per interval, when that was.
         self.deadline = now + limits.ping_interval if limits.ping_interval else inf
 
-    def receive_data(self, data: bytes, now: float) -> Iterable[Event]:
+    def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
         if self._phase is not _OPEN or not data:
             return self._receive_last(data, now)
         self._received = now
@@ -127,7 +127,7 @@ class WebSocketProtocol:
             at = self._step(data, at, now, events)
         return events
 
-    def on_deadline(self, now: float) -> Iterable[Event]:
+    def on_deadline(self, now: float) -> Sequence[Event]:
         if now < self.deadline:
             return ()
         if self._phase is not _OPEN:  # closing, then: after the end the deadline is inf
@@ -178,7 +178,7 @@ class WebSocketProtocol:
                 return data_frame(first | RSV1, compressed)
         return data_frame(first, payload)
 
-    def resume(self, now: float) -> Iterable[Event]:
+    def resume(self, now: float) -> Sequence[Event]:
         return ()
 
     def close(self, reason: Reason, detail: str, now: float) -> bytes:
@@ -192,7 +192,7 @@ class WebSocketProtocol:
             self._incoming.discard()
         return close_frame(reason, detail)
 
-    def _receive_last(self, data: bytes, now: float) -> Iterable[Event]:
+    def _receive_last(self, data: bytes, now: float) -> Sequence[Event]:
         """The end of file, and what comes when we are no longer open."""
         if self._phase is _Phase.FINISHED:
             return ()

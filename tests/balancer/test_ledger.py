@@ -33,7 +33,7 @@ def message(size=1):
 
 def test_a_request_is_settled_once(ledger, directory):
     node = add_ready(directory)
-    entry = ledger.open(Asker(), message(), 0.0)
+    entry = ledger.open(Asker(), message(), None, 0.0)
     ledger.assign(entry, node, 0.0)
     assert (ledger.in_flight, node.in_flight) == (1, 1)
     assert ledger.settle(entry.id, 1, node, 0.5) is entry
@@ -43,7 +43,7 @@ def test_a_request_is_settled_once(ledger, directory):
 
 def test_a_reply_of_another_node_or_attempt_is_refused(ledger, directory):
     one, two = add_ready(directory, "one"), add_ready(directory, "two")
-    entry = ledger.open(Asker(), message(), 0.0)
+    entry = ledger.open(Asker(), message(), None, 0.0)
     ledger.assign(entry, one, 0.0)
     assert ledger.settle(entry.id, 1, two, 0.1) is None
     assert ledger.settle(entry.id, 2, one, 0.1) is None
@@ -55,12 +55,12 @@ def test_a_reply_of_another_node_or_attempt_is_refused(ledger, directory):
 
 
 def test_ids_begin_after_the_first_and_never_repeat(ledger):
-    assert [ledger.open(Asker(), message(), 0.0).id for _ in range(3)] == [1001, 1002, 1003]
+    assert [ledger.open(Asker(), message(), None, 0.0).id for _ in range(3)] == [1001, 1002, 1003]
 
 
 def test_credit_takes_the_node_out_of_available_and_back(ledger, directory):
     node = add_ready(directory, capacity=2)
-    entries = [ledger.open(Asker(), message(), 0.0) for _ in range(2)]
+    entries = [ledger.open(Asker(), message(), None, 0.0) for _ in range(2)]
     for entry in entries:
         ledger.assign(entry, node, 0.0)
     assert directory.available == []
@@ -70,7 +70,7 @@ def test_credit_takes_the_node_out_of_available_and_back(ledger, directory):
 
 def test_a_drained_node_that_gets_room_is_not_available(ledger, directory):
     node = add_ready(directory, capacity=1)
-    entry = ledger.open(Asker(), message(), 0.0)
+    entry = ledger.open(Asker(), message(), None, 0.0)
     ledger.assign(entry, node, 0.0)
     directory.move(node, NodeState.DRAINING)
     ledger.settle(entry.id, 1, node, 0.1)
@@ -79,8 +79,8 @@ def test_a_drained_node_that_gets_room_is_not_available(ledger, directory):
 
 def test_deadlines(ledger, directory):
     node = add_ready(directory)
-    early = ledger.open(Asker(), message(), 0.0)
-    late = ledger.open(Asker(), message(), 1.0)
+    early = ledger.open(Asker(), message(), None, 0.0)
+    late = ledger.open(Asker(), message(), None, 1.0)
     for entry in (early, late):
         ledger.assign(entry, node, 1.0)
     assert ledger.expire(9.9) == []
@@ -92,7 +92,7 @@ def test_deadlines(ledger, directory):
 
 def test_parking_keeps_the_order_of_opening_also_for_what_a_lost_node_had(ledger, directory):
     node = add_ready(directory)
-    first, second = (ledger.open(Asker(), message(), 0.0) for _ in range(2))
+    first, second = (ledger.open(Asker(), message(), None, 0.0) for _ in range(2))
     ledger.assign(first, node, 0.0)
     assert ledger.park(second, 0.1)
     (lost,) = ledger.lose(node)
@@ -102,27 +102,26 @@ def test_parking_keeps_the_order_of_opening_also_for_what_a_lost_node_had(ledger
 
 
 def test_parking_is_bounded_in_count_bytes_and_time(ledger):
-    parked = [ledger.open(Asker(), message(30), 0.0) for _ in range(3)]
+    parked = [ledger.open(Asker(), message(30), None, 0.0) for _ in range(3)]
     assert all(ledger.park(entry, float(i)) for i, entry in enumerate(parked))
-    assert not ledger.park(ledger.open(Asker(), message(1), 0.0), 0.0)
+    assert not ledger.park(ledger.open(Asker(), message(1), None, 0.0), 0.0)
     assert len(ledger) == 3
     assert ledger.expire(4.9) == []
     assert ledger.expire(5.0) == [(parked[0], Reason.NO_NODE)]
-    assert not ledger.park(ledger.open(Asker(), message(50), 0.0), 0.0)
+    assert not ledger.park(ledger.open(Asker(), message(50), None, 0.0), 0.0)
     assert (len(ledger.parked), ledger.parked_bytes) == (2, 60)
 
 
 def test_full_table(directory):
     ledger = Ledger(directory, RequestSettings(max_in_flight=1), 0)
-    assert not ledger.is_full
-    ledger.open(Asker(), message(), 0.0)
-    assert ledger.is_full
+    assert ledger.open(Asker(), message(), None, 0.0) is not None
+    assert ledger.open(Asker(), message(), None, 0.0) is None
 
 
 def test_closed_connections_requests_are_abandoned(ledger, directory):
     node = add_ready(directory)
     gone, here = Asker(), Asker()
-    entries = [ledger.open(asker, message(), 0.0) for asker in (gone, here, gone)]
+    entries = [ledger.open(asker, message(), None, 0.0) for asker in (gone, here, gone)]
     ledger.assign(entries[0], node, 0.0)
     ledger.assign(entries[1], node, 0.0)
     ledger.park(entries[2], 0.0)
@@ -133,8 +132,8 @@ def test_closed_connections_requests_are_abandoned(ledger, directory):
 
 def test_streamed_part_moves_the_deadline_on_and_forbids_redelivery(ledger, directory):
     node = add_ready(directory)
-    streamed = ledger.open(Asker(), message(), 0.0)
-    other = ledger.open(Asker(), message(), 5.0)
+    streamed = ledger.open(Asker(), message(), None, 0.0)
+    other = ledger.open(Asker(), message(), None, 5.0)
     for entry in (streamed, other):
         ledger.assign(entry, node, 5.0)
     assert ledger.extend(streamed.id, 1, node, 8.0) is streamed
@@ -159,14 +158,14 @@ def test_streamed_part_moves_the_deadline_on_and_forbids_redelivery(ledger, dire
 )
 def test_what_may_be_sent_again(directory, event, redelivery, handed_over, expected):
     ledger = Ledger(directory, RequestSettings(redelivery=redelivery), 0)
-    entry = ledger.open(Asker(), event, 0.0)
+    entry = ledger.open(Asker(), event, None, 0.0)
     ledger.assign(entry, add_ready(directory), 0.0)
     assert ledger.is_redeliverable(entry, handed_over=handed_over) is expected
 
 
 def test_attempts_are_bounded(ledger, directory):
     node = add_ready(directory)
-    entry = ledger.open(Asker(), message(), 0.0)
+    entry = ledger.open(Asker(), message(), None, 0.0)
     for attempt in (1, 2, 3):
         ledger.assign(entry, node, 0.0)
         assert entry.attempt == attempt
@@ -177,10 +176,10 @@ def test_attempts_are_bounded(ledger, directory):
 def test_has_before(ledger, directory):
     node = add_ready(directory)
     assert not ledger.has_before(ledger.last_id)
-    entry = ledger.open(Asker(), message(), 0.0)
+    entry = ledger.open(Asker(), message(), None, 0.0)
     ledger.assign(entry, node, 0.0)
     last = ledger.last_id
-    ledger.open(Asker(), message(), 0.0)
+    ledger.open(Asker(), message(), None, 0.0)
     assert ledger.has_before(last)
     ledger.settle(entry.id, 1, node, 0.1)
     assert not ledger.has_before(last)
@@ -235,7 +234,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(size=st.integers(0, 300), post=st.booleans())
     def ask(self, size, post):
         event = HttpRequest("POST", "/", [], b"x" * size) if post else message(size)
-        entry = self.ledger.open(Asker(), event, self.now)
+        entry = self.ledger.open(Asker(), event, None, self.now)
         self.open[entry.id] = entry
         self.place(entry)
 

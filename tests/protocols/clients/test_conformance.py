@@ -134,6 +134,11 @@ class FinishedTwice(Lines):
         return [Finished(Reason.CLIENT_LEFT)] if self.finished else super().receive_data(data, now)
 
 
+class EventsAreNoSequence(Lines):
+    def receive_data(self, data, now):
+        return iter(super().receive_data(data, now))
+
+
 class FinishedIsNotLast(Lines):
     def finish(self, reason):
         return [*super().finish(reason), Output(b"more")]
@@ -259,6 +264,7 @@ class LeavesOutClose:
     [
         (DependsOnCuts, "events depend on how bytes are cut"),
         (FinishedTwice, "a call after Finished"),
+        (EventsAreNoSequence, "a list or tuple"),
         (FinishedIsNotLast, "be the last event"),
         (NeverFinished, "no Finished after"),
         (OutputOfText, "must be bytes, got str"),

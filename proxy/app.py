@@ -119,8 +119,9 @@ class App:
             curve=curve,
         )
         self.ticker = Ticker(clients, directory, dispatch, gateway, self.hub, reactor)
-        # What a turn ends with, in this order: requests leave, replies come, notifications go out, sockets are written.
-        for step in (gateway.send_pages, self.hub.pump, channels.step, clients.flush):
+        # What a turn ends with, in this order: requests leave, replies come (and nodes, who are sent pages then),
+        # notifications go out, sockets are written.
+        for step in (self.hub.pump, gateway.send_pages, channels.step, clients.flush):
             reactor.at_turn_end(step)
         self.control = ProxyControl(self, proxy_id)
 

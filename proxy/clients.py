@@ -80,7 +80,7 @@ class Clients:
         if self._settings.max_connections_per_address:
             host = address.rpartition(":")[0]
             self._per_address[host] = self._per_address.get(host, 0) + 1
-        self.reactor.register(fd, connection)
+        self.reactor.register_newcomer(fd, connection)
         self.wheel.schedule(connection, connection.protocol.deadline)
         self.counters.connections_accepted += 1
         return connection

@@ -10,4 +10,5 @@ load         the built-in clients; websocket: one's connection; witness: that of
 load_worker  the process they are in; remote_load: the same, from outside; lines: how the two talk
 accounting   what was sent, heard, lost; failover: how long clients waited; masters: who acted as master
 report       what came of it; display: what people see
+bench        holdfast bench; echo_load: its clients, which count for themselves; histogram: their times
 """

@@ -32,32 +32,38 @@ class WebSocket:
         self._output = b""
 
     @classmethod
-    async def open(cls, host: str, port: int) -> "WebSocket":
-        """Connect and shake hands. Raises HoldfastError."""
+    async def open(cls, host: str, port: int, resource: str = "/") -> "WebSocket":
+        """Connect and shake hands. resource: path and query. Raises HoldfastError."""
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        protocol = ClientProtocol(parse_uri(f"ws://{address}/"), max_size=None)
+        protocol = ClientProtocol(parse_uri(f"ws://{address}{resource}"), max_size=None)
         protocol.send_request(protocol.connect())
         try:
             stream = await trio.open_tcp_stream(host, port)
-            await stream.send_all(b"".join(protocol.data_to_send()))
-            while protocol.state is State.CONNECTING:
-                data = await stream.receive_some(READ_BYTES)
-                if not data:
-                    protocol.receive_eof()
-                    break
-                protocol.receive_data(data)
+            try:
+                await stream.send_all(b"".join(protocol.data_to_send()))
+                while protocol.state is State.CONNECTING:
+                    data = await stream.receive_some(READ_BYTES)
+                    if not data:
+                        protocol.receive_eof()
+                        break
+                    protocol.receive_data(data)
+                if protocol.state is State.OPEN:
+                    protocol.events_received()  # the response to the handshake
+                    return cls(_detached(stream), protocol)
+            finally:
+                stream.socket.close()  # it is the WebSocket's now, or nobody's
         except OSError as error:
             raise HoldfastError(f"{address}: {error}") from error
-        if protocol.state is not State.OPEN:
-            raise HoldfastError(f"{address}: no WebSocket: {protocol.handshake_exc}")
-        protocol.events_received()  # the response to the handshake
-        return cls(_detached(stream), protocol)
+        raise HoldfastError(f"{address}: no WebSocket: {protocol.handshake_exc}")
 
     @property
     def has_output(self) -> bool:
         return bool(self._output)
 
     def send(self, text: bytes) -> None:
+        """Raises ConnectionError, as `receive`, when the connection has ended."""
+        if self._protocol.state is not State.OPEN:  # within `receive`: the end came in the same read as a message
+            raise ConnectionError(self._ending())
         self._protocol.send_text(text)
         self._write()
 
@@ -110,9 +116,8 @@ class WebSocket:
 
 
 def _detached(stream: trio.SocketStream) -> socket.socket:
-    """The stream's socket, not Trio's any more."""
+    """Its connection as a socket that is not Trio's."""
     theirs = stream.socket
     duplicate = socket.socket(theirs.family, theirs.type, theirs.proto, fileno=os.dup(theirs.fileno()))
     duplicate.setblocking(False)
-    theirs.close()
     return duplicate

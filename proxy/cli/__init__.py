@@ -4,7 +4,7 @@ command   what a command is, and options that several share
 output    lines, JSON, tables
 serve     holdfast serve
 node      holdfast node
-demo      holdfast demo; chaos: holdfast chaos; durations: times as their options take them
+demo      holdfast demo; chaos: holdfast chaos; bench: holdfast bench; durations: times as their options take them
 operate   holdfast status, nodes, clients, drain, kick: through the admin server (admin_client)
 settings  holdfast check, config
 keygen    holdfast keygen
@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from protocols.errors import ConfigError, HoldfastError
-from proxy.cli import chaos, demo, keygen, node, operate, serve, settings
+from proxy.cli import bench, chaos, demo, keygen, node, operate, serve, settings
 from proxy.cli.command import Command
 from proxy.cli.output import complain
 
@@ -29,6 +29,7 @@ COMMANDS: tuple[Command, ...] = (
     node.COMMAND,
     demo.COMMAND,
     chaos.COMMAND,
+    bench.COMMAND,
     *operate.COMMANDS,
     *settings.COMMANDS,
     keygen.COMMAND,

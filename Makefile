@@ -37,8 +37,9 @@ slow: $(READY)  ## whole systems under load, and third-party clients
 	@.ci/servers
 	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -q -m slow
 
-bench: $(READY)  ## what Holdfast costs, beside nginx, HAProxy and plain C
-	$(BIN)/python -m bench
+bench: $(READY)  ## what Holdfast costs beside nginx, HAProxy and others: under half an hour, then the docs have it
+	$(BIN)/python -m bench --json docs/data/benchmark.json --plot docs/images/benchmark.svg \
+	    --markdown docs/topics/performance.md
 
 docs: $(READY)  ## write docs/reference anew from the tables in the code
 	$(BIN)/python -m proxy.reference docs/reference

@@ -28,10 +28,10 @@ def prepare() -> None:
     if missing:
         _install(missing)
     PROGRAMS.mkdir(parents=True, exist_ok=True)
-    headers = max(header.stat().st_mtime for header in SOURCES.glob("*.h"))
+    newest = max(source.stat().st_mtime for source in SOURCES.iterdir())  # they include each other
     for source in SOURCES.glob("*.c"):
         program = PROGRAMS / source.stem
-        if not program.exists() or program.stat().st_mtime < max(headers, source.stat().st_mtime):
+        if not program.exists() or program.stat().st_mtime < newest:
             options = ["-std=gnu11", "-O2", "-Wall", "-Wextra"]
             libraries = LIBRARIES.get(source.stem, [])
             _run(["gcc", *options, "-o", str(program), str(source), *libraries])

@@ -16,6 +16,7 @@ class Outcome(NamedTuple):
     seconds: float
     p50_us: float
     p99_us: float
+    p999_us: float
     max_us: float
 
 
@@ -27,7 +28,19 @@ class Load:
 
     def echo(self, seconds: float) -> Outcome:
         """Messages in a closed loop."""
-        return self._command(f"echo {seconds}", seconds + 60.0)
+        self.begin_echo(seconds)
+        return self.end_echo()
+
+    def begin_echo(self, seconds: float) -> None:
+        """For several at a time; `end_echo` waits."""
+        self.process.write(f"echo {seconds}")
+
+    def end_echo(self) -> Outcome:
+        return Outcome(**self.process.read(600.0))
+
+    def pace(self, rate: float, seconds: float) -> Outcome:
+        """So many messages a second in an open loop; times count from when a message was due."""
+        return self._command(f"pace {rate} {seconds}", seconds + 60.0)
 
     def turn(self) -> Outcome:
         """One message on each connection, one connection after another."""
@@ -43,7 +56,9 @@ class Load:
 
 
 @contextmanager
-def connect(system: System, connections: int, *, depth: int = 1, size: int = 160, path: str = "/") -> Iterator[Load]:
+def connect(
+    system: System, connections: int, *, depth: int = 1, size: int = 160, path: str = "/", cpu: int = OTHER_CPU
+) -> Iterator[Load]:
     """So many WebSocket connections, with `depth` messages of `size` bytes in flight on each when asked."""
     command = [
         f"--port={system.port}",
@@ -56,6 +71,6 @@ def connect(system: System, connections: int, *, depth: int = 1, size: int = 160
     if system.publish is not None:
         command.append(f"--trigger={system.publish}")
         passed = (system.publish,)
-    with Process(PROGRAMS / "load", *command, cpu=OTHER_CPU, passed=passed) as process:
+    with Process(PROGRAMS / "load", *command, cpu=cpu, passed=passed) as process:
         process.read(60.0)  # {"connected": N}
         yield Load(process)

@@ -29,6 +29,7 @@ class Process:
             stdin=subprocess.PIPE if stdin is None else stdin,
             stdout=subprocess.PIPE,
             stderr=self._errors,
+            bufsize=0,  # a line that was not taken must not wait for `close` to fail
             pass_fds=passed,
         )
         assert self._popen.stdout is not None
@@ -54,10 +55,12 @@ class Process:
     # --- talking to it ----------------------------------------------------------------------------------------
 
     def write(self, line: str) -> None:
-        """A line to its stdin."""
+        """A line to its stdin. Raises BenchError if it has ended."""
         assert self._popen.stdin is not None
-        self._popen.stdin.write(f"{line}\n".encode())
-        self._popen.stdin.flush()
+        try:
+            self._popen.stdin.write(f"{line}\n".encode())
+        except BrokenPipeError as error:
+            raise BenchError(f"{self.name} has ended{self.last_words()}") from error
 
     def read(self, timeout: float = 30.0) -> dict[str, Any]:
         """The next line of its stdout, which is a JSON object. Raises BenchError if it is an error, or none comes."""
@@ -88,6 +91,10 @@ class Process:
         return f"\n{self.name}{ended}: {text}" if ended or text else ""
 
     @property
+    def pid(self) -> int:
+        return self._popen.pid  # taskset's, who becomes the command
+
+    @property
     def has_ended(self) -> bool:
         return self._popen.poll() is not None
 
@@ -110,10 +117,21 @@ class Process:
         """Resident anonymous memory: heaps and stacks, and not mapped files, which others may share."""
         total = 0
         for pid in self._tree():
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Anonymous:"):
-                    total += int(line.split()[1]) * 1024
+            total += int(_field(Path(f"/proc/{pid}/smaps_rollup"), "Anonymous:")) * 1024
         return total
+
+    def wake_ups(self) -> int:
+        """How often its threads have waited for something, and it came."""
+        count = 0
+        for pid in self._tree():
+            for status in Path(f"/proc/{pid}/task").glob("*/status"):
+                count += int(_field(status, "voluntary_ctxt_switches:"))
+        return count
+
+    def socket_count(self) -> int:
+        """Open descriptors that are sockets."""
+        links = [os.readlink(link) for pid in self._tree() for link in Path(f"/proc/{pid}/fd").iterdir()]
+        return sum(link.startswith("socket:") for link in links)
 
     def _tree(self) -> list[int]:
         pids = [self._popen.pid]
@@ -132,6 +150,14 @@ def machine_seconds(cpus: tuple[int, ...]) -> float:
             user, nice, system, _idle, _waiting, interrupts, soft_interrupts, stolen = map(int, ticks[:8])
             busy += user + nice + system + interrupts + soft_interrupts + stolen
     return busy / os.sysconf("SC_CLK_TCK")
+
+
+def _field(file: Path, name: str) -> str:
+    """The first word behind this name, at the beginning of a line."""
+    for line in file.read_text().splitlines():
+        if line.startswith(name):
+            return line.split()[1]
+    raise BenchError(f"{file} has no {name}")
 
 
 def _cpu_clock(pid: int) -> int:

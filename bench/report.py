@@ -1,105 +1,76 @@
-"""What a benchmark says at its end: a table for people, or JSON with every run."""
+"""What a benchmark says on a terminal: a table for each work. Its words for figures are those of bench.markdown too."""
 
-import platform
-import subprocess
-import time
-from pathlib import Path
-from typing import Any
-
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
-from bench.build import find
-from bench.figures import Figures, Spread, Verdict
-from bench.works.base import Metric, Work
+from bench.figures import Comparison, Figures, Spread
+from bench.works.base import Metric
 
 # Of a second; above it somebody else was at work on these CPUs, and the figure says little.
 TOLERABLE_FOREIGN_SHARE = 0.1
 LEGEND = """\
-median \\[least-most] of the runs; ratios are of the same run; CPU is user + system time of the measured process.
+median [least-most] of the runs; ratios are of the same run; CPU is user + system time of the measured process.
 CPU / rest / foreign: how busy it was, how busy generator and backend were, and others on the same CPUs."""
-_VERSION_OPTIONS = {"nginx": "-v", "haproxy": "-v", "gcc": "-dumpfullversion"}
+_COLOURS = {True: "green", False: "red", None: "yellow"}
 
 
-def table(figures: Figures) -> Table:
+def table(figures: Figures) -> Group:
     """One work: what each system came to, and beneath it what became of the goals."""
-    work = figures.work
-    goals = [_verdict(work, verdict) for verdict in figures.verdicts()]
-    table = Table(title=f"[bold]{work.name}", title_justify="left", caption="\n".join(goals), caption_justify="left")
-    table.add_column("")
-    for metric in work.metrics:
+    result = figures.result
+    table = Table("", title=Text(result.name, "bold"), title_justify="left")
+    for metric in result.metrics:
         table.add_column(metric.name, justify="right")
-    table.add_column("CPU / rest / foreign", justify="right")
-    for system in figures.samples:
-        cells = [_cell(figures.spread(system, metric.key), metric) for metric in work.metrics]
-        table.add_row(system, *cells, _shares(figures, system))
-    return table
+    shares = {system: shown for system in result.samples if (shown := _shares(figures, system)) is not None}
+    if shares:
+        table.add_column("CPU / rest / foreign", justify="right")
+    for system in result.samples:
+        cells = [Text(amount(figures.spread(system, metric.key), metric)) for metric in result.metrics]
+        table.add_row(system, *cells, *([shares.get(system, "")] if shares else []))
+    return Group(table, *map(_goal, figures.goals()), "")
 
 
-def document(figures: list[Figures]) -> dict[str, Any]:
-    """Everything, for a program to read. Shares and ratios are of 1; the rest is in the unit its name says."""
-    return {
-        "machine": machine(),
-        "works": [
-            {
-                "group": each.work.group,
-                "name": each.work.name,
-                "metrics": [metric._asdict() for metric in each.work.metrics],
-                "goals": [
-                    {**verdict.goal._asdict(), "value": verdict.value._asdict(), "is_met": verdict.is_met}
-                    for verdict in each.verdicts()
-                ],
-                "samples": each.samples,
-            }
-            for each in figures
-        ],
-    }
+def _goal(goal: Comparison) -> Text:
+    value = amount(goal.value, goal.metric) if goal.peer is None else ratio(goal.value)
+    told = Text(f"{goal.metric.name}: {value or '-'}, goal {limit(goal)}: ")
+    return told.append(verdict(goal), _COLOURS[goal.is_met])
 
 
-def machine() -> dict[str, Any]:
-    """Where and when: a figure without it says nothing."""
-    cpus = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    return {
-        "time": time.strftime("%Y-%m-%d %H:%M:%S%z"),
-        "cpu": cpus[0] if cpus else platform.machine(),
-        "cpus": len(cpus),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        **{name: _version(name, option) for name, option in _VERSION_OPTIONS.items()},
-        "load_average": _lines("/proc/loadavg")[0].split()[0],
-    }
-
-
-def _version(name: str, option: str) -> str | None:
-    command = find(name)
-    if command is None:
+def _shares(figures: Figures, system: str) -> Text | None:
+    measured, rest, foreign = (figures.spread(system, f"{whose}_share") for whose in ("cpu", "rest", "foreign"))
+    if measured is None or rest is None or foreign is None:
         return None
-    said = subprocess.run([command, option], capture_output=True, text=True)
-    return (said.stdout or said.stderr).splitlines()[0].strip()
+    shown = Text(f"{measured.median:.0%} / {rest.median:.0%} / ")
+    return shown.append(f"{foreign.median:.0%}", "red" if foreign.median > TOLERABLE_FOREIGN_SHARE else "")
 
 
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines()
+# --- words ----------------------------------------------------------------------------------------------------
 
 
-def _cell(spread: Spread | None, metric: Metric) -> str:
+def amount(spread: Spread | None, metric: Metric) -> str:
+    """A metric's median and range, with its unit; nothing if it was not measured."""
     if spread is None:
         return ""
     median, least, most = (f"{value:,.{metric.digits}f}" for value in spread)
-    return f"{median} {metric.unit} \\[{least}-{most}]".replace("  ", " ")
+    unit = f" {metric.unit}" if metric.unit else ""
+    return f"{median}{unit} [{least}-{most}]"
 
 
-def _verdict(work: Work, verdict: Verdict) -> str:
-    goal, value = verdict.goal, verdict.value
-    metric = next(metric for metric in work.metrics if metric.key == goal.metric)
-    unit = f" x {goal.peer}" if goal.peer is not None else f" {metric.unit}"
-    range_ = f"{value.median:.2f} \\[{value.least:.2f}-{value.most:.2f}]"
-    colour, word = ("green", "met") if verdict.is_met else ("red", "missed")
-    return f"{metric.name}: {range_}{unit}, goal {'>=' if goal.at_least else '<='} {goal.limit:g}: [{colour}]{word}[/]"
+def ratio(spread: Spread | None) -> str:
+    return "" if spread is None else "{:.2f} [{:.2f}-{:.2f}]".format(*spread)
 
 
-def _shares(figures: Figures, system: str) -> str:
-    measured, rest, foreign = (figures.spread(system, f"{whose}_share") for whose in ("cpu", "rest", "foreign"))
-    if measured is None or rest is None or foreign is None:
+def limit(comparison: Comparison) -> str:
+    """What the goal is, nothing if there is none."""
+    goal = comparison.goal
+    if goal is None:
         return ""
-    colour = "red" if foreign.median > TOLERABLE_FOREIGN_SHARE else "default"
-    return f"{measured.median:.0%} / {rest.median:.0%} / [{colour}]{foreign.median:.0%}"
+    unit = f" x {goal.peer}" if goal.peer is not None else f" {comparison.metric.unit}".rstrip()
+    return f"{'>=' if goal.at_least else '<='} {goal.limit:g}{unit}"
+
+
+def verdict(comparison: Comparison) -> str:
+    """What became of the goal, nothing if there is none."""
+    if comparison.goal is None:
+        return ""
+    return {True: "met", False: "missed", None: "not measured"}[comparison.is_met]

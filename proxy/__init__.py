@@ -12,6 +12,7 @@ gateway      what nodes say, frame by frame, and what every node is told
 steward      what is one for all nodes: the master and the replicated state
 ticker       what time alone brings: deadlines, heartbeats, sweeps
 draining     how the proxy leaves
+collector    Python's garbage collector, so set that it does not stop the proxy
 config/      the configuration: its keys, where values come from, what is refused
 logs         structured logs on stderr; noisy ones throttled
 metrics      plain counters that the hot path adds to, and their Prometheus exposition

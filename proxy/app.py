@@ -23,6 +23,7 @@ from balancer.registry import ClientRegistry
 from protocols.clients.base import registered
 from protocols.clients.http import HttpProtocol
 from protocols.errors import ConfigError
+from proxy import collector
 from proxy.access_log import AccessLog
 from proxy.admin.api import Api
 from proxy.admin.server import AdminServer
@@ -223,5 +224,13 @@ def _port_of_protocol(spec: str) -> tuple[str, FirstProtocol]:
 
 
 async def serve(config: Config, *, ready: Callable[[Bound], None]) -> None:
-    """Run a proxy until SIGTERM or SIGINT has drained it. `ready` is called once, when it serves."""
-    await App(config).run(ready)
+    """Run a proxy until SIGTERM or SIGINT has drained it. `ready` is called once, when it serves.
+
+    The process must be the proxy's own: its garbage collector is set for it.
+    """
+
+    def started(bound: Bound) -> None:
+        collector.tame()
+        ready(bound)
+
+    await App(config).run(started)

@@ -35,6 +35,9 @@
 /* Notifications: eight hex digits that count from 1, then filler. The publisher and every receiver make the same. */
 #define FAN_OUT_BYTES 128
 
+/* How the messages of `steady` begin. A node replaces the digit that follows by the attempt's. */
+#define ATTEMPT "{\"attempt\":"
+
 __attribute__((noreturn, format(printf, 1, 2))) static inline void fail(const char *format, ...) {
     char text[1024];
     va_list arguments;

@@ -7,6 +7,10 @@
  *   echo SECONDS   D messages of S bytes in flight on each connection, each answered message sent anew, for so long;
  *                  then waits for all that is in flight. Every reply must be the message, byte for byte, on the
  *                  connection that sent it, once.
+ *   pace RATE SECONDS
+ *                  an open loop: RATE messages a second, evenly spread over time and connections, whether or not the
+ *                  former ones have been answered. The time of each counts from the moment at which it was due, also
+ *                  when it could not leave then because D messages of its connection were in flight.
  *   turn           one message on each connection, one connection after another.
  *   fan ROUNDS     writes a byte to FD, waits until one notification has come on every connection, and so on. Each must
  *                  be the next in order, whole and once.
@@ -14,7 +18,7 @@
  * Between commands the connections are idle, and anything but a ping is an error. End of file ends it. One thread, one
  * epoll; the frames are masked beforehand but for the few bytes that number them.
  */
-#include "common.h"
+#include "times.h"
 #include <getopt.h>
 #include <sched.h>
 
@@ -22,6 +26,9 @@
 #define MAX_DEPTH 256
 #define HANDSHAKES 128 /* at once: under nginx's backlog of 511 */
 #define PATIENCE 10000 /* ms without anything: the run has failed */
+#define PATIENCE_NS (PATIENCE * 1000000ull)
+/* From one address to one port there are some 28,000 ports of our own: connections beyond so many have a second one. */
+#define CONNECTIONS_PER_ADDRESS 25000
 
 /* What a message numbers, as hex digits at fixed places: connection, slot (one of those in flight), sequence. */
 #define CONNECTION_AT 43
@@ -31,7 +38,7 @@
 static const char HEAD[] = "{\"controller\":\"bench\",\"requestId\":\"request-cccccccc-ss-qqqqqqqq\",\"body\":\"";
 
 struct slot {
-    uint64_t sent_at; /* 0: nothing in flight */
+    uint64_t sent_at; /* or when it was due; 0: nothing in flight */
     uint32_t sequence;
 };
 
@@ -43,6 +50,7 @@ struct connection {
     unsigned char *rest;   /* an unfinished frame */
     size_t rest_size;
     struct slot *slots;
+    uint64_t paced; /* messages sent in this pace */
 };
 
 static unsigned port, connections = 1, depth = 1;
@@ -53,7 +61,9 @@ static const char *path = "/";
 static struct connection *all;
 static int epoll;
 static uint64_t opened, in_flight, messages, stop_at;
-static enum { IDLE, ECHO, FAN } work;
+static enum { IDLE, ECHO, PACE, FAN } work;
+static uint64_t pace_started, pace_count;
+static double pace_interval; /* ns */
 static uint32_t notification; /* number of the one that is awaited */
 static uint64_t missing;      /* connections that do not have it */
 
@@ -63,39 +73,6 @@ static unsigned char masked[MAX_HEAD + MAX_MESSAGE]; /* a frame whose numbers ar
 static size_t masked_head;
 static unsigned char input[MAX_MESSAGE + MAX_HEAD + READ_BYTES];
 static unsigned char expected_notification[FAN_OUT_BYTES];
-
-/* --- times: a histogram of 32 steps for each power of two, so 3 % wide ------------------------------------------- */
-
-#define STEPS 64
-static uint64_t histogram[64 * STEPS], longest, counted;
-
-static void count_time(uint64_t ns) {
-    unsigned power = ns < STEPS ? 0 : 58u - (unsigned)__builtin_clzll(ns); /* 6 bits are kept, the first is always 1 */
-    histogram[power * STEPS + (ns >> power) % STEPS]++;
-    if (ns > longest) longest = ns;
-    counted++;
-}
-
-static double microseconds_at(double share) {
-    uint64_t wanted = (uint64_t)((double)counted * share), seen = 0;
-    for (unsigned i = 0; i < 64 * STEPS; i++) {
-        seen += histogram[i];
-        if (seen <= wanted) continue;
-        unsigned power = i / STEPS;
-        uint64_t ns = power ? (uint64_t)(STEPS / 2 + i % (STEPS / 2)) << power : i;
-        return (double)ns / 1000;
-    }
-    return (double)longest / 1000;
-}
-
-static void print_result(uint64_t count, uint64_t ns) {
-    printf("{\"messages\": %llu, \"seconds\": %.6f, \"p50_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f}\n",
-           (unsigned long long)count, (double)ns / 1e9, microseconds_at(0.5), microseconds_at(0.99),
-           (double)longest / 1000);
-    fflush(stdout);
-    memset(histogram, 0, sizeof histogram);
-    longest = counted = 0;
-}
 
 /* --- messages ----------------------------------------------------------------------------------------------------- */
 
@@ -131,6 +108,26 @@ static size_t put_message(struct connection *connection, unsigned slot, size_t a
     return at + masked_head + size;
 }
 
+/* Message n of a pace belongs to connection n % connections. */
+static uint64_t due_at(uint64_t n) { return pace_started + (uint64_t)((double)n * pace_interval); }
+
+/* Put what is due on this connection, as far as it has free slots. Returns its end. */
+static size_t put_due(struct connection *connection, size_t at, uint64_t now) {
+    for (unsigned slot = 0; slot < depth; slot++) {
+        if (connection->slots[slot].sent_at) continue;
+        uint64_t n = connection->paced * connections + connection->number;
+        if (n >= pace_count || due_at(n) > now) break;
+        connection->paced++;
+        at = put_message(connection, slot, at, due_at(n));
+    }
+    return at;
+}
+
+static void send_frames(struct connection *connection, size_t bytes) {
+    if (bytes && !send_all(connection->fd, frames, bytes))
+        fail("connection %u: %s", connection->number, strerror(errno));
+}
+
 static unsigned check_reply(struct connection *connection, const unsigned char *payload, size_t length, uint64_t now) {
     int64_t named = length == size ? read_hex(payload + SLOT_AT, 2) : -1;
     if (named < 0 || named >= depth)
@@ -164,6 +161,14 @@ static void start_connection(struct connection *connection) {
     int fd = connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     if (fd < 0) fail("socket: %s", strerror(errno));
     set_nodelay(fd);
+    if (connection->number >= CONNECTIONS_PER_ADDRESS) {
+        struct sockaddr_in source = address;
+        source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + connection->number / CONNECTIONS_PER_ADDRESS);
+        source.sin_port = 0;
+        int one = 1;
+        setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one); /* connect() chooses the port */
+        if (bind(fd, (struct sockaddr *)&source, sizeof source)) fail("bind: %s", strerror(errno));
+    }
     if (connect(fd, (struct sockaddr *)&address, sizeof address) && errno != EINPROGRESS)
         fail("connect: %s", strerror(errno));
     watch(epoll, fd, EPOLLOUT, connection);
@@ -220,6 +225,7 @@ static void take(struct connection *connection) {
             if (now < stop_at) out = put_message(connection, slot, out, now);
         }
     }
+    if (work == PACE) out = put_due(connection, out, now);
     free(connection->rest);
     connection->rest = NULL;
     connection->rest_size = got - at;
@@ -227,7 +233,7 @@ static void take(struct connection *connection) {
         connection->rest = allocate(1, got - at);
         memcpy(connection->rest, input + at, got - at);
     }
-    if (out && !send_all(connection->fd, frames, out)) fail("connection %u: %s", connection->number, strerror(errno));
+    send_frames(connection, out);
 }
 
 static void give_up(void) {
@@ -271,7 +277,7 @@ static void start_messages(struct connection *connection, unsigned count) {
     uint64_t now = now_ns();
     size_t out = 0;
     for (unsigned slot = 0; slot < count; slot++) out = put_message(connection, slot, out, now);
-    if (!send_all(connection->fd, frames, out)) fail("connection %u: %s", connection->number, strerror(errno));
+    send_frames(connection, out);
 }
 
 static void turn(void) {
@@ -298,6 +304,29 @@ static void echo(double seconds) {
     print_result(messages, now_ns() - started);
 }
 
+static void pace(double rate, double seconds) {
+    work = PACE;
+    stop_at = 0; /* nothing is sent because of an answer */
+    messages = 0;
+    pace_interval = 1e9 / rate;
+    pace_count = (uint64_t)(rate * seconds);
+    for (unsigned i = 0; i < connections; i++) all[i].paced = 0;
+    pace_started = now_ns();
+    for (uint64_t next = 0; messages < pace_count;) {
+        uint64_t now = now_ns();
+        for (; next < pace_count && due_at(next) <= now; next++) {
+            struct connection *connection = &all[next % connections];
+            send_frames(connection, put_due(connection, 0, now));
+        }
+        /* Without sleeping: to be woken costs more than to send, and its time would count as the proxy's. */
+        step(0);
+        sched_yield(); /* the backend is on this CPU */
+        if (now > due_at(pace_count) + PATIENCE_NS) give_up();
+    }
+    work = IDLE;
+    print_result(messages, now_ns() - pace_started);
+}
+
 static void fan(unsigned rounds) {
     uint64_t started = now_ns();
     work = FAN;
@@ -311,7 +340,7 @@ static void fan(unsigned rounds) {
         while (missing) {
             step(0);
             sched_yield(); /* the publisher may be on this CPU */
-            if (now_ns() - asked > PATIENCE * 1000000ull) give_up();
+            if (now_ns() - asked > PATIENCE_NS) give_up();
         }
         count_time(now_ns() - asked);
     }
@@ -351,7 +380,9 @@ int main(int argc, char **argv) {
         ssize_t got = read(STDIN_FILENO, line, sizeof line - 1);
         if (got <= 0) return 0;
         line[got] = 0;
+        double rate, seconds;
         if (!strncmp(line, "echo ", 5)) echo(atof(line + 5));
+        else if (sscanf(line, "pace %lf %lf", &rate, &seconds) == 2 && rate > 0) pace(rate, seconds);
         else if (!strcmp(line, "turn\n")) turn();
         else if (!strncmp(line, "fan ", 4) && trigger >= 0) fan((unsigned)atoi(line + 4));
         else fail("not a command here: %s", line);

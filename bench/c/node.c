@@ -1,12 +1,14 @@
-/* A Holdfast node in C, from docs/node-protocol.md alone: it echoes, and publishes on command.
+/* A Holdfast node in C, from docs/node-protocol.md alone: it echoes, has the items of http.h, and publishes on command.
  *
- *   node --join tcp://127.0.0.1:7510 [--capacity N] [--channel NAME --members N]
+ *   node --join tcp://127.0.0.1:7510 [--capacity N] [--channel NAME --members N] [--tell N]
  *
  * Prints {"ready": true} when it has said so. With --channel, every client joins that channel, {"joined": N} is printed
- * when so many have, and each byte on stdin publishes the next notification there. SIGTERM: says bye and ends.
+ * when so many have, and each byte on stdin publishes the next notification there. --tell (twice at most): print
+ * {"clients": N} whenever it comes to know just so many. SIGTERM: says bye and ends.
  *
  * It may be elected master and never acts as one: nothing here proposes a change of the state.
  */
+#include "http.h"
 #include "msgpack.h"
 #include <getopt.h>
 #include <signal.h>
@@ -25,13 +27,15 @@ static void *dealer;
 
 /* The batch under way: its number and how many frames it has are filled in when it is sent. */
 #define BATCH_HEAD 15
+#define LARGE_BATCH_BYTES (1u << 20) /* then another is begun: nothing should wait behind many megabytes */
 static struct writer batch;
 static uint32_t frames;
 static uint64_t sent, received;
 
 static bool is_welcome, has_clients, has_state, is_ready;
 static double heartbeat_interval = 0.5, heartbeat_timeout = 10.0;
-static uint64_t clients_sequence, joined;
+static uint64_t clients_sequence, clients, joined;
+static uint64_t told[2]; /* how many clients are worth a word */
 static volatile sig_atomic_t is_ending;
 
 static double now(void) { return (double)now_ns() / 1e9; }
@@ -72,9 +76,18 @@ static void say_hello(void) {
 
 /* --- clients ------------------------------------------------------------------------------------------------------ */
 
+static void count_clients(int change) {
+    clients += (uint64_t)(int64_t)change;
+    if (clients && (clients == told[0] || clients == told[1])) {
+        printf("{\"clients\": %llu}\n", (unsigned long long)clients);
+        fflush(stdout);
+    }
+}
+
 static void client_came(struct reader *reader) {
     uint64_t fields = get_array(reader), id = get_uint(reader);
     while (--fields) skip(reader);
+    count_clients(1);
     if (!channel) return;
     struct writer *join = begin(JOIN, 2);
     put_uint(join, id);
@@ -106,22 +119,41 @@ static void publish(void) {
 
 /* --- frames ------------------------------------------------------------------------------------------------------- */
 
-/* Both kinds of request begin [id, client, attempt, timeout, payload]. Returns how many fields are left. */
-static uint64_t request(struct reader *reader, uint64_t fields, bool is_http) {
+static void request(struct reader *reader) {
     uint64_t id = get_uint(reader);
-    if (is_http) skip(reader);
-    else get_uint(reader);
+    get_uint(reader); /* client */
     uint64_t attempt = get_uint(reader);
-    get_uint(reader);
+    get_uint(reader); /* timeout */
     size_t size;
     const unsigned char *payload = get_data(reader, &size);
-    struct writer *reply = begin(is_http ? HTTP_REPLY : REPLY, is_http ? 3 : 4);
+    struct writer *reply = begin(REPLY, 4);
     put_uint(reply, id);
     put_uint(reply, attempt);
     put_binary(reply, payload, size);
-    if (is_http) return fields - 5;
+    size_t at = sizeof ATTEMPT - 1;
+    if (size > at && !memcmp(payload, ATTEMPT, at))
+        reply->data[reply->size - size + at] = (unsigned char)('0' + attempt);
     put_bool(reply, get_bool(reader));
-    return fields - 6;
+}
+
+static void http_request(struct reader *reader) {
+    uint64_t id = get_uint(reader);
+    skip(reader); /* client */
+    uint64_t attempt = get_uint(reader);
+    get_uint(reader); /* timeout */
+    size_t size, length;
+    const unsigned char *payload = get_data(reader, &size);
+    skip(reader); /* method */
+    const char *target = (const char *)get_data(reader, &length);
+    if (!size && !(payload = find_item(target, length, &size))) fail("not a request of ours: %.*s", (int)length, target);
+    struct writer *reply = begin(HTTP_REPLY, 5);
+    put_uint(reply, id);
+    put_uint(reply, attempt);
+    put_binary(reply, payload, size);
+    put_uint(reply, 200);
+    put_array(reply, 2);
+    put_array(reply, 2), put_text(reply, "Content-Type"), put_text(reply, "application/json");
+    put_array(reply, 2), put_text(reply, "Cache-Control"), put_text(reply, "no-store");
 }
 
 static void welcome(struct reader *reader) {
@@ -140,8 +172,12 @@ static void take_frame(struct reader *reader) {
     const unsigned char *text;
     switch (type) {
     case REQUEST:
+        request(reader);
+        fields -= 6;
+        break;
     case HTTP_REQUEST:
-        fields = request(reader, fields, type == HTTP_REQUEST);
+        http_request(reader);
+        fields -= 7;
         break;
     case WELCOME:
         welcome(reader);
@@ -159,6 +195,7 @@ static void take_frame(struct reader *reader) {
         break;
     case CLOSED:
         next_delta(get_uint(reader));
+        count_clients(-1);
         fields -= 1;
         break;
     case STATE:
@@ -193,7 +230,10 @@ static void take_batch(const unsigned char *data, size_t size) {
     uint64_t number = get_uint(&reader);
     if (number && number != ++received)
         fail("batch %llu was expected, %llu came", (unsigned long long)received, (unsigned long long)number);
-    for (uint64_t count = get_array(&reader); count--;) take_frame(&reader);
+    for (uint64_t count = get_array(&reader); count--;) {
+        take_frame(&reader);
+        if (batch.size > LARGE_BATCH_BYTES) flush();
+    }
 }
 
 /* --- the session -------------------------------------------------------------------------------------------------- */
@@ -268,11 +308,13 @@ static void end(int signal) {
 
 int main(int argc, char **argv) {
     static const struct option options[] = {
-        {"join", 1, 0, 'j'}, {"capacity", 1, 0, 'c'}, {"channel", 1, 0, 'n'}, {"members", 1, 0, 'm'}, {0, 0, 0, 0}};
+        {"join", 1, 0, 'j'},    {"capacity", 1, 0, 'c'}, {"channel", 1, 0, 'n'},
+        {"members", 1, 0, 'm'}, {"tell", 1, 0, 't'},     {0, 0, 0, 0}};
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (option == 'j') address = optarg;
         else if (option == 'c') capacity = (unsigned)strtoul(optarg, NULL, 10);
         else if (option == 'n') channel = optarg;
+        else if (option == 't') told[told[0] != 0] = strtoul(optarg, NULL, 10);
         else if (option == 'm') members = (unsigned)strtoul(optarg, NULL, 10);
         else exit(2);
     }

@@ -22,13 +22,16 @@ MOST_DESCRIPTORS = 1 << 17
 _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
 # For nginx and HAProxy, which want two per client, and refuse to start with more than they may have.
 DESCRIPTORS = MOST_DESCRIPTORS if hard_limit == resource.RLIM_INFINITY else min(hard_limit, MOST_DESCRIPTORS)
+# Besides its connections a process has some of its own; this is what Holdfast keeps back.
+RESERVED_DESCRIPTORS = 128
 
 
 class System(NamedTuple):
     """port: where clients connect. measured: whose CPU and memory count. backend: what is behind it, None if nothing.
 
     publish: a descriptor; each byte written there makes one notification to all. wait_members: returns when
-    all who have connected would get it.
+    all who have connected would get it. nodes: what is behind it when there are several; start_node: one more of them.
+    more_measured: processes that share the port with `measured`.
     """
 
     port: int
@@ -36,19 +39,26 @@ class System(NamedTuple):
     backend: Process | None = None
     publish: int | None = None
     wait_members: Callable[[], object] = lambda: None
+    nodes: tuple[Process, ...] = ()
+    start_node: Callable[[], Process] | None = None
+    more_measured: tuple[Process, ...] = ()
+
+    @property
+    def behind(self) -> list[Process]:
+        return [*([] if self.backend is None else [self.backend]), *self.nodes]
 
     def last_words(self) -> str:
         """What its processes have to say when something was wrong."""
-        return self.measured.last_words() + ("" if self.backend is None else self.backend.last_words())
+        return "".join(process.last_words() for process in (self.measured, *self.more_measured, *self.behind))
 
 
 Start = Callable[[], AbstractContextManager[System]]
 
 
 @contextmanager
-def echo() -> Iterator[tuple[Process, int]]:
-    """The backend of the other proxies, in C, and its port."""
-    with Process(PROGRAMS / "echo", cpu=OTHER_CPU) as process:
+def echo(program: str = "echo") -> Iterator[tuple[Process, int]]:
+    """The backend of the other proxies, in C, and its port. program: of c/, what it is to WebSocket, or to HTTP."""
+    with Process(PROGRAMS / program, cpu=OTHER_CPU) as process:
         yield process, process.read()["port"]
 
 

@@ -25,9 +25,9 @@ backend echo
 
 
 @contextmanager
-def haproxy() -> Iterator[System]:
-    """One thread, as nginx."""
-    with folder() as place, echo() as (behind, backend):
+def haproxy(backend_program: str = "echo") -> Iterator[System]:
+    """One thread, as nginx. backend_program: see base.echo."""
+    with folder() as place, echo(backend_program) as (behind, backend):
         port = free_port()
         file = place / "haproxy.cfg"
         file.write_text(CONFIGURATION.format(port=port, backend=backend, clients=(DESCRIPTORS - 100) // 2))

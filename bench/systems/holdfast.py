@@ -12,7 +12,6 @@ from bench.systems.base import CHANNEL, MEASURED_CPU, OTHER_CPU, System, folder,
 
 SETTINGS = (
     "client.bind=127.0.0.1:0",
-    "node.bind=tcp://127.0.0.1:*",
     "admin.bind=127.0.0.1:0",
     "log.level=warning",
     "drain.timeout=0",  # it is stopped when nobody needs it any more
@@ -21,24 +20,39 @@ SETTINGS = (
 
 
 @contextmanager
-def holdfast(members: int = 0) -> Iterator[System]:
-    """The proxy as installed, with one node in C. members: so many clients join a channel."""
-    with folder() as place, pipe() as (commands, publish):
+def holdfast(
+    members: int = 0,
+    *,
+    settings: tuple[str, ...] = (),
+    bind: str = "tcp://127.0.0.1:*",
+    module: str = "proxy",
+    node: str = "node",
+) -> Iterator[System]:
+    """The proxy as installed, with one node in C. members: so many clients join a channel.
+
+    settings: besides ours. bind: where nodes dial; {folder} in it is an empty one. module, node: the programs, of
+    Python and of C.
+    """
+    with pipe() as (commands, publish), serve(*settings, bind=bind, module=module) as (proxy, port, address):
+        options = ["--join", address]
+        if members:
+            options += ["--channel", CHANNEL, "--members", str(members)]
+        with Process(PROGRAMS / node, *options, cpu=OTHER_CPU, stdin=commands) as backend:
+            backend.read()  # {"ready": true}
+            yield System(port, proxy, backend, publish, backend.read)  # {"joined": members}
+
+
+@contextmanager
+def serve(
+    *settings: str, bind: str = "tcp://127.0.0.1:*", module: str = "proxy", cpu: int = MEASURED_CPU
+) -> Iterator[tuple[Process, int, str]]:
+    """A proxy without nodes: the process, the port for clients, the address for nodes."""
+    with folder() as place:
         ready_file = place / "ready.json"
-        settings = [word for setting in SETTINGS for word in ("--set", setting)]
-        serve: list[str | Path] = [sys.executable, "-m", "proxy", "serve", *settings, "--ready-file", ready_file]
-        with Process(*serve, cpu=MEASURED_CPU) as proxy:
+        all_settings = (*SETTINGS, f"node.bind={bind.format(folder=place)}", *settings)
+        words = [word for setting in all_settings for word in ("--set", setting)]
+        command: list[str | Path] = [sys.executable, "-m", module, "serve", *words, "--ready-file", ready_file]
+        with Process(*command, cpu=cpu) as proxy:
             wait_until(ready_file.exists, proxy)
-            bound = _read_ready(ready_file)
-            options = ["--join", bound["node"]]
-            if members:
-                options += ["--channel", CHANNEL, "--members", str(members)]
-            with Process(PROGRAMS / "node", *options, cpu=OTHER_CPU, stdin=commands) as node:
-                node.read()  # {"ready": true}
-                port = int(bound["client"].rpartition(":")[2])
-                yield System(port, proxy, node, publish, node.read)  # {"joined": members}
-
-
-def _read_ready(file: Path) -> dict[str, str]:
-    ready: dict[str, str] = json.loads(file.read_text())
-    return ready
+            bound: dict[str, str] = json.loads(ready_file.read_text())
+            yield proxy, int(bound["client"].rpartition(":")[2]), bound["node"]

@@ -3,8 +3,32 @@
 The load generators check every result.
 """
 
-from bench.works import fan_out, memory, round_trip
+from bench.works import (
+    failover,
+    fan_out,
+    http,
+    idle,
+    large,
+    latency,
+    node_library,
+    pauses,
+    processes,
+    round_trip,
+    storm,
+)
 from bench.works.base import Work
 
-WORKS: tuple[Work, ...] = (*round_trip.WORKS, *fan_out.WORKS, *memory.WORKS)
+WORKS: tuple[Work, ...] = (
+    *round_trip.WORKS,
+    *latency.WORKS,
+    *http.WORKS,
+    *fan_out.WORKS,
+    *idle.WORKS,
+    *pauses.WORKS,
+    *storm.WORKS,
+    *failover.WORKS,
+    *processes.WORKS,
+    *large.WORKS,
+    *node_library.WORKS,
+)
 GROUPS = tuple(dict.fromkeys(work.group for work in WORKS))

@@ -1,10 +1,10 @@
 """What a measurement is: for which systems, which figures it gives, and what Holdfast should reach."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from bench.load import Load, Outcome
-from bench.process import machine_seconds
+from bench.load import Outcome
+from bench.process import Process, machine_seconds
 from bench.systems.base import CPUS, Start, System
 
 MESSAGE_BYTES = 160
@@ -20,7 +20,7 @@ class Scale(NamedTuple):
 
 
 FULL = Scale(runs=5, warm_up=1.0, seconds=4.0, deliveries=400_000)
-QUICK = Scale(runs=3, warm_up=0.5, seconds=1.0, deliveries=100_000)
+QUICK = Scale(runs=2, warm_up=0.5, seconds=1.0, deliveries=100_000)
 
 
 class Metric(NamedTuple):
@@ -45,7 +45,7 @@ Sample = dict[str, float]  # one run of one system: values by metric key, and mo
 
 
 class Work(NamedTuple):
-    """One measurement for several systems, by name. The first metric is what it is about."""
+    """One measurement for several systems, by name. The first metric is what it is about. in_quick: in --quick too."""
 
     group: str
     name: str
@@ -53,6 +53,7 @@ class Work(NamedTuple):
     metrics: tuple[Metric, ...]
     goals: tuple[Goal, ...]
     measure: Callable[[System, Scale], Sample]
+    in_quick: bool = True
 
 
 CPU = Metric("cpu_us", "CPU per message", "us")
@@ -62,9 +63,15 @@ P99 = Metric("p99_us", "p99", "us", 0)
 P999 = Metric("p999_us", "p99.9", "us", 0)
 
 
-def measure_cpu(system: System, load: Load, run: Callable[[], Outcome]) -> Sample:
+class Generator(Protocol):
+    """bench.load.Load, or another with a process."""
+
+    process: Process
+
+
+def measure_cpu(system: System, load: Generator, run: Callable[[], Outcome]) -> Sample:
     """CPU for one message or delivery. Nothing is in flight before and after, so what was done is what was counted."""
-    processes = [system.measured, load.process, *([] if system.backend is None else [system.backend])]
+    processes = [system.measured, load.process, *system.behind]
     machine = machine_seconds(CPUS)
     before = [process.cpu_seconds() for process in processes]
     outcome = run()
@@ -76,6 +83,7 @@ def measure_cpu(system: System, load: Load, run: Callable[[], Outcome]) -> Sampl
         "per_second": outcome.messages / outcome.seconds,
         "p50_us": outcome.p50_us,
         "p99_us": outcome.p99_us,
+        "p999_us": outcome.p999_us,
         "max_us": outcome.max_us,
         "cpu_share": measured / outcome.seconds,
         "rest_share": sum(others) / outcome.seconds,

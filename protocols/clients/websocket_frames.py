@@ -6,6 +6,7 @@ of the RFC about a single frame or message is here; what a connection does with 
 
 from codecs import utf_8_decode
 from collections.abc import Callable
+from io import BytesIO
 from struct import Struct
 
 from protocols.clients.deflate import Deflate, Inflater
@@ -108,7 +109,8 @@ class Incoming:
         self.head = bytearray()  # header of the current frame
         self.control = b""  # payload of the current control frame
         self.is_message = False  # a message has begun and not ended
-        self._payload = bytearray()  # of the message; not reserved ahead: a header costs the sender nothing
+        # Of the message; not reserved ahead: a header costs the sender nothing. Gives its bytes away without a copy.
+        self._payload = BytesIO()
         self._left: int | None = None  # bytes of the current frame's payload to come; None: its header is not complete
         self._mask = b""  # turned so that it begins with the next byte's part
         self._limit = limit
@@ -129,7 +131,8 @@ class Incoming:
             at = self._take_head(data, at)
             if self._left is None:
                 return at
-        masked = data[at : at + self._left]
+        # In the midst of a large payload all of `data` is its: to slice it would cost as much as to unmask it.
+        masked = data if not at and len(data) <= self._left else data[at : at + self._left]
         if masked:
             self._left -= len(masked)
             payload = apply_mask(masked, self._mask)
@@ -154,12 +157,12 @@ class Incoming:
         if self._pending:
             raise ProtocolError("text message ends inside a UTF-8 sequence", Reason.NOT_UTF8)
         self.is_message = False
-        return bytes(self._payload), self._is_text
+        return self._payload.getvalue(), self._is_text
 
     def discard(self) -> None:
         """From here on data is stepped over: free what is held."""
         self._discards = True
-        self._payload = bytearray()
+        self._payload = BytesIO()
         self._inflater = None
         self._pending = b""
 
@@ -235,4 +238,4 @@ class Incoming:
             # Python waits for the third byte of a surrogate; two are enough to know it.
             if pending[:1] == b"\xed" and pending[1:] >= b"\xa0":
                 raise ProtocolError("text message is not valid UTF-8", Reason.NOT_UTF8)
-        self._payload += payload
+        self._payload.write(payload)

@@ -18,13 +18,13 @@ NAME_CACHE = "dentry"  # one for each socket, but many for others
 class Sockets(NamedTuple):
     """TCP sockets of IPv4 on this machine, and the memory of the kernel's caches that are filled by them."""
 
-    count: int
+    number: int
     cache_bytes: int
     name_bytes: int
 
     def bytes_each(self, before: "Sockets") -> float:
         """Of those that came since."""
-        return (self.cache_bytes - before.cache_bytes) / (self.count - before.count) + self.name_bytes
+        return (self.cache_bytes - before.cache_bytes) / (self.number - before.number) + self.name_bytes
 
 
 def sockets() -> Sockets | None:

@@ -19,7 +19,7 @@ class Scale(NamedTuple):
     deliveries: int
 
 
-FULL = Scale(runs=5, warm_up=1.0, seconds=4.0, deliveries=400_000)
+FULL = Scale(runs=5, warm_up=0.7, seconds=2.0, deliveries=200_000)
 QUICK = Scale(runs=2, warm_up=0.5, seconds=1.0, deliveries=100_000)
 
 

@@ -45,7 +45,7 @@ OBJECTS = {"connection": 11.0, "request in flight": 4.1, "answered request": 0.1
 CPU = 6.6
 
 # What may be above a figure: less than a call, an object or a dozen instructions, more than what a split turn costs.
-ALLOWED_INSTRUCTIONS, ALLOWED_SYSTEM_CALLS, ALLOWED_OBJECTS = 1.02, 0.06, 0.9
+ALLOWED_INSTRUCTIONS, ALLOWED_SYSTEM_CALLS, ALLOWED_OBJECTS = 1.05, 0.09, 0.9
 ALLOWED_CPU = 1.5  # with six busy loops on two cores it was 4 % off; other processors may be better at one of the two
 STALE = 0.8  # a figure that is so much too high guards nothing
 ADVICE = """
@@ -98,12 +98,12 @@ def test_what_has_not_changed_is_no_problem():
 
 
 def test_each_figure_can_be_a_problem():
-    """One call more for a message; one system call in ten; a twentieth of the instructions; one object left behind."""
+    """One call more for a message; one system call in ten; a twelfth of the instructions; one object left behind."""
     for name, cost in COSTS.items():
         for what, more in (
             ("calls", cost.spread + 0.1),
             ("system calls", 0.1),
-            ("instructions", 0.05 * cost.instructions),
+            ("instructions", 0.08 * cost.instructions),
         ):
             measured = as_it_was()
             measured["costs"][name][what] += more

@@ -8,4 +8,5 @@ works      the measurements, a file for each kind, with what Holdfast should rea
 results    all runs, kept as JSON, with where and when they were made (machine)
 figures    many runs to one figure: medians, ranges, ratios
 report     the tables; markdown: on a page of the docs; plot: as a picture
+ladder     where each microsecond goes: `python -m bench.ladder`; its programs: rungs, memory_link, bare_node
 """

@@ -13,6 +13,7 @@ steward      what is one for all nodes: the master and the replicated state
 ticker       what time alone brings: deadlines, heartbeats, sweeps
 draining     how the proxy leaves
 collector    Python's garbage collector, so set that it does not stop the proxy
+allocator    malloc, so set that freed memory stays for the next turn
 config/      the configuration: its keys, where values come from, what is refused
 logs         structured logs on stderr; noisy ones throttled
 metrics      plain counters that the hot path adds to, and their Prometheus exposition

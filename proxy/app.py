@@ -23,7 +23,7 @@ from balancer.registry import ClientRegistry
 from protocols.clients.base import registered
 from protocols.clients.http import HttpProtocol
 from protocols.errors import ConfigError
-from proxy import collector
+from proxy import allocator, collector
 from proxy.access_log import AccessLog
 from proxy.admin.api import Api
 from proxy.admin.server import AdminServer
@@ -226,8 +226,9 @@ def _port_of_protocol(spec: str) -> tuple[str, FirstProtocol]:
 async def serve(config: Config, *, ready: Callable[[Bound], None]) -> None:
     """Run a proxy until SIGTERM or SIGINT has drained it. `ready` is called once, when it serves.
 
-    The process must be the proxy's own: its garbage collector is set for it.
+    The process must be the proxy's own: its garbage collector and its malloc are set for it.
     """
+    allocator.keep_freed()
 
     def started(bound: Bound) -> None:
         collector.tame()

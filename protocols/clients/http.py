@@ -106,7 +106,7 @@ class HttpProtocol:
             return self._finish(self._ending)
         self._move(_IDLE)
         self.deadline = now + self._limits.keepalive_timeout
-        return self._advance(now)
+        return self._advance(now) if self._buffer or self._eof else []
 
     def on_deadline(self, now: float) -> Sequence[Event]:
         if now < self.deadline:
@@ -185,7 +185,10 @@ class HttpProtocol:
             return None
         self._searched = 0
         fields = head.fields
-        self._fields = fields if len(fields.lines) <= _MAX_KEPT_BYTES else None
+        if fields is not self._fields:
+            self._fields = fields if len(fields.lines) <= _MAX_KEPT_BYTES else None
+        if fields.is_plain:
+            return head
         if fields.codings:
             encodings.check(fields.codings, limits)
         if "upgrade" in fields.named and upgrade.is_upgrade(head):
@@ -200,7 +203,9 @@ class HttpProtocol:
 
     def _take_body(self, head: Head, now: float, events: list[Event]) -> None:
         buffer, fields = self._buffer, head.fields
-        if self._chunked is not None:
+        if fields.is_plain:
+            body: bytes | None = b""
+        elif self._chunked is not None:
             body = self._chunked.take(buffer)
         elif len(buffer) == fields.length:  # and nothing behind it: so it is for most, and spares a copy
             body = bytes(buffer)

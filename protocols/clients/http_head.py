@@ -58,7 +58,7 @@ class Fields(Struct, gc=False):
     lines: as they came, and the empty one. length: of the body, or CHUNKED. codings: its Content-Encoding. options:
     Connection's. named: the headers that mean something here, by name, the values of a repeated one joined by commas.
     headers: in order, those that a node gets: without what ends with this hop, and without claims about the client by
-    who is not trusted.
+    who is not trusted. is_plain: no body, no coding, no upgrade, and nothing expected.
     """
 
     lines: bytes
@@ -67,6 +67,7 @@ class Fields(Struct, gc=False):
     options: Sequence[str]
     named: dict[str, str]
     headers: list[tuple[str, str]]
+    is_plain: bool
 
 
 class Head(Struct, gc=False):
@@ -130,16 +131,19 @@ def _take(buffer: bytearray, limits: Limits, is_trusted: bool, former: Fields | 
     line = _LINE.match(buffer)
     if line is None:
         return None
-    if former is not None and buffer.startswith(former.lines, line.end()):
-        lines = former.lines
+    end = line.end()
+    if former is not None and buffer.startswith(former.lines, end):
+        fields = former
+        end += len(fields.lines)
+        if end > limits.max_header_bytes:
+            _check_size(buffer, line.start(1), end, limits)
     else:
-        match = _FIELDS.match(buffer, line.end())
+        match = _FIELDS.match(buffer, end)
         if match is None:
             return None
-        lines, former = match[0], None
-    end = line.end() + len(lines)
-    _check_size(buffer, line.start(1), end, limits)
-    fields = former or _read_fields(lines, limits, is_trusted)
+        end = match.end()
+        _check_size(buffer, line.start(1), end, limits)
+        fields = _read_fields(match[0], limits, is_trusted)
     method, target, minor = line.groups()
     if len(target) > limits.max_target_bytes:
         raise ProtocolError(
@@ -205,7 +209,8 @@ def _read_fields(lines: bytes, limits: Limits, is_trusted: bool) -> Fields:
     options = _elements(named["connection"]) if "connection" in named else ()
     if options and options != ["keep-alive"]:  # what many clients always say, and it names no header
         headers = [header for header in headers if header[0] not in options]
-    return Fields(lines, length, codings, options, named, headers)
+    is_plain = not (length or codings or "upgrade" in named or "expect" in named)
+    return Fields(lines, length, codings, options, named, headers, is_plain)
 
 
 # The same lines come again and again: 0.1 us instead of 0.6. At worst, if somebody fills it on purpose, 512 lines as

@@ -6,6 +6,7 @@ header that would not be one on the wire (BAD_REPLY), before a byte of it is out
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from math import ceil
 
@@ -28,9 +29,12 @@ _NO_BODY = frozenset({204, 304})
 
 # Values: what latin-1 can say, without control characters.
 _LINE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]++: [\t\x20-\x7e\x80-\xff]*+\r\n")
-_SAID_HERE = frozenset(
-    {"connection", "content-length", "keep-alive", "server", "te", "trailer", "transfer-encoding", "upgrade"}
-)
+_SAID_HERE = frozenset({"keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
+
+# What becomes of a node's header.
+_PASSED, _DROPPED, _IS_SERVER, _IS_LENGTH, _IS_CONNECTION = range(5)
+# With a line of that length, 512 of them are 1 MiB.
+_MAX_KEPT_CHARACTERS = 1 << 10
 
 # What a client needs to know besides the status (RFC 9110 sections 15.5.16 and 15.5.22).
 _MORE_TOLD = {
@@ -55,17 +59,15 @@ class ReplyWriter(Struct, gc=False):
 
     def write(self, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> bytes:
         """A part; without `more` the last. Only the first one's head counts. Raises ProtocolError (BAD_REPLY)."""
-        begin = b""
-        if not self.begun:
-            length = str(len(payload))
-            if head is None:
-                begin = self._begin(200, _TEXT if is_text else _BINARY, length, more)
-            else:
-                lines, stated_length = _header_lines(head.headers)
-                # A node may answer HEAD without making the body; then it alone knows how long that would be.
-                if self.is_head and stated_length and not payload:
-                    length = stated_length
-                begin = self._begin(head.status, lines, length, more)
+        if self.begun:
+            begin = b""
+        elif head is None:
+            begin = self._begin(200, _TEXT if is_text else _BINARY, len(payload), more)
+        else:
+            lines, stated_length = _header_lines(head.headers)
+            # A node may answer HEAD without making the body; then it alone knows how long that would be.
+            length = stated_length if self.is_head and stated_length and not payload else len(payload)
+            begin = self._begin(head.status, lines, length, more)
         if not self.has_body:
             return begin
         if not self.is_chunked:
@@ -83,28 +85,31 @@ class ReplyWriter(Struct, gc=False):
         retry_after = getattr(error, "retry_after", None)
         if retry_after is not None:
             lines += f"Retry-After: {ceil(retry_after)}\r\n"
-        begin = self._begin(error.http_status, lines, str(len(body)), more=False)
+        begin = self._begin(error.http_status, lines, len(body), more=False)
         return begin + body if self.has_body else begin
 
-    def _begin(self, status: int, lines: str, length: str, more: bool) -> bytes:
+    def _begin(self, status: int, lines: str, length: int | str, more: bool) -> bytes:
         if not 200 <= status <= 599:
             raise ProtocolError(f"a reply's status must be 200 to 599, got {status}", Reason.BAD_REPLY)
-        may_have_body = status not in _NO_BODY
-        self.has_body = may_have_body and not self.is_head
-        self.is_chunked = may_have_body and more and not self.is_http10
-        if self.is_chunked:
-            lines += "Transfer-Encoding: chunked\r\n"
-        elif may_have_body and not more:
-            lines += f"Content-Length: {length}\r\n"
-        elif self.has_body:
-            self.keeps_alive = False
+        framing = ""
+        if status in _NO_BODY:
+            self.has_body = False
+        else:
+            self.has_body = not self.is_head
+            if not more:
+                framing = f"Content-Length: {length}\r\n"
+            elif not self.is_http10:
+                self.is_chunked = True
+                framing = "Transfer-Encoding: chunked\r\n"
+            elif self.has_body:
+                self.keeps_alive = False
         if not self.keeps_alive:
-            lines += "Connection: close\r\n"
+            framing += "Connection: close\r\n"
         elif self.is_http10:
-            lines += "Connection: keep-alive\r\n"
+            framing += "Connection: keep-alive\r\n"
         self.begun = True
         status_line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
-        return f"{status_line}{lines}\r\n".encode("latin-1")
+        return f"{status_line}{lines}{framing}\r\n".encode("latin-1")
 
 
 def _header_lines(headers: Sequence[tuple[str, str]]) -> tuple[str, str]:
@@ -112,19 +117,36 @@ def _header_lines(headers: Sequence[tuple[str, str]]) -> tuple[str, str]:
     lines, server, length = "", _SERVER, ""
     options: list[str] = []
     for name, value in headers:
-        line = f"{name}: {value}\r\n"
-        if ":" in name or not _LINE.fullmatch(line):
-            raise ProtocolError(f"a reply's header {name[:64]!r} can't be sent", Reason.BAD_REPLY)
-        lower = name.lower()
-        if lower not in _SAID_HERE and lower[:6] != "proxy-":
+        is_short = len(name) + len(value) <= _MAX_KEPT_CHARACTERS
+        line, what = _line(name, value) if is_short else _make_line(name, value)
+        if what == _PASSED:
             lines += line
-        elif lower == "server":
+        elif what == _IS_SERVER:
             server = line
-        elif lower == "connection":
+        elif what == _IS_CONNECTION:
             options += (option.strip(" \t") for option in value.lower().split(","))
-        elif lower == "content-length" and value.isdecimal():
+        elif what == _IS_LENGTH:
             length = value
     if options:
         rest = [header for header in headers if header[0].lower() not in ("connection", *options)]
         return _header_lines(rest)
     return lines + server, length
+
+
+def _make_line(name: str, value: str) -> tuple[str, int]:
+    """A node's header as a line, and what becomes of it. Raises ProtocolError (BAD_REPLY)."""
+    line = f"{name}: {value}\r\n"
+    if ":" in name or not _LINE.fullmatch(line):
+        raise ProtocolError(f"a reply's header {name[:64]!r} can't be sent", Reason.BAD_REPLY)
+    lower = name.lower()
+    if lower == "server":
+        return line, _IS_SERVER
+    if lower == "connection":
+        return line, _IS_CONNECTION
+    if lower == "content-length":
+        return line, _IS_LENGTH if value.isdecimal() else _DROPPED
+    return line, _DROPPED if lower in _SAID_HERE or lower.startswith("proxy-") else _PASSED
+
+
+# A node says the same in most replies: 0.1 us instead of 0.5.
+_line = lru_cache(maxsize=512)(_make_line)

@@ -76,6 +76,7 @@ WORKS = (
         metrics=(*TIMES, CAPACITY, CPU),
         goals=(),
         measure=half,
+        in_quick=False,
     ),
     Work(
         group="latency",

@@ -73,7 +73,7 @@ def test_the_programs_answer_and_tell_their_parts(program):
             client.sendall(Frame(Opcode.TEXT, b"x" * 160).serialize(mask=True))
             expected = Frame(Opcode.TEXT, b"x" * 160).serialize(mask=False)
             assert client.recv(4096) == expected
-    os.kill(process.pid, signal.SIGUSR1)
-    parts = json.loads(process.stdout.readline())
+        os.kill(process.pid, signal.SIGUSR1)  # while its client is there: it ends when that goes
+        parts = json.loads(process.stdout.readline())
     assert set(parts) == set(PARTS.get(name, ()))
     assert all(parts.values())

@@ -10,7 +10,7 @@ PACKAGES := proxy protocols balancer holdfast examples bench tests
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check fast slow bench docs clean
+.PHONY: help setup demo test check fast slow bench compiled docs clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -40,6 +40,9 @@ slow: $(READY)  ## whole systems under load, and third-party clients
 bench: $(READY)  ## what Holdfast costs beside nginx, HAProxy and others: under half an hour, then the docs have it
 	$(BIN)/python -m bench --json docs/data/benchmark.json --plot docs/images/benchmark.svg \
 	    --markdown docs/topics/performance.md
+
+compiled: $(READY)  ## a wheel for this machine in dist, with the hot path in C
+	HOLDFAST_COMPILE=1 $(PIP) wheel --no-build-isolation --no-deps --wheel-dir dist .
 
 docs: $(READY)  ## write docs/reference anew from the tables in the code
 	$(BIN)/python -m proxy.reference docs/reference

@@ -9,25 +9,35 @@ order is the timer: a sweep looks only at its front. A streamed reply goes to th
 
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 from balancer.directory import Directory, Node
 from balancer.settings import RequestSettings
+from protocols.clients.base import ClientProtocol, ReplyHead
 from protocols.clients.events import Request
 from protocols.close import Reason
+from protocols.errors import HoldfastError
 
 
 class Requester(Protocol):
-    """Where a reply goes: the client's connection."""
+    """Where a reply goes: the client's connection, proxy.connection."""
+
+    id: int
+    address: str
+    is_session: bool
+    protocol: ClientProtocol
 
     @property
     def is_closed(self) -> bool: ...
 
+    def reply(self, event: Request, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> bool: ...
 
-C = TypeVar("C", bound=Requester)
+    def fail(self, event: Request, error: HoldfastError) -> None: ...
+
+    def abort(self, reason: Reason) -> None: ...
 
 
-class Entry(Generic[C]):
+class Entry:
     """One request. node None: parked. attempt: 1 at the first node, one more at each further one.
 
     partial: a part of the reply has reached the client, so no other node can begin anew.
@@ -35,7 +45,9 @@ class Entry(Generic[C]):
 
     __slots__ = ("attempt", "connection", "deadline", "event", "id", "node", "parked_at", "partial", "sent_at")
 
-    def __init__(self, id: int, connection: C, event: Request, deadline: float, node: Node | None, now: float) -> None:
+    def __init__(
+        self, id: int, connection: Requester, event: Request, deadline: float, node: Node | None, now: float
+    ) -> None:
         self.id = id
         self.connection = connection
         self.event = event
@@ -46,11 +58,11 @@ class Entry(Generic[C]):
         self.parked_at = -1.0
         self.partial = False
 
-    def __lt__(self, other: "Entry[C]") -> bool:
+    def __lt__(self, other: "Entry") -> bool:
         return self.id < other.id  # the order of opening: what parking keeps
 
 
-class Ledger(Generic[C]):
+class Ledger:
     """The table of requests. `first_id` should be random per process, so that no late reply of a former run fits.
 
     parked: the requests that wait, a heap; always the same list, so that callers may keep it.
@@ -63,8 +75,8 @@ class Ledger(Generic[C]):
         self._timeout = settings.timeout
         self._max_in_flight = settings.max_in_flight
         self._next_id = first_id
-        self._entries: dict[int, Entry[C]] = {}
-        self.parked: list[Entry[C]] = []  # in order of opening
+        self._entries: dict[int, Entry] = {}
+        self.parked: list[Entry] = []  # in order of opening
         self.parked_bytes = 0
         self.parked_total = 0
 
@@ -84,7 +96,7 @@ class Ledger(Generic[C]):
         """Is any request of this id or an older one still open?"""
         return next(iter(self._entries), id + 1) <= id
 
-    def open(self, connection: C, event: Request, node: Node | None, now: float) -> Entry[C] | None:
+    def open(self, connection: Requester, event: Request, node: Node | None, now: float) -> Entry | None:
         """Begin a request, at this node; None: neither in flight nor parked until `assign` or `park`.
 
         Returns None when the table is full.
@@ -101,7 +113,7 @@ class Ledger(Generic[C]):
                 self._directory.refresh(node)
         return entry
 
-    def assign(self, entry: Entry[C], node: Node, now: float) -> None:
+    def assign(self, entry: Entry, node: Node, now: float) -> None:
         """The request goes to this node now, as its next attempt."""
         entry.node = node
         entry.attempt += 1
@@ -110,7 +122,7 @@ class Ledger(Generic[C]):
         if node.in_flight >= node.capacity:
             self._directory.refresh(node)
 
-    def settle(self, id: int, attempt: int, node: Node, now: float) -> Entry[C] | None:
+    def settle(self, id: int, attempt: int, node: Node, now: float) -> Entry | None:
         """The node replied. None: nobody waits for this from this node at this attempt, so it must leave no trace."""
         entry = self._entries.get(id)
         if entry is None or entry.node is not node or entry.attempt != attempt:
@@ -124,7 +136,7 @@ class Ledger(Generic[C]):
             self._directory.refresh(node)
         return entry
 
-    def extend(self, id: int, attempt: int, node: Node, now: float) -> Entry[C] | None:
+    def extend(self, id: int, attempt: int, node: Node, now: float) -> Entry | None:
         """The node sent a part of the reply: the request stays, with a new deadline. None as in `settle`."""
         entry = self._entries.get(id)
         if entry is None or entry.node is not node or entry.attempt != attempt:
@@ -135,7 +147,7 @@ class Ledger(Generic[C]):
         self._entries[id] = entry
         return entry
 
-    def park(self, entry: Entry[C], now: float) -> bool:
+    def park(self, entry: Entry, now: float) -> bool:
         """No node is available: keep the request in order. False when parking is full; then it is forgotten."""
         size = len(entry.event.payload)
         settings = self._settings
@@ -150,7 +162,7 @@ class Ledger(Generic[C]):
         self.parked_total += 1
         return True
 
-    def unpark(self) -> Entry[C] | None:
+    def unpark(self) -> Entry | None:
         """The oldest parked request, for a node that has become available."""
         if not self.parked:
             return None
@@ -158,9 +170,9 @@ class Ledger(Generic[C]):
         self.parked_bytes -= len(entry.event.payload)
         return entry
 
-    def expire(self, now: float) -> list[tuple[Entry[C], Reason]]:
+    def expire(self, now: float) -> list[tuple[Entry, Reason]]:
         """Take out what is past its deadline, or parked for too long. `entry.node` tells whom to send a cancel."""
-        late: list[tuple[Entry[C], Reason]] = []
+        late: list[tuple[Entry, Reason]] = []
         for entry in self._entries.values():
             if entry.deadline > now:
                 break
@@ -170,7 +182,7 @@ class Ledger(Generic[C]):
         self._forget([entry for entry, _ in late])
         return late
 
-    def lose(self, node: Node) -> list[Entry[C]]:
+    def lose(self, node: Node) -> list[Entry]:
         """The node is gone: its requests, oldest first. They stay in the table; `assign`, `park` or `drop` each."""
         lost = [entry for entry in self._entries.values() if entry.node is node]
         lost.sort()  # streamed ones have moved to the back
@@ -179,24 +191,24 @@ class Ledger(Generic[C]):
         node.in_flight = 0
         return lost
 
-    def cancel(self, entry: Entry[C]) -> None:
+    def cancel(self, entry: Entry) -> None:
         """Forget a request that is at a node: its reply is no longer wanted."""
         self._forget([entry])
 
-    def drop(self, entry: Entry[C]) -> None:
+    def drop(self, entry: Entry) -> None:
         """Forget a request that `lose` gave and that can't be sent again."""
         del self._entries[entry.id]
 
-    def abandon(self) -> list[Entry[C]]:
+    def abandon(self) -> list[Entry]:
         """Take out the requests whose connection is closed. One pass over all; call it when some are."""
         gone = [entry for entry in self._entries.values() if entry.connection.is_closed]
         self._forget(gone)
         return gone
 
-    def max_attempts_reached(self, entry: Entry[C]) -> bool:
+    def max_attempts_reached(self, entry: Entry) -> bool:
         return entry.attempt >= self._settings.max_attempts
 
-    def is_redeliverable(self, entry: Entry[C], *, handed_over: bool) -> bool:
+    def is_redeliverable(self, entry: Entry, *, handed_over: bool) -> bool:
         """May this request of a lost node go to another one?
 
         handed_over False: it never left this process, so no node has seen it.
@@ -207,7 +219,7 @@ class Ledger(Generic[C]):
             return False
         return entry.event.redeliverable
 
-    def _forget(self, entries: Iterable[Entry[C]]) -> None:
+    def _forget(self, entries: Iterable[Entry]) -> None:
         unparked = False
         for entry in entries:
             del self._entries[entry.id]

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.build import prepare
+from bench.compiled import use_compiled
 from bench.figures import Figures
 from bench.machine import conditions
 from bench.markdown import put
@@ -34,11 +35,12 @@ def main(words: Sequence[str] | None = None) -> int:
             if not set(CPUS) <= os.sched_getaffinity(0):
                 raise BenchError("needs two CPUs: one for what is measured, one for all else")
             prepare()
+            if not arguments.interpreted:
+                use_compiled()
             os.sched_setaffinity(0, {OTHER_CPU})
             works = [work for work in WORKS if work.group in (arguments.only or GROUPS)]
             if arguments.quick:
                 works = [work for work in works if work.in_quick]
-            works = [work for work in works if work.in_quick or not arguments.quick]
             circumstances = conditions("quick" if arguments.quick else "full")
             results = measure(works, QUICK if arguments.quick else FULL, circumstances, progress)
             is_right = len(results) == len(works)
@@ -111,6 +113,11 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
         "--quick", action="store_true", help="fewer works and runs, and shorter ones, for a first look: under 2 minutes"
     )
     source.add_argument("--report", type=Path, metavar="FILE", help="measure nothing: say what --json has kept there")
+    parser.add_argument(
+        "--interpreted",
+        action="store_true",
+        help="measure the sources as they are: without the minute that compiling takes",
+    )
     parser.add_argument("--only", action="append", choices=GROUPS, help="measure only this; can be repeated")
     parser.add_argument(
         "--json",

@@ -34,7 +34,7 @@ def prepare() -> None:
         if not program.exists() or program.stat().st_mtime < newest:
             options = ["-std=gnu11", "-O2", "-Wall", "-Wextra"]
             libraries = LIBRARIES.get(source.stem, [])
-            _run(["gcc", *options, "-o", str(program), str(source), *libraries])
+            run(["gcc", *options, "-o", str(program), str(source), *libraries])
 
 
 def find(command: str) -> str | None:
@@ -45,13 +45,12 @@ def _install(packages: list[str]) -> None:
     install = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise BenchError(f"{', '.join(packages)} must be installed first, as root: {' '.join(install)}")
-    _run(["apt-get", "update"])
-    _run(install)
+    run(["apt-get", "update"])
+    run(install, DEBIAN_FRONTEND="noninteractive")
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    )
+def run(command: list[str], **environment: str) -> None:
+    """To its end; environment: on top of ours. Raises BenchError with what it said if it failed."""
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
     if done.returncode:
         raise BenchError(f"{' '.join(command)} failed:\n{(done.stderr or done.stdout)[-2000:]}")

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.build import prepare
+from bench.compiled import use_compiled
 from bench.load import connect
 from bench.process import BenchError, Process
 from bench.systems.base import MEASURED_CPU, OTHER_CPU, System
@@ -155,6 +156,8 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     try:
         prepare()
+        if not arguments.interpreted:
+            use_compiled()
         os.sched_setaffinity(0, {OTHER_CPU})
         for ladder in (PROXY, NODE):
             runs = [
@@ -202,6 +205,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.ladder", description=__doc__)
     parser.add_argument("--runs", type=int, default=3, help="of every program, in turns; 3 by default")
     parser.add_argument("--seconds", type=float, default=2.0, help="of load, for each; 2 by default")
+    parser.add_argument("--interpreted", action="store_true", help="measure the sources as they are, not compiled")
     return parser.parse_args()
 
 

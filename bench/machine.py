@@ -11,6 +11,7 @@ from pathlib import Path
 import zmq
 
 from bench.build import PACKAGES
+from bench.compiled import is_used
 from bench.results import Conditions
 
 # Of the libraries on a message's way.
@@ -24,7 +25,7 @@ def conditions(scale: str) -> Conditions:
         scale=scale,
         machine=_machine(),
         versions={
-            "Holdfast": version("holdfast") + _commit(),
+            "Holdfast": version("holdfast") + _commit() + (", compiled" if is_used() else ""),
             "Python": platform.python_version(),
             **{library: version(library) for library in LIBRARIES},
             "libzmq": zmq.zmq_version(),

@@ -6,9 +6,12 @@ import select
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class BenchError(Exception):
@@ -19,9 +22,17 @@ class Process:
     """Started by the constructor on one CPU, stopped on leaving the `with` block.
 
     stdin: a descriptor for it, or None for a pipe that `write` fills. passed: descriptors that it inherits.
+    environment: on top of ours.
     """
 
-    def __init__(self, *command: str | Path, cpu: int, stdin: int | None = None, passed: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        *command: str | Path,
+        cpu: int,
+        stdin: int | None = None,
+        passed: tuple[int, ...] = (),
+        environment: Mapping[str, str] = NOTHING,
+    ) -> None:
         self.name = Path(command[0]).name
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed in __exit__
         self._popen = subprocess.Popen(
@@ -31,6 +42,7 @@ class Process:
             stderr=self._errors,
             bufsize=0,  # a line that was not taken must not wait for `close` to fail
             pass_fds=passed,
+            env=os.environ | environment,
         )
         assert self._popen.stdout is not None
         self._stdout = self._popen.stdout.fileno()

@@ -19,6 +19,7 @@ logs         structured logs on stderr; noisy ones throttled
 metrics      plain counters that the hot path adds to, and their Prometheus exposition
 admin/       the operator's HTTP server: health, readiness, metrics, JSON API (control: what it asks of the proxy)
 cli/         the command line
+build        which version this is, and whether it was compiled
 reference    the reference pages of the documentation, made from the tables in the code
 
 Only app names concrete classes of the others; protocols and balancer know nothing of this package.

@@ -5,7 +5,6 @@ import structlog
 from balancer.ledger import Entry
 from balancer.policies import Random
 from protocols.clients.events import HttpRequest
-from proxy.connection import Connection
 
 
 class AccessLog:
@@ -17,7 +16,7 @@ class AccessLog:
         self._random = random
         self._log = structlog.get_logger("holdfast.access")
 
-    def replied(self, entry: Entry[Connection], status: int, size: int, now: float) -> None:
+    def replied(self, entry: Entry, status: int, size: int, now: float) -> None:
         if self._random() >= self._share:
             return
         connection = entry.connection

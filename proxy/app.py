@@ -30,7 +30,6 @@ from proxy.admin.server import AdminServer
 from proxy.channels import Channels
 from proxy.clients import Clients, FirstProtocol, random_prefix
 from proxy.config import Config, is_loopback, split_address
-from proxy.connection import Connection
 from proxy.control import ProxyControl
 from proxy.dispatch import Dispatch
 from proxy.draining import drain
@@ -73,7 +72,7 @@ class App:
         self.reactor = reactor = Reactor()
         self.directory = directory = Directory(config.balance)
         # A random start: a reply to a former run of this proxy fits no request of this one.
-        self.ledger: Ledger[Connection] = Ledger(directory, config.request, int.from_bytes(os.urandom(7), "little"))
+        self.ledger = Ledger(directory, config.request, int.from_bytes(os.urandom(7), "little"))
         ledger = self.ledger
         self.clients = clients = Clients(config.client, HttpProtocol, reactor, counters, random_prefix())
         self.channels = channels = Channels(clients, config.realtime, config.client.max_channels)

@@ -10,7 +10,7 @@ import structlog
 import trio
 
 from balancer.directory import Directory, Node
-from balancer.ledger import Entry, Ledger
+from balancer.ledger import Entry, Ledger, Requester
 from balancer.policies import Policy, Random
 from balancer.settings import RequestSettings
 from protocols.clients.base import ReplyHead
@@ -19,7 +19,6 @@ from protocols.close import Reason
 from protocols.errors import RequestError
 from protocols.nodes import frames
 from proxy.access_log import AccessLog
-from proxy.connection import Connection
 from proxy.metrics import Counters
 from proxy.reactor import Reactor
 from proxy.routing_key import KeyOf
@@ -37,7 +36,7 @@ class Dispatch:
 
     def __init__(
         self,
-        ledger: Ledger[Connection],
+        ledger: Ledger,
         directory: Directory,
         policy: Policy,
         key_of: KeyOf,
@@ -63,7 +62,7 @@ class Dispatch:
 
     # --- to a node --------------------------------------------------------------------------------------------
 
-    def request(self, connection: Connection, event: Request) -> None:
+    def request(self, connection: Requester, event: Request) -> None:
         """A client asks."""
         now = self._reactor.now
         self._counters.requests += 1
@@ -77,18 +76,18 @@ class Dispatch:
         else:
             node.link.send(_frame(entry, self._timeout))
 
-    def _choose(self, connection: Connection, event: Request) -> Node:
+    def _choose(self, connection: Requester, event: Request) -> Node:
         """An available node; there must be one."""
         key = 0 if self._key_of is None else self._key_of(connection, event)
         return self._select(self._available, key, self._random)
 
-    def _send_again(self, entry: Entry[Connection], now: float) -> None:
+    def _send_again(self, entry: Entry, now: float) -> None:
         """To an available node; there must be one."""
         node = self._choose(entry.connection, entry.event)
         self._ledger.assign(entry, node, now)
         node.link.send(_frame(entry, int((entry.deadline - now) * 1000)))
 
-    def _park(self, entry: Entry[Connection], now: float) -> None:
+    def _park(self, entry: Entry, now: float) -> None:
         if self._ledger.park(entry, now):
             self._counters.requests_parked += 1
         else:
@@ -114,7 +113,11 @@ class Dispatch:
         """A node replies, or sends a part of a reply. When nobody waits for it, it and its effects leave no trace."""
         ledger = self._ledger
         more = frame.more
-        entry = (ledger.extend if more else ledger.settle)(frame.request, frame.attempt, node, self._reactor.now)
+        now = self._reactor.now
+        if more:
+            entry = ledger.extend(frame.request, frame.attempt, node, now)
+        else:
+            entry = ledger.settle(frame.request, frame.attempt, node, now)
         if entry is None:
             self._counters.stale_replies += 1
             return
@@ -186,7 +189,7 @@ class Dispatch:
         if self._directory.failed(node, self._reactor.now):
             log.warning("node_ejected", node=node.id, until=round(node.health.returns_at - self._reactor.now, 1))
 
-    def _lost(self, entry: Entry[Connection]) -> None:
+    def _lost(self, entry: Entry) -> None:
         if entry.partial:
             # The client has a part of a reply. It may not be told an error in its place: HTTP has no way, and a
             # message protocol's client takes what came for a reply. So an exchange of bytes ends with its connection.
@@ -222,16 +225,16 @@ class Dispatch:
             if entry.node is not None:
                 entry.node.link.send(frames.Cancel(entry.id, entry.attempt))
 
-    def _answer(self, entry: Entry[Connection], error: RequestError) -> None:
+    def _answer(self, entry: Entry, error: RequestError) -> None:
         entry.connection.fail(entry.event, error)
         if self._access_log is not None:
             self._access_log.replied(entry, error.http_status, 0, self._reactor.now)
 
-    def _fail(self, connection: Connection, event: Request, message: str, reason: Reason) -> None:
+    def _fail(self, connection: Requester, event: Request, message: str, reason: Reason) -> None:
         connection.fail(event, RequestError(message, reason, self._settings.retry_after))
 
 
-def _frame(entry: Entry[Connection], timeout: int) -> frames.Request | frames.HttpRequest:
+def _frame(entry: Entry, timeout: int) -> frames.Request | frames.HttpRequest:
     """What the node is told. timeout: ms until nobody waits for the reply any more."""
     connection = entry.connection
     event = entry.event

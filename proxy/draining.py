@@ -10,7 +10,6 @@ from balancer.ledger import Ledger
 from protocols.close import Reason
 from proxy.clients import Clients
 from proxy.config import DrainSettings
-from proxy.connection import Connection
 from proxy.reactor import Reactor
 
 log = structlog.get_logger("holdfast.drain")
@@ -18,7 +17,7 @@ log = structlog.get_logger("holdfast.drain")
 STEP = 0.05  # clients are closed in groups this far apart
 
 
-async def drain(settings: DrainSettings, clients: Clients, ledger: Ledger[Connection], reactor: Reactor) -> None:
+async def drain(settings: DrainSettings, clients: Clients, ledger: Ledger, reactor: Reactor) -> None:
     """Returns when no client is left, or after the time limit (then some may be). Listeners are closed already."""
     log.info("draining", connections=len(clients.connections), requests=len(ledger))
     with trio.move_on_after(settings.timeout) as limit:
@@ -32,7 +31,7 @@ async def drain(settings: DrainSettings, clients: Clients, ledger: Ledger[Connec
         log.info("drained")
 
 
-async def _finish_requests(ledger: Ledger[Connection], deadline: float) -> None:
+async def _finish_requests(ledger: Ledger, deadline: float) -> None:
     # Clients go on asking until they are closed, so "no request at all" may never come: wait for those of now.
     last = ledger.last_id
     while trio.current_time() < deadline and ledger.has_before(last):  # noqa: ASYNC110 - as above

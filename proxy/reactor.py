@@ -11,7 +11,7 @@ Other tasks of the same thread may call anything that hangs on the reactor betwe
 import os
 import select
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 import trio
@@ -22,8 +22,8 @@ EVENTS_PER_TURN = 256  # then links flush and Trio's other tasks run
 # Each costs a handshake, some 25 us, and its accepting (proxy.listener) as much again: 3 ms. With 256 the others'
 # latency in a storm of 5,000 was 30 ms, and the storm was over no sooner.
 NEWCOMERS_PER_TURN = 64
-READABLE = select.EPOLLIN
-WRITABLE = select.EPOLLOUT
+READABLE: Final = select.EPOLLIN
+WRITABLE: Final = select.EPOLLOUT
 
 
 class Handler(Protocol):

@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import msgspec
 
+from balancer.ledger import Requester
 from balancer.policies import hash_key
 from protocols.clients.events import HttpRequest, Request
 from protocols.errors import ConfigError
-from proxy.connection import Connection
 
 NOTHING = msgspec.Raw()
 
-KeyOf = Callable[[Connection, Request], int]
+KeyOf = Callable[[Requester, Request], int]
 
 
 def key_of(spec: str) -> KeyOf:
@@ -26,7 +26,7 @@ def key_of(spec: str) -> KeyOf:
     raise ConfigError(f'balance.sticky_key: expected "client", "header:NAME" or "field:NAME", got "{spec}"')
 
 
-def _client(connection: Connection, request: Request) -> int:
+def _client(connection: Requester, request: Request) -> int:
     return connection.id
 
 
@@ -36,7 +36,7 @@ class _Header:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def __call__(self, connection: Connection, request: Request) -> int:
+    def __call__(self, connection: Requester, request: Request) -> int:
         if type(request) is HttpRequest:
             for name, value in request.headers:
                 if name == self._name:
@@ -51,7 +51,7 @@ class _Field:
         shape = msgspec.defstruct("Keyed", [("field", msgspec.Raw, NOTHING)], rename={"field": name})
         self._decoder = msgspec.json.Decoder(shape)
 
-    def __call__(self, connection: Connection, request: Request) -> int:
+    def __call__(self, connection: Requester, request: Request) -> int:
         try:
             value = self._decoder.decode(request.payload).field  # type: ignore[attr-defined]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

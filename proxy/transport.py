@@ -7,7 +7,7 @@ what is too much, and what happens then, the connection says.
 import os
 import socket
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -23,7 +23,7 @@ log = structlog.get_logger("holdfast.connection")
 
 
 # More than 128 KiB makes malloc use mmap: 12 us per read instead of 2 (measured). 64 KiB is as cheap as 4.
-READ_BYTES = 64 << 10
+READ_BYTES: Final = 64 << 10
 
 
 class State(IntEnum):
@@ -36,7 +36,10 @@ class State(IntEnum):
 
 
 # Names of this module: to look up a member of an Enum costs 0.1 us, and a message does that ten times.
-OPEN, CLOSING, FINISHED, CLOSED = State
+OPEN: Final[State] = State.OPEN
+CLOSING: Final[State] = State.CLOSING
+FINISHED: Final[State] = State.FINISHED
+CLOSED: Final[State] = State.CLOSED
 
 
 class Transport:

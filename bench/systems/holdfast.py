@@ -2,14 +2,16 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from bench.build import PROGRAMS
-from bench.process import Process
+from bench.compiled import interpreted
+from bench.process import NOTHING, Process
 from bench.systems.base import CHANNEL, MEASURED_CPU, OTHER_CPU, System, folder, pipe, wait_until
 
+INTERPRETED = "Holdfast, not compiled"
 SETTINGS = (
     "client.bind=127.0.0.1:0",
     "admin.bind=127.0.0.1:0",
@@ -27,13 +29,17 @@ def holdfast(
     bind: str = "tcp://127.0.0.1:*",
     module: str = "proxy",
     node: str = "node",
+    environment: Mapping[str, str] = NOTHING,
 ) -> Iterator[System]:
     """The proxy as installed, with one node in C. members: so many clients join a channel.
 
     settings: besides ours. bind: where nodes dial; {folder} in it is an empty one. module, node: the programs, of
-    Python and of C.
+    Python and of C. environment: of the proxy, on top of ours.
     """
-    with pipe() as (commands, publish), serve(*settings, bind=bind, module=module) as (proxy, port, address):
+    with (
+        pipe() as (commands, publish),
+        serve(*settings, bind=bind, module=module, environment=environment) as (proxy, port, address),
+    ):
         options = ["--join", address]
         if members:
             options += ["--channel", CHANNEL, "--members", str(members)]
@@ -43,8 +49,19 @@ def holdfast(
 
 
 @contextmanager
+def interpreted_holdfast(members: int = 0) -> Iterator[System]:
+    """The sources as they are, for the interpreter: what Holdfast is where it was not compiled."""
+    with holdfast(members, environment=interpreted()) as system:
+        yield system
+
+
+@contextmanager
 def serve(
-    *settings: str, bind: str = "tcp://127.0.0.1:*", module: str = "proxy", cpu: int = MEASURED_CPU
+    *settings: str,
+    bind: str = "tcp://127.0.0.1:*",
+    module: str = "proxy",
+    cpu: int = MEASURED_CPU,
+    environment: Mapping[str, str] = NOTHING,
 ) -> Iterator[tuple[Process, int, str]]:
     """A proxy without nodes: the process, the port for clients, the address for nodes."""
     with folder() as place:
@@ -52,7 +69,7 @@ def serve(
         all_settings = (*SETTINGS, f"node.bind={bind.format(folder=place)}", *settings)
         words = [word for setting in all_settings for word in ("--set", setting)]
         command: list[str | Path] = [sys.executable, "-m", module, "serve", *words, "--ready-file", ready_file]
-        with Process(*command, cpu=cpu) as proxy:
+        with Process(*command, cpu=cpu, environment=environment) as proxy:
             wait_until(ready_file.exists, proxy)
             bound: dict[str, str] = json.loads(ready_file.read_text())
             yield proxy, int(bound["client"].rpartition(":")[2]), bound["node"]

@@ -5,7 +5,7 @@ from functools import partial
 from bench.limits import limit
 from bench.load import connect
 from bench.systems.base import System
-from bench.systems.holdfast import holdfast
+from bench.systems.holdfast import INTERPRETED, holdfast, interpreted_holdfast
 from bench.systems.nchan import nchan
 from bench.systems.send_loop import send_loop
 from bench.works.base import PER_SECOND, Goal, Metric, Sample, Scale, Work, measure_cpu
@@ -36,6 +36,7 @@ def _work(members: int) -> Work:
             "Nchan": partial(nchan, members),
             "C send loop": send_loop,
             "Holdfast": partial(holdfast, members),
+            INTERPRETED: partial(interpreted_holdfast, members),
         },
         metrics=(CPU, PER_SECOND, P50, P99),
         goals=(Goal("cpu_us", 0.7, "Nchan"), Goal("cpu_us", 1.15, "C send loop")),

@@ -9,7 +9,7 @@ from bench.load import Load
 from bench.process import Process
 from bench.systems.base import OTHER_CPU, Start, System
 from bench.systems.haproxy import haproxy
-from bench.systems.holdfast import holdfast
+from bench.systems.holdfast import INTERPRETED, holdfast, interpreted_holdfast
 from bench.systems.nginx import nginx
 from bench.works.base import CPU, P50, P99, PER_SECOND, Goal, Sample, Scale, Work, measure_cpu
 
@@ -17,6 +17,7 @@ PROXIES: Mapping[str, Start] = {
     "nginx": partial(nginx, "items"),
     "HAProxy": partial(haproxy, "items"),
     "Holdfast": holdfast,
+    INTERPRETED: interpreted_holdfast,
 }
 CONNECTIONS_IN_QUICK = 100
 SHAPES = ((64, 100), (64, 1000), (10 << 10, 100))  # bytes of the reply's body, connections

@@ -7,12 +7,13 @@ from bench.limits import limit
 from bench.load import connect
 from bench.systems.base import Start, System
 from bench.systems.haproxy import haproxy
-from bench.systems.holdfast import holdfast
+from bench.systems.holdfast import INTERPRETED, holdfast, interpreted_holdfast
 from bench.systems.nginx import nginx
 from bench.systems.pushpin import pushpin
 from bench.works.base import CPU, MESSAGE_BYTES, P50, P99, P999, PER_SECOND, Goal, Sample, Scale, Work, measure_cpu
 
 PROXIES: Mapping[str, Start] = {"nginx": nginx, "HAProxy": haproxy, "Holdfast": holdfast}
+ALL: Mapping[str, Start] = {**PROXIES, INTERPRETED: interpreted_holdfast}
 FEW, MANY = (0.9, 0.7), (0.7, 0.6)  # of nginx, of HAProxy
 GOALS = {100: FEW, 1000: MANY, 10_000: MANY}
 IN_QUICK = 1000
@@ -51,6 +52,7 @@ WORKS = (
         _work(
             min(connections, limit(2).connections),
             (Goal("cpu_us", of_nginx, "nginx"), Goal("cpu_us", of_haproxy, "HAProxy")),
+            ALL,
             in_quick=connections <= IN_QUICK,
         )
         for connections, (of_nginx, of_haproxy) in GOALS.items()

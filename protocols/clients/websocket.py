@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from hashlib import sha1
 from math import inf
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from protocols.clients.base import Limits, ReplyHead
 from protocols.clients.deflate import Deflate
@@ -39,7 +39,7 @@ from protocols.errors import HoldfastError, ProtocolError
 
 WIRE_FORMAT = "websocket"
 
-_MAX_APPLICATION_PING_BYTES = 32  # {"p":1} with some space in it: longer messages are not looked at
+_MAX_APPLICATION_PING_BYTES: Final = 32  # {"p":1} with some space in it: longer messages are not looked at
 _is_application_ping = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"p"[ \t\r\n]*:[ \t\r\n]*1[ \t\r\n]*\}[ \t\r\n]*').fullmatch
 _APPLICATION_PONG = data_frame(0x81, b'{"p":2}')
 _PING_FRAME = control_frame(PING, b"")
@@ -57,7 +57,7 @@ class _Phase(Enum):
     FINISHED = auto()  # told; whatever comes is ignored
 
 
-_OPEN = _Phase.OPEN  # a global is cheaper than a member, and is asked for each read and reply
+_OPEN: Final[_Phase] = _Phase.OPEN  # a global is cheaper than a member, and is asked for each read and reply
 _MOVES = {
     _Phase.OPEN: {_Phase.CLOSING, _Phase.FINISHED},
     _Phase.CLOSING: {_Phase.FINISHED},

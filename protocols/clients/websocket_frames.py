@@ -8,6 +8,7 @@ from codecs import utf_8_decode
 from collections.abc import Callable
 from io import BytesIO
 from struct import Struct
+from typing import Final
 
 from protocols.clients.deflate import Deflate, Inflater
 from protocols.close import Reason
@@ -15,7 +16,7 @@ from protocols.errors import ProtocolError
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA  # opcodes; 0: continuation
 FIN, RSV1, RSV, CONTROL = 0x80, 0x40, 0x70, 0x08  # bits of the first byte
-MASKED = 0x80  # bit of the second
+MASKED: Final = 0x80  # bit of the second
 MAX_CONTROL_BYTES = 125
 
 # RFC 6455 section 7.4 and the IANA registry; 1004, 1005, 1006 and 1015 are reserved and never sent.
@@ -129,8 +130,8 @@ class Incoming:
         """Take bytes of the current frame, from `at` on. Returns the position after them. Raises ProtocolError."""
         if self._left is None:
             at = self._take_head(data, at)
-            if self._left is None:
-                return at
+        if self._left is None:
+            return at
         # In the midst of a large payload all of `data` is its: to slice it would cost as much as to unmask it.
         masked = data if not at and len(data) <= self._left else data[at : at + self._left]
         if masked:

@@ -17,9 +17,9 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 
 from protocols.errors import ConfigError, HoldfastError
+from proxy.build import description
 from proxy.cli import bench, chaos, demo, keygen, node, operate, serve, settings
 from proxy.cli.command import Command
 from proxy.cli.output import complain
@@ -66,7 +66,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         description="A front proxy and load balancer for realtime backends: clients stay connected while nodes die.",
         epilog="`holdfast COMMAND --help` tells more about a command.",
     )
-    parser.add_argument("--version", action="version", version=f"holdfast {version('holdfast')}")
+    parser.add_argument("--version", action="version", version=f"holdfast {description()}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
         subparser = subparsers.add_parser(

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +24,8 @@ def test_masking_is_done_in_c_where_it_can_be():
 
 def test_where_the_c_module_is_missing_masking_is_done_without_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "websockets.speedups", None)
-    spec = importlib.util.spec_from_file_location("frames_without_c", websocket_frames.__file__)
+    source = Path(websocket_frames.__file__).with_name("websocket_frames.py")  # that of a compiled module, too
+    spec = importlib.util.spec_from_file_location("frames_without_c", source)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.apply_mask is module.xor_mask

@@ -2,11 +2,13 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
 from protocols.errors import HoldfastError
 from proxy import cli
+from proxy.build import is_compiled
 from proxy.cli import COMMANDS, main
 from proxy.cli.command import Command
 
@@ -30,7 +32,7 @@ def test_every_command_has_help(name, capsys):
 def test_version(holdfast):
     status, out, _ = holdfast("--version")
     assert status == 0
-    assert out.startswith("holdfast ")
+    assert out == f"holdfast {version('holdfast')} ({'compiled' if is_compiled() else 'interpreted'})\n"
 
 
 @pytest.mark.parametrize("arguments", [[], ["serf"], ["check", "--nope"], ["kick"], ["clients", "--limit", "x"]])

@@ -1,0 +1,68 @@
+"""The build in C (docs/howto/compile.md) passes the tests of what it compiles."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from hatch_build import MODULES
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+PATIENCE = 600.0
+COMPILER = sysconfig.get_config_var("CC").split()[0]
+HEADERS = Path(sysconfig.get_path("include"), "Python.h")
+TESTS = ("tests/balancer", "tests/contracts", "tests/protocols/clients", "tests/proxy")
+# Nothing of these is compiled, and what is compiled is tested by the others.
+BESIDE = ("balancer/coordination", "proxy/admin", "proxy/chaos", "proxy/cli", "proxy/config", "proxy/test_reference.py")
+
+
+def run(*command, cwd, **environment):
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=cwd,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """A tree like this one, whose packages are those of the compiled wheel."""
+    if shutil.which(COMPILER) is None:
+        pytest.skip(f"no C compiler: {COMPILER} is not there")
+    if not HEADERS.exists():
+        pytest.skip(f"no headers of Python: {HEADERS} is not there")
+    tree = tmp_path_factory.mktemp("compiled")
+    install = ("install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--target", tree)
+    run("pip", *install, ".", cwd=ROOT, HOLDFAST_COMPILE="1")
+    shutil.copytree(ROOT / "tests", tree / "tests", ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
+    shutil.copy(ROOT / "pyproject.toml", tree)
+    return tree
+
+
+def test_all_that_should_be_compiled_is(tree):
+    names = [module.removesuffix(".py").replace("/", ".") for module in MODULES]
+    ask = f"import importlib; print(*(importlib.import_module(name).__file__ for name in {names}), sep='\\n')"
+    script = tree / "ask.py"
+    script.write_text(ask, encoding="utf-8")
+    found = run("ask", cwd=tree).split()
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    assert found == [str(tree / module.removesuffix(".py")) + suffix for module in MODULES]
+    assert run("proxy", "--version", cwd=tree).endswith(" (compiled)\n")
+
+
+def test_the_tests_of_what_is_compiled_pass(tree):
+    beside = [f"--ignore=tests/{name}" for name in BESIDE]
+    said = run("pytest", "-q", "-n", "auto", "--dist", "worksteal", "-m", "not slow", *TESTS, *beside, cwd=tree)
+    assert "passed" in said

@@ -9,6 +9,7 @@ said hello, or whose session is over, is refused.
 """
 
 import errno
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -33,7 +34,9 @@ RCVMORE = int(zmq.RCVMORE)
 # The high-water mark only keeps libzmq's memory finite: credit (a node's capacity) bounds requests, and what libzmq
 # refuses waits in the link's backlog, which has a limit in bytes.
 HIGH_WATER_MARK = 2000
-BATCHES_PER_PUMP = 64  # then clients get their turn
+# Then clients get their turn: to pass eight replies of 1 MiB on takes 15 ms, and nobody else should wait for all.
+BATCHES_PER_PUMP = 64
+BYTES_PER_PUMP = 1 << 20
 # A turn's frames for one node are halved until a batch is no longer than this, or one frame: heartbeats and other
 # nodes' batches should not wait behind many megabytes.
 LARGE_BATCH_BYTES = 1 << 20
@@ -146,7 +149,11 @@ class ZeromqHub:
 
     def pump(self, now: float) -> bool:
         """Send what the turn has queued, take what has come. True: there is more to take, don't wait."""
-        self._flush()
+        if self.touched or self._broken:
+            self._flush()
+            # libzmq's thread writes what was sent. Where it shares our CPU it would wait until we do: a lone request
+            # takes 30 us less like this, of 210. It costs 0.3 us a turn.
+            os.sched_yield()
         more = self._drain(now)
         if self.touched or self._broken:  # what was received has caused that
             self._flush()
@@ -218,16 +225,20 @@ class ZeromqHub:
         option = self._socket.getsockopt
         links = self._links
         gateway = self._gateway
+        taken = 0
         for _ in range(BATCHES_PER_PUMP):
             # Asking costs half of what the exception does that recv raises when there is nothing.
             if gateway.is_paused or not option(EVENTS) & POLLIN:  # type: ignore[operator]
                 return False
+            if taken > BYTES_PER_PUMP:
+                return True
             identity = receive(NOBLOCK)
             data = receive(NOBLOCK)
             if option(RCVMORE):
                 self._discard_rest()
                 data = b"\xc1"  # no batch has two parts: refuse it as the garbage it is
             self.batches_received += 1
+            taken += len(data)
             link = links.get(identity)
             if link is None:
                 self._greet(identity, data, now)

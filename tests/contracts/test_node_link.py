@@ -8,7 +8,7 @@ import zmq
 
 from balancer.links.memory import MemoryHub
 from balancer.links.zeromq import ZeromqHub
-from protocols.nodes.frames import Cancel, Heartbeat, Hello, Refused, decode_from_proxy, encode_batch
+from protocols.nodes.frames import Cancel, Heartbeat, Hello, Refused, Reply, decode_from_proxy, encode_batch
 
 
 class Keeper:
@@ -305,6 +305,26 @@ async def test_a_large_turn_leaves_in_several_batches_and_in_order(rig):
     assert link.unsent() == []
     if isinstance(rig.hub, ZeromqHub):
         assert link.sent > 10
+
+
+async def test_large_batches_are_taken_in_several_turns(rig):
+    if not isinstance(rig.hub, ZeromqHub):
+        pytest.skip("memory has no turns")
+    peer, _ = await rig.joined()
+    rig.gateway.is_paused = True
+    for _ in range(8):
+        peer.say(Reply(1, 1, os.urandom(700_000), False))
+    for _ in range(50):  # they are in the hub's socket then
+        rig.settle()
+        await trio.sleep(0.002)
+    rig.gateway.is_paused = False
+    taken = []
+    while len(rig.gateway.batches) < 8:
+        before = len(rig.gateway.batches)
+        rig.settle()
+        taken.append(len(rig.gateway.batches) - before)
+        await trio.lowlevel.checkpoint()
+    assert max(taken) == 2
 
 
 async def test_an_address_that_is_taken_is_an_error_that_names_it():

@@ -10,7 +10,7 @@ PACKAGES := proxy protocols balancer holdfast examples bench tests
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check fast slow bench compiled docs clean
+.PHONY: help setup demo test check fast slow sim bench compiled docs clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -36,6 +36,9 @@ fast: $(READY)  ## the fast tests; at least 90 % of the lines must be run by the
 slow: $(READY)  ## whole systems under load, and third-party clients
 	@.ci/servers
 	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -q -m slow
+
+sim: $(READY)  ## 10,000 seeds of the cluster in a world of faults; a seed that breaks something is printed
+	$(BIN)/python -m tests.sim
 
 bench: $(READY)  ## what Holdfast costs beside nginx, HAProxy and others: under half an hour, then the docs have it
 	$(BIN)/python -m bench --json docs/data/benchmark.json --plot docs/images/benchmark.svg \

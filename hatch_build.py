@@ -28,6 +28,7 @@ MODULES = (
     "proxy/clients.py",
     "proxy/connection.py",
     "proxy/dispatch.py",
+    "proxy/effects.py",
     "proxy/gateway.py",
     "proxy/metrics.py",
     "proxy/outbox.py",

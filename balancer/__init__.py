@@ -8,6 +8,7 @@ ledger      requests in flight and parked; deadlines, redelivery
 health      passive ejection and slow start
 election    who is master, in which epoch, until when
 registry    the numbered stream that tells every node every client
+cluster/    one proxy's part in the cluster: who is in it, what peers say, what a grant of mastership needs
 state       the proxy's copy of the nodes' replicated state
 
 Thin shells:

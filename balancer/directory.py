@@ -35,11 +35,13 @@ class Node:
 
     in_flight: requests it has now. pull: weight x slow start, what weighted choices use.
     latency: moving average of reply times in seconds, 0.0 before the first. standing: order of becoming ready.
+    state_position: epoch and index of the last entry of the state that it has told to have.
     """
 
     __slots__ = (
         "capacity", "ejected", "has_said_bye", "health", "id", "in_flight", "incarnation", "joined", "labels",
-        "latency", "link", "load", "name", "pid", "pull", "ready_at", "served", "standing", "state", "weight",
+        "latency", "link", "load", "name", "pid", "pull", "ready_at", "served", "standing", "state", "state_position",
+        "weight",
     )  # fmt: skip
 
     def __init__(self, hello: Hello, link: NodeLink, health: Health, now: float) -> None:
@@ -63,6 +65,7 @@ class Node:
         self.joined = now
         self.ready_at = 0.0
         self.standing = 0
+        self.state_position = (hello.state_epoch, hello.state_index)
 
     def __repr__(self) -> str:
         return f"<Node {self.id} {self.state.value} in_flight={self.in_flight}/{self.capacity}>"

@@ -1,7 +1,9 @@
 """Who is master, in which epoch, until when: one proxy's part of it.
 
-Owns the proxy's word on the master, and the time before which there can't be another. Refuses to name a second one
-while a first might act. Knows no links, clock or store: it is told what happened and says what to do.
+Owns the proxy's word on the master, and the time before which there can't be another. Refuses to name a second one, or
+to grant it a lease, while one that it has granted might act. Knows no links, clock or store: it is told what happened
+and says what to do. In a cluster each proxy grants for itself and follows the record; only the keeper nominates, and
+balancer.cluster.membership says why that adds up to one.
 
 Why at most one node acts at any time:
 - A node acts only until its own clock shows stamp + lease, where stamp is when it sent the heartbeat whose
@@ -21,6 +23,7 @@ from msgspec import Struct
 from balancer.coordination.base import MasterRecord
 from balancer.settings import ElectionSettings
 from protocols.nodes.frames import Master
+from protocols.peers.frames import Record
 
 # By how much more a lease may last on the proxy's clock than on the node's. Monotonic clocks are slewed, by chrony up
 # to 8.3 %: if one is sped up and the other slowed, the ratio is 1.18.
@@ -53,7 +56,10 @@ class Election:
         self._wait = settings.lease * (1 + MAX_DRIFT)
         self._highest = 0  # epoch that any node or the store has told
         self._recorded = 0  # epoch of the store's record
-        self._holder: str | None = None  # whose lease it is that ends at _lease_end, while it can still release it
+        self._version = 0  # of the cluster's record that is followed: epochs are versions, and grow even if it forgets
+        self._followed = ("", 0, 0)  # master, incarnation, epoch of the record that was followed last
+        self._granted: tuple[str, int] | None = None  # the process whose lease it is that ends at _lease_end
+        self._holder: str | None = None  # its node, while that can still release it
         self._lease_end = now + self._wait
         self._nomination: Nomination | None = None  # on its way to the store
         self._nominee: str | None = None  # its node, while that may still become master
@@ -78,7 +84,7 @@ class Election:
             self._nominee = candidates[0]
         else:
             return None
-        self._highest += 1
+        self._highest = max(self._highest, self._version) + 1
         self._nomination = Nomination(MasterRecord(self._highest, self._nominee), self._recorded)
         return self._nomination
 
@@ -94,17 +100,41 @@ class Election:
         self.epoch = record.epoch
         return Master(self.master, self.epoch)
 
+    def joined(self) -> None:
+        """This run has become a member of a cluster. What a former run at our place granted is of an older ballot."""
+        if self._granted is None:
+            self._lease_end = float("-inf")
+
+    def follow(self, record: Record) -> Master | None:
+        """The cluster's record has changed: its master is ours, unless that is known already."""
+        self._recorded = self._version = record.version
+        followed = (record.master, record.incarnation, record.epoch)
+        if followed == self._followed:
+            return None
+        self._followed = followed
+        self.saw(record.epoch)
+        nomination = self._nomination
+        if nomination is not None and nomination.record == MasterRecord(record.epoch, record.master):
+            return None  # `settled` says whether its node is still there
+        self.master, self.epoch = record.master, record.epoch
+        return Master(self.master, self.epoch)
+
     def failed(self) -> None:
         """The store did not answer. Whether it has the nomination is unknown: a later tick makes one of a new epoch."""
         self._nomination = self._nominee = None
 
-    def renew(self, node: str, now: float) -> tuple[int, float]:
+    def renew(self, node: str, now: float, incarnation: int = 0) -> tuple[int, float]:
         """Epoch and lease for the answer to the node's heartbeat; lease 0.0: it is not master.
 
         now: read after the heartbeat was received, so not at the start of a turn that may have taken long before it.
         """
         if not self.epoch_of(node):
             return self.epoch, 0.0
+        process = (node, incarnation)
+        if process != self._granted and now < self._lease_end:
+            return self.epoch, 0.0  # another's grant stands here
+        self._granted = process
+        self._holder = node
         self._lease_end = max(self._lease_end, now + self._wait)
         return self.epoch, self._lease
 
@@ -121,10 +151,14 @@ class Election:
         self.master = ""
         return Master("", self.epoch)
 
-    def lost(self, node: str) -> Master | None:
-        """The node's session has ended, without a Bye. It may act on until its lease ends: nobody can tell."""
+    def session_lost(self, node: str) -> None:
+        """Our session with it has ended, and others may have theirs: master or not, it can't give our grant back."""
         if node == self._holder:
             self._holder = None
+
+    def lost(self, node: str) -> Master | None:
+        """The node's session has ended, without a Bye. It may act on until its lease ends: nobody can tell."""
+        self.session_lost(node)
         return self.revoke(node)
 
     def released(self, node: str) -> Master | None:

@@ -68,6 +68,22 @@ class StoreSettings(Struct, frozen=True):
     timeout: float = 2.0  # for one operation; after it the store counts as gone
 
 
+class ClusterSettings(Struct, frozen=True):
+    """Section [cluster]: the proxies that share a store. Without a store only minimum_nodes counts."""
+
+    minimum_nodes: int = 1
+    pub: str = "tcp://127.0.0.1:7511"
+    router: str = ""  # what others dial; empty: the first of node.bind, as bound, a wildcard as _site_
+    heartbeat: float = 0.5
+    heartbeat_timeout: float = 2.0
+    discover_timeout: float = 3.0
+    join_attempt_interval: float = 1.0
+    retry_join: int = 30
+    wait_for_missing_rooms: float = 0.5
+    fence_timeout: float = 10.0
+    takeover_timeout: float = 60.0
+
+
 class StateSettings(Struct, frozen=True):
     """Section [state]: the nodes' replicated state."""
 

@@ -54,7 +54,7 @@ class Dispatch:
         if client is None:
             exchange.fail(410, "the client is gone")
             return
-        deadline = session.now + frame.timeout / 1000
+        exchange.deadline = deadline = session.now + frame.timeout / 1000
         exchange.request = Request(frame.payload, frame.is_text, client, None, frame.attempt, deadline, exchange)
         self._take(exchange)
 
@@ -62,7 +62,7 @@ class Dispatch:
         exchange = Exchange(session, frame.id, frame.attempt, is_text=False, is_http=True)
         client = Client.of(frame.client)
         http = HttpInfo(frame.method, frame.target, client.headers)
-        deadline = session.now + frame.timeout / 1000
+        exchange.deadline = deadline = session.now + frame.timeout / 1000
         exchange.request = Request(frame.payload, False, client, http, frame.attempt, deadline, exchange)
         self._take(exchange)
 

@@ -1,13 +1,17 @@
 """One request at this node: where its reply goes, and the effects that wait to travel with it.
 
 Owns the making of reply frames from what a handler returns. All or nothing: effects leave in the frame of the reply,
-or of a part of it; if the proxy refuses that, it refuses them; a failure drops them. With several proxies the other
-ones are sent them at the same moment, because each delivers to its own clients.
+or of a part of it; if the proxy refuses that, it refuses them; a failure drops them. Effects that concern other proxies
+too, which deliver to their own clients, go to all of them before the reply, and it waits until the others have them: so
+a node that dies has either not replied, and the request is another's, or has lost nothing.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 from contextlib import aclosing
+from math import inf
 from typing import TYPE_CHECKING
+
+import trio
 
 from holdfast import effects
 from holdfast.effects import Outlet, check_text
@@ -24,7 +28,10 @@ if TYPE_CHECKING:
 class Exchange(Job):
     """An Outlet while the handler runs. What its tasks still do when it has returned goes out at once."""
 
-    __slots__ = ("_effects", "_effects_bytes", "attempt", "id", "is_http", "is_open", "is_text", "request", "session")
+    __slots__ = (
+        "_effects", "_effects_bytes", "_part", "attempt", "deadline", "id", "is_http", "is_open", "is_text", "request",
+        "session",
+    )  # fmt: skip
 
     def __init__(self, session: "Session", id: int, attempt: int, is_text: bool, is_http: bool) -> None:
         super().__init__()
@@ -35,8 +42,10 @@ class Exchange(Job):
         self.is_http = is_http
         self.is_open = True
         self.request: Request | None = None  # until the handler begins: the request refers to us, and cycles cost
+        self.deadline = inf  # by Trio's clock
         self._effects: list[Effect] | None = None
         self._effects_bytes = 0
+        self._part = 0  # of the reply, from 1
 
     # --- effects ----------------------------------------------------------------------------------------------------
 
@@ -58,7 +67,7 @@ class Exchange(Job):
     async def flush(self) -> None:
         await self.session.links.wait_room()
         for effect in self._take_effects() or ():
-            if self.session.is_open and not self.is_cancelled:  # else the request is another node's by now
+            if self._is_wanted() and trio.current_time() < self.deadline:
                 self.session.links.send(effect)
 
     def _take_effects(self) -> list[Effect] | None:
@@ -70,14 +79,14 @@ class Exchange(Job):
     async def reply(self, result: object) -> None:
         """Send what a handler returned. Raises TypeError if it can't be sent, HoldfastError if it is too large."""
         if not isinstance(result, Reply):
-            self._send(result, _PLAIN)
+            await self._send(result, _PLAIN)
         elif isinstance(result.body, AsyncGenerator):
             async with aclosing(result.body) as parts:  # one that is left early ends here, in its own task
                 await self._stream(parts, result)
         elif isinstance(result.body, AsyncIterable):
             await self._stream(result.body, result)
         else:
-            self._send(result.body, result)
+            await self._send(result.body, result)
 
     def fail(self, status: int, message: str) -> None:
         """Send a failure instead of a reply, or of the rest of one. Drops the effects that wait."""
@@ -90,22 +99,22 @@ class Exchange(Job):
     async def _stream(self, parts: AsyncIterable[Body], reply: Reply) -> None:
         if self.is_http:
             async for part in parts:
-                self._send(part, reply, more=True)
+                await self._send(part, reply, more=True)
                 reply = _PLAIN  # status and headers went with the first part
                 await self.session.wait_room()
-            self._send(None, reply)
+            await self._send(None, reply)
             return
         # To a client of a message protocol each part is a message of its own, the last one too.
         former: Body = None
         is_first = True
         async for part in parts:
             if not is_first:
-                self._send(former, reply, more=True)
+                await self._send(former, reply, more=True)
                 await self.session.wait_room()
             former, is_first = part, False
-        self._send(former, reply)
+        await self._send(former, reply)
 
-    def _send(self, body: object, reply: Reply, more: bool = False) -> None:
+    async def _send(self, body: object, reply: Reply, more: bool = False) -> None:
         text = reply.text
         if text is None and not isinstance(body, str | dict | list):
             text = self.is_text
@@ -118,15 +127,37 @@ class Exchange(Job):
             size += sum(len(name) + 4 * len(value) + 10 for name, value in headers)
         effects.check_size(size, self.session.max_batch_bytes)
         session = self.session
-        if self.is_cancelled or not session.is_open:
-            return  # nobody waits, or the request is another node's by now; its effects are too
+        if not self._is_wanted():
+            return
+        self._part += 1
         kept = self._take_effects()
+        if kept and session.links.streams.is_clustered:
+            kept = await self._spread(kept)
+            if not self._is_wanted():
+                return
         if self.is_http:
             session.send(frames.HttpReply(self.id, self.attempt, payload, reply.status, headers, more, kept), size)
         else:
             session.send(frames.Reply(self.id, self.attempt, payload, is_text, more, kept), size)
-        for effect in kept or ():
-            session.links.send(effect, but=session)
+
+    def _is_wanted(self) -> bool:
+        """Else nobody waits, or the request is another node's by now; its effects are too."""
+        return self.session.is_open and not self.is_cancelled
+
+    async def _spread(self, kept: list[Effect]) -> list[Effect] | None:
+        """Carry out what concerns other proxies. Returns what is left to go with the reply.
+
+        A request that was at another node before may have had its effects then: numbered, they are known again.
+        """
+        streams, home = self.session.links.streams, self.session.proxy
+        concerned = streams.concerned(kept)
+        if self.attempt == 1 and concerned <= {home}:
+            streams.replied(self.session, kept)
+            return kept
+        if trio.current_time() < self.deadline:  # else this process was stopped, and the request is over
+            sent = streams.send(kept, concerned, home, self.id, self._part)
+            await streams.wait_taken(one for one in sent if one.stream.session is not self.session)
+        return None
 
 
 _PLAIN = Reply()

@@ -1,9 +1,11 @@
 """The links to all proxies: one task for each, that makes session after session.
 
 Owns the known addresses, which of them to keep trying, and what goes to every proxy. A node needs one proxy's address
-and learns the others from it. Two addresses of one proxy are found out, and one of them rests.
+and learns the others from it. Two addresses of one proxy are found out, and one of them rests. A proxy that lives by
+the word of another and can't be reached is linked through that one, until it can.
 """
 
+import random
 from collections.abc import Iterable, Sequence
 
 import structlog
@@ -11,38 +13,47 @@ import trio
 import zmq
 
 from holdfast import backoff, effects
+from holdfast.clients import Clients
 from holdfast.errors import LinkRefused
 from holdfast.pump import LINGER, Curve, Pump
 from holdfast.session import Parts, Session
+from holdfast.streams import Streams
 from protocols.errors import ConfigError
-from protocols.nodes.frames import AsMaster, Effect
+from protocols.nodes.frames import AsMaster, Effect, Peer
 
 log = structlog.get_logger("holdfast.node")
 
 SUCCESSION_TIMEOUT = 2.0  # for a proxy's other address to come back, before this one is tried
+TUNNEL_DELAY = 0.5  # a proxy that lives gets so long to be linked directly
+TUNNEL_INTERVAL = 0.1
 
 
 class Links:
     """An Outlet: effects that go out at once go to every proxy, and each delivers to its own clients.
 
     sessions: those that have a welcome, by proxy. is_ready: set when the first one is ready for requests.
+    alive: proxies that live, by the word of another one that is linked.
     forget_timeout: an address that was only learned is given up when it can't be reached for so many seconds.
     """
 
-    def __init__(self, curve: Curve | None, forget_timeout: float) -> None:
+    def __init__(self, curve: Curve | None, forget_timeout: float, streams: Streams, clients: Clients) -> None:
+        self.streams = streams
+        self._clients = clients
         self._curve = curve
         self._forget_timeout = forget_timeout
         self._joined: frozenset[str] = frozenset()  # addresses that the author named: never given up
-        self._peers: frozenset[str] = frozenset()  # those of the proxies' latest word
+        self._addresses: dict[str, str] = {}  # by proxy, by the proxies' latest word
         self._lost_at: dict[str, float | None] = {}  # every address that has a task; None: its proxy is linked
         self._proxy_at: dict[str, str] = {}  # who answered there last
         self._sessions: set[Session] = set()  # with those that have no welcome yet
         self._new: list[str] = []  # addresses that are to get a task
+        self._relayed: set[str] = set()  # proxies that are linked, or about to be, through another one
         self._changed = trio.Event()
         self._linked = trio.Event()
         self._leaving = trio.Event()
         self.is_ready = trio.Event()
         self.sessions: dict[str, Session] = {}
+        self.alive: frozenset[str] = frozenset()
 
     async def run(self, parts: Parts, join: Sequence[str]) -> None:
         """Link to the proxies at `join`, and to those that they name, until `leave`.
@@ -50,13 +61,17 @@ class Links:
         Raises LinkRefused if a proxy refuses this node for good, ConfigError if an address of `join` is none.
         """
         self._joined = frozenset(join)
-        self.add(join)
+        self._add(join)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             async with trio.open_nursery() as nursery:
+                is_clustered = False
                 while not self._leaving.is_set():
                     while self._new:
                         nursery.start_soon(self._keep, parts, context, self._new.pop())
+                    if self.streams.is_clustered and not is_clustered:
+                        is_clustered = True
+                        nursery.start_soon(self._keep_tunnels, parts, context, nursery)
                     await self._changed.wait()
                     self._changed = trio.Event()
         finally:
@@ -66,40 +81,72 @@ class Links:
 
     # --- from the sessions ------------------------------------------------------------------------------------------
 
-    def add(self, addresses: Iterable[str]) -> None:
-        """Proxies' addresses, as one of them tells them."""
-        self._peers = frozenset(addresses)
-        for address in sorted(self._peers - self._lost_at.keys()):
-            self._lost_at[address] = trio.current_time()
-            self._new.append(address)
-            self._changed.set()
-
-    def welcomed(self, session: Session) -> str:
-        """A session stands. Returns the proxy that was at its address before, if that is gone."""
+    def welcomed(self, session: Session, seen: int) -> None:
+        """A session stands. seen: number of the last of our effects that the proxy has."""
         twin = self.sessions.get(session.proxy)
         if twin is not None:
             # Two addresses of one proxy. It takes the later hello as a new session in place of the earlier one.
             twin.successor = session
             twin.end(f"the proxy at {session.address} is the same")
-        former = self._proxy_at.get(session.address, "")
-        self._proxy_at[session.address] = session.proxy
+        for other in self._sessions:
+            if other.via == session.proxy and not other.proxy:
+                other.end("the proxy is linked by now")
         self.sessions[session.proxy] = session
+        self.streams.attach(session, seen)
         self._linked.set()
-        return "" if former in self.sessions else former
+        if not session.via:
+            former = self._proxy_at.get(session.address, "")
+            self._proxy_at[session.address] = session.proxy
+            if former not in self.sessions and former not in self._addresses:
+                self._clients.forget(former)  # another proxy is at its address now
+
+    def introduced(self, session: Session, peers: Iterable[Peer]) -> None:
+        """Proxies, as one of them tells them."""
+        session.peers = list(peers)
+        self._relist()
 
     def ready(self, session: Session) -> None:
-        self._lost_at[session.address] = None
+        if not session.via:
+            self._lost_at[session.address] = None
         self.is_ready.set()
-        log.info("link_ready", proxy=session.proxy, address=session.address)
+        log.info("link_ready", proxy=session.proxy, address=session.address, via=session.via)
 
-    def lost(self, session: Session) -> bool:
-        """A session that was welcomed is over. True: and no other with the same proxy stands."""
+    def lost(self, session: Session, *, for_good: bool) -> None:
+        """A session that was welcomed is over. for_good: the proxy has said goodbye."""
         if self.sessions.get(session.proxy) is not session:
-            return False
+            return  # another with the same proxy stands
         del self.sessions[session.proxy]
         if not self.sessions:
             self._linked = trio.Event()
-        return True
+        self.streams.detach(session)
+        if for_good:
+            self._clients.forget(session.proxy)
+        else:
+            self._clients.lost(session.proxy, trio.current_time())
+        self._relist()
+
+    def _relist(self) -> None:
+        """The lists of all linked proxies, put together. What one says of itself tells nothing that its link does not.
+
+        Without any list the former ones still say what to keep for whom, and where to look; but nobody vouches for
+        clients any more.
+        """
+        told = [(session, peer) for session in self.sessions.values() for peer in session.peers]
+        listed = {peer.proxy for session, peer in told if peer.proxy != session.proxy}
+        self._clients.introduced(listed, has_word=bool(told))
+        self.alive = frozenset(peer.proxy for session, peer in told if peer.alive and peer.proxy != session.proxy)
+        if told:
+            self._addresses = {peer.proxy: peer.address for _, peer in told}
+            self.streams.listed(listed | self.sessions.keys())
+        linked = {proxy for proxy, session in self.sessions.items() if not session.via}
+        self._add(address for proxy, address in self._addresses.items() if proxy not in linked)
+        self._changed.set()
+
+    def _add(self, addresses: Iterable[str]) -> None:
+        for address in sorted(set(addresses) - self._lost_at.keys()):
+            self._lost_at[address] = trio.current_time()
+            self._new.append(address)
+            self._changed.set()
 
     # --- for the node -----------------------------------------------------------------------------------------------
 
@@ -118,14 +165,15 @@ class Links:
         for session in list(self.sessions.values()):
             await session.wait_room()
 
-    def send(self, frame: Effect | AsMaster, but: Session | None = None) -> None:
-        """Send to every proxy, or to all but one."""
+    def send(self, frame: Effect | AsMaster) -> None:
+        """Send to every proxy that it concerns; to the only one as it is."""
+        if self.streams.is_clustered:
+            self.streams.send([frame], self.streams.concerned([frame]))
+            return
         size = effects.weigh(frame)
         for session in self.sessions.values():
             effects.check_size(size, session.max_batch_bytes)
-        for session in self.sessions.values():
-            if session is not but:
-                session.send(frame, size)
+            session.send(frame, size)
 
     async def drain(self) -> None:
         """Make no new session, ask for no more requests, and wait until none can come."""
@@ -165,7 +213,7 @@ class Links:
                 raise LinkRefused(f"the proxy at {address} refuses this node: {session.refused_for_good}")
             if self._leaving.is_set():
                 break
-            if session.successor is not None:
+            if session.successor is not None and not session.successor.via:
                 await self._rest(session)
             if self._lost_at[address] is None:  # it was linked
                 self._lost_at[address] = trio.current_time()
@@ -192,7 +240,51 @@ class Links:
         lost_at = self._lost_at[address]
         return not self._leaving.is_set() and (
             address in self._joined
-            or address in self._peers
+            or address in self._addresses.values()
             or lost_at is None
             or trio.current_time() - lost_at < self._forget_timeout
         )
+
+    async def _keep_tunnels(
+        self, parts: Parts, context: "zmq.Context[zmq.Socket[bytes]]", nursery: trio.Nursery
+    ) -> None:
+        """Task: see that a proxy which lives and can't be reached is linked through another one."""
+        unlinked: dict[str, float] = {}
+        while not self._leaving.is_set():
+            now = trio.current_time()
+            lacking = self.alive - self.sessions.keys() - self._relayed
+            unlinked = {proxy: unlinked.get(proxy, now) for proxy in lacking}
+            for proxy in [proxy for proxy, since in unlinked.items() if now - since >= TUNNEL_DELAY]:
+                self._relayed.add(proxy)
+                nursery.start_soon(self._keep_tunnel, parts, context, proxy)
+            with trio.move_on_after(TUNNEL_INTERVAL):
+                await self._leaving.wait()
+
+    def _relays(self, proxy: str) -> list[str]:
+        """Addresses of proxies through which this one may be reached."""
+        return [
+            session.address
+            for session in self.sessions.values()
+            if not session.via and any(peer.proxy == proxy and peer.alive for peer in session.peers)
+        ]
+
+    async def _keep_tunnel(self, parts: Parts, context: "zmq.Context[zmq.Socket[bytes]]", proxy: str) -> None:
+        """Task: sessions with a proxy through others, as long as it lives and has none of its own."""
+        delays = backoff.delays()
+        while not self._leaving.is_set() and proxy in self.alive - self.sessions.keys():
+            relays = self._relays(proxy)
+            if relays:
+                address = random.choice(relays)
+                session = Session(parts, Pump(context, address, self._curve, proxy), address, proxy)
+                self._sessions.add(session)
+                try:
+                    await session.run()
+                finally:
+                    self._sessions.discard(session)
+                if session.proxy:
+                    delays = backoff.delays()
+                event = "tunnel_ended" if session.proxy else "tunnel_failed"
+                log.info(event, proxy=proxy, address=address, reason=session.reason)
+            with trio.move_on_after(next(delays)):
+                await self._leaving.wait()
+        self._relayed.discard(proxy)

@@ -3,7 +3,8 @@
 Owns the epoch, the lease, and the end of all acting when the lease ends. The lease counts from the moment at which the
 heartbeat was sent whose answer brought it, by this node's clock, so it ends here before the proxy lets another begin.
 Nothing has to arrive for that: a cancel scope's deadline stands for the lease, and whoever acts asks the clock before.
-So a process that was stopped (SIGSTOP) and goes on does nothing more as master.
+So a process that was stopped (SIGSTOP) and goes on does nothing more as master. With several proxies each grants for
+itself, and the lease is what more than half of them grant (protocols.nodes.leases).
 """
 
 from collections.abc import Callable, Coroutine, Sequence
@@ -16,6 +17,7 @@ from holdfast import backoff, effects
 from holdfast.links import Links
 from protocols.errors import StaleError
 from protocols.nodes.frames import AsMaster, Effect, Heartbeat, Master
+from protocols.nodes.leases import Leases
 
 log = structlog.get_logger("holdfast.node")
 
@@ -32,18 +34,21 @@ class Mastership:
         self._node = node
         self._functions = functions
         self._links = links
-        self._lease_end = float("-inf")
+        self._leases = Leases()
         self._is_stopped = False
         self._term: Term | None = None
         self._renewed = trio.Event()
         self._ended = trio.Event()
-        self.epoch = 0
         self.is_elected = False
+
+    @property
+    def epoch(self) -> int:
+        return self._leases.epoch
 
     @property
     def is_acting(self) -> bool:
         """Whether this node may act as master at this moment."""
-        return self.is_elected and not self._is_stopped and trio.current_time() < self._lease_end
+        return self.is_elected and not self._is_stopped and trio.current_time() < self._leases.end
 
     # --- from the sessions ------------------------------------------------------------------------------------------
 
@@ -59,22 +64,23 @@ class Mastership:
 
     def saw(self, epoch: int) -> bool:
         """Something of an epoch has come. True: it is the highest, so we are no master until we are told."""
-        if epoch <= self.epoch:
+        if not self._leases.saw(epoch):
             return False
-        self.epoch = epoch
         self.is_elected = False
-        self._lease_end = float("-inf")
         self._end_term(f"epoch {epoch} has begun")
         return True
 
-    def renew(self, frame: Heartbeat) -> None:
+    def renew(self, proxy: str, frame: Heartbeat) -> None:
         """The answer to a heartbeat, which is sent with the time by Trio's clock."""
         self.saw(frame.epoch)
         if not self.is_elected or frame.epoch != self.epoch or frame.lease <= 0:
             return
-        self._lease_end = max(self._lease_end, frame.stamp + frame.lease)
+        self._leases.forget_before(trio.current_time())
+        self._leases.granted(proxy, frame.epoch, frame.ballot, frame.quorum, frame.stamp + frame.lease)
+        if not self.is_acting:
+            return  # too few grant it yet
         if self._term is not None:
-            self._term.scope.deadline = self._lease_end
+            self._term.scope.deadline = self._leases.end
         self._renewed.set()
 
     # --- acting -----------------------------------------------------------------------------------------------------
@@ -93,7 +99,7 @@ class Mastership:
                 self._renewed = trio.Event()
                 await self._renewed.wait()
             log.info("master_began", epoch=self.epoch)
-            with trio.CancelScope(deadline=self._lease_end) as scope:
+            with trio.CancelScope(deadline=self._leases.end) as scope:
                 term = self._term = Term(self.epoch, scope, self, self._links)
                 effects.current.set(term)  # inherited by the tasks
                 async with trio.open_nursery() as nursery:

@@ -17,6 +17,7 @@ from msgspec import Struct
 from holdfast import effects
 from holdfast.callbacks import Callbacks
 from holdfast.clients import Clients
+from holdfast.counts import Counts
 from holdfast.dispatch import Dispatch
 from holdfast.effects import Payload
 from holdfast.errors import one_of_ours
@@ -27,6 +28,7 @@ from holdfast.replica import Replica
 from holdfast.request import Client, Request
 from holdfast.session import Parts
 from holdfast.state import State, decode
+from holdfast.streams import Streams
 from protocols.errors import ConfigError
 from protocols.nodes.frames import VERSION, Hello
 
@@ -236,6 +238,15 @@ class Node:
         """Close a client's connection. reason: text for the client."""
         await effects.put(self._parts.links, effects.close(client, reason))
 
+    # --- questions --------------------------------------------------------------------------------------------------
+
+    async def count(self, channel: str) -> int:
+        """How many clients of all proxies are in a channel; of those of other proxies, as of a moment ago.
+
+        What this handler does is not counted before its reply has left. Waits until a proxy is linked.
+        """
+        return await self._parts.counts.ask(effects.check_text(channel))
+
     # --- running ----------------------------------------------------------------------------------------------------
 
     async def run(self, join: Sequence[str], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -296,7 +307,9 @@ class Node:
     async def _keep_house(self) -> None:
         while True:
             await trio.sleep(HOUSEKEEPING_INTERVAL)
-            self._parts.clients.forget_lost(trio.current_time())
+            now = trio.current_time()
+            self._parts.clients.forget_lost(now)
+            self._parts.links.streams.give_up_old(now)
 
     async def _leave_in_the_end(self) -> None:
         await self._is_draining.wait()
@@ -314,11 +327,11 @@ class Node:
         """Make the parts of a run. Nothing of a former run is left, and nothing begins yet."""
         incarnation = 1 + randbits(62)
         callbacks = Callbacks()
-        links = Links(self.curve, FORGET_TIMEOUT)
-        mastership = Mastership(self.id, self._on_master, links)
         clients = Clients(
             callbacks, self._on_open, self._on_close, lambda client: replica.owner_gone(client), FORGET_TIMEOUT
         )
+        links = Links(self.curve, FORGET_TIMEOUT, Streams(clients.proxy_of), clients)
+        mastership = Mastership(self.id, self._on_master, links)
         replica = Replica(self.id, incarnation, clients, mastership, links, self._state_changed)
         dispatch = Dispatch(self._on_request, clients, self.capacity)
 
@@ -337,7 +350,7 @@ class Node:
                 *replica.view.position,
             )
 
-        self._parts = Parts(hello, callbacks, clients, dispatch, mastership, replica, links)
+        self._parts = Parts(hello, callbacks, clients, dispatch, mastership, replica, links, Counts(links))
         self._state = State(replica, clients)
 
     def _state_changed(self, key: str, value: bytes | None) -> None:

@@ -17,7 +17,7 @@ import zmq
 import zmq.utils.monitor
 
 from protocols.errors import ConfigError, FrameError
-from protocols.nodes.frames import FromProxy, Refused, decode_from_proxy, encode_batch
+from protocols.nodes.frames import FromProxy, Refused, Via, decode_from_proxy, encode_batch
 
 MAX_BATCH_BYTES = 1 << 20  # then another batch is begun: a link should not be held up by one; a larger frame goes alone
 MAX_OUTBOX_BYTES = 8 << 20  # who can wait, waits until there is less; replies can't, and are bounded by the capacity
@@ -45,12 +45,18 @@ class Curve(NamedTuple):
 
 
 class Pump:
-    """One connection to `address`, from `run` to its end. ended: why, once it has."""
+    """One connection to `address`, from `run` to its end. ended: why, once it has.
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", address: str, curve: Curve | None) -> None:
+    via: the proxy there is to pass all of it to this one.
+    """
+
+    def __init__(
+        self, context: "zmq.Context[zmq.Socket[bytes]]", address: str, curve: Curve | None, via: str = ""
+    ) -> None:
         self._context = context
         self._address = address
         self._curve = curve
+        self._via = via
         self._open: list[Any] = []  # the batch that frames are added to
         self._open_bytes = 0
         self._ready: deque[tuple[list[Any], int]] = deque()  # batches that are full
@@ -100,9 +106,11 @@ class Pump:
 
     async def run(self, owner: "Owner") -> None:
         """Connect and carry batches until the end. Raises ConfigError for an address that is none."""
-        socket = self._connect()
+        socket = self._socket()
+        # Before it connects: a refusal may come at once, and who is not listening then never hears of it.
         monitor = socket.get_monitor_socket(sum(_ENDINGS))
         try:
+            self._connect(socket)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch, monitor)
                 await self._turns(socket, owner)
@@ -113,7 +121,7 @@ class Pump:
             socket.close(linger=int(LINGER * 1000) if self._is_finishing else 0)
             self.end("stopped")
 
-    def _connect(self) -> "zmq.Socket[bytes]":
+    def _socket(self) -> "zmq.Socket[bytes]":
         socket = self._context.socket(zmq.DEALER)
         # A routing id is a session (docs/node-protocol.md). One that begins with a zero byte is reserved by ZeroMQ.
         socket.routing_id = b"N" + token_bytes(15)
@@ -125,12 +133,15 @@ class Pump:
         socket.ipv6 = "[" in self._address
         if self._curve is not None:
             socket.curve_serverkey, socket.curve_publickey, socket.curve_secretkey = self._curve
+        return socket
+
+    def _connect(self, socket: "zmq.Socket[bytes]") -> None:
         try:
             socket.connect(self._address)
         except zmq.ZMQError as error:
-            socket.close(linger=0)
             raise ConfigError(f"can't connect to {self._address!r}: {error.strerror}") from error
-        return socket
+        if self._via:
+            socket.send(encode_batch(0, [Via(self._via)]), zmq.NOBLOCK)  # a new socket has room
 
     async def _turns(self, socket: "zmq.Socket[bytes]", owner: "Owner") -> None:
         descriptor = _number(socket, zmq.FD)

@@ -1,8 +1,8 @@
 """This node's replica of the state: follows the proxies, proposes changes, and orders them while the node is master.
 
-Owns the view (protocols.nodes.state), the proposals that are under way, and as master the ones to be ordered. Every
-proxy relays the same entries, so with several each one is taken from whoever brings it first. Nothing is ordered
-without a lease: what comes before the first one, or during a lapse, waits.
+Owns the view (protocols.nodes.state), the proposals that are under way, and as master the ones to be ordered. One
+proxy keeps the state, the keeper; what others say of it counts for nothing. Nothing is ordered without a lease: what
+comes before the first one, or during a lapse, waits.
 """
 
 from collections import deque
@@ -27,15 +27,30 @@ OnState = Callable[[str, Any], Any]
 
 
 class Proposal:
-    """A change that this node wants. session: where it was sent; None: it has to be sent."""
+    """A change that this node wants. is_sent: to the present keeper."""
 
-    __slots__ = ("frame", "refusal", "session", "settled")
+    __slots__ = ("frame", "is_sent", "refusal", "settled")
 
     def __init__(self, frame: frames.Propose) -> None:
         self.frame = frame
-        self.session: Session | None = None
+        self.is_sent = False
         self.settled = trio.Event()
         self.refusal = ""
+
+
+class Owners:
+    """Who may own a key: a client that is not known counts too, until every proxy that lives has told all of its."""
+
+    def __init__(self, clients: Clients, links: Links) -> None:
+        self._clients = clients
+        self._links = links
+
+    @property
+    def is_certain(self) -> bool:
+        return all(map(self._clients.has_snapshot, self._links.alive))
+
+    def __contains__(self, client_id: object) -> bool:
+        return client_id in self._clients or not self.is_certain
 
 
 class Replica:
@@ -57,31 +72,80 @@ class Replica:
         self._node = node
         self._numbers = count(first)
         self._clients = clients
+        self._owners = Owners(clients, links)
         self._mastership = mastership
         self._links = links
         self._on_change = on_change
-        self._pages: dict[Session, list[frames.State]] = {}  # snapshots that are coming in
-        self._synced: dict[Session, None] = {}  # sessions whose snapshot has come, oldest first
+        self._words: dict[Session, tuple[int, str]] = {}  # who keeps the state: what proxies said last, and the epoch
+        self._keeper = ""  # the proxy whose word counts
+        self._kept_since = 0  # the epoch of what made it so
+        self._session: Session | None = None  # with the keeper
+        self._pages: list[frames.State] = []  # of a snapshot that is coming in
+        self._has_begun = False  # whether the keeper's snapshot has come in its session
+        self._has_any = False  # whether any has
         self._proposals: dict[int, Proposal] = {}
-        self._to_order: deque[tuple[Session, frames.Proposed]] = deque()  # bounded by the proxy: it keeps them as well
+        self._to_order: deque[frames.Proposed] = deque()  # bounded by the proxy: it keeps them as well
         self._gone: deque[int] = deque()  # clients whose keys are to be deleted
         self._leading = 0  # the epoch in which this node has begun to order; 0: it has not
+        self._must_check = False  # keys may have owners that we do not know and that are gone
+
+    # --- the keeper -------------------------------------------------------------------------------------------------
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether the state here is the keeper's; or a former one's, while there is none that we could ask."""
+        return self._has_begun if self._session is not None else self._has_any
+
+    def kept_by(self, session: Session, keeper: str, epoch: int) -> None:
+        """A proxy says who keeps the state in an epoch; "": that it does. epoch 0: it does not know of any."""
+        former, _ = self._words.get(session, (0, ""))
+        self._words[session] = max(epoch, former), keeper or session.proxy
+        self._choose()
+        if session is self._session and epoch > former:
+            self.new_epoch()  # also if another proxy was faster to tell: what came since was sent before this
+
+    def _choose(self) -> None:
+        """The word of the highest epoch counts. An older one does only when who was named in a newer one is gone."""
+        if self._words:
+            epoch, keeper = max(self._words.values(), key=lambda word: (word[0], word[1] == self._keeper))
+            if epoch >= self._kept_since or self._keeper not in self._links.streams:
+                self._keeper, self._kept_since = keeper, epoch
+        session = self._links.sessions.get(self._keeper)
+        if session is self._session:
+            return
+        self._session = session
+        self._has_begun = False
+        self._leading = 0
+        self._pages.clear()
+        self._to_order.clear()
+        for proposal in self._proposals.values():
+            proposal.is_sent = False
+        self._check_sessions()
+
+    def _check_sessions(self) -> None:
+        """Those that wait for the state may have it now."""
+        for session in list(self._words):
+            session.check_synced()
+
+    def lost(self, session: Session) -> None:
+        self._words.pop(session, None)
+        self._choose()
 
     # --- following --------------------------------------------------------------------------------------------------
 
     def page(self, session: Session, frame: frames.State) -> None:
-        """A page of a proxy's snapshot. With the last, the view becomes what the proxy has, unless it has more."""
-        snapshot = self._pages.setdefault(session, [])
-        snapshot.append(frame)
+        """A page of the keeper's snapshot. With the last, the view becomes what the keeper has."""
+        if session is not self._session:
+            return
+        self._pages.append(frame)
         if not frame.last:
             return
-        del self._pages[session]
         self._mastership.saw(frame.epoch)
-        others = self._synced.keys() - {session}
-        if not others or (frame.epoch, frame.index) > self.view.position:
-            self._replace(snapshot)
-        self._synced[session] = None
+        snapshot, self._pages = self._pages, []
+        self._replace(snapshot)
+        self._has_begun = self._has_any = True
         self._submit()
+        self._check_sessions()
         self.lead()
 
     def _replace(self, snapshot: list[frames.State]) -> None:
@@ -98,8 +162,8 @@ class Replica:
                 self._on_change(key, item.value)
 
     def entry(self, session: Session, frame: frames.Entry) -> None:
-        if frame.index <= self.view.position[1] and len(self._synced) > 1:
-            return  # another proxy was faster
+        if session is not self._session:
+            return
         self.view.entry(frame)
         self._mastership.saw(frame.epoch)
         if frame.node == self._node:
@@ -107,19 +171,9 @@ class Replica:
         self._on_change(frame.key, frame.value)
 
     def want_state(self, session: Session, frame: frames.WantState) -> None:
-        """The proxy was restarted, and we have more than it has."""
+        """The proxy was restarted, or has become the keeper, and we have more than it has."""
         for page in self.view.snapshot(PAGE_ITEMS):
             session.send(page, 64 + sum(32 + item_bytes(item.key, item.value) for item in page.items))
-
-    def lost(self, session: Session) -> None:
-        self._pages.pop(session, None)
-        self._synced.pop(session, None)
-        self._leading = 0
-        self._to_order = deque(waiting for waiting in self._to_order if waiting[0] is not session)
-        for proposal in self._proposals.values():
-            if proposal.session is session:
-                proposal.session = None
-        self._submit()
 
     # --- proposing --------------------------------------------------------------------------------------------------
 
@@ -149,21 +203,21 @@ class Replica:
             proposal.settled.set()
 
     def _submit(self) -> None:
-        """Send what has to be sent, in order, to a proxy that will stay."""
-        session = next(iter(self._synced), None)
-        if session is None:
+        """Send what has to be sent, in order, to the keeper."""
+        if self._session is None or not self._has_begun:
             return
         for proposal in self._proposals.values():
-            if proposal.session is None:
-                proposal.session = session
+            if not proposal.is_sent:
+                proposal.is_sent = True
                 frame = proposal.frame
-                session.send(frame, 64 + item_bytes(frame.key, frame.value))
+                self._session.send(frame, 64 + item_bytes(frame.key, frame.value))
 
     # --- ordering, as master ----------------------------------------------------------------------------------------
 
     def proposed(self, session: Session, frame: frames.Proposed) -> None:
-        self._to_order.append((session, frame))
-        self.lead()
+        if session is self._session:
+            self._to_order.append(frame)
+            self.lead()
 
     def new_epoch(self) -> None:
         """What was to be ordered in the former epoch is sent anew to the master of this one."""
@@ -179,20 +233,27 @@ class Replica:
 
     def lead(self) -> None:
         """If this node acts as master: order what waits. To be called after each renewal of the lease."""
-        if not self._mastership.is_acting or not self._synced:
+        session = self._session
+        if session is None or not self._has_begun or not self._mastership.is_acting:
             return
-        view, clients = self.view, self._clients
-        session = next(iter(self._synced))
+        if self._words[session][0] < self._mastership.epoch:
+            return  # what comes from the keeper is not of this epoch yet
+        view = self.view
         if not self._leading:
             self._leading = self._mastership.epoch
-            for key in view.lead(self._leading, clients):
+            for key in view.lead(self._leading, self._owners):
                 self._order(session, frames.Proposed("", 0, key, None))
+        if not self._owners.is_certain:
+            self._must_check = True
+        elif self._must_check:
+            self._must_check = False
+            self._gone.extend(view.owners_but(self._clients))
         while self._gone:
             for key in view.owned_by(self._gone.popleft()):
                 self._order(session, frames.Proposed("", 0, key, None))
         while self._to_order:
-            self._order(*self._to_order.popleft())
+            self._order(session, self._to_order.popleft())
 
     def _order(self, session: Session, proposed: frames.Proposed) -> None:
-        entry = self.view.order(proposed, self._clients)
+        entry = self.view.order(proposed, self._owners)
         session.send(entry, 64 + 4 * len(entry.node) + item_bytes(entry.key, entry.value))

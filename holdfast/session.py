@@ -21,6 +21,7 @@ from protocols.nodes.frames import VERSION, FromProxy
 if TYPE_CHECKING:
     from holdfast.callbacks import Callbacks
     from holdfast.clients import Clients
+    from holdfast.counts import Counts
     from holdfast.dispatch import Dispatch
     from holdfast.exchange import Exchange
     from holdfast.links import Links
@@ -61,18 +62,22 @@ class Parts:
     mastership: "Mastership"
     replica: "Replica"
     links: "Links"
+    counts: "Counts"
 
 
 class Session:
     """Owner of a pump, from `run` to its end.
 
     address: where we connect to. proxy: the id of who answers there, once it has. now: time of the present turn.
+    via: the proxy to which that one passes everything, if it does. peers: the proxies that it lists.
     exchanges: requests that came with it and are being handled, by id.
     """
 
-    def __init__(self, parts: Parts, pump: Pump, address: str) -> None:
+    def __init__(self, parts: Parts, pump: Pump, address: str, via: str = "") -> None:
         self.links = parts.links
         self.address = address
+        self.via = via
+        self.peers: list[frames.Peer] = []
         self.proxy = ""
         self.phase = Phase.CONNECTING
         self.exchanges: dict[int, Exchange] = {}
@@ -86,7 +91,7 @@ class Session:
         self.wake_handlers = parts.dispatch.workers.wake
         self._parts = parts
         self._pump = pump
-        self._has_clients = self._has_state = self._is_leaving = self._proxy_has_left = False
+        self._has_clients = self._is_leaving = self._proxy_has_left = False
         self._seen = 0.0  # when something last came
         self.max_batch_bytes = 0  # until the welcome says
         self._patience = WELCOME_TIMEOUT
@@ -172,6 +177,8 @@ class Session:
     def _welcome(self, frame: frames.Welcome) -> None:
         if frame.version != VERSION:
             raise FrameError(f"the proxy speaks version {frame.version} of the node protocol, this node {VERSION}")
+        if self.via not in ("", frame.proxy):
+            raise FrameError(f"expected the proxy {self.via}, got {frame.proxy}")
         self.proxy = frame.proxy
         self.max_batch_bytes = frame.max_batch_bytes
         self._heartbeat_interval = frame.heartbeat_interval
@@ -185,7 +192,11 @@ class Session:
             frames.Clients: Session._clients,
             frames.Opened: Session._opened,
             frames.Closed: Session._closed,
-            frames.State: Session._state,
+            frames.Ack: Session._ack,
+            frames.Mute: Session._mute,
+            frames.Unmute: Session._unmute,
+            frames.Counted: self._parts.counts.counted,
+            frames.State: self._parts.replica.page,
             frames.Entry: self._parts.replica.entry,
             frames.Proposed: self._parts.replica.proposed,
             frames.ProposalRefused: self._parts.replica.refused,
@@ -193,11 +204,10 @@ class Session:
             frames.Master: Session._master,
             frames.Cancel: self._parts.dispatch.cancel,
         }
-        former = self.links.welcomed(self)
-        if former:
-            self._parts.clients.forget(former)  # another proxy is at its address now
-        self.links.add(frame.peers)
         self._parts.clients.welcome(self.proxy, frame.clients_sequence)
+        self.links.welcomed(self, frame.seen)
+        self.links.introduced(self, frame.peers)
+        self._parts.replica.kept_by(self, frame.keeper, 0)
 
     def _refused(self, frame: frames.Refused) -> None:
         self.end(f"refused: {frame.reason}")
@@ -209,24 +219,34 @@ class Session:
         self.end(f"the proxy has left: {frame.reason}")
 
     def _peers(self, frame: frames.Peers) -> None:
-        self.links.add(frame.addresses)
+        self.links.introduced(self, frame.proxies)
+
+    def _ack(self, frame: frames.Ack) -> None:
+        self.links.streams.acknowledged(self, frame.number)
+
+    def _mute(self, frame: frames.Mute) -> None:
+        self.links.streams.mute(self, frame.channels)
+
+    def _unmute(self, frame: frames.Unmute) -> None:
+        self.links.streams.unmute(self, frame.channels)
 
     def _heartbeat(self, frame: frames.Heartbeat) -> None:
         if frame.stamp >= self._drain_stamp:
             self.drained.set()
-        self._parts.mastership.renew(frame)
+        self._parts.mastership.renew(self.proxy, frame)
         self._parts.replica.lead()
 
     def _master(self, frame: frames.Master) -> None:
         if self._parts.mastership.announced(frame):
             self._parts.replica.new_epoch()
+        self._parts.replica.kept_by(self, frame.keeper, frame.epoch)
         if self._parts.mastership.is_elected:
             self._beat(trio.current_time())  # the answer brings the lease
 
     def _clients(self, frame: frames.Clients) -> None:
         self._parts.clients.page(self.proxy, frame)
         self._has_clients |= frame.last
-        self._check_synced()
+        self.check_synced()
 
     def _opened(self, frame: frames.Opened) -> None:
         self._parts.clients.opened(self.proxy, frame)
@@ -234,15 +254,16 @@ class Session:
     def _closed(self, frame: frames.Closed) -> None:
         self._parts.clients.closed(self.proxy, frame)
 
-    def _state(self, frame: frames.State) -> None:
-        self._parts.replica.page(self, frame)
-        self._has_state |= frame.last
-        self._check_synced()
-
     # ----------------------------------------------------------------------------------------------------------------
 
-    def _check_synced(self) -> None:
-        if self._has_clients and self._has_state and self.phase is Phase.SYNCING:
+    def check_synced(self) -> None:
+        """Something has come that it waited for."""
+        if (
+            self._has_clients
+            and self.phase is Phase.SYNCING
+            and self._ready_at == inf
+            and self._parts.replica.is_synced
+        ):
             self._ready_at = self.now + CALLBACKS_TIMEOUT
             self._parts.callbacks.after(self._say_ready)
 
@@ -258,7 +279,8 @@ class Session:
             self.links.ready(self)
 
     def _beat(self, now: float) -> None:
-        self.send(frames.Heartbeat(now, self._parts.dispatch.load))
+        epoch, index = self._parts.replica.view.position
+        self.send(frames.Heartbeat(now, self._parts.dispatch.load, state_epoch=epoch, state_index=index))
         self._next_heartbeat = now + self._heartbeat_interval
 
     def _move(self, phase: Phase) -> None:
@@ -270,11 +292,8 @@ class Session:
         self._move(Phase.OVER)
         if self.proxy:
             self._parts.dispatch.lost(self, self.reason)
+            self.links.lost(self, for_good=self._proxy_has_left)
             self._parts.replica.lost(self)
-            if self.links.lost(self):
-                if self._proxy_has_left:
-                    self._parts.clients.forget(self.proxy)
-                else:
-                    self._parts.clients.lost(self.proxy, trio.current_time())
+            self._parts.counts.lost(self)
         self.drained.set()
         self.over.set()

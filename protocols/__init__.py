@@ -4,6 +4,7 @@ close      why a connection ends or a request fails, and what each protocol says
 errors     the hierarchy of errors; each carries its reason from that table
 clients/   what clients speak: HTTP, WebSocket; the seam that third parties implement
 nodes/     what nodes speak: the frames of the node link
+peers/     what the proxies of a cluster speak
 
 Nothing here knows a socket, a clock, a task or a log. Time comes in as an argument.
 """

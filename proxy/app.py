@@ -1,7 +1,7 @@
 """The composition root: the only place that names concrete classes and joins the two sides.
 
 `serve` builds the proxy from a configuration, binds, runs until a signal, drains, and stops. The order of stopping:
-not ready; accept no more; requests finish; clients are closed; nodes are told; sockets are closed.
+not ready; accept no more; requests finish; clients are closed; proxies are told; nodes are told; sockets are closed.
 """
 
 import os
@@ -12,30 +12,42 @@ from enum import Enum
 
 import structlog
 import trio
-from msgspec import Struct
 
+from balancer.cluster.cluster import Cluster
+from balancer.coordination.base import Coordinator
 from balancer.coordination.memory import MemoryCoordinator
+from balancer.coordination.store import open_store
 from balancer.directory import Directory
 from balancer.ledger import Ledger
-from balancer.links.zeromq import Curve, ZeromqHub
+from balancer.links.curve import Curve
+from balancer.links.zeromq import ZeromqHub
 from balancer.policies import POLICIES
 from balancer.registry import ClientRegistry
 from protocols.clients.base import registered
 from protocols.clients.http import HttpProtocol
 from protocols.errors import ConfigError
+from protocols.peers.frames import Member
 from proxy import allocator, collector
 from proxy.access_log import AccessLog
 from proxy.admin.api import Api
 from proxy.admin.server import AdminServer
+from proxy.bound import Bound
 from proxy.channels import Channels
 from proxy.clients import Clients, FirstProtocol, random_prefix
+from proxy.cluster.alone import writer
+from proxy.cluster.bindings import resolve
+from proxy.cluster.fence import Fence
+from proxy.cluster.runner import Runner, random_number
+from proxy.cluster.times import times_of
 from proxy.config import Config, is_loopback, split_address
 from proxy.control import ProxyControl
 from proxy.dispatch import Dispatch
 from proxy.draining import drain
+from proxy.effects import Effects
 from proxy.gateway import Gateway
 from proxy.listener import Listener, bind, raise_descriptor_limit
 from proxy.metrics import Counters
+from proxy.operator import Operator
 from proxy.reactor import Reactor
 from proxy.routing_key import key_of
 from proxy.steward import Steward
@@ -47,24 +59,23 @@ log = structlog.get_logger("holdfast.app")
 FAREWELL = 0.1  # for libzmq to write the last batches to nodes
 
 
-class Bound(Struct, frozen=True):
-    """Where the proxy is bound: "host:port", node addresses as ZeroMQ endpoints."""
-
-    client: list[str]
-    node: list[str]
-    admin: str
-
-
 class Phase(Enum):
     STARTING = "starting"
+    JOINING = "joining"
     SERVING = "serving"
     DRAINING = "draining"
 
 
 class App:
-    """One proxy. `run` is its life; everything else here is built in the constructor, without I/O."""
+    """One proxy. `run` is its life; everything else here is built in the constructor, without I/O, but for `cluster`:
+    others know a proxy by the addresses that it has bound.
 
-    def __init__(self, config: Config) -> None:
+    coordinator: in place of the store of the configuration, so that several of one process can be a cluster.
+    """
+
+    cluster: Cluster
+
+    def __init__(self, config: Config, coordinator: Coordinator | None = None) -> None:
         self.config = config
         self.phase = Phase.STARTING
         self.listening: list[str] = []  # addresses of client ports, as bound
@@ -92,11 +103,12 @@ class App:
             access_log,
         )
         clients.dispatch = dispatch.request
-        self.steward = steward = Steward(
-            MemoryCoordinator(), directory, counters, config.election, config.state, config.node
+        self._id = proxy_id = os.urandom(8).hex()
+        self.steward = steward = Steward(directory, counters, config.election, config.state, config.node)
+        self.effects = Effects(
+            clients, channels, counters, config.realtime.max_remembered_requests, config.request.timeout
         )
         self.registry = ClientRegistry()
-        proxy_id = os.urandom(8).hex()
         self.gateway = gateway = Gateway(
             proxy_id,
             config.node,
@@ -107,6 +119,7 @@ class App:
             channels,
             dispatch,
             steward,
+            self.effects,
             reactor,
             counters,
         )
@@ -123,7 +136,25 @@ class App:
         # notifications go out, sockets are written.
         for step in (self.hub.pump, gateway.send_pages, channels.step, clients.flush):
             reactor.at_turn_end(step)
+        self.runner: Runner | None = None
         self.control = ProxyControl(self, proxy_id)
+        if coordinator is None and config.store.kind != "memory":
+            coordinator = open_store(config.store)
+        if coordinator is not None:
+            clients.dispatch = Operator(self.control, dispatch.request, config.admin.token).request
+            self.runner = Runner(
+                proxy_id,
+                config,
+                coordinator,
+                curve,
+                self.hub,
+                gateway,
+                directory,
+                channels,
+                Fence(clients, reactor, config.drain.spread),
+                reactor,
+                self.control.figures,
+            )
 
     @property
     def is_serving(self) -> bool:
@@ -131,7 +162,7 @@ class App:
 
     async def run(self, ready: Callable[[Bound], None]) -> None:
         """Bind, serve, drain. Raises OSError when an address can't be bound, before anything is served."""
-        config = self.config
+        config, runner = self.config, self.runner
         tls = None
         if config.client.tls_certificate_file:
             tls = server_context(config.client.tls_certificate_file, config.client.tls_key_file)
@@ -141,13 +172,12 @@ class App:
             self.clients.max_connections = fit
         ports: list[tuple[str, FirstProtocol | None]] = [(address, None) for address in config.client.bind]
         ports += map(_port_of_protocol, config.client.protocols)
-        node_addresses = self.hub.open(config.node.bind)
+        node_addresses = self.hub.open([resolve(endpoint) for endpoint in config.node.bind])
         listeners: list[Listener] = []
         try:
             for address, protocol in ports:
                 listening = bind(
                     address,
-                    backlog=config.client.backlog,
                     reuse_port=config.client.reuse_port,
                     send_buffer_bytes=config.client.send_buffer_bytes,
                 )
@@ -155,7 +185,7 @@ class App:
             self._warn(config)
             async with trio.open_nursery() as nursery:
                 self.reactor.wake_on(self.hub.fileno())
-                self.steward.start()
+                pub = self._start_cluster(node_addresses)
                 nursery.start_soon(self.reactor.run)
                 nursery.start_soon(self.hub.watch, self.reactor.settle)
                 nursery.start_soon(self.steward.run, self.reactor.settle)
@@ -163,14 +193,17 @@ class App:
                 api = Api(self.control, config.admin.token, is_loopback(split_address(config.admin.bind)[0]))
                 admin = await nursery.start(AdminServer(config.admin.bind, api.answer).run)
                 accepting = trio.CancelScope()
-                nursery.start_soon(self._accept, listeners, accepting)
                 with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-                    self.phase = Phase.SERVING
-                    self.listening = [listener.address for listener in listeners]
-                    bound = Bound(self.listening, node_addresses, admin)
-                    log.info("serving", client=bound.client, node=bound.node, admin=bound.admin, pid=os.getpid())
-                    ready(bound)
-                    await anext(signals)
+                    if runner is None or await self._join(nursery, runner, signals):
+                        for listener in listeners:
+                            listener.listen(config.client.backlog)
+                        nursery.start_soon(self._accept, listeners, accepting)
+                        self.phase = Phase.SERVING
+                        self.listening = [listener.address for listener in listeners]
+                        bound = Bound(self.listening, node_addresses, admin, pub)
+                        log.info("serving", client=bound.client, node=bound.node, admin=bound.admin, pid=os.getpid())
+                        ready(bound)
+                        await anext(signals)
                     self.phase = Phase.DRAINING
                     accepting.cancel(reason="draining")
                     await self._leave(signals)
@@ -179,9 +212,44 @@ class App:
             for listener in listeners:
                 listener.close()
             self.clients.close()
+            if runner is not None:
+                runner.close()
             self.hub.close()
             self.reactor.close()
         log.info("stopped")
+
+    def _start_cluster(self, node_addresses: list[str]) -> str:
+        """Returns where we publish to other proxies; "": we are alone."""
+        runner = self.runner
+        if runner is not None:
+            pub = runner.open(node_addresses)
+            self.cluster = runner.cluster
+            self.steward.start(runner.cluster, runner.store.write)
+            return pub
+        now = trio.current_time()
+        me = Member(self._id, "", "")
+        self.cluster = cluster = Cluster(me, b"", times_of(self.config), random_number, now)
+        cluster.found_alone(now)
+        self.steward.start(cluster, writer(cluster, MemoryCoordinator()))
+        return ""
+
+    async def _join(self, nursery: trio.Nursery, runner: Runner, signals: AsyncIterator[int]) -> bool:
+        """False: a signal came before we were a member."""
+        self.phase = Phase.JOINING
+        nursery.start_soon(runner.run)
+        is_stopped = False
+
+        async def stop_on_signal() -> None:
+            nonlocal is_stopped
+            await anext(signals)
+            is_stopped = True
+            joining.cancel_scope.cancel(reason="signal")
+
+        async with trio.open_nursery() as joining:
+            joining.start_soon(stop_on_signal)
+            await runner.join()
+            joining.cancel_scope.cancel(reason="joined")
+        return not is_stopped
 
     async def _accept(self, listeners: list[Listener], scope: trio.CancelScope) -> None:
         with scope:
@@ -194,6 +262,8 @@ class App:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._stop_on_signal, signals, nursery.cancel_scope)
             await drain(self.config.drain, self.clients, self.ledger, self.reactor)
+            if self.runner is not None:
+                await self.runner.leave()
             self.gateway.leave()
             self.reactor.settle()
             await trio.sleep(FAREWELL)

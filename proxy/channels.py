@@ -9,7 +9,7 @@ closed meanwhile is skipped.
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 import structlog
@@ -54,7 +54,11 @@ class FanOut:
 
 
 class Channels:
-    """pending: deliveries that are queued and not made yet. subscriptions: memberships of all channels."""
+    """pending: deliveries that are queued and not made yet. subscriptions: memberships of all channels.
+
+    changed: channels whose count has changed; whoever wants to know puts a set there, and another when it takes it.
+    on_first: told a channel that had nobody, and has somebody now.
+    """
 
     def __init__(self, clients: Clients, settings: RealtimeSettings, max_per_client: int) -> None:
         self._clients = clients
@@ -66,9 +70,15 @@ class Channels:
         self._queue: deque[FanOut] = deque()
         self.pending = 0
         self.subscriptions = 0
+        self.changed: set[str] | None = None
+        self.on_first: Callable[[str], None] | None = None
 
     def __len__(self) -> int:
         return len(self._members)
+
+    def __contains__(self, channel: object) -> bool:
+        """Whether anybody is in it."""
+        return channel in self._members
 
     @property
     def is_full(self) -> bool:
@@ -97,9 +107,13 @@ class Channels:
                 self._counters.limits_hit["realtime.max_channel_name_bytes"] += 1
                 return False
             members = self._members[channel] = {}
+            if self.on_first is not None:
+                self.on_first(channel)
         joined.add(channel)
         self.subscriptions += 1
         members[connection] = None
+        if self.changed is not None:
+            self.changed.add(channel)
         return True
 
     def leave(self, client: int, channel: str) -> None:
@@ -121,6 +135,8 @@ class Channels:
         del members[connection]
         if not members:
             del self._members[channel]
+        if self.changed is not None:
+            self.changed.add(channel)
 
     def count(self, channel: str) -> int:
         return len(self._members.get(channel, ()))

@@ -49,6 +49,7 @@ class Clients:
         self.connections: dict[int, Connection] = {}
         self.sessions = 0
         self.touched: list[Transport] = []  # connections with bytes to write at the turn's end
+        self.refuses: Reason | None = None  # why nobody is taken at present
         self.has_abandoned = False  # a connection went while requests of it were with nodes
         self.wheel = Wheel(self.connections.get, reactor.now)
         self.dispatch: Dispatch
@@ -61,6 +62,8 @@ class Clients:
 
     def refusal(self, address: str) -> Reason | None:
         """Why a connection from this address (without port) can't be taken now, or None."""
+        if self.refuses is not None:
+            return self.refuses
         if len(self.connections) >= self.max_connections:
             return Reason.TOO_MANY_CONNECTIONS
         limit = self._settings.max_connections_per_address

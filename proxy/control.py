@@ -1,16 +1,23 @@
 """What the admin server asks of the running proxy, and may do to it (proxy.admin.views.Control)."""
 
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import trio
+from msgspec.structs import asdict
 
 from balancer.directory import Node, NodeState
-from proxy.admin.views import ClientView, MasterView, NodeView, StatusView
+from protocols.peers.frames import Figures, Member
+from proxy.admin.views import ClientView, ClusterView, MasterView, NodeView, StatusView
+from proxy.cluster.statistics import ClusterStatistics
+from proxy.cluster.views import proxy_view
 from proxy.connection import Connection
-from proxy.metrics import Exporter, Statistics
+from proxy.metrics import Exporter
+from proxy.statistics import Statistics
+from proxy.workers import WorkerLife
 
 if TYPE_CHECKING:
     from proxy.app import App
@@ -24,12 +31,17 @@ class ProxyControl:
         self._proxy_id = proxy_id
         self._version = version("holdfast")
         self._started = trio.current_time()
+        self._since = time.time()
+        self._life = WorkerLife.of(os.environ)
         self._exporter = Exporter(app.counters, self._statistics, self._version)
 
     def ready(self) -> tuple[bool, str]:
         app = self._app
         if not app.is_serving:
             return False, app.phase.value
+        trouble = "" if app.runner is None else app.runner.trouble()
+        if trouble:
+            return False, trouble
         ready = app.directory.count()[NodeState.READY]
         wanted = app.config.cluster.minimum_nodes
         if ready < wanted:
@@ -59,7 +71,59 @@ class ProxyControl:
             last_failover=app.dispatch.last_failover,
             master=MasterView(node=node or None, epoch=epoch),
             nodes=self.nodes(),
+            cluster=None if app.runner is None else app.runner.view(),
         )
+
+    def figures(self) -> Figures:
+        """What all proxies show of this one."""
+        app = self._app
+        counters = app.counters
+        return Figures(
+            clients=app.clients.sessions,
+            connections=len(app.clients.connections),
+            in_flight=app.ledger.in_flight,
+            parked=len(app.ledger.parked),
+            requests=counters.requests,
+            replies=counters.replies,
+            redelivered=counters.redelivered,
+            errors=sum(counters.request_errors.values()),
+            channels=len(app.channels),
+            worker=self._life.number,
+            restarts=self._life.restarts,
+            last_exit=self._life.last_exit,
+            since=self._since,
+        )
+
+    def cluster(self) -> ClusterView:
+        app = self._app
+        if app.runner is not None:
+            return app.runner.view()
+        node, epoch = app.steward.master
+        here = Member(self._proxy_id, "", "")
+        return ClusterView(
+            here=self._proxy_id,
+            version=0,
+            epoch=epoch,
+            master=node or None,
+            keeper=self._proxy_id,
+            fenced=False,
+            trouble="",
+            members=[proxy_view(here, self.figures(), alive=True, fenced=False)],
+        )
+
+    def reset(self) -> bool:
+        runner = self._app.runner
+        if runner is None:
+            return False
+        runner.reset()
+        return True
+
+    def count(self, channel: str) -> Mapping[str, int]:
+        app = self._app
+        if app.runner is not None:
+            return app.runner.count(channel)
+        count = app.channels.count(channel)
+        return {self._proxy_id: count} if count else {}
 
     def nodes(self) -> Sequence[NodeView]:
         now = trio.current_time()
@@ -142,4 +206,6 @@ class ProxyControl:
             reactor_turns=app.reactor.turns,
             reactor_events=app.reactor.events,
             reactor_busy=app.reactor.busy,
+            effects_repeated=app.effects.repeated,
+            **asdict(ClusterStatistics() if app.runner is None else app.runner.statistics()),
         )

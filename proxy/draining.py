@@ -22,7 +22,7 @@ async def drain(settings: DrainSettings, clients: Clients, ledger: Ledger, react
     log.info("draining", connections=len(clients.connections), requests=len(ledger))
     with trio.move_on_after(settings.timeout) as limit:
         await _finish_requests(ledger, deadline=trio.current_time() + settings.timeout / 2)
-        await _close_clients(settings.spread, clients, reactor)
+        await close_clients(settings.spread, clients, reactor, Reason.DRAINING, "the proxy restarts; connect again")
         while clients.connections:  # noqa: ASYNC110 - the hot path sets no events
             await trio.sleep(STEP)
     if limit.cancelled_caught:
@@ -38,12 +38,13 @@ async def _finish_requests(ledger: Ledger, deadline: float) -> None:
         await trio.sleep(STEP)
 
 
-async def _close_clients(spread: float, clients: Clients, reactor: Reactor) -> None:
+async def close_clients(spread: float, clients: Clients, reactor: Reactor, reason: Reason, why: str) -> None:
+    """All that are here now, in groups, over `spread` seconds."""
     everybody = list(clients.connections.values())
     steps = max(1, round(spread / STEP))
     share = -(-len(everybody) // steps)
     for start in range(0, len(everybody), max(1, share)):
         for connection in everybody[start : start + share]:
-            connection.close(Reason.DRAINING, "the proxy restarts; connect again")
+            connection.close(reason, why)
         reactor.settle()
         await trio.sleep(STEP)

@@ -1,12 +1,12 @@
 """The nodes' side: what nodes say, frame by frame, and what every node is told.
 
-Owns sessions of nodes from hello to loss, the announcement of clients and state to them, and the carrying out of
-effects. Replies go to dispatch; who is master is decided by the steward. Nothing of a session that is over, of an older
-attempt or of an older epoch has any effect: that is refused here.
+Owns sessions of nodes from hello to loss, and the announcement of clients, state and other proxies to them. Replies go
+to dispatch, effects to proxy.effects; who is master is decided by the steward. Nothing of a session that is over, of an
+older attempt or of an older epoch has any effect: that is refused here.
 """
 
 import hmac
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import inf
 from typing import Any
 
@@ -21,11 +21,12 @@ from balancer.settings import BalanceSettings, NodeSettings
 from protocols.close import Reason
 from protocols.errors import FrameError
 from protocols.nodes import frames
-from protocols.nodes.frames import FromNode, Hello, encode_frame, unpack_ids
+from protocols.nodes.frames import FromNode, Hello, encode_frame
 from proxy.channels import Channels
 from proxy.clients import Clients
 from proxy.connection import Connection
 from proxy.dispatch import Dispatch
+from proxy.effects import Effects
 from proxy.metrics import Counters
 from proxy.reactor import Reactor
 from proxy.steward import Steward
@@ -36,12 +37,16 @@ MAX_ID_BYTES = 256
 
 
 class Sync:
-    """The snapshots that are on their way to one node. None: that one is complete, or, for the state, not made yet."""
+    """The snapshots that are on their way to one node. None: that one is complete, or, for the state, not made yet.
 
-    __slots__ = ("clients", "state", "state_is_sent")
+    needs_state: it has never had all of it from us, and waits for that.
+    """
 
-    def __init__(self, clients: Snapshot | None) -> None:
+    __slots__ = ("clients", "needs_state", "state", "state_is_sent")
+
+    def __init__(self, clients: Snapshot | None, *, needs_state: bool) -> None:
         self.clients = clients
+        self.needs_state = needs_state
         self.state: Iterator[Raw] | None = None
         self.state_is_sent = False
 
@@ -64,7 +69,14 @@ class Sync:
                 return True
             self.state = None
             self.state_is_sent = True
+            self.needs_state = False
         return False
+
+    def without_state(self) -> None:
+        """Another proxy keeps it."""
+        self.state = None
+        self.state_is_sent = True
+        self.needs_state = False
 
 
 class Gateway:
@@ -81,6 +93,7 @@ class Gateway:
         channels: Channels,
         dispatch: Dispatch,
         steward: Steward,
+        effects: Effects,
         reactor: Reactor,
         counters: Counters,
     ) -> None:
@@ -93,23 +106,30 @@ class Gateway:
         self._channels = channels
         self._dispatch = dispatch
         self._steward = steward
+        self._effects = effects
         self._reactor = reactor
         self._counters = counters
         self._nodes: dict[NodeLink, Node] = {}
         self._syncing: dict[Node, Sync] = {}
-        self.peers: list[str] = []
+        self._peers: list[frames.Peer] = []
+        self.count_everywhere: Callable[[str], int] = channels.count
+        self.count_patience = 0.0  # how long other proxies may take to tell of a channel that nobody seems to have
+        self._counting: list[tuple[float, Node, frames.AskCount]] = []
         self._is_leaving = False
         self._handlers: dict[type[Struct], Callable[[Node, Any], None]] = {
             frames.Reply: dispatch.replied,
             frames.HttpReply: dispatch.replied,
             frames.Failure: dispatch.failed,
             frames.Heartbeat: self._heartbeat,
-            frames.Join: self._effect,
-            frames.Leave: self._effect,
-            frames.Notify: self._effect,
-            frames.Broadcast: self._effect,
-            frames.CloseClient: self._effect,
-            frames.AsMaster: self._as_master,
+            frames.Join: effects.carry_out,
+            frames.Leave: effects.carry_out,
+            frames.Notify: effects.carry_out,
+            frames.Broadcast: effects.carry_out,
+            frames.CloseClient: effects.carry_out,
+            frames.AsMaster: effects.as_master,
+            frames.Effects: effects.take,
+            frames.Hole: effects.hole,
+            frames.AskCount: self._count,
             frames.Propose: steward.propose,
             frames.Entry: steward.entry,
             frames.State: steward.state_page,
@@ -117,8 +137,10 @@ class Gateway:
             frames.Drain: self._drain,
             frames.Bye: self._bye,
             frames.Hello: self._second_hello,
+            frames.Via: self._via,
         }
-        dispatch.carry_out = self._effect
+        dispatch.carry_out = effects.carry_out
+        effects.is_master = steward.is_master
         clients.on_opened = self._client_opened
         clients.on_closed = self._client_closed
         steward.resync = self._resync_state
@@ -164,13 +186,18 @@ class Gateway:
                 self._settings.heartbeat_interval,
                 self._settings.heartbeat_timeout,
                 self._registry.sequence,
-                self.peers,
+                self._peers,
                 self._settings.max_frame_bytes,
+                self._effects.seen(node),
+                self._steward.keeper,
             )
         )
-        sync = self._syncing[node] = Sync(self._registry.snapshot())
+        sync = self._syncing[node] = Sync(self._registry.snapshot(), needs_state=True)
         self._steward.joined(node, hello)
-        sync.state = self._steward.snapshot(node)
+        if self._steward.is_keeping:
+            sync.state = self._steward.snapshot(node)
+        else:
+            sync.without_state()
 
     def _refusal(self, hello: Hello) -> str | None:
         settings = self._settings
@@ -200,6 +227,8 @@ class Gateway:
                 handlers[type(frame)](node, frame)
                 if node.state is lost:  # it said bye, or broke a rule
                     return
+            if self._effects.unanswered is not None:
+                self._effects.answer()
         except FrameError as error:
             log.warning("node_frame_error", node=node.id, error=str(error))
             link.close(str(error))
@@ -225,11 +254,14 @@ class Gateway:
         expected = self._is_leaving or node.has_said_bye
         level = log.info if expected else log.warning
         level("node_left" if expected else "node_lost", node=node.id, pid=node.pid, why=why, in_flight=in_flight)
+        self._effects.lost(node, self._reactor.now)
         self._dispatch.lose(node)
         self._steward.lost(node)
 
     def check_silence(self, now: float) -> None:
         """Ticker: a node that has said nothing for the heartbeat timeout is lost, however alive its socket looks."""
+        self._effects.tick(now)
+        self._count_again(now)
         for link, node in list(self._nodes.items()):
             if now - link.last_seen > self._settings.heartbeat_timeout:
                 link.close("no heartbeat")
@@ -257,6 +289,11 @@ class Gateway:
             for link in self._nodes:
                 link.send(encoded)
 
+    def introduce(self, peers: Iterable[tuple[str, str, bool]]) -> None:
+        """These proxies may have clients, we too: id, address for nodes, whether it is heard."""
+        self._peers = [frames.Peer(*peer) for peer in peers]
+        self.tell(frames.Peers(self._peers))
+
     def _client_opened(self, connection: Connection, client: frames.Client) -> None:
         opened = self._registry.open(client)
         for link in self._nodes:
@@ -275,6 +312,8 @@ class Gateway:
         for node, sync in list(self._syncing.items()):
             if node.link.is_blocked:
                 continue
+            if not self._steward.is_keeping:
+                sync.without_state()
             if sync.send_page(node.link, self._settings.registry_page):
                 more = True
             elif sync.is_complete:
@@ -284,7 +323,7 @@ class Gateway:
     def _resync_state(self) -> None:
         """Our state is another now: every node gets it anew."""
         for node in self._nodes.values():
-            sync = self._syncing.setdefault(node, Sync(None))
+            sync = self._syncing.setdefault(node, Sync(None, needs_state=False))
             sync.state = self._steward.snapshot(node)
             sync.state_is_sent = False
 
@@ -293,14 +332,18 @@ class Gateway:
     def _heartbeat(self, node: Node, frame: frames.Heartbeat) -> None:
         self._counters.node_heartbeats += 1
         node.load = frame.load
+        if frame.state_epoch:
+            node.state_position = (frame.state_epoch, frame.state_index)
         epoch, lease = self._steward.renew(node)
-        node.link.send(frames.Heartbeat(frame.stamp, -1.0, epoch, lease))
+        node.link.send(frames.Heartbeat(frame.stamp, -1.0, epoch, lease, *self._steward.ballot))
 
     def _ready(self, node: Node, frame: frames.Ready) -> None:
         sync = self._syncing.get(node)
         if sync is not None and not sync.send_page(node.link, self._settings.registry_page) and sync.is_complete:
             del self._syncing[node]  # the last page has gone, and only that was not seen yet
-        if node.state is not NodeState.SYNCING or node in self._syncing:
+            sync = None
+        is_early = sync is not None and (sync.clients is not None or sync.needs_state)
+        if node.state is not NodeState.SYNCING or is_early:
             raise FrameError(f"Ready came from a node that is {node.state.value}, or before its last page was sent")
         now = self._reactor.now
         node.ready_at = now
@@ -326,39 +369,25 @@ class Gateway:
         node.link.close("bye")
         self._lose(node, "said bye")
 
-    def _second_hello(self, node: Node, frame: frames.Hello) -> None:
-        raise FrameError("Hello came within a session: say it on a new connection")
-
-    def _effect(self, node: Node, frame: frames.Effect) -> None:
-        channels = self._channels
-        if isinstance(frame, frames.Notify):
-            channels.publish(
-                frame.payload,
-                frame.is_text,
-                frame.channels,
-                unpack_ids(frame.clients) if frame.clients else (),
-                unpack_ids(frame.exclude) if frame.exclude else (),
-            )
-        elif isinstance(frame, frames.Join):
-            channels.join(frame.client, frame.channel)
-        elif isinstance(frame, frames.Leave):
-            channels.leave(frame.client, frame.channel)
-        elif isinstance(frame, frames.Broadcast):
-            channels.broadcast(frame.payload, frame.is_text, unpack_ids(frame.exclude))
-        else:
-            self.kick(frame.client, frame.reason)
-
     def kick(self, client: int, reason: str) -> bool:
         """Close a client's connection. False: there is no such client."""
-        connection = self._clients.find(client)
-        if connection is None:
-            return False
-        connection.close(Reason.KICKED, reason[:100])
-        return True
+        return self._effects.kick(client, reason)
 
-    def _as_master(self, node: Node, frame: frames.AsMaster) -> None:
-        if not self._steward.is_master(node, frame.epoch):
-            self._counters.stale_effects += 1
-            return
-        for effect in frame.effects:
-            self._effect(node, effect)
+    def _count(self, node: Node, frame: frames.AskCount) -> None:
+        count = self.count_everywhere(frame.channel)
+        if count or not self.count_patience:
+            node.link.send(frames.Counted(frame.ask, count))
+        else:
+            self._counting.append((self._reactor.now + self.count_patience, node, frame))
+
+    def _count_again(self, now: float) -> None:
+        while self._counting and self._counting[0][0] <= now:
+            _, node, frame = self._counting.pop(0)
+            if node.state is not NodeState.LOST:
+                node.link.send(frames.Counted(frame.ask, self.count_everywhere(frame.channel)))
+
+    def _via(self, node: Node, frame: frames.Via) -> None:
+        raise FrameError("Via came within a session: say it on a new connection")
+
+    def _second_hello(self, node: Node, frame: frames.Hello) -> None:
+        raise FrameError("Hello came within a session: say it on a new connection")

@@ -30,8 +30,10 @@ RESERVED_DESCRIPTORS = 128
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
-def bind(address: str, *, backlog: int, reuse_port: bool, send_buffer_bytes: int) -> socket.socket:
-    """A listening socket on "host:port" or "[host]:port". Raises OSError that names the address.
+def bind(address: str, *, reuse_port: bool, send_buffer_bytes: int) -> socket.socket:
+    """A socket on "host:port" or "[host]:port", for `Listener`. Raises OSError that names the address.
+
+    It does not listen yet, so that the kernel sends nobody here who would have to wait: see Listener.listen.
 
     send_buffer_bytes: of each accepted socket, in the kernel; 0 leaves it to the kernel, which grows it to megabytes.
     """
@@ -47,7 +49,6 @@ def bind(address: str, *, backlog: int, reuse_port: bool, send_buffer_bytes: int
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind((host, port))
-        listener.listen(backlog)
     except OSError as error:
         listener.close()
         raise OSError(error.errno, f"can't bind {address}: {error.strerror}") from error
@@ -86,7 +87,7 @@ def _make_room_for_descriptors(count: int) -> None:
 
 
 class Listener:
-    """One listening socket."""
+    """One bound socket, and from `listen` on who comes there."""
 
     def __init__(
         self,
@@ -100,6 +101,13 @@ class Listener:
         self._clients = clients
         self._tls = tls
         self.address = format_address(listening.getsockname())
+
+    def listen(self, backlog: int) -> None:
+        """From now on clients may come. Raises OSError if somebody else listens at this address meanwhile."""
+        try:
+            self._listening.listen(backlog)
+        except OSError as error:
+            raise OSError(error.errno, f"can't listen on {self.address}: {error.strerror}") from error
 
     def close(self) -> None:
         self._listening.close()
@@ -139,8 +147,9 @@ class Listener:
 
     def _refuse(self, accepted: socket.socket, reason: Reason) -> None:
         self._clients.counters.connections_refused[reason] += 1
-        key = "client.max_connections" + ("_per_address" if reason is Reason.TOO_MANY_FROM_ADDRESS else "")
-        self._clients.counters.limits_hit[key] += 1
+        if reason is not Reason.FENCED:
+            key = "client.max_connections" + ("_per_address" if reason is Reason.TOO_MANY_FROM_ADDRESS else "")
+            self._clients.counters.limits_hit[key] += 1
         with accepted:
             if self._tls is None and self._first_protocol is None:
                 try:
@@ -161,4 +170,5 @@ def _refusal(reason: Reason, phrase: str) -> bytes:
 _REFUSALS = {
     Reason.TOO_MANY_CONNECTIONS: _refusal(Reason.TOO_MANY_CONNECTIONS, "Too many connections"),
     Reason.TOO_MANY_FROM_ADDRESS: _refusal(Reason.TOO_MANY_FROM_ADDRESS, "Too many connections from this address"),
+    Reason.FENCED: _refusal(Reason.FENCED, "Cut off from the other proxies"),
 }

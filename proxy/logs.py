@@ -8,7 +8,8 @@ import collections
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, cast
 
 import structlog
@@ -24,14 +25,17 @@ def get_logger(name: str) -> FilteringBoundLogger:
     return cast("FilteringBoundLogger", structlog.get_logger(name))
 
 
-def configure(settings: LogSettings) -> None:
-    """Set up every logger of the process. To be called before the first line: loggers keep what they began with."""
+def configure(settings: LogSettings, worker: int | None = None) -> None:
+    """Set up every logger of the process. To be called before the first line: loggers keep what they began with.
+
+    worker: a field of every line, where several processes write to the same place.
+    """
     as_text = settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _head_first,
+            partial(_head_first, {} if worker is None else {"worker": worker}),
             *(_text_renderers() if as_text else _json_renderers()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[settings.level]),
@@ -68,10 +72,10 @@ class _Stderr:
     debug = info = warning = error = critical = exception = msg
 
 
-def _head_first(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+def _head_first(origin: Mapping[str, object], logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """What every line has comes first, so that raw lines can be read."""
     head = {name: event.pop(name) for name in ("timestamp", "level", "event")}
-    return {**head, "logger": logger.name, **event}
+    return {**head, **origin, "logger": logger.name, **event}
 
 
 def _escape(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
-from msgspec import Struct
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from protocols.close import Reason
+from proxy.statistics import Statistics
 
 # From what a kill on one machine costs (under a millisecond) to what a heartbeat limit costs (seconds).
 FAILOVER_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -89,24 +89,6 @@ class Counters:
     node_heartbeats: int = 0
     failover: Histogram = field(default_factory=lambda: Histogram(FAILOVER_BOUNDS))
     elections: int = 0
-
-
-class Statistics(Struct, frozen=True, kw_only=True):
-    """How things stand at this moment, and what the reactor counts itself. Made when somebody asks."""
-
-    ready: bool
-    connections: int
-    sessions: int
-    in_flight: int
-    parked: int
-    parked_bytes: int
-    channels: int
-    subscriptions: int
-    nodes: Mapping[str, int]  # how many are in each state, every state named
-    epoch: int
-    reactor_turns: int
-    reactor_events: int
-    reactor_busy: float  # seconds
 
 
 class Kind(Enum):
@@ -226,6 +208,59 @@ METRICS = (
         "holdfast_reactor_busy_seconds_total",
         Kind.COUNTER,
         "Time spent in turns: its rate is the share of one core that is used, near 1 means saturated.",
+    ),
+    Metric("cluster_version", "holdfast_cluster_version", Kind.GAUGE, "Version of the cluster's record."),
+    Metric("cluster_members", "holdfast_cluster_members", Kind.GAUGE, "Proxies in the cluster."),
+    Metric("cluster_heard", "holdfast_cluster_heard", Kind.GAUGE, "Members that this proxy hears, itself among them."),
+    Metric("cluster_fenced", "holdfast_cluster_fenced", Kind.GAUGE, "1 while it is cut off from the majority."),
+    Metric("cluster_evictions", "holdfast_cluster_evictions_total", Kind.COUNTER, "Members gone from the record."),
+    Metric("cluster_joins", "holdfast_cluster_joins_total", Kind.COUNTER, "Members new in the record."),
+    Metric("cluster_messages_sent", "holdfast_cluster_messages_sent_total", Kind.COUNTER, "Messages to all proxies."),
+    Metric("cluster_bytes_sent", "holdfast_cluster_sent_bytes_total", Kind.COUNTER, "Bytes of these, sent to each."),
+    Metric(
+        "cluster_messages_received",
+        "holdfast_cluster_messages_received_total",
+        Kind.COUNTER,
+        "Messages that other proxies have published.",
+    ),
+    Metric(
+        "cluster_bytes_received",
+        "holdfast_cluster_received_bytes_total",
+        Kind.COUNTER,
+        "Bytes from other proxies, questions and answers too.",
+    ),
+    Metric(
+        "cluster_gaps",
+        "holdfast_cluster_gaps_total",
+        Kind.COUNTER,
+        "Gaps in what a proxy has published; each is repaired.",
+    ),
+    Metric("cluster_messages_lost", "holdfast_cluster_messages_lost_total", Kind.COUNTER, "Messages in these gaps."),
+    Metric(
+        "cluster_repairs", "holdfast_cluster_repairs_total", Kind.COUNTER, "Times that all facts of a proxy were taken."
+    ),
+    Metric("cluster_duplicates", "holdfast_cluster_duplicates_total", Kind.COUNTER, "Messages that came twice."),
+    Metric("cluster_replayed", "holdfast_cluster_replayed_total", Kind.COUNTER, "Messages older than the last one."),
+    Metric(
+        "cluster_garbled",
+        "holdfast_cluster_garbled_total",
+        Kind.COUNTER,
+        "Messages that are damaged, or sealed with another token.",
+    ),
+    Metric(
+        "cluster_store_errors",
+        "holdfast_cluster_store_errors_total",
+        Kind.COUNTER,
+        "Operations that the coordination store has not answered.",
+    ),
+    Metric(
+        "cluster_tunnels", "holdfast_cluster_tunnels", Kind.GAUGE, "Nodes' sessions with others, by way of this proxy."
+    ),
+    Metric(
+        "effects_repeated",
+        "holdfast_cluster_effects_repeated_total",
+        Kind.COUNTER,
+        "Effects of nodes that came again and had been carried out.",
     ),
 )
 

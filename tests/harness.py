@@ -13,7 +13,8 @@ import zmq
 
 from protocols.nodes import frames
 from protocols.nodes.frames import decode_from_proxy, encode_batch
-from proxy.app import App, Bound
+from proxy.app import App
+from proxy.bound import Bound
 from proxy.config import Config
 
 PATIENCE = 10.0  # no test waits longer for anything; none needs more than a fraction of it
@@ -26,6 +27,7 @@ def configure(**sections) -> Config:
     # A scripted node says only what the test says; tests of silence set this themselves.
     sections["node"].setdefault("heartbeat_timeout", 60.0)
     sections.setdefault("admin", {}).setdefault("bind", "127.0.0.1:0")
+    sections.setdefault("cluster", {}).setdefault("pub", "tcp://127.0.0.1:*")
     sections.setdefault("log", {}).setdefault("level", "error")
     default = Config()
     return msgspec.structs.replace(
@@ -58,16 +60,17 @@ class Proxy:
 
 
 @asynccontextmanager
-async def running(**sections):
-    """A proxy for the length of the block, which no test makes last a minute."""
+async def running(*, coordinator=None, **sections):
+    """A proxy for the length of the block, which no test makes last a minute. With a coordinator, which several may
+    share, it is one of a cluster."""
     with trio.fail_after(6 * PATIENCE):
-        async with _running(configure(**sections)) as proxy:
+        async with _running(configure(**sections), coordinator) as proxy:
             yield proxy
 
 
 @asynccontextmanager
-async def _running(config: Config):
-    app = App(config)
+async def _running(config: Config, coordinator):
+    app = App(config, coordinator)
     async with trio.open_nursery() as nursery:
         bound: list[Bound] = []
         serving = trio.Event()
@@ -160,16 +163,19 @@ class ScriptedNode:
                 await self.hear()
         raise AssertionError(f"waited {PATIENCE} s for {kind}; there is {self.inbox}")
 
-    async def join(self) -> "ScriptedNode":
-        """Hello to Ready. Afterwards the proxy has taken it as ready, for what is said on other sockets too."""
-        self.say(self.hello)
-        return await self.finish_join()
+    async def join(self, *, keeper: bool = True) -> "ScriptedNode":
+        """Hello to Ready. Afterwards the proxy has taken it as ready, for what is said on other sockets too.
 
-    async def finish_join(self) -> "ScriptedNode":
+        keeper: whether the proxy keeps the state; another one sends none.
+        """
+        self.say(self.hello)
+        return await self.finish_join(keeper=keeper)
+
+    async def finish_join(self, *, keeper: bool = True) -> "ScriptedNode":
         """What follows Hello."""
         while not (await self.take(frames.Clients)).last:
             pass
-        while not (await self.take(frames.State)).last:
+        while keeper and not (await self.take(frames.State)).last:
             pass
         self.say(frames.Ready(), frames.Heartbeat(0.0))
         await self.take(frames.Heartbeat)

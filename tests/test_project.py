@@ -7,11 +7,13 @@ import shlex
 import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
-from proxy import cli
+from proxy import cli, operator
+from proxy.config import examine
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("proxy", "balancer", "protocols", "holdfast")
@@ -157,21 +159,35 @@ def test_a_service_runs_a_command_that_is_right(service):
 
 
 def test_the_services_fit_each_other(monkeypatch):
-    from proxy.config import examine
-
-    proxy, node = OURS["proxy"], OURS["node"]
+    proxy, node, balancer = (COMPOSE["services"][name] for name in ("proxy", "node", "balancer"))
     environ = dict.fromkeys(proxy["environment"], "a secret")
     loaded, problems = examine(None, environ, parse(shlex.split(proxy["command"])).sets)
     assert problems == []
-    assert loaded.config.node.token == "a secret"
-    port = loaded.config.node.bind[0].rpartition(":")[2]
+    config = loaded.config
+    assert config.node.token == "a secret"
+    assert config.store.kind == "redis"
+    [url] = config.store.urls
+    assert urlsplit(url).hostname in COMPOSE["services"]
     for variable in node["environment"]:
         monkeypatch.setenv(variable, "a secret")
     parsed = parse(shlex.split(node["command"]))
-    assert parsed.join == [f"tcp://proxy:{port}"]
+    assert parsed.join == [f"tcp://proxy:{config.node.bind[0].rpartition(':')[2]}"]
     assert parsed.token == "a secret"
-    assert proxy["ports"] == [f"{(client := loaded.config.client.bind[0].rpartition(':')[2])}:{client}"]
-    assert loaded.config.drain.timeout < float(proxy["stop_grace_period"].removesuffix("s"))
+    assert config.drain.timeout < float(proxy["stop_grace_period"].removesuffix("s"))
+    assert {name for service in COMPOSE["services"].values() for name in service.get("depends_on", ())} <= set(
+        COMPOSE["services"]
+    )
+    # only the balancer is reached from outside, and it reaches the proxies where they are
+    assert [name for name, service in COMPOSE["services"].items() if "ports" in service] == ["balancer"]
+    rules = read("docker/haproxy.cfg")
+    [port] = re.findall(r"^    bind :([0-9]+)$", rules, re.MULTILINE)
+    assert balancer["ports"] == [f"{port}:{port}"]
+    client = config.client.bind[0].rpartition(":")[2]
+    assert re.search(rf"^    server-template proxy [0-9]+ proxy:{client} ", rules, re.MULTILINE)
+    [path] = re.findall(r"^    option httpchk GET (\S+)$", rules, re.MULTILINE)
+    assert path in operator.PATHS
+    [volume] = balancer["volumes"]
+    assert (ROOT / volume.split(":")[0]).is_file()
 
 
 def test_the_image_runs_a_command_that_exists():

@@ -1,6 +1,9 @@
-"""What carries frames between the proxy and nodes.
+"""What carries frames between the proxy and nodes, and between proxies.
 
 base       the seam: what a link and its owner promise each other
 zeromq     nodes dial a ROUTER socket; CURVE or a token says who they are
 memory     the same without sockets, for tests of what stands above
+peers      sockets between proxies: what we publish, and for each peer what we hear and ask
+tunnels    sessions of nodes with another proxy, that go through us
+curve      CURVE for all of these
 """

@@ -5,7 +5,9 @@ is edge-triggered in effect (libzmq #3641), so each use ends in `pump`, which dr
 budget ends; then `pump` says so and must be called again without waiting.
 
 A routing id is a session: nodes take a fresh one for each (docs/node-protocol.md). What comes from one that has not
-said hello, or whose session is over, is refused.
+said hello, or whose session is over, is refused; but in a cluster `stranger` is asked first, because other proxies dial
+this socket too, and nodes for whom we are only the way to another proxy. A session that comes to us by such a way has a
+route: what it says is given to `take`, and what is sent to it goes there instead of to the socket.
 """
 
 import errno
@@ -19,7 +21,8 @@ import zmq
 import zmq.utils.monitor
 
 from balancer.links.base import Gateway, Outgoing
-from protocols.errors import ConfigError, FrameError
+from balancer.links.curve import Curve
+from protocols.errors import FrameError
 from protocols.nodes.frames import Hello, Refused, decode_from_node, encode_batch
 
 log = structlog.get_logger("holdfast.link")
@@ -37,21 +40,28 @@ HIGH_WATER_MARK = 2000
 # Then clients get their turn: to pass eight replies of 1 MiB on takes 15 ms, and nobody else should wait for all.
 BATCHES_PER_PUMP = 64
 BYTES_PER_PUMP = 1 << 20
+# In a cluster other proxies send us batches of nodes, up to the limit of one, with an envelope around each.
+ENVELOPE_BYTES = 64 << 10
 # A turn's frames for one node are halved until a batch is no longer than this, or one frame: heartbeats and other
 # nodes' batches should not wait behind many megabytes.
 LARGE_BATCH_BYTES = 1 << 20
 # libzmq says that some peer went, not which; a probe of each finds it, at times only after libzmq has cleaned up.
 PROBE_DELAYS = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 
+Route = Callable[[bytes], bool]  # sends a batch to a session that came by another way; False: there is no room now
+
 
 class ZeromqLink:
     """One session: frames of the turn, batches libzmq would not take, and the numbers of both directions."""
 
-    __slots__ = ("_hub", "backlog", "backlog_bytes", "identity", "is_open", "last_seen", "outbox", "received", "sent")
+    __slots__ = (
+        "_hub", "backlog", "backlog_bytes", "identity", "is_open", "last_seen", "outbox", "received", "route", "sent",
+    )  # fmt: skip
 
-    def __init__(self, hub: "ZeromqHub", identity: bytes, now: float) -> None:
+    def __init__(self, hub: "ZeromqHub", identity: bytes, now: float, route: Route | None) -> None:
         self._hub = hub
         self.identity = identity
+        self.route = route
         self.is_open = True
         self.last_seen = now
         self.outbox: list[Outgoing] = []
@@ -72,7 +82,7 @@ class ZeromqLink:
     def close(self, reason: str, *, fatal: bool = False) -> None:
         if self.is_open:
             self._hub.end(self)
-            self._hub.refuse(self.identity, reason, fatal=fatal)
+            self._hub.refuse(self.identity, reason, fatal=fatal, route=self.route)
 
     def break_off(self, why: str) -> None:
         self._hub.break_off(self, why)
@@ -86,6 +96,9 @@ class ZeromqHub:
 
     max_batch_bytes: a longer message ends the peer's connection in libzmq.
     max_backlog_bytes: a node that reads so much too slowly is lost.
+    stranger: is asked with whatever comes from an identity without a session; True: it has dealt with it. To be set
+    before `open`, in a cluster only.
+    on_probe: is called when some peer has gone, after the sessions were looked at.
     """
 
     def __init__(
@@ -94,8 +107,11 @@ class ZeromqHub:
         *,
         max_batch_bytes: int,
         max_backlog_bytes: int,
-        curve: "Curve | None" = None,
+        curve: Curve | None = None,
     ) -> None:
+        self.context: zmq.Context[zmq.Socket[bytes]]
+        self.stranger: Callable[[bytes, bytes], bool] | None = None
+        self.on_probe: Callable[[], None] | None = None
         self._gateway = gateway
         self._max_batch_bytes = max_batch_bytes
         self._max_backlog_bytes = max_backlog_bytes
@@ -111,13 +127,13 @@ class ZeromqHub:
 
     def open(self, addresses: Sequence[str]) -> list[str]:
         """Bind. Returns the addresses as bound (ports filled in). Raises OSError if one can't be."""
-        self._context = zmq.Context()
+        self.context = zmq.Context()
         if self._curve is not None:
-            self._curve.start(self._context)
-        self._socket = socket = self._context.socket(zmq.ROUTER)
+            self._curve.start(self.context)
+        self._socket = socket = self.context.socket(zmq.ROUTER)
         socket.linger = 0
         socket.sndhwm = socket.rcvhwm = HIGH_WATER_MARK
-        socket.maxmsgsize = self._max_batch_bytes
+        socket.maxmsgsize = self._max_batch_bytes + (ENVELOPE_BYTES if self.stranger is not None else 0)
         socket.router_mandatory = True  # else a message to a dead node vanishes without a word
         socket.router_handover = True  # else a newcomer with a used identity is ignored, and never refused
         socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)  # a peer that never speaks ZMTP is dropped
@@ -141,7 +157,7 @@ class ZeromqHub:
         self._socket.close(linger=0)
         if self._curve is not None:
             self._curve.stop()
-        self._context.destroy(linger=0)
+        self.context.destroy(linger=0)
 
     def fileno(self) -> int:
         """The descriptor to wait on. Readable means: call `pump`."""
@@ -166,7 +182,7 @@ class ZeromqHub:
             broken, self._broken = self._broken, []
             for link, why in broken:
                 self._lose(link, why)
-                self.refuse(link.identity, why)
+                self.refuse(link.identity, why, route=link.route)
             touched, self.touched = self.touched, []
             for link in touched:
                 self._flush_link(link)
@@ -188,6 +204,11 @@ class ZeromqHub:
 
     def _send(self, link: ZeromqLink, batch: bytes) -> bool:
         """False: libzmq has no room for this node now. The node may be found to be gone."""
+        if link.route is not None:
+            if not link.route(batch):
+                return False
+            self.batches_sent += 1
+            return True
         try:
             self._socket.send(link.identity, SNDMORE_NOBLOCK)
             self._socket.send(batch, NOBLOCK)
@@ -240,48 +261,75 @@ class ZeromqHub:
             self.batches_received += 1
             taken += len(data)
             link = links.get(identity)
-            if link is None:
-                self._greet(identity, data, now)
-                continue
-            try:
-                number, frames = decode_from_node(data)
-                if number != link.received + 1:
-                    raise FrameError(f"expected batch {link.received + 1}, got {number}")
-            except FrameError as error:
-                log.warning("node_link_error", identity=identity.hex(), error=str(error)[:200])
-                link.break_off(f"protocol error: {error}"[:200])
-                continue
-            link.received = number
-            link.last_seen = now
-            gateway.received(link, frames)
+            if link is not None:
+                self._receive(link, data, now)
+            elif self.stranger is None or not self.stranger(identity, data):
+                self._greet(identity, data, now, None)
         return True
 
-    def _greet(self, identity: bytes, data: bytes, now: float) -> None:
+    def take(self, identity: bytes, data: bytes, now: float, route: Route) -> None:
+        """A batch of a session that comes by another way. End with a turn's end: answers are queued."""
+        link = self._links.get(identity)
+        if link is not None:
+            self._receive(link, data, now)
+        else:
+            self._greet(identity, data, now, route)
+
+    def _receive(self, link: ZeromqLink, data: bytes, now: float) -> None:
+        try:
+            number, frames = decode_from_node(data)
+            if number != link.received + 1:
+                raise FrameError(f"expected batch {link.received + 1}, got {number}")
+        except FrameError as error:
+            log.warning("node_link_error", identity=link.identity.hex(), error=str(error)[:200])
+            link.break_off(f"protocol error: {error}"[:200])
+            return
+        link.received = number
+        link.last_seen = now
+        self._gateway.received(link, frames)
+
+    def _greet(self, identity: bytes, data: bytes, now: float, route: Route | None) -> None:
         """The first batch of a session, or the leftovers of one that is over."""
         try:
             number, frames = decode_from_node(data)
         except FrameError:
             self.batches_refused += 1
-            self.refuse(identity, "expected a batch of frames (docs/node-protocol.md)")
+            self.refuse(identity, "expected a batch of frames (docs/node-protocol.md)", route=route)
             return
         if number != 1 or not frames or not isinstance(frames[0], Hello):
             self.batches_refused += 1
-            self.refuse(identity, "no such session: say hello on a new connection")
+            self.refuse(identity, "no such session: say hello on a new connection", route=route)
             return
-        link = self._links[identity] = ZeromqLink(self, identity, now)
+        link = self._links[identity] = ZeromqLink(self, identity, now, route)
         link.received = 1
         self._gateway.hello(link, frames[0])
         if link.is_open and len(frames) > 1:
             self._gateway.received(link, frames[1:])
 
-    def refuse(self, identity: bytes, reason: str, *, fatal: bool = False) -> None:
+    def refuse(self, identity: bytes, reason: str, *, fatal: bool = False, route: Route | None = None) -> None:
         """Tell a peer that it has no session. If it can't be told, it is gone or not reading: as well."""
+        batch = encode_batch(0, [Refused(reason, fatal)])
+        if route is not None:
+            route(batch)
+        else:
+            self.send_raw(identity, batch)
+
+    def send_raw(self, identity: bytes, data: bytes) -> bool:
+        """To a peer without a session. False: it has gone, or has no room. Outside of a turn, end with a turn's end."""
         try:
             self._socket.send(identity, SNDMORE_NOBLOCK)
-            self._socket.send(encode_batch(0, [Refused(reason, fatal)]), NOBLOCK)
+            self._socket.send(data, NOBLOCK)
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EHOSTUNREACH, errno.EAGAIN):
                 raise
+            return False
+        return True
+
+    def forget_route(self, prefix: bytes, why: str) -> None:
+        """The way to these sessions is no more: those that have a route, and whose identity begins so."""
+        for identity, link in self._links.items():
+            if link.route is not None and identity.startswith(prefix):
+                link.break_off(why)
 
     def end(self, link: ZeromqLink) -> None:
         """Forget a session. Nothing of it is taken from now on."""
@@ -306,7 +354,7 @@ class ZeromqHub:
         """Send nothing to each node: libzmq raises for those that are gone."""
         self._socket.getsockopt(EVENTS)  # makes libzmq process its commands; without that it does not know yet
         for link in list(self._links.values()):
-            if link.backlog:
+            if link.backlog or link.route is not None:
                 continue
             try:
                 self._socket.send(link.identity, SNDMORE_NOBLOCK)
@@ -317,6 +365,8 @@ class ZeromqHub:
                 if error.errno != zmq.EHOSTUNREACH:
                     raise
                 self._lose(link, "disconnected")
+        if self.on_probe is not None:
+            self.on_probe()
 
     async def watch(self, settle: Callable[[], object]) -> None:
         """Task: when libzmq reports a disconnection, find out whose. `settle` pumps what that caused."""
@@ -340,37 +390,3 @@ class ZeromqHub:
 
 def _is_readable(socket: "zmq.Socket[bytes]") -> bool:
     return bool(int(socket.getsockopt(EVENTS)) & POLLIN)
-
-
-class Curve:
-    """CURVE on the ROUTER socket: the proxy's key pair, and which nodes' public keys may connect.
-
-    authorized_keys: a folder of public key files; "": any key, for when the token decides and CURVE only encrypts.
-    """
-
-    def __init__(self, secret_key_file: str, authorized_keys: str) -> None:
-        import zmq.auth
-
-        try:
-            self._public, self._secret = zmq.auth.load_certificate(secret_key_file)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"node.curve_secret_key_file: can't read {secret_key_file}: {error}") from error
-        if self._secret is None:
-            raise ConfigError(f"node.curve_secret_key_file: {secret_key_file} holds no secret key")
-        self._authorized_keys = authorized_keys
-
-    def start(self, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
-        from zmq.auth.thread import ThreadAuthenticator
-
-        self._authenticator = ThreadAuthenticator(context)
-        self._authenticator.start()
-        location = self._authorized_keys or zmq.auth.CURVE_ALLOW_ANY
-        self._authenticator.configure_curve(domain="*", location=location)
-
-    def apply(self, socket: "zmq.Socket[bytes]") -> None:
-        socket.curve_server = True
-        socket.curve_secretkey = self._secret
-        socket.curve_publickey = self._public
-
-    def stop(self) -> None:
-        self._authenticator.stop()

@@ -8,15 +8,24 @@ Field order is the wire order. New fields go to the end with a default: an old p
 know, a new one fills in what is missing. Ids of clients are 64-bit; packed lists of them are little-endian.
 """
 
-from array import array
-from collections.abc import Iterable, Sequence
-from sys import byteorder
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from protocols.errors import FrameError
+from protocols.nodes.effects import AsMaster as AsMaster
+from protocols.nodes.effects import Broadcast as Broadcast
+from protocols.nodes.effects import CloseClient as CloseClient
+from protocols.nodes.effects import Effect as Effect
+from protocols.nodes.effects import Effects as Effects
+from protocols.nodes.effects import Hole as Hole
+from protocols.nodes.effects import Join as Join
+from protocols.nodes.effects import Leave as Leave
+from protocols.nodes.effects import Notify as Notify
+from protocols.nodes.effects import pack_ids as pack_ids
+from protocols.nodes.effects import unpack_ids as unpack_ids
 
 VERSION = 1
 
@@ -28,12 +37,18 @@ class Heartbeat(Struct, array_like=True, frozen=True, gc=False, tag=1):
 
     proxy to node: the answer, `stamp` echoed. A node that is master holds its lease until its own clock shows
     stamp + lease: counted from before the question was sent, so it ends at the node first. lease 0: not master.
+    With several proxies each grants for itself: the node acts while `quorum` grants of one ballot stand.
+    state_epoch, state_index: node to proxy, as in Hello.
     """
 
     stamp: float
     load: float = -1.0
     epoch: int = 0
     lease: float = 0.0
+    ballot: int = 0
+    quorum: int = 1
+    state_epoch: int = 0
+    state_index: int = 0
 
 
 class Bye(Struct, array_like=True, frozen=True, gc=False, tag=2):
@@ -66,6 +81,12 @@ class Hello(Struct, array_like=True, frozen=True, tag=10):
     state_index: int = 0
 
 
+class Via(Struct, array_like=True, frozen=True, gc=False, tag=13):
+    """In a batch numbered 0, before all else: this session is one with another proxy, to which all of it is passed."""
+
+    proxy: str
+
+
 class Ready(Struct, array_like=True, frozen=True, gc=False, tag=11):
     """The node has every client and all state, and takes requests."""
 
@@ -74,52 +95,11 @@ class Drain(Struct, array_like=True, frozen=True, gc=False, tag=12):
     """The node takes no new requests and finishes those it has."""
 
 
-class Join(Struct, array_like=True, frozen=True, gc=False, tag=20):
-    client: int
+class AskCount(Struct, array_like=True, frozen=True, gc=False, tag=28):
+    """How many clients of all proxies are in a channel? `ask` is the node's own number for the question."""
+
+    ask: int
     channel: str
-
-
-class Leave(Struct, array_like=True, frozen=True, gc=False, tag=21):
-    client: int
-    channel: str
-
-
-class Notify(Struct, array_like=True, frozen=True, gc=False, tag=22):
-    """A message to every client in the channels, once per channel, and to each of the clients; none to `exclude`.
-
-    clients, exclude: packed ids.
-    """
-
-    payload: bytes
-    is_text: bool
-    channels: list[str]
-    clients: bytes = b""
-    exclude: bytes = b""
-
-
-class Broadcast(Struct, array_like=True, frozen=True, gc=False, tag=23):
-    """A message to every client."""
-
-    payload: bytes
-    is_text: bool
-    exclude: bytes = b""
-
-
-class CloseClient(Struct, array_like=True, frozen=True, gc=False, tag=24):
-    """End a client's connection, as kicked, with `reason` as text for it."""
-
-    client: int
-    reason: str = ""
-
-
-Effect = Join | Leave | Notify | Broadcast | CloseClient
-
-
-class AsMaster(Struct, array_like=True, frozen=True, gc=False, tag=25):
-    """Effects that hold only while the sender is master of `epoch`; else the proxy refuses them all."""
-
-    epoch: int
-    effects: list[Effect]
 
 
 class Reply(Struct, array_like=True, frozen=True, gc=False, tag=30):
@@ -198,11 +178,23 @@ class Client(Struct, array_like=True, frozen=True, gc=False):
     headers: list[tuple[str, str]]
 
 
+class Peer(Struct, array_like=True, frozen=True, gc=False):
+    """A proxy of the cluster. Not a frame of its own: part of Welcome and Peers.
+
+    address: where nodes dial it. alive: the sender hears it; if not, it may still have its clients.
+    """
+
+    proxy: str
+    address: str
+    alive: bool = True
+
+
 class Welcome(Struct, array_like=True, frozen=True, gc=False, tag=50):
     """The session stands. Snapshots follow, then deltas from clients_sequence + 1 on.
 
     Both sides send a heartbeat every heartbeat_interval seconds and give up after heartbeat_timeout of silence. A batch
-    longer than max_batch_bytes ends the node's connection.
+    longer than max_batch_bytes ends the node's connection. peers: as in Peers; empty for a proxy that is alone.
+    seen: number of the last Effects that came from this run of the node. keeper: as in Master.
     """
 
     version: int
@@ -210,8 +202,10 @@ class Welcome(Struct, array_like=True, frozen=True, gc=False, tag=50):
     heartbeat_interval: float
     heartbeat_timeout: float
     clients_sequence: int
-    peers: list[str]
+    peers: list[Peer]
     max_batch_bytes: int = 16 << 20
+    seen: int = 0
+    keeper: str = ""
 
 
 class Refused(Struct, array_like=True, frozen=True, gc=False, tag=51):
@@ -240,6 +234,29 @@ class Closed(Struct, array_like=True, frozen=True, gc=False, tag=54):
     sequence: int
     client: int
     reason: str
+
+
+class Ack(Struct, array_like=True, frozen=True, gc=False, tag=55):
+    """Effects up to this number have been carried out, or have been before."""
+
+    number: int
+
+
+class Mute(Struct, array_like=True, frozen=True, gc=False, tag=56):
+    """No client of this proxy is in these channels: their notifications need not be sent to it until Unmute."""
+
+    channels: list[str]
+
+
+class Unmute(Struct, array_like=True, frozen=True, gc=False, tag=57):
+    channels: list[str]
+
+
+class Counted(Struct, array_like=True, frozen=True, gc=False, tag=58):
+    """The answer to AskCount."""
+
+    ask: int
+    count: int
 
 
 class Request(Struct, array_like=True, frozen=True, gc=False, tag=60):
@@ -273,16 +290,20 @@ class Cancel(Struct, array_like=True, frozen=True, gc=False, tag=62):
 
 
 class Master(Struct, array_like=True, frozen=True, gc=False, tag=70):
-    """Who is master from now on. node "": nobody. The lease comes with heartbeats, never with this."""
+    """Who is master from now on. node "": nobody. The lease comes with heartbeats, never with this.
+
+    keeper: the proxy that keeps the nodes' state in this epoch; "": the one that says this.
+    """
 
     node: str
     epoch: int
+    keeper: str = ""
 
 
 class Peers(Struct, array_like=True, frozen=True, gc=False, tag=71):
-    """Every proxy of the cluster, as addresses that a node can dial."""
+    """Every proxy whose clients may still be there, the sender too. It replaces the sender's former list."""
 
-    addresses: list[str]
+    proxies: list[Peer]
 
 
 class StateItem(Struct, array_like=True, frozen=True, gc=False):
@@ -324,12 +345,12 @@ class WantState(Struct, array_like=True, frozen=True, gc=False, tag=75):
 
 
 FromNode = (
-    Heartbeat | Bye | Hello | Ready | Drain | Join | Leave | Notify | Broadcast | CloseClient
-    | AsMaster | Reply | HttpReply | Failure | Propose | Entry | State
+    Heartbeat | Bye | Hello | Ready | Drain | Via | Join | Leave | Notify | Broadcast | CloseClient
+    | AsMaster | Effects | Hole | AskCount | Reply | HttpReply | Failure | Propose | Entry | State
 )  # fmt: skip
 FromProxy = (
-    Heartbeat | Bye | Welcome | Refused | Clients | Opened | Closed | Request | HttpRequest | Cancel
-    | Master | Peers | State | Entry | Proposed | ProposalRefused | WantState
+    Heartbeat | Bye | Welcome | Refused | Clients | Opened | Closed | Ack | Mute | Unmute | Counted
+    | Request | HttpRequest | Cancel | Master | Peers | State | Entry | Proposed | ProposalRefused | WantState
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()
@@ -361,21 +382,3 @@ def decode_from_proxy(data: bytes) -> tuple[int, list[FromProxy]]:
         return _from_proxy.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise FrameError(f"not a batch of proxy frames ({len(data)} bytes): {error}") from error
-
-
-def pack_ids(ids: Iterable[int]) -> bytes:
-    """Client ids as little-endian 64-bit numbers, one after another."""
-    numbers = array("Q", ids)
-    if byteorder == "big":
-        numbers.byteswap()
-    return numbers.tobytes()
-
-
-def unpack_ids(packed: bytes) -> Sequence[int]:
-    """The ids of `pack_ids`. Raises FrameError if it is not a whole number of them."""
-    if len(packed) % 8:
-        raise FrameError(f"packed client ids must be a multiple of 8 bytes, got {len(packed)}")
-    numbers = array("Q", packed)
-    if byteorder == "big":
-        numbers.byteswap()
-    return numbers

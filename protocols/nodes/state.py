@@ -171,6 +171,11 @@ class StateView:
         self._ordered.append(entry)
         return entry
 
+    def owners_but(self, clients: Container[int]) -> list[int]:
+        """Owners of keys that are not in `clients`, with those of entries that have not come back. Sorted."""
+        owners = self._owned.keys() | {entry.owner for entry in self._ordered if entry.owner}
+        return sorted(owner for owner in owners if owner not in clients)
+
     def owned_by(self, client: int) -> list[str]:
         """Keys to delete because the client went: as they are once what is ordered has come back. Sorted."""
         keys = set(self._owned.get(client, ()))

@@ -6,7 +6,6 @@ kept out by what browsers always send: Host (DNS rebinding), Origin and Sec-Fetc
 (forms).
 """
 
-import hmac
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -14,8 +13,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from proxy.admin.http import JSON, HttpError, Request, Response, as_error, as_json
-from proxy.admin.views import Control
+from proxy.admin.http import CHALLENGE, JSON, HttpError, Request, Response, as_error, as_json, bears
+from proxy.admin.views import Control, PluginStatus
 from proxy.config import is_loopback
 
 DEFAULT_PAGE = 100
@@ -56,6 +55,11 @@ class Api:
             Route("GET", "/api/clients", self._clients),
             Route("POST", "/api/nodes/{id}/drain", self._drain),
             Route("POST", "/api/clients/{id}/kick", self._kick),
+            Route("GET", "/api/channels/{channel}", self._channel),
+            # as in Kuzzle's cluster plugin; proxy.operator has them on the ports of clients
+            Route("GET", "/_plugin/cluster/health", self._cluster_health, needs_token=False),
+            Route("GET", "/_plugin/cluster/status", self._cluster_status),
+            Route("POST", "/_plugin/cluster/reset", self._cluster_reset),
         )
 
     def answer(self, request: Request) -> Response:
@@ -85,11 +89,8 @@ class Api:
         """Whether the caller has proven itself; no token configured, nothing proven."""
         if not self._token or not route.needs_token:
             return False
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        # bytes, because compare_digest refuses text beyond ASCII
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token.encode()):
-            challenge = ("WWW-Authenticate", 'Bearer realm="holdfast"')
-            raise HttpError(401, "expected the header Authorization: Bearer TOKEN with admin.token", challenge)
+        if not bears(request.headers.get("authorization", ""), self._token):
+            raise HttpError(401, "expected the header Authorization: Bearer TOKEN with admin.token", CHALLENGE)
         return True
 
     def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
@@ -153,6 +154,23 @@ class Api:
         if not self._control.kick(client, reason):
             raise HttpError(404, "no such client")
         return as_json({"client": format_client_id(client), "kicked": True})
+
+    def _channel(self, call: Call) -> Response:
+        channel = call.parts["channel"]
+        counts = self._control.count(channel)
+        return as_json({"channel": channel, "count": sum(counts.values()), "proxies": counts})
+
+    def _cluster_health(self, call: Call) -> Response:
+        ready, _ = self._control.ready()
+        return as_json("ok" if ready else "ko", 200 if ready else 503)
+
+    def _cluster_status(self, call: Call) -> Response:
+        return as_json(PluginStatus.of(self._control.cluster()))
+
+    def _cluster_reset(self, call: Call) -> Response:
+        if not self._control.reset():
+            raise HttpError(409, "this proxy is alone: store.kind is memory")
+        return as_json("ok")
 
 
 def format_client_id(number: int) -> str:

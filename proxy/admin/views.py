@@ -4,7 +4,7 @@ Ids of clients are 64-bit numbers here and 16 hexadecimal digits in JSON and on 
 some tools keep only 53 bits of a number.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -33,6 +33,90 @@ class MasterView(Struct, frozen=True, kw_only=True):
     epoch: int
 
 
+class ProxyView(Struct, frozen=True, kw_only=True):
+    """One proxy of the cluster, as it last published it; zeros while it has said nothing. alive: it is heard here.
+
+    worker: its number among the workers of one `serve`, -1 for another. last_exit: of a worker that was restarted, the
+    exit status of its former run, minus the signal's number if one has ended it. Counts are since its start.
+    """
+
+    id: str
+    router: str
+    pub: str
+    alive: bool
+    fenced: bool
+    clients: int
+    connections: int
+    in_flight: int
+    parked: int
+    requests: int
+    replies: int
+    redelivered: int
+    errors: int
+    channels: int
+    worker: int
+    restarts: int
+    last_exit: int
+
+
+class ClusterView(Struct, frozen=True, kw_only=True):
+    """What this proxy knows of its cluster. It is the same at every proxy but for `here`, the one that says it.
+
+    version: of the record that it follows; epoch: with which its master (a node's id, or null) began. keeper: the proxy
+    that elects, and keeps the nodes' state. trouble: why this proxy is not a part of it now; "" if it is.
+    """
+
+    here: str
+    version: int
+    epoch: int
+    master: str | None
+    keeper: str | None
+    fenced: bool
+    trouble: str
+    members: Sequence[ProxyView]
+
+
+class PeerStatus(Struct, frozen=True):
+    """A proxy, as in PluginStatus."""
+
+    pub: str
+    router: str
+    ready: bool
+    id: str
+
+
+class PluginStatus(Struct, frozen=True, kw_only=True):
+    """The cluster in the form that tools of Kuzzle's cluster plugin read: count, current, pool; and what is new.
+
+    count: current and pool. pool: the others.
+    """
+
+    count: int
+    current: PeerStatus
+    pool: Sequence[PeerStatus]
+    version: int
+    epoch: int
+    master: str | None
+    keeper: str | None
+    fenced: bool
+    proxies: Sequence[ProxyView]
+
+    @classmethod
+    def of(cls, view: ClusterView) -> "PluginStatus":
+        peers = {one.id: PeerStatus(one.pub, one.router, one.alive and not one.fenced, one.id) for one in view.members}
+        return cls(
+            count=len(peers),
+            current=peers.pop(view.here),
+            pool=list(peers.values()),
+            version=view.version,
+            epoch=view.epoch,
+            master=view.master,
+            keeper=view.keeper,
+            fenced=view.fenced,
+            proxies=view.members,
+        )
+
+
 class StatusView(Struct, frozen=True, kw_only=True):
     """The proxy at a glance. Times in seconds; requests to errors count since the start."""
 
@@ -53,6 +137,7 @@ class StatusView(Struct, frozen=True, kw_only=True):
     last_failover: float | None
     master: MasterView
     nodes: Sequence[NodeView]
+    cluster: ClusterView | None = None  # of a proxy that has a store
 
 
 class ClientView(Struct, frozen=True, kw_only=True):
@@ -76,6 +161,18 @@ class Control(Protocol):
         ...
 
     def status(self) -> StatusView: ...
+
+    def cluster(self) -> ClusterView:
+        """A proxy that has no store is alone in its own."""
+        ...
+
+    def reset(self) -> bool:
+        """Begin to make the cluster anew of the proxies that are heard here. False: this one is alone."""
+        ...
+
+    def count(self, channel: str) -> Mapping[str, int]:
+        """Members of the channel at each proxy, those without any left out."""
+        ...
 
     def nodes(self) -> Sequence[NodeView]: ...
 

@@ -4,7 +4,7 @@ trial        one run, put together
 deployment   the proxy under test: ours, or one that runs already
 fleet        its nodes, as faults and displays see them
 faults       what is done to nodes
-processes    real processes, and none left behind; child: how they die with us
+processes    real processes, and none left behind
 node         the node that they run; messages: what clients and nodes say to each other
 load         the built-in clients; websocket: one's connection; witness: that of a few, on trio-websocket
 load_worker  the process they are in; remote_load: the same, from outside; lines: how the two talk

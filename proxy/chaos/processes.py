@@ -1,14 +1,13 @@
 """Real processes: started, signalled by pid, awaited, and none left behind.
 
 Whatever is started within `Processes` is ended with it; should this process be killed itself, the kernel ends them
-(proxy.chaos.child). They are in process groups of their own, so that Ctrl-C on a terminal reaches only us, and they
+(proxy.child). They are in process groups of their own, so that Ctrl-C on a terminal reaches only us, and they
 end in the order that we choose. What they write to stderr goes to a file each.
 """
 
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from types import TracebackType
 import trio
 
 from protocols.errors import HoldfastError
+from proxy import child
 
 TAIL = 2000  # characters of a log that are shown
 
@@ -44,13 +44,7 @@ class Process:
 
     async def wait(self) -> int:
         """Its exit status; minus the signal's number if one has ended it."""
-        while (status := self.popen.poll()) is None:  # then it is not reaped either, and the pid is still its own
-            descriptor = os.pidfd_open(self.pid)
-            try:
-                await trio.lowlevel.wait_readable(descriptor)
-            finally:
-                os.close(descriptor)
-        return status
+        return await child.wait(self.popen)
 
     async def end(self, patience: float) -> int:
         """SIGTERM, and SIGKILL if it takes longer than `patience`; that is not `was_killed`."""
@@ -107,7 +101,7 @@ class Processes:
         with log.open("ab") as stderr:
             # Not Trio's open_process: it starts processes from a thread that ends, and then they would too.
             popen = subprocess.Popen(
-                [sys.executable, "-P", "-m", "proxy.chaos.child", str(os.getpid()), *arguments],
+                child.command(arguments),
                 stdin=kind,
                 stdout=kind,
                 stderr=stderr,

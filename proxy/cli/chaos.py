@@ -6,7 +6,7 @@ import random
 from typing import TYPE_CHECKING
 
 from protocols.errors import ConfigError
-from proxy.cli.command import Command, add_admin_arguments, add_config_arguments, add_json_argument
+from proxy.cli.command import Command, add_admin_arguments, add_config_arguments, add_json_argument, count
 from proxy.cli.durations import duration
 from proxy.config.values import split_address
 
@@ -20,7 +20,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--for", dest="seconds", type=duration, default=60.0, metavar="TIME", help="how long (default: 60s)"
     )
-    parser.add_argument("--clients", type=_count, default=1000, metavar="N", help="WebSocket clients (default: 1000)")
+    parser.add_argument("--clients", type=count, default=1000, metavar="N", help="WebSocket clients (default: 1000)")
     parser.add_argument(
         "--rate", type=_rate, default=10.0, metavar="X", help="requests of each client per second (default: 10)"
     )
@@ -106,14 +106,8 @@ def _kinds(text: str) -> list[str]:
     return kinds
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text}")
-    return int(text)
-
-
 def _count_or_none(text: str) -> int:
-    return 0 if text == "0" else _count(text)
+    return 0 if text == "0" else count(text)
 
 
 def _rate(text: str) -> float:

@@ -39,7 +39,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _make(out: Path) -> dict[str, Path]:
-    """Both pairs, and the folder of authorized keys with the node's public one. Overwrites nothing."""
+    """Both pairs, and the folder of authorized keys with the public ones. Overwrites nothing."""
     import zmq.auth  # slow to import
 
     files = {
@@ -61,7 +61,7 @@ def _make(out: Path) -> dict[str, Path]:
         os.umask(previous)
     for name in ("proxy_public_key", "node_public_key"):
         files[name].chmod(0o644)
-    shutil.copyfile(files["node_public_key"], files["authorized_keys"] / "node.key")
+        shutil.copyfile(files[name], files["authorized_keys"] / files[name].name)  # proxies of a cluster share a pair
     return files
 
 

@@ -1,6 +1,7 @@
 """holdfast status, nodes, clients, drain, kick: what an operator asks of a running proxy, through its admin server."""
 
 import argparse
+import signal
 from typing import Any
 from urllib.parse import quote
 
@@ -33,8 +34,41 @@ def _status(arguments: argparse.Namespace) -> int:
     if failover is not None:
         say(f"{'failover':<12} {failover * 1000:.1f} ms, the last one")
     say("")
+    if status["cluster"] is not None:
+        _proxies_table(status["cluster"])
+        say("")
     _nodes_table(status["nodes"], master["node"])
     return 0
+
+
+def _proxies_table(cluster: dict[str, Any]) -> None:
+    say_table(
+        ("PROXY", "STATE", "CLIENTS", "IN FLIGHT", "REQUESTS", "WORKER", "RESTARTS", "LAST EXIT", ""),
+        (
+            (
+                proxy["id"],
+                "fenced" if proxy["fenced"] else "alive" if proxy["alive"] else "silent",
+                proxy["clients"],
+                proxy["in_flight"],
+                proxy["requests"],
+                proxy["worker"] if proxy["worker"] >= 0 else "",
+                proxy["restarts"] if proxy["worker"] >= 0 else "",
+                _exit(proxy["last_exit"]) if proxy["restarts"] else "",
+                "here" if proxy["id"] == cluster["here"] else "",
+            )
+            for proxy in cluster["members"]
+        ),
+    )
+
+
+def _exit(status: int) -> str:
+    """Why a worker ended."""
+    if status >= 0:
+        return f"status {status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"
 
 
 def _nodes(arguments: argparse.Namespace) -> int:

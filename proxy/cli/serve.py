@@ -1,21 +1,20 @@
-"""holdfast serve: run the proxy until a signal ends it."""
+"""holdfast serve: run the proxy, or several as workers, until a signal ends it."""
 
 import argparse
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from protocols.errors import HoldfastError
-from proxy.cli.command import Command, add_config_arguments
+from proxy.bound import Bound
+from proxy.cli.command import Command, add_config_arguments, count
 from proxy.cli.output import complain, flush, say
 from proxy.config import Config, load
-
-if TYPE_CHECKING:
-    from proxy.app import Bound
+from proxy.workers import WorkerLife, store_in
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,20 +22,58 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ready-file", metavar="PATH", type=Path, help="write the bound addresses there, as JSON, once it serves"
     )
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=count,
+        default=1,
+        help="so many proxies, each a process, as a cluster that shares the client ports; the dead are restarted",
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.workers > 1:
+        with tempfile.TemporaryDirectory(prefix="holdfast-") as folder:
+            return _serve_by_workers(arguments, Path(folder))
     config = load(arguments.config, os.environ, arguments.sets).config
+    life = WorkerLife.of(os.environ)
 
-    import trio  # after the configuration: a bad one is refused at once
+    from proxy import app, logs  # after the configuration: a bad one is refused at once
 
-    from proxy import app, logs
+    logs.configure(config.log, None if life.number < 0 else life.number)
+    announcement = _Announcement(config, arguments.ready_file)
+
+    async def serve() -> int:
+        await app.serve(config, ready=announcement.make if life.number < 0 else announcement.make_whole)
+        return 0
+
+    return _until_the_end(serve, announcement)
+
+
+def _serve_by_workers(arguments: argparse.Namespace, folder: Path) -> int:
+    sets = list(arguments.sets)
+    if load(arguments.config, os.environ, sets).config.store.kind == "memory":
+        sets += store_in(folder)
+    config = load(arguments.config, os.environ, sets).config  # again: a cluster has rules of its own
+
+    from proxy import logs
+    from proxy.supervisor import Supervisor
 
     logs.configure(config.log)
     announcement = _Announcement(config, arguments.ready_file)
+    own = [item for one in sets for item in ("--set", one)]
+    if arguments.config is not None:
+        own += ["--config", str(arguments.config)]
+    supervisor = Supervisor(arguments.workers, own, config, folder)
+    return _until_the_end(partial(supervisor.run, announcement.make_for_workers), announcement)
+
+
+def _until_the_end(serve: Callable[[], Awaitable[int]], announcement: "_Announcement") -> int:
+    import trio
+
     try:
         announcement.withdraw()
-        trio.run(partial(app.serve, config, ready=announcement.make))
+        return trio.run(serve)
     except (OSError, HoldfastError, BaseExceptionGroup) as error:
         leaves = list(_leaves(error))
         if all(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
@@ -51,7 +88,6 @@ def _run(arguments: argparse.Namespace) -> int:
             raise
         complain(_line(leaves[0]))
         return 1
-    return 0
 
 
 class _Announcement:
@@ -67,26 +103,48 @@ class _Announcement:
         if self._file is not None:
             self._file.unlink(missing_ok=True)
 
-    def make(self, bound: "Bound") -> None:
-        if self._file is not None:
-            content = {"client": bound.client[0], "node": bound.node[0], "admin": bound.admin, "pid": os.getpid()}
-            self._write(self._file, msgspec.json.encode(content) + b"\n")
-        for address in bound.client:
+    def make(self, bound: Bound) -> None:
+        self._write(_place(bound, os.getpid()))
+        self._say([bound])
+
+    def make_whole(self, bound: Bound) -> None:
+        """A worker's, for who supervises it."""
+        self._write(bound)
+        self._say([bound])
+
+    def make_for_workers(self, workers: Mapping[int, Bound]) -> None:
+        """workers: by pid."""
+        places = [_place(bound, pid) for pid, bound in workers.items()]
+        self._write({**places[0], "pid": os.getpid(), "workers": places})
+        self._say(list(workers.values()))
+
+    def _say(self, bound: Sequence[Bound]) -> None:
+        for address in bound[0].client:
             say(f"client {self._scheme}://{address}")
-        for endpoint in bound.node:
-            say(f"node {endpoint}")
-        say(f"admin http://{bound.admin}")
+        for one in bound:
+            for endpoint in one.node:
+                say(f"node {endpoint}")
+        for one in bound:
+            say(f"admin http://{one.admin}")
         flush()
         self.made = True
 
-    def _write(self, file: Path, content: bytes) -> None:
+    def _write(self, content: object) -> None:
+        file = self._file
+        if file is None:
+            return
         temporary = file.with_name(f"{file.name}.{os.getpid()}")
         try:
-            temporary.write_bytes(content)
+            temporary.write_bytes(msgspec.json.encode(content) + b"\n")
             temporary.rename(file)
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise HoldfastError(f"--ready-file {file}: {error.strerror}") from error
+
+
+def _place(bound: Bound, pid: int) -> dict[str, object]:
+    """Who waits for the file looks for one address of each kind."""
+    return {"client": bound.client[0], "node": bound.node[0], "admin": bound.admin, "pid": pid}
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -102,4 +160,10 @@ def _line(error: OSError) -> str:
     return f"{error.filename}: {what}" if error.filename else what
 
 
-COMMAND = Command("serve", "run the proxy", _add_arguments, _run, "SIGTERM drains it, a second one stops it at once.")
+COMMAND = Command(
+    "serve",
+    "run the proxy",
+    _add_arguments,
+    _run,
+    "SIGTERM drains it, a second one stops it at once. To clients all workers are one; `holdfast status` shows each.",
+)

@@ -9,10 +9,10 @@ sources    default < file < environment < --set, and which of them each value is
 Nothing here is read again while the proxy runs.
 """
 
+from balancer.settings import ClusterSettings, StoreSettings
 from proxy.config.sections import (
     AdminSettings,
     ClientSettings,
-    ClusterSettings,
     Config,
     DrainSettings,
     LogSettings,
@@ -31,6 +31,7 @@ __all__ = [
     "LogSettings",
     "Origin",
     "RealtimeSettings",
+    "StoreSettings",
     "examine",
     "is_loopback",
     "load",

@@ -29,6 +29,7 @@ class Kind(Enum):
     ENDPOINT = "ZeroMQ endpoint"
     NETWORK = "network"
     ORIGIN = "origin"
+    URL = "URL"
 
 
 class Key(NamedTuple):
@@ -151,9 +152,52 @@ KEYS: dict[str, Key] = {
     "realtime.max_channels": Key(Kind.COUNT, "Channels with at least one client."),
     "realtime.max_channel_name_bytes": Key(Kind.BYTES, "A channel's name in UTF-8."),
     "realtime.max_pending_deliveries": Key(Kind.COUNT, "Deliveries of fan-outs that still have slices to go."),
+    "realtime.max_remembered_requests": Key(
+        Kind.COUNT,
+        "Requests of a cluster whose effects are remembered, so that those of a redelivered one happen once.",
+    ),
+    # --- store
+    "store.kind": Key(
+        Kind.CHOICE,
+        "What the proxies of a cluster find each other by: `sqlite` on one machine, `redis` on several; "
+        "with `memory` this proxy is alone.",
+    ),
+    "store.name": Key(Kind.TEXT, "Of the cluster, where several share a Redis."),
+    "store.path": Key(Kind.TEXT, "sqlite: the file, on a disk of this machine."),
+    "store.urls": Key(
+        Kind.URL,
+        "redis: `redis://HOST:PORT/DATABASE`, or `redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DATABASE`; "
+        "several are the nodes of a Redis Cluster. `rediss` for TLS.",
+    ),
+    "store.password": Key(Kind.SECRET, "redis: its password."),
+    "store.sentinel_password": Key(Kind.SECRET, "redis: the password of the Sentinels themselves."),
+    "store.timeout": Key(Kind.SECONDS, "For one operation; after it the store counts as gone."),
     # --- cluster
     "cluster.minimum_nodes": Key(
         Kind.COUNT, "Ready nodes that it takes for `/ready` to say so.", zero="ready without any"
+    ),
+    "cluster.pub": Key(Kind.ENDPOINT, "Where this proxy publishes what it knows to the others."),
+    "cluster.router": Key(
+        Kind.ENDPOINT,
+        "Where the other proxies ask this one; empty: the first of node.bind, and in place of a wildcard `_site_`.",
+    ),
+    "cluster.heartbeat": Key(Kind.SECONDS, "Between two heartbeats of a proxy."),
+    "cluster.heartbeat_timeout": Key(Kind.SECONDS, "Silence after which a proxy is not heard any more."),
+    "cluster.discover_timeout": Key(
+        Kind.SECONDS, "For the others' answers; and how long a proxy that has joined waits for the nodes."
+    ),
+    "cluster.join_attempt_interval": Key(Kind.SECONDS, "Between two attempts to join."),
+    "cluster.retry_join": Key(Kind.COUNT, "Attempts to join before the proxy gives up and ends."),
+    "cluster.wait_for_missing_rooms": Key(
+        Kind.SECONDS, "How long a node's question for a channel's count waits for members to be told of.", zero="not"
+    ),
+    "cluster.fence_timeout": Key(
+        Kind.SECONDS, "How long a proxy that does not hear the majority keeps its clients.", zero="not at all"
+    ),
+    "cluster.takeover_timeout": Key(
+        Kind.SECONDS,
+        "Absence from the store after which a lost majority counts as dead, so that the rest goes on without it.",
+        zero="never: that takes `reset`",
     ),
     # --- admin
     "admin.bind": Key(Kind.ADDRESS, "Where the admin server listens."),

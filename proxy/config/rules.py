@@ -2,10 +2,16 @@
 
 from collections.abc import Iterator
 
+from balancer.coordination.redis_urls import parse_urls
+from balancer.settings import NodeSettings, StoreSettings
 from proxy.config.sections import Config
 from proxy.config.values import is_local_endpoint, is_loopback, split_address
 
 FRAME_OVERHEAD = 64 << 10  # of a batch around one payload: headers of a reply, and room for effects
+AUTHENTICATION = (
+    "a loopback address, or authentication by node.token or node.curve_authorized_keys "
+    "(node.insecure_bind_without_authentication = true does without)"
+)
 
 
 def broken(config: Config) -> Iterator[tuple[str, str]]:
@@ -14,6 +20,9 @@ def broken(config: Config) -> Iterator[tuple[str, str]]:
     yield from _node(config)
     yield from _balance(config)
     yield from _admin(config)
+    if config.store.kind != "memory":
+        yield from _store(config.store)
+        yield from _cluster(config)
 
 
 def _client(config: Config) -> Iterator[tuple[str, str]]:
@@ -35,15 +44,8 @@ def _node(config: Config) -> Iterator[tuple[str, str]]:
     node = config.node
     if node.curve_authorized_keys and not node.curve_secret_key_file:
         yield "node.curve_secret_key_file", "a key file, because node.curve_authorized_keys is set"
-    # CURVE without a list of keys encrypts, but lets everybody in who has the proxy's public key
-    authenticated = bool(node.token or node.curve_authorized_keys)
-    exposed = [endpoint for endpoint in node.bind if not is_local_endpoint(endpoint)]
-    if exposed and not authenticated and not node.insecure_bind_without_authentication:
-        yield (
-            "node.bind",
-            "a loopback address, or authentication by node.token or node.curve_authorized_keys "
-            "(node.insecure_bind_without_authentication = true does without)",
-        )
+    if not all(map(is_local_endpoint, node.bind)) and not _is_authenticated(node):
+        yield "node.bind", AUTHENTICATION
     if node.heartbeat_timeout <= 2 * node.heartbeat_interval:
         yield (
             "node.heartbeat_timeout",
@@ -65,6 +67,59 @@ def _node(config: Config) -> Iterator[tuple[str, str]]:
             f"at least one entry, {config.state.max_value_bytes + config.state.max_key_bytes} "
             "(state.max_key_bytes + state.max_value_bytes)",
         )
+
+
+def _is_authenticated(node: NodeSettings) -> bool:
+    """Whether nodes, and other proxies, are known for what they are, or the operator does without."""
+    # CURVE without a list of keys encrypts, but lets everybody in who has the proxy's public key
+    return bool(node.token or node.curve_authorized_keys) or node.insecure_bind_without_authentication
+
+
+def _store(store: StoreSettings) -> Iterator[tuple[str, str]]:
+    if store.kind == "sqlite" and not store.path:
+        yield "store.path", "the file that the proxies of this machine share"
+    if store.kind == "redis":
+        try:
+            parse_urls(store.urls)
+        except ValueError as error:
+            yield "store.urls", str(error)
+
+
+def _cluster(config: Config) -> Iterator[tuple[str, str]]:
+    cluster = config.cluster
+    if not cluster.pub:
+        yield "cluster.pub", "a ZeroMQ endpoint"
+    elif not is_local_endpoint(cluster.pub) and not _is_authenticated(config.node):
+        yield "cluster.pub", AUTHENTICATION
+    if cluster.heartbeat_timeout <= 2 * cluster.heartbeat:
+        yield (
+            "cluster.heartbeat_timeout",
+            f"more than twice cluster.heartbeat ({cluster.heartbeat:g}): one late heartbeat is no death",
+        )
+    # Half of it is when a majority that misses a member, and has no store, stops granting leases. The other half must
+    # be enough for the last of them to run out at every node, also at one whose clock is slow.
+    least = 4 * (cluster.heartbeat_timeout + 1.2 * config.election.lease)
+    if 0 < cluster.takeover_timeout < least:
+        yield (
+            "cluster.takeover_timeout",
+            f"0, or at least {least:g}: 4 x (cluster.heartbeat_timeout + 1.2 x election.lease)",
+        )
+    if config.node.curve_authorized_keys and not _knows_itself(config.node):
+        yield (
+            "node.curve_authorized_keys",
+            "the public key of node.curve_secret_key_file among them, because the other proxies use the same pair",
+        )
+
+
+def _knows_itself(node: NodeSettings) -> bool:
+    """Whether the proxies' public key is among the authorized ones. True if it can't be read: the link says so."""
+    import zmq.auth  # slow to import, and only needed here
+
+    try:
+        public, _ = zmq.auth.load_certificate(node.curve_secret_key_file)
+        return public in zmq.auth.load_certificates(node.curve_authorized_keys)
+    except (OSError, ValueError):
+        return True
 
 
 def _balance(config: Config) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,15 @@ from typing import Literal
 
 from msgspec import Struct
 
-from balancer.settings import BalanceSettings, ElectionSettings, NodeSettings, RequestSettings, StateSettings
+from balancer.settings import (
+    BalanceSettings,
+    ClusterSettings,
+    ElectionSettings,
+    NodeSettings,
+    RequestSettings,
+    StateSettings,
+    StoreSettings,
+)
 from protocols.clients.base import Limits
 
 
@@ -39,6 +47,7 @@ class RealtimeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     max_channels: int = 1_000_000
     max_channel_name_bytes: int = 512
     max_pending_deliveries: int = 1_000_000
+    max_remembered_requests: int = 1_000_000  # some 140 bytes each
 
 
 class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,12 +55,6 @@ class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     bind: str = "127.0.0.1:7513"
     token: str = ""
-
-
-class ClusterSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Section [cluster]."""
-
-    minimum_nodes: int = 1
 
 
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,6 +83,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     election: ElectionSettings = ElectionSettings()
     state: StateSettings = StateSettings()
     realtime: RealtimeSettings = RealtimeSettings()
+    store: StoreSettings = StoreSettings()
     cluster: ClusterSettings = ClusterSettings()
     admin: AdminSettings = AdminSettings()
     log: LogSettings = LogSettings()

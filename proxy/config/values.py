@@ -16,6 +16,9 @@ DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h)?")
 SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
 SIZE = re.compile(r"([0-9]+)\s*(b|kb|mb|gb|kib|mib|gib)?", re.IGNORECASE)
 BYTES = {None: 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+COMMA = re.compile(",")
+NEXT_URL = re.compile(r",(?=\s*[a-z][a-z+]*://)")  # a URL may have commas of its own, between Sentinels
+BINDING = re.compile(r"tcp://\[([^\[\]]+)\]:([0-9]+|\*)")
 BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
 
@@ -108,7 +111,8 @@ def to_toml(value: object) -> str:
 def _texts(value: object, key: Key) -> tuple[str, ...]:
     """A list of texts; one text stands for a list, with commas between the items."""
     if isinstance(value, str):
-        value = [item.strip() for item in value.split(",")] if value else []
+        separator = NEXT_URL if key.kind is Kind.URL else COMMA
+        value = [item.strip() for item in separator.split(value)] if value else []
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise ValueError("text or a list of texts")
     if not value and key.kind in (Kind.ADDRESS, Kind.ENDPOINT):
@@ -142,11 +146,36 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def split_binding(endpoint: str) -> tuple[str, str, str] | None:
+    """Name, family and port of "tcp://[NAME:FAMILY]:PORT", FAMILY being ipv4 if it is left out.
+
+    None: the endpoint has no such part; brackets around an IPv6 address are not one. Raises ValueError if the family
+    is no family.
+    """
+    match = BINDING.fullmatch(endpoint)
+    if match is None or is_ipv6(match[1]):
+        return None
+    name, _, family = match[1].rpartition(":")
+    if not name:
+        return match[1], "ipv4", match[2]
+    if family.lower() not in ("ipv4", "ipv6"):
+        raise ValueError("tcp://[NAME:FAMILY]:PORT with ipv4 or ipv6 as FAMILY")
+    return name, family.lower(), match[2]
+
+
+def is_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).version == 6
+    except ValueError:
+        return False
+
+
 def is_local_endpoint(endpoint: str) -> bool:
-    """Whether only this machine reaches a ZeroMQ endpoint."""
+    """Whether only this machine reaches a ZeroMQ endpoint. What an interface's name stands for is not looked up."""
     if endpoint.startswith("ipc://"):
         return True
-    return is_loopback(endpoint.removeprefix("tcp://").rpartition(":")[0])
+    binding = split_binding(endpoint)
+    return is_loopback(endpoint.removeprefix("tcp://").rpartition(":")[0] if binding is None else binding[0])
 
 
 def _check_address(text: str) -> bool:
@@ -168,6 +197,7 @@ def _check_endpoint(text: str) -> bool:
     host, _, port = text.removeprefix("tcp://").rpartition(":")
     try:
         split_address(f"{'0.0.0.0' if host == '*' else host}:{'0' if port == '*' else port}")
+        split_binding(text)
     except ValueError:
         return False
     return True
@@ -196,7 +226,7 @@ def _check_folder(text: str) -> bool:
 _CHECKS: dict[Kind, tuple[Callable[[str], bool], str]] = {
     Kind.ADDRESS: (_check_address, "HOST:PORT or [IPV6]:PORT"),
     Kind.PROTOCOL: (_check_protocol, "NAME://HOST:PORT, NAME of a registered client protocol"),
-    Kind.ENDPOINT: (_check_endpoint, "tcp://HOST:PORT, tcp://HOST:* or ipc://PATH"),
+    Kind.ENDPOINT: (_check_endpoint, "tcp://HOST:PORT, tcp://HOST:*, tcp://[NAME:FAMILY]:PORT or ipc://PATH"),
     Kind.NETWORK: (_check_network, "an address or a network such as 10.0.0.0/8"),
     Kind.ORIGIN: (_check_origin, '"*", "null" or SCHEME://HOST[:PORT], without a path'),
     Kind.FILE: (_check_file, "a file that can be read"),

@@ -13,6 +13,7 @@ from balancer.coordination.base import MasterRecord
 from balancer.election import MAX_DRIFT, Election, Nomination
 from balancer.settings import ElectionSettings
 from protocols.nodes.frames import Master
+from protocols.peers.frames import Record
 
 LEASE = 2.0
 WAIT = LEASE * (1 + MAX_DRIFT)
@@ -145,6 +146,91 @@ class TestLease:
         it = elected("a")
         assert (it.lost("b"), it.released("b"), it.revoke("b")) == (None, None, None)
         assert it.epoch_of("a") == 1
+
+
+class TestCluster:
+    """What one proxy of several does: it follows the record, and grants for itself."""
+
+    def follower(self, now=0.0):
+        it = election(now)
+        it.joined()
+        assert it.follow(Record(7, 7, "a", 1)) == Master("a", 7)
+        return it
+
+    def test_it_follows_the_record(self):
+        it = self.follower()
+        assert (it.master, it.epoch, it.epoch_of("a")) == ("a", 7, 7)
+        assert it.follow(Record(8, 7, "a", 1)) is None, "the set of members has changed, the master has not"
+        assert it.follow(Record(9, 9, "a", 1)) == Master("a", 9)
+        assert it.follow(Record(10, 10, "b", 1)) == Master("b", 10)
+
+    def test_who_has_joined_has_granted_nothing(self):
+        assert self.follower().renew("a", 0.0, 1) == (7, LEASE)
+        alone = election(now=0.0)
+        alone.follow(Record(7, 7, "a", 1))
+        assert alone.renew("a", 0.0, 1) == (7, 0.0), "a former run may have granted"
+
+    def test_to_join_again_does_not_end_a_grant(self):
+        it = self.follower()
+        it.renew("a", 10.0, 1)
+        it.joined()
+        it.follow(Record(8, 8, "b", 1))
+        assert it.renew("b", 10.0, 1) == (8, 0.0)
+
+    def test_another_is_granted_nothing_while_a_grant_stands(self):
+        it = self.follower()
+        it.renew("a", 10.0, 1)
+        it.follow(Record(8, 8, "b", 1))
+        assert it.renew("b", 10.0 + WAIT - 0.01, 1) == (8, 0.0)
+        assert it.renew("b", 10.0 + WAIT, 1) == (8, LEASE)
+
+    def test_a_new_process_of_the_same_id_is_another(self):
+        it = self.follower()
+        it.renew("a", 10.0, 1)
+        it.follow(Record(8, 8, "a", 2))
+        assert it.renew("a", 10.1, 2) == (8, 0.0)
+
+    def test_a_grant_that_is_given_back_stands_no_more(self):
+        it = self.follower()
+        it.renew("a", 10.0, 1)
+        assert it.released("a") == Master("", 7)
+        it.follow(Record(8, 8, "b", 1))
+        assert it.renew("b", 10.0, 1) == (8, LEASE)
+
+    def test_a_lost_session_ends_no_mastership_but_can_give_nothing_back(self):
+        it = self.follower()
+        it.renew("a", 10.0, 1)
+        it.session_lost("a")
+        assert it.master == "a"
+        assert it.renew("a", 10.1, 1) == (7, LEASE), "the same process is back"
+        it.session_lost("a")
+        it.released("a")
+        it.follow(Record(8, 8, "b", 1))
+        assert it.renew("b", 10.2, 1) == (8, 0.0)
+
+    def test_epochs_are_above_the_records_version(self):
+        it = self.follower()
+        it.follow(Record(12, 7, "a", 1))
+        it.lost("a")
+        assert it.decide(20.0, ["b"]) == Nomination(MasterRecord(13, "b"), 12)
+
+    def test_the_keepers_own_nomination_is_settled_not_followed(self):
+        it = self.follower()
+        it.lost("a")
+        nomination = it.decide(20.0, ["b"])
+        record = Record(nomination.record.epoch, nomination.record.epoch, "b", 1)
+        assert it.follow(record) is None
+        it.lost("b")
+        assert it.settled(nomination.record) is None
+        assert it.master == "", "it went while the store was writing"
+
+    def test_another_record_in_place_of_the_nomination_is_followed(self):
+        it = self.follower()
+        it.lost("a")
+        it.decide(20.0, ["b"])
+        assert it.follow(Record(8, 8, "c", 1)) == Master("c", 8)
+        assert it.settled(MasterRecord(8, "c")) is None
+        assert it.master == "c"
 
 
 # --- the simulated world ----------------------------------------------------------------------------------------------

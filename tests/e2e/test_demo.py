@@ -26,7 +26,7 @@ def children(parent):
             state = (directory / "stat").read_text().rpartition(")")[2].split()[0]
         except OSError:  # it has just ended
             continue
-        if b"proxy.chaos.child" in arguments and str(parent).encode() in arguments and state != "Z":
+        if b"proxy.child" in arguments and str(parent).encode() in arguments and state != "Z":
             found.append(int(directory.name))
     return found
 

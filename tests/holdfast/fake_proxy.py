@@ -34,6 +34,10 @@ class FakeProxy:
         self.is_paused = False  # reads nothing
         self._new = []
 
+    @property
+    def peer(self):
+        return frames.Peer(self.id, self.address)
+
     async def accept(self) -> "FakeSession":
         """The next session: its hello has come, nothing is said yet."""
         await until(lambda: self._new, "a hello")
@@ -73,7 +77,10 @@ class FakeProxy:
 
 
 class FakeSession:
-    """One node's session. frames: everything that came but heartbeats. lease: what heartbeats are answered."""
+    """One node's session. frames: everything that came but heartbeats. lease: what heartbeats are answered.
+
+    acknowledges: whether numbered effects are, by themselves. via: the proxy that the node wants to be passed to.
+    """
 
     def __init__(self, proxy, identity):
         self.proxy = proxy
@@ -84,6 +91,9 @@ class FakeSession:
         self.is_mute = False  # answers no heartbeat
         self.lease = 0.0
         self.epoch = 0
+        self.ballot, self.quorum = 0, 1
+        self.acknowledges = True
+        self.via = ""
         self._taken = 0
         self._sent = 0
         self._clients = 0
@@ -96,15 +106,21 @@ class FakeSession:
 
     def receive(self, data):
         number, batch = decode_from_node(data)
+        if number == 0 and not self.batches:
+            [via] = batch
+            self.via = via.proxy
+            return
         self.batches += 1
         assert number == self.batches
         for frame in batch:
             if isinstance(frame, frames.Heartbeat):
                 self.heartbeats.append(frame)
                 if not self.is_mute:
-                    self.say(frames.Heartbeat(frame.stamp, -1.0, self.epoch, self.lease))
+                    self.say(frames.Heartbeat(frame.stamp, -1.0, self.epoch, self.lease, self.ballot, self.quorum))
             else:
                 self.frames.append(frame)
+                if self.acknowledges and isinstance(frame, frames.Effects):
+                    self.say(frames.Ack(frame.number))
 
     def say(self, *what):
         self._sent += 1
@@ -121,16 +137,38 @@ class FakeSession:
     def untaken(self):
         return self.frames[self._taken :]
 
-    def welcome(self, clients=(), state=(), position=(0, 0), interval=0.05, timeout=2.0, peers=(), sequence=0):
-        """Say welcome and everything that is: clients, and items of the state."""
+    def welcome(
+        self, clients=(), state=(), position=(0, 0), interval=0.05, timeout=2.0, peers=(), sequence=0, seen=0, keeper=""
+    ):
+        """Say welcome and everything that is: clients, and items of the state if we keep it.
+
+        peers: other proxies, as FakeProxy or Peer; we list ourselves, too, if there are any.
+        """
         if self._taken == 0:
             self._taken = 1  # the hello
         self._clients = sequence
         self.say(
-            frames.Welcome(frames.VERSION, self.proxy.id, interval, timeout, sequence, list(peers)),
+            frames.Welcome(
+                frames.VERSION,
+                self.proxy.id,
+                interval,
+                timeout,
+                sequence,
+                self.listing(*peers),
+                seen=seen,
+                keeper=keeper,
+            ),
             frames.Clients(list(clients), last=True),
-            frames.State(*position, list(state), last=True),
+            *([] if keeper else [frames.State(*position, list(state), last=True)]),
         )
+
+    def listing(self, *peers):
+        """Peers, with ourselves, if there are any."""
+        listed = [peer.peer if isinstance(peer, FakeProxy) else peer for peer in peers]
+        return [self.proxy.peer, *listed] if listed else []
+
+    def introduce(self, *peers):
+        self.say(frames.Peers(self.listing(*peers) or [self.proxy.peer]))
 
     def open(self, client):
         self._clients += 1

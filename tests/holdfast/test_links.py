@@ -22,23 +22,23 @@ async def test_peers_are_linked_too_and_effects_go_to_all():
     with trio.fail_after(PATIENCE):
         async with fake_proxy("a") as a, fake_proxy("b") as b, fake_proxy("c") as c, trio.open_nursery() as nursery:
             nursery.start_soon(node.run, [a.address])
-            at_a = await a.join(clients=[client(1)], peers=[a.address, b.address])
-            at_b = await b.join(clients=[client(2)], peers=[a.address, b.address])
-            at_a.say(frames.Peers([a.address, b.address, c.address]))
-            at_c = await c.join()
+            at_a = await a.join(clients=[client(1)], peers=[b])
+            at_b = await b.join(clients=[client(2)], peers=[a], keeper="a")
+            at_a.introduce(b, c)
+            at_c = await c.join(peers=[a, b], keeper="a")
             await until(lambda: node.statistics().proxies == 3)
             assert sorted(node.clients) == [1, 2]
 
             notify = frames.Notify(b"now", False, ["room"])
             await node.notify(b"now", channels=["room"])
             for session in (at_a, at_b, at_c):
-                assert await session.take(frames.Notify) == notify
+                assert await session.take(frames.Effects) == frames.Effects(1, [notify])
 
-            at_b.request(b"asked", client=2)
-            notify = frames.Notify(b"asked", False, ["room"])
-            assert (await at_b.take(frames.Reply)).effects == [notify]
-            for session in (at_a, at_c):
-                assert await session.take(frames.Notify) == notify
+            request = at_b.request(b"asked", client=2)
+            asked = frames.Effects(2, [frames.Notify(b"asked", False, ["room"])], "b", request, 1)
+            for session in (at_a, at_b, at_c):
+                assert await session.take(frames.Effects) == asked
+            assert await at_b.take(frames.Reply) == frames.Reply(request, 1, b"done", False)
             nursery.cancel_scope.cancel()
 
 
@@ -60,14 +60,15 @@ async def test_one_proxy_is_lost_and_the_other_goes_on():
 
 async def test_two_addresses_of_one_proxy_make_one_link(monkeypatch):
     monkeypatch.setattr(links, "SUCCESSION_TIMEOUT", 0.2)
-    node = make_node()
+    node = Node("test")
+    node.on_request(lambda request: b"done")
     opened, closed = [], []
     node.on_open(lambda client: opened.append(client.id))
     node.on_close(lambda client, reason: closed.append(client.id))
     with trio.fail_after(PATIENCE):
         async with fake_proxy("same") as a, fake_proxy("same") as b, trio.open_nursery() as nursery:
             nursery.start_soon(node.run, [a.address])
-            await a.join(clients=[client(1)], peers=[b.address])
+            await a.join(clients=[client(1)], peers=[frames.Peer("alias", b.address)])
             session = await b.join(clients=[client(1)])
             await until(lambda: node.statistics().proxies == 1)
             session.request(client=1)
@@ -175,8 +176,9 @@ async def test_an_address_that_is_none(address):
 
 
 async def test_a_peer_s_address_that_is_none_harms_nobody():
-    async with linked(make_node(), clients=[client()], peers=["nonsense"]) as session:
+    async with linked(make_node(), clients=[client()], peers=[frames.Peer("lost", "nonsense")]) as session:
         session.request()
+        await session.take(frames.Effects)
         await session.take(frames.Reply)
 
 

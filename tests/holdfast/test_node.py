@@ -131,3 +131,20 @@ async def test_curve():
 async def test_what_a_proxy_could_not_read_is_refused_here(options):
     with pytest.raises(ConfigError):
         await Node("test", **options).run(["tcp://127.0.0.1:1"])
+
+
+async def test_how_many_are_in_a_channel_is_asked_again_when_the_session_ends():
+    node = Node("test")
+    counts = []
+
+    async def count():
+        counts.append(await node.count("room"))
+
+    async with linked(node) as session, trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        assert (await session.take(frames.AskCount)).channel == "room"
+        session.proxy.say_raw(session.identity, b"\xc1")
+        session = await session.proxy.join()
+        question = await session.take(frames.AskCount)
+        session.say(frames.Counted(question.ask + 1, 7), frames.Counted(question.ask, 12))
+    assert counts == [12]

@@ -1,4 +1,4 @@
-"""Several proxies relay the same entries."""
+"""One of several proxies keeps the state."""
 
 from contextlib import asynccontextmanager
 
@@ -7,24 +7,25 @@ import trio
 from holdfast import Node
 from holdfast.state import encode
 from protocols.nodes import frames
-from tests.holdfast.fake_proxy import PATIENCE, fake_proxy, until
+from tests.holdfast.fake_proxy import PATIENCE, client, fake_proxy, until
 
 
-def item(key, value):
-    return frames.StateItem(key, encode(value))
+def item(key, value, owner=0):
+    return frames.StateItem(key, encode(value), owner)
 
 
-def entry(index, key, value, node="", proposal=0):
-    return frames.Entry(1, index, node, proposal, key, encode(value))
+def entry(index, key, value, node="", proposal=0, epoch=1):
+    return frames.Entry(epoch, index, node, proposal, key, encode(value))
 
 
 @asynccontextmanager
-async def two_proxies(node, first, second):
+async def two_proxies(node, **welcome):
+    """The first one keeps the state."""
     with trio.fail_after(PATIENCE):
         async with fake_proxy("a") as a, fake_proxy("b") as b, trio.open_nursery() as nursery:
             nursery.start_soon(node.run, [a.address])
-            at_a = await a.join(peers=[b.address], **first)
-            yield at_a, await b.join(**second)
+            at_a = await a.join(peers=[b], **welcome)
+            yield at_a, await b.join(peers=[a], keeper="a")
             nursery.cancel_scope.cancel()
 
 
@@ -35,49 +36,107 @@ def listening():
     return node, told
 
 
-async def test_each_entry_is_taken_once_from_whoever_brings_it_first():
+async def settled(session, node):
+    """What the session said so far has been taken."""
+    id = 1000 + len(node.clients)
+    session.open(client(id))
+    await until(lambda: id in node.clients)
+
+
+async def test_only_the_keeper_s_entries_count():
     node, told = listening()
-    async with two_proxies(node, {}, {}) as (a, b):
+    async with two_proxies(node) as (a, b):
+        b.say(entry(1, "k", "wrong"), frames.State(1, 7, [item("k", "wrong")], last=True))
+        await settled(b, node)
         a.say(entry(1, "k", 1))
-        await until(lambda: len(told) == 1)
-        b.say(entry(1, "k", 1), entry(2, "k", 2), entry(3, "k", 3))
-        await until(lambda: len(told) == 3)
-        a.say(entry(2, "k", 2), entry(3, "k", 3), entry(4, "k", 4))
-        await until(lambda: len(told) == 4)
-        assert told == [("k", 1), ("k", 2), ("k", 3), ("k", 4)]
-        assert node.statistics().proxies == 2
+        await until(lambda: told)
+        assert told == [("k", 1)]
 
 
-async def test_a_later_snapshot_counts_and_an_earlier_one_does_not():
-    early = {"state": [item("k", 1)], "position": (1, 1)}
-    late = {"state": [item("k", 2)], "position": (1, 2)}
-    for first, second in ((early, late), (late, early)):
-        node, told = listening()
-        async with two_proxies(node, first, second):
-            assert node.state["k"] == 2
-            assert told[-1] == ("k", 2)
-
-
-async def test_a_hole_ends_that_session_only():
-    node, told = listening()
-    async with two_proxies(node, {}, {}) as (a, b):
-        b.say(entry(5, "k", 5))
-        again = await b.proxy.join(state=[item("k", 5)], position=(1, 5))
-        assert again.identity != b.identity
-        assert told == [("k", 5)]
-        a.say(entry(1, "k", 1), entry(6, "x", 6))
-        await until(lambda: "x" in node.state)
-
-
-async def test_a_change_is_proposed_to_another_proxy_when_one_is_lost():
+async def test_a_new_keeper_s_snapshot_counts_also_when_it_is_shorter():
     node, _ = listening()
-    async with two_proxies(node, {}, {}) as (a, b), trio.open_nursery() as nursery:
+    async with two_proxies(node, state=[item("k", 1), item("x", 1)], position=(1, 5)) as (a, b):
+        a.say(frames.Master("", 2, "b"))
+        b.say(frames.Master("", 2), frames.State(1, 4, [item("k", 1)], last=True), entry(5, "k", 2, epoch=2))
+        await until(lambda: node.state.get("k") == 2)
+        assert "x" not in node.state
+        a.say(entry(6, "k", "late"))  # a does not know it yet
+        await settled(a, node)
+        assert node.state["k"] == 2
+
+
+async def test_the_word_of_the_highest_epoch_names_the_keeper():
+    node, _ = listening()
+    async with two_proxies(node) as (a, b):
+        b.say(frames.Master("", 3), frames.State(3, 1, [item("k", "b")], last=True))
+        await until(lambda: node.state.get("k") == "b")
+        a.say(frames.Master("", 2), frames.State(2, 2, [item("k", "a")], last=True))
+        await settled(a, node)
+        assert node.state["k"] == "b"
+        a.say(frames.Master("", 4), frames.State(4, 2, [item("k", "a")], last=True))
+        await until(lambda: node.state["k"] == "a")
+
+
+async def test_a_node_is_ready_when_it_has_the_keeper_s_state():
+    node = Node("test")
+    with trio.fail_after(PATIENCE):
+        async with fake_proxy("a") as a, fake_proxy("b") as b, trio.open_nursery() as nursery:
+            nursery.start_soon(node.run, [b.address])
+            at_b = await b.accept()
+            at_b.welcome(peers=[a], keeper="a")
+            at_a = await a.accept()
+            await at_a.take(frames.Hello)
+            assert at_b.untaken() == []
+            at_a.welcome(peers=[b], state=[item("k", 1)], position=(1, 1))
+            await at_a.take(frames.Ready)
+            await at_b.take(frames.Ready)
+            nursery.cancel_scope.cancel()
+
+
+async def test_heartbeats_tell_the_position():
+    node = Node("test")
+    async with two_proxies(node, state=[item("k", 1)], position=(3, 9)) as (a, b):
+        for session in (a, b):
+            await until(lambda session=session: session.heartbeats[-1:] and session.heartbeats[-1].state_index == 9)
+            assert session.heartbeats[-1].state_epoch == 3
+
+
+async def test_a_change_is_proposed_to_the_next_keeper_when_one_is_gone():
+    node, _ = listening()
+    async with two_proxies(node) as (a, b), trio.open_nursery() as nursery:
         nursery.start_soon(node.state.set, "k", 1)
         propose = await a.take(frames.Propose)
-        a.proxy.say_raw(a.identity, b"\xc1")
+        a.say(frames.Bye("gone"))
+        await until(lambda: node.statistics().proxies == 1)
+        assert b.untaken() == []
+        b.say(frames.Master("", 2), frames.State(1, 0, [], last=True))
         assert await b.take(frames.Propose) == propose
-        b.say(entry(1, "k", 1, node.id, propose.proposal))
+        b.say(entry(1, "k", 1, node.id, propose.proposal, epoch=2))
         await until(lambda: not nursery.child_tasks)
-        # Both proxies may have had it put in order: it is the same change twice.
-        b.say(entry(2, "k", 1, node.id, propose.proposal))
-        await until(lambda: node._parts.replica.view.position == (1, 2))
+        # Both may have had it put in order: it is the same change twice.
+        b.say(entry(2, "k", 1, node.id, propose.proposal, epoch=2))
+        await until(lambda: node._parts.replica.view.position == (2, 2))
+
+
+async def test_keys_of_clients_that_are_not_known_yet_stay():
+    """The master may be linked to a proxy later than others are: the owners there live."""
+    node = Node("test")
+    theirs, gone = 2 << 32, 3 << 32
+    state = [item("theirs", 1, theirs), item("gone", 1, gone)]
+    with trio.fail_after(PATIENCE):
+        async with fake_proxy("a") as a, fake_proxy("b") as b, trio.open_nursery() as nursery:
+            nursery.start_soon(node.run, [a.address])
+            at_a = await a.accept()
+            at_a.welcome(peers=[b], state=state, position=(1, 2))
+            await at_a.take(frames.Ready)
+            at_b = await b.accept()
+            at_a.elect(2)
+            at_a.say(frames.Proposed("other", 1, "new", encode(1), theirs))
+            assert (await at_a.take(frames.Entry)).value == encode(1)
+            assert at_a.untaken() == []
+            at_b.welcome(clients=[client(theirs)], peers=[a], keeper="a")
+            deleted = await at_a.take(frames.Entry)
+            assert (deleted.key, deleted.value) == ("gone", None)
+            at_a.say(frames.Proposed("other", 2, "late", encode(1), gone))
+            assert (await at_a.take(frames.Entry)).value is None
+            nursery.cancel_scope.cancel()

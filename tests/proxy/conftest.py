@@ -4,17 +4,44 @@ import pytest
 
 from proxy.admin.api import Api
 from proxy.admin.server import AdminServer
-from proxy.admin.views import ClientView, MasterView, NodeView, StatusView
+from proxy.admin.views import ClientView, ClusterView, MasterView, NodeView, ProxyView, StatusView
+
+
+def proxy_view(id, **fields):
+    return ProxyView(
+        **{
+            "id": id,
+            "router": f"tcp://{id}:7510",
+            "pub": f"tcp://{id}:7511",
+            "alive": True,
+            "fenced": False,
+            "clients": 3,
+            "connections": 4,
+            "in_flight": 9,
+            "parked": 0,
+            "requests": 100,
+            "replies": 90,
+            "redelivered": 1,
+            "errors": 1,
+            "channels": 2,
+            "worker": -1,
+            "restarts": 0,
+            "last_exit": 0,
+            **fields,
+        }
+    )
 
 
 class FakeControl:
-    """Control in memory: three nodes, some clients, and a record of what was done to them."""
+    """Control in memory: three nodes, some clients, three proxies, and a record of what was done to them."""
 
     def __init__(self):
         self.is_ready = True
         self.drained = []
         self.kicked = []
         self.client_ids = [1, 2, 0xFFFFFFFFFFFFFFFF]
+        self.is_alone = False
+        self.resets = 0
 
     def ready(self):
         return (True, "") if self.is_ready else (False, "draining")
@@ -56,7 +83,28 @@ class FakeControl:
             last_failover=0.0123,
             master=MasterView(node="n-1", epoch=3),
             nodes=self.nodes(),
+            cluster=None if self.is_alone else self.cluster(),
         )
+
+    def cluster(self):
+        others = [proxy_view("p-2", worker=1, restarts=2, last_exit=-9), proxy_view("p-3", alive=False)]
+        return ClusterView(
+            here="p-1",
+            version=7,
+            epoch=3,
+            master="n-1",
+            keeper="p-1",
+            fenced=False,
+            trouble="",
+            members=[proxy_view("p-1"), *([] if self.is_alone else others)],
+        )
+
+    def reset(self):
+        self.resets += not self.is_alone
+        return not self.is_alone
+
+    def count(self, channel):
+        return {"p-1": 2, "p-3": 5} if channel == "the kitchen" else {}
 
     def clients(self, limit, after):
         return [

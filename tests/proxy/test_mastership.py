@@ -4,6 +4,7 @@ import pytest
 import trio
 
 from protocols.nodes import frames
+from protocols.peers.frames import Member, Record
 from tests.harness import ScriptedNode, client_ids, running, websocket
 
 QUICK = {"election": {"lease": 0.4}, "node": {"heartbeat_interval": 0.1, "heartbeat_timeout": 60.0}}
@@ -233,3 +234,118 @@ async def test_clients_are_told_once_although_nodes_change():
                 told = [c.id for f in node.frames if isinstance(f, frames.Clients) for c in f.clients]
                 assert told == [client]
                 assert not [f for f in node.frames if isinstance(f, frames.Opened)]
+
+
+# --- one proxy of several: the record comes from elsewhere ------------------------------------------------------------
+
+
+def follow(proxy, version, *, keeper="other", master=None, alone=False, carried=True):
+    """The store has this record now: with us, and one other proxy that nobody has heard of yet."""
+    cluster = proxy.app.cluster
+    members = (cluster.me,) if alone else (Member("other", "tcp://10.0.0.9:7510", ""), cluster.me)
+    record = Record(
+        version, version, master.id if master else "", master.hello.incarnation if master else 0,
+        keeper or cluster.me.proxy, version, members, tuple(m.proxy for m in members), version if carried else 0,
+    )  # fmt: skip
+    cluster.stored(record, {}, trio.current_time(), trio.current_time())
+    proxy.app.reactor.settle()
+
+
+async def test_a_proxy_that_is_not_keeper_follows_and_grants_for_itself():
+    async with running(**sections()) as proxy:
+        with ScriptedNode(proxy.node) as one, ScriptedNode(proxy.node) as two:
+            await one.join()
+            await two.join()
+            await elected(one, two)
+            follow(proxy, 9, master=two)
+            assert await two.take(frames.Master) == frames.Master(two.id, 9, "other")
+            assert (await lease(one)).lease == 0.0
+            assert (await lease(two)).epoch == 9
+            two.close()
+            await proxy.until(lambda: len(proxy.app.directory) == 1)
+            assert (await lease(one)).lease == 0.0
+            assert proxy.app.steward.master == (two.id, 9), "others may have it; who is master is the keeper's to say"
+
+
+async def test_a_master_that_is_not_established_is_granted_nothing():
+    async with running(**sections()) as proxy:
+        with ScriptedNode(proxy.node) as one:
+            await one.join()
+            await elected(one)
+            follow(proxy, 9, master=one, carried=False)
+            await one.take(frames.Master)
+            assert (await lease(one)) == frames.Heartbeat(123.0, -1.0, 9, 0.0, ballot=9, quorum=2)
+
+
+async def test_another_process_of_the_masters_id_is_not_the_master():
+    async with running(**sections()) as proxy:
+        with ScriptedNode(proxy.node) as one:
+            with ScriptedNode(proxy.node, node=one.id, incarnation=one.hello.incarnation + 1) as twin:
+                await twin.join()
+                await elected(twin)
+                follow(proxy, 9, master=one)
+                await twin.take(frames.Master)
+                assert (await lease(twin)) == frames.Heartbeat(123.0, -1.0, 9, 0.0, ballot=9, quorum=2)
+
+
+async def test_in_a_cluster_the_news_of_an_election_may_come_after_what_the_master_does():
+    async with running(**sections()) as proxy, websocket(proxy) as client:
+        with ScriptedNode(proxy.node) as one:
+            await one.join()
+            await elected(one)
+            follow(proxy, 9, master=one)
+            old, new = (frames.Broadcast(text, True) for text in (b"of a former epoch", b"of the next one"))
+            one.say(frames.AsMaster(8, [old]), frames.AsMaster(10, [new]))
+            assert await client.recv() == "of the next one"
+            assert proxy.counters.stale_effects == 1
+
+
+async def test_the_keeper_without_a_majority_elects_nobody():
+    async with running(**sections()) as proxy:
+        with ScriptedNode(proxy.node) as one:
+            await one.join()
+            await elected(one)
+            follow(proxy, 9, keeper="")
+            assert await one.take(frames.Master) == frames.Master("", 9)
+            await trio.sleep(0.6)  # longer than a lease: nothing must happen
+            assert proxy.app.steward.master == ("", 9)
+            follow(proxy, 10, keeper="", alone=True)
+            while (master := await one.take(frames.Master)).node == "":
+                pass
+            assert master.node == one.id
+            assert master.epoch > 10
+
+
+async def test_only_the_keeper_takes_proposals_and_entries():
+    async with running(**sections()) as proxy:
+        with ScriptedNode(proxy.node) as one:
+            await one.join()
+            await elected(one)
+            follow(proxy, 9, master=one)
+            one.say(frames.Propose(1, "key", b"value"), frames.Entry(9, 1, one.id, 1, "key", b"value"))
+            await proxy.until(lambda: proxy.counters.stale_entries == 1)
+            assert not [frame for frame in one.inbox if isinstance(frame, frames.Proposed)]
+            assert proxy.app.steward.state_keys == 0
+
+
+async def test_a_new_keeper_takes_the_state_from_the_node_that_has_the_most():
+    async with running(**sections()) as proxy:
+        with ScriptedNode(proxy.node) as one, ScriptedNode(proxy.node) as two:
+            await one.join()
+            await two.join()
+            await elected(one, two)
+            follow(proxy, 9, master=one)
+            for node, index in ((one, 3), (two, 7)):
+                proxy.app.directory.nodes[node.id].state_position = (9, index)
+            follow(proxy, 10, keeper="", master=one, alone=True)
+            await two.take(frames.WantState)
+            one.say(frames.Entry(10, 8, one.id, 0, "early", b""))
+            await proxy.until(lambda: proxy.counters.stale_entries == 1)
+            two.say(frames.State(9, 7, [frames.StateItem("key", b"value")], True))
+            for node in (one, two):
+                page = frames.State(9, 7, [frames.StateItem("key", b"value")], True)
+                assert await node.take(frames.State) == page
+            two.say(frames.Propose(1, "next", b"1"))
+            await one.take(frames.Proposed)
+            one.say(frames.Entry(10, 8, two.id, 1, "next", b"1"))
+            assert (await two.take(frames.Entry)).index == 8

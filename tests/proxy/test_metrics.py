@@ -4,7 +4,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from protocols.close import Reason
-from proxy.metrics import METRICS, Counters, Exporter, Histogram, Kind, Statistics
+from proxy.metrics import METRICS, Counters, Exporter, Histogram, Kind
+from proxy.statistics import Statistics
 
 
 def statistics(**changes):

@@ -109,6 +109,57 @@ def test_kicking_a_client(call, control):
     assert call("POST", "/api/clients/00000000000000aa/kick")[0] == 404
 
 
+def test_members_of_a_channel(call):
+    counts = {"p-1": 2, "p-3": 5}
+    assert call("GET", "/api/channels/the%20kitchen")[1] == {"channel": "the kitchen", "count": 7, "proxies": counts}
+    assert call("GET", "/api/channels/nobody")[1] == {"channel": "nobody", "count": 0, "proxies": {}}
+
+
+# --- as Kuzzle's cluster plugin -----------------------------------------------------------------------------------
+
+
+def test_the_plugins_health(call, control):
+    assert call("GET", "/_plugin/cluster/health")[:2] == (200, "ok")
+    control.is_ready = False
+    assert call("GET", "/_plugin/cluster/health")[:2] == (503, "ko")
+
+
+def test_the_plugins_status(call):
+    status, content, _ = call("GET", "/_plugin/cluster/status")
+    assert status == 200
+    assert content["count"] == 3
+    assert content["current"] == {"pub": "tcp://p-1:7511", "router": "tcp://p-1:7510", "ready": True, "id": "p-1"}
+    assert [(one["id"], one["ready"]) for one in content["pool"]] == [("p-2", True), ("p-3", False)]
+    assert (content["version"], content["epoch"], content["master"], content["keeper"]) == (7, 3, "n-1", "p-1")
+    assert content["fenced"] is False
+    assert [one["id"] for one in content["proxies"]] == ["p-1", "p-2", "p-3"]
+
+
+def test_the_plugins_status_of_one_that_is_alone(call, control):
+    control.is_alone = True
+    content = call("GET", "/_plugin/cluster/status")[1]
+    assert (content["count"], content["current"]["id"], content["pool"]) == (1, "p-1", [])
+
+
+def test_the_plugins_reset(call, control):
+    assert call("POST", "/_plugin/cluster/reset")[:2] == (200, "ok")
+    assert control.resets == 1
+    control.is_alone = True
+    status, content, _ = call("POST", "/_plugin/cluster/reset")
+    assert (status, content["error"]["message"]) == (409, "this proxy is alone: store.kind is memory")
+
+
+def test_the_plugins_reset_needs_what_other_changes_need(control):
+    call = Caller(control, token="hush")
+    assert call("POST", "/_plugin/cluster/reset")[0] == 401
+    assert call("GET", "/_plugin/cluster/status")[0] == 401
+    assert call("GET", "/_plugin/cluster/health")[0] == 200
+    assert call("POST", "/_plugin/cluster/reset", {"authorization": "Bearer hush"})[0] == 200
+    page = {"origin": "http://evil.example"}
+    assert Caller(control)("POST", "/_plugin/cluster/reset", page)[0] == 403
+    assert control.resets == 1
+
+
 @pytest.mark.parametrize(
     ("target", "body"),
     [

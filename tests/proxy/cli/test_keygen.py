@@ -13,12 +13,13 @@ def test_keys_fit_each_other_and_the_configuration(holdfast, tmp_path):
     assert (status, err) == (0, "")
     file = tmp_path / "holdfast.toml"
     file.write_text(text)
-    config = load(file, {}, ["node.bind=tcp://0.0.0.0:7510"]).config  # accepted: nodes are authenticated
+    sets = ["node.bind=tcp://0.0.0.0:7510", "store.kind=redis", "cluster.pub=tcp://*:7511"]
+    config = load(file, {}, sets).config  # accepted: nodes and proxies are authenticated
     public, secret = zmq.auth.load_certificate(config.node.curve_secret_key_file)
     assert zmq.curve_public(secret) == public
     authorized = zmq.auth.load_certificates(config.node.curve_authorized_keys)
     node_public, node_secret = zmq.auth.load_certificate(out / "node.key_secret")
-    assert authorized == {node_public: True}
+    assert authorized == {node_public: True, public: True}  # other proxies have this one's pair
     assert zmq.curve_public(node_secret) == node_public
     assert zmq.auth.load_certificate(out / "proxy.key") == (public, None)
     assert str(out / "node.key_secret") in text

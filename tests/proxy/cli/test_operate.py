@@ -39,6 +39,21 @@ async def test_status_as_json(ask):
     assert json.loads((await ask("status", "--json")).out)["master"] == {"node": "n-1", "epoch": 3}
 
 
+async def test_status_of_a_cluster(ask):
+    out = (await ask("status")).out
+    lines = [line.split() for line in out.splitlines()]
+    assert ["p-1", "alive", "3", "9", "100", "here"] in lines
+    assert ["p-2", "alive", "3", "9", "100", "1", "2", "SIGKILL"] in lines
+    assert ["p-3", "silent", "3", "9", "100"] in lines
+
+
+async def test_status_of_a_proxy_that_is_alone(ask, control):
+    control.is_alone = True
+    out = (await ask("status")).out
+    assert "PROXY" not in out
+    assert "NODE" in out
+
+
 async def test_nodes(ask):
     out = (await ask("nodes")).out
     assert [line.split()[0] for line in out.splitlines()] == ["NODE", "n-1", "n-2", "n/3"]

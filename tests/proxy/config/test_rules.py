@@ -1,7 +1,10 @@
 import pytest
+import zmq.auth
 
 from proxy.config import Config, examine
 from proxy.config.rules import broken
+
+CLUSTER = ["store.kind=sqlite", "store.path=x"]
 
 
 def test_the_defaults_break_no_rule():
@@ -41,6 +44,16 @@ def file(tmp_path):
         (["state.max_bytes=256KiB"], "state.max_bytes: expected at least one entry, 263168"),
         (["balance.sticky_key=header:"], 'balance.sticky_key: expected "client", "header:NAME" or "field:NAME"'),
         (["balance.sticky_key=cookie:a"], 'balance.sticky_key: expected "client", "header:NAME" or "field:NAME"'),
+        (["store.kind=sqlite"], "store.path: expected the file that the proxies of this machine share"),
+        (["store.kind=redis", "store.urls=redis://h/x"], "store.urls: expected a number as database"),
+        (["store.kind=redis", "store.urls="], "store.urls: expected at least one URL"),
+        ([*CLUSTER, "cluster.pub="], "cluster.pub: expected a ZeroMQ endpoint"),
+        ([*CLUSTER, "cluster.pub=tcp://[_site_:ipv4]:7511"], "cluster.pub: expected a loopback address, or authen"),
+        (
+            [*CLUSTER, "cluster.heartbeat=1s"],
+            "cluster.heartbeat_timeout: expected more than twice cluster.",
+        ),
+        ([*CLUSTER, "cluster.takeover_timeout=17s"], "cluster.takeover_timeout: expected 0, or at least 17.6: 4 x"),
         (["balance.ejection_time=2m"], "balance.ejection_time_max: expected at least balance.ejection_time (120)"),
     ],
 )
@@ -67,9 +80,28 @@ def test_a_broken_rule_is_one_line_that_names_the_key(sets, line, file):
         ["admin.bind=[::1]:7513"],
         ["client.tls_certificate_file={file}", "client.tls_key_file={file}"],
         ["balance.sticky_key=field:user.id"],
+        ["cluster.pub=tcp://*:7511", "cluster.heartbeat=1m", "cluster.takeover_timeout=1s", "store.urls=x"],  # alone
+        ["store.kind=redis", "store.urls=redis+sentinel://a,b/m"],
+        [*CLUSTER, "cluster.pub=tcp://[_site_:ipv4]:7511", "node.token=x"],
+        [*CLUSTER, "cluster.pub=tcp://[127.0.0.1:ipv4]:7511"],
+        [*CLUSTER, "cluster.takeover_timeout=0", "election.lease=1m"],
+        [*CLUSTER, "cluster.takeover_timeout=17.6", "cluster.router=tcp://proxy.example:7510"],
     ],
 )
 def test_what_rules_allow(sets, file):
     loaded, problems = examine(None, {}, [item.format(file=file, folder=file.parent) for item in sets])
     assert problems == []
     assert loaded is not None
+
+
+def test_proxies_of_a_cluster_must_know_their_own_key(tmp_path):
+    zmq.auth.create_certificates(tmp_path, "proxy")
+    authorized = tmp_path / "authorized"
+    authorized.mkdir()
+    zmq.auth.create_certificates(authorized, "node")
+    sets = [f"node.curve_secret_key_file={tmp_path}/proxy.key_secret", f"node.curve_authorized_keys={authorized}"]
+    assert examine(None, {}, sets)[1] == []  # alone
+    [line] = examine(None, {}, [*CLUSTER, *sets])[1]
+    assert "node.curve_authorized_keys: expected the public key of node.curve_secret_key_file among them" in line
+    (tmp_path / "proxy.key").rename(authorized / "us.key")
+    assert examine(None, {}, [*CLUSTER, *sets])[1] == []

@@ -15,6 +15,7 @@ from proxy.config.values import (
     parse_duration,
     parse_size,
     split_address,
+    split_binding,
     to_toml,
 )
 
@@ -22,6 +23,7 @@ SECONDS = Key(Kind.SECONDS, "")
 BYTES = Key(Kind.BYTES, "")
 COUNT = Key(Kind.COUNT, "")
 MANY = tuple[str, ...]
+ENDPOINTS = "tcp://HOST:PORT, tcp://HOST:*, tcp://[NAME:FAMILY]:PORT or ipc://PATH"
 
 
 @pytest.mark.parametrize(
@@ -68,8 +70,13 @@ def test_what_is_no_size(text):
         ("[::1]:7512", str, Key(Kind.ADDRESS, ""), "[::1]:7512"),
         ("tcp://127.0.0.1:*,tcp://[::1]:0", MANY, Key(Kind.ENDPOINT, ""), ("tcp://127.0.0.1:*", "tcp://[::1]:0")),
         ("tcp://*:7510", MANY, Key(Kind.ENDPOINT, ""), ("tcp://*:7510",)),
+        ("tcp://[_site_:ipv4]:7511", str, Key(Kind.ENDPOINT, ""), "tcp://[_site_:ipv4]:7511"),
+        ("tcp://[eth0]:*", str, Key(Kind.ENDPOINT, ""), "tcp://[eth0]:*"),
+        ("", str, Key(Kind.ENDPOINT, ""), ""),
         ("10.0.0.0/8,::1", MANY, Key(Kind.NETWORK, ""), ("10.0.0.0/8", "::1")),
         ("https://a.example:8443", MANY, Key(Kind.ORIGIN, ""), ("https://a.example:8443",)),
+        ("redis://a:1, redis://b", MANY, Key(Kind.URL, ""), ("redis://a:1", "redis://b")),
+        ("redis+sentinel://a,b:2/m", MANY, Key(Kind.URL, ""), ("redis+sentinel://a,b:2/m",)),
         ("", str, Key(Kind.FILE, ""), ""),
     ],
 )
@@ -103,9 +110,12 @@ def test_good_values(value, type_, key, result):
         ({}, MANY, Key(Kind.TEXT, ""), "text or a list of texts"),
         ([], MANY, Key(Kind.ADDRESS, ""), "at least one HOST:PORT"),
         ("", str, Key(Kind.ADDRESS, ""), "HOST:PORT or [IPV6]:PORT"),
-        ("tcp://127.0.0.1", MANY, Key(Kind.ENDPOINT, ""), "tcp://HOST:PORT, tcp://HOST:* or ipc://PATH"),
-        ("udp://127.0.0.1:1", MANY, Key(Kind.ENDPOINT, ""), "tcp://HOST:PORT, tcp://HOST:* or ipc://PATH"),
-        ("ipc://", MANY, Key(Kind.ENDPOINT, ""), "tcp://HOST:PORT, tcp://HOST:* or ipc://PATH"),
+        ("tcp://127.0.0.1", MANY, Key(Kind.ENDPOINT, ""), ENDPOINTS),
+        ("udp://127.0.0.1:1", MANY, Key(Kind.ENDPOINT, ""), ENDPOINTS),
+        ("tcp://[eth0:ipv5]:1", MANY, Key(Kind.ENDPOINT, ""), ENDPOINTS),
+        ("tcp://[eth0:ipv4]", str, Key(Kind.ENDPOINT, ""), ENDPOINTS),
+        ("tcp://[]:1", str, Key(Kind.ENDPOINT, ""), ENDPOINTS),
+        ("ipc://", MANY, Key(Kind.ENDPOINT, ""), ENDPOINTS),
         ("10.0.0.0/40", MANY, Key(Kind.NETWORK, ""), "an address or a network such as 10.0.0.0/8"),
         ("https://a.example/", MANY, Key(Kind.ORIGIN, ""), '"*", "null" or SCHEME://HOST[:PORT], without a path'),
         ("/nowhere/at/all", str, Key(Kind.FILE, ""), "a file that can be read"),
@@ -185,3 +195,28 @@ toml_values = st.one_of(
 def test_toml_that_is_written_is_read_back(value):
     read = tomllib.loads(f"x = {to_toml(value)}")["x"]
     assert read == (list(value) if isinstance(value, tuple) else value)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "binding"),
+    [
+        ("tcp://[_site_:ipv4]:7511", ("_site_", "ipv4", "7511")),
+        ("tcp://[eth0:IPv6]:*", ("eth0", "ipv6", "*")),
+        ("tcp://[eth0]:1", ("eth0", "ipv4", "1")),
+        ("tcp://[10.0.0.1:ipv4]:1", ("10.0.0.1", "ipv4", "1")),
+        ("tcp://[::1:ipv6]:1", ("::1", "ipv6", "1")),
+        ("tcp://[::1]:7510", None),
+        ("tcp://[fe80::1%eth0]:7510", None),
+        ("tcp://127.0.0.1:7510", None),
+        ("tcp://*:7510", None),
+        ("ipc://[eth0:ipv4]", None),
+    ],
+)
+def test_bindings(endpoint, binding):
+    assert split_binding(endpoint) == binding
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://[eth0:ipv5]:1", "tcp://[eth0:]:1", "tcp://[a:b:c]:1"])
+def test_what_is_no_binding(endpoint):
+    with pytest.raises(ValueError, match="ipv4 or ipv6 as FAMILY"):
+        split_binding(endpoint)

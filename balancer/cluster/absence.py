@@ -1,0 +1,34 @@
+"""How long proxies have been absent from the store: neither a card of theirs, nor a word.
+
+Owns the proof of death by time. Refuses to count any time in which the store was not read.
+"""
+
+from collections.abc import Container, Iterable
+
+
+class Absence:
+    """timeout: what proves a death; 0: nothing does. longest_gap: between two reads that count as one observation."""
+
+    def __init__(self, timeout: float, longest_gap: float, now: float) -> None:
+        self._timeout = timeout
+        self._longest_gap = longest_gap
+        self._since: dict[str, float] = {}
+        self.read_at = now
+
+    def read(self, members: Iterable[str], present: Container[str], asked: float, now: float) -> None:
+        """The store has been read. asked: when that was begun: an answer may have waited in a frozen process."""
+        if now - self.read_at > self._longest_gap:
+            self._since = {}
+        self.read_at = max(self.read_at, asked)
+        self._since = {member: self._since.get(member, now) for member in members if member not in present}
+
+    def is_absent(self, member: str, now: float) -> bool:
+        return (
+            self._timeout > 0
+            and now - self.read_at <= self._longest_gap
+            and now - self._since.get(member, now) > self._timeout
+        )
+
+    def is_proof_against_us(self, now: float) -> bool:
+        """Whether others, who do read the store, may come to take for dead whom we can't tell about."""
+        return self._timeout > 0 and now - self.read_at > self._timeout / 2

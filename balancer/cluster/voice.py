@@ -1,0 +1,82 @@
+"""What we say of ourselves: numbered messages to all, pages of facts to who asks.
+
+Owns our numbers and our own facts. A loss is found by the next message, and the next one comes within a heartbeat.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from msgspec.structs import replace
+
+from balancer.cluster.facts import PeerFacts
+from protocols.peers.envelope import seal
+from protocols.peers.frames import Beat, Counts, Facts, Figures, Frame, Nodes, NodeSeen, Published, Record, Told
+
+TOLD_EVERY = 4  # heartbeats: so often a record comes again, for who can't read the store
+
+
+class Voice:
+    """heartbeat: seconds between two Beats. sent, bytes_sent: published."""
+
+    def __init__(self, proxy: str, token: bytes, heartbeat: float) -> None:
+        self.facts = PeerFacts()
+        self.sent = 0
+        self.bytes_sent = 0
+        self._proxy = proxy
+        self._token = token
+        self._heartbeat = heartbeat
+        self._number = 0
+        self._pending: list[Published] = []
+        self._figures = Figures()
+        self._beats = 0
+        self._beat_at = float("-inf")
+
+    def say(self, frame: Published) -> None:
+        """Goes out with the next message."""
+        self._pending.append(frame)
+
+    def nodes(self, nodes: Sequence[NodeSeen]) -> None:
+        frame = Nodes(list(nodes))
+        self.facts.apply(frame)
+        self.say(frame)
+
+    def counts(self, counts: Iterable[tuple[str, int]]) -> None:
+        frame = Counts(list(counts))
+        self.facts.apply(frame)
+        self.say(frame)
+
+    def figures(self, figures: Figures) -> None:
+        """Goes out with the next regular heartbeat."""
+        self._figures = figures
+
+    def message(self, record: Record, beat: Beat, now: float) -> bytes | None:
+        """What is to be published now, if anything: a heartbeat when it is time, or when it says something new."""
+        frames, self._pending = self._pending, []
+        said = self.facts.beat
+        is_time = now - self._beat_at >= self._heartbeat
+        beat = replace(beat, figures=self._figures if is_time else said.figures)
+        if is_time:
+            self._beat_at = now
+            self._beats += 1
+            if self._beats % TOLD_EVERY == 0:
+                frames.append(Told(record))
+        if is_time or beat != said:
+            self.facts.apply(beat)
+            frames.append(beat)
+        return self.published(frames) if frames else None
+
+    def published(self, frames: Sequence[Published]) -> bytes:
+        self._number += 1
+        data = seal(self._token, self._proxy, self._number, frames)
+        self.sent += 1
+        self.bytes_sent += len(data)
+        return data
+
+    def pages(self, record: Record) -> list[bytes]:
+        """All facts, as they are now."""
+        pages = self.facts.pages(Told(record))
+        last = len(pages) - 1
+        return [self.alone(Facts(self._number, page, frames, page == last)) for page, frames in enumerate(pages)]
+
+    def alone(self, frame: Frame) -> bytes:
+        """A frame that is asked or answered, outside the stream."""
+        return seal(self._token, self._proxy, 0, [frame])

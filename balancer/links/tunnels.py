@@ -1,0 +1,78 @@
+"""Tunnels: sessions of nodes with another proxy, to which we are only the way. What goes through is not read.
+
+A node that can't reach a proxy dials one that hears it, and says `Via` before all else. From then on whatever that
+connection says goes to the proxy, and whatever the proxy says to the session goes back. Owns which connection goes
+where, and nothing else: no numbers, no queue. What can't be passed on ends the tunnel, and with it the session, because
+a batch must not be missing in it; the node then looks for another way.
+"""
+
+from collections.abc import Callable
+
+from protocols.nodes.frames import Refused, encode_batch
+
+
+class Tunnels:
+    """hears: whether that proxy can be the end of a tunnel. forward(proxy, session, data): to it; data b"": the session
+    is over. answer(session, data): to the node's connection. Both say False if that can't be had."""
+
+    def __init__(
+        self,
+        hears: Callable[[str], bool],
+        forward: Callable[[str, bytes, bytes], bool],
+        answer: Callable[[bytes, bytes], bool],
+    ) -> None:
+        self._hears = hears
+        self._forward = forward
+        self._answer = answer
+        self._ends: dict[bytes, str] = {}  # session: the proxy; "": it is over, and the node's connection not yet
+
+    def __len__(self) -> int:
+        return sum(map(bool, self._ends.values()))
+
+    def via(self, session: bytes, proxy: str) -> None:
+        """A node asks for one."""
+        if self._hears(proxy):
+            self._ends[session] = proxy
+        else:
+            self._refuse(session, "that proxy is not heard here")  # its hello may follow, and is not for us
+
+    def forward(self, session: bytes, data: bytes) -> bool:
+        """From a node. False: this connection is no tunnel's."""
+        proxy = self._ends.get(session)
+        if proxy is None:
+            return False
+        if proxy and not self._forward(proxy, session, data):
+            self._end(session, "the proxy does not take what goes to it")
+        return True
+
+    def returned(self, proxy: str, session: bytes, data: bytes) -> None:
+        """From the proxy. What is for a session that has gone is dropped; its end is on the way to the proxy."""
+        if self._ends.get(session) != proxy:
+            return
+        if not data:
+            self._end(session, "the session is over")
+        elif not self._answer(session, data):
+            self._end(session, "the node does not take what comes back")
+
+    def probe(self) -> None:
+        """Some connection has ended: find out whose, so that the proxy knows at once."""
+        for session, proxy in list(self._ends.items()):
+            if not self._answer(session, b""):
+                del self._ends[session]
+                if proxy:
+                    self._forward(proxy, session, b"")
+
+    def tend(self) -> None:
+        """Close those whose proxy is not heard any more."""
+        for session, proxy in list(self._ends.items()):
+            if proxy and not self._hears(proxy):
+                self._end(session, "that proxy is not heard any more")
+
+    def _end(self, session: bytes, why: str) -> None:
+        self._forward(self._ends[session], session, b"")
+        self._refuse(session, why)
+
+    def _refuse(self, session: bytes, why: str) -> None:
+        """What its node still says goes nowhere, until `probe` finds that its connection has ended."""
+        self._ends[session] = ""
+        self._answer(session, encode_batch(0, [Refused(why)]))

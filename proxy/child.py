@@ -1,0 +1,58 @@
+"""Processes that die with the one that started them, however that one ends: workers of `serve`, all of demo and chaos.
+
+`python -m proxy.child PARENT COMMAND ...` is `holdfast COMMAND ...`, or with COMMAND `load` the built-in clients,
+in a process that the kernel kills when its parent has ended: SIGKILL, which a stopped process gets too. The parent
+must start it from its main thread, because the kernel watches the thread.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+
+PR_SET_PDEATHSIG = 1
+
+
+def command(arguments: Sequence[str]) -> list[str]:
+    """The command line by which this process starts `holdfast ARGUMENTS`."""
+    return [sys.executable, "-P", "-m", "proxy.child", str(os.getpid()), *arguments]
+
+
+async def wait(popen: subprocess.Popen[bytes]) -> int:
+    """Its exit status; minus the signal's number if one has ended it."""
+    import trio  # not in the child, before it watches its parent
+
+    while (status := popen.poll()) is None:  # then it is not reaped either, and the pid is still its own
+        descriptor = os.pidfd_open(popen.pid)
+        try:
+            await trio.lowlevel.wait_readable(descriptor)
+        finally:
+            os.close(descriptor)
+    return status
+
+
+def die_with_parent(parent: int) -> None:
+    """parent: the pid. If it is gone already, this process ends here."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def main() -> int:
+    parent, *arguments = sys.argv[1:]
+    die_with_parent(int(parent))
+    if arguments[0] == "load":
+        from proxy.chaos import load_worker
+
+        return load_worker.main(arguments[1])
+    from proxy import cli
+
+    return cli.main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

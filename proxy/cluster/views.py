@@ -1,0 +1,64 @@
+"""What operators are shown of the cluster, made of what each proxy has last published.
+
+The proxy that is asked shows of itself what it has told the others, not what it has come to know since: so the status
+is the same wherever one asks.
+"""
+
+from balancer.cluster.cluster import Cluster
+from protocols.peers.frames import Beat, Figures, Member
+from proxy.admin.views import ClusterView, ProxyView
+
+SILENT = Beat(0, [], [])
+
+
+def view_of(cluster: Cluster, now: float) -> ClusterView:
+    membership = cluster.membership
+    record = membership.record
+    heard = membership.hears(now) | {cluster.me.proxy}
+    members = record.members if membership.is_member else (*record.members, cluster.me)
+    return ClusterView(
+        here=cluster.me.proxy,
+        version=record.version,
+        epoch=record.epoch,
+        master=record.master or None,
+        keeper=record.keeper or None,
+        fenced=membership.is_fenced(now),
+        trouble=trouble_of(cluster, now),
+        members=[_view(member, cluster.beat_of(member.proxy) or SILENT, member.proxy in heard) for member in members],
+    )
+
+
+def trouble_of(cluster: Cluster, now: float) -> str:
+    """Why this proxy is not a working part of its cluster, in a few words; "" if it is."""
+    membership = cluster.membership
+    if not membership.is_member:
+        return "evicted, and joins again" if membership.is_fenced(now) else "joining"
+    if membership.is_fenced(now):
+        return f"fenced: hears {len(membership.hears(now))} of {len(membership.record.members)} proxies"
+    return ""
+
+
+def _view(member: Member, beat: Beat, alive: bool) -> ProxyView:
+    return proxy_view(member, beat.figures, alive=alive, fenced=beat.fenced)
+
+
+def proxy_view(member: Member, figures: Figures, *, alive: bool, fenced: bool) -> ProxyView:
+    return ProxyView(
+        id=member.proxy,
+        router=member.router,
+        pub=member.pub,
+        alive=alive,
+        fenced=fenced,
+        clients=figures.clients,
+        connections=figures.connections,
+        in_flight=figures.in_flight,
+        parked=figures.parked,
+        requests=figures.requests,
+        replies=figures.replies,
+        redelivered=figures.redelivered,
+        errors=figures.errors,
+        channels=figures.channels,
+        worker=figures.worker,
+        restarts=figures.restarts,
+        last_exit=figures.last_exit,
+    )

@@ -1,0 +1,41 @@
+"""The record and the cards, as stores have them."""
+
+import pytest
+
+from balancer.cluster.record import from_card, from_store, to_card, to_store
+from balancer.coordination.base import MasterRecord
+from protocols.peers.frames import Member, Record
+
+MEMBER = Member("p", "tcp://a:1", "tcp://a:2", "host")
+RECORD = Record(7, 5, "node", 2**62, "p", 6, (MEMBER,), ("p", "q"), 5)
+
+
+def test_a_record_comes_back_whole():
+    stored = to_store(RECORD)
+    assert stored.epoch == 7
+    assert from_store(stored) == RECORD
+
+
+def test_a_new_store_has_the_empty_record():
+    assert from_store(MasterRecord()) == Record()
+
+
+@pytest.mark.parametrize("text", ["", "node-1", "{}", "[1, 2", '["a"]'])
+def test_what_another_program_wrote_is_refused(text):
+    with pytest.raises(ValueError, match="not the record"):
+        from_store(MasterRecord(3, text))
+
+
+def test_a_record_under_a_wrong_version_is_refused():
+    with pytest.raises(ValueError, match="version 7 is stored as version 8"):
+        from_store(MasterRecord(8, to_store(RECORD).node))
+
+
+def test_a_card_comes_back():
+    assert from_card(to_card(MEMBER)) == MEMBER
+
+
+@pytest.mark.parametrize("card", [b"", b"\xc1", b"tcp://a:1"])
+def test_a_foreign_card_is_refused(card):
+    with pytest.raises(ValueError, match="not a proxy's card"):
+        from_card(card)

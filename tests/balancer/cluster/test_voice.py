@@ -1,0 +1,77 @@
+"""What we say of ourselves: numbers, and when a heartbeat goes out."""
+
+from balancer.cluster.voice import TOLD_EVERY, Voice
+from protocols.peers.envelope import unseal
+from protocols.peers.frames import Beat, Counts, Figures, Leaving, Nodes, NodeSeen, Proof, Record, Told
+
+TOKEN = b"t"
+RECORD = Record(3)
+BEAT = Beat(3, [], [])
+
+
+def said(voice, now, beat=BEAT):
+    data = voice.message(RECORD, beat, now)
+    return None if data is None else unseal(TOKEN, data)
+
+
+def test_a_heartbeat_when_it_is_time_and_numbers_without_a_gap():
+    voice = Voice("p", TOKEN, 0.5)
+    envelopes = [said(voice, now) for now in (0.0, 0.4, 0.5, 0.9, 1.1)]
+    assert [envelope.number for envelope in envelopes if envelope] == [1, 2, 3]
+    assert [envelope is None for envelope in envelopes] == [False, True, False, True, False]
+    assert envelopes[0].proxy == "p"
+
+
+def test_at_once_when_it_says_something_new():
+    voice = Voice("p", TOKEN, 0.5)
+    said(voice, 0.0)
+    news = Beat(3, ["x"], [])
+    assert said(voice, 0.1, news).frames == [news]
+    assert said(voice, 0.2, news) is None
+
+
+def test_the_record_comes_again_with_every_fourth():
+    voice = Voice("p", TOKEN, 0.5)
+    told = [any(isinstance(f, Told) for f in said(voice, now / 2).frames) for now in range(2 * TOLD_EVERY)]
+    assert told == [False, False, False, True] * 2
+
+
+def test_figures_go_with_the_next_regular_one():
+    voice = Voice("p", TOKEN, 0.5)
+    said(voice, 0.0)
+    voice.figures(Figures(clients=7))
+    assert said(voice, 0.1) is None
+    assert said(voice, 0.1, Beat(4, [], [])).frames[0].figures.clients == 0
+    assert said(voice, 0.5, Beat(4, [], [])).frames[0].figures.clients == 7
+    assert voice.facts.beat.figures.clients == 7
+
+
+def test_what_is_to_be_said_goes_out_at_once_and_once():
+    voice = Voice("p", TOKEN, 0.5)
+    said(voice, 0.0)
+    voice.say(Proof(9))
+    voice.nodes([NodeSeen("n", 1)])
+    voice.counts([("c", 2)])
+    assert said(voice, 0.1).frames == [Proof(9), Nodes([NodeSeen("n", 1)]), Counts([("c", 2)])]
+    assert said(voice, 0.2) is None
+    assert voice.sent == 2
+
+
+def test_the_farewell_has_a_number_and_answers_have_none():
+    voice = Voice("p", TOKEN, 0.5)
+    said(voice, 0.0)
+    farewell = unseal(TOKEN, voice.published([Leaving()]))
+    assert (farewell.number, farewell.frames) == (2, [Leaving()])
+    (page,) = [unseal(TOKEN, page) for page in voice.pages(RECORD)]
+    assert page.number == 0
+    assert (page.frames[0].number, page.frames[0].last) == (2, True)
+
+
+def test_all_pages_of_an_answer_are_as_of_one_number():
+    voice = Voice("p", TOKEN, 0.5)
+    voice.counts([(f"c{number}", 1) for number in range(4500)])
+    pages = [unseal(TOKEN, page).frames[0] for page in voice.pages(RECORD)]
+    assert [(page.number, page.page, page.last) for page in pages] == [
+        (0, 0, False), (0, 1, False), (0, 2, False), (0, 3, True)
+    ]  # fmt: skip
+    assert sum(len(frame.counts) for page in pages for frame in page.frames if isinstance(frame, Counts)) == 4500

@@ -1,0 +1,98 @@
+from balancer.links.tunnels import Tunnels
+from protocols.nodes.frames import Refused, decode_from_proxy
+
+
+class World:
+    """Two proxies can be the ends; what goes to whom is kept."""
+
+    def __init__(self):
+        self.heard = {"b", "c"}
+        self.full = set()  # proxies that take nothing, sessions whose node has gone
+        self.to_proxies = []
+        self.to_nodes = []
+        self.tunnels = Tunnels(self.heard.__contains__, self._forward, self._answer)
+
+    def _forward(self, proxy, session, data):
+        self.to_proxies.append((proxy, session, data))
+        return proxy not in self.full
+
+    def _answer(self, session, data):
+        self.to_nodes.append((session, data))
+        return session not in self.full
+
+    def refusals(self):
+        """What nodes were told."""
+        batches = [(session, decode_from_proxy(data)[1]) for session, data in self.to_nodes if data]
+        return [(session, frame.reason) for session, (frame,) in batches if isinstance(frame, Refused)]
+
+
+def test_both_ways():
+    world = World()
+    world.tunnels.via(b"1", "b")
+    world.tunnels.via(b"2", "c")
+    assert world.tunnels.forward(b"1", b"x")
+    assert world.tunnels.forward(b"2", b"y")
+    assert not world.tunnels.forward(b"3", b"z")
+    world.tunnels.returned("b", b"1", b"p")
+    world.tunnels.returned("b", b"2", b"q")  # not its session
+    assert world.to_proxies == [("b", b"1", b"x"), ("c", b"2", b"y")]
+    assert world.to_nodes == [(b"1", b"p")]
+
+
+def test_a_proxy_that_is_not_heard_is_no_end():
+    world = World()
+    world.tunnels.via(b"1", "d")
+    assert world.tunnels.forward(b"1", b"x")  # as good as passed on: it must not be taken for our own
+    assert world.to_proxies == []
+    assert world.refusals() == [(b"1", "that proxy is not heard here")]
+    assert len(world.tunnels) == 0
+
+
+def test_it_ends_with_the_proxy():
+    world = World()
+    world.tunnels.via(b"1", "b")
+    world.tunnels.via(b"2", "c")
+    world.heard.remove("b")
+    world.tunnels.tend()
+    assert world.refusals() == [(b"1", "that proxy is not heard any more")]
+    assert world.to_proxies == [("b", b"1", b"")]
+    assert len(world.tunnels) == 1
+
+
+def test_it_ends_with_the_session():
+    world = World()
+    world.tunnels.via(b"1", "b")
+    world.tunnels.returned("b", b"1", b"")
+    assert world.refusals() == [(b"1", "the session is over")]
+    assert world.tunnels.forward(b"1", b"x")
+    world.tunnels.returned("b", b"1", b"p")
+    assert (world.to_proxies, len(world.to_nodes)) == ([("b", b"1", b"")], 1)
+    world.full.add(b"1")
+    world.tunnels.probe()  # the node's connection has ended, and with it all that was to be remembered
+    assert not world.tunnels.forward(b"1", b"x")
+
+
+def test_it_ends_with_the_node():
+    world = World()
+    world.tunnels.via(b"1", "b")
+    world.tunnels.via(b"2", "b")
+    world.full.add(b"1")
+    world.tunnels.probe()
+    assert world.to_proxies == [("b", b"1", b"")]
+    assert len(world.tunnels) == 1
+
+
+def test_nothing_is_left_out_of_a_session():
+    """What one side does not take ends the tunnel for both."""
+    world = World()
+    world.tunnels.via(b"1", "b")
+    world.full.add("b")
+    assert world.tunnels.forward(b"1", b"x")
+    assert world.to_proxies == [("b", b"1", b"x"), ("b", b"1", b"")]
+    assert world.refusals() == [(b"1", "the proxy does not take what goes to it")]
+    world.tunnels.via(b"2", "c")
+    world.full.add(b"2")
+    world.tunnels.returned("c", b"2", b"p")
+    assert world.to_proxies[-1] == ("c", b"2", b"")
+    assert world.to_nodes[-1][0] == b"2"
+    assert len(world.tunnels) == 0

@@ -1,0 +1,119 @@
+"""Sessions that come to a proxy by another way than its socket."""
+
+import pytest
+
+from balancer.links.zeromq import ZeromqHub
+from protocols.nodes.frames import Bye, Cancel, Heartbeat, Hello, Refused, Welcome, decode_from_proxy, encode_batch
+
+WELCOME = Welcome(1, "p", 0.5, 2.0, 0, [], 1 << 20)
+
+
+class Keeper:
+    """A gateway that keeps what it is told."""
+
+    is_paused = False
+
+    def __init__(self):
+        self.links = []
+        self.batches = []
+        self.losses = []
+
+    def hello(self, link, hello):
+        self.links.append(link)
+        link.send(WELCOME)
+
+    def received(self, link, batch):
+        self.batches.append(batch)
+
+    def lost(self, link, why):
+        self.losses.append((link, why))
+
+
+class Way:
+    """What was sent by it."""
+
+    def __init__(self):
+        self.has_room = True
+        self.sent = []
+
+    def __call__(self, data):
+        if self.has_room:
+            self.sent.append(decode_from_proxy(data))
+        return self.has_room
+
+
+@pytest.fixture
+def hub():
+    hub = ZeromqHub(Keeper(), max_batch_bytes=1 << 20, max_backlog_bytes=300)
+    hub.open(["tcp://127.0.0.1:*"])
+    yield hub
+    hub.close()
+
+
+@pytest.fixture
+def keeper(hub):
+    return hub._gateway
+
+
+def begin(hub, way, identity=b"T1/a"):
+    hub.take(identity, encode_batch(1, [Hello(1, "n", "n", 1, 1)]), 1.0, way)
+    hub.pump(1.0)
+    return hub._gateway.links[-1]
+
+
+def test_it_is_a_session_like_any_other(hub, keeper):
+    way = Way()
+    link = begin(hub, way)
+    hub.take(b"T1/a", encode_batch(2, [Heartbeat(5.0)]), 2.0, way)
+    assert (keeper.batches, link.last_seen) == ([[Heartbeat(5.0)]], 2.0)
+    link.send(Cancel(1, 1))
+    link.send(Cancel(2, 1))
+    hub.pump(2.0)
+    assert way.sent == [(1, [WELCOME]), (2, [Cancel(1, 1), Cancel(2, 1)])]
+    hub.probe()  # it has no connection of its own that could have ended
+    assert keeper.losses == []
+    link.close("enough", fatal=True)
+    assert way.sent[-1] == (0, [Refused("enough", True)])
+
+
+def test_what_finds_no_room_waits(hub, keeper):
+    way = Way()
+    link = begin(hub, way)
+    way.has_room = False
+    link.send(Cancel(1, 1))
+    hub.pump(1.0)
+    assert link.is_blocked
+    way.has_room = True
+    hub.retry()
+    assert (link.is_blocked, way.sent[-1]) == (False, (2, [Cancel(1, 1)]))
+
+
+def test_but_not_without_limit(hub, keeper):
+    way = Way()
+    link = begin(hub, way)
+    way.has_room = False
+    for number in range(300):
+        link.send(Cancel(number, 1))
+        hub.pump(1.0)
+    ((lost, why),) = keeper.losses
+    assert lost is link
+    assert "does not read" in why
+
+
+def test_a_batch_that_is_missing_ends_it(hub, keeper):
+    way = Way()
+    begin(hub, way)
+    hub.take(b"T1/a", encode_batch(3, [Bye("")]), 1.0, way)
+    hub.pump(1.0)
+    assert [why for _, why in keeper.losses] == ["protocol error: expected batch 2, got 3"]
+    assert isinstance(way.sent[-1][1][0], Refused)
+    hub.take(b"T1/a", encode_batch(4, [Bye("")]), 1.0, way)
+    assert "no such session" in way.sent[-1][1][0].reason
+
+
+def test_it_ends_with_the_way(hub, keeper):
+    links = {identity: begin(hub, Way(), identity) for identity in (b"T1/a", b"T1/b", b"T2/a")}
+    hub.forget_route(b"T1/", "gone")
+    hub.pump(1.0)
+    assert keeper.losses == [(links[b"T1/a"], "gone"), (links[b"T1/b"], "gone")]
+    assert links[b"T2/a"].is_open

@@ -1,0 +1,232 @@
+"""Proxies of one process as a cluster: real sockets, and a store that they share."""
+
+import os
+import signal
+from contextlib import AsyncExitStack
+
+import pytest
+import trio
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from balancer.cluster.record import from_store
+from balancer.coordination.base import CoordinationError
+from balancer.coordination.memory import MemoryCoordinator
+from protocols.errors import HoldfastError
+from proxy.app import App, Phase
+from tests.harness import PATIENCE, ScriptedNode, configure, websocket
+from tests.proxy.cluster.proxies import QUICK, Killable, cluster_of, id_of, ids, joined
+
+
+class Unreliable(MemoryCoordinator):
+    """A store that can be out of reach."""
+
+    is_down = False
+
+    async def master(self):
+        if self.is_down:
+            raise CoordinationError("it is down")
+        return await super().master()
+
+    async def swap_master(self, expected, record):
+        if self.is_down:
+            raise CoordinationError("it is down")
+        return await super().swap_master(expected, record)
+
+
+def failing(why):
+    """Nurseries put it into groups."""
+    return pytest.RaisesGroup(pytest.RaisesExc(HoldfastError, match=f"{why}$"), flatten_subgroups=True)
+
+
+async def test_they_join_and_hear_each_other():
+    async with cluster_of(3) as proxies:
+        for proxy in proxies:
+            cluster = proxy.app.runner.cluster
+            await proxy.until(lambda: len(cluster.membership.hears(trio.current_time())) == 3, "all to be heard")  # noqa: B023
+            assert proxy.app.runner.trouble() == ""
+            assert proxy.app.phase is Phase.SERVING
+        assert len({proxy.app.runner.view().version for proxy in proxies}) == 1
+        assert [proxy.app.steward.is_keeping for proxy in proxies] == [True, False, False]
+
+
+async def test_one_that_dies_is_evicted_and_its_connections_are_closed(nursery):
+    coordinator = MemoryCoordinator()
+    async with cluster_of(2, coordinator) as proxies:
+        before = len(os.listdir("/proc/self/fd"))
+        third = Killable(coordinator)
+        await nursery.start(third.run)
+        for proxy in proxies:
+            await proxy.until(lambda: len(ids(proxy)) == 3, "the third to be a member")  # noqa: B023
+        third.kill()
+        for proxy in proxies:
+            await proxy.until(lambda: len(ids(proxy)) == 2, "the third to be evicted")  # noqa: B023
+            await proxy.until(lambda: len(proxy.app.runner.cluster.peers) == 1, "the third to be hung up on")  # noqa: B023
+        await proxies[0].until(lambda: len(os.listdir("/proc/self/fd")) <= before, "its descriptors to be closed")
+
+
+async def test_one_that_leaves_is_gone_at_once(nursery):
+    coordinator = MemoryCoordinator()
+    async with cluster_of(2, coordinator, cluster={"heartbeat_timeout": 5.0}) as proxies:
+        assert len(await coordinator.cards()) == 2
+        third = Killable(coordinator, cluster={"heartbeat_timeout": 5.0})
+        await nursery.start(third.run)
+        for proxy in proxies:
+            await proxy.until(lambda: len(ids(proxy)) == 3, "the third to be a member")  # noqa: B023
+        began = trio.current_time()
+        await third.app.runner.leave()
+        third.kill()
+        for proxy in proxies:
+            await proxy.until(lambda: len(ids(proxy)) == 2, "the third to be gone")  # noqa: B023
+        assert trio.current_time() - began < 2.0
+        assert set(await coordinator.cards()) == {id_of(proxy) for proxy in proxies}
+
+
+async def test_the_pair_survives_either(nursery):
+    coordinator = MemoryCoordinator()
+    first = Killable(coordinator)
+    await nursery.start(first.run)
+    async with joined(coordinator) as second:
+        await second.until(lambda: second.app.runner.cluster.membership.is_confirmed, "both to know")
+        first.kill()
+        await second.until(lambda: ids(second) == {id_of(second)}, "the first to be evicted")
+        assert second.app.steward.is_keeping
+
+
+async def test_the_master_is_the_same_for_all():
+    async with cluster_of(2, election={"lease": 0.2}) as proxies:
+        first, second = proxies
+        with ScriptedNode(first.node) as here, ScriptedNode(second.node, node=here.id) as there:
+            there.hello = here.hello
+            await here.join()
+            await there.join(keeper=False)
+            await first.until(lambda: first.app.steward.master[0] == here.id, "a master")
+            await second.until(lambda: second.app.steward.master == first.app.steward.master, "the other to know")
+
+
+async def test_counts_of_all_proxies():
+    async with cluster_of(2) as proxies:
+        first, second = proxies
+        async with websocket(first), websocket(second), websocket(second):
+            for proxy in proxies:
+                for connection in list(proxy.app.clients.connections.values()):
+                    proxy.app.channels.join(connection.id, "kitchen")
+            expected = {id_of(first): 1, id_of(second): 2}
+            for proxy in proxies:
+                await proxy.until(lambda: proxy.app.runner.count("kitchen") == expected, "the counts")  # noqa: B023
+        for proxy in proxies:
+            await proxy.until(lambda: proxy.app.runner.count("kitchen") == {}, "them to be gone")  # noqa: B023
+
+
+async def test_cut_off_it_sends_its_clients_away_and_takes_none(nursery):
+    store = MemoryCoordinator()
+    async with joined(store, drain={"spread": 0.0}) as proxy, AsyncExitStack() as clients:
+        others = [Killable(store), Killable(store)]
+        for other in others:
+            await nursery.start(other.run)
+        await proxy.until(lambda: len(ids(proxy)) == 3, "all to be members")
+        client = await clients.enter_async_context(websocket(proxy))
+        for other in others:
+            other.kill()
+        await proxy.until(lambda: proxy.app.runner.trouble() == "fenced: hears 1 of 3 proxies", "it to be fenced")
+        assert proxy.app.control.ready() == (False, "fenced: hears 1 of 3 proxies")
+        with pytest.raises(ConnectionClosed, match="cut off from the other proxies"):
+            await client.recv()
+        with pytest.raises(InvalidStatus, match="HTTP 503"):
+            await clients.enter_async_context(websocket(proxy))
+        assert len(ids(proxy)) == 3  # a minority evicts nobody
+        proxy.app.runner.reset()  # the operator says that they are dead
+        await proxy.until(lambda: ids(proxy) == {id_of(proxy)}, "it to go on")
+        await proxy.until(lambda: proxy.app.clients.refuses is None, "clients to be taken")
+        await clients.enter_async_context(websocket(proxy))
+
+
+async def test_a_store_that_is_away_changes_nothing():
+    store = Unreliable()
+    async with cluster_of(2, store) as proxies:
+        version = proxies[0].app.runner.view().version
+        store.is_down = True
+        errors = proxies[0].app.runner.statistics().cluster_store_errors
+        await proxies[0].until(
+            lambda: proxies[0].app.runner.statistics().cluster_store_errors > errors + 2, "it to be missed"
+        )
+        store.is_down = False
+        for proxy in proxies:
+            assert proxy.app.runner.trouble() == ""
+            assert proxy.app.runner.view().version == version
+
+
+async def test_who_can_not_join_says_so():
+    store = Unreliable()
+    store.is_down = True
+    app = App(configure(cluster={**QUICK, "retry_join": 2}), store)
+    with trio.fail_after(PATIENCE):
+        with failing("attempts: 2"):
+            await app.run(lambda bound: pytest.fail("it serves"))
+
+
+async def test_newcomers_join_one_after_another(nursery):
+    """Whoever has the mutex goes first; one that died with it delays the others only until its time is over."""
+    store = MemoryCoordinator()
+    assert await store.lock("somebody who died", 1.0) is not None
+    began = trio.current_time()
+    proxies = [Killable(store) for _ in range(3)]
+    async with trio.open_nursery() as joining:
+        for proxy in proxies:
+            joining.start_soon(nursery.start, proxy.run)
+    assert 1.0 <= trio.current_time() - began < PATIENCE
+    records = [proxy.app.runner.cluster.membership.record for proxy in proxies]
+    assert max(len(record.members) for record in records) == 3
+    assert max(record.version for record in records) == 3, "nobody has overwritten anybody"
+
+
+async def test_another_token_is_another_cluster():
+    """They share a store by mistake: the second reaches the first, and neither believes the other."""
+    store = MemoryCoordinator()
+    async with joined(store, node={"token": "one"}) as proxy:
+        app = App(configure(cluster={**QUICK, "retry_join": 1}, node={"token": "other"}), store)
+        with trio.fail_after(PATIENCE):
+            with failing("attempts: 1"):
+                await app.run(lambda bound: pytest.fail("it serves"))
+        assert ids(proxy) == {id_of(proxy)}
+        assert proxy.app.runner.statistics().cluster_garbled > 0
+
+
+async def test_admin_serves_while_it_joins(nursery):
+    store = Unreliable()
+    store.is_down = True
+    app = App(configure(cluster={**QUICK, "retry_join": 1000}), store)
+    serving = trio.Event()
+    nursery.start_soon(app.run, lambda bound: serving.set())
+    with trio.fail_after(PATIENCE):
+        while app.phase is not Phase.JOINING:  # noqa: ASYNC110 - the phase sets no event
+            await trio.sleep(0.001)
+    assert app.control.ready() == (False, "joining")
+    store.is_down = False
+    with trio.fail_after(PATIENCE):
+        await serving.wait()
+    assert app.runner.trouble() == ""
+
+
+async def test_a_signal_ends_its_joining(nursery):
+    """Another proxy is a member and can't be reached, and nobody has the time to prove its death."""
+    store = MemoryCoordinator()
+    dead = Killable(store)
+    await nursery.start(dead.run)
+    dead.kill()
+    app = App(configure(cluster=dict(QUICK)), store)
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as ends:
+            ends.start_soon(app.run, lambda bound: pytest.fail("it serves"))
+            while app.phase is not Phase.JOINING or len(await store.cards()) != 2:  # noqa: ASYNC110 - no event tells
+                await trio.sleep(0.001)
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert app.runner.cluster.me.proxy not in await store.cards()
+    assert await store.lock("another", 1.0) is not None
+
+
+async def test_a_signal_takes_it_out_of_the_cluster():
+    store = MemoryCoordinator()
+    with trio.fail_after(PATIENCE):
+        await App(configure(cluster=dict(QUICK)), store).run(lambda bound: os.kill(os.getpid(), signal.SIGTERM))
+    assert await store.cards() == {}
+    assert from_store(await store.master()).members == ()

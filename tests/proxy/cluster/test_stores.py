@@ -1,0 +1,68 @@
+"""The cluster with the stores that operators have."""
+
+from contextlib import AsyncExitStack
+
+import pytest
+import trio
+
+from tests.harness import running
+from tests.proxy.cluster.proxies import QUICK, id_of, ids
+from tests.redis_servers import RedisServer
+
+
+@pytest.fixture
+def redis_server(tmp_path):
+    server = RedisServer(tmp_path / "redis")
+    server.start()
+    yield server
+    server.stop()
+
+
+async def become_one(stack, **store):
+    proxies = [await stack.enter_async_context(running(store=dict(store), cluster=dict(QUICK))) for _ in range(2)]
+    for proxy in proxies:
+        await proxy.until(lambda: ids(proxy) == set(map(id_of, proxies)), "both to be members")  # noqa: B023
+    return proxies
+
+
+async def test_sqlite(tmp_path):
+    async with AsyncExitStack() as stack:
+        first, second = await become_one(stack, kind="sqlite", path=str(tmp_path / "store"))
+        await second.app.runner.leave()
+        await first.until(lambda: ids(first) == {id_of(first)}, "it to be gone")
+
+
+async def test_redis_may_go_and_come_back(redis_server):
+    async with AsyncExitStack() as stack:
+        first, second = await become_one(stack, kind="redis", urls=(redis_server.url,), timeout=0.4)
+        version = first.app.runner.view().version
+        await trio.to_thread.run_sync(redis_server.stop)
+        for proxy in (first, second):
+            counters = proxy.app.runner.cluster.counters
+            errors = counters.store_errors
+            await proxy.until(lambda: counters.store_errors > errors + 1, "it to be missed")  # noqa: B023
+            assert proxy.app.runner.trouble() == ""
+        await trio.to_thread.run_sync(redis_server.start)  # empty: it knows nothing of a cluster
+        third = await stack.enter_async_context(
+            running(store={"kind": "redis", "urls": (redis_server.url,)}, cluster=dict(QUICK))
+        )
+        for proxy in (first, second, third):
+            await proxy.until(lambda: ids(proxy) == {id_of(first), id_of(second), id_of(third)}, "the third to join")  # noqa: B023
+        assert first.app.runner.view().version > version
+
+
+async def test_clusters_of_other_names_are_other_clusters(redis_server):
+    """They share the Redis. What is done to one is nothing to the other."""
+    async with AsyncExitStack() as stack:
+        first, second = await become_one(stack, kind="redis", urls=(redis_server.url,), name="one")
+        stranger = await stack.enter_async_context(
+            running(store={"kind": "redis", "urls": (redis_server.url,), "name": "two"}, cluster=dict(QUICK))
+        )
+        assert ids(stranger) == {id_of(stranger)}
+        version = first.app.runner.view().version
+        stranger.app.runner.reset()
+        await stranger.until(lambda: stranger.app.runner.view().version > 1, "its reset")
+        assert ids(stranger) == {id_of(stranger)}
+        for proxy in (first, second):
+            assert ids(proxy) == {id_of(first), id_of(second)}
+            assert proxy.app.runner.view().version == version

@@ -23,7 +23,6 @@ from protocols.peers.frames import (
     Beat,
     Counts,
     Facts,
-    Figures,
     Frame,
     Leaving,
     Member,
@@ -221,10 +220,6 @@ class Cluster:
     def count_changed(self, counts: Iterable[tuple[str, int]]) -> None:
         """So many members have these channels here now."""
         self.voice.counts(counts)
-
-    def figures(self, figures: Figures) -> None:
-        """Goes out with the next heartbeat."""
-        self.voice.figures(figures)
 
     def count(self, channel: str) -> dict[str, int]:
         """Members of the channel by proxy, as far as there are any."""

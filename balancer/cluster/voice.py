@@ -3,7 +3,7 @@
 Owns our numbers and our own facts. A loss is found by the next message, and the next one comes within a heartbeat.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -15,10 +15,11 @@ TOLD_EVERY = 4  # heartbeats: so often a record comes again, for who can't read 
 
 
 class Voice:
-    """heartbeat: seconds between two Beats. sent, bytes_sent: published."""
+    """heartbeat: seconds between two Beats. figures: asked for each regular one. sent, bytes_sent: published."""
 
     def __init__(self, proxy: str, token: bytes, heartbeat: float) -> None:
         self.facts = PeerFacts()
+        self.figures: Callable[[], Figures] = Figures
         self.sent = 0
         self.bytes_sent = 0
         self._proxy = proxy
@@ -26,7 +27,6 @@ class Voice:
         self._heartbeat = heartbeat
         self._number = 0
         self._pending: list[Published] = []
-        self._figures = Figures()
         self._beats = 0
         self._beat_at = float("-inf")
 
@@ -44,16 +44,12 @@ class Voice:
         self.facts.apply(frame)
         self.say(frame)
 
-    def figures(self, figures: Figures) -> None:
-        """Goes out with the next regular heartbeat."""
-        self._figures = figures
-
     def message(self, record: Record, beat: Beat, now: float) -> bytes | None:
         """What is to be published now, if anything: a heartbeat when it is time, or when it says something new."""
         frames, self._pending = self._pending, []
         said = self.facts.beat
         is_time = now - self._beat_at >= self._heartbeat
-        beat = replace(beat, figures=self._figures if is_time else said.figures)
+        beat = replace(beat, figures=self.figures() if is_time else said.figures)
         if is_time:
             self._beat_at = now
             self._beats += 1

@@ -96,7 +96,7 @@ class Runner:
         self._channels.changed = set()
         self._gateway.count_everywhere = lambda channel: sum(self.count(channel).values())
         self._gateway.count_patience = self._config.cluster.wait_for_missing_rooms
-        cluster.figures(self._figures())
+        cluster.voice.figures = self._figures
         self._step()  # the first heartbeat: what it says of us is what operators see, and nodes learn who we are
         return bound
 
@@ -226,7 +226,6 @@ class Runner:
             self._settle()
 
     def _tend(self) -> None:
-        self.cluster.figures(self._figures())
         self._ways.tend()
         # What an operator drains at one proxy is drained at all. Looked at again and again, because a node may come
         # here after we were told.

@@ -88,7 +88,7 @@ def test_counts_nodes_and_figures_come_to_all():
     a.count_changed([("c", 3)])
     b.count_changed([("c", 4), ("d", 1)])
     a.node_list([NodeSeen("n", 7)])
-    a.figures(Figures(clients=12))
+    a.voice.figures = lambda: Figures(clients=12)
     net.run(1.0)
     assert a.count("c") == b.count("c") == {"a": 3, "b": 4}
     assert a.count("d") == {"b": 1}

@@ -39,7 +39,7 @@ def test_the_record_comes_again_with_every_fourth():
 def test_figures_go_with_the_next_regular_one():
     voice = Voice("p", TOKEN, 0.5)
     said(voice, 0.0)
-    voice.figures(Figures(clients=7))
+    voice.figures = lambda: Figures(clients=7)
     assert said(voice, 0.1) is None
     assert said(voice, 0.1, Beat(4, [], [])).frames[0].figures.clients == 0
     assert said(voice, 0.5, Beat(4, [], [])).frames[0].figures.clients == 7

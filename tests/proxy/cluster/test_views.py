@@ -40,7 +40,7 @@ def test_what_each_proxy_has_told_is_shown():
 
 def test_what_we_have_not_told_the_others_is_not_shown():
     cluster = cluster_of()
-    cluster.figures(Figures(clients=4))
+    cluster.voice.figures = lambda: Figures(clients=4)
     told = view_of(cluster, 0.0).members[0].clients
     cluster.tick(1.0)  # a heartbeat is due
     assert (told, view_of(cluster, 1.0).members[0].clients) == (0, 4)

@@ -173,6 +173,21 @@ async def test_a_new_process_at_its_place_proves_that_it_is_dead(nursery):
                 await until(lambda: node.closed, "it to be closed")
 
 
+async def test_what_is_drained_at_one_proxy_is_drained_at_all():
+    drained, stays = nodes = [a_node(), a_node()]
+    async with cluster_of(2, **QUICK) as proxies, linked(proxies, *nodes), websocket(proxies[1]) as client:
+        await proxies[0].until(lambda: proxies[0].app.steward.master[0], "a master")
+        assert proxies[0].app.control.drain_node(drained.id)
+        for proxy in proxies:
+            there = proxy.app.directory.nodes
+            await proxy.until(lambda: there[drained.id].state is NodeState.DRAINING, "it to be drained")  # noqa: B023
+            await proxy.until(lambda: proxy.app.steward.master[0] == stays.id, "the other to be master")  # noqa: B023
+        handled = drained.statistics().handled
+        for _ in range(10):
+            await ask(client, "join room")
+        assert drained.statistics().handled == handled
+
+
 async def test_one_master_for_all_whoever_dies(nursery):
     """The keeper dies, then the master's process."""
     coordinator, acting, most = MemoryCoordinator(), set(), 0

@@ -9,4 +9,5 @@ results    all runs, kept as JSON, with where and when they were made (machine)
 figures    many runs to one figure: medians, ranges, ratios
 report     the tables; markdown: on a page of the docs; plot: as a picture
 ladder     where each microsecond goes: `python -m bench.ladder`; its programs: rungs, memory_link, bare_node
+growth     what a cluster costs as it grows: `python -m bench.growth`; what it measures: cluster, growth_node, sockets
 """

@@ -1,53 +1,44 @@
 """The books of a run: what was sent, what came of it, and what of the promises does not hold.
 
 Pure: told what each client sends and hears, it says in the end what was lost. Owns requests and notifications; who
-acted as master is proxy.chaos.masters's. Clients come in groups of neighbours, one channel for each group; every
-request asks for one notification to the group it is from. A notification is due exactly once at each member if
-its request was answered by a node, and at nobody if not, because effects travel with replies.
+acted as master is proxy.chaos.masters's, who was connected where is proxy.chaos.sessions's. Clients come in groups of
+neighbours, one channel for each group; every request asks for one notification to the group it is from. A notification
+is due exactly once at each member if its request was answered by a node.
+
+With one proxy it is due at nobody if not, because effects travel with replies. With several a request may have done
+what it does without an answer, if it failed, or if its client's proxy died: its notification may come once. The same is
+true for a client whose proxy died, from a little before that until a little after it has joined its channel elsewhere.
 """
 
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from math import inf
 
 from msgspec import Struct
 
+from proxy.chaos.due import ANSWERED, FAILED, GONE, MOST, OPEN, Notifications, compared, count, while_away
 from proxy.chaos.failover import Failover, Fault, Percentiles, failover
-
-OPEN, ANSWERED, FAILED = 0, 1, 2
-_TIMES_DUE = bytes.maketrans(bytes((OPEN, ANSWERED, FAILED)), bytes((0, 1, 0)))
 
 
 class Requests(Struct):
-    """sent = answered_once + errors + answered_twice + unanswered.
+    """sent = answered_once + errors + answered_twice + unanswered + gone.
 
-    wrong_client: replies to what another client asked. stray: replies to what nobody asked. errors: by kind.
-    unexpected_errors: those of a kind that no fault explains, because trying again would not help.
+    gone: with the connection of a client that moved to another proxy. wrong_client: replies to what another client
+    asked. stray: replies to what nobody asked. errors: by kind. unexpected_errors: those of a kind that no fault
+    explains, because trying again would not help.
     """
 
     sent: int = 0
     answered_once: int = 0
     answered_twice: int = 0
     unanswered: int = 0
+    gone: int = 0
     wrong_client: int = 0
     stray: int = 0
     redelivered: int = 0
     errors: dict[str, int] = {}
     unexpected_errors: int = 0
-
-
-class Notifications(Struct):
-    """published: by requests that were answered. delivered: at all members together, once each. unfounded: of requests
-    that got no reply of a node, or of another group. old_masters: announcements of an epoch below one heard before.
-    """
-
-    published: int = 0
-    delivered: int = 0
-    missing: int = 0
-    duplicated: int = 0
-    out_of_order: int = 0
-    unfounded: int = 0
-    old_masters: int = 0
 
 
 class Verdict(Struct):
@@ -61,7 +52,9 @@ class Verdict(Struct):
 class _Client:
     """One client's requests, by their numbers, and what it has heard of each neighbour's."""
 
-    __slots__ = ("attempts", "done_at", "heard", "highest_epoch", "is_dropped", "numbers", "outcomes", "sent_at")
+    __slots__ = (
+        "attempts", "away", "done_at", "heard", "highest_epoch", "is_dropped", "numbers", "outcomes", "sent_at",
+    )  # fmt: skip
 
     def __init__(self, neighbours: int) -> None:
         self.sent_at = array("d")
@@ -71,14 +64,16 @@ class _Client:
         self.heard = [bytearray() for _ in range(neighbours)]  # how often, by the neighbour's request
         self.numbers: dict[int, int] = {}  # the last number of each run of a node
         self.highest_epoch = 0
+        self.away: list[tuple[float, float]] = []  # from when until when it was on the move
         self.is_dropped = False
 
 
 class Accounting:
-    """group: how many clients share a channel. Times: seconds of one clock."""
+    """group: how many clients share a channel. is_cluster: of several proxies. Times: seconds of one clock."""
 
-    def __init__(self, clients: int, group: int) -> None:
+    def __init__(self, clients: int, group: int, *, is_cluster: bool = False) -> None:
         self.group = group
+        self._is_cluster = is_cluster
         self._clients = [
             _Client(min(group, clients - index // group * group))  # the last group may be smaller
             for index in range(clients)
@@ -91,6 +86,7 @@ class Accounting:
         self._unfounded = 0
         self._old_masters = 0
         self._abandoned = 0  # requests of dropped clients: unanswered for good
+        self._gone = 0
         self.open = 0
         self.done = 0
         self.notified_count = 0
@@ -164,7 +160,7 @@ class Accounting:
             heard.extend(bytes(request + 1 - len(heard)))
         self.notified_count += 1
         if heard[request]:
-            heard[request] = min(heard[request] + 1, 255)
+            heard[request] = min(heard[request] + 1, MOST)
             return  # doubled; that it is out of order as well says nothing more
         heard[request] = 1
         if number > books.numbers.get(run, 0):
@@ -180,8 +176,26 @@ class Accounting:
         else:
             books.highest_epoch = epoch
 
+    def moves(self, client: int, at: float) -> None:
+        """The connection of `client` ended; it looks for another proxy. Whether it had to is not for these books."""
+        books = self._clients[client]
+        if not books.away or books.away[-1][1] < inf:
+            books.away.append((at, inf))
+        number = books.outcomes.find(OPEN)
+        while number >= 0:
+            books.outcomes[number] = GONE
+            books.done_at[number] = at
+            self.open -= 1
+            self._gone += 1
+            number = books.outcomes.find(OPEN, number)
+
+    def moved(self, client: int, at: float) -> None:
+        """It has joined its channel again."""
+        away = self._clients[client].away
+        away[-1] = (away[-1][0], at)
+
     def dropped(self, client: int, why: str) -> None:
-        """The connection of `client` ended, and not by its own wish."""
+        """The connection of `client` ended, not by its own wish, and it has no other."""
         books = self._clients[client]
         if not books.is_dropped:
             books.is_dropped = True
@@ -197,6 +211,7 @@ class Accounting:
         so_far = self._requests
         so_far.errors = dict(self._errors)
         so_far.unanswered = self.open + self._abandoned
+        so_far.gone = self._gone
         twice = failed_twice = 0
         for client, number in self._twice:
             twice += 1
@@ -220,26 +235,20 @@ class Accounting:
         told = Notifications(out_of_order=self._out_of_order, unfounded=self._unfounded, old_masters=self._old_masters)
         for index, client in enumerate(self._clients):
             told.published += client.outcomes.count(ANSWERED)
-            if client.is_dropped:
-                continue  # counted as such; what it did not hear since is part of that
-            first = index // self.group * self.group
-            for offset, heard in enumerate(client.heard):
-                due = self._clients[first + offset].outcomes
-                times_heard = heard + bytes(len(due) - len(heard))
-                if times_heard == due.translate(_TIMES_DUE):  # nearly always, and a hundred times as fast
-                    told.delivered += due.count(ANSWERED)
-                    continue
-                for outcome, times in zip(due, times_heard, strict=True):
-                    if times == 1 and outcome == ANSWERED:
-                        told.delivered += 1
-                    elif outcome == ANSWERED and not times:
-                        told.missing += 1
-                    elif outcome == ANSWERED:
-                        told.delivered += 1
-                        told.duplicated += times - 1
-                    else:
-                        told.unfounded += times
+            if not client.is_dropped:  # that is counted as such; what it did not hear since is part of it
+                count(b"".join(self._heard(index)), told, is_cluster=self._is_cluster)
         return told
+
+    def _heard(self, index: int) -> Iterator[bytes]:
+        """For each neighbour what came of his requests at `index` (due.compared)."""
+        client = self._clients[index]
+        first = index // self.group * self.group
+        for offset, heard in enumerate(client.heard):
+            neighbour = self._clients[first + offset]
+            outcomes = neighbour.outcomes
+            if client.away:
+                outcomes = while_away(outcomes, neighbour.sent_at, neighbour.done_at, client.away)
+            yield compared(outcomes, heard)
 
     def verdict(self, faults: Sequence[Fault] = ()) -> Verdict:
         """At the end. faults: those that happened meanwhile."""

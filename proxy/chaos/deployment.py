@@ -1,45 +1,47 @@
-"""What is tested: a proxy that we start, or one that runs already."""
+"""What is tested: a proxy, or a cluster of them with its store, that we start; or a proxy that runs already."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
+import trio
 from msgspec import Struct
 
 from protocols.errors import ConfigError
-from proxy.chaos.processes import Process, Processes, wait_file
-from proxy.cli.admin_client import AdminClient
-from proxy.config import Config, is_loopback, load, split_address
+from proxy.chaos import store
+from proxy.chaos.processes import Processes
+from proxy.chaos.proxies import Launch, OwnProxy, Proxy
+from proxy.chaos.store import RedisServer
+from proxy.config import Config, load
 
-START_PATIENCE = 30.0
 OWN_ADDRESSES = ("client.bind=127.0.0.1:0", "node.bind=tcp://127.0.0.1:*", "admin.bind=127.0.0.1:0")
+OWN_PUB = "cluster.pub=tcp://127.0.0.1:*"
 
 
 class Deployment(Struct):
-    """proxy: None if it is not ours. node_address: where our nodes join, None if there are none of ours.
+    """own: those of the proxies that are ours, all or none. redis: the store, if it is a process of ours.
 
-    config: the proxy's, if it is ours; else the defaults, which are as good a guess as any.
+    config: the proxies', if they are ours; else the defaults, which are as good a guess as any.
     """
 
-    host: str
-    port: int
-    admin_url: str
-    admin: AdminClient
-    node_address: str | None
+    proxies: Sequence[Proxy]
+    own: Sequence[OwnProxy]
+    redis: RedisServer | None
     node_environ: Mapping[str, str]
     config: Config
-    proxy: Process | None
 
     @property
-    def url(self) -> str:
-        """For clients."""
-        return f"ws://[{self.host}]:{self.port}/" if ":" in self.host else f"ws://{self.host}:{self.port}/"
+    def serving(self) -> list[Proxy]:
+        return [proxy for proxy in self.proxies if proxy.is_serving]
 
     @property
-    def is_local(self) -> bool:
-        return is_loopback(urlsplit(self.admin_url).hostname or "")
+    def first(self) -> Proxy:
+        """Of those that serve; of all, if none does."""
+        return (self.serving or self.proxies)[0]
+
+    @property
+    def is_cluster(self) -> bool:
+        return len(self.proxies) > 1
 
     @property
     def patience(self) -> float:
@@ -47,45 +49,49 @@ class Deployment(Struct):
         request = self.config.request
         return request.timeout + request.parked_timeout + 2.0
 
+    @property
+    def closing_patience(self) -> float:
+        """How long after the death of a proxy every node must have been told that its clients are gone."""
+        config = self.config
+        return config.cluster.fence_timeout + config.drain.spread + 2 * config.cluster.heartbeat_timeout + 2.0
 
-async def start_proxy(processes: Processes, file: Path | None, sets: Sequence[str]) -> Deployment:
-    """A proxy of our own. sets: what stands above the file and the environment. Raises ConfigError, HoldfastError."""
+
+async def start(processes: Processes, file: Path | None, sets: Sequence[str], proxies: int, kind: str) -> Deployment:
+    """Proxies of our own, several of them as a cluster. sets: what stands above the file and the environment.
+
+    kind: of the store, where there are several. Raises ConfigError, HoldfastError.
+    """
+    redis = None
+    if proxies > 1:
+        sets = [*sets, OWN_PUB]
+        if kind == "redis":
+            redis = RedisServer(processes)
+            await redis.start()
+            sets += redis.settings
+        else:
+            sets += store.settings_of_file(processes.directory)
     config = load(file, os.environ, sets).config
     if config.client.tls_certificate_file:
         raise ConfigError("the built-in clients speak plain WebSocket: leave client.tls_certificate_file empty")
-    ready_file = processes.directory / "proxy.json"
-    arguments = ["serve", "--ready-file", str(ready_file)]
-    if file is not None:
-        arguments += ["--config", str(file)]
-    for one in sets:
-        arguments += ["--set", one]
-    proxy = processes.start("proxy", arguments)
-    bound = json.loads(await wait_file(ready_file, proxy, START_PATIENCE))
-    host, port = split_address(bound["client"])
-    admin_url = f"http://{bound['admin']}"
+    names = ["proxy"] if proxies == 1 else [f"proxy-{number}" for number in range(1, proxies + 1)]
+    launches = [Launch(name, processes, file, sets) for name in names]
+    own: dict[int, OwnProxy] = {}
+
+    async def launch(number: int) -> None:
+        process, bound = await launches[number].run()
+        own[number] = proxy = OwnProxy(number, launches[number], process, bound, config.admin.token)
+        if proxies > 1:
+            await proxy.learn()
+
+    async with trio.open_nursery() as nursery:
+        for number in range(proxies):
+            nursery.start_soon(launch, number)
+    ordered = [own[number] for number in range(proxies)]
     token = config.node.token
-    return Deployment(
-        host=host,
-        port=port,
-        admin_url=admin_url,
-        admin=AdminClient(admin_url, config.admin.token),
-        node_address=bound["node"],
-        node_environ={"HOLDFAST_NODE_TOKEN": token} if token else {},
-        config=config,
-        proxy=proxy,
-    )
+    environ = {"HOLDFAST_NODE_TOKEN": token} if token else {}
+    return Deployment(ordered, ordered, redis, environ, config)
 
 
 def running(client: str, admin_url: str, token: str, node_address: str | None) -> Deployment:
     """One that runs already. client: HOST:PORT. Nodes' keys and token are from the environment (HOLDFAST_NODE_*)."""
-    host, port = split_address(client)
-    return Deployment(
-        host=host,
-        port=port,
-        admin_url=admin_url,
-        admin=AdminClient(admin_url, token),
-        node_address=node_address,
-        node_environ={},
-        config=Config(),
-        proxy=None,
-    )
+    return Deployment([Proxy(0, client, admin_url, token, node_address)], [], None, {}, Config())

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from proxy.chaos.failover import Percentiles
+from proxy.chaos.openings import Openings
 from proxy.chaos.report import Report
 from proxy.chaos.trial import Snapshot
 from proxy.cli.output import PIPE_WIDTH, printable
@@ -95,6 +96,7 @@ class Display:
             ("redelivered", f"{progress.redelivered:,}"),
             ("errors", f"{sum(progress.errors.values()):,}"),
             ("lost", f"{progress.lost:,}"),
+            *([("moved", f"{progress.moves:,}")] if status.cluster is not None else []),
             ("faults", f"{snapshot.faults:,}"),
             ("master", f"{printable(master)}, epoch {status.master.epoch}"),
             ("last failover", failover),
@@ -147,6 +149,8 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
     yield "  answered twice", f"{requests.answered_twice:,}"
     yield "  answered with an error", _counts(requests.errors)
     yield "  never answered", f"{requests.unanswered:,}"
+    if report.proxies > 1:
+        yield "  gone with a proxy", f"{requests.gone:,}"
     yield "  to the wrong client", f"{requests.wrong_client:,}"
     yield "  redelivered", f"{requests.redelivered:,}"
     yield "notifications", f"{notifications.published:,}, each to {report.clients.group} clients"
@@ -155,8 +159,15 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
     yield "  duplicated", f"{notifications.duplicated:,}"
     yield "  out of order", f"{notifications.out_of_order:,}"
     yield "  unfounded", f"{notifications.unfounded:,}"
+    if report.proxies > 1:
+        yield "  not due, and came once", f"{notifications.not_due:,}"
     yield "clients", f"{report.clients.count:,}"
     yield "  dropped", _counts(report.clients.dropped)
+    if report.proxies > 1:
+        yield "  moved from a dead proxy", f"{report.clients.moved:,}"
+        yield "  served elsewhere after", _times(report.clients.away)
+    if report.openings is not None:
+        yield from _openings(report.openings)
     epochs = [acting.epoch for acting in report.masters.epochs]
     if epochs:
         yield "masters", f"{len(epochs)}, epochs {min(epochs)} to {max(epochs)}"
@@ -170,6 +181,13 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
         yield f"sent just after {kind} (2)", _times(failover.next)
     cores = ", ".join(f"{name} {cores:.2f}" for name, cores in report.cpu.items())
     yield "cores in use", f"{cores}; requests left up to {report.clients.worst_lag:g} ms late"
+
+
+def _openings(told: Openings) -> Iterator[tuple[str, str]]:
+    yield "nodes were told", f"{told.opened:,} openings, {told.closed:,} closings, in {told.runs:,} runs"
+    yield "  twice", f"{told.opened_twice + told.closed_twice:,}"
+    yield "  closings untrue", f"{told.closed_early + told.closed_unopened:,}"
+    yield "  wrong in the end", f"{told.unknown + told.left_over:,}"
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -11,17 +11,21 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 AFTER_FAULT = 0.05  # seconds after a fault in which whatever is sent may still meet the lost node
-LOSING = ("kill", "all", "stop")  # faults by which a node loses its requests
+LOSING = ("kill", "all", "stop", "kill-together")  # faults by which a node loses its requests
+FELT = (*LOSING, "kill-proxy", "kill-store")  # faults after which a request might have to wait
 
 
 class Fault(Struct):
-    """Something that was done to a node. at, until: CLOCK_MONOTONIC; until, its end, where there is one."""
+    """Something that was done to a node, a proxy or the store. at, until: CLOCK_MONOTONIC; until, its end, where there
+    is one. node: to whom, for people. proxy: the number of the one that was killed, from 0.
+    """
 
     kind: str
     node: str
     at: float
     hit_master: bool = False
     until: float = 0.0
+    proxy: int = -1
 
 
 class Percentiles(Struct):
@@ -58,24 +62,25 @@ def failover(done: Sequence[tuple[float, float, int]], faults: Sequence[Fault]) 
     belongs to the one that began nearest to its sending. next: of all that were sent within AFTER_FAULT after a fault,
     from their sending to their reply.
     """
-    losing = sorted((fault for fault in faults if fault.kind in LOSING), key=lambda fault: fault.at)
-    starts = [fault.at for fault in losing]
-    redelivered: dict[str, list[float]] = {fault.kind: [] for fault in losing}
-    following: dict[str, list[float]] = {fault.kind: [] for fault in losing}
+    felt = sorted((fault for fault in faults if fault.kind in FELT), key=lambda fault: fault.at)
+    losing = [fault for fault in felt if fault.kind in LOSING]
+    losing_at, felt_at = [fault.at for fault in losing], [fault.at for fault in felt]
+    redelivered: dict[str, list[float]] = {fault.kind: [] for fault in felt}
+    following: dict[str, list[float]] = {fault.kind: [] for fault in felt}
     for sent, answered, attempt in done:
         if attempt > 1:
             possible = [
                 fault
-                for fault in losing[: bisect_left(starts, answered)]
+                for fault in losing[: bisect_left(losing_at, answered)]
                 if sent <= max(fault.at, fault.until) + AFTER_FAULT
             ]
             if possible:
                 fault = min(possible, key=lambda fault: abs(fault.at - sent))
                 redelivered[fault.kind].append(answered - max(sent, fault.at))
-        earlier = bisect_left(starts, sent)
-        if earlier and sent - starts[earlier - 1] <= AFTER_FAULT:
-            following[losing[earlier - 1].kind].append(answered - sent)
-    counts = Counter(fault.kind for fault in losing)
+        earlier = bisect_left(felt_at, sent)
+        if earlier and sent - felt_at[earlier - 1] <= AFTER_FAULT:
+            following[felt[earlier - 1].kind].append(answered - sent)
+    counts = Counter(fault.kind for fault in felt)
     return {
         kind: Failover(counts[kind], Percentiles.of(redelivered[kind]), Percentiles.of(following[kind]))
         for kind in redelivered

@@ -1,4 +1,4 @@
-"""What is done to nodes, and to which.
+"""What is done to nodes, proxies and the store, and to which.
 
 kill     SIGKILL; started anew at once
 stop     SIGSTOP and later SIGCONT: in turn for longer than the heartbeat limit, which costs the node its session, and
@@ -7,6 +7,12 @@ slow     the node answers each request late, for a while
 drain    the proxy is asked to give the node no more requests; when it has none, it is stopped and started anew
 restart  SIGTERM: the node drains by itself and exits; then it is started anew
 all      SIGKILL to all nodes at once; one is started, and the others when it has served alone for a while
+
+And to a cluster (proxy.chaos.servers):
+
+kill-proxy     SIGKILL to a proxy
+kill-store     SIGKILL to the store
+kill-together  SIGKILL to a proxy, a node and the store at the same moment
 
 Victims are chosen by the seed, every third time the master. One node that is ready and unharmed is left (but for
 `all`). Nodes that are not ours are not started anew.
@@ -19,10 +25,14 @@ from collections.abc import Callable, Sequence
 
 import trio
 
+from proxy.chaos import servers
+from proxy.chaos.deployment import Deployment
 from proxy.chaos.failover import Fault
 from proxy.chaos.fleet import Fleet, NodeStatus
+from proxy.chaos.servers import Servers
 
-KINDS = ("kill", "stop", "slow", "drain", "restart")
+NODE_KINDS = ("kill", "stop", "slow", "drain", "restart")
+KINDS = (*NODE_KINDS, *servers.KINDS)
 SLOW_SECONDS = 2.0  # as proxy.chaos.node does
 STOP_SHARES = (1.5, 0.4)  # of the heartbeat limit
 EXIT_PATIENCE = 15.0  # for a node to finish its requests and exit
@@ -36,12 +46,13 @@ class Faults:
     """
 
     def __init__(
-        self, fleet: Fleet, kinds: Sequence[str], heartbeat_timeout: float, seed: int, tell: Callable[[str], None]
+        self, deployment: Deployment, fleet: Fleet, kinds: Sequence[str], seed: int, tell: Callable[[str], None]
     ) -> None:
         self._fleet = fleet
         self._kinds = kinds
-        self._heartbeat_timeout = heartbeat_timeout
+        self._heartbeat_timeout = deployment.config.node.heartbeat_timeout
         self._random = random.Random(seed)
+        self._servers = Servers(deployment, fleet, self._random, self._surprise)
         self._tell = tell
         self._under_fault: set[int] = set()  # pids
         self._deck: list[str] = []
@@ -58,17 +69,22 @@ class Faults:
             while (at := begun + (turn + 1) * every) < until:
                 await trio.sleep_until(at)
                 node = self._choose(turn)
-                if node is None:
+                kind = None if node is None else self._next_kind()
+                if node is None or kind is None:
                     self.skipped += 1
                 else:
-                    nursery.start_soon(self._harm, self._next_kind(), node)
+                    nursery.start_soon(self._harm, kind, node)
                 turn += 1
 
-    def _next_kind(self) -> str:
-        """Each kind as often as the others, in a new order each time."""
+    def _next_kind(self) -> str | None:
+        """Each kind as often as the others, in a new order each time. None: of what is left nothing can be done now."""
         if not self._deck:
             self._deck = self._random.sample(self._kinds, len(self._kinds))
-        return self._deck.pop()
+        for kind in reversed(self._deck):
+            if self._servers.may(kind):
+                self._deck.remove(kind)
+                return kind
+        return None
 
     def _choose(self, turn: int) -> NodeStatus | None:
         candidates = [node for node in self._fleet.harmable() if node.pid not in self._under_fault]
@@ -86,20 +102,36 @@ class Faults:
     # --- faults -----------------------------------------------------------------------------------------------
 
     async def _harm(self, kind: str, node: NodeStatus) -> None:
-        self._under_fault.add(node.pid)
-        actions = {"kill": self._kill, "stop": self._stop, "slow": self._slow, "drain": self._drain}
-        await actions.get(kind, self._restart)(node)
-        self._under_fault.discard(node.pid)
+        actions = {
+            "kill": self._kill,
+            "stop": self._stop,
+            "slow": self._slow,
+            "drain": self._drain,
+            "restart": self._restart,
+            "kill-together": self._kill_together,
+        }
+        if kind == "kill-proxy":
+            await self._kill_proxy()
+        elif kind == "kill-store":
+            await self._kill_store()
+        else:
+            self._under_fault.add(node.pid)
+            await actions[kind](node)
+            self._under_fault.discard(node.pid)
 
     def _begin(self, kind: str, node: NodeStatus, number: signal.Signals | None = None) -> Fault:
         """number: the signal that it begins with."""
         fault = Fault(kind, node.name, time.monotonic(), self._is_master(node))
         if number is not None:
             self._fleet.signal(node.pid, number)
-        self.happened.append(fault)
-        master = ", the master" if fault.hit_master else ""
-        self._tell(f"{kind} {node.name} (pid {node.pid}{master})")
+        self._record(fault, node.pid)
         return fault
+
+    def _record(self, fault: Fault, pid: int | None = None) -> None:
+        """pid: whose, if there is one only."""
+        self.happened.append(fault)
+        notes = ([] if pid is None else [f"pid {pid}"]) + ["the master"] * fault.hit_master
+        self._tell(f"{fault.kind} {fault.node}" + (f" ({', '.join(notes)})" if notes else ""))
 
     async def _kill(self, node: NodeStatus) -> None:
         self._begin("kill", node, signal.SIGKILL)
@@ -133,6 +165,25 @@ class Faults:
     async def _restart(self, node: NodeStatus) -> None:
         self._begin("restart", node, signal.SIGTERM)
         await self._replace(node, 0)
+
+    async def _kill_proxy(self) -> None:
+        proxy = self._servers.choose()
+        self._record(Fault("kill-proxy", proxy.name, time.monotonic(), proxy=proxy.number), proxy.process.pid)
+        await self._servers.kill_proxy(proxy)
+
+    async def _kill_store(self) -> None:
+        self._record(Fault("kill-store", "the store", time.monotonic()))
+        await self._servers.kill_store()
+
+    async def _kill_together(self, node: NodeStatus) -> None:
+        proxy = self._servers.choose()
+        names = f"{proxy.name}, {node.name} and the store"
+        self._record(Fault("kill-together", names, time.monotonic(), self._is_master(node), proxy=proxy.number))
+        self._fleet.signal(node.pid, signal.SIGKILL)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._servers.kill_proxy, proxy)
+            nursery.start_soon(self._servers.kill_store)
+            nursery.start_soon(self._replace, node, -signal.SIGKILL)
 
     def _nodes(self) -> tuple[NodeStatus, ...]:
         return self._fleet.status.nodes

@@ -1,4 +1,4 @@
-"""The deployment under test, as faults and displays see it: its nodes, by what the proxy's admin server says.
+"""The deployment under test, as faults and displays see it: its nodes, by what a proxy's admin server says.
 
 Owns the processes of the nodes that we have started ourselves. Others are only signalled if they carry the label of
 nodes that may be harmed and run on this machine.
@@ -7,7 +7,7 @@ nodes that may be harmed and run on this machine.
 import os
 import secrets
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import quote
 
@@ -16,9 +16,10 @@ import trio
 from msgspec import Struct
 
 from protocols.errors import HoldfastError
-from proxy.chaos.messages import LABEL, TESTIMONY_FD
+from proxy.chaos.deployment import Deployment
+from proxy.chaos.messages import LABEL
 from proxy.chaos.processes import Process, Processes
-from proxy.cli.admin_client import AdminClient
+from proxy.chaos.proxies import Proxy
 
 POLL_INTERVAL = 0.2
 
@@ -39,33 +40,42 @@ class MasterStatus(Struct, frozen=True):
     epoch: int = 0
 
 
+class MemberStatus(Struct, frozen=True):
+    id: str
+    alive: bool
+    fenced: bool
+
+
+class ClusterStatus(Struct, frozen=True):
+    keeper: str | None
+    members: tuple[MemberStatus, ...]
+
+
 class Status(Struct, frozen=True):
+    ready: bool = False
+    proxy: str = ""
     redelivered: int = 0
     parked: int = 0
     last_failover: float | None = None
     master: MasterStatus = MasterStatus()
     nodes: tuple[NodeStatus, ...] = ()
+    cluster: ClusterStatus | None = None
 
 
 class Fleet:
-    """status: the latest. address: where nodes join, None if we start none."""
+    """status: the latest, of the first proxy that serves. Nodes that we start join that one."""
 
-    def __init__(
-        self, processes: Processes, admin: AdminClient, address: str | None, environ: Mapping[str, str], is_local: bool
-    ) -> None:
+    def __init__(self, processes: Processes, deployment: Deployment) -> None:
         self._processes = processes
-        self._admin = admin
-        self._address = address
-        self._environ = environ
-        self._is_local = is_local
+        self._deployment = deployment
         self._ours: dict[int, Process] = {}  # by pid
-        self._testimony: tuple[int, ...] = ()
+        self._pipes: dict[str, int] = {}
         self._updated = trio.Event()
         self.status = Status()
 
-    def testify(self, pipe: int) -> None:
-        """Nodes that are started from now on write there when they act as master."""
-        self._testimony = (pipe,)
+    def testify(self, variable: str, pipe: int) -> None:
+        """Nodes that are started from now on are told by this variable to write there (proxy.chaos.messages)."""
+        self._pipes[variable] = pipe
 
     # --- what there is ----------------------------------------------------------------------------------------
 
@@ -78,10 +88,13 @@ class Fleet:
 
     async def update(self) -> None:
         """Ask the proxy. Raises HoldfastError."""
-        answer = await trio.to_thread.run_sync(self._admin.get, "/api/status", abandon_on_cancel=True)
-        self.status = msgspec.convert(answer, Status)
+        self.status = await self.status_of(self._deployment.first)
         self._updated.set()
         self._updated = trio.Event()
+
+    async def status_of(self, proxy: Proxy) -> Status:
+        """Raises HoldfastError."""
+        return msgspec.convert(await proxy.status(), Status)
 
     async def wait(self, condition: Callable[[], bool]) -> None:
         """Wait until it holds of a status that is fresh. Callers set the timeout."""
@@ -103,8 +116,9 @@ class Fleet:
 
     def harmable(self) -> list[NodeStatus]:
         """Nodes that are ready and may be harmed, in a fixed order."""
+        is_local = self._deployment.first.is_local
         return sorted(
-            (node for node in self.ready() if node.pid in self._ours or (self._is_local and LABEL in node.labels)),
+            (node for node in self.ready() if node.pid in self._ours or (is_local and LABEL in node.labels)),
             key=lambda node: (node.name, node.id),
         )
 
@@ -116,23 +130,38 @@ class Fleet:
         """Nodes of ours."""
         return list(self._ours.values())
 
+    async def is_whole(self) -> bool:
+        """All proxies serve, and each hears all."""
+        count = len(self._deployment.proxies)
+        try:
+            views = [await self.status_of(proxy) for proxy in self._deployment.proxies]
+        except HoldfastError:
+            return False
+        return all(
+            view.ready
+            and view.cluster is not None
+            and len(view.cluster.members) == count
+            and all(member.alive and not member.fenced for member in view.cluster.members)
+            for view in views
+        )
+
     # --- what can be done -------------------------------------------------------------------------------------
 
     def start(self, name: str) -> Process:
         """Start a node."""
-        assert self._address is not None
+        address = self._deployment.first.node_address
+        assert address is not None
         environ = {
-            **self._environ,
+            **self._deployment.node_environ,
             "HOLDFAST_NODE_NAME": name,
             "HOLDFAST_NODE_ID": f"{name}-{secrets.token_hex(3)}",
+            **{variable: str(pipe) for variable, pipe in self._pipes.items()},
         }
-        for pipe in self._testimony:
-            environ[TESTIMONY_FD] = str(pipe)
         process = self._processes.start(
             name,
-            ["node", "proxy.chaos.node:node", "--join", self._address],
+            ["node", "proxy.chaos.node:node", "--join", address],
             environ=environ,
-            pass_fds=self._testimony,
+            pass_fds=list(self._pipes.values()),
         )
         self._ours[process.pid] = process
         return process
@@ -161,4 +190,4 @@ class Fleet:
         """Have the proxy give a node no more requests. It may be gone already."""
         with suppress(HoldfastError):
             path = f"/api/nodes/{quote(node, safe='')}/drain"
-            await trio.to_thread.run_sync(self._admin.post, path, {}, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(self._deployment.first.admin.post, path, {}, abandon_on_cancel=True)

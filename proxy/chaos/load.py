@@ -1,10 +1,10 @@
 """The built-in clients: each connects, joins its group's channel and asks on time, whether it is answered or not.
 
 One task and an epoll of its own, as in the proxy's reactor, for the same reason: a thousand clients have to leave both
-cores to what is tested. Requests are spread evenly over time. What is sent and heard goes into the Accounting.
+cores to what is tested. Requests are spread evenly over time. What is sent and heard goes into the Accounting. Where
+there are several proxies, clients are spread over them, and one whose connection ends goes to the next that lives.
 """
 
-import select
 import time
 
 import trio
@@ -12,27 +12,29 @@ from msgspec import Struct
 
 from protocols.errors import HoldfastError
 from proxy.chaos.accounting import Accounting
+from proxy.chaos.connections import Client, Connections
 from proxy.chaos.failover import Percentiles
 from proxy.chaos.messages import MASTERS, Ask, Heard, decode_heard, encode
-from proxy.chaos.websocket import WebSocket
-from proxy.chaos.witness import Witness
 
-CONNECTING = 50  # at once
 WITNESSES = 5  # clients on another implementation, spread over all (proxy.chaos.witness)
 JOINING = -1  # the number of the request by which a client joins its channels; it is in no books
 JOIN_TIMEOUT = 30.0
 MASTER_LISTENERS = 10  # clients that listen to what the master announces
-PER_TURN = 16  # requests, and sockets that are read: the witnesses' tasks need several turns for each message
+PER_TURN = 16  # requests
 SHORTEST_WAIT = 0.001  # between turns: requests that are due within it leave together
 LONGEST_WAIT = 0.05  # then `start` is noticed
 QUIET = 0.5  # after the last message that is due: would there be one too many?
+MOVE_TIMEOUT = 60.0  # for a client to find another proxy
+CONNECT_TIMEOUT = 5.0  # meanwhile
+MOVE_PAUSE = 0.05  # before it tries the next
 
 
 class Settings(Struct):
-    """group: clients per channel. rate: requests of one client per second. work: seconds that each takes at a node."""
+    """addresses: host and port of each proxy. group: clients per channel. rate: requests of one client per second.
+    work: seconds that each takes at a node.
+    """
 
-    host: str
-    port: int
+    addresses: list[tuple[str, int]]
     clients: int
     group: int
     rate: float
@@ -40,9 +42,13 @@ class Settings(Struct):
 
 
 class Progress(Struct, tag="progress"):
-    """latency: of what was answered since the one before. lag: how late requests left since then, in ms."""
+    """latency: of what was answered since the one before. lag: how late requests left since then, in ms.
+
+    clients: that may ask. moves: connections that ended, and their clients went to another proxy.
+    """
 
     clients: int
+    moves: int
     sent: int
     done: int
     notified: int
@@ -54,31 +60,33 @@ class Progress(Struct, tag="progress"):
     lag: float
 
 
-class Client:
-    __slots__ = ("channel", "connection", "index", "is_open", "waits_to_write")
-
-    def __init__(self, index: int, channel: str, connection: WebSocket | Witness) -> None:
-        self.index = index
-        self.channel = channel
-        self.connection = connection
-        self.is_open = True
-        self.waits_to_write = False
-
-
 class Load:
     """open; `run` in a task, then join; start, stop and wait_complete when wanted; close."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.accounting = Accounting(settings.clients, settings.group)
-        self._epoll = select.epoll()
-        self._clients: list[Client] = []
-        self._by_fd: dict[int, Client] = {}
+        proxies = len(settings.addresses)
+        self._is_cluster = proxies > 1
+        self.accounting = Accounting(settings.clients, settings.group, is_cluster=self._is_cluster)
+        self._connections = Connections(settings.addresses, self._take, self._lost)
+        self.sessions = self._connections.sessions
+        apart = max(1, settings.clients // WITNESSES)
+        self._clients = [
+            Client(
+                index,
+                f"group-{index // settings.group}",
+                (index + index // apart) % proxies,  # the second part spreads the witnesses, too
+                is_witness=index % apart == 0,
+            )
+            for index in range(settings.clients)
+        ]
         self._pause = 1 / (settings.rate * settings.clients)
         self._due_at: float | None = None  # when the next request is due; None: no more
         self._next = 0  # whose it is
         self._to_join = set(range(settings.clients))
         self._joined = trio.Event()
+        self._to_move, self._movers = trio.open_memory_channel[Client](settings.clients)
+        self._moves = 0
         self._recent: list[float] = []
         self._lag = self.worst_lag = 0.0
 
@@ -86,45 +94,14 @@ class Load:
 
     async def open(self, witnesses: trio.Nursery) -> None:
         """Connect all clients. witnesses: where the tasks of some of them run."""
-        limiter = trio.CapacityLimiter(CONNECTING)
-        apart = max(1, self._settings.clients // WITNESSES)
         async with trio.open_nursery() as nursery:
-            for index in range(self._settings.clients):
-                if index % apart:
-                    nursery.start_soon(self._connect, index, limiter)
-                else:
-                    nursery.start_soon(self._connect_witness, index, witnesses)
-        self._clients.sort(key=lambda client: client.index)
-
-    async def _connect(self, index: int, limiter: trio.CapacityLimiter) -> None:
-        async with limiter:
-            connection = await WebSocket.open(self._settings.host, self._settings.port)
-        client = self._add(index, connection)
-        self._by_fd[connection.fd] = client
-        self._epoll.register(connection.fd, select.EPOLLIN)
-
-    async def _connect_witness(self, index: int, tasks: trio.Nursery) -> None:
-        connection = Witness()
-        client = self._add(index, connection)
-
-        def take(message: bytes) -> None:
-            self._take(client, message, time.monotonic())
-
-        def ended(why: str) -> None:
-            self._dropped(client, why)
-
-        await tasks.start(connection.run, self._settings.host, self._settings.port, take, ended)
-
-    def _add(self, index: int, connection: WebSocket | Witness) -> Client:
-        client = Client(index, f"group-{index // self._settings.group}", connection)
-        self._clients.append(client)
-        return client
+            for client in self._clients:
+                nursery.start_soon(self._connections.open, client, witnesses)
 
     async def join(self) -> None:
         """Have all clients join their channels; `run` must run."""
         for client in self._clients:
-            channels = [client.channel, MASTERS] if client.index < MASTER_LISTENERS else [client.channel]
-            self._send(client, Ask(JOINING, client.index, join=channels))
+            self._ask_to_join(client)
         with trio.move_on_after(JOIN_TIMEOUT):
             await self._joined.wait()
             return
@@ -152,18 +129,17 @@ class Load:
 
     def close(self) -> None:
         for client in self._clients:
-            self._close(client)
-        self._epoll.close()
+            self._connections.shut(client)
+        self._connections.close()
 
     # --- running ----------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        while True:
-            await self._wait()
-            for fd, events in self._epoll.poll(0, PER_TURN):
-                client = self._by_fd.get(fd)
-                if client is not None:
-                    self._on_ready(client, events)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._move_all)
+            while True:
+                await self._wait()
+                self._connections.turn()
 
     async def _wait(self) -> None:
         """Send what is due, and wait until there is something to read or the next is due."""
@@ -176,7 +152,7 @@ class Load:
                 return
             wait = min(max(self._due_at - now, SHORTEST_WAIT), LONGEST_WAIT)
         with trio.move_on_after(wait):
-            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            await trio.lowlevel.wait_readable(self._connections.fileno())
 
     def _send_due(self, now: float) -> None:
         assert self._due_at is not None
@@ -186,42 +162,14 @@ class Load:
             if self._due_at > now:
                 break
             client = self._clients[self._next]
-            if client.is_open:
+            if client.may_ask:
                 number = self.accounting.sent(client.index, time.monotonic())
                 self._send(client, Ask(number, client.index, publish=client.channel, work=self._settings.work))
             self._next = (self._next + 1) % len(self._clients)
             self._due_at += self._pause
 
     def _send(self, client: Client, ask: Ask) -> None:
-        connection = client.connection
-        try:
-            connection.send(encode(ask))
-        except ConnectionError as error:
-            self._dropped(client, str(error))
-            return
-        if isinstance(connection, WebSocket):
-            self._watch(client, connection)
-
-    def _watch(self, client: Client, connection: WebSocket) -> None:
-        """Wait to write if there is something, else not."""
-        if client.waits_to_write is not connection.has_output:
-            client.waits_to_write = connection.has_output
-            events = select.EPOLLIN | (select.EPOLLOUT if client.waits_to_write else 0)
-            self._epoll.modify(connection.fd, events)
-
-    def _on_ready(self, client: Client, events: int) -> None:
-        connection = client.connection
-        assert isinstance(connection, WebSocket)
-        try:
-            if events & select.EPOLLOUT:
-                connection.flush()
-            if events & ~select.EPOLLOUT:
-                now = time.monotonic()
-                for message in connection.receive():
-                    self._take(client, message, now)
-            self._watch(client, connection)
-        except ConnectionError as error:
-            self._dropped(client, str(error))
+        self._connections.send(client, encode(ask))
 
     def _take(self, client: Client, message: bytes, now: float) -> None:
         accounting = self.accounting
@@ -233,7 +181,7 @@ class Load:
         elif heard.channel:
             accounting.notified(client.index, heard.client, heard.request, heard.run, heard.number)
         elif heard.requestId == JOINING:
-            self._took_join(client, heard)
+            self._took_join(client, heard, now)
         elif heard.error is not None:
             kind = heard.error.id.removeprefix("holdfast.")
             accounting.failed(client.index, heard.requestId, kind, heard.error.retryable, now)
@@ -242,24 +190,71 @@ class Load:
             if took is not None:
                 self._recent.append(took)
 
-    def _took_join(self, client: Client, heard: Heard) -> None:
-        if heard.error is None and heard.client == client.index:
+    # --- where they are ---------------------------------------------------------------------------------------
+
+    def _ask_to_join(self, client: Client) -> None:
+        channels = [client.channel, MASTERS] if client.index < MASTER_LISTENERS else [client.channel]
+        self._send(client, Ask(JOINING, client.index, join=channels))
+
+    def _took_join(self, client: Client, heard: Heard, now: float) -> None:
+        if heard.error is None and heard.client == client.index and not client.may_ask:
+            client.may_ask = True
+            self.sessions.joined(client.index, heard.session, now)
+            if client.is_moving:
+                self.accounting.moved(client.index, now)
             self._to_join.discard(client.index)
             if not self._to_join:
                 self._joined.set()
+        client.answered.set()
 
-    def _dropped(self, client: Client, why: str) -> None:
-        self.accounting.dropped(client.index, why)
-        self._close(client)
+    def _lost(self, client: Client, why: str) -> None:
+        if not client.is_open:
+            return
+        now = time.monotonic()
+        self._connections.shut(client)
+        self.sessions.ended(client.index, why, now)
+        if not self._is_cluster:
+            self.accounting.dropped(client.index, why)
+            return
+        self._moves += 1
+        self.accounting.moves(client.index, now)
+        client.answered.set()
+        if not client.is_moving:
+            client.is_moving = True
+            self._to_move.send_nowait(client)  # there is room for all
 
-    def _close(self, client: Client) -> None:
-        """A witness's task closes its connection itself."""
-        connection = client.connection
-        if client.is_open and isinstance(connection, WebSocket):
-            self._epoll.unregister(connection.fd)
-            del self._by_fd[connection.fd]
-            connection.close()
-        client.is_open = False
+    async def _move_all(self) -> None:
+        async with trio.open_nursery() as nursery:
+            async for client in self._movers:
+                nursery.start_soon(self._move, client, nursery)
+
+    async def _move(self, client: Client, witnesses: trio.Nursery) -> None:
+        with trio.move_on_after(MOVE_TIMEOUT) as patience:
+            while not client.may_ask:
+                if not client.is_open:
+                    await self._connect_to_next(client, witnesses)
+                client.answered = trio.Event()
+                self._ask_to_join(client)
+                await client.answered.wait()
+                if not client.may_ask:
+                    await trio.sleep(MOVE_PAUSE)
+        client.is_moving = False
+        if patience.cancelled_caught:
+            self._connections.shut(client)
+            self.accounting.dropped(client.index, "found no other proxy")
+
+    async def _connect_to_next(self, client: Client, witnesses: trio.Nursery) -> None:
+        proxies = len(self._settings.addresses)
+        step = 1 + client.index % (proxies - 1)  # those of one proxy go to all others
+        while True:
+            client.place = (client.place + step) % proxies
+            step = 1
+            with trio.move_on_after(CONNECT_TIMEOUT):
+                try:
+                    await self._connections.open(client, witnesses)
+                    return
+                except HoldfastError:  # that one does not live either, or takes nobody
+                    await trio.sleep(MOVE_PAUSE)
 
     # --- what is seen meanwhile -------------------------------------------------------------------------------
 
@@ -269,7 +264,8 @@ class Load:
         lag, self._lag = self._lag, 0.0
         self.worst_lag = max(self.worst_lag, lag)
         return Progress(
-            clients=sum(client.is_open for client in self._clients),
+            clients=sum(client.may_ask for client in self._clients),
+            moves=self._moves,
             sent=requests.sent,
             done=self.accounting.done,
             notified=self.accounting.notified_count,

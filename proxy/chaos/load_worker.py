@@ -1,7 +1,7 @@
 """The process of the built-in clients, so that showing and supervising a run does not slow them down, nor they it.
 
 Speaks JSON lines. In: Start, then Finish. Out: Connected, Progress every so often, Finished; or Failed. When its input
-ends, so does it.
+ends, so does it, and until then its clients stay connected.
 """
 
 import sys
@@ -16,6 +16,7 @@ from proxy.chaos.accounting import Verdict
 from proxy.chaos.failover import Fault
 from proxy.chaos.lines import Lines
 from proxy.chaos.load import Load, Progress, Settings
+from proxy.chaos.sessions import Session
 
 PROGRESS_INTERVAL = 0.25
 
@@ -36,9 +37,12 @@ class Connected(Struct, tag="connected"):
 
 
 class Finished(Struct, tag="finished"):
-    """worst_lag: how late a request left, in ms, at most: much of it, and the clients were short of CPU themselves."""
+    """sessions: all connections of the clients. worst_lag: how late a request left, in ms, at most: much of it, and the
+    clients were short of CPU themselves.
+    """
 
     verdict: Verdict
+    sessions: list[Session]
     worst_lag: float
 
 
@@ -63,8 +67,9 @@ async def _work(settings: Settings) -> None:
             nursery.start_soon(load.run)
             await load.join()
             _say(Connected())
-            nursery.start_soon(_tell_progress, load)
-            await _obey(load)
+            telling = trio.CancelScope()
+            nursery.start_soon(_tell_progress, load, telling)
+            await _obey(load, telling)
             nursery.cancel_scope.cancel(reason="finished")
     except ExceptionGroup as group:
         error = one_of_ours(group)
@@ -75,7 +80,7 @@ async def _work(settings: Settings) -> None:
         load.close()
 
 
-async def _obey(load: Load) -> None:
+async def _obey(load: Load, telling: trio.CancelScope) -> None:
     lines = Lines(sys.stdin.fileno())
     while (line := await lines.next()) is not None:
         command = _commands.decode(line)
@@ -84,15 +89,17 @@ async def _obey(load: Load) -> None:
         else:
             load.stop()
             await load.wait_complete(command.patience)
+            telling.cancel(reason="nobody listens any more")
             _say(load.progress())
-            _say(Finished(load.accounting.verdict(command.faults), round(load.worst_lag * 1000, 1)))
-            return
+            verdict = load.accounting.verdict(command.faults)
+            _say(Finished(verdict, load.sessions.all, round(load.worst_lag * 1000, 1)))
 
 
-async def _tell_progress(load: Load) -> None:
-    while True:
-        await trio.sleep(PROGRESS_INTERVAL)
-        _say(load.progress())
+async def _tell_progress(load: Load, telling: trio.CancelScope) -> None:
+    with telling:
+        while True:
+            await trio.sleep(PROGRESS_INTERVAL)
+            _say(load.progress())
 
 
 def _say(what: Said) -> None:

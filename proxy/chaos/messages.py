@@ -12,6 +12,8 @@ MASTERS = "masters"  # the channel in which whoever is master says so
 LABEL = "chaos"  # a node with this label may be harmed
 # In a node's environment: a pipe that takes lines "TIME EPOCH NAME" (proxy.chaos.masters). Without it, it says nothing.
 TESTIMONY_FD = "HOLDFAST_CHAOS_TESTIMONY_FD"
+# The same for lines "TIME opened|closed PID CLIENT" of whose coming and going it is told (proxy.chaos.openings).
+OPENINGS_FD = "HOLDFAST_CHAOS_OPENINGS_FD"
 
 
 class Ask(Struct, omit_defaults=True, gc=False):
@@ -28,12 +30,13 @@ class Ask(Struct, omit_defaults=True, gc=False):
 
 
 class Answer(Struct, gc=False):
-    """The reply: the request's own numbers, and who gives it."""
+    """The reply: the request's own numbers, and who gives it. session: the client's id, as nodes know it."""
 
     requestId: int
     client: int
     node: str
     attempt: int
+    session: int = 0
 
 
 class Notification(Struct, gc=False):
@@ -75,6 +78,7 @@ class Heard(Struct, gc=False):
     run: int = 0
     number: int = 0
     epoch: int = 0
+    session: int = 0
 
 
 _encoder = msgspec.json.Encoder()

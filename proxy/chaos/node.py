@@ -2,8 +2,8 @@
 
 To a built-in client (proxy.chaos.messages.Ask) it replies with the request's own numbers and, in the same handler,
 publishes them to the client's channel. To everybody else it echoes, and says who it is. While it is master it
-testifies so (proxy.chaos.masters) to the process that started it, and announces it to the clients. On SIGUSR1 it is
-slow for a while.
+testifies so (proxy.chaos.masters) to the process that started it, and announces it to the clients. If it is asked to,
+it testifies which clients it is told of, too (proxy.chaos.openings). On SIGUSR1 it is slow for a while.
 """
 
 import os
@@ -15,10 +15,11 @@ from types import FrameType
 
 import trio
 
-from holdfast import Node, Request
+from holdfast import Client, Node, Request
 from proxy.chaos.messages import (
     LABEL,
     MASTERS,
+    OPENINGS_FD,
     TESTIMONY_FD,
     Announcement,
     Answer,
@@ -61,7 +62,7 @@ async def handle(request: Request) -> bytes | str:
         await node.join(request.client, channel)
     if ask.publish:
         await _publish(ask)
-    return encode(Answer(ask.requestId, ask.client, node.name, request.attempt))
+    return encode(Answer(ask.requestId, ask.client, node.name, request.attempt, request.client.id))
 
 
 async def _publish(ask: Ask) -> None:
@@ -69,6 +70,22 @@ async def _publish(ask: Ask) -> None:
     _numbers[ask.publish] += 1
     notification = Notification(ask.publish, ask.client, ask.requestId, _run, _numbers[ask.publish])
     await node.notify(encode(notification), channels=[ask.publish], text=True)
+
+
+@node.on_open
+def opened(client: Client) -> None:
+    _testify("opened", client)
+
+
+@node.on_close
+def closed(client: Client) -> None:
+    _testify("closed", client)
+
+
+def _testify(what: str, client: Client) -> None:
+    openings = os.environ.get(OPENINGS_FD)
+    if openings is not None:
+        os.write(int(openings), f"{time.monotonic():.6f} {what} {os.getpid()} {client.id}\n".encode())
 
 
 @node.on_master

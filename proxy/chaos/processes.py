@@ -1,8 +1,8 @@
 """Real processes: started, signalled by pid, awaited, and none left behind.
 
 Whatever is started within `Processes` is ended with it; should this process be killed itself, the kernel ends them
-(proxy.child). They are in process groups of their own, so that Ctrl-C on a terminal reaches only us, and they
-end in the order that we choose. What they write to stderr goes to a file each.
+(proxy.child, proxy.chaos.program). They are in process groups of their own, so that Ctrl-C on a terminal reaches only
+us, and they end in the order that we choose. What they write to stderr goes to a file each.
 """
 
 import os
@@ -17,6 +17,7 @@ import trio
 
 from protocols.errors import HoldfastError
 from proxy import child
+from proxy.chaos import program
 
 TAIL = 2000  # characters of a log that are shown
 
@@ -96,16 +97,25 @@ class Processes:
         pass_fds: Sequence[int] = (),
     ) -> Process:
         """Start `holdfast ARGUMENTS`. pipes: to its stdin and from its stdout. From the main thread only."""
+        return self._start(name, child.command(arguments), environ or {}, pipes, pass_fds)
+
+    def start_program(self, name: str, arguments: Sequence[str]) -> Process:
+        """Start a program that is not ours. From the main thread only."""
+        return self._start(name, program.command(arguments), {}, False, ())
+
+    def _start(
+        self, name: str, command: Sequence[str], environ: Mapping[str, str], pipes: bool, pass_fds: Sequence[int]
+    ) -> Process:
         log = self.directory / f"{name}.log"
         kind = subprocess.PIPE if pipes else subprocess.DEVNULL
         with log.open("ab") as stderr:
             # Not Trio's open_process: it starts processes from a thread that ends, and then they would too.
             popen = subprocess.Popen(
-                child.command(arguments),
+                command,
                 stdin=kind,
                 stdout=kind,
                 stderr=stderr,
-                env={**os.environ, **(environ or {})},
+                env={**os.environ, **environ},
                 pass_fds=pass_fds,
                 process_group=0,
             )
@@ -117,6 +127,15 @@ class Processes:
         """It has ended and nobody needs it any more."""
         self._all.remove(process)
         process.close()
+
+
+def cpu_seconds(process: Process) -> float:
+    """CPU time that a process has used, all its threads; 0.0 if it has ended."""
+    try:
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def wait_file(path: Path, process: Process, patience: float) -> bytes:

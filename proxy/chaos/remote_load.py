@@ -1,5 +1,7 @@
 """The built-in clients in their process, as seen from here: starts it, tells it when, hears what came of it."""
 
+from contextlib import suppress
+
 import msgspec
 import trio
 
@@ -56,11 +58,19 @@ class RemoteLoad:
         self._tell(Start())
 
     async def finish(self, patience: float, faults: list[Fault]) -> Finished:
-        """Send no more; what came of all, when it is complete or `patience` is over."""
+        """Send no more; what came of all, when it is complete or `patience` is over. The clients stay connected."""
         self._tell(Finish(patience, faults))
         await self._has_finished.wait()
         assert self._finished is not None
         return self._finished
+
+    def end(self) -> None:
+        """Let the process end."""
+        assert self._process is not None
+        pipe = self._process.popen.stdin
+        assert pipe is not None
+        with suppress(OSError):  # it has ended; what was not written to it is of no use
+            pipe.close()
 
     def _tell(self, command: Start | Finish) -> None:
         assert self._process is not None

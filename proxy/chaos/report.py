@@ -5,28 +5,34 @@ or saw no master, proves nothing.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from proxy.chaos.accounting import Notifications, Requests, Verdict
+from proxy.chaos.accounting import Requests, Verdict
+from proxy.chaos.due import Notifications
 from proxy.chaos.failover import AFTER_FAULT, Failover, Fault, Percentiles
 from proxy.chaos.masters import Acting, Masters
+from proxy.chaos.openings import Openings
 
 DEFINITIONS = {
     "failover": "of requests whose reply came from a second node, because the first was lost: from the fault (SIGKILL, "
     "SIGSTOP), or from the request's sending if that was later, to the reply",
-    "next": f"of all requests sent within {AFTER_FAULT * 1000:g} ms after such a fault: from sending to reply",
+    "next": f"of all requests sent within {AFTER_FAULT * 1000:g} ms after a fault of that kind: from sending to reply",
 }
 
 
 class Clients(Struct):
-    """dropped: those that were disconnected, by what they were told. worst_lag: see Finished. cpu: cores in use."""
+    """dropped: those that were disconnected, by what they were told. moved, away: see proxy.chaos.sessions.Moves.
+    worst_lag: see Finished.
+    """
 
     count: int
     rate: float
     group: int
     dropped: dict[str, int]
+    moved: int
+    away: Percentiles
     worst_lag: float
 
 
@@ -39,17 +45,21 @@ class MasterFigures(Struct):
 
 
 class Report(Struct):
-    """ok: every promise holds. Times in ms unless said otherwise; cpu: cores in use, on average."""
+    """ok: every promise holds. openings: null for one proxy. Times in ms unless said otherwise; cpu: cores in use, on
+    average.
+    """
 
     ok: bool
     broken: list[str]
     seconds: float
     seed: int
+    proxies: int
     faults: dict[str, int]
     turns_skipped: int
     clients: Clients
     requests: Requests
     notifications: Notifications
+    openings: Openings | None
     masters: MasterFigures
     latency: Percentiles
     failover: dict[str, Failover]
@@ -57,8 +67,14 @@ class Report(Struct):
     definitions: dict[str, str]
 
 
-def broken_promises(verdict: Verdict, masters: Masters | None, surprises: Sequence[str]) -> list[str]:
-    """masters: None if nobody could testify."""
+def broken_promises(
+    verdict: Verdict,
+    dropped: Mapping[str, int],
+    masters: Masters | None,
+    openings: Openings | None,
+    surprises: Sequence[str],
+) -> list[str]:
+    """dropped: clients whose connection ended for no good reason. masters, openings: None if nobody could testify."""
     requests, notifications = verdict.requests, verdict.notifications
     counted = {
         "requests never answered": requests.unanswered,
@@ -66,7 +82,7 @@ def broken_promises(verdict: Verdict, masters: Masters | None, surprises: Sequen
         "replies to the wrong client": requests.wrong_client,
         "replies to no request": requests.stray,
         "errors that no fault explains": requests.unexpected_errors,
-        "clients dropped": sum(verdict.dropped.values()),
+        "clients dropped": sum(dropped.values()),
         "notifications missing": notifications.missing,
         "notifications duplicated": notifications.duplicated,
         "notifications out of order": notifications.out_of_order,
@@ -74,11 +90,22 @@ def broken_promises(verdict: Verdict, masters: Masters | None, surprises: Sequen
         "announcements of an older master": notifications.old_masters,
         "pairs of masters at once": 0 if masters is None else masters.overlaps(),
     }
+    if openings is not None:
+        counted |= {
+            "openings told to a node twice": openings.opened_twice,
+            "closings told to a node twice": openings.closed_twice,
+            "closings told to a node that knew of no opening": openings.closed_unopened,
+            "closings told to a node while the client was there": openings.closed_early,
+            "clients that a node did not know in the end": openings.unknown,
+            "clients that a node still knew in the end though they were gone": openings.left_over,
+        }
     broken = [f"{count} {what}" for what, count in counted.items() if count]
     if not requests.answered_once:
         broken.append("no request was answered: nothing is proven")
     if masters is not None and not masters.terms():
         broken.append("no node ever acted as master: nothing is proven of masters")
+    if openings is not None and not openings.opened:
+        broken.append("no node was told of any client: nothing is proven of openings")
     return [*broken, *surprises]
 
 

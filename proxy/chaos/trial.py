@@ -1,11 +1,10 @@
 """One run: deployment, nodes, clients and faults put together, from the first process to the report.
 
 Owns the order: everything stands before the first request is sent; after the last one all that is due is waited for;
-then clients, nodes and proxy end, in this order, and must end well.
+then clients, nodes and proxies end, in this order, and must end well.
 """
 
 import math
-import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,21 +15,24 @@ from msgspec import Struct
 
 from protocols.errors import HoldfastError
 from proxy.chaos.accounting import Verdict
-from proxy.chaos.deployment import Deployment, running, start_proxy
+from proxy.chaos.deployment import Deployment, running, start
 from proxy.chaos.faults import Faults
 from proxy.chaos.fleet import Fleet, Status
-from proxy.chaos.lines import Lines
+from proxy.chaos.hearing import Hearing
 from proxy.chaos.load import Progress, Settings
 from proxy.chaos.load_worker import Finished
-from proxy.chaos.masters import Masters
-from proxy.chaos.processes import Process, Processes
+from proxy.chaos.openings import Openings
+from proxy.chaos.processes import Process, Processes, cpu_seconds
+from proxy.chaos.proxies import OwnProxy
 from proxy.chaos.remote_load import RemoteLoad
 from proxy.chaos.report import DEFINITIONS, Clients, MasterFigures, Report, broken_promises, count_kinds, since
+from proxy.chaos.sessions import Moves, ends, moves
 
 LARGEST_GROUP = 10
 DELIVERIES_PER_SECOND = 20_000  # what leaves two cores room for everything else, measured
 SETTLE_PATIENCE = 30.0  # for nodes, clients and a first master to be there
 END_PATIENCE = 10.0
+POLL_INTERVAL = 0.1
 
 
 class Running(Struct):
@@ -45,7 +47,8 @@ class Running(Struct):
 class Plan(Struct):
     """seconds: how long requests are sent and faults happen; infinity until interrupted.
 
-    file, sets: configuration of our own proxy. running: a deployment to use in its place.
+    file, sets: configuration of our own proxies. proxies: how many. store: of several, what they find each other by.
+    running: a deployment to use in their place.
     """
 
     seconds: float
@@ -59,6 +62,8 @@ class Plan(Struct):
     seed: int
     file: Path | None = None
     sets: list[str] = []
+    proxies: int = 1
+    store: str = "sqlite"
     running: Running | None = None
 
     @property
@@ -88,7 +93,7 @@ class Trial:
         self._load: RemoteLoad | None = None
         self._fleet: Fleet | None = None
         self._faults: Faults | None = None
-        self._masters = Masters()
+        self._hearing = Hearing(tell)
         self._deployment: Deployment | None = None
         self._started: float | None = None
         self._measuring = trio.CancelScope()
@@ -98,7 +103,7 @@ class Trial:
     def snapshot(self) -> Snapshot:
         deployment = self._deployment
         return Snapshot(
-            address="" if deployment is None else deployment.url,
+            address="" if deployment is None else deployment.first.url,
             elapsed=None if self._started is None else time.monotonic() - self._started,
             progress=None if self._load is None else self._load.progress,
             status=Status() if self._fleet is None else self._fleet.status,
@@ -130,35 +135,44 @@ class Trial:
     async def _run(self, nursery: trio.Nursery) -> Report:
         plan = self._plan
         deployment = self._deployment = await self._deploy(nursery)
-        fleet = self._fleet = Fleet(
-            self._processes, deployment.admin, deployment.node_address, deployment.node_environ, deployment.is_local
-        )
-        self._listen(fleet, nursery)
+        fleet = self._fleet = Fleet(self._processes, deployment)
+        if plan.nodes:
+            self._hearing.open(fleet, nursery, with_openings=deployment.is_cluster)
         await fleet.update()  # whoever can't reach the admin server is told so at once
         nursery.start_soon(fleet.run)
         await self._start_nodes(fleet)
-        load = self._load = RemoteLoad(
-            Settings(deployment.host, deployment.port, plan.clients, plan.group, plan.rate, plan.work)
-        )
+        addresses = [(proxy.host, proxy.port) for proxy in deployment.proxies]
+        load = self._load = RemoteLoad(Settings(addresses, plan.clients, plan.group, plan.rate, plan.work))
         clients = load.begin(self._processes)
         nursery.start_soon(load.run)
         await self._settle(load, fleet)
 
-        watched = {"clients": clients} if deployment.proxy is None else {"proxy": deployment.proxy, "clients": clients}
-        used_before = {name: cpu_seconds(process) for name, process in watched.items()}
-        faults = self._faults = Faults(
-            fleet, plan.kinds, deployment.config.node.heartbeat_timeout, plan.seed, self._tell
-        )
+        used_before = _cpu(deployment, clients)
+        faults = self._faults = Faults(deployment, fleet, plan.kinds, plan.seed, self._tell)
         started = self._started = time.monotonic()
         load.start()
         with self._measuring:
             await self._harm(faults)
         seconds = time.monotonic() - started
-        cpu = {name: (cpu_seconds(process) - used_before[name]) / seconds for name, process in watched.items()}
+        cpu = {name: round((used - used_before[name]) / seconds, 2) for name, used in _cpu(deployment, clients).items()}
         self._tell("waiting for what is due")
         finished = await load.finish(deployment.patience, faults.happened)
+        openings = await self._hear_openings(finished, faults, fleet) if deployment.is_cluster and plan.nodes else None
+        load.end()
         await self._end(clients, fleet, deployment)
-        return self._report(finished, faults, seconds, {name: round(cores, 2) for name, cores in cpu.items()})
+        return self._report(finished, faults, openings, seconds, cpu)
+
+    async def _hear_openings(self, finished: Finished, faults: Faults, fleet: Fleet) -> Openings:
+        """What nodes were told of clients, as soon as they know of the end what is true."""
+        deployment, hearing = self._deployment, self._hearing
+        assert deployment is not None
+        present = ends(finished.sessions, faults.happened)
+        nodes = [node.pid for node in fleet.running if fleet.is_ready(node.pid)]
+        self._tell("waiting for nodes to be told who is gone")
+        with trio.move_on_after(deployment.closing_patience):
+            while not hearing.openings.is_up_to_date(present, nodes):  # noqa: ASYNC110 - of lines that come
+                await trio.sleep(POLL_INTERVAL)
+        return hearing.openings.verdict(present, nodes)
 
     # --- the beginning ----------------------------------------------------------------------------------------
 
@@ -166,33 +180,15 @@ class Trial:
         plan = self._plan
         if plan.running is not None:
             return running(plan.running.client, plan.running.admin_url, plan.running.token, plan.running.node_address)
-        deployment = await start_proxy(self._processes, plan.file, plan.sets)
-        assert deployment.proxy is not None
-        nursery.start_soon(self._watch_proxy, deployment.proxy)
+        deployment = await start(self._processes, plan.file, plan.sets, plan.proxies, plan.store)
+        for proxy in deployment.own:
+            nursery.start_soon(self._watch_proxy, proxy)
         return deployment
 
-    async def _watch_proxy(self, proxy: Process) -> None:
-        status = await proxy.wait()
+    async def _watch_proxy(self, proxy: OwnProxy) -> None:
+        status = await proxy.wait_lost()
         if not self._is_ending:
-            raise HoldfastError(f"the proxy ended: status {status}\n{proxy.log_tail()}".rstrip())
-
-    def _listen(self, fleet: Fleet, nursery: trio.Nursery) -> None:
-        """Have nodes that we start testify when they act as master."""
-        if self._plan.nodes:
-            reader, writer = os.pipe()
-            fleet.testify(writer)
-            nursery.start_soon(self._hear_testimony, reader, writer)
-
-    async def _hear_testimony(self, reader: int, writer: int) -> None:
-        try:
-            lines = Lines(reader)
-            while (line := await lines.next()) is not None:
-                at, epoch, node = line.decode().split(" ", 2)
-                if self._masters.acted(float(at), int(epoch), node):
-                    self._tell(f"{node} acts as master of epoch {epoch}")
-        finally:
-            os.close(reader)
-            os.close(writer)
+            raise HoldfastError(f"the {proxy.name} ended: status {status}\n{proxy.process.log_tail()}".rstrip())
 
     async def _start_nodes(self, fleet: Fleet) -> None:
         wanted = self._plan.nodes
@@ -229,8 +225,9 @@ class Trial:
         async with trio.open_nursery() as nursery:
             for node in fleet.running:
                 nursery.start_soon(self._end_one, node, fleet.is_ready(node.pid))
-        if deployment.proxy is not None:
-            await self._end_one(deployment.proxy, True)
+        async with trio.open_nursery() as nursery:
+            for proxy in deployment.own:
+                nursery.start_soon(self._end_one, proxy.process, proxy.is_serving)
 
     async def _end_one(self, process: Process, has_started: bool) -> None:
         status = await process.end(END_PATIENCE)
@@ -239,24 +236,31 @@ class Trial:
         if status and not expected:
             self._surprises.append(f"{process.name} ended with status {status} after SIGTERM")
 
-    def _report(self, finished: Finished, faults: Faults, seconds: float, cpu: dict[str, float]) -> Report:
+    def _report(
+        self, finished: Finished, faults: Faults, openings: Openings | None, seconds: float, cpu: dict[str, float]
+    ) -> Report:
         plan = self._plan
         verdict: Verdict = finished.verdict
-        masters = self._masters if plan.nodes else None
-        broken = broken_promises(verdict, masters, [*faults.surprises, *self._surprises])
+        masters = self._hearing.masters if plan.nodes else None
+        moved = moves(finished.sessions, faults.happened) if plan.proxies > 1 else Moves()
+        dropped = {**verdict.dropped, **moved.dropped}
+        surprises = [*faults.surprises, *self._surprises]
+        broken = broken_promises(verdict, dropped, masters, openings, surprises)
         return Report(
             ok=not broken,
             broken=broken,
             seconds=round(seconds, 1),
             seed=plan.seed,
+            proxies=plan.proxies,
             faults=count_kinds(faults.happened),
             turns_skipped=faults.skipped,
-            clients=Clients(plan.clients, plan.rate, plan.group, verdict.dropped, finished.worst_lag),
+            clients=Clients(plan.clients, plan.rate, plan.group, dropped, moved.moved, moved.away, finished.worst_lag),
             requests=verdict.requests,
             notifications=verdict.notifications,
+            openings=openings,
             masters=MasterFigures(
-                epochs=since(self._masters.terms(), self._started or 0.0),
-                overlaps=self._masters.overlaps(),
+                epochs=since(self._hearing.masters.terms(), self._started or 0.0),
+                overlaps=self._hearing.masters.overlaps(),
                 hit=sum(fault.hit_master for fault in faults.happened),
             ),
             latency=verdict.latency,
@@ -266,10 +270,6 @@ class Trial:
         )
 
 
-def cpu_seconds(process: Process) -> float:
-    """CPU time that a process has used, all its threads; 0.0 if it has ended."""
-    try:
-        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def _cpu(deployment: Deployment, clients: Process) -> dict[str, float]:
+    """CPU seconds so far, of what is ours."""
+    return {**{proxy.name: proxy.cpu_seconds for proxy in deployment.own}, "clients": cpu_seconds(clients)}

@@ -3,6 +3,7 @@
 import argparse
 import math
 import random
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from protocols.errors import ConfigError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    from proxy.chaos import store
     from proxy.chaos.faults import KINDS
 
     parser.add_argument(
@@ -31,13 +33,20 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="how long a node works on each request, so more of them are in flight when it is killed (default: none)",
     )
+    parser.add_argument(
+        "--proxies", type=count, default=1, metavar="N", help="proxies to start, several as a cluster (default: 1)"
+    )
+    parser.add_argument(
+        "--store", choices=store.KINDS, help="of a cluster: a file, or a Redis that is started for it (default: sqlite)"
+    )
     parser.add_argument("--nodes", type=_count_or_none, metavar="N", help="nodes to start (default: 3; --connect: 0)")
     parser.add_argument(
         "--fault",
         dest="kinds",
         type=_kinds,
         metavar="KIND,...",
-        help=f"what to do to nodes, of {', '.join(KINDS)}, or none (default: kill; none with --connect)",
+        help=f"what to do to nodes, proxies and the store, of {', '.join(KINDS)}, or none (default: kill; none with "
+        "--connect)",
     )
     parser.add_argument("--every", type=duration, default=2.0, metavar="TIME", help="between faults (default: 2s)")
     parser.add_argument(
@@ -63,21 +72,43 @@ def _run(arguments: argparse.Namespace) -> int:
         raise ConfigError("--nodes: without --connect at least one is needed")
     if running is not None and bool(nodes) != bool(running.node_address):
         raise ConfigError("with --connect, --nodes and --join go together")
+    kinds = usual_kinds if arguments.kinds is None else arguments.kinds
+    _check_cluster(arguments, kinds)
     plan = Plan(
         seconds=arguments.seconds,
         clients=arguments.clients,
         rate=arguments.rate,
         work=arguments.work,
         nodes=nodes,
-        kinds=usual_kinds if arguments.kinds is None else arguments.kinds,
+        kinds=kinds,
         every=arguments.every,
         all_at_once=arguments.all_at_once,
         seed=random.randrange(1 << 32) if arguments.seed is None else arguments.seed,
         file=arguments.config,
         sets=[*arguments.sets, *OWN_ADDRESSES],
+        proxies=arguments.proxies,
+        store=arguments.store or "sqlite",
         running=running,
     )
     return run(plan, "Holdfast chaos", as_json=arguments.json)
+
+
+def _check_cluster(arguments: argparse.Namespace, kinds: Sequence[str]) -> None:
+    """Raises ConfigError for what only a cluster of its own has."""
+    from proxy.chaos import servers
+
+    if arguments.proxies > 1:
+        if arguments.connect is not None:
+            raise ConfigError("--proxies are proxies of its own, which --connect has none of")
+        if arguments.proxies < servers.LEAST and set(kinds) & set(servers.KINDS):
+            raise ConfigError(f"--fault: proxies and the store are killed of at least {servers.LEAST} proxies")
+        if "kill-store" in kinds and arguments.store != "redis":
+            raise ConfigError("--fault kill-store: needs --store redis, a file can't be killed")
+        return
+    if arguments.store is not None:
+        raise ConfigError("--store is for a cluster: see --proxies")
+    if set(kinds) & set(servers.KINDS):
+        raise ConfigError(f"--fault {', '.join(servers.KINDS)}: needs --proxies {servers.LEAST} or more")
 
 
 def _running(arguments: argparse.Namespace) -> "Running | None":
@@ -122,11 +153,12 @@ def _rate(text: str) -> float:
 
 COMMAND = Command(
     "chaos",
-    "harm nodes under load, and report everything that was lost",
+    "harm nodes and proxies, and report everything that is lost",
     _add_arguments,
     _run,
     "Starts a proxy of its own, nodes, and clients that count; or uses a proxy that runs already, whose nodes must be "
     "of proxy.chaos.node:node. `holdfast chaos --all-at-once` is the whole proof: 1,000 clients that each ask every "
     "100 ms, three nodes of which one is killed every 2 s for a minute, the master among them, then all three at once "
-    "and one started again. Exit status 1 if a promise is broken.",
+    "and one started again. The same for a cluster: `holdfast chaos --proxies 3 --store redis "
+    "--fault kill,kill-proxy,kill-store,kill-together`. Exit status 1 if a promise is broken.",
 )

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.chaos.accounting import Accounting, Notifications
+from proxy.chaos.accounting import Accounting
+from proxy.chaos.due import Notifications
 from proxy.chaos.failover import Fault, Percentiles
 
 RUN = 77  # of a node
@@ -218,3 +219,109 @@ def test_verdict_survives_the_pipe(books):
     good_exchange(books)
     verdict = books.verdict([Fault("kill", "node-1", 1.0)])
     assert msgspec.json.decode(msgspec.json.encode(verdict), type=type(verdict)) == verdict
+
+
+# --- several proxies ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cluster():
+    return Accounting(clients=4, group=2, is_cluster=True)
+
+
+def times(books):
+    """(delivered, missing, duplicated, unfounded, not_due)"""
+    told = books.verdict().notifications
+    return told.delivered, told.missing, told.duplicated, told.unfounded, told.not_due
+
+
+def test_what_a_dead_proxys_client_had_asked_is_gone(cluster):
+    answered, gone = good_exchange(cluster), ask(cluster, 0, 9.9)
+    cluster.moves(0, 10.0)
+    requests = cluster.verdict().requests
+    assert (requests.sent, requests.answered_once, requests.gone, requests.unanswered) == (2, 1, 1, 0)
+    assert cluster.is_complete()
+    assert cluster.lost == 0
+    notify(cluster, 0, gone, number=2, to=(1,))  # it was done, and heard by who is elsewhere
+    assert times(cluster) == (2, 0, 0, 0, 1)
+    notify(cluster, 0, gone, number=3, to=(1,))
+    assert times(cluster) == (2, 0, 1, 0, 1)
+    assert answered == 0
+
+
+def test_it_goes_on_elsewhere(cluster):
+    cluster.moves(0, 10.0)
+    cluster.moves(0, 10.1)  # the next one died, too, before it had joined
+    cluster.moved(0, 10.5)
+    request = ask(cluster, 0, 20.0)
+    notify(cluster, 0, request)
+    answer(cluster, 0, request, at=20.1)
+    assert times(cluster) == (2, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered", "is_due"),
+    [
+        (5.0, 8.9, True),  # a good while before
+        (5.0, 9.1, False),  # the proxy may have died with it
+        (9.5, 9.6, False),
+        (10.2, 10.3, False),  # it was nowhere
+        (11.9, 12.1, False),  # it had just joined
+        (12.1, 12.2, True),
+    ],
+)
+def test_what_is_missed_on_the_move(cluster, sent, answered, is_due):
+    """Client 0 was on the move from 10 to 11, and client 1 asks."""
+    request = ask(cluster, 1, sent)
+    cluster.moves(0, 10.0)
+    cluster.moved(0, 11.0)
+    notify(cluster, 1, request, to=(1,))
+    answer(cluster, 1, request, at=answered)
+    assert times(cluster) == (1, int(is_due), 0, 0, 0)
+    assert cluster.is_complete() is not is_due
+    notify(cluster, 1, request, to=(0,))
+    assert times(cluster) == (1 + is_due, 0, 0, 0, 1 - is_due)
+    notify(cluster, 1, request, number=2, to=(0,))
+    assert times(cluster)[2] == 1  # twice is never right
+
+
+def test_one_that_never_moved_misses_nothing(cluster):
+    """Its neighbour's proxy died after the answer had come: then all others have the notification."""
+    request = ask(cluster, 0, 9.9)
+    answer(cluster, 0, request, at=9.95)
+    cluster.moves(0, 10.0)
+    assert times(cluster) == (0, 1, 0, 0, 0)
+
+
+def test_a_slow_request_before_the_move_hides_no_other(cluster):
+    """Sent at 1, answered at 30, while others came and went: those answered in time are due."""
+    slow, quick = ask(cluster, 1, 1.0), ask(cluster, 1, 2.0)
+    answer(cluster, 1, quick, at=2.1)
+    cluster.moves(0, 10.0)
+    cluster.moved(0, 10.5)
+    assert times(cluster)[1] == 2  # quick, at both
+    answer(cluster, 1, slow, at=30.0)
+    assert times(cluster)[1] <= 3  # slow, at client 1
+
+
+def test_effects_of_a_failed_request_may_have_been_done(cluster):
+    request = ask(cluster, 0)
+    cluster.failed(0, request, "deadline_exceeded", retryable=True, at=2.0)
+    notify(cluster, 0, request, to=(1,))
+    assert times(cluster) == (0, 0, 0, 0, 1)
+    notify(cluster, 0, request, number=2, to=(1,))
+    assert times(cluster) == (0, 0, 1, 0, 1)
+
+
+def test_a_request_that_nobody_answered_has_no_excuse(cluster):
+    notify(cluster, 0, ask(cluster, 0), to=(1,))
+    assert times(cluster) == (0, 0, 0, 1, 0)
+
+
+def test_a_client_that_finds_no_other_proxy_is_dropped(cluster):
+    ask(cluster, 0)
+    cluster.moves(0, 10.0)
+    cluster.dropped(0, "found no other proxy")
+    verdict = cluster.verdict()
+    assert verdict.dropped == {"found no other proxy": 1}
+    assert (verdict.requests.gone, verdict.requests.unanswered) == (1, 0)

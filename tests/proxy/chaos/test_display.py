@@ -8,6 +8,7 @@ from proxy.chaos.failover import Failover, Percentiles
 from proxy.chaos.fleet import MasterStatus, NodeStatus, Status
 from proxy.chaos.load import Progress
 from proxy.chaos.masters import Acting
+from proxy.chaos.openings import Openings
 from proxy.chaos.report import DEFINITIONS, Clients, MasterFigures, Report
 from proxy.chaos.trial import Snapshot
 
@@ -19,8 +20,8 @@ class Terminal(io.StringIO):
 
 def snapshot(**changes):
     progress = Progress(
-        clients=100, sent=1001, done=1000, notified=0, errors={"no_node": 3}, redelivered=7, unanswered=1, lost=0,
-        latency=Percentiles(50, 1.5, 9.0, 10.0), lag=0.0,
+        clients=100, moves=0, sent=1001, done=1000, notified=0, errors={"no_node": 3}, redelivered=7, unanswered=1,
+        lost=0, latency=Percentiles(50, 1.5, 9.0, 10.0), lag=0.0,
     )  # fmt: skip
     status = Status(
         last_failover=0.0042,
@@ -39,8 +40,9 @@ def report(**changes):
         books.replied(0, request, 0, 1, 1.005)
     verdict = books.verdict()
     usual = {
-        "ok": True, "broken": [], "seconds": 60.0, "seed": 42, "faults": {"kill": 29, "all": 1}, "turns_skipped": 2,
-        "clients": Clients(1000, 10.0, 2, {}, 12.5), "requests": verdict.requests,
+        "ok": True, "broken": [], "seconds": 60.0, "seed": 42, "proxies": 1, "openings": None,
+        "faults": {"kill": 29, "all": 1}, "turns_skipped": 2, "requests": verdict.requests,
+        "clients": Clients(1000, 10.0, 2, {}, 300, Percentiles(300, 50.0, 90.0, 99.0), 12.5),
         "notifications": verdict.notifications, "latency": verdict.latency,
         "masters": MasterFigures([Acting(3, "a", 0.0, 1.0), Acting(4, "b", 2.0, 3.0)], 0, 1),
         "failover": {"kill": Failover(29, Percentiles(100, 3.0, 9.0, 12.0), Percentiles())},
@@ -111,6 +113,27 @@ def test_report():
     ):
         assert line in told
     assert any(line.startswith("(1) of requests whose reply came from a second node") for line in told)
+
+
+def test_report_of_a_cluster():
+    only_of_a_cluster = (
+        "gone with a proxy 0",
+        "not due, and came once 0",
+        "moved from a dead proxy 300",
+        "served elsewhere after p50 50 ms, p99 90 ms, max 99 ms, of 300",
+        "nodes were told 4,000 openings, 3,000 closings, in 4 runs",
+        "twice 3",
+        "closings untrue 7",
+        "wrong in the end 11",
+    )
+    openings = Openings(
+        runs=4, opened=4000, closed=3000, opened_twice=1, closed_twice=2, closed_early=3, closed_unopened=4, unknown=5,
+        left_over=6,
+    )  # fmt: skip
+    told = lines(shown(report(proxies=3, openings=openings)))
+    for line in only_of_a_cluster:
+        assert line in told
+    assert not set(only_of_a_cluster) & set(lines(shown(report())))
 
 
 def test_report_of_a_broken_promise():

@@ -40,3 +40,17 @@ def test_harmless_faults_have_none():
 def test_kinds_are_counted():
     result = failover([], [Fault("kill", "a", 1.0), Fault("kill", "a", 2.0), Fault("all", "a, b", 3.0)])
     assert {kind: one.faults for kind, one in result.items()} == {"kill": 2, "all": 1}
+
+
+def test_the_death_of_a_proxy_loses_no_request_of_a_node():
+    """What was redelivered is the killed node's; what is sent just after the proxy's death counts as that."""
+    faults = [Fault("kill", "a", 1.0), Fault("kill-proxy", "proxy-1", 1.06), Fault("kill-store", "the store", 5.0)]
+    result = failover([(1.045, 1.13, 2), (1.1, 1.11, 1), (5.01, 5.02, 1)], faults)
+    assert result["kill"].redelivered == Percentiles(1, 85.0, 85.0, 85.0)
+    assert result["kill-proxy"].redelivered == result["kill-store"].redelivered == Percentiles()
+    assert (result["kill-proxy"].next, result["kill-store"].next) == (Percentiles(1, 10.0, 10.0, 10.0),) * 2
+
+
+def test_a_node_that_dies_with_others_loses_its_requests():
+    result = failover([(0.99, 1.02, 2)], [Fault("kill-together", "proxy-1, a and the store", 1.0)])
+    assert result["kill-together"].redelivered == Percentiles(1, 20.0, 20.0, 20.0)

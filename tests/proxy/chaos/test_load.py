@@ -10,10 +10,11 @@ import trio
 
 from holdfast import Node, RequestError
 from protocols.errors import HoldfastError
-from proxy.chaos.load import Load, Settings
-from proxy.chaos.messages import TESTIMONY_FD, Answer, Notification, decode_ask, encode
+from proxy.chaos.load import WITNESSES, Load, Settings
+from proxy.chaos.messages import OPENINGS_FD, TESTIMONY_FD, Answer, Notification, decode_ask, encode
 from proxy.chaos.node import SLOW_DELAY, node
 from proxy.chaos.report import broken_promises
+from proxy.chaos.sessions import moves
 from tests.harness import running, websocket
 
 CLIENTS = 25  # not a multiple of the group, and enough for some on each kind of connection
@@ -38,8 +39,8 @@ async def chaos_node(**sections):
 
 
 @asynccontextmanager
-async def load_on(proxy, rate=20.0, work=0.0):
-    load = Load(Settings("127.0.0.1", proxy.client_port, CLIENTS, 4, rate, work))
+async def load_on(*proxies, rate=20.0, work=0.0):
+    load = Load(Settings([("127.0.0.1", proxy.client_port) for proxy in proxies], CLIENTS, 4, rate, work))
     try:
         async with trio.open_nursery() as nursery:
             await load.open(nursery)
@@ -111,7 +112,7 @@ async def test_nodes_that_are_no_chaos_nodes(monkeypatch):
 
 
 async def test_no_proxy():
-    load = Load(Settings("127.0.0.1", 1, CLIENTS, 4, 1.0, 0.0))
+    load = Load(Settings([("127.0.0.1", 1)], CLIENTS, 4, 1.0, 0.0))
     errors = []
     try:
         async with trio.open_nursery() as nursery:
@@ -140,6 +141,81 @@ async def test_the_node_echoes_to_people():
     async with chaos_node() as proxy, websocket(proxy) as client:
         await client.send("hello")
         assert await client.recv() == f"chaos (pid {os.getpid()}) got: hello"
+
+
+# --- several proxies ------------------------------------------------------------------------------------------------
+
+
+def kick_all(proxy):
+    for client in list(proxy.app.clients.connections):
+        proxy.app.control.kick(client, "for the test")
+
+
+async def test_clients_that_lose_their_connection_go_to_the_next_proxy(monkeypatch):
+    """One proxy has to do for two: a client finds the same one again, as another."""
+    monkeypatch.setattr("proxy.chaos.due.SETTLING", 0.0)
+    async with chaos_node() as proxy, load_on(proxy, proxy) as load:
+        load.start()
+        await proxy.until(lambda: load.accounting.done >= 50, "50 replies")
+        before = {session.id for session in load.sessions.all}
+        kick_all(proxy)
+        await proxy.until(lambda: len(load.sessions.all) == 2 * CLIENTS, "all to be lost, and to connect again")
+        await proxy.until(lambda: load.progress().clients == CLIENTS, "all to join again")
+        done, delivered = load.accounting.done, load.accounting.notifications().delivered
+        await proxy.until(lambda: load.accounting.done >= done + 50, "50 replies more")
+        load.stop()
+        await load.wait_complete(5.0)
+        verdict = load.accounting.verdict()
+        there = set(proxy.app.clients.connections)
+    assert load.progress().moves == CLIENTS
+    assert verdict.dropped == {}
+    assert verdict.requests.sent == verdict.requests.answered_once + verdict.requests.gone
+    assert (verdict.notifications.missing, verdict.notifications.duplicated) == (0, 0)
+    assert verdict.notifications.delivered > delivered + 2 * 50  # all is due again
+    ended, present = load.sessions.all[:CLIENTS], load.sessions.all[CLIENTS:]
+    assert {session.id for session in ended} == before
+    assert {session.why for session in ended} == {"close code 1008"}
+    assert {session.id for session in present} == there
+    assert before.isdisjoint(there)
+    places = {session.client: session.proxy for session in ended}
+    assert all(session.proxy != places[session.client] for session in present)
+    # nobody has killed a proxy, so they were dropped
+    assert moves(load.sessions.all, []).dropped == {"close code 1008": CLIENTS}
+
+
+async def test_clients_are_spread_over_the_proxies():
+    async with chaos_node() as proxy, load_on(proxy, proxy, proxy) as load:
+        places = [session.proxy for session in load.sessions.all]
+    assert max(map(places.count, range(3))) - min(map(places.count, range(3))) <= 1 + WITNESSES
+
+
+async def test_a_client_that_finds_no_proxy_gives_up(monkeypatch):
+    monkeypatch.setattr("proxy.chaos.load.MOVE_TIMEOUT", 0.3)
+    async with chaos_node() as proxy, load_on(proxy, proxy) as load:
+        proxy.app.clients.max_connections = 0
+        kick_all(proxy)
+        told = {"found no other proxy": CLIENTS}
+        await proxy.until(lambda: load.accounting.verdict().dropped == told, "all to give up")
+        assert len(load.sessions.all) == CLIENTS  # what was refused is none
+        assert load.progress().clients == 0
+
+
+async def test_the_node_says_whom_it_is_told_of(monkeypatch):
+    reader, writer = os.pipe()
+    monkeypatch.setenv(OPENINGS_FD, str(writer))
+    try:
+        async with chaos_node() as proxy:
+            async with websocket(proxy) as client:
+                await client.send("hello")
+                await client.recv()
+                (id,) = proxy.app.clients.connections
+            await proxy.until(lambda: not node.clients, "the node to be told of the end")
+        lines = [line.split(" ") for line in os.read(reader, 1 << 16).decode().splitlines()]
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert [line[1:] for line in lines] == [[what, str(os.getpid()), str(id)] for what in ("opened", "closed")]
+    assert 0 < float(lines[0][0]) <= float(lines[1][0])
 
 
 # --- nodes that break promises, each in one way: the clients must notice --------------------------------------------
@@ -200,5 +276,5 @@ async def test_a_node_that_breaks_a_promise_is_found_out(fault, told):
             await load.wait_complete(0.3)
             verdict = load.accounting.verdict()
         nursery.cancel_scope.cancel()
-    broken = broken_promises(verdict, None, [])
+    broken = broken_promises(verdict, verdict.dropped, None, None, [])
     assert any(told in promise for promise in broken), broken

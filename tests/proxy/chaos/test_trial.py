@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from protocols.errors import HoldfastError
-from proxy.chaos.deployment import OWN_ADDRESSES, start_proxy
+from proxy.chaos.deployment import OWN_ADDRESSES, start
 from proxy.chaos.processes import Processes
 from proxy.chaos.trial import Plan, Running, Trial
 from proxy.cli.admin_client import AdminClient
@@ -156,13 +156,55 @@ async def test_nodes_that_cannot_join(run, monkeypatch):
 
 
 async def test_a_deployment_that_runs_already(run):
-    theirs = await start_proxy(run.processes, None, [*QUICK, *OWN_ADDRESSES])
+    (theirs,) = (await start(run.processes, None, [*QUICK, *OWN_ADDRESSES], 1, "")).own
     running = Running(f"{theirs.host}:{theirs.port}", theirs.admin_url, "", theirs.node_address)
     trial = run.trial(running=running, nodes=2, kinds=["kill"], seconds=2.0)
     report = await trial.run()
     assert report.broken == []
     assert set(report.faults) == {"kill"}
-    assert theirs.proxy.is_running  # it is not ours to end
+    assert theirs.process.is_running  # it is not ours to end
+
+
+# --- clusters -------------------------------------------------------------------------------------------------------
+
+FAST = (*QUICK, "cluster.heartbeat=0.1", "cluster.heartbeat_timeout=0.5", "cluster.fence_timeout=0.5")
+
+
+async def test_proxies_die_and_others_go_on(run, monkeypatch):
+    monkeypatch.setattr("proxy.chaos.servers.AWAY", (0.0, 1.0))
+    sets = [*FAST, *OWN_ADDRESSES]
+    trial = run.trial(seconds=6.0, clients=30, proxies=3, kinds=["kill", "kill-proxy"], every=1.0, sets=sets)
+    report = await trial.run()
+    assert report.broken == []
+    assert set(report.faults) == {"kill", "kill-proxy"}
+    requests = report.requests
+    assert requests.sent == requests.answered_once + requests.gone > 500
+    assert requests.errors == {}
+    assert report.clients.moved == report.clients.away.count >= 10
+    assert report.clients.dropped == {}
+    assert report.openings.runs >= 4
+    assert report.openings.opened >= 3 * (30 + report.clients.moved)
+    assert report.cpu.keys() == {"proxy-1", "proxy-2", "proxy-3", "clients"}
+    assert report.failover["kill-proxy"].faults == report.faults["kill-proxy"]
+
+
+async def test_a_client_that_is_dropped_by_a_living_proxy_breaks_the_promise(run):
+    trial = run.trial(seconds=2.0, clients=9, nodes=1, proxies=3, sets=[*FAST, *OWN_ADDRESSES])
+
+    async def kick():
+        await until_under_way(trial)
+        where = json.loads((run.processes.directory / "proxy-2.json").read_text())
+        admin = AdminClient(f"http://{where['admin']}", "")
+        client = (await trio.to_thread.run_sync(admin.get, "/api/clients"))["clients"][0]["id"]
+        await trio.to_thread.run_sync(admin.post, f"/api/clients/{client}/kick", {})
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(kick)
+        report = await trial.run()
+    assert report.broken == ["1 clients dropped"]
+    assert report.clients.dropped == {"close code 1008": 1}
+    assert report.clients.moved == 0
+    assert report.requests.unanswered == 0
 
 
 async def test_no_deployment_at_all(run):

@@ -1,0 +1,111 @@
+"""A proxy under test: where it is; and one of our own, which is killed and started anew at the same addresses."""
+
+import json
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import trio
+
+from proxy.chaos.processes import Process, Processes, cpu_seconds, wait_file
+from proxy.cli.admin_client import AdminClient
+from proxy.config import is_loopback, split_address
+
+START_PATIENCE = 30.0
+
+
+class Proxy:
+    """number: from 0. node_address: where nodes of ours join, None if there are none. is_serving: as far as we know."""
+
+    def __init__(self, number: int, client: str, admin_url: str, token: str, node_address: str | None) -> None:
+        self.number = number
+        self.host, self.port = split_address(client)
+        self.admin_url = admin_url
+        self.admin = AdminClient(admin_url, token)
+        self.node_address = node_address
+        self.is_serving = True
+
+    @property
+    def url(self) -> str:
+        """For clients."""
+        return f"ws://[{self.host}]:{self.port}/" if ":" in self.host else f"ws://{self.host}:{self.port}/"
+
+    @property
+    def is_local(self) -> bool:
+        return is_loopback(urlsplit(self.admin_url).hostname or "")
+
+    async def status(self) -> Any:  # noqa: ANN401 - JSON
+        """What its admin server says. Raises HoldfastError."""
+        return await trio.to_thread.run_sync(self.admin.get, "/api/status", abandon_on_cancel=True)
+
+
+class OwnProxy(Proxy):
+    """process: the present one. id: as it calls itself in its cluster, "" if there is none."""
+
+    def __init__(self, number: int, launch: "Launch", process: Process, bound: dict[str, str], token: str) -> None:
+        super().__init__(number, bound["client"], f"http://{bound['admin']}", token, bound["node"])
+        self.name = launch.name
+        self.process = process
+        self.id = ""
+        self._launch = launch
+        self._is_anew = trio.Event()
+        self._addresses = [f"{section}.bind={bound[section]}" for section in ("client", "node", "admin")]
+        self._cpu_of_former = 0.0
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time of all its processes."""
+        return self._cpu_of_former + cpu_seconds(self.process)
+
+    async def learn(self) -> None:
+        """What its cluster knows of it. Raises HoldfastError."""
+        cluster = (await self.status())["cluster"]
+        self.id = cluster["here"]
+        (pub,) = (member["pub"] for member in cluster["members"] if member["id"] == self.id)
+        self._addresses = [*self._addresses[:3], f"cluster.pub={pub}"]
+
+    def kill(self) -> None:
+        self.is_serving = False
+        self._cpu_of_former += cpu_seconds(self.process)
+        self.process.signal(signal.SIGKILL)
+
+    async def restart(self) -> None:
+        """Where it was, after it was killed and has ended. Returns when it serves. Raises HoldfastError."""
+        self.process, _ = await self._launch.run(self._addresses)
+        await self.learn()
+        self.is_serving = True
+        self._is_anew.set()
+        self._is_anew = trio.Event()
+
+    async def wait_lost(self) -> int:
+        """Wait until it ends though it was not killed. Its exit status."""
+        while True:
+            is_anew = self._is_anew
+            status = await self.process.wait()
+            if self.is_serving:
+                return status
+            await is_anew.wait()
+
+
+class Launch:
+    """How a proxy is started. file, sets: its configuration."""
+
+    def __init__(self, name: str, processes: Processes, file: Path | None, sets: Sequence[str]) -> None:
+        self.name = name
+        self._processes = processes
+        self._file = file
+        self._sets = sets
+
+    async def run(self, sets: Sequence[str] = ()) -> tuple[Process, dict[str, str]]:
+        """sets: above the others. The process, and where it is bound, when it serves. Raises HoldfastError."""
+        ready_file = self._processes.directory / f"{self.name}.json"
+        ready_file.unlink(missing_ok=True)  # that of a former run
+        arguments = ["serve", "--ready-file", str(ready_file)]
+        if self._file is not None:
+            arguments += ["--config", str(self._file)]
+        for one in (*self._sets, *sets):
+            arguments += ["--set", one]
+        process = self._processes.start(self.name, arguments)
+        return process, json.loads(await wait_file(ready_file, process, START_PATIENCE))

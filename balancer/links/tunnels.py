@@ -13,17 +13,19 @@ from protocols.nodes.frames import Refused, encode_batch
 
 class Tunnels:
     """hears: whether that proxy can be the end of a tunnel. forward(proxy, session, data): to it; data b"": the session
-    is over. answer(session, data): to the node's connection. Both say False if that can't be had."""
+    is over. answer(session, data): to the node's connection. Both say False if that can't be had. limit: of tunnels."""
 
     def __init__(
         self,
         hears: Callable[[str], bool],
         forward: Callable[[str, bytes, bytes], bool],
         answer: Callable[[bytes, bytes], bool],
+        limit: int,
     ) -> None:
         self._hears = hears
         self._forward = forward
         self._answer = answer
+        self._limit = limit
         self._ends: dict[bytes, str] = {}  # session: the proxy; "": it is over, and the node's connection not yet
 
     def __len__(self) -> int:
@@ -31,7 +33,9 @@ class Tunnels:
 
     def via(self, session: bytes, proxy: str) -> None:
         """A node asks for one."""
-        if self._hears(proxy):
+        if len(self) >= self._limit:
+            self._refuse(session, f"too many tunnels: the limit is {self._limit}")
+        elif self._hears(proxy):
             self._ends[session] = proxy
         else:
             self._refuse(session, "that proxy is not heard here")  # its hello may follow, and is not for us

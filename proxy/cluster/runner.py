@@ -92,7 +92,7 @@ class Runner:
         self.cluster = cluster = Cluster(me, config.node.token.encode(), times, random_number, trio.current_time())
         self._statistics = StatisticsOf(cluster)
         self.store = Store(self._coordinator, cluster, config.cluster, times.card_ttl, self._settle)
-        self._ways = Ways(self._hub, cluster, self._links)
+        self._ways = Ways(self._hub, cluster, self._links, config.node.max_nodes)
         self._channels.changed = set()
         self._gateway.count_everywhere = lambda channel: sum(self.count(channel).values())
         self._gateway.count_patience = self._config.cluster.wait_for_missing_rooms

@@ -28,14 +28,14 @@ class Kind(Enum):
 
 
 class Ways:
-    """links: to peers, as they are."""
+    """links: to peers, as they are. limit: of tunnels through us."""
 
-    def __init__(self, hub: ZeromqHub, cluster: Cluster, links: Mapping[str, PeerLink]) -> None:
+    def __init__(self, hub: ZeromqHub, cluster: Cluster, links: Mapping[str, PeerLink], limit: int) -> None:
         self._hub = hub
         self._cluster = cluster
         self._links = links
         self._through: set[str] = set()  # proxies through which we have had sessions
-        self._tunnels = Tunnels(self._hears, partial(self._send, back=False), hub.send_raw)
+        self._tunnels = Tunnels(self._hears, partial(self._send, back=False), hub.send_raw, limit)
         hub.on_probe = self._tunnels.probe
         cluster.on_tunnelled = self._tunnelled
 

@@ -10,7 +10,7 @@ class World:
         self.full = set()  # proxies that take nothing, sessions whose node has gone
         self.to_proxies = []
         self.to_nodes = []
-        self.tunnels = Tunnels(self.heard.__contains__, self._forward, self._answer)
+        self.tunnels = Tunnels(self.heard.__contains__, self._forward, self._answer, 2)
 
     def _forward(self, proxy, session, data):
         self.to_proxies.append((proxy, session, data))
@@ -46,6 +46,17 @@ def test_a_proxy_that_is_not_heard_is_no_end():
     assert world.to_proxies == []
     assert world.refusals() == [(b"1", "that proxy is not heard here")]
     assert len(world.tunnels) == 0
+
+
+def test_so_many_and_no_more():
+    world = World()
+    for session in (b"1", b"2", b"3"):
+        world.tunnels.via(session, "b")
+    assert world.refusals() == [(b"3", "too many tunnels: the limit is 2")]
+    world.tunnels.returned("b", b"1", b"")  # over
+    world.tunnels.via(b"4", "b")
+    assert len(world.refusals()) == 2
+    assert len(world.tunnels) == 2
 
 
 def test_it_ends_with_the_proxy():

@@ -275,7 +275,11 @@ class Membership:
     def peers(self, now: float) -> list[tuple[str, str, bool]]:
         """For nodes, of each proxy that has clients or may have: its id, its router's address, whether it is heard."""
         hears = self.hears(now)
-        others = [(m.proxy, m.router, m.proxy in hears) for m in self.record.members if m != self.me]
+        others = [
+            (m.proxy, m.router, m.proxy in hears)
+            for m in self.record.members
+            if m != self.me and m.proxy not in self._left  # though the record without it may be late
+        ]
         grace = self.times.grace
         gone = [(m.proxy, m.router, False) for m, at in self._evicted.values() if now - at <= grace]
         return [(self.me.proxy, self.me.router, True), *others, *gone]

@@ -155,6 +155,32 @@ async def test_a_store_that_is_away_changes_nothing():
             assert proxy.app.runner.view().version == version
 
 
+async def test_nobody_is_elected_while_the_store_is_away():
+    store = Unreliable()
+    async with cluster_of(1, store, election={"lease": 0.2}) as [proxy]:
+        store.is_down = True
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+            steward, counters = proxy.app.steward, proxy.app.runner.cluster.counters
+            errors = counters.store_errors
+            await proxy.until(lambda: counters.store_errors > errors + 3, "it to be missed")
+            assert steward.master == ("", proxy.app.runner.cluster.membership.record.epoch)
+            store.is_down = False
+            await proxy.until(lambda: steward.master[0] == node.id, "a master")
+
+
+async def test_it_leaves_without_the_store_too():
+    store = Unreliable()
+    async with cluster_of(2, store) as (proxy, other):
+        store.is_down = True
+        began = trio.current_time()
+        await proxy.app.runner.leave()
+        assert trio.current_time() - began < 3.0
+        membership = other.app.runner.cluster.membership
+        await other.until(lambda: len(membership.peers(trio.current_time())) == 1, "nodes to be told that it has gone")
+        assert len(ids(other)) == 2, "which nobody could write down"
+
+
 async def test_who_can_not_join_says_so():
     store = Unreliable()
     store.is_down = True

@@ -89,6 +89,7 @@ def _changed(
         members=members,
         former=tuple(proxy for proxy in former if proxy not in dead),
         carried=epoch if is_established else 0,
+        cluster=record.cluster or membership.me.proxy,
     )
 
 
@@ -129,7 +130,15 @@ def _is_replaced(membership: Membership, member: Member) -> bool:
 def _founded(membership: Membership) -> Record:
     version = max(membership.record.version, membership.highest_told) + 1
     me = membership.me
-    return Record(version=version, epoch=version, keeper=me.proxy, ballot=version, members=(me,), former=(me.proxy,))
+    return Record(
+        version=version,
+        epoch=version,
+        keeper=me.proxy,
+        ballot=version,
+        members=(me,),
+        former=(me.proxy,),
+        cluster=membership.record.cluster or me.proxy,
+    )
 
 
 def leave(membership: Membership, now: float) -> Record | None:

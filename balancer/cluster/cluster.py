@@ -62,7 +62,7 @@ class Cluster:
 
     random: 63 bits. may_join: whether to write ourselves into the record; the shell clears it while another proxy has
     the mutex. Callbacks come from within `received`, `stored`, and `tick`: on_record(former, new); on_tunnelled(peer,
-    frame); on_drained(node): an operator drains it at another proxy.
+    frame).
     """
 
     def __init__(self, me: Member, token: bytes, times: Times, random: Callable[[], int], now: float) -> None:
@@ -74,7 +74,6 @@ class Cluster:
         self.may_join = True
         self.on_record: Callable[[Record, Record], None] = lambda former, new: None
         self.on_tunnelled: Callable[[str, Tunnelled], None] = lambda peer, frame: None
-        self.on_drained: Callable[[str], None] = lambda node: None
         self._token = token
         self._times = times
         self._random = random
@@ -135,12 +134,8 @@ class Cluster:
                 peer.facts.apply(frame)
                 self.membership.beat(proxy, frame, now)
             case Nodes(nodes):
-                known = {seen.node for seen in peer.facts.nodes if seen.state == DRAINED}
                 peer.facts.apply(frame)
                 self.membership.peer_sees(proxy, nodes)
-                for seen in nodes:
-                    if seen.state == DRAINED and seen.node not in known:
-                        self.on_drained(seen.node)
             case Counts():
                 peer.facts.apply(frame)
             case Told(record):
@@ -228,6 +223,12 @@ class Cluster:
             if proxy in self.peers:
                 counts[proxy] = self.peers[proxy].facts.counts.get(channel, 0)
         return {proxy: count for proxy, count in counts.items() if count}
+
+    def drained(self) -> set[tuple[str, int]]:
+        """Processes of nodes that an operator drains at another member. To be looked at again and again, because one may
+        come here after we were told."""
+        members = [peer for proxy, peer in self.peers.items() if proxy in self.membership.record.ids]
+        return {(s.node, s.incarnation) for peer in members for s in peer.facts.nodes if s.state == DRAINED}
 
     def beat_of(self, proxy: str) -> Beat | None:
         """The last heartbeat of a peer; for our own id the one that we last published, as the others have it."""

@@ -71,7 +71,8 @@ class Membership:
 
     def found_alone(self, now: float) -> None:
         """A cluster of one that no other process can know: nobody has to confirm it."""
-        self.record = Record(keeper=self.me.proxy, members=(self.me,), former=(self.me.proxy,))
+        me = self.me.proxy
+        self.record = Record(keeper=me, members=(self.me,), former=(me,), cluster=me)
         self._confirmed_at = self._agreed_at = float("-inf")
 
     # --- what happens -------------------------------------------------------------------------------------------------
@@ -120,8 +121,11 @@ class Membership:
         self._silent_from = dict.fromkeys(self._silent_from, now)
 
     def adopt(self, record: Record, now: float, *, from_store: bool = False) -> bool:
-        """Follow a later record. Of two that have the same version the store's counts."""
+        """Follow a later record. Of two that have the same version the store's counts; which cluster we are of is the
+        store's to say as well."""
         mine, was_member = self.record, self.is_member
+        if record.cluster != mine.cluster and not from_store:
+            return False
         if record.version < mine.version or record == mine or (record.version == mine.version and not from_store):
             return False
         self.record = record

@@ -42,7 +42,8 @@ class Record(Struct, array_like=True, frozen=True, gc=False):
     node's process; "" for none. keeper: the member that elects and keeps the nodes' state. ballot: the version with
     which this set of members began. former: ids of the last set that all of its members had confirmed, so far as the
     writer of this ballot knew, without those that are known to be dead. carried: the epoch whose master was established
-    when the ballot began. balancer.cluster.membership says what the last two are for.
+    when the ballot began. balancer.cluster.membership says what these two are for. cluster: whose it is, the id of its
+    founder: another cluster's record may come from a proxy that took our address for one of its own.
     """
 
     version: int = 0
@@ -54,6 +55,7 @@ class Record(Struct, array_like=True, frozen=True, gc=False):
     members: tuple[Member, ...] = ()
     former: tuple[str, ...] = ()
     carried: int = 0
+    cluster: str = ""
 
     @property
     def ids(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from balancer.links.curve import Curve
 from balancer.links.peers import PeerLink, PeerPort
 from balancer.links.zeromq import ZeromqHub
 from protocols.errors import HoldfastError
-from protocols.peers.frames import DRAINED, READY, Figures, Member, Record
+from protocols.peers.frames import READY, Figures, Member, Record
 from proxy.admin.views import ClusterView
 from proxy.channels import Channels
 from proxy.cluster import fence, views
@@ -227,10 +227,7 @@ class Runner:
 
     def _tend(self) -> None:
         self._ways.tend()
-        # What an operator drains at one proxy is drained at all. Looked at again and again, because a node may come
-        # here after we were told.
-        members = [peer for id, peer in self.cluster.peers.items() if id in self.cluster.membership.record.ids]
-        drained = {(s.node, s.incarnation) for peer in members for s in peer.facts.nodes if s.state == DRAINED}
+        drained = self.cluster.drained()
         if drained:
             for node in list(self._directory):
                 if (node.id, node.incarnation) in drained:

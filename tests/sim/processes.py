@@ -29,7 +29,6 @@ class Proxy:
         self.me = Member(name, router, router)
         self.cluster = Cluster(self.me, TOKEN, world.times, lambda: world.random.getrandbits(40), self.now)
         self.cluster.on_record = self._on_record
-        self.cluster.on_drained = self.drain
         self.election = Election(ElectionSettings(lease=world.lease), self.now)
         self.word = 0
         self.subscribed: set[str] = set()
@@ -74,6 +73,7 @@ class Proxy:
         now = self.now
         for action in self.cluster.tick(now):
             self._do(action)
+        self.drained |= self.cluster.drained().intersection(self._nodes)
         self._elect(now)
         if not self._is_asking and now - self._read_at >= READ_EVERY / (1 if self.cluster.membership.is_member else 4):
             self._ask_store(None)
@@ -219,7 +219,6 @@ class Proxy:
     # --- the operator -------------------------------------------------------------------------------------------------
 
     def drain(self, name: str) -> None:
-        """Here or, so we hear, at another proxy."""
         self.drained |= {process for process in self._nodes if process[0] == name}
 
     def leave(self) -> None:

@@ -22,7 +22,7 @@ class TestEvict:
         it = confirmed("abc", version=5, epoch=3, master="n", incarnation=9)
         hear(it, "b", SILENT, missing="c")
         record = changes.change(it, SILENT)
-        assert record == Record(6, 3, "n", 9, "a", 6, (member("a"), member("b")), ("a", "b", "c"), 0)
+        assert record == Record(6, 3, "n", 9, "a", 6, (member("a"), member("b")), ("a", "b", "c"), 0, "a")
 
     def test_not_whom_only_we_do_not_hear(self):
         it = confirmed("abc")
@@ -146,7 +146,7 @@ class TestJoin:
 
     def test_nobody_is_there(self):
         it = Membership(member("x"), TIMES, 0.0)
-        assert changes.join(it, (), 0.0) == Record(1, 1, "", 0, "x", 1, (member("x"),), ("x",), 0)
+        assert changes.join(it, (), 0.0) == Record(1, 1, "", 0, "x", 1, (member("x"),), ("x",), 0, "x")
 
     def test_after_all_have_left_the_version_goes_on(self):
         it = Membership(member("x"), TIMES, 0.0)

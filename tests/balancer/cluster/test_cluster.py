@@ -157,16 +157,42 @@ def test_who_leaves_is_gone_at_once():
     assert [proxy for proxy, _, _ in net.clusters["a"].membership.peers(net.now)] == ["a"]
 
 
-def test_a_drain_by_an_operator_is_told_once():
+def test_what_an_operator_drains_at_one_member_is_known_at_the_others():
     net = Net("a", "b")
     net.run(2.0)
-    drained = []
-    net.clusters["b"].on_drained = drained.append
-    net.clusters["a"].node_list([NodeSeen("n", 1, DRAINED), NodeSeen("m", 1)])
+    a, b = net.clusters.values()
+    a.node_list([NodeSeen("n", 1, DRAINED), NodeSeen("m", 1)])
     net.run(1.0)
-    net.clusters["a"].node_list([NodeSeen("n", 1, DRAINED)])
+    assert b.drained() == {("n", 1)}
+    assert a.drained() == set()
+    a.node_list([NodeSeen("n", 2)])  # a new process of it
     net.run(1.0)
-    assert drained == ["n"]
+    assert b.drained() == set()
+
+
+def test_the_record_of_another_cluster_is_not_followed():
+    """Both have the same token, and one takes the other's address for that of a member of its own."""
+    net, other = Net("a"), Net("b")
+    net.run(1.0)
+    other.record = Record(version=100)  # it has lived for longer
+    other.run(1.0)
+    a, b = net.clusters["a"], other.clusters["b"]
+    record = a.membership.record
+    now = other.now = net.now
+    asked = a.asked(seal(TOKEN, "b", 0, [Prove(7, b.me)]), now)
+    assert asked is not None
+    for _ in range(20):
+        now += 0.1
+        for one, another in ((a, b), (b, a)):
+            for action in one.tick(now):
+                if isinstance(action, Publish):
+                    another.received(action.data, now)
+                elif isinstance(action, Ask):
+                    for answer in (another.asked(action.data, now) or ("", []))[1]:
+                        one.received(answer, now)
+    assert "b" in a.membership.heard_now(now)
+    assert b.membership.record.version > record.version
+    assert a.membership.record == record
 
 
 def test_tunnelled_messages_go_both_ways():

@@ -76,7 +76,7 @@ def test_what_is_signed_may_still_be_no_envelope():
 def test_the_bytes_are_msgpack_arrays_with_tags():
     """An independent decoder sees what the tables of the frames say."""
     member = frames.Member("p", "tcp://a:1", "tcp://a:2", "h")
-    record = frames.Record(7, 5, "n", 3, "p", 6, (member,), ("p",), 5)
+    record = frames.Record(7, 5, "n", 3, "p", 6, (member,), ("p",), 5, "q")
     content = [
         frames.Beat(7, ["x"], ["y"], True, False, True),
         frames.Nodes([frames.NodeSeen("n", 3, frames.DRAINED)]),
@@ -99,7 +99,7 @@ def test_the_bytes_are_msgpack_arrays_with_tags():
             [80, 7, ["x"], ["y"], True, False, True, figures],
             [81, [["n", 3, 2]]],
             [82, [["c", 2]]],
-            [83, [7, 5, "n", 3, "p", 6, [wire_member], ["p"], 5]],
+            [83, [7, 5, "n", 3, "p", 6, [wire_member], ["p"], 5, "q"]],
             [84, 9],
             [85],
             [90, 9, wire_member],

@@ -225,8 +225,8 @@ class Cluster:
         return {proxy: count for proxy, count in counts.items() if count}
 
     def drained(self) -> set[tuple[str, int]]:
-        """Processes of nodes that an operator drains at another member. To be looked at again and again, because one may
-        come here after we were told."""
+        """Processes of nodes that an operator drains at another member. To be looked at again and again: one may come
+        here after we were told."""
         members = [peer for proxy, peer in self.peers.items() if proxy in self.membership.record.ids]
         return {(s.node, s.incarnation) for peer in members for s in peer.facts.nodes if s.state == DRAINED}
 

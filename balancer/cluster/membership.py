@@ -84,7 +84,7 @@ class Membership:
         """What a peer's heartbeat says; `heard` says that it lives."""
         self.beats[peer] = beat
         self.told(peer, beat.version, now)
-        if beat.version == self.record.version and self.is_member:
+        if beat.version == self.record.version and self.is_member and peer in self.record.ids:
             # Both hold for the record, not for the peer. So who can't hear all members learns it from one who can.
             self._is_told_established |= beat.established
             if beat.confirmed and self._confirmed_at is None:
@@ -221,7 +221,8 @@ class Membership:
 
     @property
     def highest_told(self) -> int:
-        return max(self._told.values(), default=0)
+        """By members: what others follow is none of our business."""
+        return max((self._told.get(member, 0) for member in self.record.ids), default=0)
 
     @property
     def is_confirmed(self) -> bool:

@@ -125,6 +125,18 @@ class TestConfirmed:
         assert not it.is_quiet(1.5 + LEASE_WAIT - JUST)
         assert it.is_quiet(1.5 + LEASE_WAIT)
 
+    def test_only_a_member_s_word_counts(self):
+        """Another cluster's record may have the same version by chance."""
+        it = membership("abc", version=7, epoch=6)
+        hear(it, "x", 1.0, version=7, confirmed=True, established=True)
+        assert not it.is_confirmed
+        assert not it.is_established(1.0)
+        hear(it, "x", 1.0, version=100)
+        assert it.highest_told == 0
+        hear(it, "b", 1.0, version=7, confirmed=True, established=True)
+        assert it.is_confirmed
+        assert it.is_established(1.0)
+
     def test_an_election_changes_nothing_of_it(self):
         it = membership("ab", version=7)
         hear(it, "b", 1.0)

@@ -35,11 +35,10 @@ def traffic(proxies: Collection[int], nodes: Collection[int]) -> Traffic:
 
 def count(shown: str, proxies: Collection[int], nodes: Collection[int]) -> Traffic:
     """shown: by ss."""
-    rows = ROW.finditer(MAPPED.sub(r"\1", shown))
-    senders = {row[1]: (row[2], int(row[3]), int(row[4] or 0)) for row in rows}
+    ends = {(row[1], row[2]): (int(row[3]), int(row[4] or 0)) for row in ROW.finditer(MAPPED.sub(r"\1", shown))}
     between = to_nodes = from_nodes = 0
-    for peer, sender, sent in senders.values():
-        receiver = senders[peer][1] if peer in senders else None
+    for (local, remote), (sender, sent) in ends.items():
+        receiver, _ = ends.get((remote, local), (None, 0))
         if sender in proxies and receiver in proxies:
             between += sent
         elif sender in proxies and receiver in nodes:

@@ -5,6 +5,7 @@ cores to what is tested. Requests are spread evenly over time. What is sent and 
 there are several proxies, clients are spread over them, and one whose connection ends goes to the next that lives.
 """
 
+import random
 import time
 
 import trio
@@ -87,6 +88,7 @@ class Load:
         self._joined = trio.Event()
         self._to_move, self._movers = trio.open_memory_channel[Client](settings.clients)
         self._moves = 0
+        self._chance = random.Random(settings.clients)
         self._recent: list[float] = []
         self._lag = self.worst_lag = 0.0
 
@@ -245,7 +247,7 @@ class Load:
 
     async def _connect_to_next(self, client: Client, witnesses: trio.Nursery) -> None:
         proxies = len(self._settings.addresses)
-        step = 1 + client.index % (proxies - 1)  # those of one proxy go to all others
+        step = self._chance.randrange(1, proxies)  # those of one proxy go to all others
         while True:
             client.place = (client.place + step) % proxies
             step = 1

@@ -39,12 +39,9 @@ class Servers:
         self._stores_killed = 0
 
     def may(self, kind: str) -> bool:
-        """Whether that can be done now."""
-        if kind == "kill-proxy":
-            return not self._is_mending_proxy
-        if kind == "kill-store":
-            return not self._is_mending_store
-        return not self._is_mending_proxy and not self._is_mending_store
+        """Whether that can be done now. What is done to nodes always can."""
+        needs_proxies, needs_store = kind in ("kill-proxy", "kill-together"), kind in ("kill-store", "kill-together")
+        return not (needs_proxies and self._is_mending_proxy) and not (needs_store and self._is_mending_store)
 
     def choose(self) -> OwnProxy:
         """The one to kill: every third time the keeper; not the last one again, which has no clients yet."""

@@ -11,6 +11,8 @@ from msgspec import Struct, field
 
 from proxy.chaos.failover import Fault, Percentiles
 
+NOTICE = 1.0  # a proxy that drops a client tells nodes at once; the client, on a busy machine, may notice so late
+
 
 class Session(Struct):
     """A connection of `client` to the proxy of that number. began: before it was asked for. id: the proxies' id of the
@@ -91,8 +93,10 @@ def moves(sessions: Iterable[Session], faults: Sequence[Fault]) -> Moves:
 
 def ends(sessions: Iterable[Session], faults: Sequence[Fault]) -> dict[int, float | None]:
     """When the connection of each client's id ended, at the earliest; None: it did not."""
-    return {
-        session.id: session.ended if (death := died_at(session, faults)) is None else death
-        for session in sessions
-        if session.joined is not None
-    }
+    ends: dict[int, float | None] = {}
+    for session in sessions:
+        if session.joined is not None:
+            death = died_at(session, faults)
+            dropped = None if session.ended is None else session.ended - NOTICE
+            ends[session.id] = dropped if death is None else death
+    return ends

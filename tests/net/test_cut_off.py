@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from tests.net.switch import CUT
-from tests.net.trial import HELD, PATIENCE, QUIET, emptied, end, fenced, reduced
+from tests.net.trial import HELD, PATIENCE, QUIET, end, measure
 from tests.net.world import REDIS, world
 
 pytestmark = pytest.mark.slow
@@ -22,9 +22,7 @@ async def test_loss_one_way(network, rows, way, others):
             one,
             rows,
             f"one way: what goes {way} one proxy is lost, {'from' if way == 'to' else 'to'} {others}",
-            fenced=await fenced(one, since, "p1"),
-            evicted=await reduced(one, since, "p2", "p3"),
-            closed=await emptied(one, since, "p1"),
+            **await measure(one, since, ["p1"], ["p2", "p3"]),
         )
         assert one.watch.fenced == {"p1"}
         assert row.seen.closed == {"close code 1012": 20}

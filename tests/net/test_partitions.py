@@ -11,7 +11,7 @@ import trio
 from tests.net.hosts import both_ways
 from tests.net.rows import Row
 from tests.net.switch import Rule
-from tests.net.trial import HELD, PATIENCE, QUIET, emptied, end, fenced, reduced
+from tests.net.trial import HELD, PATIENCE, QUIET, end, measure
 from tests.net.world import CLIENTS, CROWD, NODES, REDIS, world
 
 pytestmark = pytest.mark.slow
@@ -25,14 +25,7 @@ async def test_one_proxy_off(network, rows):
     async with world(network) as one:
         await trio.sleep(QUIET)
         since = one.net.cut(["p1"], one.others("p1"))
-        row = await end(
-            one,
-            rows,
-            "one proxy off",
-            fenced=await fenced(one, since, "p1"),
-            evicted=await reduced(one, since, "p2", "p3"),
-            closed=await emptied(one, since, "p1"),
-        )
+        row = await end(one, rows, "one proxy off", **await measure(one, since, ["p1"], ["p2", "p3"]))
         assert one.watch.fenced == {"p1"}
         assert row.seen.closed == {"close code 1012": 20}
         assert row.no_master < 0.5  # whoever was master is linked to the two
@@ -43,7 +36,7 @@ async def test_one_proxy_off_for_long(network, rows):
     async with world(network) as one:
         await trio.sleep(QUIET)
         since = one.net.cut(["p1"], one.others("p1"))
-        closed = await emptied(one, since, "p1")
+        times = await measure(one, since, ["p1"], ["p2", "p3"])
         assert not one.view("p1").ready
         assert one.view("p1").reason == "fenced: hears 1 of 3 proxies"
         moved = lambda: sum(one.progress.joined) == CLIENTS  # noqa: E731
@@ -53,7 +46,7 @@ async def test_one_proxy_off_for_long(network, rows):
         await trio.sleep(LONG - told)
         assert not await one.miscounts(["p2", "p3"])
         note = f"its clients are at others after {served:.1f} s, nodes told of their end after {told:.1f} s; "
-        row = await end(one, rows, f"one proxy off for {LONG:.0f} s", closed=closed, note=note)
+        row = await end(one, rows, f"one proxy off for {LONG:.0f} s", note=note, **times)
         assert one.watch.fenced == {"p1"}
         assert row.seen.closed == {"close code 1012": 20}
         assert row.no_master < 0.5
@@ -65,8 +58,7 @@ async def test_one_proxy_off_in_bad_weather(network, rows):
         one.net.rule([(sender, to) for sender in hosts for to in hosts if sender != to], WEATHER)
         await trio.sleep(QUIET)
         since = one.net.cut(["p1"], one.others("p1"))
-        times = {"fenced": await fenced(one, since, "p1"), "evicted": await reduced(one, since, "p2", "p3")}
-        times["closed"] = await emptied(one, since, "p1")
+        times = await measure(one, since, ["p1"], ["p2", "p3"])
         since = one.net.rule(both_ways(["p1"], one.others("p1")), WEATHER)
         healed = await one.healed(since)
         seen, no_master = await one.finish()
@@ -95,8 +87,7 @@ async def test_each_alone(network, rows):
         await trio.sleep(QUIET)
         version, hosts = one.version(), one.others()
         since = one.net.cut(hosts, hosts)
-        times = {"fenced": await fenced(one, since, *one.proxies)}
-        times["closed"] = max([await emptied(one, since, proxy) for proxy in one.proxies])
+        times = await measure(one, since, one.proxies)
         assert one.version() == version
         assert not one.master
         row = await end(one, rows, "each host alone", **times)
@@ -113,9 +104,7 @@ async def test_two_and_one_and_the_store_with_the_two(network, rows, master):
             one,
             rows,
             f"two and one; store with the two, master with the {master}",
-            fenced=await fenced(one, since, "p1"),
-            evicted=await reduced(one, since, "p2", "p3"),
-            closed=await emptied(one, since, "p1"),
+            **await measure(one, since, ["p1"], ["p2", "p3"]),
         )
         assert one.watch.fenced == {"p1"}
         assert row.seen.closed == {"close code 1012": 20}
@@ -131,7 +120,7 @@ async def test_two_and_one_and_the_store_with_the_one(network, rows, master):
         node = one.master if master == "one" else next(name for name in NODES if name != one.master)
         version = one.version()
         since = one.net.cut(["p1", node, REDIS], one.others("p1", node, REDIS))
-        times = {"fenced": await fenced(one, since, "p1"), "closed": await emptied(one, since, "p1")}
+        times = await measure(one, since, ["p1"])
         assert one.version() == version
         row = await end(one, rows, f"two and one; store with the one, master with the {master}", **times)
         assert one.watch.fenced == {"p1"}
@@ -145,7 +134,7 @@ async def test_two_and_one_and_all_else_with_the_one(network, rows):
         await trio.sleep(QUIET)
         version = one.version()
         since = one.net.cut(["p2", "p3"], one.others("p2", "p3"))
-        times = {"fenced": await fenced(one, since, "p1"), "closed": await emptied(one, since, "p1")}
+        times = await measure(one, since, ["p1"])
         assert one.version() == version
         assert not one.master
         await end(one, rows, "two and one; nodes and store with the one", **times)
@@ -157,14 +146,7 @@ async def test_pair(network, rows):
     async with world(network, proxies=2) as one:
         await trio.sleep(QUIET)
         since = one.net.cut(["p1", "n1"], one.others("p1", "n1"))
-        row = await end(
-            one,
-            rows,
-            "pair: A, B and the store",
-            fenced=await fenced(one, since, "p1"),
-            evicted=await reduced(one, since, "p2"),
-            closed=await emptied(one, since, "p1"),
-        )
+        row = await end(one, rows, "pair: A, B and the store", **await measure(one, since, ["p1"], ["p2"]))
         assert row.seen.closed == {"close code 1012": CLIENTS // 2}
 
 
@@ -175,8 +157,7 @@ async def test_pair_without_its_store(network, rows):
         version = one.version()
         one.net.cut([REDIS], one.proxies)
         since = one.net.cut(["p1"], ["p2"])
-        times = {"fenced": await fenced(one, since, "p1", "p2")}
-        times["closed"] = max([await emptied(one, since, proxy) for proxy in one.proxies])
+        times = await measure(one, since, one.proxies)
         assert one.version() == version
         row = await end(one, rows, "pair: A, B, and the store alone", **times)
         assert set(row.seen.closed) == {"close code 1012"}  # some twice, at one that was not yet closed to them
@@ -201,13 +182,6 @@ async def test_bridge_to_three(network, rows):
     async with world(network, proxies=4) as one:
         await trio.sleep(QUIET)
         since = one.net.cut(["p1"], ["p3", "p4"])
-        row = await end(
-            one,
-            rows,
-            "bridge: A-B, B-C-D",
-            fenced=await fenced(one, since, "p1"),
-            evicted=await reduced(one, since, "p2", "p3", "p4"),
-            closed=await emptied(one, since, "p1"),
-        )
+        row = await end(one, rows, "bridge: A-B, B-C-D", **await measure(one, since, ["p1"], ["p2", "p3", "p4"]))
         assert one.watch.fenced == {"p1"}
         assert row.seen.closed == {"close code 1012": 15}

@@ -1,5 +1,7 @@
 """What trials have in common: how long things took, by the proxies' own word; and the end, which must be good."""
 
+from collections.abc import Sequence
+
 import trio
 
 from tests.net.rows import Row
@@ -10,20 +12,20 @@ HELD = 6.0  # how long a fault holds of which nothing should come
 PATIENCE = 10.0
 
 
-async def fenced(one: World, since: float, *proxies: str) -> float:
-    """Seconds until all of these say so."""
-    return await one.until(lambda: all(one.is_fenced(name) for name in proxies), PATIENCE) - since
+async def measure(one: World, since: float, cut_off: Sequence[str], rest: Sequence[str] = ()) -> dict[str, float]:
+    """Seconds until those that are cut off are fenced, and have no clients; and until the rest has evicted them."""
+    conditions = {"fenced": lambda: one.are_fenced(*cut_off), "closed": lambda: one.is_empty(*cut_off)}
+    if rest:
+        conditions["evicted"] = lambda: one.follow(*rest)
+    times = {}
 
+    async def time(name: str) -> None:
+        times[name] = await one.until(conditions[name], PATIENCE) - since
 
-async def reduced(one: World, since: float, *proxies: str) -> float:
-    """Seconds until these follow a record of just themselves."""
-    return await one.until(lambda: all(one.members(name) == set(proxies) for name in proxies), PATIENCE) - since
-
-
-async def emptied(one: World, since: float, proxy: str) -> float:
-    """Seconds until it has no client."""
-    place = one.proxies.index(proxy)
-    return await one.until(lambda: not one.progress.joined[place], PATIENCE) - since
+    async with trio.open_nursery() as nursery:
+        for name in conditions:
+            nursery.start_soon(time, name)
+    return times
 
 
 async def end(one: World, rows: list[Row], network: str, note: str = "", **times: float) -> Row:

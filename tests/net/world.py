@@ -164,9 +164,17 @@ class World:
     def view(self, name: str) -> StatusView | None:
         return self.watch.views[name]
 
-    def is_fenced(self, name: str) -> bool:
-        view = self.view(name)
-        return view is not None and view.cluster is not None and view.cluster.fenced
+    def are_fenced(self, *proxies: str) -> bool:
+        clusters = [view.cluster for name in proxies if (view := self.view(name)) is not None]
+        return [cluster is not None and cluster.fenced for cluster in clusters] == [True] * len(proxies)
+
+    def follow(self, *proxies: str) -> bool:
+        """Whether these are all that the record has which each of them follows."""
+        return all(self.members(name) == set(proxies) for name in proxies)
+
+    def is_empty(self, *proxies: str) -> bool:
+        """Whether no client is at these."""
+        return not any(self.progress.joined[self.proxies.index(name)] for name in proxies)
 
     def has_node(self, name: str, node: str) -> bool:
         """Whether a proxy has a node that is ready."""
@@ -196,7 +204,7 @@ class World:
         nodes = [{node.id for node in view.nodes if node.state == "ready"} for view in views]
         return (
             len(records) == 1
-            and all(self.members(name) == set(proxies) for name in proxies)
+            and self.follow(*proxies)
             and all(member.alive and not member.fenced for one in clusters for member in one.members)
             and all(ids == set(NODES) for ids in nodes)
             and clusters[0].master == self.master

@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from proxy.chaos.failover import Fault, Percentiles
-from proxy.chaos.sessions import Moves, Session, Sessions, ends, moves
+from proxy.chaos.sessions import NOTICE, Moves, Session, Sessions, ends, moves
 
 DEATH = Fault("kill-proxy", "proxy-1", 10.0, proxy=0)
 
@@ -42,7 +42,7 @@ def test_a_client_of_a_dead_proxy_moves(sessions):
 def test_a_client_of_a_living_proxy_is_dropped(sessions, fault):
     sessions.ended(7, "close code 1012", 10.01)
     assert moves(sessions.all, [fault]).dropped == {"close code 1012": 1}
-    assert ends(sessions.all, [fault])[107] == 10.01
+    assert ends(sessions.all, [fault])[107] == 10.01 - NOTICE, "when it may have been told so"
 
 
 def test_who_is_hit_twice_is_away_from_the_first_time(sessions):

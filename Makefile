@@ -10,7 +10,7 @@ PACKAGES := proxy protocols balancer holdfast examples bench tests
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check fast slow sim bench compiled docs clean
+.PHONY: help setup demo test check fast slow net sim bench compiled docs clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -31,11 +31,15 @@ check: $(READY)  ## style, types, async mistakes, imports between the packages
 
 fast: $(READY)  ## the fast tests; at least 90 % of the lines must be run by them
 	@.ci/servers
-	$(BIN)/pytest -q -n auto --dist worksteal -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/pytest -q -n auto --dist worksteal -m "not slow and not net" --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 slow: $(READY)  ## whole systems under load, and third-party clients
 	@.ci/servers
 	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -q -m slow
+
+net: $(READY)  ## several machines, in network namespaces: every partition, one-way loss, weather; 10 minutes, as root
+	@.ci/servers
+	$(BIN)/pytest -q -m net tests/net
 
 sim: $(READY)  ## 10,000 seeds of the cluster in a world of faults; a seed that breaks something is printed
 	$(BIN)/python -m tests.sim

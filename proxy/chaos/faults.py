@@ -12,7 +12,7 @@ And to a cluster (proxy.chaos.servers):
 
 kill-proxy     SIGKILL to a proxy
 kill-store     SIGKILL to the store
-kill-together  SIGKILL to a proxy, a node and the store at the same moment
+kill-together  SIGKILL to a proxy, a node and the store, unless that is a file, at the same moment
 
 Victims are chosen by the seed, every third time the master. One node that is ready and unharmed is left (but for
 `all`). Nodes that are not ours are not started anew.
@@ -177,8 +177,10 @@ class Faults:
 
     async def _kill_together(self, node: NodeStatus) -> None:
         proxy = self._servers.choose()
-        names = f"{proxy.name}, {node.name} and the store"
-        self._record(Fault("kill-together", names, time.monotonic(), self._is_master(node), proxy=proxy.number))
+        names = [proxy.name, node.name, *(["the store"] if self._servers.has_store else [])]
+        self._record(
+            Fault("kill-together", ", ".join(names), time.monotonic(), self._is_master(node), proxy=proxy.number)
+        )
         self._fleet.signal(node.pid, signal.SIGKILL)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._servers.kill_proxy, proxy)

@@ -38,6 +38,11 @@ class Servers:
         self._proxies_killed = 0
         self._stores_killed = 0
 
+    @property
+    def has_store(self) -> bool:
+        """Whether there is one to kill."""
+        return self._deployment.redis is not None
+
     def may(self, kind: str) -> bool:
         """Whether that can be done now. What is done to nodes always can."""
         needs_proxies, needs_store = kind in ("kill-proxy", "kill-together"), kind in ("kill-store", "kill-together")

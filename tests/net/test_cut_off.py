@@ -7,7 +7,7 @@ from tests.net.switch import CUT
 from tests.net.trial import HELD, PATIENCE, QUIET, end, measure
 from tests.net.world import REDIS, world
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.net
 
 
 @pytest.mark.parametrize("others", ["the proxies", "all"])
@@ -59,6 +59,7 @@ async def test_node_off(network, rows):
         assert (row.seen.closed, row.seen.errors) == ({}, {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("proxies", [["p1"], ["p1", "p2"]], ids=["one", "two"])
 async def test_node_cut_off(network, rows, proxies):
     """Another proxy relays: the node is there for all of them as before, and so are their clients for it."""

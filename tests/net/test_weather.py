@@ -11,7 +11,7 @@ from tests.net.rows import Row
 from tests.net.switch import Rule
 from tests.net.world import CROWD, world
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.net
 
 QUIET = 1.0
 HELD = 8.0

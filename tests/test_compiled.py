@@ -19,7 +19,10 @@ COMPILER = sysconfig.get_config_var("CC").split()[0]
 HEADERS = Path(sysconfig.get_path("include"), "Python.h")
 TESTS = ("tests/balancer", "tests/contracts", "tests/protocols/clients", "tests/proxy")
 # Nothing of these is compiled, and what is compiled is tested by the others.
-BESIDE = ("balancer/coordination", "proxy/admin", "proxy/chaos", "proxy/cli", "proxy/config", "proxy/test_reference.py")
+BESIDE = (
+    *("balancer/cluster", "balancer/coordination", "proxy/admin", "proxy/chaos", "proxy/cli", "proxy/cluster"),
+    *("proxy/config", "proxy/test_mastership.py", "proxy/test_reference.py", "proxy/test_supervisor.py"),
+)
 
 
 def run(*command, cwd, **environment):

@@ -59,8 +59,7 @@ async def test_node_off(network, rows):
         assert (row.seen.closed, row.seen.errors) == ({}, {})
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("proxies", [["p1"], ["p1", "p2"]], ids=["one", "two"])
+@pytest.mark.parametrize("proxies", [pytest.param(["p1"], marks=pytest.mark.slow), ["p1", "p2"]], ids=["one", "two"])
 async def test_node_cut_off(network, rows, proxies):
     """Another proxy relays: the node is there for all of them as before, and so are their clients for it."""
     async with world(network) as one:

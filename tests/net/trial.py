@@ -8,6 +8,7 @@ from tests.net.rows import Row
 from tests.net.world import World
 
 QUIET = 1.0  # seconds of load before and after a fault
+ELECTION = 6.0  # at most from the loss of a master until another acts
 HELD = 6.0  # how long a fault holds of which nothing should come
 PATIENCE = 10.0
 

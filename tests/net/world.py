@@ -194,6 +194,10 @@ class World:
         names = {self.net[name].ip: name for name in self.proxies}
         return {names[member.router.removeprefix("tcp://").partition(":")[0]] for member in view.cluster.members}
 
+    def name(self, proxy: str) -> str:
+        """Of the proxy with this id."""
+        return next(name for name in self.proxies if (view := self.view(name)) is not None and view.proxy == proxy)
+
     def _is_one(self, proxies: list[str]) -> bool:
         """Whether these are one cluster: a record of just them; all hear each other, have all nodes and one master."""
         views = [view for name in proxies if (view := self.view(name)) is not None and view.ready]

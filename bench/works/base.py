@@ -20,7 +20,7 @@ class Scale(NamedTuple):
 
 
 FULL = Scale(runs=5, warm_up=0.7, seconds=2.0, deliveries=200_000)
-QUICK = Scale(runs=2, warm_up=0.5, seconds=1.0, deliveries=100_000)
+QUICK = Scale(runs=2, warm_up=0.4, seconds=0.8, deliveries=100_000)
 
 
 class Metric(NamedTuple):

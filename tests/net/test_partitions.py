@@ -164,7 +164,6 @@ async def test_pair_without_its_store(network, rows):
         assert set(row.seen.closed) == {"close code 1012"}  # some twice, at one that was not yet closed to them
 
 
-@pytest.mark.slow
 async def test_bridge(network, rows):
     """A-B, B-C: the one in the middle hears both, and neither of them goes. Nodes are on one side, too.
 

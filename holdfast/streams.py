@@ -46,7 +46,7 @@ class Stream:
         self.kept_bytes = 0
         self.lost_to = 0  # up to here something was dropped that the proxy may not have
         self.muted: set[str] = set()
-        self.joins: dict[str, int] = {}  # channel: number by whose acknowledgement the proxy has our last Join
+        self.joins: dict[str, int] = {}  # channel: a Mute of it before this is acknowledged may not know of our Join
         self.changed = trio.lowlevel.ParkingLot()
 
     def keep(self, kept: Kept) -> None:
@@ -56,11 +56,17 @@ class Stream:
             self.lost_to = kept.number
             self.kept.clear()
             self.kept_bytes = 0
+            self.forget_joins()
         if self.session is not None:
             self.session.send(kept.frame, kept.size)
 
     def forget_first(self) -> None:
         self.kept_bytes -= self.kept.popleft().size
+
+    def forget_joins(self) -> None:
+        """Nothing is kept: without a session, no Mute can be under way."""
+        if self.session is None:
+            self.joins.clear()
 
     def has(self, number: int) -> None:
         """The proxy has all up to this number."""
@@ -190,10 +196,13 @@ class Streams:
                     stream.joins[effect.channel] = number
 
     def replied(self, session: "Session", effects: Iterable[Effect]) -> None:
-        """These go to the session's proxy with a reply."""
+        """These go to the session's proxy with a reply.
+
+        Only what is not acknowledged can have a Mute under way, and that comes before the acknowledgement.
+        """
         stream = self._streams.get(session.proxy)
-        if stream is not None:
-            self.joining(effects, [stream], self._number + 1)  # sent after this, so acknowledged after this
+        if stream is not None and stream.kept:
+            self.joining(effects, [stream], stream.kept[-1].number)
 
     async def wait_taken(self, sent: Iterable[Sent]) -> None:
         """Wait until each is acknowledged, or there is no session that could bring it."""
@@ -231,5 +240,7 @@ class Streams:
                 stream.forget_first()
                 count += 1
             if count:
+                if not stream.kept:
+                    stream.forget_joins()
                 self.given_up += count
                 log.warning("effects_given_up", proxy=proxy, count=count)

@@ -126,14 +126,17 @@ class Effects:
                 self._find_vain((effect,))
 
     def answer(self) -> None:
-        """A batch with effects has been taken: acknowledge them, and say which channels were in vain."""
+        """A batch with effects has been taken: say which channels were in vain, then acknowledge it.
+
+        In this order, because a node takes a Mute that comes before an acknowledgement for one that may cross its Join.
+        """
         node = self.unanswered
         assert node is not None
         self.unanswered = None
-        node.link.send(frames.Ack(self._streams[node.id].last))
         if self._vain:
             vain, self._vain = self._vain, {}
             self._mute(node, [channel for channel in vain if channel not in self._channels])
+        node.link.send(frames.Ack(self._streams[node.id].last))
 
     def hole(self, node: Node, frame: frames.Hole) -> None:
         """The node could not keep all of what was for our clients: they must not go on as if nothing was missing."""

@@ -6,6 +6,7 @@ older attempt or of an older epoch has any effect: that is refused here.
 """
 
 import hmac
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from math import inf
 from typing import Any
@@ -34,6 +35,9 @@ from proxy.steward import Steward
 log = structlog.get_logger("holdfast.gateway")
 
 MAX_ID_BYTES = 256
+MAX_COUNTING = (
+    1000  # questions of all nodes for a count that wait for other proxies; what is above has its answer at once
+)
 
 
 class Sync:
@@ -114,7 +118,7 @@ class Gateway:
         self._peers: list[frames.Peer] = []
         self.count_everywhere: Callable[[str], int] = channels.count
         self.count_patience = 0.0  # how long other proxies may take to tell of a channel that nobody seems to have
-        self._counting: list[tuple[float, Node, frames.AskCount]] = []
+        self._counting: deque[tuple[float, Node, frames.AskCount]] = deque()
         self._is_leaving = False
         self._handlers: dict[type[Struct], Callable[[Node, Any], None]] = {
             frames.Reply: dispatch.replied,
@@ -377,12 +381,15 @@ class Gateway:
         count = self.count_everywhere(frame.channel)
         if count or not self.count_patience:
             node.link.send(frames.Counted(frame.ask, count))
+        elif len(self._counting) >= MAX_COUNTING:
+            self._counters.limits_hit["node.count"] += 1
+            node.link.send(frames.Counted(frame.ask, 0))
         else:
             self._counting.append((self._reactor.now + self.count_patience, node, frame))
 
     def _count_again(self, now: float) -> None:
         while self._counting and self._counting[0][0] <= now:
-            _, node, frame = self._counting.pop(0)
+            _, node, frame = self._counting.popleft()
             if node.state is not NodeState.LOST:
                 node.link.send(frames.Counted(frame.ask, self.count_everywhere(frame.channel)))
 

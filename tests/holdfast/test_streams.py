@@ -140,17 +140,38 @@ async def test_a_mute_that_crosses_our_join_does_not_count():
     assert "a" in made.concerned([notify])
 
 
-async def test_a_join_with_a_reply_counts_until_something_later_is_acknowledged():
+async def test_a_join_with_a_reply_counts_against_a_mute_that_is_under_way():
     made, session = three("a")
-    made.mute(session, ["x"])
-    made.replied(session, [frames.Join(AT_A, "x")])
-    made.mute(session, ["x"])
     notify = frames.Notify(b"", True, ["x"])
-    assert "a" in made.concerned([notify])
     made.send([notify], "a")
+    made.replied(session, [frames.Join(AT_A, "x")])
+    made.mute(session, ["x"])  # the answer to what was sent before the join
+    assert "a" in made.concerned([notify])
     made.acknowledged(session, 1)
     made.mute(session, ["x"])
     assert "a" not in made.concerned([notify])
+
+
+def remembered(made):
+    return sum(len(stream.joins) for stream in made._streams.values())
+
+
+async def test_joins_are_not_remembered_for_longer_than_a_mute_may_be_under_way(autojump_clock):
+    made, session = three("a")
+    for number in range(100):
+        made.replied(session, [frames.Join(AT_A, f"nothing is under way {number}")])
+    assert remembered(made) == 0
+    made.send([frames.Join(AT_A, "x")], "a")
+    made.replied(session, [frames.Join(AT_A, "y")])
+    assert remembered(made) == 2
+    made.acknowledged(session, 1)
+    assert remembered(made) == 0
+    made.detach(session)
+    made.send([frames.Join(AT_A, "z")], "a")
+    assert remembered(made) == 1
+    await trio.sleep(streams.MAX_KEPT_SECONDS + 1)
+    made.give_up_old(trio.current_time())
+    assert remembered(made) == 0
 
 
 async def test_waiting_ends_with_the_acknowledgement_or_the_session():

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from protocols.nodes import frames
+from proxy.gateway import MAX_COUNTING
 from tests.harness import ScriptedNode, client_ids, running, websocket
 
 
@@ -204,3 +205,19 @@ async def test_a_count_is_asked_for():
         proxy.app.gateway.count_patience = 0.01
         node.say(frames.AskCount(6, "a"))
         assert await node.take(frames.Counted) == frames.Counted(6, 12)
+
+
+async def test_questions_that_wait_are_limited():
+    async with room() as (proxy, node, _, _):
+        proxy.app.gateway.count_patience = 3600.0
+        node.say(*(frames.AskCount(ask, "nobody") for ask in range(1, MAX_COUNTING + 2)))
+        assert await node.take(frames.Counted) == frames.Counted(MAX_COUNTING + 1, 0)
+        assert proxy.counters.limits_hit["node.count"] == 1
+
+
+async def test_a_mute_comes_before_the_acknowledgement():
+    async with room() as (_, node, _, _):
+        node.say(frames.Effects(1, [frames.Notify(b"", True, ["a"])]))
+        await node.take(frames.Ack)
+        said = [type(frame) for frame in node.frames]
+        assert said.index(frames.Mute) < said.index(frames.Ack)

@@ -8,7 +8,7 @@ RUN HOLDFAST_COMPILE=1 pip wheel --no-cache-dir --constraint constraints.txt --w
 
 FROM python:3.11-slim
 COPY --from=build /wheels /wheels
-RUN pip install --no-cache-dir --no-index --find-links /wheels holdfast && rm -r /wheels && useradd --system holdfast
+RUN pip install --no-cache-dir --no-index --find-links /wheels holdfast-proxy && rm -r /wheels && useradd --system holdfast
 WORKDIR /app
 COPY examples examples
 USER holdfast

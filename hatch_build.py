@@ -1,10 +1,13 @@
-"""The optional build in C: with HOLDFAST_COMPILE=1 mypyc makes extensions of MODULES. Without it nothing happens here.
+"""The build in C: where a compiler is, mypyc makes extensions of MODULES for a wheel. Elsewhere the wheel is pure.
 
-The extensions lie in the wheel beside the sources they were made of, and Python prefers them. Nothing is written into
-the source tree: there they would hide each later change. docs/howto/compile.md is for users.
+HOLDFAST_COMPILE=0 asks for a pure wheel in any case, 1 for a compiled one or none. The extensions lie in the wheel
+beside the sources they were made of, and Python prefers them. Nothing is written into the source tree: there they would
+hide each later change, so an editable install is never compiled. docs/howto/compile.md is for users.
 """
 
 import os
+import shutil
+import sysconfig
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,54 +17,77 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 # What every message passes on its way, whole: a call out of compiled code into interpreted costs more than one
 # between two interpreted functions, so one module that is left out in the middle takes half of the gain.
 MODULES = (
-    "balancer/cluster/remembered.py",
-    "balancer/directory.py",
-    "balancer/health.py",
-    "balancer/ledger.py",
-    "balancer/links/zeromq.py",
-    "balancer/policies.py",
-    "protocols/clients/http.py",
-    "protocols/clients/http_body.py",
-    "protocols/clients/http_head.py",
-    "protocols/clients/websocket.py",
-    "protocols/clients/websocket_frames.py",
-    "proxy/channels.py",
-    "proxy/clients.py",
-    "proxy/connection.py",
-    "proxy/dispatch.py",
-    "proxy/effects.py",
-    "proxy/gateway.py",
-    "proxy/metrics.py",
-    "proxy/outbox.py",
-    "proxy/reactor.py",
-    "proxy/transport.py",
-    "proxy/wheel.py",
+    "holdfast/balancer/cluster/remembered.py",
+    "holdfast/balancer/directory.py",
+    "holdfast/balancer/health.py",
+    "holdfast/balancer/ledger.py",
+    "holdfast/balancer/links/zeromq.py",
+    "holdfast/balancer/policies.py",
+    "holdfast/protocols/clients/http.py",
+    "holdfast/protocols/clients/http_body.py",
+    "holdfast/protocols/clients/http_head.py",
+    "holdfast/protocols/clients/websocket.py",
+    "holdfast/protocols/clients/websocket_frames.py",
+    "holdfast/proxy/nodes/announcer.py",
+    "holdfast/proxy/realtime/channels.py",
+    "holdfast/proxy/clients/clients.py",
+    "holdfast/proxy/clients/connection.py",
+    "holdfast/proxy/clients/descriptors.py",
+    "holdfast/proxy/clients/intake.py",
+    "holdfast/proxy/clients/pace.py",
+    "holdfast/proxy/nodes/dispatch.py",
+    "holdfast/proxy/realtime/effects.py",
+    "holdfast/proxy/nodes/gateway.py",
+    "holdfast/proxy/realtime/lanes.py",
+    "holdfast/proxy/metrics.py",
+    "holdfast/proxy/realtime/mutes.py",
+    "holdfast/proxy/clients/outbox.py",
+    "holdfast/proxy/clients/reactor.py",
+    "holdfast/proxy/clients/session.py",
+    "holdfast/proxy/clients/shared.py",
+    "holdfast/proxy/clients/state.py",
+    "holdfast/proxy/clients/transport.py",
+    "holdfast/proxy/clients/wheel.py",
 )
 
 
 class CompileHook(BuildHookInterface[Any]):
+    _folder: TemporaryDirectory[str] | None = None
+
     def dependencies(self) -> list[str]:
         """The libraries too: mypy reads their types."""
-        return ["mypy[mypyc]~=2.4", *self.metadata.core.dependencies] if _is_wanted() else []
+        return ["mypy[mypyc]~=2.4", *self.metadata.core.dependencies] if _is_possible() else []
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        if not _is_wanted():
-            return
+        wanted = os.environ.get("HOLDFAST_COMPILE", "")
         if version == "editable":
-            raise RuntimeError("HOLDFAST_COMPILE=1 excludes --editable: the extensions would hide every edit")
+            if wanted == "1":
+                raise RuntimeError("HOLDFAST_COMPILE=1 excludes --editable: the extensions would hide every edit")
+            return
+        if wanted != "1" and not _is_possible():
+            return
         self._folder = TemporaryDirectory(prefix="holdfast-compile-")
-        extensions = _compile(Path(self._folder.name))
+        try:
+            extensions = _compile(Path(self._folder.name))
+        except (Exception, SystemExit) as error:  # what is broken is the compiler: the wheel is whole without it
+            if wanted == "1":
+                raise
+            self.app.display_warning(f"the hot path is not compiled: {error!r:.500}")
+            return
         build_data["force_include"] |= {str(file): inside for file, inside in extensions.items()}
         build_data["infer_tag"] = True
         build_data["pure_python"] = False
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
-        if _is_wanted():
+        if self._folder is not None:
             self._folder.cleanup()
 
 
-def _is_wanted() -> bool:
-    return os.environ.get("HOLDFAST_COMPILE") == "1"
+def _is_possible() -> bool:
+    """Whether a compiler and Python's headers are there, and nobody has said that they are not to be used."""
+    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    return os.environ.get("HOLDFAST_COMPILE") != "0" and shutil.which(compiler) is not None and headers.exists()
 
 
 def _compile(folder: Path) -> dict[Path, str]:
@@ -72,7 +98,8 @@ def _compile(folder: Path) -> dict[Path, str]:
 
     # Without our own strictness, that of `make check`: here it would only refuse newer libraries.
     arguments = ["--config-file=", "--cache-dir", str(folder / "mypy"), *MODULES]
-    modules = mypycify(arguments, group_name="holdfast", target_dir=str(folder / "c"))
+    level = os.environ.get("HOLDFAST_COMPILE_LEVEL", "3")  # of optimisation: 0 is compiled in a third of the time
+    modules = mypycify(arguments, group_name="holdfast", target_dir=str(folder / "c"), opt_level=level)
     command = Distribution({"ext_modules": modules}).get_command_obj("build_ext")
     built = folder / "built"
     command.build_lib, command.build_temp = str(built), str(folder / "objects")

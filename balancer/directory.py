@@ -7,10 +7,12 @@ illegal moves. Does not know links' transports, time, or what a request is.
 from collections.abc import Iterator
 from enum import Enum
 
-from balancer.health import Health, ejectable
-from balancer.links.base import NodeLink
-from balancer.settings import BalanceSettings
-from protocols.nodes.frames import Hello
+from msgspec import Struct
+
+from holdfast.balancer.health import Health, ejectable
+from holdfast.balancer.links.base import NodeLink
+from holdfast.balancer.settings import BalanceSettings
+from holdfast.protocols.nodes.frames import Hello, encode_frame
 
 
 class NodeState(Enum):
@@ -36,12 +38,14 @@ class Node:
     in_flight: requests it has now. pull: weight x slow start, what weighted choices use.
     latency: moving average of reply times in seconds, 0.0 before the first. standing: order of becoming ready.
     state_position: epoch and index of the last entry of the state that it has told to have.
+    wants_clients: whether it is told every client; a request to another one brings its own.
+    takes_offers: whether it answers them. takes_requests: if not, it never gets any.
     """
 
     __slots__ = (
         "capacity", "ejected", "has_said_bye", "health", "id", "in_flight", "incarnation", "joined", "labels",
-        "latency", "link", "load", "name", "pid", "pull", "ready_at", "served", "standing", "state", "state_position",
-        "weight",
+        "latency", "link", "load", "name", "pid", "pull", "ready_at", "standing", "state", "state_position",
+        "takes_offers", "takes_requests", "wants_clients", "weight",
     )  # fmt: skip
 
     def __init__(self, hello: Hello, link: NodeLink, health: Health, now: float) -> None:
@@ -52,11 +56,13 @@ class Node:
         self.weight = hello.weight
         self.labels = hello.labels
         self.pid = hello.pid
+        self.wants_clients = hello.wants_clients
+        self.takes_offers = hello.takes_offers
+        self.takes_requests = hello.takes_requests
         self.link = link
         self.health = health
         self.state = NodeState.CONNECTING
         self.in_flight = 0
-        self.served = 0
         self.pull = hello.weight
         self.latency = 0.0
         self.load = -1.0
@@ -74,8 +80,8 @@ class Node:
 class Directory:
     """Every node with a living session, by id.
 
-    `available` is ready, not draining, not full, not ejected: the only thing policies see. The list object stays
-    the same one, so that callers may keep it.
+    `available` takes requests and is ready, not draining, not full, not ejected: the only thing policies see. The list
+    object stays the same one, so that callers may keep it.
     """
 
     def __init__(self, settings: BalanceSettings) -> None:
@@ -90,11 +96,16 @@ class Directory:
     def __len__(self) -> int:
         return len(self.nodes)
 
-    def add(self, node: Node) -> Node | None:
-        """Take a new session. Returns the living session of the same id that it supersedes, for the caller to lose."""
-        former = self.nodes.get(node.id)
+    def add(self, node: Node) -> None:
+        """Take a new session: its Welcome is sent next. A former one of the same id has been lost."""
         self.nodes[node.id] = node
-        return former
+
+    def tell(self, frame: Struct) -> None:
+        """Send a frame, encoded once, to every node."""
+        if self.nodes:
+            encoded = encode_frame(frame)
+            for node in self.nodes.values():
+                node.link.send(encoded)
 
     def move(self, node: Node, state: NodeState) -> None:
         """Change a node's state. Raises ValueError for a move that TRANSITIONS does not have."""
@@ -104,13 +115,18 @@ class Directory:
         if state is NodeState.READY and not node.standing:
             self._standings += 1
             node.standing = self._standings
-        if state is NodeState.LOST and self.nodes.get(node.id) is node:
+        if state is NodeState.LOST:
             del self.nodes[node.id]
         self.refresh(node)
 
     def refresh(self, node: Node) -> None:
         """Put the node into `available`, or take it out, as its state and credit are now."""
-        available = node.state is NodeState.READY and not node.ejected and node.in_flight < node.capacity
+        available = (
+            node.state is NodeState.READY
+            and not node.ejected
+            and node.in_flight < node.capacity
+            and node.takes_requests
+        )
         if available != (node in self.available):
             if available:
                 self.available.append(node)
@@ -121,7 +137,7 @@ class Directory:
         """A request failed at this node, by a timeout or a 5xx. True: the node is ejected for that."""
         if node.ejected or node.state is not NodeState.READY or not node.health.failed(now):
             return False
-        ready = [other for other in self.nodes.values() if other.state is NodeState.READY]
+        ready = self._serving()
         if sum(other.ejected for other in ready) >= ejectable(len(ready), self._settings):
             return False
         node.health.eject(now)
@@ -129,9 +145,12 @@ class Directory:
         self.refresh(node)
         return True
 
+    def _serving(self) -> list[Node]:
+        return [node for node in self.nodes.values() if node.state is NodeState.READY and node.takes_requests]
+
     def tend(self, now: float) -> None:
         """Now and then: let ejected nodes return, also when too few others are left, and grow the share of new ones."""
-        ready = [node for node in self.nodes.values() if node.state is NodeState.READY]
+        ready = self._serving()
         ejected = sorted((node for node in ready if node.ejected), key=lambda node: node.health.returns_at)
         surplus = len(ejected) - ejectable(len(ready), self._settings)
         for position, node in enumerate(ejected):
@@ -142,10 +161,6 @@ class Directory:
                 self.refresh(node)
         for node in ready:
             node.pull = node.weight * node.health.share(now)
-
-    def ready(self) -> list[Node]:
-        """The ready nodes, longest-standing first."""
-        return sorted((n for n in self.nodes.values() if n.state is NodeState.READY), key=lambda n: n.standing)
 
     def count(self) -> dict[NodeState, int]:
         """How many nodes are in each state."""

@@ -4,7 +4,7 @@ Owns one node's failures in a row, its ejections and its share. Refuses nothing:
 knows all nodes, acts on them. An ejected node keeps its session and what is in flight; it gets no new requests.
 """
 
-from balancer.settings import BalanceSettings
+from holdfast.balancer.settings import BalanceSettings
 
 SLOWEST_START = 0.1  # share of a node that has just come: enough to warm it, little to lose
 

@@ -4,27 +4,26 @@ Owns ids, attempts, deadlines and the bounds. Answers each question once: what `
 `abandon` return is no longer the ledger's, so no request can be replied to twice. Pure: time comes in.
 
 All requests have the same timeout, so the order of opening is the order of deadlines, and the dictionary's own
-order is the timer: a sweep looks only at its front. A streamed reply goes to the back with a new deadline.
+order is the timer: a sweep looks only at its front. A streamed reply goes to the back with a new deadline; also when
+that has passed, for as long as it may pause.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
-from balancer.directory import Directory, Node
-from balancer.settings import RequestSettings
-from protocols.clients.base import ClientProtocol, ReplyHead
-from protocols.clients.events import Request
-from protocols.close import Reason
-from protocols.errors import HoldfastError
+from holdfast.balancer.directory import Directory, Node
+from holdfast.balancer.settings import RequestSettings
+from holdfast.protocols.clients.base import ClientProtocol, ReplyHead
+from holdfast.protocols.clients.events import Request
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import HoldfastError
 
 
 class Requester(Protocol):
-    """Where a reply goes: the client's connection, proxy.connection."""
+    """Where a reply goes: the client's connection, proxy.clients.connection."""
 
     id: int
-    address: str
-    is_session: bool
     protocol: ClientProtocol
 
     @property
@@ -34,16 +33,34 @@ class Requester(Protocol):
 
     def fail(self, event: Request, error: HoldfastError) -> None: ...
 
-    def abort(self, reason: Reason) -> None: ...
+    def when_drained(self, callback: Callable[[], None]) -> None: ...
+
+
+class Parts:
+    """Of a reply that comes in parts. since: when the last one came, or the client took of it. untaken: bytes that the
+    client has not taken: it is the client then who is waited for. owed: bytes that it has taken, and of which the node
+    has not been told.
+    """
+
+    __slots__ = ("owed", "since", "untaken")
+
+    def __init__(self) -> None:
+        self.since = 0.0
+        self.untaken = 0
+        self.owed = 0
 
 
 class Entry:
     """One request. node None: parked. attempt: 1 at the first node, one more at each further one.
 
-    partial: a part of the reply has reached the client, so no other node can begin anew.
+    since: when it was sent to its node, or parked. is_offered: its node has only been asked whether it lives, because
+    another one was lost with it, and has not answered. parts: some of the reply have reached the client, so no other
+    node can begin anew. is_replied: the reply is here, and waits for what its node did before.
     """
 
-    __slots__ = ("attempt", "connection", "deadline", "event", "id", "node", "parked_at", "partial", "sent_at")
+    __slots__ = (
+        "attempt", "connection", "deadline", "event", "id", "is_offered", "is_replied", "node", "parts", "since",
+    )  # fmt: skip
 
     def __init__(
         self, id: int, connection: Requester, event: Request, deadline: float, node: Node | None, now: float
@@ -54,9 +71,10 @@ class Entry:
         self.deadline = deadline
         self.node = node
         self.attempt = 0 if node is None else 1
-        self.sent_at = now
-        self.parked_at = -1.0
-        self.partial = False
+        self.since = now
+        self.is_offered = False
+        self.parts: Parts | None = None
+        self.is_replied = False
 
     def __lt__(self, other: "Entry") -> bool:
         return self.id < other.id  # the order of opening: what parking keeps
@@ -78,7 +96,6 @@ class Ledger:
         self._entries: dict[int, Entry] = {}
         self.parked: list[Entry] = []  # in order of opening
         self.parked_bytes = 0
-        self.parked_total = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -93,8 +110,11 @@ class Ledger:
         return self._next_id
 
     def has_before(self, id: int) -> bool:
-        """Is any request of this id or an older one still open?"""
-        return next(iter(self._entries), id + 1) <= id
+        """Is any request of this id or an older one still open?
+
+        For the end only: it looks at all, since replies in parts are not where they began.
+        """
+        return any(each <= id for each in self._entries)
 
     def open(self, connection: Requester, event: Request, node: Node | None, now: float) -> Entry | None:
         """Begin a request, at this node; None: neither in flight nor parked until `assign` or `park`.
@@ -114,13 +134,21 @@ class Ledger:
         return entry
 
     def assign(self, entry: Entry, node: Node, now: float) -> None:
-        """The request goes to this node now, as its next attempt."""
+        """The request goes to this node now, as its next attempt; if another one was lost with it, it is offered."""
         entry.node = node
         entry.attempt += 1
-        entry.sent_at = now
+        entry.since = now
+        entry.is_offered = entry.attempt > 1 and node.takes_offers
         node.in_flight += 1
         if node.in_flight >= node.capacity:
             self._directory.refresh(node)
+
+    def withdraw(self, entry: Entry) -> None:
+        """The node is not to have what it was offered. `assign`, `park` or `drop` it."""
+        assert entry.node is not None
+        self._release(entry.node)
+        entry.node = None
+        entry.attempt -= 1
 
     def settle(self, id: int, attempt: int, node: Node, now: float) -> Entry | None:
         """The node replied. None: nobody waits for this from this node at this attempt, so it must leave no trace."""
@@ -128,8 +156,7 @@ class Ledger:
         if entry is None or entry.node is not node or entry.attempt != attempt:
             return None
         del self._entries[id]
-        node.served += 1
-        took = now - entry.sent_at
+        took = now - entry.since
         node.latency = took if not node.latency else node.latency + (took - node.latency) * 0.1
         node.in_flight = in_flight = node.in_flight - 1
         if in_flight + 1 == node.capacity:
@@ -138,14 +165,27 @@ class Ledger:
 
     def extend(self, id: int, attempt: int, node: Node, now: float) -> Entry | None:
         """The node sent a part of the reply: the request stays, with a new deadline. None as in `settle`."""
-        entry = self._entries.get(id)
-        if entry is None or entry.node is not node or entry.attempt != attempt:
-            return None
-        del self._entries[id]
-        entry.partial = True
-        entry.deadline = now + self._timeout
-        self._entries[id] = entry
+        entry = self.find(id, attempt, node)
+        if entry is not None:
+            if entry.parts is None:
+                entry.parts = Parts()
+            self.prolong(entry, entry.parts, now)
         return entry
+
+    def find(self, id: int, attempt: int, node: Node) -> Entry | None:
+        """The request, if it is with this node at this attempt."""
+        entry = self._entries.get(id)
+        return entry if entry is not None and entry.node is node and entry.attempt == attempt else None
+
+    def prolong(self, entry: Entry, parts: Parts, now: float) -> None:
+        """A streamed reply goes on."""
+        parts.since = now
+        self._postpone(entry, now)
+
+    def _postpone(self, entry: Entry, now: float) -> None:
+        del self._entries[entry.id]
+        entry.deadline = now + self._timeout
+        self._entries[entry.id] = entry
 
     def park(self, entry: Entry, now: float) -> bool:
         """No node is available: keep the request in order. False when parking is full; then it is forgotten."""
@@ -154,12 +194,10 @@ class Ledger:
         if len(self.parked) >= settings.max_parked or self.parked_bytes + size > settings.max_parked_bytes:
             del self._entries[entry.id]
             return False
-        if entry.parked_at < 0:
-            entry.parked_at = now
+        entry.since = now
         entry.node = None
         heappush(self.parked, entry)
         self.parked_bytes += size
-        self.parked_total += 1
         return True
 
     def unpark(self) -> Entry | None:
@@ -171,24 +209,47 @@ class Ledger:
         return entry
 
     def expire(self, now: float) -> list[tuple[Entry, Reason]]:
-        """Take out what is past its deadline, or parked for too long. `entry.node` tells whom to send a cancel."""
+        """Take out what is past its deadline, or parked for too long. `entry.node` tells whom to send a cancel.
+
+        Not if it is the client that takes its time, or if a streamed reply may pause on: then it has another deadline,
+        so a sweep stays short.
+        """
+        paused = now - self._settings.pause_timeout
         late: list[tuple[Entry, Reason]] = []
+        slow: list[Entry] = []
         for entry in self._entries.values():
             if entry.deadline > now:
                 break
-            late.append((entry, Reason.NO_NODE if entry.node is None else Reason.DEADLINE_EXCEEDED))
+            if entry.parts is not None and (entry.parts.untaken or entry.parts.since > paused):
+                slow.append(entry)
+            else:
+                late.append((entry, Reason.NO_NODE if entry.node is None else Reason.DEADLINE_EXCEEDED))
+        for entry in slow:
+            self._postpone(entry, now)
         before = now - self._settings.parked_timeout
-        late += [(entry, Reason.NO_NODE) for entry in self.parked if entry.parked_at <= before and entry.deadline > now]
+        late += [(entry, Reason.NO_NODE) for entry in self.parked if entry.since <= before and entry.deadline > now]
         self._forget([entry for entry, _ in late])
         return late
 
     def lose(self, node: Node) -> list[Entry]:
-        """The node is gone: its requests, oldest first. They stay in the table; `assign`, `park` or `drop` each."""
-        lost = [entry for entry in self._entries.values() if entry.node is node]
+        """The node is gone: its requests, oldest first. They stay in the table; `assign`, `park` or `drop` each.
+
+        Not those whose reply is here: it counts, whatever has become of its node. From the newest back to the oldest
+        that it has, so that a node which comes and goes costs what it was given, not the whole table each time.
+        """
+        lost: list[Entry] = []
+        left = node.in_flight
+        for entry in reversed(self._entries.values()) if left else ():
+            if entry.node is node:
+                if not entry.is_replied:
+                    lost.append(entry)
+                left -= 1
+                if not left:
+                    break
         lost.sort()  # streamed ones have moved to the back
         for entry in lost:
             entry.node = None
-        node.in_flight = 0
+        node.in_flight -= len(lost)
         return lost
 
     def cancel(self, entry: Entry) -> None:
@@ -209,13 +270,10 @@ class Ledger:
         return entry.attempt >= self._settings.max_attempts
 
     def is_redeliverable(self, entry: Entry, *, handed_over: bool) -> bool:
-        """May this request of a lost node go to another one?
-
-        handed_over False: it never left this process, so no node has seen it.
-        """
+        """May this request of a lost node go to another one? handed_over False: that node has never had it."""
         if not handed_over:
             return True
-        if entry.partial or self._settings.redelivery == "never" or self.max_attempts_reached(entry):
+        if entry.parts is not None or self._settings.redelivery == "never" or self.max_attempts_reached(entry):
             return False
         return entry.event.redeliverable
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import ClassVar, Protocol
 
-from balancer.directory import Node
+from holdfast.balancer.directory import Node
 
 Random = Callable[[], float]
 

@@ -1,26 +1,33 @@
-"""The numbered stream that tells every node every client.
+"""The numbered stream that tells nodes every client.
 
-Owns which clients are open and the number of the last delta. Each client is encoded once, when it opens; pages and
-deltas re-use the bytes (20,000 clients in memory are 20,000 byte strings). Refuses to open an id twice. Knows no
-nodes: what it returns goes into the batch of every link, in this order. The other end is protocols.nodes.clients.
+Owns which clients are open, the number of the last change, and the changes that not all nodes have been told yet. Each
+client is encoded once, when it opens; pages, changes and requests re-use the bytes (20,000 clients in memory are 20,000
+byte strings). Refuses to open an id twice. Knows no nodes: who has been told what is the announcer's. The other end is
+protocols.nodes.clients.
 """
 
 from typing import cast
 
-from msgspec import Raw, msgpack
+from msgspec import Raw
 
-from protocols.nodes.frames import Client, Clients, Closed, Opened, encode_frame
-
-_decoder = msgpack.Decoder(Client)
+from holdfast.protocols.nodes.frames import Changes, Client, Clients, Closed, Opened, decode_client, encode_frame
 
 PAGE_BYTES = 256 << 10  # a page of clients with huge headers ends here: one frame must not hold up a link for long
+CLOSED_BYTES = 32  # what a Closed takes, about
 
 
 class ClientRegistry:
-    """Every open client of this proxy. `sequence`: number of the last delta; it starts at 0."""
+    """Every open client of this proxy. `sequence`: number of the last change; it starts at 0.
+
+    pending: changes up to that one, since the last `forget_pending`. untold: clients that came among them; always the
+    same object.
+    """
 
     def __init__(self) -> None:
         self.sequence = 0
+        self.pending: list[Opened | Closed] = []
+        self.untold: set[int] = set()
+        self._pending_bytes = 0
         self._encoded: dict[int, bytes] = {}
 
     def __len__(self) -> int:
@@ -29,36 +36,61 @@ class ClientRegistry:
     def __contains__(self, client_id: int) -> bool:
         return client_id in self._encoded
 
-    def open(self, client: Client) -> Raw:
-        """Add a client. Returns the Opened frame for every link. Raises ValueError if the id is open."""
+    def open(self, client: Client) -> None:
+        """Add a client. Raises ValueError if the id is open."""
         if client.id in self._encoded:
             raise ValueError(f"client {client.id} is open already")
         encoded = self._encoded[client.id] = bytes(encode_frame(client))
         self.sequence += 1
-        return encode_frame(Opened(self.sequence, _as_client(encoded)))
+        self.pending.append(Opened(_as_client(encoded)))
+        self.untold.add(client.id)
+        self._pending_bytes += len(encoded)
 
-    def close(self, client_id: int, reason: str) -> Raw | None:
-        """Remove a client. Returns the Closed frame for every link; None if no such client is open."""
-        if self._encoded.pop(client_id, None) is None:
-            return None
-        self.sequence += 1
-        return encode_frame(Closed(self.sequence, client_id, reason))
+    def close(self, client_id: int, reason: str) -> None:
+        """Remove a client, if it is open."""
+        if self._encoded.pop(client_id, None) is not None:
+            self.sequence += 1
+            self.pending.append(Closed(client_id, reason))
+            self._pending_bytes += CLOSED_BYTES
+
+    @property
+    def is_full(self) -> bool:
+        """What is pending is enough for a frame."""
+        return self._pending_bytes >= PAGE_BYTES
+
+    def changes(self, told: int = 0) -> Raw:
+        """The frame of what is pending, without the first `told`. There must be more than that."""
+        return encode_frame(Changes(self.sequence - len(self.pending) + told + 1, self.pending[told:]))
+
+    def forget_pending(self) -> None:
+        """Every node has been told."""
+        self.pending.clear()
+        self.untold.clear()
+        self._pending_bytes = 0
+
+    def info(self, client_id: int) -> bytes:
+        """The client, encoded; b"" if it is not open."""
+        return self._encoded.get(client_id, b"")
 
     def get(self, client_id: int) -> Client | None:
         """The client, decoded: for those who look at a few."""
         encoded = self._encoded.get(client_id)
-        return None if encoded is None else _decoder.decode(encoded)
+        return None if encoded is None else decode_client(encoded)
 
     def snapshot(self) -> "Snapshot":
-        """Begin to tell a node the clients: send Welcome with the snapshot's `sequence` at once, then its pages."""
+        """Begin to tell a node the clients: send Welcome with the snapshot's `sequence` at once, then its pages.
+
+        What is pending now is in them; before each page goes what has become so since.
+        """
         return Snapshot(self._encoded, self.sequence)
 
 
 class Snapshot:
     """The clients for one node, in pages made when the link has room for them.
 
-    A page has what is open when it is made, and every delta after `sequence` goes to the node too, in one order with
-    the pages. So a client that opens meanwhile comes as a delta only, and one that closes before its page is in none.
+    A page has what is open when it is made, and every change after `sequence` goes to the node too, in one order with
+    the pages. So a client that opens meanwhile comes as a change only, and one that closes before its page is in none.
+    is_complete: the last page has been made.
     """
 
     def __init__(self, encoded: dict[int, bytes], sequence: int) -> None:
@@ -66,11 +98,11 @@ class Snapshot:
         self._encoded = encoded
         self._ids = list(encoded)
         self._next = 0
-        self._is_complete = False
+        self.is_complete = False
 
     def next_page(self, size: int) -> Raw | None:
         """The next Clients frame, of at most `size` clients, to be sent at once; the last may be empty. Then None."""
-        if self._is_complete:
+        if self.is_complete:
             return None
         page: list[Client] = []
         page_bytes = 0
@@ -80,8 +112,8 @@ class Snapshot:
             if encoded is not None:
                 page.append(_as_client(encoded))
                 page_bytes += len(encoded)
-        self._is_complete = self._next == len(self._ids)
-        return encode_frame(Clients(page, last=self._is_complete))
+        self.is_complete = self._next == len(self._ids)
+        return encode_frame(Clients(page, last=self.is_complete))
 
 
 def _as_client(encoded: bytes) -> Client:

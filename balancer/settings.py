@@ -3,6 +3,7 @@
 Each of these is a section of the configuration file; proxy.config adds where values come from.
 """
 
+import hmac
 from typing import Literal
 
 from msgspec import Struct
@@ -22,14 +23,20 @@ class NodeSettings(Struct, frozen=True):
     max_frame_bytes: int = 16 << 20  # one batch from a node
     max_outbox_bytes: int = 64 << 20  # waiting for a node that does not read; then it is lost
     handshake_timeout: float = 10.0  # hello to ready
+    max_untaken_bytes: int = 1 << 20  # of a reply in parts that its client has not taken; then its handler waits
     registry_page: int = 500  # clients, or state items, in a page of a snapshot
+
+    def admits(self, token: str) -> bool:
+        """Whether a node that presents this one may be one. In a time that tells nothing of ours."""
+        return not self.token or hmac.compare_digest(token.encode(), self.token.encode())
 
 
 class RequestSettings(Struct, frozen=True):
     """Section [request]: deadlines, parking, redelivery."""
 
     timeout: float = 10.0
-    max_attempts: int = 5
+    pause_timeout: float = 60.0  # between two parts of a reply; a multiple of what keeps event streams alive
+    max_attempts: int = 2  # nodes that may be lost with one request; then it is the request's doing, and ends there
     redelivery: Literal["auto", "never"] = "auto"
     max_in_flight: int = 100_000
     max_parked: int = 50_000  # five seconds of 10,000 requests a second: parked_timeout comes first
@@ -91,3 +98,4 @@ class StateSettings(Struct, frozen=True):
     max_bytes: int = 256 << 20
     max_key_bytes: int = 1024
     max_value_bytes: int = 256 << 10
+    recover_timeout: float = 2.0  # twice the longest back-off of nodes: each that has the state has come back by then

@@ -1,140 +1,167 @@
-"""The proxy's copy of the nodes' replicated state: what the master has put in order, checked.
+"""A proxy's copy of the nodes' replicated state, and what its keeper does with it: check a proposal, give it its place.
 
-Owns the keys, their position, and the proposals that no master has answered yet. Refuses entries of anyone but the
-master, holes, and what is past a limit of StateSettings. Knows no links; who is master it is told.
+Owns the keys, their position and owners, and what has been applied of whom. Refuses what is past a limit of
+StateSettings, a change of a version that the key does not have, and the same proposal twice. Pure: it knows neither
+time nor links, neither who is keeper nor how many have an entry; who drives it does (proxy.nodes.keeper).
 
-The way of a change: Propose -> `check`, `pend` -> Proposed to the master -> Entry -> `apply` -> Entry to every node,
-the master too (protocols.nodes.state says why). Pending proposals stay here, in order, and are sent again to
-the next master: so each is applied once while this proxy runs, and a node that stays in its session need not ask twice.
+Copies are equal because nothing but entries changes them: `order` applies what it orders at once, so that the next
+proposal is checked against it; the others `apply` the same entries in the same order.
+
+An index is the version of the key that its entry sets, and no other change may ever have it: a compare-and-set that
+was read in a state which is lost would undo one that counts. Two states can part only where a term begins. So the
+first entry of a term has the keeper's clock for its index, in microseconds since 1970, and the others follow one by
+one: the next term's clock is beyond all of them, as long as fewer than a million changes are made in a second. Below
+2**53, which JSON can say, until 2255.
 """
 
-from collections import deque
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from msgspec import Raw
 
-from balancer.settings import StateSettings
-from protocols.errors import FrameError, StaleError
-from protocols.nodes.frames import Entry, Propose, Proposed, State, StateItem, encode_frame
-from protocols.nodes.state import Position, StatePages, item_bytes, pages
+from holdfast.balancer.settings import StateSettings
+from holdfast.protocols.nodes.frames import Entry, Propose, State, StateItem, encode_frame
+from holdfast.protocols.nodes.state import StatePages, StateView, item_bytes
+
+ANY_VERSION = -1
 
 
-class StateCopy:
-    """The state at `position`, and what is proposed beyond it.
+class Refusal(NamedTuple):
+    """Why a proposal is none. limit: the key of the configuration that it would break, if it is that."""
 
-    items: every key. bytes: of all keys and values. pending: to be sent to a new master, oldest first.
-    """
+    reason: str
+    limit: str = ""
+    conflict: bool = False
+
+
+class StateCopy(StateView):
+    """bytes: of all keys and values."""
 
     def __init__(self, settings: StateSettings) -> None:
-        self.items: dict[str, StateItem] = {}
-        self.position: Position = (0, 0)
+        super().__init__()
         self.bytes = 0
-        self.pending: deque[Proposed] = deque()
-        self.pending_bytes = 0
         self._settings = settings
+        self._owned: dict[int, set[str]] = {}  # owner: its keys
+        self._first = 0  # lowest index of what is ordered
 
-    def check(self, propose: Propose) -> str | None:
-        """Why a proposal is refused; None: it is not.
+    # --- as keeper ------------------------------------------------------------------------------------------------
 
-        Pending proposals count as if each added a key, so that together they can't pass a limit when they are applied.
-        A deletion needs room among the pending ones only: it must be possible when the state is full.
-        """
+    def order(self, node: str, propose: Propose, epoch: int) -> Entry | Refusal | None:
+        """Give a node's proposal the next place, and apply it. None: it has been applied before."""
+        if (node, propose.proposal) in self.applied:
+            return None
+        refusal = self._refusal(propose)
+        if refusal is not None:
+            return refusal
+        owner = 0 if propose.value is None else propose.owner
+        return self._next(epoch, node, propose.proposal, propose.key, propose.value, owner)
+
+    def order_deletion(self, key: str, epoch: int) -> Entry:
+        """The keeper's own change: the owner of a key has gone."""
+        return self._next(epoch, "", 0, key, None, 0)
+
+    def begin(self, epoch: int, clock: int = 0) -> None:
+        """A keeper's term begins: from here on the state is above all that was of former terms. What is ordered here
+        has this index and those above it."""
+        self.position = (epoch, self.position[1])
+        self._may_jump = True
+        self._first = clock
+
+    def _next(self, epoch: int, node: str, proposal: int, key: str, value: bytes | None, owner: int) -> Entry:
+        entry = Entry(epoch, max(self.position[1] + 1, self._first), node, proposal, key, value, owner)
+        self.apply(entry)
+        return entry
+
+    def _refusal(self, propose: Propose) -> Refusal | None:
+        """A deletion needs no room: it must be possible when the state is full."""
         limits = self._settings
-        size = item_bytes(propose.key, propose.value)
-        pending, pending_bytes = len(self.pending) + 1, self.pending_bytes + size
         if propose.proposal < 1:
-            return f"proposals are numbered from 1, got {propose.proposal}"
-        if size - len(propose.value or b"") > limits.max_key_bytes:
-            return f"a key has at most {limits.max_key_bytes} bytes (state.max_key_bytes)"
-        if len(propose.value or b"") > limits.max_value_bytes:
-            return f"a value has at most {limits.max_value_bytes} bytes (state.max_value_bytes)"
-        if propose.value is not None:
-            pending_bytes += self.bytes
-            if propose.key not in self.items:
-                pending += len(self.items)
-        if pending > limits.max_keys:
-            return f"the state has at most {limits.max_keys} keys (state.max_keys)"
-        if pending_bytes > limits.max_bytes:
-            return f"the state has at most {limits.max_bytes} bytes (state.max_bytes)"
+            return Refusal(f"proposals are numbered from 1, got {propose.proposal}")
+        version = self.version(propose.key)
+        if propose.expected not in (ANY_VERSION, version):
+            return Refusal(f"expected version {propose.expected} of the key, it is {version}", conflict=True)
+        key_bytes, value_bytes = len(propose.key.encode()), len(propose.value or b"")
+        if key_bytes > limits.max_key_bytes:
+            return _too_much(f"a key has at most {limits.max_key_bytes} bytes", "state.max_key_bytes")
+        if propose.value is None:
+            return None
+        if value_bytes > limits.max_value_bytes:
+            return _too_much(f"a value has at most {limits.max_value_bytes} bytes", "state.max_value_bytes")
+        former = self.items.get(propose.key)
+        if former is None and len(self.items) >= limits.max_keys:
+            return _too_much(f"the state has at most {limits.max_keys} keys", "state.max_keys")
+        former_bytes = 0 if former is None else item_bytes(former.key, former.value)
+        if self.bytes - former_bytes + key_bytes + value_bytes > limits.max_bytes:
+            return _too_much(f"the state has at most {limits.max_bytes} bytes", "state.max_bytes")
         return None
 
-    def pend(self, node: str, propose: Propose) -> Proposed:
-        """Take a proposal that `check` does not refuse. Returns the frame for the master, if there is one."""
-        proposed = Proposed(node, propose.proposal, propose.key, propose.value, propose.owner)
-        self.pending.append(proposed)
-        self.pending_bytes += item_bytes(propose.key, propose.value)
-        return proposed
+    # --- as any copy ----------------------------------------------------------------------------------------------
 
-    def apply(self, entry: Entry, epoch: int) -> None:
-        """Take an entry from a node that is master of `epoch` (0: it is not); then relay it to every node.
-
-        Raises StaleError for an entry of another epoch: it leaves no trace. Raises FrameError if the master breaks
-        the order: the next index is expected, and the answer to the oldest pending proposal, or a deletion of its own.
-        """
-        if not epoch or entry.epoch != epoch:
-            raise StaleError(f"expected an entry of epoch {epoch}, got one of {entry.epoch}")
-        if entry.index != self.position[1] + 1:
-            raise FrameError(f"expected entry {self.position[1] + 1} of the state, got {entry.index}")
-        oldest = self.pending[0] if self.pending else None
-        if oldest is not None and (oldest.node, oldest.proposal) == (entry.node, entry.proposal):
-            if (entry.key, entry.owner) != (oldest.key, oldest.owner) or entry.value not in (None, oldest.value):
-                raise FrameError(f"entry {entry.index} of the state is not what node {entry.node} proposed")
-            self.pending.popleft()
-            self.pending_bytes -= item_bytes(oldest.key, oldest.value)
-        elif entry.proposal or entry.value is not None:
-            raise FrameError(f"entry {entry.index} of the state does not answer the oldest pending proposal")
-        self.position = (entry.epoch, entry.index)
-        former = self.items.pop(entry.key, None)
+    def apply(self, entry: Entry) -> StateItem | None:
+        former = super().apply(entry)
         if former is not None:
             self.bytes -= item_bytes(former.key, former.value)
+            if former.owner:
+                keys = self._owned[former.owner]
+                keys.remove(former.key)
+                if not keys:
+                    del self._owned[former.owner]
         if entry.value is not None:
-            self.items[entry.key] = StateItem(entry.key, entry.value, entry.owner)
-            self.bytes += item_bytes(entry.key, entry.value)
+            self._count(self.items[entry.key])
+        return former
 
-    def snapshot(self, page_size: int) -> "Snapshot":
-        """The state as it is now, for one node."""
-        return Snapshot(pages(self.position, list(self.items.values()), page_size))
-
-    def adoption(self) -> StatePages:
-        """For the pages of a node whose Hello told a higher position than ours."""
+    def coming(self) -> StatePages:
+        """For the pages of a state that is offered from outside: within the limits."""
         return StatePages(self._settings.max_keys, self._settings.max_bytes)
 
-    def adopt(self, adoption: StatePages, epoch: int) -> bool:
-        """A node's last page has come. True: its state is ours now, and every node needs a new snapshot.
+    def adopt(self, coming: StatePages) -> int:
+        lost = super().adopt(coming)
+        self.bytes = 0
+        self._owned = {}
+        for item in self.items.values():
+            self._count(item)
+        return lost
 
-        Only a higher position is taken, and only before this run's first master: `epoch` of the election is 0.
-        What was pending before may then take the state past a limit, by no more than its own size.
-        """
-        if epoch or adoption.position is None or adoption.position <= self.position:
-            return False
-        self.items, self.position, self.bytes = adoption.items, adoption.position, adoption.bytes
-        return True
+    def _count(self, item: StateItem) -> None:
+        self.bytes += item_bytes(item.key, item.value)
+        if item.owner:
+            self._owned.setdefault(item.owner, set()).add(item.key)
+
+    def owned_by(self, client: int) -> list[str]:
+        """The keys that end with a client. Sorted."""
+        return sorted(self._owned.get(client, ()))
+
+    def owners(self) -> set[int]:
+        """Clients that own a key."""
+        return set(self._owned)
+
+
+def _too_much(limit: str, key: str) -> Refusal:
+    return Refusal(f"{limit} ({key})", key)
 
 
 class Snapshot:
-    """The state for one node, as it was when the snapshot was made, in frames made when the link has room for them.
+    """The state for one node, as it was when the snapshot was made, in pages made when the link has room for them.
 
-    Until `next_frame` returns None, the node's Entry, Proposed and Master frames go through `hold`, so that they come
-    after the last page, in order. held_bytes: what waits so; the link's limit applies to it.
+    index: of the last entry that is in it. Until the last page has been taken, the node's Entry and ProposalRefused
+    frames go through `hold`, so that they come after it, in order. held_bytes: what waits so; the link's limit applies
+    to it.
     """
 
-    def __init__(self, state_pages: Iterator[State]) -> None:
+    def __init__(self, copy: StateCopy, page_size: int) -> None:
+        self.index = copy.position[1]
         self.held_bytes = 0
-        self._pages = state_pages
-        self._held: deque[Raw] = deque()
+        self._pages: Iterator[State] = copy.snapshot(page_size)
+        self._held: list[Raw] = []
 
     def hold(self, frame: Raw) -> None:
-        """Keep a frame until the last page has gone."""
+        """Keep a frame until the last page goes."""
         self._held.append(frame)
         self.held_bytes += memoryview(frame).nbytes
 
-    def next_frame(self) -> Raw | None:
-        """The next page or held frame; None: there is no more, and frames go to the node directly from now on."""
-        page = next(self._pages, None)
-        if page is not None:
-            return encode_frame(page)
-        if not self._held:
-            return None
-        frame = self._held.popleft()
-        self.held_bytes -= memoryview(frame).nbytes
-        return frame
+    def next_frames(self) -> tuple[list[Raw], bool]:
+        """The next page, and whether it is the last. All that was held comes with that one: the node is synced when it
+        has it, so what follows, requests too, must not overtake anything."""
+        page = next(self._pages)
+        frames = [encode_frame(page)]
+        return (frames + self._held if page.last else frames), page.last

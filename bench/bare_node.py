@@ -11,7 +11,16 @@ import trio
 import zmq
 
 from bench.rungs import tell_parts_on_signal, timed
-from protocols.nodes.frames import Clients, Hello, Ready, Reply, Request, State, decode_from_proxy, encode_batch
+from holdfast.protocols.nodes.frames import (
+    Clients,
+    Hello,
+    Ready,
+    Reply,
+    Request,
+    State,
+    decode_from_proxy,
+    encode_batch,
+)
 
 ROUTING_ID = b"bare node"
 _NOBLOCK, _EVENTS, _POLLIN = int(zmq.NOBLOCK), int(zmq.EVENTS), int(zmq.POLLIN)

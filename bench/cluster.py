@@ -11,13 +11,13 @@ from urllib.parse import quote
 import trio
 
 from bench.process import BenchError
-from protocols.errors import HoldfastError
-from proxy.chaos import store
-from proxy.chaos.deployment import OWN_ADDRESSES, OWN_PUB, Deployment, start
-from proxy.chaos.fleet import Fleet
-from proxy.chaos.processes import Process, Processes
-from proxy.chaos.proxies import Launch, Proxy
-from proxy.chaos.websocket import WebSocket
+from holdfast.chaos import store
+from holdfast.chaos.deployment import OWN_ADDRESSES, OWN_PUB, Deployment, start
+from holdfast.chaos.fleet import Fleet
+from holdfast.chaos.processes import Process, Processes
+from holdfast.chaos.proxies import Launch, Proxy
+from holdfast.chaos.websocket import WebSocket
+from holdfast.protocols.errors import HoldfastError
 
 NODES = 4
 CHANNELS = 4  # of each client

@@ -30,10 +30,10 @@ from bench.compiled import interpreted, use_compiled
 from bench.machine import conditions
 from bench.process import BenchError
 from bench.sockets import traffic
-from holdfast.errors import one_of_ours
-from protocols.errors import HoldfastError
-from proxy.chaos.processes import Processes
-from proxy.config import ClusterSettings
+from holdfast.chaos.processes import Processes
+from holdfast.node.errors import one_of_ours
+from holdfast.protocols.errors import HoldfastError
+from holdfast.proxy.config import ClusterSettings
 
 SIZES = (2, 4, 8, 16)
 SETTLE = 3.0  # until what the start has caused is over

@@ -25,7 +25,7 @@ def conditions(scale: str) -> Conditions:
         scale=scale,
         machine=_machine(),
         versions={
-            "Holdfast": version("holdfast") + _commit() + (", compiled" if is_used() else ""),
+            "Holdfast": version("holdfast-proxy") + _commit() + (", compiled" if is_used() else ""),
             "Python": platform.python_version(),
             **{library: version(library) for library in LIBRARIES},
             "libzmq": zmq.zmq_version(),

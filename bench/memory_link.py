@@ -14,10 +14,10 @@ from functools import partial
 
 import zmq
 
-import balancer.links.zeromq as links
+import holdfast.balancer.links.zeromq as links
 from bench.bare_node import ROUTING_ID, Session
 from bench.rungs import tell_parts_on_signal, timed
-from proxy.cli import main
+from holdfast.cli import main
 
 
 class EchoRouter:

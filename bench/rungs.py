@@ -5,7 +5,7 @@ in ns of CPU. Replies leave at the end of a turn, as the proxy's do.
 
 loop        epoll, read(), the adapter, write(), in one Python loop; its parts are told
 reactor     the same in the proxy's reactor, under Trio
-connection  the same through proxy.clients and proxy.connection
+connection  the same through proxy.clients.clients and proxy.clients.connection
 """
 
 import json
@@ -21,16 +21,16 @@ from typing import ParamSpec, TypeVar, cast
 
 import trio
 
-from protocols.clients.base import Limits
-from protocols.clients.events import Message, Request
-from protocols.clients.http import HttpProtocol
-from protocols.clients.websocket import WebSocketProtocol, accept_key
-from proxy.clients import Clients, random_prefix
-from proxy.config import ClientSettings
-from proxy.connection import Connection
-from proxy.listener import Listener
-from proxy.metrics import Counters
-from proxy.reactor import READABLE, Reactor
+from holdfast.protocols.clients.base import Limits
+from holdfast.protocols.clients.events import Message, Request
+from holdfast.protocols.clients.http import HttpProtocol
+from holdfast.protocols.clients.websocket import WebSocketProtocol, accept_key
+from holdfast.proxy.clients.clients import Clients, random_prefix
+from holdfast.proxy.clients.connection import Connection
+from holdfast.proxy.clients.listener import Listener
+from holdfast.proxy.clients.reactor import READABLE, Reactor
+from holdfast.proxy.config import ClientSettings
+from holdfast.proxy.metrics import Counters
 
 NONCE = "dGhlIHNhbXBsZSBub25jZQ=="  # as in c/common.h
 ANSWER = (
@@ -162,8 +162,8 @@ def connection(listening: socket.socket) -> None:
 
         clients = Clients(ClientSettings(), HttpProtocol, reactor, Counters(), random_prefix())
         clients.dispatch = lambda connection, event: asked.append((connection, event))
-        clients.on_opened = lambda connection, client: None
-        clients.on_closed = lambda connection, reason: None
+        clients.on_opened = lambda client: None
+        clients.on_closed = lambda session, reason: None
         for step in (answer, clients.flush):
             reactor.at_turn_end(step)
         async with trio.open_nursery() as nursery:

@@ -18,8 +18,8 @@ from collections import deque
 
 import zmq
 
-import balancer.links.zeromq  # noqa: F401  before the change below: pyzmq derives a class from the real Context
-from proxy.cli import main
+import holdfast.balancer.links.zeromq  # noqa: F401  before the change below: pyzmq derives a class from the real Context
+from holdfast.cli import main
 
 _LENGTH = struct.Struct("<I")
 _context = zmq.Context

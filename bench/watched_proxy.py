@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from proxy import cli, collector
+from holdfast import cli
+from holdfast.proxy.process import collector
 
 PAUSES_FILE = "HOLDFAST_BENCH_PAUSES"
 COLLECTOR = "HOLDFAST_BENCH_COLLECTOR"

@@ -11,5 +11,5 @@ node = Node("echo")
 
 
 @node.on_request
-def echo(request: Request) -> bytes:
+async def echo(request: Request) -> bytes:
     return request.payload

@@ -1,29 +1,34 @@
 """What a node's author imports: Node, Request, Reply and what belongs to them.
 
-A request's way:
-links         the links to all proxies; which addresses to keep trying
-session       one session with one proxy: the order of its frames, heartbeats, the table of who is told what
-pump          its socket: batches out and in
-dispatch      requests at this node, their cancellation, the guard of handlers
-workers       the tasks in which handlers run
-exchange      one request: its effects and its reply
-effects       what a node does to clients and channels, and which way it goes
+node/       the inside of the library; testing: a whole proxy and its nodes within an author's test
+kuzzle/     for applications that speak Kuzzle's API
+cli/        the command line
+chaos/      the program that harms and counts: demo, chaos, bench
+proxy/      the running server; balancer/: the decisions about nodes; protocols/: every wire format
 
-Beside it:
-clients       every client of every proxy; callbacks: the calling of on_open, on_close and on_state
-mastership    the epoch, the lease, the running of on_master
-state         the shared state as authors see it; replica: how it follows the proxies and is put in order
-node          Node, which puts these together; runner: `holdfast node`
-testing       a whole proxy and its nodes within an author's test
-kuzzle        for applications that speak Kuzzle's API
+Names are looked up when somebody asks for them, so that who needs only a part (each of our processes) loads no more.
 """
 
-from holdfast.errors import LinkRefused, RequestError, StateError
-from holdfast.node import Node, Statistics
-from holdfast.pump import Curve
-from holdfast.request import Client, Headers, HttpInfo, Reply, Request
-from holdfast.state import State
-from protocols.errors import ConfigError, HoldfastError, StaleError
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from holdfast.node.errors import LinkRefused, RequestError, StateConflict, StateError
+    from holdfast.node.node import Node, Statistics
+    from holdfast.node.pump import Curve
+    from holdfast.node.request import Client, Headers, HttpInfo, Reply, Request
+    from holdfast.node.state import State
+    from holdfast.protocols.errors import ConfigError, HoldfastError, StaleError
+
+_MODULES = {
+    "holdfast.node.errors": ("LinkRefused", "RequestError", "StateConflict", "StateError"),
+    "holdfast.node.node": ("Node", "Statistics"),
+    "holdfast.node.pump": ("Curve",),
+    "holdfast.node.request": ("Client", "Headers", "HttpInfo", "Reply", "Request"),
+    "holdfast.node.state": ("State",),
+    "holdfast.protocols.errors": ("ConfigError", "HoldfastError", "StaleError"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "Client",
@@ -39,6 +44,20 @@ __all__ = [
     "RequestError",
     "StaleError",
     "State",
+    "StateConflict",
     "StateError",
     "Statistics",
 ]
+
+
+def __getattr__(name: str) -> object:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -29,8 +29,8 @@ from typing import Any
 
 import trio
 
-from holdfast.node import Node
-from protocols.errors import HoldfastError
+from holdfast.node.node import Node
+from holdfast.protocols.errors import HoldfastError
 
 PATIENCE = 30.0  # for a process to be ready on a busy machine; it takes about half a second on an idle one
 POLL_INTERVAL = 0.02
@@ -39,6 +39,7 @@ DEFAULTS: Mapping[str, Mapping[str, object]] = {
     "client": {"bind": "127.0.0.1:0"},
     "node": {"bind": "tcp://127.0.0.1:*"},
     "admin": {"bind": "127.0.0.1:0"},
+    "state": {"recover_timeout": 0},  # no node of a former life will come
     "log": {"level": "warning"},
 }
 
@@ -143,7 +144,7 @@ async def proxy(**settings: Mapping[str, object]) -> AsyncIterator[Proxy]:
                 raise HoldfastError(f"the proxy has failed with status {process.returncode}; stderr says why")
 
 
-_HOLDFAST = (sys.executable, "-P", "-m", "proxy")  # -P: a file proxy.py of the working directory is another's
+_HOLDFAST = (sys.executable, "-P", "-m", "holdfast")  # -P: a file proxy.py of the working directory is another's
 
 
 def _environment() -> dict[str, str]:

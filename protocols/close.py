@@ -50,6 +50,7 @@ class Reason(Enum):
     NO_NODE = "no_node", 1013, 503, 0x88, True
     PARKING_FULL = "parking_full", 1013, 503, 0x97, True
     NODE_LOST = "node_lost", 1013, 502, 0x83, True
+    QUARANTINED = "quarantined", 1011, 502, 0x83, False
     NODE_ERROR = "node_error", 1011, 500, 0x83, False
     BAD_REPLY = "bad_reply", 1011, 502, 0x83, False
     DEADLINE_EXCEEDED = "deadline_exceeded", 1013, 504, 0x83, True

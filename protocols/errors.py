@@ -3,7 +3,7 @@
 A message says what was expected, what came and the limit; never payload bytes, never the inside.
 """
 
-from protocols.close import Reason
+from holdfast.protocols.close import Reason
 
 
 class HoldfastError(Exception):

@@ -7,56 +7,73 @@ not ready; accept no more; requests finish; clients are closed; proxies are told
 import os
 import random
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from enum import Enum
 
 import structlog
 import trio
 
-from balancer.cluster.cluster import Cluster
-from balancer.coordination.base import Coordinator
-from balancer.coordination.memory import MemoryCoordinator
-from balancer.coordination.store import open_store
-from balancer.directory import Directory
-from balancer.ledger import Ledger
-from balancer.links.curve import Curve
-from balancer.links.zeromq import ZeromqHub
-from balancer.policies import POLICIES
-from balancer.registry import ClientRegistry
-from protocols.clients.base import registered
-from protocols.clients.http import HttpProtocol
-from protocols.errors import ConfigError
-from protocols.peers.frames import Member
-from proxy import allocator, collector
-from proxy.access_log import AccessLog
-from proxy.admin.api import Api
-from proxy.admin.server import AdminServer
-from proxy.bound import Bound
-from proxy.channels import Channels
-from proxy.clients import Clients, FirstProtocol, random_prefix
-from proxy.cluster.alone import writer
-from proxy.cluster.bindings import resolve
-from proxy.cluster.fence import Fence
-from proxy.cluster.runner import Runner, random_number
-from proxy.cluster.times import times_of
-from proxy.config import Config, is_loopback, split_address
-from proxy.control import ProxyControl
-from proxy.dispatch import Dispatch
-from proxy.draining import drain
-from proxy.effects import Effects
-from proxy.gateway import Gateway
-from proxy.listener import Listener, bind, raise_descriptor_limit
-from proxy.metrics import Counters
-from proxy.operator import Operator
-from proxy.reactor import Reactor
-from proxy.routing_key import key_of
-from proxy.steward import Steward
-from proxy.ticker import Ticker
-from proxy.tls import server_context
+from holdfast.balancer.cluster.cluster import Cluster
+from holdfast.balancer.cluster.remembered import Remembered
+from holdfast.balancer.cluster.times import longest_grant
+from holdfast.balancer.coordination.base import Coordinator
+from holdfast.balancer.coordination.store import open_store
+from holdfast.balancer.directory import Directory
+from holdfast.balancer.ledger import Ledger
+from holdfast.balancer.links.curve import Curve
+from holdfast.balancer.links.door import MAX_STRANGERS
+from holdfast.balancer.links.guard import Guard
+from holdfast.balancer.links.zeromq import ZeromqHub
+from holdfast.balancer.policies import POLICIES
+from holdfast.balancer.registry import ClientRegistry
+from holdfast.protocols.clients.http import HttpProtocol
+from holdfast.protocols.close import Reason
+from holdfast.protocols.peers.frames import Member
+from holdfast.proxy.admin.api import Api
+from holdfast.proxy.admin.control import ProxyControl
+from holdfast.proxy.admin.operator import Operator
+from holdfast.proxy.admin.server import MAX_CONNECTIONS, AdminServer
+from holdfast.proxy.clients.clients import Clients, FirstProtocol, random_prefix
+from holdfast.proxy.clients.listener import Listener, bind, port_of_protocol, raise_descriptor_limit
+from holdfast.proxy.clients.reactor import Reactor
+from holdfast.proxy.clients.session import Session
+from holdfast.proxy.clients.tls import server_context
+from holdfast.proxy.cluster.alone import LoneRecord
+from holdfast.proxy.cluster.bindings import resolve
+from holdfast.proxy.cluster.fence import Fence
+from holdfast.proxy.cluster.runner import Runner, random_number
+from holdfast.proxy.cluster.times import times_of
+from holdfast.proxy.config import Config, is_loopback, split_address
+from holdfast.proxy.metrics import Counters
+from holdfast.proxy.nodes.access_log import AccessLog
+from holdfast.proxy.nodes.announcer import Announcer
+from holdfast.proxy.nodes.deaths import Deaths
+from holdfast.proxy.nodes.dispatch import Dispatch
+from holdfast.proxy.nodes.gateway import Gateway
+from holdfast.proxy.nodes.keeper import Keeper
+from holdfast.proxy.nodes.routing_key import key_of
+from holdfast.proxy.nodes.steward import Steward
+from holdfast.proxy.process import allocator, collector
+from holdfast.proxy.process.bound import Bound
+from holdfast.proxy.process.draining import drain
+from holdfast.proxy.process.workers import WorkerLife, inherited
+from holdfast.proxy.realtime.channels import Channels
+from holdfast.proxy.realtime.effects import Effects
+from holdfast.proxy.realtime.lanes import Lanes
+from holdfast.proxy.realtime.mutes import Mutes
+from holdfast.proxy.ticker import Ticker
 
 log = structlog.get_logger("holdfast.app")
 
+# A node keeps what it could not send for 60 s, and a request is sent again within its timeout.
+MIN_REMEMBERED_SECONDS = 60.0
 FAREWELL = 0.1  # for libzmq to write the last batches to nodes
+
+
+def wall_clock() -> int:
+    """Microseconds since 1970."""
+    return time.time_ns() // 1000
 
 
 class Phase(Enum):
@@ -79,21 +96,28 @@ class App:
         self.config = config
         self.phase = Phase.STARTING
         self.listening: list[str] = []  # addresses of client ports, as bound
+        self._accepts_no_more = trio.Event()
         self.counters = counters = Counters()
         self.reactor = reactor = Reactor()
         self.directory = directory = Directory(config.balance)
         # A random start: a reply to a former run of this proxy fits no request of this one.
         self.ledger = Ledger(directory, config.request, int.from_bytes(os.urandom(7), "little"))
         ledger = self.ledger
-        self.clients = clients = Clients(config.client, HttpProtocol, reactor, counters, random_prefix())
+        self._id = proxy_id = os.urandom(8).hex()
+        self._prefix = prefix = random_prefix()
+        self.clients = clients = Clients(config.client, HttpProtocol, reactor, counters, prefix)
         self.channels = channels = Channels(clients, config.realtime, config.client.max_channels)
+        self.steward = steward = Steward(directory, counters, config.election)
+        self.registry = registry = ClientRegistry()
+        self.announcer = announcer = Announcer(directory, registry, config.node.registry_page)
         log_settings = config.log
         access_log = None
         if log_settings.access_log:
-            access_log = AccessLog(log_settings.access_log_sample, config.request.timeout, random.random)
+            access_log = AccessLog(log_settings.access_log_sample, config.request.timeout, random.random, registry.get)
         self.dispatch = dispatch = Dispatch(
             ledger,
             directory,
+            announcer,
             POLICIES[config.balance.policy](),
             key_of(config.balance.sticky_key),
             random.random,
@@ -101,40 +125,56 @@ class App:
             counters,
             config.request,
             access_log,
+            config.node.max_untaken_bytes,
         )
         clients.dispatch = dispatch.request
-        self._id = proxy_id = os.urandom(8).hex()
-        self.steward = steward = Steward(directory, counters, config.election, config.state, config.node)
-        self.effects = Effects(
-            clients, channels, counters, config.realtime.max_remembered_requests, config.request.timeout
+        remembered = Remembered(
+            config.realtime.max_remembered_bytes, max(MIN_REMEMBERED_SECONDS, config.request.timeout)
         )
-        self.registry = ClientRegistry()
+        self.lanes = lanes = Lanes(clients, channels, counters, remembered, config.realtime.max_unacknowledged_bytes)
+        self.mutes = mutes = Mutes(channels)
+        self.effects = effects = Effects(lanes, mutes, counters)
+        self.keeper = keeper = Keeper(
+            config.state, config.node, directory, counters, registry.__contains__, announcer.send_state, wall_clock
+        )
+        self.deaths = deaths = Deaths(reactor, counters, longest_grant(config.election.lease), self._node_died)
         self.gateway = gateway = Gateway(
             proxy_id,
+            prefix,
             config.node,
             config.balance,
             directory,
-            self.registry,
-            clients,
             channels,
             dispatch,
             steward,
-            self.effects,
+            effects,
+            announcer,
+            deaths,
+            keeper,
             reactor,
             counters,
         )
+        lanes.replies = dispatch
+        dispatch.in_order = effects.reply
+        effects.refuse = dispatch.refuse
+        channels.on_first = mutes.unmute
+        effects.is_master = steward.is_master
+        clients.client_of = registry.get
+        clients.on_opened = announcer.client_opened
+        clients.on_closed = self._client_closed
         node = config.node
         curve = Curve(node.curve_secret_key_file, node.curve_authorized_keys) if node.curve_secret_key_file else None
+        guard = Guard(curve, node.token)
         self.hub = ZeromqHub(
             gateway,
             max_batch_bytes=node.max_frame_bytes,
             max_backlog_bytes=node.max_outbox_bytes,
-            curve=curve,
+            guard=guard,
         )
-        self.ticker = Ticker(clients, directory, dispatch, gateway, self.hub, reactor)
-        # What a turn ends with, in this order: requests leave, replies come (and nodes, who are sent pages then),
-        # notifications go out, sockets are written.
-        for step in (self.hub.pump, gateway.send_pages, channels.step, clients.flush):
+        self.ticker = Ticker(clients, directory, dispatch, gateway, keeper, self.hub, reactor)
+        # What a turn ends with, in this order: requests leave (and who came or went), replies come (and nodes, who are
+        # sent pages then), what nodes do to clients is done, sockets are written.
+        for step in (announcer.step, self.hub.pump, announcer.send_pages, effects.step, clients.flush):
             reactor.at_turn_end(step)
         self.runner: Runner | None = None
         self.control = ProxyControl(self, proxy_id)
@@ -146,19 +186,45 @@ class App:
                 proxy_id,
                 config,
                 coordinator,
-                curve,
+                guard,
                 self.hub,
                 gateway,
+                announcer,
                 directory,
                 channels,
                 Fence(clients, reactor, config.drain.spread),
                 reactor,
                 self.control.figures,
+                steward.look,
+                keeper.copy,
+                prefix,
+                is_store_ours=WorkerLife.of(os.environ).is_store_new,
             )
 
     @property
     def is_serving(self) -> bool:
         return self.phase is Phase.SERVING
+
+    def _client_closed(self, session: Session, reason: Reason) -> None:
+        self.channels.forget(session)
+        self.announcer.client_closed(session.id, reason)
+        self.keeper.owner_gone(session.id)
+        self.cluster.owners.closed(session.id)
+
+    def _node_died(self, node: str, incarnation: int) -> None:
+        """A node's process on this host has died: other proxies can't see that."""
+        self.gateway.died(node, incarnation)
+        if self.runner is not None:
+            self.cluster.node_died(node, incarnation)
+
+    @property
+    def doing(self) -> str:
+        """Its phase, in a word."""
+        return self.phase.value
+
+    @property
+    def is_joining(self) -> bool:
+        return self.phase is Phase.JOINING
 
     async def run(self, ready: Callable[[Bound], None]) -> None:
         """Bind, serve, drain. Raises OSError when an address can't be bound, before anything is served."""
@@ -166,29 +232,35 @@ class App:
         tls = None
         if config.client.tls_certificate_file:
             tls = server_context(config.client.tls_certificate_file, config.client.tls_key_file)
-        fit = raise_descriptor_limit(config.client.max_connections)
+        fit = raise_descriptor_limit(config.client.max_connections, _others(config, is_alone=runner is None))
         if fit < config.client.max_connections:
             log.warning("descriptor_limit", connections=fit, configured=config.client.max_connections)
             self.clients.max_connections = fit
         ports: list[tuple[str, FirstProtocol | None]] = [(address, None) for address in config.client.bind]
-        ports += map(_port_of_protocol, config.client.protocols)
+        ports += map(port_of_protocol, config.client.protocols)
         node_addresses = self.hub.open([resolve(endpoint) for endpoint in config.node.bind])
         listeners: list[Listener] = []
         try:
-            for address, protocol in ports:
-                listening = bind(
-                    address,
-                    reuse_port=config.client.reuse_port,
-                    send_buffer_bytes=config.client.send_buffer_bytes,
-                )
-                listeners.append(Listener(listening, self.clients, tls, protocol))
+            mine = WorkerLife.of(os.environ).number
+            if mine >= 0:
+                for number, sockets in enumerate(inherited(os.environ)):
+                    for listening, (_, protocol) in zip(sockets, ports, strict=True):
+                        is_anothers = number != mine
+                        listeners.append(Listener(listening, self.clients, tls, protocol, is_anothers=is_anothers))
+            else:
+                for address, protocol in ports:
+                    listening = bind(
+                        address,
+                        reuse_port=config.client.reuse_port,
+                        send_buffer_bytes=config.client.send_buffer_bytes,
+                    )
+                    listeners.append(Listener(listening, self.clients, tls, protocol))
             self._warn(config)
             async with trio.open_nursery() as nursery:
                 self.reactor.wake_on(self.hub.fileno())
-                pub = self._start_cluster(node_addresses)
+                pub = self._start_cluster(node_addresses, nursery)
                 nursery.start_soon(self.reactor.run)
                 nursery.start_soon(self.hub.watch, self.reactor.settle)
-                nursery.start_soon(self.steward.run, self.reactor.settle)
                 nursery.start_soon(self.ticker.run)
                 api = Api(self.control, config.admin.token, is_loopback(split_address(config.admin.bind)[0]))
                 admin = await nursery.start(AdminServer(config.admin.bind, api.answer).run)
@@ -199,13 +271,18 @@ class App:
                             listener.listen(config.client.backlog)
                         nursery.start_soon(self._accept, listeners, accepting)
                         self.phase = Phase.SERVING
-                        self.listening = [listener.address for listener in listeners]
-                        bound = Bound(self.listening, node_addresses, admin, pub)
+                        self.listening = [listener.address for listener in listeners[: len(ports)]]
+                        own = len(config.client.bind)
+                        names = [spec.partition("://")[0] for spec in config.client.protocols]
+                        further = [f"{n}://{at}" for n, at in zip(names, self.listening[own:], strict=True)]
+                        bound = Bound(self.listening[:own], node_addresses, admin, pub, further)
                         log.info("serving", client=bound.client, node=bound.node, admin=bound.admin, pid=os.getpid())
                         ready(bound)
                         await anext(signals)
                     self.phase = Phase.DRAINING
                     accepting.cancel(reason="draining")
+                    if self.listening:
+                        await self._accepts_no_more.wait()  # who was in the queue is a client now, and is drained too
                     await self._leave(signals)
                 nursery.cancel_scope.cancel(reason="stopped")
         finally:
@@ -215,23 +292,34 @@ class App:
             if runner is not None:
                 runner.close()
             self.hub.close()
+            self.deaths.close()
             self.reactor.close()
         log.info("stopped")
 
-    def _start_cluster(self, node_addresses: list[str]) -> str:
+    def _start_cluster(self, node_addresses: list[str], nursery: trio.Nursery) -> str:
         """Returns where we publish to other proxies; "": we are alone."""
         runner = self.runner
         if runner is not None:
             pub = runner.open(node_addresses)
             self.cluster = runner.cluster
-            self.steward.start(runner.cluster, runner.store.write)
+            self.cluster.on_died = self.gateway.died
+            self._share_state(runner.cluster)
             return pub
-        now = trio.current_time()
-        me = Member(self._id, "", "")
-        self.cluster = cluster = Cluster(me, b"", times_of(self.config), random_number, now)
-        cluster.found_alone(now)
-        self.steward.start(cluster, writer(cluster, MemoryCoordinator()))
+        me = Member(self._id, "", "", prefix=self._prefix)
+        self.cluster = Cluster(me, b"", times_of(self.config), random_number, trio.current_time(), self.keeper.copy)
+        self._share_state(self.cluster)
+        nursery.start_soon(LoneRecord(self.cluster, self.steward.look, self.reactor.settle).run)
         return ""
+
+    def _share_state(self, cluster: Cluster) -> None:
+        """Join those who follow the cluster's record, before there is one."""
+        keeper = self.keeper
+        self.steward.start(cluster)
+        cluster.on_record = self.steward.followed
+        cluster.replication.keeping = keeper
+        cluster.owners.is_here = self.registry.__contains__
+        cluster.owners.on_gone = keeper.owner_gone
+        keeper.start(cluster.replication, cluster.owners)
 
     async def _join(self, nursery: trio.Nursery, runner: Runner, signals: AsyncIterator[int]) -> bool:
         """False: a signal came before we were a member."""
@@ -256,12 +344,13 @@ class App:
             async with trio.open_nursery() as nursery:
                 for listener in listeners:
                     nursery.start_soon(listener.run)
+        self._accepts_no_more.set()
 
     async def _leave(self, signals: AsyncIterator[int]) -> None:
         """Drain; a second signal ends that at once."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._stop_on_signal, signals, nursery.cancel_scope)
-            await drain(self.config.drain, self.clients, self.ledger, self.reactor)
+            await drain(self.config.drain, self.clients, self.ledger, self.dispatch.late, self.reactor)
             if self.runner is not None:
                 await self.runner.leave()
             self.gateway.leave()
@@ -282,14 +371,12 @@ class App:
             )
 
 
-def _port_of_protocol(spec: str) -> tuple[str, FirstProtocol]:
-    """Address and adapter of an entry of client.protocols."""
-    name, _, address = spec.partition("://")
-    protocols = registered()
-    if name not in protocols:
-        known = ", ".join(sorted(protocols))
-        raise ConfigError(f'client.protocols: no client protocol is registered as "{name}"; there are {known}')
-    return address, protocols[name]
+def _others(config: Config, *, is_alone: bool) -> int:
+    """Descriptors of all that may connect and is no client: callers of the admin server, nodes, and strangers, who are
+    held twice; in a cluster tunnels as well, and what is connected to where we publish, and our own ways to peers."""
+    nodes, strangers = config.node.max_nodes, 2 * MAX_STRANGERS
+    others = MAX_CONNECTIONS + nodes + strangers
+    return others if is_alone else others + nodes + 2 * strangers
 
 
 async def serve(config: Config, *, ready: Callable[[Bound], None]) -> None:

@@ -19,8 +19,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from protocols.close import Reason
-from proxy.statistics import Statistics
+from holdfast.protocols.close import Reason
+from holdfast.proxy.statistics import Statistics
 
 # From what a kill on one machine costs (under a millisecond) to what a heartbeat limit costs (seconds).
 FAILOVER_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -75,7 +75,6 @@ class Counters:
     redelivered: int = 0
     stale_replies: int = 0
     stale_effects: int = 0
-    stale_entries: int = 0
 
     notifications: int = 0
     deliveries: int = 0
@@ -173,12 +172,6 @@ METRICS = (
         Kind.COUNTER,
         "Effects of a master refused because it no longer was one.",
     ),
-    Metric(
-        "stale_entries",
-        "holdfast_stale_entries_total",
-        Kind.COUNTER,
-        "Entries of the nodes' state refused: of an older epoch, or not the next one.",
-    ),
     Metric("channels", "holdfast_channels", Kind.GAUGE, "Channels with at least one client."),
     Metric("subscriptions", "holdfast_subscriptions", Kind.GAUGE, "Memberships of clients in channels."),
     Metric("notifications", "holdfast_notifications_total", Kind.COUNTER, "Notifications and broadcasts of nodes."),
@@ -197,7 +190,7 @@ METRICS = (
         "failover",
         "holdfast_failover_seconds",
         Kind.HISTOGRAM,
-        "From noticing that a node is lost until each of its requests is with another node, parked or answered.",
+        "From noticing that a node is lost until each of its requests is offered to another node, parked or answered.",
     ),
     Metric("elections", "holdfast_elections_total", Kind.COUNTER, "Masters elected."),
     Metric("epoch", "holdfast_epoch", Kind.GAUGE, "Epoch of the present or last master."),
@@ -208,6 +201,12 @@ METRICS = (
         "holdfast_reactor_busy_seconds_total",
         Kind.COUNTER,
         "Time spent in turns: its rate is the share of one core that is used, near 1 means saturated.",
+    ),
+    Metric(
+        "log_lines_dropped",
+        "holdfast_log_lines_dropped_total",
+        Kind.COUNTER,
+        "Log lines that were not written, because nobody took them.",
     ),
     Metric("cluster_version", "holdfast_cluster_version", Kind.GAUGE, "Version of the cluster's record."),
     Metric("cluster_members", "holdfast_cluster_members", Kind.GAUGE, "Proxies in the cluster."),
@@ -255,6 +254,30 @@ METRICS = (
     ),
     Metric(
         "cluster_tunnels", "holdfast_cluster_tunnels", Kind.GAUGE, "Nodes' sessions with others, by way of this proxy."
+    ),
+    Metric(
+        "cluster_state_takeovers",
+        "holdfast_cluster_state_takeovers_total",
+        Kind.COUNTER,
+        "Terms in which this proxy has kept the nodes' state.",
+    ),
+    Metric(
+        "cluster_state_copies",
+        "holdfast_cluster_state_copies_total",
+        Kind.COUNTER,
+        "Times that the whole state was taken from another proxy.",
+    ),
+    Metric(
+        "cluster_state_foreign",
+        "holdfast_cluster_state_foreign_total",
+        Kind.COUNTER,
+        "Messages on the state of another term, or from who has no say in it.",
+    ),
+    Metric(
+        "cluster_state_garbled",
+        "holdfast_cluster_state_garbled_total",
+        Kind.COUNTER,
+        "Messages on the state that no proxy means to send.",
     ),
     Metric(
         "effects_repeated",

@@ -1,19 +1,19 @@
 """The reference pages of the documentation, made from the tables in the code, so that they can't differ from it.
 
-`python -m proxy.reference docs/reference` writes configuration.md, errors.md and metrics.md.
+`python -m holdfast.proxy.reference docs/reference` writes configuration.md, errors.md and metrics.md.
 """
 
 import sys
 from pathlib import Path
 
-from protocols.close import Reason
-from proxy.config.keys import KEYS, Kind
-from proxy.config.sections import Config
-from proxy.config.sources import SECTIONS, value_of
-from proxy.config.values import to_toml
-from proxy.metrics import METRICS
+from holdfast.protocols.close import Reason
+from holdfast.proxy.config.keys import KEYS, Kind
+from holdfast.proxy.config.sections import Config
+from holdfast.proxy.config.sources import SECTIONS, value_of
+from holdfast.proxy.config.values import to_toml
+from holdfast.proxy.metrics import METRICS
 
-MADE = "<!-- Made by `python -m proxy.reference docs/reference`: change the tables in the code, not this page. -->"
+MADE = "<!-- Made by `make docs`: change the tables in the code, not this page. -->"
 
 CONFIGURATION = f"""{MADE}
 # Configuration
@@ -74,17 +74,21 @@ WHEN = {
     Reason.VERSION_NOT_SUPPORTED: "A version of the protocol that the proxy does not speak.",
     Reason.UPGRADE_REQUIRED: "A WebSocket handshake of another version than 13.",
     Reason.TOO_SLOW: "A header, body or message that did not come in time.",
-    Reason.IDLE: "Silence: no answer to a ping, or no further request.",
+    Reason.IDLE: "Silence: no answer to a ping, or no further request, and nothing that was still being read.",
     Reason.UNAUTHORIZED: "Who the client is was not proven.",
     Reason.ORIGIN_REFUSED: "An Origin that `client.origins` does not list.",
     Reason.RATE_LIMITED: "More messages than `client.max_message_rate`.",
     Reason.TOO_MANY_CONNECTIONS: "`client.max_connections` are open.",
     Reason.TOO_MANY_FROM_ADDRESS: "`client.max_connections_per_address` are open from the client's address.",
-    Reason.SLOW_CONSUMER: "The client did not read, and `client.max_outbox_bytes` wait for it.",
+    Reason.SLOW_CONSUMER: (
+        "The client does not take what waits for it: that is more than `client.max_outbox_bytes`, or it has taken "
+        "nothing for `client.ping_timeout`."
+    ),
     Reason.KICKED: "A node or an operator ended the connection.",
     Reason.NO_NODE: "No node became available within `request.parked_timeout`.",
     Reason.PARKING_FULL: "No node is available, and as many requests wait as may.",
     Reason.NODE_LOST: "The node died with the request, which may not be sent to another one.",
+    Reason.QUARANTINED: "So many nodes were lost with the request that it is given to no other one.",
     Reason.NODE_ERROR: "The node's handler failed.",
     Reason.BAD_REPLY: "The node's reply can't be said in the client's protocol.",
     Reason.DEADLINE_EXCEEDED: "No reply within `request.timeout`.",

@@ -7,12 +7,13 @@ notices when this process itself was away (stopped, or starved of CPU): then nob
 import structlog
 import trio
 
-from balancer.directory import Directory
-from balancer.links.zeromq import ZeromqHub
-from proxy.clients import Clients
-from proxy.dispatch import Dispatch
-from proxy.gateway import Gateway
-from proxy.reactor import Reactor
+from holdfast.balancer.directory import Directory
+from holdfast.balancer.links.zeromq import ZeromqHub
+from holdfast.proxy.clients.clients import Clients
+from holdfast.proxy.clients.reactor import Reactor
+from holdfast.proxy.nodes.dispatch import Dispatch
+from holdfast.proxy.nodes.gateway import Gateway
+from holdfast.proxy.nodes.keeper import Keeper
 
 log = structlog.get_logger("holdfast.ticker")
 
@@ -30,6 +31,7 @@ class Ticker:
         directory: Directory,
         dispatch: Dispatch,
         gateway: Gateway,
+        keeper: Keeper,
         hub: ZeromqHub,
         reactor: Reactor,
     ) -> None:
@@ -37,10 +39,10 @@ class Ticker:
         self._directory = directory
         self._dispatch = dispatch
         self._gateway = gateway
+        self._keeper = keeper
         self._hub = hub
         self._reactor = reactor
         self._last = reactor.now
-        self.away_seconds = 0.0
 
     async def run(self) -> None:
         while True:
@@ -52,12 +54,12 @@ class Ticker:
         away = now - self._last - INTERVAL
         self._last = now
         if away > AWAY:
-            self.away_seconds += away
             log.warning("was_away", seconds=round(away, 2))
             self._gateway.forgive(now)
-        elif not self._gateway.is_paused:
-            self._gateway.check_silence(now)
-        self._dispatch.expire(now)
+        else:
+            self._gateway.tick(now)
+            self._dispatch.expire(now)  # not if replies may wait, unread, that came in time
+        self._keeper.tick(now)
         if self._clients.has_abandoned:
             self._clients.has_abandoned = False
             self._dispatch.abandon()

@@ -11,11 +11,11 @@ import msgspec
 import trio
 import zmq
 
-from protocols.nodes import frames
-from protocols.nodes.frames import decode_from_proxy, encode_batch
-from proxy.app import App
-from proxy.bound import Bound
-from proxy.config import Config
+from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.frames import decode_from_proxy, encode_batch
+from holdfast.proxy.app import App
+from holdfast.proxy.config import Config
+from holdfast.proxy.process.bound import Bound
 
 PATIENCE = 10.0  # no test waits longer for anything; none needs more than a fraction of it
 
@@ -28,6 +28,7 @@ def configure(**sections) -> Config:
     sections["node"].setdefault("heartbeat_timeout", 60.0)
     sections.setdefault("admin", {}).setdefault("bind", "127.0.0.1:0")
     sections.setdefault("cluster", {}).setdefault("pub", "tcp://127.0.0.1:*")
+    sections.setdefault("state", {}).setdefault("recover_timeout", 0.0)  # no node of a former life will come
     sections.setdefault("log", {}).setdefault("level", "error")
     default = Config()
     return msgspec.structs.replace(
@@ -100,8 +101,8 @@ class ScriptedNode:
             self._socket.curve_publickey, self._socket.curve_secretkey = public, secret
             self._socket.curve_serverkey = server
         self._socket.connect(address)
-        self._sent = 0
-        self.received = 0
+        self._sent = self._effects = 0
+        self.received = self.empty = 0  # batches, and messages by which the proxy looks whether we are there
         self.inbox: list = []
         self.frames: list = []  # everything that ever came
         self.id = hello.pop("node", f"{name}-{os.urandom(4).hex()}")
@@ -129,6 +130,15 @@ class ScriptedNode:
         self._sent += 1
         self._socket.send(encode_batch(self._sent, what), zmq.NOBLOCK)
 
+    def numbered(self, *effects) -> frames.Effects:
+        """Effects, with the next number."""
+        self._effects += 1
+        return frames.Effects(self._effects, list(effects))
+
+    def do(self, *effects) -> None:
+        """One batch of Effects, each by itself."""
+        self.say(*map(self.numbered, effects))
+
     def say_raw(self, *parts: bytes) -> None:
         for part in parts[:-1]:
             self._socket.send(part, zmq.NOBLOCK | zmq.SNDMORE)
@@ -143,6 +153,7 @@ class ScriptedNode:
                 await trio.sleep(0.002)
                 continue
             if not data:
+                self.empty += 1
                 continue
             number, batch = decode_from_proxy(data)
             if not isinstance(batch[0], frames.Refused):
@@ -173,7 +184,7 @@ class ScriptedNode:
 
     async def finish_join(self, *, keeper: bool = True) -> "ScriptedNode":
         """What follows Hello."""
-        while not (await self.take(frames.Clients)).last:
+        while self.hello.wants_clients and not (await self.take(frames.Clients)).last:
             pass
         while keeper and not (await self.take(frames.State)).last:
             pass
@@ -209,4 +220,4 @@ async def websocket(proxy: Proxy, path: str = "/", **options):
 
 
 def client_ids(proxy: Proxy) -> list[int]:
-    return [c.id for c in proxy.app.clients.connections.values() if c.is_session and not c.is_closed]
+    return [session.id for session in proxy.app.clients.all_sessions()]

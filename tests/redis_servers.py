@@ -1,20 +1,28 @@
 """Real redis-server processes for tests: on a free port, in a folder of their own, ended by their pid."""
 
 import contextlib
+import secrets
 import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import redis
 
 PATIENCE = 20.0
 
 
+EPHEMERAL_FROM = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """For a process that will bind it. None of those that the kernel gives to whoever connects in the meantime."""
+    while True:
+        port = secrets.choice(range(EPHEMERAL_FROM - 20_000, EPHEMERAL_FROM))
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def until(condition, what) -> None:

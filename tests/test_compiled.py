@@ -20,8 +20,8 @@ HEADERS = Path(sysconfig.get_path("include"), "Python.h")
 TESTS = ("tests/balancer", "tests/contracts", "tests/protocols/clients", "tests/proxy")
 # Nothing of these is compiled, and what is compiled is tested by the others.
 BESIDE = (
-    *("balancer/cluster", "balancer/coordination", "proxy/admin", "proxy/chaos", "proxy/cli", "proxy/cluster"),
-    *("proxy/config", "proxy/test_mastership.py", "proxy/test_reference.py", "proxy/test_supervisor.py"),
+    *("balancer/cluster", "balancer/coordination", "proxy/admin", "chaos", "holdfast/cli", "proxy/cluster"),
+    *("proxy/config", "proxy/nodes/test_mastership.py", "proxy/test_reference.py", "proxy/process/test_supervisor.py"),
 )
 
 
@@ -48,8 +48,9 @@ def tree(tmp_path_factory):
         pytest.skip(f"no headers of Python: {HEADERS} is not there")
     tree = tmp_path_factory.mktemp("compiled")
     install = ("install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--target", tree)
-    run("pip", *install, ".", cwd=ROOT, HOLDFAST_COMPILE="1")
+    run("pip", *install, ".", cwd=ROOT, HOLDFAST_COMPILE="1", HOLDFAST_COMPILE_LEVEL="0")
     shutil.copytree(ROOT / "tests", tree / "tests", ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
+    shutil.copytree(ROOT / "examples", tree / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tree)
     return tree
 
@@ -62,7 +63,7 @@ def test_all_that_should_be_compiled_is(tree):
     found = run("ask", cwd=tree).split()
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     assert found == [str(tree / module.removesuffix(".py")) + suffix for module in MODULES]
-    assert run("proxy", "--version", cwd=tree).endswith(" (compiled)\n")
+    assert run("holdfast", "--version", cwd=tree).endswith(" (compiled)\n")
 
 
 def test_the_tests_of_what_is_compiled_pass(tree):

@@ -7,15 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import trio
 
-from protocols.clients.base import Limits
-from protocols.clients.conformance import check
-from protocols.close import Reason
-from proxy.config import Config
-from proxy.config.keys import KEYS
-from proxy.config.sources import SECTIONS, value_of
-from proxy.config.values import convert, from_text
-from proxy.metrics import METRICS
+from holdfast.protocols.clients.base import Limits
+from holdfast.protocols.clients.conformance import check
+from holdfast.protocols.close import Reason
+from holdfast.proxy.cluster.times import times_of
+from holdfast.proxy.config import Config
+from holdfast.proxy.config.keys import KEYS
+from holdfast.proxy.config.sources import SECTIONS, value_of
+from holdfast.proxy.config.values import convert, from_text
+from holdfast.proxy.metrics import METRICS
+from tests.harness import PATIENCE, running, websocket
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -51,6 +54,41 @@ def test_every_limit_is_told():
     }
 
 
+PROMISES = (DOCS / "topics" / "delivery.md").read_text(encoding="utf-8")
+TESTS = Path(__file__).parent
+
+
+def held_by():
+    """What a promise says that it is held by: file, and what the name of a test says; or sim, and an invariant."""
+    for bracket in re.findall(r"\[(`[^\]]*)\](?!\()", PROMISES):
+        for part in " ".join(bracket.split()).split("; "):
+            place, names = re.fullmatch(r"`([\w/]+)`: (.+)", part).groups()
+            yield from ((place, name) for name in (names.split() if place == "sim" else names.split(", ")))
+
+
+@pytest.mark.parametrize(("place", "name"), sorted(set(held_by())))
+def test_what_holds_a_promise_is_there(place, name):
+    if place == "sim":
+        files = [TESTS / "sim" / f"{file}.py" for file in ("books", "checks", "faults", "nodes")]
+        assert f'"{name}, ' in "".join(file.read_text(encoding="utf-8") for file in files)
+    else:
+        source = (TESTS / f"{place}.py").read_text(encoding="utf-8")
+        assert re.search(rf"^ *(async )?def \w*{name.replace(' ', '_')}|^class {name}\(", source, re.MULTILINE)
+
+
+def test_every_promise_says_what_holds_it():
+    """Each bullet and paragraph of what is guaranteed ends with that. Only these three say what is meant."""
+    guaranteed = PROMISES.partition("## What is not promised")[0]
+    blocks = [block for block in re.split(r"\n\n|\n(?=- )", guaranteed.strip()) if not block.startswith(("#", "|"))]
+    without = [block for block in blocks if not block.rstrip().endswith("]")]
+    assert [block[:12] for block in without] == ["One proxy, a", "In brackets,", "One way, wit"]
+
+
+def test_so_long_the_clients_of_a_lost_proxy_may_be_there():
+    [seconds] = re.findall(r"heartbeat_timeout` \((\d+) s\) from its eviction", PROMISES)
+    assert times_of(Config()).grace == float(seconds)
+
+
 def test_the_protocol_that_a_page_writes_conforms():
     adapter, kit = python_blocks("howto/write-a-protocol.md")
     names = {}
@@ -58,6 +96,28 @@ def test_the_protocol_that_a_page_writes_conforms():
     for limits in (Limits(), Limits(max_message_bytes=3)):
         names["test_lines_conform"](limits)
     check(names["Lines"], b"one\ntwo\n\nthree\n", random.Random(2))
+
+
+async def test_who_comes_late_is_told_the_last_word_once():
+    """The tutorial's last step, on two nodes, one of which is no master."""
+    first, *others, catch_up = python_blocks("tutorial/first-node.md")
+    [keep] = [block for block in others if "state.set(request.client.path" in block]
+    async with running() as proxy, trio.open_nursery() as nursery:
+        for _ in range(2):
+            names = {}
+            exec(first.replace("    return said\n", f"{keep}    return said\n") + catch_up, names)
+            await nursery.start(names["node"].run, [proxy.node])
+        with trio.fail_after(PATIENCE):
+            for _ in range(10):
+                async with websocket(proxy, "/kitchen") as early:
+                    await early.send("is anybody here?")
+                    while "is anybody" not in (said := await early.recv()):
+                        pass
+                    async with websocket(proxy, "/kitchen") as late:
+                        assert await late.recv() == said
+                        await late.send("me")
+                        assert (await late.recv()).endswith(": me")
+        nursery.cancel_scope.cancel()
 
 
 def test_the_tests_that_a_page_writes_pass(tmp_path):

@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from proxy import cli, operator
-from proxy.config import examine
+from holdfast import cli
+from holdfast.proxy.admin import operator
+from holdfast.proxy.config import examine
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("proxy", "balancer", "protocols", "holdfast")
+PACKAGES = ("proxy", "balancer", "protocols", "chaos", "holdfast")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("bench/*.md"), *(ROOT / "docs").rglob("*.md")])
 MAX_LINES = 400
@@ -193,15 +194,14 @@ def test_the_services_fit_each_other(monkeypatch):
 def test_the_image_runs_a_command_that_exists():
     dockerfile = read("Dockerfile")
     [entry] = yaml.safe_load(re.search(r"^ENTRYPOINT (.*)$", dockerfile, re.MULTILINE)[1])
-    assert entry in {script.name for script in entry_points(group="console_scripts", value="proxy.cli:main")}
+    assert entry in {script.name for script in entry_points(group="console_scripts", value="holdfast.__main__:main")}
     assert callable(parse(yaml.safe_load(re.search(r"^CMD (.*)$", dockerfile, re.MULTILINE)[1])).run)
 
 
 def test_the_image_gets_what_it_copies():
     ignored = read(".dockerignore").splitlines()
     assert ignored[0] == "*"
-    needed = {*tomllib.loads(read("pyproject.toml"))["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]}
-    needed |= {"examples", "pyproject.toml", "constraints.txt", "README.md", "LICENSE"}
+    needed = set(PACKAGES) | {"examples", "hatch_build.py", "pyproject.toml", "constraints.txt", "README.md", "LICENSE"}
     assert {line.removeprefix("!") for line in ignored if line.startswith("!")} == needed
 
 

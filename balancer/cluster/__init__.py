@@ -2,11 +2,22 @@
 
 record       the record in the coordination store
 membership   who is in the cluster, as we have it: hearing, quorum, what a grant of mastership needs
+mastership   who is master, as we have it, and whether another is to be elected
+grants       the leases that we have given
+times        the times of all these rules
 changes      the records that we write: joining, leaving, evicting, electing
+writing      which of them is written next
 absence      how long others have been absent from the store
+peers        whom we dial, and what we have of each
 sequence     a peer's published stream: numbers, proof, gaps, repair
-facts        what a proxy has said of itself
 voice        what we say of ourselves
+replication  the nodes' state, held by more than half of the members
+keeping      what it drives, and what it counts
+recent       its last steps, for who is a little behind
+copying      all of it on its way to who is far behind
+owners       clients of other proxies with which keys of the state end
+sharing      whether a frame is replication's or the owners'
+counting     questions for the members of channels
 actions      what the shell is told to do
 cluster      all of these together, as the shell (proxy.cluster) and the simulator (tests.sim) drive them
 remembered   a bounded memory of what was done, so that it is not done again

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from protocols.peers.frames import Member, Record
+from holdfast.protocols.peers.frames import Member, Record
 
 
 class Publish(NamedTuple):

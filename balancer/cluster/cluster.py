@@ -1,27 +1,35 @@
-"""One proxy's cluster: membership, a Sequence and PeerFacts for each peer, and what is to be sent and written.
+"""One proxy's cluster: membership, a Sequence for each peer, and what is to be sent and written.
 
-Owns which peers we dial, and that one write is under way at a time. The shell (proxy.cluster) and the simulator
-(tests.sim) hand it what comes and carry out the actions of `tick`. Refuses what is not from a proxy that knows the
-token, without a word.
+Owns what each frame means to whom. The shell (proxy.cluster) and the simulator (tests.sim) hand it what comes and carry
+out the actions of `tick`. Refuses what is not from a proxy that knows the token, without a word.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
-from balancer.cluster import changes
-from balancer.cluster.actions import Action, Ask, CloseClients, Dial, Fence, HangUp, Introduce, Publish, Write
-from balancer.cluster.facts import PeerFacts
-from balancer.cluster.membership import Membership, Times
-from balancer.cluster.sequence import Sequence as Stream
-from balancer.cluster.sequence import SequenceState
-from balancer.cluster.voice import Voice
-from protocols.errors import FrameError
-from protocols.peers.envelope import unseal
-from protocols.peers.frames import (
+from holdfast.balancer.cluster import changes
+from holdfast.balancer.cluster.actions import Action, Ask, CloseClients, Dial, Fence, HangUp, Introduce, Publish
+from holdfast.balancer.cluster.counting import Counted, Counting
+from holdfast.balancer.cluster.mastership import Mastership
+from holdfast.balancer.cluster.membership import Membership
+from holdfast.balancer.cluster.owners import Owners
+from holdfast.balancer.cluster.peers import Peer, Peers
+from holdfast.balancer.cluster.replication import Replication
+from holdfast.balancer.cluster.sequence import SequenceState
+from holdfast.balancer.cluster.sharing import Sharing
+from holdfast.balancer.cluster.times import Times
+from holdfast.balancer.cluster.voice import Voice
+from holdfast.balancer.cluster.writing import Writing
+from holdfast.balancer.settings import StateSettings
+from holdfast.balancer.state import StateCopy
+from holdfast.protocols.errors import FrameError
+from holdfast.protocols.peers.envelope import unseal
+from holdfast.protocols.peers.frames import (
     DRAINED,
     Beat,
-    Counts,
+    CountIs,
+    Dead,
     Facts,
     Frame,
     Leaving,
@@ -34,8 +42,10 @@ from protocols.peers.frames import (
     Record,
     Told,
     Tunnelled,
+    WantCount,
     WantFacts,
 )
+from holdfast.protocols.peers.replication import Owned, Replicated
 
 
 class ClusterCounters(Struct):
@@ -46,48 +56,50 @@ class ClusterCounters(Struct):
     store_errors: int = 0
 
 
-class Peer:
-    """What we have of another proxy that we dial."""
-
-    def __init__(self, member: Member, stream: Stream, now: float) -> None:
-        self.member = member
-        self.stream = stream
-        self.facts = PeerFacts()
-        self.is_dialled = False
-        self.wanted_at = now
-
-
 class Cluster:
     """Call `tick` after each batch of messages, after each answer of the store, and every 0.1 s at least.
 
-    random: 63 bits. may_join: whether to write ourselves into the record; the shell clears it while another proxy has
-    the mutex. Callbacks come from within `received`, `stored`, and `tick`: on_record(former, new); on_tunnelled(peer,
-    frame).
+    random: 63 bits. state: our copy. count_here: of a channel's members. Callbacks come from within `received`,
+    `stored`, and `tick`: on_record(former, new); on_died(node, incarnation), a process that a peer knows to be dead;
+    on_tunnelled(peer, frame); those of replication and owners.
     """
 
-    def __init__(self, me: Member, token: bytes, times: Times, random: Callable[[], int], now: float) -> None:
+    def __init__(
+        self,
+        me: Member,
+        token: bytes,
+        times: Times,
+        random: Callable[[], int],
+        now: float,
+        state: StateCopy | None = None,
+    ) -> None:
         self.me = me
         self.membership = Membership(me, times, now)
-        self.peers: dict[str, Peer] = {}
+        self.peers = Peers(me, times, random)
         self.voice = Voice(me.proxy, token, times.heartbeat)
+        copy = StateCopy(StateSettings()) if state is None else state
+        self.replication = Replication(me.proxy, copy)
+        self.owners = Owners(me.prefix, copy)
+        self._sharing = Sharing(self.membership, self.replication, self.owners)
         self.counters = ClusterCounters()
-        self.may_join = True
+        self.mastership = Mastership(self.membership, now)
+        self.writing = Writing(self.membership, self.mastership)
+        self.count_here: Callable[[str], int] = lambda channel: 0
         self.on_record: Callable[[Record, Record], None] = lambda former, new: None
+        self.on_died: Callable[[str, int], None] = lambda node, incarnation: None
         self.on_tunnelled: Callable[[str, Tunnelled], None] = lambda peer, frame: None
         self._token = token
         self._times = times
-        self._random = random
-        self._is_writing = False
-        self._must_rewrite = False  # the store has forgotten our record
-        self._has_read = False
-        self._is_fenced = False
-        self._has_closed = False
+        self._counting = Counting()
+        self._asks: list[Ask] = []
+        self._is_fenced = self._has_closed = False
         self._introduced: list[tuple[str, str, bool]] = []
         self._touched = now
 
     def found_alone(self, now: float) -> None:
-        """A cluster of one that no store knows."""
+        """A cluster of one that no store knows. It joins nobody: a former run of us may have granted a lease."""
         self.membership.found_alone(now)
+        self._follow(now)
 
     # --- what comes ---------------------------------------------------------------------------------------------------
 
@@ -103,6 +115,9 @@ class Cluster:
         peer = self.peers.get(envelope.proxy)
         if peer is None:
             return
+        for frame in envelope.frames:
+            if isinstance(frame, Replicated | Owned):
+                self._sharing.received(envelope.proxy, frame, now)  # these have numbers of their own
         if envelope.number:
             self._published(envelope.proxy, peer, envelope.number, envelope.frames, now)
             return
@@ -112,9 +127,11 @@ class Cluster:
             elif isinstance(frame, Facts):
                 repair = peer.stream.facts(frame)
                 if repair is not None:
-                    peer.facts.replace(repair.facts)
+                    self.membership.heard(envelope.proxy, now)
                     for fact in [*repair.facts, *repair.then]:
-                        self._apply(envelope.proxy, peer, fact, now)
+                        self._apply(envelope.proxy, fact, now)
+            elif isinstance(frame, CountIs):
+                self._counting.answered(envelope.proxy, frame)
 
     def _published(self, proxy: str, peer: Peer, number: int, frames: Sequence[Frame], now: float) -> None:
         published = [frame for frame in frames if isinstance(frame, Published)]
@@ -124,23 +141,23 @@ class Cluster:
         if any(isinstance(frame, Leaving) for frame in published):
             self.membership.left(proxy)  # at once: it will not be there to repair a gap
             return
-        self.membership.heard(proxy, now)
+        if peer.stream.state is SequenceState.LIVE:  # one that only asks may never get an answer
+            self.membership.heard(proxy, now)
         for frame in news:
-            self._apply(proxy, peer, frame, now)
+            self._apply(proxy, frame, now)
 
-    def _apply(self, proxy: str, peer: Peer, frame: Published, now: float) -> None:
+    def _apply(self, proxy: str, frame: Published, now: float) -> None:
         match frame:
             case Beat():
-                peer.facts.apply(frame)
                 self.membership.beat(proxy, frame, now)
+                self.replication.beat(proxy, frame.term, frame.position, now)
             case Nodes(nodes):
-                peer.facts.apply(frame)
-                self.membership.peer_sees(proxy, nodes)
-            case Counts():
-                peer.facts.apply(frame)
+                self.membership.sees(proxy, nodes)
             case Told(record):
                 self.membership.told(proxy, record.version, now)
                 self._adopt(record, now)
+            case Dead(node, incarnation):
+                self.on_died(node, incarnation)
 
     def asked(self, data: bytes, now: float) -> tuple[str, list[bytes]] | None:
         """From the ROUTER. Returns who asks, and what to send to its identity; None: it is no proxy of ours."""
@@ -156,42 +173,54 @@ class Cluster:
         answers: list[bytes] = []
         for frame in envelope.frames:
             match frame:
-                case Prove(nonce, member) if member.proxy == envelope.proxy:
-                    self.voice.say(Proof(nonce))
-                    self._wants(member, now)
+                case Prove(nonce, member, whose) if member.proxy == envelope.proxy:
+                    if whose in ("", self.me.proxy):  # all get a proof: not for one that died at our address
+                        self.voice.say(Proof(nonce))
+                    self.peers.want(member, now)
                 case WantFacts():
-                    answers = self.voice.pages(self.membership.record)
+                    answers.append(self.voice.all_facts(self.membership.record))
+                case WantCount(ask, channel):
+                    answers.append(self.voice.alone(CountIs(ask, self.count_here(channel))))
                 case Tunnelled():
                     self.on_tunnelled(envelope.proxy, frame)
+                case _ if isinstance(frame, Replicated | Owned):
+                    answer = self._sharing.received(envelope.proxy, frame, now)
+                    if answer is not None:
+                        answers.append(self.voice.alone(answer))
         return envelope.proxy, answers
 
     def stored(self, record: Record, cards: Mapping[str, Member], asked: float, now: float) -> None:
         """The store's answer to a read, or to a write and a read, that began at `asked`."""
         self._touch(now)
-        self._is_writing = False
-        self._has_read = True
         former = self.membership.record
-        self._must_rewrite = self.membership.stored(record, cards, asked, now)
-        self._adopted(former)
+        self.writing.answered(must_rewrite=self.membership.stored(record, cards, asked, now))
+        self._adopted(former, now)
 
-    def store_failed(self) -> None:
+    def store_failed(self, *, was_writing: bool) -> None:
         """It did not answer. Whether a write took place is unknown; what is to be written is made anew."""
-        self._is_writing = False
+        self.writing.failed(was_writing=was_writing)
         self.counters.store_errors += 1
 
     def _adopt(self, record: Record, now: float) -> None:
         former = self.membership.record
         if self.membership.adopt(record, now):
-            self._adopted(former)
+            self._adopted(former, now)
 
-    def _adopted(self, former: Record) -> None:
-        record = self.membership.record
+    def _adopted(self, former: Record, now: float) -> None:
+        record, me = self.membership.record, self.me.proxy
         if record == former:
             return
+        self.mastership.followed(is_joining=me in record.ids and me not in former.ids)
         self.counters.evictions += len(set(former.ids).difference(record.ids))
         self.counters.joins += len(set(record.ids).difference(former.ids))
         self.voice.say(Told(record))
         self.on_record(former, record)
+        self._follow(now)
+
+    def _follow(self, now: float) -> None:
+        """The state's part of following a record."""
+        self.owners.know(self.membership.prefixes(now))
+        self.replication.follow(self.membership.record, now)
 
     def _touch(self, now: float) -> None:
         """Whoever was frozen finds old messages waiting: nothing that comes counts before a new proof."""
@@ -202,40 +231,45 @@ class Cluster:
     def awoke(self, now: float) -> None:
         """This process was away for a while."""
         self.membership.awoke(now)
-        for peer in self.peers.values():
-            peer.stream.restart()
+        self.peers.restart()
 
     # --- our own facts ------------------------------------------------------------------------------------------------
 
     def node_list(self, nodes: Sequence[NodeSeen]) -> None:
         """These are our nodes now."""
-        self.membership.sees(nodes)
-        self.voice.nodes(nodes)
+        self.membership.sees(self.me.proxy, nodes)
+        self.voice.has_nodes(nodes)
 
-    def count_changed(self, counts: Iterable[tuple[str, int]]) -> None:
-        """So many members have these channels here now."""
-        self.voice.counts(counts)
+    def node_died(self, node: str, incarnation: int) -> None:
+        """This process of a node, on our host, is dead."""
+        self.voice.say(Dead(node, incarnation))
 
-    def count(self, channel: str) -> dict[str, int]:
-        """Members of the channel by proxy, as far as there are any."""
-        counts = {self.me.proxy: self.voice.facts.counts.get(channel, 0)}
-        for proxy in self.membership.record.ids:
-            if proxy in self.peers:
-                counts[proxy] = self.peers[proxy].facts.counts.get(channel, 0)
-        return {proxy: count for proxy, count in counts.items() if count}
+    def count(self, channel: str, patience: float, told: Counted, now: float) -> bool:
+        """Ask all members that are heard for the channel's members. False: too much is being asked.
+
+        told: called once, with the counts by proxy, after `patience` at the latest.
+        """
+        ours = {self.me.proxy: self.count_here(channel)}
+        others = [proxy for proxy in self.membership.hears(now) if proxy in self.peers]
+        if not others:
+            told(ours)
+            return True
+        question = self._counting.ask(channel, ours, others, now + patience, told)
+        if question is None:
+            return False
+        self._asks += (Ask(proxy, self.voice.alone(question)) for proxy in others)
+        return True
 
     def drained(self) -> set[tuple[str, int]]:
         """Processes of nodes that an operator drains at another member. To be looked at again and again: one may come
         here after we were told."""
-        members = [peer for proxy, peer in self.peers.items() if proxy in self.membership.record.ids]
-        return {(s.node, s.incarnation) for peer in members for s in peer.facts.nodes if s.state == DRAINED}
+        members = [proxy for proxy in self.membership.record.ids if proxy != self.me.proxy]
+        nodes = [self.membership.nodes.get(proxy, {}) for proxy in members]
+        return {process for states in nodes for process, state in states.items() if state == DRAINED}
 
     def beat_of(self, proxy: str) -> Beat | None:
         """The last heartbeat of a peer; for our own id the one that we last published, as the others have it."""
-        if proxy == self.me.proxy:
-            return self.voice.facts.beat
-        peer = self.peers.get(proxy)
-        return None if peer is None else peer.facts.beat
+        return self.voice.beat if proxy == self.me.proxy else self.membership.beats.get(proxy)
 
     def tunnel(self, session: bytes, data: bytes, *, back: bool) -> bytes:
         """A node's message in an envelope: to be sent on the peer's DEALER, or back to its identity."""
@@ -246,96 +280,76 @@ class Cluster:
     def tick(self, now: float) -> list[Action]:
         """What is to be done now."""
         self._touch(now)
-        actions: list[Action] = []
+        self._counting.expire(now)
+        actions: list[Action] = [*self._asks]
+        self._asks.clear()
         self._dial(now, actions)
         self._ask(now, actions)
+        self._sharing.tend(now)
         self._write(now, actions)
         self._guard(now, actions)
         self._say(now, actions)
+        actions += self.replicate(now)
         return actions
 
-    def _wants(self, member: Member, now: float) -> None:
-        """We dial whoever is a member, has a card, or asks us."""
-        if member.proxy == self.me.proxy:
-            return
-        peer = self.peers.get(member.proxy)
-        if peer is None:
-            stream = Stream(self._random(), self._times.discover_timeout / 3)
-            self.peers[member.proxy] = Peer(member, stream, now)
-        else:
-            peer.wanted_at = now
+    @property
+    def has_to_replicate(self) -> bool:
+        return self.replication.has_to_send or self.owners.has_to_tell
+
+    def replicate(self, now: float) -> list[Action]:
+        """What is to be done at once after the nodes' state has changed, or a client has gone; `tick` has the rest."""
+        actions: list[Action] = []
+        published, asks = self._sharing.take(now)
+        actions += (Publish(self.voice.published([entries])) for entries in published)
+        for proxy, frame in asks:
+            if proxy in self.peers and self.peers[proxy].is_dialled:  # what is lost is asked again
+                actions.append(Ask(proxy, self.voice.alone(frame)))
+        return actions
 
     def _dial(self, now: float, actions: list[Action]) -> None:
-        for member in self.membership.record.members:
-            self._wants(member, now)
-        for member in self.membership.cards.values():
-            self._wants(member, now)
-        heard = self.membership.heard_now(now)
-        patience = self._times.card_ttl + self._times.heartbeat_timeout
-        for proxy, peer in list(self.peers.items()):
-            if not peer.is_dialled:
-                peer.is_dialled = True
-                actions.append(Dial(peer.member))
-            elif now - peer.wanted_at > patience and proxy not in heard:
-                del self.peers[proxy]
-                self.membership.forget(proxy)
-                actions.append(HangUp(proxy))
+        """Whoever is a member, has a card, or has asked us."""
+        for member in (*self.membership.record.members, *self.membership.cards.values()):
+            self.peers.want(member, now)
+        dial, hang_up = self.peers.tend(self.membership.heard_now(now), now)
+        actions += map(Dial, dial)
+        for proxy in hang_up:
+            self.membership.forget(proxy)
+            actions.append(HangUp(proxy))
 
     def _ask(self, now: float, actions: list[Action]) -> None:
-        for proxy, peer in self.peers.items():
-            if peer.stream.wants_proof(now):
-                actions.append(Ask(proxy, self.voice.alone(Prove(peer.stream.nonce, self.me))))
-            elif peer.stream.wants_facts(now):
-                actions.append(Ask(proxy, self.voice.alone(WantFacts())))
+        actions += (Ask(proxy, self.voice.alone(question)) for proxy, question in self.peers.questions(now))
 
     def _write(self, now: float, actions: list[Action]) -> None:
+        write = self.writing.next(self.peers.live(), self.voice.nodes, self.replication.above, now)
+        if write is not None:
+            actions.append(write)
+
+    def refusal(self, now: float) -> str:
+        """Why we can't join, and need not wait; "" if we may yet."""
+        return changes.refusal(self.membership, now)
+
+    def hindrance(self, now: float) -> str:
+        """What a newcomer that finds no cluster waits for, or the founder of one; "" if it does not."""
         membership = self.membership
-        if self._is_writing or not self._has_read:
-            return
-        if self._must_rewrite:
-            self._must_rewrite = False
-            record: Record | None = membership.record
-        elif membership.is_member:
-            record = changes.change(membership, now)
-        elif self.may_join and now - membership.absence.read_at <= self._times.card_ttl:
-            live = {proxy for proxy, peer in self.peers.items() if peer.stream.state is SequenceState.LIVE}
-            record = changes.join(membership, live, now)
-        else:
-            record = None
-        if record is not None:
-            actions.append(self._to_write(record))
+        if membership.is_doubtful(now):
+            return changes.unknown_cluster(membership)
+        if membership.is_member or not self.writing.has_read or changes.living(membership, now):
+            return ""
+        return changes.hindrance(membership, self.peers.live(), now)
 
-    def _to_write(self, record: Record) -> Write:
-        self._is_writing = True
-        return Write(record, self.membership.stored_version)
-
-    @property
-    def is_writing(self) -> bool:
-        """Whether the store has not answered yet: until then nothing else is written."""
-        return self._is_writing
-
-    def elect(self, node: str, incarnation: int, epoch: int) -> Write:
-        """Make this process of a node master; for the keeper, when nothing else is being written."""
-        assert not self._is_writing
-        return self._to_write(changes.elect(self.membership.record, node, incarnation, epoch))
-
-    def leave(self, now: float) -> Write | None:
-        """Out of the record, and no grants from now on. To be repeated until it is written, for as long as there is
-        patience; then `farewell`."""
+    def leave(self) -> None:
+        """From now on no grants; and out of the record as soon as the store takes it. Then `farewell`."""
         self.membership.resign()
-        record = changes.leave(self.membership, now)
-        return None if record is None else self._to_write(record)
 
     def farewell(self) -> Publish:
         """The last thing that we say."""
         return Publish(self.voice.published([Leaving()]))
 
-    def reset(self, now: float) -> Write:
+    def reset(self) -> None:
         """The operator's word that members which are not heard are dead."""
-        write = self._to_write(changes.reset(self.membership, now))
-        for peer in self.peers.values():
-            peer.stream.restart()
-        return write
+        self.writing.must_reset = True
+        self.membership.trust_store()
+        self.peers.restart()
 
     def _guard(self, now: float, actions: list[Action]) -> None:
         is_fenced = self.membership.is_fenced(now)
@@ -352,8 +366,7 @@ class Cluster:
             actions.append(Introduce(peers))
 
     def _say(self, now: float, actions: list[Action]) -> None:
-        membership = self.membership
-        is_member = membership.is_member
+        membership, is_member = self.membership, self.membership.is_member
         beat = Beat(
             membership.record.version,
             membership.missing(now),
@@ -361,6 +374,11 @@ class Cluster:
             self._is_fenced,
             is_member and membership.is_confirmed,
             is_member and membership.is_established(now),
+            vacant=membership.is_vacant(now),
+            firm=is_member and membership.is_firm,
+            term=self.replication.term,
+            position=self.replication.position,
+            evicted=membership.lingering.say(now),
         )
         data = self.voice.message(membership.record, beat, now)
         if data is not None:

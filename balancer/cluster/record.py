@@ -6,8 +6,8 @@ it, so the stores need to know nothing of clusters.
 
 import msgspec
 
-from balancer.coordination.base import MasterRecord
-from protocols.peers.frames import Member, Record
+from holdfast.balancer.coordination.base import CoordinationError, MasterRecord
+from holdfast.protocols.peers.frames import Member, Record
 
 _record = msgspec.json.Decoder(Record)
 _card = msgspec.msgpack.Decoder(Member)
@@ -18,15 +18,19 @@ def to_store(record: Record) -> MasterRecord:
 
 
 def from_store(stored: MasterRecord) -> Record:
-    """Raises ValueError for what `to_store` does not give; a store that has never been written to has Record()."""
+    """Raises CoordinationError for what `to_store` does not give. A store that nobody has written to has Record()."""
     if stored == MasterRecord():
         return Record()
     try:
         record = _record.decode(stored.node)
-    except msgspec.MsgspecError as error:
-        raise ValueError(f"not the record of a cluster (version {stored.epoch}): {error}") from error
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise CoordinationError(f"not the record of a cluster (version {stored.epoch}): {error}") from error
     if record.version != stored.epoch:
-        raise ValueError(f"a record of version {record.version} is stored as version {stored.epoch}")
+        raise CoordinationError(f"a record of version {record.version} is stored as version {stored.epoch}")
+    if len(set(record.ids)) != len(record.ids):
+        raise CoordinationError(f"a record of version {record.version} has a member twice")
+    if not -(1 << 63) <= record.incarnation < 1 << 64:
+        raise CoordinationError(f"a record of version {record.version} has no incarnation of 64 bits")
     return record
 
 
@@ -34,9 +38,12 @@ def to_card(member: Member) -> bytes:
     return msgspec.msgpack.encode(member)
 
 
-def from_card(card: bytes) -> Member:
-    """Raises ValueError for what `to_card` does not give."""
+def from_card(proxy: str, card: bytes) -> Member:
+    """The card under this proxy's name. Raises CoordinationError for what `to_card` does not give."""
     try:
-        return _card.decode(card)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ValueError(f"not a proxy's card ({len(card)} bytes): {error}") from error
+        member = _card.decode(card)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise CoordinationError(f"the card of {proxy!r} is not a proxy's ({len(card)} bytes): {error}") from error
+    if member.proxy != proxy:
+        raise CoordinationError(f"the card of {proxy!r} is another proxy's")
+    return member

@@ -4,7 +4,7 @@ Owns the peer's numbers and what is kept until its facts are complete. Refuses t
 and anything at all before the subscription is proven. Nobody is given up for a gap: it is repaired by full facts.
 
 UNPROVEN --Proof(nonce) seen, in message p--> ASKING    everything from p on is kept; facts are asked for after that
-ASKING   --Facts, all pages, number >= p-1--> LIVE      the facts replace all; what is kept and later follows
+ASKING   --Facts, number >= p-1-------------> LIVE      the facts replace all; what is kept and later follows
 LIVE     --a number is left out-------------> ASKING    from the message after the gap
 ASKING   --a number is left out-------------> ASKING    likewise: what was kept before is void
 any      --number <= the last one-----------> the same  a duplicate, or something replayed: not applied
@@ -19,7 +19,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-from protocols.peers.frames import Fact, Facts, Proof, Published
+from holdfast.protocols.peers.frames import Fact, Facts, Proof, Published
 
 PROVE_INTERVAL = 0.2
 MAX_KEPT = 10_000  # messages; a peer whose facts take longer than those is asked anew from the beginning
@@ -61,8 +61,6 @@ class Sequence:
         self._resume = 0  # where what is kept begins
         self._covered = 0  # the facts are as of this number
         self._kept: list[tuple[int, Frames[Published]]] = []
-        self._pages: list[Fact] = []
-        self._next_page = (0, 0)  # of the answer of which number, which page
 
     def restart(self) -> None:
         """Nothing that comes counts before a new proof."""
@@ -70,7 +68,6 @@ class Sequence:
         self.nonce += 1  # an old proof that is replayed proves nothing
         self._asked_at = float("-inf")
         self._kept = []
-        self._pages = []
 
     def wants_proof(self, now: float) -> bool:
         """Whether to ask Prove(nonce) now."""
@@ -121,25 +118,15 @@ class Sequence:
         self.last = self._resume = number
         self._covered = 0
         self._kept = [(number, frames)]
-        self._pages = []
-        self._next_page = (0, 0)
         self._asked_at = float("-inf")
 
-    def facts(self, page: Facts) -> Repair | None:
-        """A page of the answer. Returns the repair when it is complete; None: not yet, or an answer of no use."""
-        if self.state is not SequenceState.ASKING or page.number + 1 < self._resume:
-            return None
-        if page.page == 0:
-            self._pages = []
-        elif (page.number, page.page) != self._next_page:
-            return None
-        self._next_page = (page.number, page.page + 1)
-        self._pages += page.frames
-        if not page.last:
+    def facts(self, answer: Facts) -> Repair | None:
+        """All facts have come. None: they are of no use, being older than where the stream goes on."""
+        if self.state is not SequenceState.ASKING or answer.number + 1 < self._resume:
             return None
         self.state = SequenceState.LIVE
         self.counters.repairs += 1
-        self._covered = page.number
-        repair = Repair(self._pages, [f for number, frames in self._kept if number > page.number for f in frames])
-        self._kept, self._pages = [], []
+        self._covered = answer.number
+        repair = Repair(answer.frames, [f for number, frames in self._kept if number > answer.number for f in frames])
+        self._kept = []
         return repair

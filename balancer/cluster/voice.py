@@ -1,15 +1,14 @@
-"""What we say of ourselves: numbered messages to all, pages of facts to who asks.
+"""What we say of ourselves: numbered messages to all, our facts to who asks.
 
 Owns our numbers and our own facts. A loss is found by the next message, and the next one comes within a heartbeat.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from balancer.cluster.facts import PeerFacts
-from protocols.peers.envelope import seal
-from protocols.peers.frames import Beat, Counts, Facts, Figures, Frame, Nodes, NodeSeen, Published, Record, Told
+from holdfast.protocols.peers.envelope import seal
+from holdfast.protocols.peers.frames import Beat, Facts, Figures, Frame, Nodes, NodeSeen, Published, Record, Told
 
 TOLD_EVERY = 4  # heartbeats: so often a record comes again, for who can't read the store
 
@@ -18,7 +17,8 @@ class Voice:
     """heartbeat: seconds between two Beats. figures: asked for each regular one. sent, bytes_sent: published."""
 
     def __init__(self, proxy: str, token: bytes, heartbeat: float) -> None:
-        self.facts = PeerFacts()
+        self.beat = Beat(0, [], [])
+        self.nodes: list[NodeSeen] = []
         self.figures: Callable[[], Figures] = Figures
         self.sent = 0
         self.bytes_sent = 0
@@ -34,44 +34,40 @@ class Voice:
         """Goes out with the next message."""
         self._pending.append(frame)
 
-    def nodes(self, nodes: Sequence[NodeSeen]) -> None:
-        frame = Nodes(list(nodes))
-        self.facts.apply(frame)
-        self.say(frame)
-
-    def counts(self, counts: Iterable[tuple[str, int]]) -> None:
-        frame = Counts(list(counts))
-        self.facts.apply(frame)
-        self.say(frame)
+    def has_nodes(self, nodes: Sequence[NodeSeen]) -> None:
+        self.nodes = list(nodes)
+        self.say(Nodes(self.nodes))
 
     def message(self, record: Record, beat: Beat, now: float) -> bytes | None:
-        """What is to be published now, if anything: a heartbeat when it is time, or when it says something new."""
+        """What is to be published now, if anything: a heartbeat when it is time, or when it says something new. That
+        figures, positions and times have changed is told when it is time."""
         frames, self._pending = self._pending, []
-        said = self.facts.beat
+        said = self.beat
         is_time = now - self._beat_at >= self._heartbeat
-        beat = replace(beat, figures=self.figures() if is_time else said.figures)
+        if is_time:
+            beat = replace(beat, figures=self.figures())
+        else:
+            beat = replace(beat, figures=said.figures, term=said.term, position=said.position, evicted=said.evicted)
         if is_time:
             self._beat_at = now
             self._beats += 1
             if self._beats % TOLD_EVERY == 0:
                 frames.append(Told(record))
         if is_time or beat != said:
-            self.facts.apply(beat)
+            self.beat = beat
             frames.append(beat)
         return self.published(frames) if frames else None
 
-    def published(self, frames: Sequence[Published]) -> bytes:
+    def published(self, frames: Sequence[Frame]) -> bytes:
         self._number += 1
         data = seal(self._token, self._proxy, self._number, frames)
         self.sent += 1
         self.bytes_sent += len(data)
         return data
 
-    def pages(self, record: Record) -> list[bytes]:
+    def all_facts(self, record: Record) -> bytes:
         """All facts, as they are now."""
-        pages = self.facts.pages(Told(record))
-        last = len(pages) - 1
-        return [self.alone(Facts(self._number, page, frames, page == last)) for page, frames in enumerate(pages)]
+        return self.alone(Facts(self._number, [Told(record), self.beat, Nodes(self.nodes)]))
 
     def alone(self, frame: Frame) -> bytes:
         """A frame that is asked or answered, outside the stream."""

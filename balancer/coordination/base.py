@@ -8,7 +8,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from protocols.errors import HoldfastError
+from holdfast.protocols.errors import HoldfastError
 
 
 class CoordinationError(HoldfastError):
@@ -31,10 +31,7 @@ class Coordinator(Protocol):
     take place some time later, when a frozen store wakes up. Every operation may be repeated without harm.
 
     A store can lose its data: a file is deleted; a Redis comes back empty, or without the last that it was told.
-    Nothing goes backward then. Cards come back, because refreshing one that has gone says so. Fencing numbers go on
-    growing, because the store's wall clock is their least value, and epochs, because the election takes them from what
-    nodes have seen as well. But the mutex may be free while somebody holds it, which is what its number is for; and an
-    epoch that was lost may be won once more, by a proxy that has not seen it.
+    Cards come back, because refreshing one that has gone says so; and the record, because its members write it again.
     """
 
     async def put_card(self, proxy: str, card: bytes, ttl: float) -> None:
@@ -51,19 +48,6 @@ class Coordinator(Protocol):
 
     async def cards(self) -> dict[str, bytes]:
         """Every card whose time has not passed, by proxy."""
-        ...
-
-    async def lock(self, owner: str, ttl: float) -> int | None:
-        """Take the mutex for `ttl`, without waiting. None: another owner has it.
-
-        The number is for fencing: it is greater than all before, so what is done under it can be told from what a
-        former holder, whose time has passed, still tries. An owner that holds the mutex gets a new number and a new
-        time, and its former number is void: so it can extend, and ask again after an unknown outcome.
-        """
-        ...
-
-    async def unlock(self, number: int) -> bool:
-        """Give the mutex back. False: it is not held under this number, and nothing was done."""
         ...
 
     async def master(self) -> MasterRecord:

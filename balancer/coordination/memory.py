@@ -1,14 +1,13 @@
-"""The coordination store of one process: for a proxy that is alone, and for several in one test.
+"""The coordination store of one process, for several proxies in one test.
 
-Owns nothing beyond its life: a new one knows no epochs. That is safe, because the election takes its next epoch from
-what nodes have seen as well (balancer.election). Every operation is one checkpoint, then its effect.
+Owns nothing beyond its life. Every operation is one checkpoint, then its effect.
 """
 
 from collections.abc import Callable
 
 import trio
 
-from balancer.coordination.base import Coordinator, MasterRecord
+from holdfast.balancer.coordination.base import Coordinator, MasterRecord
 
 
 class MemoryCoordinator(Coordinator):
@@ -17,9 +16,6 @@ class MemoryCoordinator(Coordinator):
     def __init__(self, clock: Callable[[], float] = trio.current_time) -> None:
         self._clock = clock
         self._cards: dict[str, tuple[bytes, float]] = {}  # proxy: card, and when it ends
-        self._owner = ""
-        self._number = 0
-        self._locked_until = float("-inf")
         self._master = MasterRecord()
 
     async def put_card(self, proxy: str, card: bytes, ttl: float) -> None:
@@ -42,22 +38,6 @@ class MemoryCoordinator(Coordinator):
         now = self._clock()
         self._cards = {proxy: (card, end) for proxy, (card, end) in self._cards.items() if now < end}
         return {proxy: card for proxy, (card, _) in self._cards.items()}
-
-    async def lock(self, owner: str, ttl: float) -> int | None:
-        await trio.lowlevel.checkpoint()
-        now = self._clock()
-        if owner != self._owner and now < self._locked_until:
-            return None
-        self._owner, self._locked_until = owner, now + ttl
-        self._number += 1
-        return self._number
-
-    async def unlock(self, number: int) -> bool:
-        await trio.lowlevel.checkpoint()
-        if number != self._number or self._clock() >= self._locked_until:
-            return False
-        self._locked_until = float("-inf")
-        return True
 
     async def master(self) -> MasterRecord:
         await trio.lowlevel.checkpoint()

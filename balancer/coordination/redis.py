@@ -7,8 +7,8 @@ wait by a part of `timeout`, so that a dead Sentinel or node can be passed over 
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
@@ -17,10 +17,13 @@ from redis.exceptions import MovedError, RedisClusterException, RedisError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
-from balancer.coordination import redis_scripts as scripts
-from balancer.coordination.base import CoordinationError, Coordinator, MasterRecord
-from balancer.coordination.redis_urls import Arrangement, Servers
-from balancer.coordination.threads import StoreThread
+from holdfast.balancer.coordination import redis_scripts as scripts
+from holdfast.balancer.coordination.base import CoordinationError, Coordinator, MasterRecord
+from holdfast.balancer.coordination.contents import cards_of, record_of, shown
+from holdfast.balancer.coordination.redis_urls import Arrangement, Servers
+from holdfast.balancer.coordination.threads import StoreThread
+
+Result = TypeVar("Result")
 
 STEPS = 4  # that many waits, for a connection or an answer, fit into the time of one operation
 
@@ -43,37 +46,27 @@ class RedisCoordinator(Coordinator):
         self._client: Redis | RedisCluster | None = None
         prefix = f"{{holdfast:{name}}}"
         self._cards = f"{prefix}:cards"
-        self._mutex = f"{prefix}:mutex"
-        self._number = f"{prefix}:number"
         self._master = f"{prefix}:master"
 
     async def put_card(self, proxy: str, card: bytes, ttl: float) -> None:
-        await self._run(scripts.PUT_CARD, [self._cards, self._card(proxy)], proxy, card, _milliseconds(ttl))
+        await self._run(bool, scripts.PUT_CARD, [self._cards, self._card(proxy)], proxy, card, _milliseconds(ttl))
 
     async def refresh_card(self, proxy: str, ttl: float) -> bool:
-        return bool(await self._run(scripts.REFRESH_CARD, [self._card(proxy)], _milliseconds(ttl)))
+        return await self._run(bool, scripts.REFRESH_CARD, [self._card(proxy)], _milliseconds(ttl))
 
     async def drop_card(self, proxy: str) -> None:
-        await self._run(scripts.DROP_CARD, [self._cards, self._card(proxy)], proxy)
+        await self._run(bool, scripts.DROP_CARD, [self._cards, self._card(proxy)], proxy)
 
     async def cards(self) -> dict[str, bytes]:
-        reply: list[bytes] = await self._run(scripts.CARDS, [self._cards])
-        return {proxy.decode(): card for proxy, card in zip(reply[::2], reply[1::2], strict=True)}
-
-    async def lock(self, owner: str, ttl: float) -> int | None:
-        number: int | None = await self._run(scripts.LOCK, [self._mutex, self._number], owner, _milliseconds(ttl))
-        return number
-
-    async def unlock(self, number: int) -> bool:
-        return bool(await self._run(scripts.UNLOCK, [self._mutex], number))
+        return await self._run(_cards, scripts.CARDS, [self._cards])
 
     async def master(self) -> MasterRecord:
-        return _record(await self._run(scripts.MASTER, [self._master]))
+        return await self._run(_record, scripts.MASTER, [self._master])
 
     async def swap_master(self, expected: int, record: MasterRecord) -> MasterRecord:
         if record.epoch <= expected:
             raise ValueError(f"expected an epoch greater than {expected}, got {record.epoch}")
-        return _record(await self._run(scripts.SWAP_MASTER, [self._master], expected, record.epoch, record.node))
+        return await self._run(_record, scripts.SWAP_MASTER, [self._master], expected, record.epoch, record.node)
 
     async def aclose(self) -> None:
         await self._thread.close(self._disconnect)
@@ -81,26 +74,29 @@ class RedisCoordinator(Coordinator):
     def _card(self, proxy: str) -> str:
         return f"{self._cards}:{proxy}"
 
-    async def _run(self, script: str, keys: Sequence[str], *args: str | bytes | int) -> Any:  # noqa: ANN401 - the script decides
-        return await self._thread.call(self._eval, script, keys, args)
+    async def _run(
+        self, read: Callable[[object], Result], script: str, keys: Sequence[str], *args: str | bytes | int
+    ) -> Result:
+        return await self._thread.call(self._eval, read, script, keys, args)
 
     # --- in the thread ------------------------------------------------------------------------------------------
 
-    def _eval(self, script: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:  # noqa: ANN401 - as above
+    def _eval(
+        self, read: Callable[[object], Result], script: str, keys: Sequence[str], args: Sequence[str | bytes | int]
+    ) -> Result:
         try:
             if self._client is None:
                 self._client = self._connect()
-            return self._client.eval(script, len(keys), *keys, *args)
-        except (
-            RedisError,
-            RedisClusterException,
-            OSError,
-            ValueError,
-        ) as error:  # ValueError: what answers is no Redis
+            reply: object = self._client.eval(script, len(keys), *keys, *args)
+        except Exception as error:  # a guard: what answers may be no Redis, and redis-py then raises whatever happens
             self._disconnect()
             # redis-py may put the password into a MasterNotFoundError: it goes no further, not as a cause either
             cause = None if isinstance(error, MasterNotFoundError) else error
             raise CoordinationError(f"{self._servers}: {_what(error)}") from cause
+        try:
+            return read(reply)
+        except CoordinationError as error:
+            raise CoordinationError(f"{self._servers}: {error}") from error
 
     def _connect(self) -> Redis | RedisCluster:
         """A client. Only a Redis Cluster's is connected already: it has to know who has which keys."""
@@ -138,13 +134,22 @@ def _what(error: Exception) -> str:
         return "it belongs to a Redis Cluster, so store.urls must list several nodes"
     if isinstance(error, MasterNotFoundError):
         return "none of these can be reached and knows a living master of this name"
-    return str(error)
+    if not isinstance(error, RedisError | RedisClusterException | OSError):
+        return f"no Redis answers there ({type(error).__name__})"
+    return shown(str(error))
 
 
 def _milliseconds(ttl: float) -> int:
     return max(1, math.ceil(ttl * 1000))  # Redis refuses 0
 
 
-def _record(reply: list[bytes | None]) -> MasterRecord:
-    epoch, node = reply
-    return MasterRecord() if epoch is None or node is None else MasterRecord(int(epoch), node.decode())
+def _record(reply: object) -> MasterRecord:
+    if not isinstance(reply, list) or len(reply) != 2:
+        raise CoordinationError("expected the record's epoch and content, got something else")
+    return record_of(*reply)
+
+
+def _cards(reply: object) -> dict[str, bytes]:
+    if not isinstance(reply, list) or len(reply) % 2:
+        raise CoordinationError("expected proxies and cards, got something else")
+    return cards_of(zip(reply[::2], reply[1::2], strict=True))

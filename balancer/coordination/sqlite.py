@@ -1,9 +1,8 @@
 """The coordination store of one machine: its proxies share a file.
 
 Owns nothing but the file. Refuses to take the times of a former boot for its own: they are of CLOCK_MONOTONIC, which
-all processes of a machine share and which begins anew with each boot, so that after one the cards and the mutex have
-ended, and the epoch and the number stay. It needs the boot id that Linux has, and a disk of this machine
-(docs/adr/0010-store-sqlite.md).
+all processes of a machine share and which begins anew with each boot, so that after one the cards have ended, and the
+record stays. It needs the boot id that Linux has, and a disk of this machine (docs/adr/0010-store-sqlite.md).
 """
 
 import os
@@ -15,17 +14,36 @@ from typing import TypeVar
 
 import trio
 
-from balancer.coordination.base import CoordinationError, Coordinator, MasterRecord
-from balancer.coordination.threads import StoreThread
+from holdfast.balancer.coordination.base import CoordinationError, Coordinator, MasterRecord
+from holdfast.balancer.coordination.contents import (
+    MAX_CARD_BYTES,
+    MAX_CARDS,
+    MAX_NAME_LENGTH,
+    MAX_RECORD_BYTES,
+    cards_of,
+    record_of,
+)
+from holdfast.balancer.coordination.threads import StoreThread
 
 Result = TypeVar("Result")
 Operation = Callable[[sqlite3.Connection, float], Result]  # within a transaction; the time is read after it has begun
 
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS cards (proxy TEXT PRIMARY KEY, card BLOB NOT NULL, ends REAL NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS cluster (boot TEXT NOT NULL, owner TEXT NOT NULL, number INTEGER NOT NULL,"
-    " locked_until REAL NOT NULL, epoch INTEGER NOT NULL, node TEXT NOT NULL)",  # has one row
-    "INSERT INTO cluster SELECT '', '', 0, 0, 0, '' WHERE NOT EXISTS (SELECT * FROM cluster)",
+    # one row
+    "CREATE TABLE IF NOT EXISTS cluster (boot TEXT NOT NULL, epoch INTEGER NOT NULL, node TEXT NOT NULL)",
+    "INSERT INTO cluster SELECT '', 0, '' WHERE NOT EXISTS (SELECT * FROM cluster)",
+)
+
+# Columns have any type and size, whatever the schema says. No more is read than what can be right, and some.
+CARDS = (
+    f"SELECT substr(proxy, 1, {MAX_NAME_LENGTH + 1}), "
+    f"CASE WHEN typeof(ends) = 'real' AND typeof(card) = 'blob' AND length(card) <= {MAX_CARD_BYTES} THEN card END "
+    f"FROM cards WHERE ends > ? LIMIT {MAX_CARDS + 1}"  # text is greater than any number
+)
+RECORD = (
+    "SELECT CASE typeof(epoch) WHEN 'integer' THEN epoch ELSE substr(epoch, 1, 64) END, "
+    f"substr(node, 1, {MAX_RECORD_BYTES + 1}) FROM cluster LIMIT 2"
 )
 
 RETRY = 0.002  # seconds
@@ -76,29 +94,9 @@ class SqliteCoordinator(Coordinator):
 
     async def cards(self) -> dict[str, bytes]:
         def read(db: sqlite3.Connection, now: float) -> dict[str, bytes]:
-            return dict(db.execute("SELECT proxy, card FROM cards WHERE ends > ?", (now,)).fetchall())
+            return cards_of(db.execute(CARDS, (now,)).fetchall())
 
         return await self._read(read)
-
-    async def lock(self, owner: str, ttl: float) -> int | None:
-        def lock(db: sqlite3.Connection, now: float) -> int | None:
-            holder, last, end = db.execute("SELECT owner, number, locked_until FROM cluster").fetchone()
-            if owner != holder and now < end:
-                return None
-            number: int = max(last + 1, time.time_ns() // 1_000_000)
-            db.execute("UPDATE cluster SET owner = ?, number = ?, locked_until = ?", (owner, number, now + ttl))
-            return number
-
-        return await self._write(lock)
-
-    async def unlock(self, number: int) -> bool:
-        def unlock(db: sqlite3.Connection, now: float) -> bool:
-            cursor = db.execute(
-                "UPDATE cluster SET locked_until = 0 WHERE number = ? AND locked_until > ?", (number, now)
-            )
-            return cursor.rowcount == 1
-
-        return await self._write(unlock)
 
     async def master(self) -> MasterRecord:
         return await self._read(_record)
@@ -133,6 +131,8 @@ class SqliteCoordinator(Coordinator):
                 # That was the wait. If whoever asked has given up meanwhile, nothing is to happen any more.
                 trio.from_thread.check_cancelled()
                 return operation(db, self._clock())
+        except CoordinationError as error:
+            raise CoordinationError(f"{self._path}: {error}") from error
         except (sqlite3.Error, OSError, OverflowError) as error:  # overflow: SQLite's integers have 64 bits
             raise CoordinationError(f"{self._path}: {error}") from error
 
@@ -152,7 +152,7 @@ class SqliteCoordinator(Coordinator):
             for statement in SCHEMA:
                 db.execute(statement)
             boot = self._boot()
-            if db.execute("UPDATE cluster SET boot = ?, locked_until = 0 WHERE boot <> ?", (boot, boot)).rowcount:
+            if db.execute("UPDATE cluster SET boot = ? WHERE boot <> ?", (boot, boot)).rowcount:
                 db.execute("DELETE FROM cards")
         self._file = self._file_at_path()
         return db
@@ -183,4 +183,7 @@ class SqliteCoordinator(Coordinator):
 
 
 def _record(db: sqlite3.Connection, now: float) -> MasterRecord:
-    return MasterRecord(*db.execute("SELECT epoch, node FROM cluster").fetchone())
+    rows = db.execute(RECORD).fetchall()
+    if len(rows) != 1 or rows[0] == (None, None):
+        raise CoordinationError("expected one record in the table cluster")
+    return record_of(*rows[0])

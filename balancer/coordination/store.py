@@ -1,11 +1,11 @@
 """Which coordination store, by the configuration. No I/O: a store that can't be reached says so when it is used."""
 
-from balancer.coordination.base import Coordinator
-from balancer.coordination.memory import MemoryCoordinator
-from balancer.coordination.redis_urls import parse_urls
-from balancer.coordination.sqlite import SqliteCoordinator
-from balancer.settings import StoreSettings
-from protocols.errors import ConfigError
+from holdfast.balancer.coordination.base import Coordinator
+from holdfast.balancer.coordination.memory import MemoryCoordinator
+from holdfast.balancer.coordination.redis_urls import parse_urls
+from holdfast.balancer.coordination.sqlite import SqliteCoordinator
+from holdfast.balancer.settings import StoreSettings
+from holdfast.protocols.errors import ConfigError
 
 
 def open_store(settings: StoreSettings) -> Coordinator:
@@ -21,6 +21,6 @@ def open_store(settings: StoreSettings) -> Coordinator:
     except ValueError as error:
         raise ConfigError(f"store.urls: expected {error}") from error
     # Imported only where it is used: redis-py takes 0.15 s.
-    from balancer.coordination.redis import RedisCoordinator
+    from holdfast.balancer.coordination.redis import RedisCoordinator
 
     return RedisCoordinator(servers, settings.name, settings.timeout, settings.password, settings.sentinel_password)

@@ -9,7 +9,7 @@ from typing import TypeVar, TypeVarTuple, Unpack
 
 import trio
 
-from balancer.coordination.base import CoordinationError
+from holdfast.balancer.coordination.base import CoordinationError
 
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")

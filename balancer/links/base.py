@@ -8,7 +8,7 @@ from typing import Protocol
 
 from msgspec import Raw, Struct
 
-from protocols.nodes.frames import FromNode, Hello
+from holdfast.protocols.nodes.frames import FromNode, Hello
 
 Outgoing = Struct | Raw  # a frame, or what protocols.nodes.frames.encode_frame gave
 
@@ -44,12 +44,7 @@ class NodeLink(Protocol):
 
 
 class Gateway(Protocol):
-    """Who is told what nodes say: proxy.gateway."""
-
-    @property
-    def is_paused(self) -> bool:
-        """True: read nothing from nodes for now, we have more to deliver than we may hold."""
-        ...
+    """Who is told what nodes say: proxy.nodes.gateway."""
 
     def hello(self, link: NodeLink, hello: Hello) -> None:
         """A session begins. The gateway may close it at once."""

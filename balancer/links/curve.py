@@ -1,12 +1,13 @@
 """CURVE on the sockets of a proxy: its key pair, and which public keys may connect to it.
 
-Owns the keys and the thread that libzmq asks about them. All proxies of a cluster have the same key pair, so to each
+Owns the keys; balancer.links.guard asks for them. All proxies of a cluster have the same key pair, so to each
 other they are server and client with it.
 """
 
 import zmq
+from zmq.utils import z85
 
-from protocols.errors import ConfigError
+from holdfast.protocols.errors import ConfigError
 
 
 class Curve:
@@ -24,16 +25,21 @@ class Curve:
             raise ConfigError(f"node.curve_secret_key_file: can't read {secret_key_file}: {error}") from error
         if self._secret is None:
             raise ConfigError(f"node.curve_secret_key_file: {secret_key_file} holds no secret key")
-        self._authorized_keys = authorized_keys
+        self._key = z85.decode(self._public)
+        self._authorized: set[bytes] | None = None
+        if authorized_keys:
+            try:
+                self._authorized = {z85.decode(key) for key in zmq.auth.load_certificates(authorized_keys)}
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"node.curve_authorized_keys: can't read {authorized_keys}: {error}") from error
 
-    def start(self, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
-        """Decide for all sockets of this context who may connect."""
-        from zmq.auth.thread import ThreadAuthenticator
+    def is_authorized(self, key: bytes) -> bool:
+        """Whether who has the secret of this public key may come to the node port."""
+        return self._authorized is None or key in self._authorized
 
-        self._authenticator = ThreadAuthenticator(context)
-        self._authenticator.start()
-        location = self._authorized_keys or zmq.auth.CURVE_ALLOW_ANY
-        self._authenticator.configure_curve(domain="*", location=location)
+    def is_ours(self, key: bytes) -> bool:
+        """Whether it is a proxy of our cluster."""
+        return key == self._key
 
     def apply(self, socket: "zmq.Socket[bytes]") -> None:
         """To a socket that will be bound."""
@@ -46,6 +52,3 @@ class Curve:
         socket.curve_serverkey = self._public
         socket.curve_secretkey = self._secret
         socket.curve_publickey = self._public
-
-    def stop(self) -> None:
-        self._authenticator.stop()

@@ -5,9 +5,9 @@ Batches go through the real codec and numbers, so a frame that could not cross a
 
 from collections import deque
 
-from balancer.links.base import Gateway, Outgoing
-from protocols.errors import FrameError
-from protocols.nodes.frames import (
+from holdfast.balancer.links.base import Gateway, Outgoing
+from holdfast.protocols.errors import FrameError
+from holdfast.protocols.nodes.frames import (
     FromNode,
     FromProxy,
     Hello,
@@ -79,7 +79,7 @@ class MemoryHub:
 
     def pump(self, now: float) -> bool:
         self._flush()
-        while self.incoming and not self._gateway.is_paused:
+        while self.incoming:
             peer, data = self.incoming.popleft()
             link = self._links.get(peer)
             if link is None:
@@ -89,7 +89,7 @@ class MemoryHub:
             else:
                 self._take(link, data, now)
         self._flush()
-        return bool(self.incoming) and not self._gateway.is_paused
+        return False
 
     def end(self, link: MemoryLink) -> None:
         link.is_open = False

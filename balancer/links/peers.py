@@ -7,14 +7,19 @@ can't be sent is asked again.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count
 from secrets import token_bytes
+from socket import SOCK_STREAM, getaddrinfo
 
 import structlog
 import trio
 import zmq
 
-from balancer.links.curve import Curve
-from protocols.peers.frames import Member
+from holdfast.balancer.links.door import Door
+from holdfast.balancer.links.guard import Guard
+from holdfast.protocols.endpoints import endpoints_of, name_in
+from holdfast.protocols.peers.frames import Member
 
 log = structlog.get_logger("holdfast.peers")
 
@@ -25,6 +30,9 @@ POLLIN = int(zmq.POLLIN)
 PUB_HIGH_WATER_MARK = 1000
 ASK_HIGH_WATER_MARK = 64
 BURST = 64  # messages taken before others get their turn
+# What is said to a PUB is the handshake, a subscription to everything, and pings.
+MAX_SUBSCRIPTION_BYTES = 4 << 10
+WATCH_INTERVAL = 0.02  # of connections of which libzmq makes something at a million subscriptions a second
 PARTS = 4  # of the time after which a peer is not heard: so long libzmq waits before it looks whether it is there
 
 
@@ -34,18 +42,20 @@ class PeerPort:
     def __init__(self) -> None:
         self._socket: zmq.Socket[bytes] | None = None
 
-    def open(self, address: str, context: "zmq.Context[zmq.Socket[bytes]]", curve: Curve | None) -> str:
-        """Bind. Returns the address as bound. Raises OSError if it can't be."""
+    def open(self, address: str, context: "zmq.Context[zmq.Socket[bytes]]", guard: Guard) -> str:
+        """Bind; `watch` is to be run then. Returns the address as bound. Raises OSError if it can't be."""
         socket = context.socket(zmq.PUB)
         socket.linger = 0
         socket.sndhwm = PUB_HIGH_WATER_MARK
         socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)
         socket.ipv6 = "[" in address
-        if curve is not None:
-            curve.apply(socket)
+        socket.maxmsgsize = MAX_SUBSCRIPTION_BYTES
+        guard.for_peers(socket)
+        self._door = Door(socket, is_one_way=True)
         try:
             socket.bind(address)
         except zmq.ZMQError as error:
+            self._door.close()
             socket.close(linger=0)
             raise OSError(error.errno, f"can't bind {address}: {zmq.strerror(error.errno or 0)}") from error
         self._socket = socket
@@ -56,8 +66,19 @@ class PeerPort:
         assert self._socket is not None  # it is open
         self._socket.send(data, NOBLOCK)
 
+    async def watch(self) -> None:
+        """Task: end who says much, or nothing at all."""
+        descriptor = self._door.fileno()
+        while True:
+            now = trio.current_time()
+            self._door.take_events(now)
+            self._door.look(now, lambda: None)
+            with trio.move_on_after(WATCH_INTERVAL if len(self._door) else float("inf")):
+                await trio.lowlevel.wait_readable(descriptor)
+
     def close(self) -> None:
         if self._socket is not None:
+            self._door.close()
             self._socket.close(linger=0)
 
 
@@ -70,6 +91,7 @@ class PeerLink:
         self._life = trio.CancelScope()
         self._nap: trio.CancelScope | None = None  # while we wait for an answer
         self._asking: zmq.Socket[bytes] | None = None
+        self._has_heard = False  # what the peer publishes
 
     def send(self, data: bytes) -> bool:
         """To the peer itself. False: it is not connected, or does not read."""
@@ -92,28 +114,65 @@ class PeerLink:
     async def run(
         self,
         context: "zmq.Context[zmq.Socket[bytes]]",
-        curve: Curve | None,
+        guard: Guard,
         received: Callable[[Sequence[bytes]], None],
     ) -> None:
-        """Task: connect, and give messages as they come, in order."""
-        listening = self._socket(context, zmq.SUB, curve)
-        asking = self._socket(context, zmq.DEALER, curve)
+        """Task: connect, and give messages as they come, in order. Names are looked up, and one after another of what
+        they stand for is tried, whenever nothing is heard."""
+        member = self.member
+        is_named = name_in(member.pub) is not None or name_in(member.router) is not None
+        limiter = trio.CapacityLimiter(1)  # of this peer alone: a name that nobody answers for holds up no other
+        with self._life:
+            for attempt in count():
+                pubs = await _look_up(member.pub, limiter)
+                routers = await _look_up(member.router, limiter)
+                if pubs and routers:
+                    pub, router = pubs[attempt % len(pubs)], routers[attempt % len(routers)]
+                    await self._connected(context, guard, received, pub, router, is_named)
+                if not is_named:
+                    return
+                await trio.sleep(self._timeout / PARTS)
+
+    async def _connected(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        guard: Guard,
+        received: Callable[[Sequence[bytes]], None],
+        pub: str,
+        router: str,
+        is_named: bool,
+    ) -> None:
+        """Until the end; if they are named, until nothing has been heard for too long."""
+        listening = self._socket(context, zmq.SUB)
+        asking = self._socket(context, zmq.DEALER)
+        guard.to_peers_port(listening)
+        guard.to_nodes_port(asking)
         try:
-            listening.connect(self.member.pub)
-            asking.connect(self.member.router)
-            with self._life:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._read, listening, received)
-                    self._asking = asking
-                    await self._read(asking, received)
+            listening.connect(pub)
+            asking.connect(router)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._read, listening, received)
+                self._asking = asking
+                if is_named:
+                    nursery.start_soon(self._end_when_silent, nursery.cancel_scope)
+                await self._read(asking, received)
         except zmq.ZMQError as error:  # of connect: the addresses are the peer's words
-            log.warning("bad_peer_address", router=self.member.router, pub=self.member.pub, error=error.strerror)
+            log.warning("bad_peer_address", router=router, pub=pub, error=error.strerror)
         finally:
             self._asking = None
             listening.close(linger=0)
             asking.close(linger=0)
 
-    def _socket(self, context: "zmq.Context[zmq.Socket[bytes]]", kind: int, curve: Curve | None) -> "zmq.Socket[bytes]":
+    async def _end_when_silent(self, scope: trio.CancelScope) -> None:
+        """Counted in naps and not by the clock: while this process stands still nobody is silent."""
+        naps = 0
+        while naps < PARTS:
+            self._has_heard = False
+            await trio.sleep(self._timeout / PARTS)
+            naps = 0 if self._has_heard else naps + 1
+        scope.cancel(reason="nothing is heard")
+
+    def _socket(self, context: "zmq.Context[zmq.Socket[bytes]]", kind: int) -> "zmq.Socket[bytes]":
         socket = context.socket(kind)
         socket.linger = 0
         socket.ipv6 = True  # as well
@@ -127,24 +186,43 @@ class PeerLink:
             socket.sndhwm = ASK_HIGH_WATER_MARK
             socket.immediate = True  # nothing waits for a connection: what is asked then would be answered too late
             socket.routing_id = b"P" + token_bytes(15)
-        if curve is not None:
-            curve.apply_to_peer(socket)
         return socket
 
     async def _read(self, socket: "zmq.Socket[bytes]", received: Callable[[Sequence[bytes]], None]) -> None:
         descriptor = int(socket.getsockopt(zmq.FD))
+        taken = 0
         while True:
             burst: list[bytes] = []
             while len(burst) < BURST and _is_readable(socket):
                 burst.append(socket.recv(NOBLOCK))
             if burst:
+                self._has_heard |= socket is not self._asking
                 received(burst)
-                await trio.lowlevel.checkpoint()
+                taken += len(burst)
+                if taken >= BURST:  # else to wait is soon enough: a turn of the loop for each message is half its cost
+                    taken = 0
+                    await trio.lowlevel.checkpoint()
                 continue
-            with trio.CancelScope() as nap:
-                if socket is self._asking:
-                    self._nap = nap
+            taken = 0
+            if socket is not self._asking:
                 await trio.lowlevel.wait_readable(descriptor)
+                continue
+            with trio.CancelScope() as self._nap:
+                await trio.lowlevel.wait_readable(descriptor)
+            self._nap = None
+
+
+async def _look_up(endpoint: str, limiter: trio.CapacityLimiter) -> list[str]:
+    """The endpoints that it stands for at present; none if that can't be had."""
+    name = name_in(endpoint)
+    if name is None:
+        return [endpoint]
+    look_up = partial(getaddrinfo, *name, type=SOCK_STREAM)
+    try:
+        return endpoints_of(await trio.to_thread.run_sync(look_up, limiter=limiter, abandon_on_cancel=True))
+    except (OSError, UnicodeError) as error:
+        log.info("name_not_found", address=endpoint, error=str(error))
+        return []
 
 
 def _is_readable(socket: "zmq.Socket[bytes]") -> bool:

@@ -8,7 +8,7 @@ a batch must not be missing in it; the node then looks for another way.
 
 from collections.abc import Callable
 
-from protocols.nodes.frames import Refused, encode_batch
+from holdfast.protocols.nodes.frames import Refused, encode_batch
 
 
 class Tunnels:
@@ -31,21 +31,22 @@ class Tunnels:
     def __len__(self) -> int:
         return sum(map(bool, self._ends.values()))
 
-    def via(self, session: bytes, proxy: str) -> None:
-        """A node asks for one."""
+    def via(self, session: bytes, proxy: str) -> bool:
+        """A node that may have one asks for one. False: it is refused."""
         if len(self) >= self._limit:
-            self._refuse(session, f"too many tunnels: the limit is {self._limit}")
+            self.refuse(session, f"too many tunnels: the limit is {self._limit}")
         elif self._hears(proxy):
             self._ends[session] = proxy
         else:
-            self._refuse(session, "that proxy is not heard here")  # its hello may follow, and is not for us
+            self.refuse(session, "that proxy is not heard here")  # its hello may follow, and is not for us
+        return bool(self._ends[session])
 
-    def forward(self, session: bytes, data: bytes) -> bool:
-        """From a node. False: this connection is no tunnel's."""
+    def forward(self, session: bytes, data: bytes) -> bool | None:
+        """From a node. False: it goes nowhere. None: this connection is no tunnel's."""
         proxy = self._ends.get(session)
-        if proxy is None:
-            return False
-        if proxy and not self._forward(proxy, session, data):
+        if not proxy:
+            return None if proxy is None else False
+        if not self._forward(proxy, session, data):
             self._end(session, "the proxy does not take what goes to it")
         return True
 
@@ -58,13 +59,13 @@ class Tunnels:
         elif not self._answer(session, data):
             self._end(session, "the node does not take what comes back")
 
-    def probe(self) -> None:
-        """Some connection has ended: find out whose, so that the proxy knows at once."""
-        for session, proxy in list(self._ends.items()):
-            if not self._answer(session, b""):
-                del self._ends[session]
-                if proxy:
-                    self._forward(proxy, session, b"")
+    def probe(self, session: bytes) -> bool:
+        """Its connection may have ended: find out, so that the proxy knows at once. True: it has, or has no tunnel."""
+        if session in self._ends and not self._answer(session, b""):
+            proxy = self._ends.pop(session)
+            if proxy:
+                self._forward(proxy, session, b"")
+        return session not in self._ends
 
     def tend(self) -> None:
         """Close those whose proxy is not heard any more."""
@@ -74,9 +75,9 @@ class Tunnels:
 
     def _end(self, session: bytes, why: str) -> None:
         self._forward(self._ends[session], session, b"")
-        self._refuse(session, why)
+        self.refuse(session, why)
 
-    def _refuse(self, session: bytes, why: str) -> None:
+    def refuse(self, session: bytes, why: str, *, fatal: bool = False) -> None:
         """What its node still says goes nowhere, until `probe` finds that its connection has ended."""
         self._ends[session] = ""
-        self._answer(session, encode_batch(0, [Refused(why)]))
+        self._answer(session, encode_batch(0, [Refused(why, fatal)]))

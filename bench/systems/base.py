@@ -22,8 +22,8 @@ MOST_DESCRIPTORS = 1 << 17
 _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
 # For nginx and HAProxy, which want two per client, and refuse to start with more than they may have.
 DESCRIPTORS = MOST_DESCRIPTORS if hard_limit == resource.RLIM_INFINITY else min(hard_limit, MOST_DESCRIPTORS)
-# Besides its connections a process has some of its own; this is what Holdfast keeps back.
-RESERVED_DESCRIPTORS = 128
+# Besides its connections a process has some of its own; this is what Holdfast keeps back with 32 nodes at most.
+RESERVED_DESCRIPTORS = 768
 
 
 class System(NamedTuple):

@@ -18,6 +18,7 @@ SETTINGS = (
     "log.level=warning",
     "drain.timeout=0",  # it is stopped when nobody needs it any more
     "drain.spread=0",
+    "node.max_nodes=32",  # descriptors are kept for them
 )
 
 

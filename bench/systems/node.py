@@ -22,7 +22,7 @@ def behind_proxy(start: Callable[[str], Process]) -> Iterator[System]:
 
 def library_node(address: str) -> Process:
     """holdfast.Node, as the tutorial has it."""
-    command = (sys.executable, "-m", "proxy", "node", "examples.echo_node:node", "--join", address)
+    command = (sys.executable, "-m", "holdfast", "node", "examples.echo_node:node", "--join", address)
     return Process(*command, cpu=MEASURED_CPU)
 
 

@@ -5,16 +5,15 @@ asked for by name (`realtime`, `documents`, `local_auth`); whatever is not asked
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from secrets import token_hex
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 import structlog
 
 from holdfast import Node, Reply
 from holdfast import Request as Message
-from holdfast.errors import StateError
 from holdfast.kuzzle import http as kuzzle_http
 from holdfast.kuzzle import wire
 from holdfast.kuzzle.auth import LocalAuth
@@ -25,11 +24,12 @@ from holdfast.kuzzle.expiring import Expiring
 from holdfast.kuzzle.realtime import Realtime
 from holdfast.kuzzle.routes import Routes
 from holdfast.kuzzle.wire import Action, Request
+from holdfast.node.errors import StateError, traceback_of
+from holdfast.node.threads import Threads, is_async
 
 log = structlog.get_logger("holdfast.kuzzle")
 
 ActionT = TypeVar("ActionT", bound=Action)
-Authenticate = Callable[[Request], str]  # the id of the user whom a request's token names; raises KuzzleError
 
 
 class Api:
@@ -41,16 +41,18 @@ class Api:
         async def now(request: Request) -> dict[str, int]:
             return {"now": request.timestamp}
 
-    An action gets a `wire.Request` and returns the result, which must be JSON. What it raises: a KuzzleError goes to
-    the client as it is; anything else as `plugin.runtime.unexpected_error` with an id that the log has too, and
-    nothing of the inside. What it does through the node (notify, join) travels with its response.
+    An action gets a `wire.Request` and returns the result, which must be JSON; a plain function does so in a thread, as
+    handlers of a node do. What it raises: a
+    KuzzleError goes to the client as it is; anything else as `plugin.runtime.unexpected_error` with an id that the log
+    has too, and nothing of the inside. What it does through the node (notify, join) travels with its response.
     """
 
     def __init__(self, node: Node) -> None:
         self.node = node
-        self._actions: dict[str, dict[str, Action]] = {}
+        self._actions: dict[str, dict[str, Callable[[Request], Awaitable[object]]]] = {}
+        self._threads = Threads(node.threads)
         self._routes = Routes()
-        self._authenticate: Authenticate | None = None
+        self._auth: LocalAuth | None = None
         self._realtime: Realtime | None = None
         self._documents: Documents | None = None
         self._expiring: Expiring | None = None
@@ -82,7 +84,17 @@ class Api:
         if action in actions:
             raise ValueError(f"{controller}:{action} is there already")
         self._routes.add(controller, action, http)
-        actions[action] = function
+        actions[action] = self._awaitable(function)
+
+    def _awaitable(self, function: Action) -> Callable[[Request], Awaitable[object]]:
+        if is_async(function):
+            return cast("Callable[[Request], Awaitable[object]]", function)
+
+        async def call(request: Request) -> object:
+            result = await self._threads.run(function, request)
+            return await result if isinstance(result, Awaitable) else result
+
+        return call
 
     def description(self) -> dict[str, Any]:
         """Every action and its routes, as server:publicApi and server:info give it."""
@@ -93,7 +105,7 @@ class Api:
     def realtime(self) -> Realtime:
         """The controller `realtime`: subscribe, join, unsubscribe, publish, count, list."""
         if self._realtime is None:
-            self._realtime = Realtime(self.node)
+            self._realtime = Realtime(self.node, self._is_revoked)
             for name, action in self._realtime.actions().items():
                 # Only what needs no connection to be told things on later has a route.
                 self.add("realtime", name, action, None if name in ("publish", "list") else ())
@@ -115,11 +127,17 @@ class Api:
         users: passwords by name. secret: what tokens are signed with; every node must have the same. lifetime: how
         long a token is good for, in seconds, unless the client asks for something else.
         """
-        auth = LocalAuth(self._expiry(), users, secret.encode(), lifetime)
+        auth = self._auth = LocalAuth(self._expiry(), users, secret.encode(), lifetime, self._token_ended)
         for name, action in auth.actions().items():
             self.add("auth", name, action)
-        self._authenticate = auth.authenticate
         return auth
+
+    def _is_revoked(self, token: str) -> bool:
+        return self._auth is not None and self._auth.is_revoked(token)
+
+    async def _token_ended(self, token: str) -> None:
+        if self._realtime is not None:
+            await self._realtime.token_ended(token)
 
     def _expiry(self) -> Expiring:
         if self._expiring is None:
@@ -152,7 +170,13 @@ class Api:
             failure = _kuzzle_error(raised)
             if failure is None:
                 id = token_hex(4)
-                log.exception("action_failed", id=id, controller=request.controller, action=request.action)
+                log.error(
+                    "action_failed",
+                    id=id,
+                    controller=request.controller,
+                    action=request.action,
+                    exception=traceback_of(raised),
+                )
                 failure = error("plugin.runtime.unexpected_error", f"internal error ({id})")
             return failure.status, wire.response(request, self.node.id, failure)
 
@@ -176,8 +200,8 @@ class Api:
         action = actions.get(request.action or "")
         if action is None:
             raise error("api.process.action_not_found", request.controller, request.action)
-        if self._authenticate is not None:
-            request.user = self._authenticate(request)
+        if self._auth is not None:
+            self._auth.authenticate(request)
         return await action(request)
 
     async def _public_api(self, request: Request) -> dict[str, Any]:

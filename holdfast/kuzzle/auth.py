@@ -1,12 +1,12 @@
 """The controller `auth` with the one strategy `local`: name and password for a token, and what a token is good for.
 
 Tokens are signed, so every node can verify what another one issued, and nothing is stored for a login. What is
-stored is a logout: the token's name, until the token would have ended by itself.
+stored is a logout: the token's name, until the token would have ended by itself. Subscriptions made with it end too.
 """
 
 import hmac
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from holdfast.kuzzle import tokens
@@ -19,13 +19,24 @@ STRATEGY = "local"
 
 
 class LocalAuth:
-    """users: passwords by name, in clear: for demonstrations and tests. A name is the user's id too."""
+    """users: passwords by name, in clear: for demonstrations and tests. A name is the user's id too.
 
-    def __init__(self, expiring: Expiring, users: Mapping[str, str], secret: bytes, lifetime: float) -> None:
+    on_logout: told the name of a token that is good for nothing any more.
+    """
+
+    def __init__(
+        self,
+        expiring: Expiring,
+        users: Mapping[str, str],
+        secret: bytes,
+        lifetime: float,
+        on_logout: Callable[[str], Awaitable[None]],
+    ) -> None:
         self._expiring = expiring
         self._users = users
         self._secret = secret
         self._lifetime = lifetime
+        self._on_logout = on_logout
 
     def actions(self) -> dict[str, Action]:
         return {
@@ -35,17 +46,22 @@ class LocalAuth:
             "getCurrentUser": self.get_current_user,
         }
 
-    def authenticate(self, request: Request) -> str:
-        """The user whom the request's token names, or the anonymous one. Raises `security.token.invalid`."""
+    def authenticate(self, request: Request) -> None:
+        """Say in the request whom its token names, if it has one. Raises `security.token.invalid`."""
         if request.jwt is None:
-            return ANONYMOUS
+            return
         # A logout that is delivered again finds its token revoked already, by itself.
         is_logout = (request.controller, request.action) == ("auth", "logout")
-        return self._verify(request.jwt, revoked_too=is_logout and request.redelivered).user
+        claims = self._verify(request.jwt, revoked_too=is_logout and request.redelivered)
+        request.user, request.token, request.token_ends = claims.user, tokens.fingerprint(request.jwt), claims.exp
+
+    def is_revoked(self, token: str) -> bool:
+        """token: its name."""
+        return self._expiring.get(_revocation(token)) is not None
 
     def _verify(self, token: str, revoked_too: bool = False) -> Claims:
         claims = tokens.verify(self._secret, token, time.time())
-        if not revoked_too and self._expiring.get(_revocation(token)) is not None:
+        if not revoked_too and self.is_revoked(tokens.fingerprint(token)):
             raise error("security.token.invalid")
         return claims
 
@@ -66,7 +82,8 @@ class LocalAuth:
         request.require_login()
         assert request.jwt is not None
         until = self._verify(request.jwt, revoked_too=True).exp
-        await self._expiring.set(_revocation(request.jwt), {}, until)
+        await self._expiring.set(_revocation(request.token), {}, until)
+        await self._on_logout(request.token)
         return {"acknowledged": True}
 
     async def check_token(self, request: Request) -> dict[str, Any]:
@@ -88,4 +105,4 @@ class LocalAuth:
 
 
 def _revocation(token: str) -> str:
-    return f"revoked/{tokens.fingerprint(token)}"
+    return f"revoked/{token}"

@@ -1,8 +1,9 @@
 """The controllers `index` and `collection`: which indexes and collections there are. Entries of the node's state."""
 
+from contextlib import suppress
 from typing import Any
 
-from holdfast import Node
+from holdfast import Node, StateConflict
 from holdfast.kuzzle.errors import error
 from holdfast.kuzzle.wire import Action, Request
 
@@ -14,7 +15,7 @@ _MAX_NAME_BYTES = 126
 
 
 class Catalog:
-    """What is created twice at the same moment is created once: creating is setting the same entry."""
+    """What is created twice at the same moment is created once: by who sets the entry first."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -39,10 +40,8 @@ class Catalog:
 
     async def create_index(self, request: Request) -> None:
         index = _valid(request.index, "services.storage.invalid_index_name")
-        created_by = self._node.state.get(_INDEX + index)
-        if created_by is not None and created_by != request.origin:
+        if await self._create(_INDEX + index, request) != request.origin:
             raise error("services.storage.index_already_exists", "public", index)
-        await self._node.state.set(_INDEX + index, request.origin)
 
     async def index_exists(self, request: Request) -> bool:
         return self._node.state.get(_INDEX + request.index) is not None
@@ -55,9 +54,15 @@ class Catalog:
         index = _valid(request.index, "services.storage.invalid_index_name")
         collection = _valid(request.collection, "services.storage.invalid_collection_name")
         for key in (_INDEX + index, f"{_COLLECTION}{index}/{collection}"):
-            if self._node.state.get(key) is None:
-                await self._node.state.set(key, request.origin)
+            await self._create(key, request)
         return {"acknowledged": True}
+
+    async def _create(self, key: str, request: Request) -> object:
+        """Returns the origin of the request that has created it: this one, unless another was first."""
+        if key not in self._node.state:
+            with suppress(StateConflict):
+                await self._node.state.set(key, request.origin, if_absent=True)
+        return self._node.state.get(key)
 
     async def collection_exists(self, request: Request) -> bool:
         return self._node.state.get(f"{_COLLECTION}{request.index}/{request.collection}") is not None

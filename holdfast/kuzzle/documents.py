@@ -2,7 +2,8 @@
 
 Documents are entries of the node's replicated state, so any node answers equally, and all nodes dying together lose
 nothing while a proxy lives. Made for demonstrations, tests and small tables (the state has limits): a search looks
-at every document of the collection, and of two writes to one document at the same time the later one wins.
+at every document of the collection. Writes to one document at the same time are made one after the other, each upon
+what the one before has left.
 
 A write that is delivered again, because its node died before it answered, is not done twice: a document knows the
 request that wrote it and what it was before, so the second delivery answers and notifies as the first would have.
@@ -11,12 +12,13 @@ request that wrote it and what it was before, so the second delivery answers and
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 
 import msgspec
 
-from holdfast import Node
+from holdfast import Node, StateConflict
 from holdfast.kuzzle.catalog import Catalog
 from holdfast.kuzzle.errors import error
 from holdfast.kuzzle.expiring import Expiring
@@ -117,29 +119,46 @@ class Documents:
     async def delete(self, request: Request) -> Source:
         id = request.document_id
         key, name = self._key(request, id), f"deleted/{request.origin}"
-        # Before the document goes, so that whoever does this again knows what it was.
+        # Before the document goes, so that whoever does this again knows what it was, and does not delete a later one.
         deleted = self._expiring.get(name) if request.redelivered else None
         if deleted is None:
-            document = self._required(request, id, self._find(key))
-            deleted = {"source": document.source, "version": document.version}
-            await self._expiring.set(name, deleted, time.time() + REMEMBERED_FOR)
-        await self._node.state.delete(key)
+            deleted = await self._delete(request, id, key, name)
+        else:
+            with suppress(StateConflict):  # it was done
+                await self._node.state.delete(key, if_version=deleted["stands"])
         found = {"_id": id, "_source": deleted["source"], "_version": deleted["version"]}
         if not request.flag("silent"):
             await self._realtime.notify_document(request, "delete", id, deleted["source"], None, found)
         return found if request.flag("source") else {"_id": id}
 
+    async def _delete(self, request: Request, id: str, key: str, name: str) -> Source:
+        """Returns what is remembered of it as `name`. stands: the version of the entry that goes."""
+        while True:
+            stands = self._node.state.version(key)
+            document = self._required(request, id, self._find(key))
+            deleted = {"source": document.source, "version": document.version, "stands": stands}
+            await self._expiring.set(name, deleted, time.time() + REMEMBERED_FOR)
+            try:
+                await self._node.state.delete(key, if_version=stands)
+            except StateConflict:
+                continue  # another request was faster
+            return deleted
+
     async def _write(self, request: Request, id: str, change: Callable[[Document | None], Source]) -> Document:
         """Store what `change` makes of the present document, unless this request has done so already."""
         key = self._key(request, id)
-        stored = self._find(key)
-        if stored is not None and request.redelivered and stored.origin == request.origin:
-            return stored
-        content = change(stored)
-        before, version = (stored.source, stored.version) if stored else (None, 0)
-        document = Document(content, version + 1, request.origin, before)
-        await self._node.state.set(key, msgspec.to_builtins(document))
-        return document
+        while True:
+            stored, stands = self._find(key), self._node.state.version(key)
+            if stored is not None and request.redelivered and stored.origin == request.origin:
+                return stored
+            content = change(stored)
+            before, version = (stored.source, stored.version) if stored else (None, 0)
+            document = Document(content, version + 1, request.origin, before)
+            try:
+                await self._node.state.set(key, msgspec.to_builtins(document), if_version=stands)
+            except StateConflict:
+                continue  # another request was faster
+            return document
 
     async def _notify(self, request: Request, id: str, document: Document, updated: list[str] | None = None) -> None:
         if request.flag("silent"):

@@ -85,6 +85,11 @@ class GatewayTimeoutError(KuzzleError):
 CATALOGUE: dict[str, tuple[type[KuzzleError], int, str]] = {
     "core.fatal.service_unavailable": (ExternalServiceError, 0x00000002, "Service unavailable: {}."),
     "core.realtime.room_not_found": (NotFoundError, 0x00010001, 'The room "{}" doesn\'t exist'),
+    "core.realtime.too_many_rooms": (
+        SizeLimitError,
+        0x00010003,
+        "Unable to subscribe: maximum number of unique rooms reached.",
+    ),
     "core.realtime.invalid_scope": (
         BadRequestError,
         0x00010004,

@@ -5,11 +5,12 @@ request that made one may be delivered again.
 """
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import trio
 
-from holdfast import Node
+from holdfast import Node, StateConflict
 
 PREFIX = "kuzzle/expiring/"
 SWEEP_INTERVAL = 5.0  # seconds; what is past its time is no longer seen, so this is only about memory
@@ -33,8 +34,9 @@ class Expiring:
     async def _sweep(self) -> None:
         """As master: on one node at a time."""
         while True:
-            now = time.time()
-            for key, entry in self._node.state.items(PREFIX):
-                if now >= entry["until"]:
-                    await self._node.state.delete(key)
+            for key, _ in self._node.state.items(PREFIX):
+                version, entry = self._node.state.version(key), self._node.state.get(key)
+                if entry is not None and time.time() >= entry["until"]:
+                    with suppress(StateConflict):  # it was set anew
+                        await self._node.state.delete(key, if_version=version)
             await trio.sleep(SWEEP_INTERVAL)

@@ -9,7 +9,7 @@ drops doubles, so that filters which differ only in order, nesting or double neg
 find every equivalence (x < 3 inside x < 5): two such filters are two rooms, which costs a copy, never a message.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from math import inf
 from re import compile as pattern
@@ -46,6 +46,13 @@ def from_json(value: object) -> Filter:
     """A canonical filter that has been through JSON, which turns tuples into lists."""
     assert isinstance(value, list)
     return tuple(from_json(item) if isinstance(item, list) else item for item in value)
+
+
+def conditions_of(filters: Sequence[Any]) -> int:
+    """How many clauses a canonical filter has; those that match all or nothing are one too."""
+    if filters[0] in ("and", "or", "not"):
+        return sum(map(conditions_of, filters[1:]))
+    return 1
 
 
 def flatten(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -252,8 +259,8 @@ def _scalar(value: object, path: str) -> object:
 
 
 def _number(value: int | float) -> int | float:
-    """1.0 and 1 are one number and must be one room."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    """1.0 and 1 are one number and must be one room; from 2**63 on no JSON of ours has a whole one, see wire."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**63 else value
 
 
 # --- the canonical form: constructors that keep it ------------------------------------------------------------

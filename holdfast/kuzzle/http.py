@@ -7,11 +7,9 @@ bodies only. `POST /_query` carries a whole request as its body.
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
-import msgspec
-
 from holdfast.kuzzle.errors import error
 from holdfast.kuzzle.routes import VERBS, Routes
-from holdfast.kuzzle.wire import NAMED, decode
+from holdfast.kuzzle.wire import NAMED, decode, decode_any
 
 _METHODS = "GET,POST,PUT,PATCH,DELETE,OPTIONS,HEAD"
 _HEADERS = (
@@ -68,10 +66,7 @@ def _body(content_type: str | None, payload: bytes) -> Any:  # noqa: ANN401
     kind = (content_type or "application/json").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise error("network.http.unsupported_content", kind)
-    try:
-        return msgspec.json.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as reason:
-        raise error("network.http.body_parse_failed", reason) from reason
+    return decode_any(payload, "network.http.body_parse_failed")
 
 
 def response_headers(request_id: str, node: str, origin: str | None) -> list[tuple[str, str]]:

@@ -1,19 +1,20 @@
 """The controller `realtime`: subscribe, join, unsubscribe, publish, count and list; and who is notified of what.
 
 Subscriptions live in the node's replicated state (see `rooms`), so any node can evaluate any message and name the
-channels; the proxy knows who is in a channel. A subscription outlives the node it was made through. Messages of a
+channels; the proxy knows who is in a channel. A subscription outlives the node it was made through, and not the token
+that it was made with: who logs out ends his own, and the master those whose token has ended. Messages of a
 publisher that waits for each answer come in order; of one that does not, several nodes may have some at a time, unless
 the proxy's policy keeps its requests on one (`sticky`).
 
 Who tells users of users, so that nobody is told twice: "in" goes out with the response to the request whose entry
 brought the client in, and entries are in one order for all nodes. "out" is told by the master when a client's last
-entry in a room is gone, whatever the cause: unsubscribed, or disconnected. If the master dies at that very moment,
-that one "out" is not told.
+entry in a room is gone, whatever the cause: unsubscribed, or disconnected; before the first one is elected, by that
+one. From the death of a master until there is another, no "out" is told.
 """
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -23,24 +24,42 @@ from holdfast import Node
 from holdfast.kuzzle import wire
 from holdfast.kuzzle.errors import error
 from holdfast.kuzzle.filters import Filter, FilterError, flatten, normalise, room_id
-from holdfast.kuzzle.rooms import ALL_DIGITS, PREFIX, SCOPES, USERS, Change, Room, Rooms, Subscription, entry_key
+from holdfast.kuzzle.rooms import (
+    ALL_DIGITS,
+    PREFIX,
+    SCOPES,
+    USERS,
+    Change,
+    Room,
+    Rooms,
+    Subscription,
+    entry_key,
+    parts_of,
+)
 from holdfast.kuzzle.wire import Action, Request
+
+EXPIRY_INTERVAL = 1.0  # seconds between two looks for tokens that have ended
+MAX_LEFT = 10_000  # that wait to be told who left; more than that while there is no master are not told
 
 Source = Mapping[str, Any]  # a document's content
 
 
 class Realtime:
-    """Subscriptions, and what is told to whom. `notify_document` is for controllers that change documents."""
+    """Subscriptions, and what is told to whom. `notify_document` is for controllers that change documents.
 
-    def __init__(self, node: Node) -> None:
+    is_revoked: whether the token of a name was logged out, as far as this node's state goes.
+    """
+
+    def __init__(self, node: Node, is_revoked: Callable[[str], bool]) -> None:
+        self._is_revoked = is_revoked
         self._node = node
         self._state = node.state
         self._rooms = Rooms()
-        self._term = -1  # the epoch in which this node was last master
         self._left: deque[tuple[int, str, bytes]] = deque()  # to be told as master: epoch, channel, notification
         self._somebody_left = trio.Event()
-        node.on_state(self._on_state)
+        node.on_state(self._on_state, inline=True)
         node.on_master(self._tell_who_left)
+        node.on_master(self._end_with_tokens)
 
     def actions(self) -> dict[str, Action]:
         return {
@@ -74,9 +93,16 @@ class Realtime:
         if request.protocol == "http":  # nothing can be told to it later
             raise error("api.assert.unsupported_protocol", request.protocol, f"realtime:{request.action}")
         digits = _digits(request)
-        subscription = Subscription(index, collection, list(filters), request.volatile, request.origin)
+        subscription = Subscription(
+            index, collection, list(filters), request.volatile, request.origin, request.token, request.token_ends
+        )
         key = entry_key(name, request.client, digits)
+        if key not in self._node.state and not self._rooms.has_room_for(name, request.client, subscription):
+            raise error("core.realtime.too_many_rooms")
         await self._node.state.set(key, msgspec.to_builtins(subscription), owner=request.client)
+        if request.token and self._is_revoked(request.token):  # a logout that came first has not seen this one
+            await self._end([key])
+            raise error("security.token.invalid")
         room = self._rooms.get(name)
         member = room.members.get(request.client) if room else None
         if room is not None and member is not None and member.origin == request.origin:
@@ -100,6 +126,22 @@ class Realtime:
         for digits in ALL_DIGITS if request.redelivered else channels:
             await self._node.leave(request.client, f"{name}-{digits}")
         return {"roomId": name}
+
+    async def token_ended(self, token: str) -> None:
+        """It was revoked: whoever subscribes with it from now on sees that in the state."""
+        await self._end(self._rooms.with_token(token))
+
+    async def _end(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            room, client, digits = parts_of(key)
+            await self._node.state.delete(key)
+            await self._node.leave(client, f"{room}-{digits}")
+
+    async def _end_with_tokens(self) -> None:
+        """As master: on one node at a time."""
+        while True:
+            await self._end(self._rooms.ended(time.time()))
+            await trio.sleep(EXPIRY_INTERVAL)
 
     async def count(self, request: Request) -> dict[str, int]:
         return {"count": self._rooms.count(request.body_string("roomId"))}
@@ -158,25 +200,25 @@ class Realtime:
             self._went(change)
 
     def _went(self, change: Change) -> None:
-        """Tell the others in the room, if that is this node's business: as master, also while its lease lapses."""
-        epoch = self._node.epoch
-        if self._node.is_master:
-            self._term = epoch
-        if self._term != epoch:
+        """Tell the others in the room, if that is this node's business: as master, also before it has its lease and
+        while that lapses; or if nobody is master yet, should this node become it."""
+        if self._node.master not in ("", self._node.id):
+            self._left.clear()
             return
         room = change.room
         notification = self._user_notification("out", room, change.subscription, int(time.time() * 1000))
         for channel in room.channels_for_user("out"):
-            self._left.append((epoch, channel, wire.for_channel(notification, channel)))
+            if len(self._left) < MAX_LEFT:
+                self._left.append((self._node.epoch, channel, wire.for_channel(notification, channel)))
         self._somebody_left.set()
 
     async def _tell_who_left(self) -> None:
         """As master: on one node at a time."""
-        self._term = self._node.epoch
+        term = self._node.epoch
         while True:
             while self._left:
                 epoch, channel, notification = self._left[0]
-                if epoch == self._term:  # else another master came between, and told its own
+                if epoch >= term - 1:  # else another master came between, and told its own
                     await self._node.notify(notification, channels=[channel], text=True)
                 self._left.popleft()  # not before: the lease may end while it waits to be sent
             self._somebody_left = trio.Event()

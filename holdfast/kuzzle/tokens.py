@@ -16,7 +16,7 @@ from holdfast.kuzzle.errors import error
 MAX_LIFETIME = 30 * 24 * 3600.0  # seconds; a revoked token is remembered for so long, so it must have an end
 
 _HEADER = b'{"alg":"HS256","typ":"JWT"}'
-_SPAN = pattern(r"(\d+)\s*(ms|s|m|h|d)?")
+_SPAN = pattern(r"([0-9]{1,16})\s*(ms|s|m|h|d)?")  # int() refuses thousands of digits, and no life has so many
 _UNITS = {None: 0.001, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -63,6 +63,8 @@ def lifetime(value: object, default: float) -> float:
     """Seconds, from what a client gives as `expiresIn`: a number of milliseconds, or a string like "2h"."""
     if value is None:
         return default
+    if isinstance(value, int | float) and not isinstance(value, bool) and value > 1000 * MAX_LIFETIME:
+        raise error("security.token.ttl_exceeded")
     found = _SPAN.fullmatch(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
     if found is None or not int(found[1]):
         raise error("security.token.invalid_expiration", value)

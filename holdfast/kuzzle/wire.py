@@ -6,6 +6,7 @@ HTTP status. A notification carries `room` too: the channel. Clients tell both a
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from re import compile as pattern
 from typing import Any
 
 import msgspec
@@ -16,7 +17,11 @@ ANONYMOUS = "-1"  # the id of the user who has not logged in
 NAMED = frozenset({"requestId", "controller", "action", "jwt", "volatile", "body"})  # all else is `args`
 
 
-Action = Callable[["Request"], Awaitable[object]]
+LONG_NUMBER = pattern(rb"[0-9]{19}")  # digits in a row without which no whole number is beyond 64 bits
+LEAST, MOST = -(2**63), 2**64 - 1
+
+# Returns the result, or what has to be awaited for it.
+Action = Callable[["Request"], Awaitable[object] | object]
 
 
 @dataclass(slots=True)
@@ -33,6 +38,8 @@ class Request:
     protocol: str = "websocket"
     client: int = 0  # id of the connection; what node.join and node.notify take
     user: str = ANONYMOUS
+    token: str = ""  # the name of the token that says so, and when it ends, in seconds since 1970
+    token_ends: float = 0.0
     timestamp: int = 0  # milliseconds since 1970
     origin: str = ""  # equal for all deliveries of one request and for nothing else
     redelivered: bool = False  # another node may have done this, or part of it, already
@@ -67,7 +74,7 @@ class Request:
         try:
             if isinstance(value, str) or (isinstance(value, float) and value.is_integer()):
                 value = int(value)
-        except ValueError:
+        except ValueError:  # no digits, or thousands of them
             pass
         if isinstance(value, bool) or not isinstance(value, int):
             raise error("api.assert.invalid_type", name, "integer")
@@ -112,13 +119,29 @@ def _string(values: Mapping[str, Any], name: str, shown: str, default: str | Non
 
 def decode(payload: bytes, failure: str) -> dict[str, Any]:
     """A request's JSON object. What is not one raises the error `failure` of the catalogue."""
-    try:
-        data = msgspec.json.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as reason:
-        raise error(failure, reason) from reason
+    data = decode_any(payload, failure)
     if not isinstance(data, dict):
         raise error(failure, "a request must be an object")
     return data
+
+
+def decode_any(payload: bytes, failure: str) -> Any:  # noqa: ANN401 - JSON
+    """The same for any JSON. A whole number beyond 64 bits, which the state could not hold, becomes a float, as every
+    number of JavaScript is."""
+    try:
+        data = msgspec.json.decode(payload)
+        return _within_64_bits(data) if LONG_NUMBER.search(payload) else data
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as reason:
+        raise error(failure, reason) from reason
+
+
+def _within_64_bits(data: Any) -> Any:  # noqa: ANN401 - JSON
+    if isinstance(data, dict):
+        return {name: _within_64_bits(value) for name, value in data.items()}
+    if isinstance(data, list):
+        return [_within_64_bits(value) for value in data]
+    # type(): a bool is an int, and none of these
+    return float(data) if type(data) is int and not LEAST <= data <= MOST else data
 
 
 def fill(request: Request, data: Mapping[str, Any]) -> None:

@@ -7,15 +7,21 @@ tests any adapter against what is written here.
 
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Final, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from protocols.clients.events import Event, Request
-from protocols.close import Reason
-from protocols.errors import HoldfastError
+from holdfast.protocols.clients.events import Event, Request
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import HoldfastError
 
 ENTRY_POINTS = "holdfast.protocols"
+
+# Frames, chunks, whatever a protocol is made of: 64 KiB hold 10,900 of them, 80 ms of work. So many at a time cost less
+# than half a millisecond, and more than honest clients send at once.
+UNITS_PER_CALL: Final = 64
+# What is inflated counts too: so many bytes as one of them.
+INFLATED_BYTES_PER_UNIT: Final = 4 << 10
 
 
 class Limits(Struct, frozen=True):
@@ -55,8 +61,11 @@ class ClientProtocol(Protocol):
 
     deadline     time (same clock as `now`) at which `on_deadline` is to be called; inf: never. An attribute and
                  not a method because it is compared once per read. It may be early: `on_deadline` looks itself.
-    paused       True while the adapter can't take more data (an HTTP request is with a node): the proxy stops
-                 reading the socket; bytes wait in the kernel.
+    paused       True while the adapter can't take more data (an HTTP request is with a node, or has_more): the proxy
+                 stops reading the socket; bytes wait in the kernel.
+    has_more     True when a call has ended before all that had come was looked at, because that is more than
+                 UNITS_PER_CALL: `resume` goes on with it in another turn, in which others have had theirs. `paused` is
+                 True with it. Until then nothing is received, the end of file included.
     wire_format  adapters with equal wire_format encode a notification to identical bytes, so that a fan-out
                  encodes once per format. None: this connection's bytes are its own.
 
@@ -66,14 +75,18 @@ class ClientProtocol(Protocol):
     name: ClassVar[str]
     deadline: float
     paused: bool
+    has_more: bool
     wire_format: object
 
     def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
-        """Take what the socket gave; b"" is end of file. Events in the order they happened. Never raises."""
+        """Take what the socket gave; b"" is end of file. Events in the order they happened. Never raises.
+
+        Looks at no more than UNITS_PER_CALL frames or the like, whether they give events or not: see has_more.
+        """
         ...
 
     def on_deadline(self, now: float) -> Sequence[Event]:
-        """`deadline` has come. May return nothing (it was early), a ping as Output, or the end."""
+        """`deadline` has come. May return nothing (it was early), a ping as Output, Silent, or the end."""
         ...
 
     def reply(self, request: Request, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> bytes:
@@ -89,11 +102,20 @@ class ClientProtocol(Protocol):
         ...
 
     def resume(self, now: float) -> Sequence[Event]:
-        """After a reply ended a pause: events of the data that had come already."""
+        """After a reply ended a pause, or for what it has more: events of the data that had come already."""
         ...
 
     def close(self, reason: Reason, detail: str, now: float) -> bytes:
         """Begin to end the connection: its last bytes. `Finished` follows, from the peer's answer or `deadline`."""
+        ...
+
+
+@runtime_checkable
+class ClosesWithCode(Protocol):
+    """What an adapter has besides if its protocol knows WebSocket's close codes."""
+
+    def close_with(self, code: int, reason: Reason, detail: str, now: float) -> bytes:
+        """As `close`, with a code that a node has chosen, 4000 to 4999, in place of the reason's own."""
         ...
 
 

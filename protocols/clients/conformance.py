@@ -13,8 +13,12 @@ raises Violation; an exception of the adapter's own comes through as it is. The 
 - The same bytes give the same events however they are cut (adjacent Outputs count as one).
 - `Finished` comes once, nothing comes after it; a `Switch` ends its list too. `Opened` comes once at most.
 - The text of a Message is UTF-8. What is to be written is bytes.
-- `paused` is True only while a request waits for its reply. Then nothing but `Finished` comes, and no byte is lost.
+- `paused` is True only while a request waits for its reply, and with `has_more`. In the first case nothing but
+  `Finished` comes, and no byte is lost.
+- A call gives no more than UNITS_PER_CALL events, and as many as belong to its last unit; what has come beyond that,
+  `resume` gives, for as long as there is `has_more`.
 - `on_deadline` does nothing before `deadline`; at `deadline` it ends the connection or moves the deadline on.
+- `Silent` comes last, with the deadline moved on: it may be passed over, or answered by `close`.
 - After an end of file, and after `close`, `Finished` comes: at once, with the last reply, or by the deadline.
 - Adapters of equal `wire_format` encode a notification to equal bytes.
 """
@@ -23,14 +27,25 @@ from collections.abc import Sequence
 from math import inf, isnan
 from typing import NoReturn, Protocol
 
-from protocols.clients.base import ClientProtocol, Limits, ProtocolFactory, ReplyHead
-from protocols.clients.events import Event, Finished, HttpRequest, Message, Opened, Output, Request, Switch
-from protocols.close import Reason
-from protocols.errors import HoldfastError, ProtocolError
+from holdfast.protocols.clients.base import UNITS_PER_CALL, ClientProtocol, Limits, ProtocolFactory, ReplyHead
+from holdfast.protocols.clients.events import (
+    Event,
+    Finished,
+    HttpRequest,
+    Message,
+    Opened,
+    Output,
+    Request,
+    Silent,
+    Switch,
+)
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import HoldfastError, ProtocolError
 
 _ADDRESS = "192.0.2.1:50000"
 _MAX_READ_BYTES = 64 << 10  # one read of the reactor: so much may come while the adapter is paused
 _MAX_STEPS = 16  # of deadlines that follow one another without a byte from the peer
+_MAX_EVENTS_OF_A_UNIT = 4
 _UNSENDABLE = ReplyHead(7, (("bad\r\nname", "\u2028"),))
 
 
@@ -59,6 +74,7 @@ def check(
         raise ValueError("the script must make the adapter give a request, else it shows nothing")
     _check_cuts(factory, limits, script, random, [script[at : at + 1] for at in range(len(script))])
     _check_silence(factory, limits, b"")
+    _run(factory, limits, [script * (_MAX_READ_BYTES // len(script) + 1)])
     for _ in range(rounds):
         for data in (script, _damaged(script, random), random.randbytes(random.randrange(1, 200))):
             _check_cuts(factory, limits, data, random, _cut(data, random))
@@ -162,6 +178,8 @@ class _Drive:
         self._replies_late = replies_late
         self._waiting: Request | None = None  # the request of a paused adapter
         self._requests = 0
+        self._silences = 0
+        self._is_closed = False
         self._has_opened = False
         self._check_state()
 
@@ -173,6 +191,7 @@ class _Drive:
             return
         waited = self._waiting is not None
         self._take(self.protocol.receive_data(data, self.now))
+        self._go_on()
         if self.now < self.protocol.deadline and not self.is_finished:
             self._expect_nothing(self.protocol.on_deadline(self.now), "on_deadline() before the deadline")
         if waited or not self._replies_late:
@@ -187,12 +206,18 @@ class _Drive:
                 _violated("paused is still True after the last part of the reply")
             self._expect_nothing_said_twice(request)
             self._take(self.protocol.resume(self.now))
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """The turns that follow, for what was more than one's share."""
+        while self.protocol.has_more:
+            self._take(self.protocol.resume(self.now))
 
     def step(self) -> None:
         """The deadline comes."""
         self.now = max(self.now, self.protocol.deadline)
         self._take(self.protocol.on_deadline(self.now))
-        if not self.is_finished and self.protocol.deadline <= self.now:
+        if not self.is_finished and self.protocol.deadline <= self.now and not self._is_closed:
             _violated("on_deadline() at the deadline neither ended the connection nor moved the deadline on")
         self.settle()
 
@@ -218,6 +243,8 @@ class _Drive:
 
     def _take(self, events: Sequence[Event]) -> None:
         self._expect_sequence(events)
+        if len(events) > UNITS_PER_CALL + _MAX_EVENTS_OF_A_UNIT:
+            _violated(f"{len(events)} events of one call, the share of a call is {UNITS_PER_CALL} units")
         for place, event in enumerate(events):
             is_last = place == len(events) - 1
             if self._waiting is not None and not isinstance(event, Finished):
@@ -238,6 +265,10 @@ class _Drive:
                     self.is_finished = True
                     self._waiting = None
                     self.trace.append(event.reason)
+                case Silent():
+                    if not is_last:
+                        _violated("Silent must be the last event")
+                    self._pass_over_or_close()
                 case Switch():
                     if not is_last:
                         _violated("Switch must be the last event")
@@ -253,10 +284,19 @@ class _Drive:
                 request.payload.decode()
             except UnicodeDecodeError as error:
                 raise Violation("a text Message must be valid UTF-8") from error
-        if is_last and self.protocol.paused:
+        if is_last and self.protocol.paused and not self.protocol.has_more:
             self._waiting = request
         else:
             self._answer(request)
+
+    def _pass_over_or_close(self) -> None:
+        """The first time the peer is still taking what it was sent, the second time it is not."""
+        self._silences += 1
+        if self.protocol.deadline <= self.now:
+            _violated("Silent came, and the deadline was not moved on")
+        if self._silences % 2 == 0:
+            self._is_closed = True
+            self.written(self.protocol.close(Reason.IDLE, "conformance", self.now))
 
     def _switch(self, event: Switch) -> None:
         self.trace.append(event.protocol.name)
@@ -310,5 +350,10 @@ class _Drive:
             _violated(f"{type(self.protocol).__name__} lacks a part of ClientProtocol")
         if isnan(self.protocol.deadline):
             _violated("deadline is not a number")
-        if self.protocol.paused and self._waiting is None and not self.is_finished:
+        has_more = self.protocol.has_more
+        if self.protocol.paused and self._waiting is None and not has_more and not self.is_finished:
             _violated("paused while no request waits for its reply")
+        if has_more and not self.protocol.paused:
+            _violated("has_more without paused")
+        if has_more and (self._waiting is not None or self.is_finished):
+            _violated("has_more while a request waits for its reply, or after Finished")

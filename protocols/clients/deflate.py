@@ -8,9 +8,9 @@ than a limit of inflated bytes, which it never makes.
 
 import zlib
 
-from protocols.clients.base import Limits
-from protocols.close import Reason
-from protocols.errors import ProtocolError
+from holdfast.protocols.clients.base import Limits
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import ProtocolError
 
 MIN_COMPRESSED_BYTES = 128  # below that deflate saves less than a fifth of JSON and costs 3 us
 _LEVEL = 1  # at 64 KiB of JSON level 6 saves 16 % more and blocks the reactor 3.3 times as long

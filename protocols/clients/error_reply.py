@@ -4,10 +4,12 @@ It looks into the request for one thing, the client's own request id, so that th
 A request that is not JSON, or has no such id, gets an error with a null id. Nothing else of it is echoed.
 """
 
+import json
+
 import msgspec
 from msgspec import Struct
 
-from protocols.errors import HoldfastError
+from holdfast.protocols.errors import HoldfastError
 
 
 class _Asked(Struct, gc=False):
@@ -15,6 +17,10 @@ class _Asked(Struct, gc=False):
 
     requestId: str | int | None = None
 
+
+# JavaScript writes half of a surrogate pair as it stands ("\\ud83d"). msgspec refuses all of such a message; Python's
+# own decoder takes it, at a fifth of the speed.
+_MAX_ODD_BYTES = 64 << 10
 
 _decoder = msgspec.json.Decoder(_Asked)
 _encoder = msgspec.json.Encoder()
@@ -43,4 +49,14 @@ def _request_id(payload: bytes) -> str | int | None:
     try:
         return _decoder.decode(payload).requestId
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        is_odd = len(payload) <= _MAX_ODD_BYTES and b"\\ud" in payload.lower()
+        return _odd_request_id(payload) if is_odd else None
+
+
+def _odd_request_id(payload: bytes) -> str | int | None:
+    try:
+        request_id = msgspec.convert(json.loads(payload), _Asked).requestId
+        str(request_id).encode()  # half a character in the id itself can't be said
+        return request_id
+    except (ValueError, RecursionError):  # of which msgspec's errors and UnicodeError are
         return None

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from protocols.close import Reason
+from holdfast.protocols.close import Reason
 
 SAFE_OR_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 section 9.2
 
@@ -32,14 +32,15 @@ class Message(Struct, gc=False):
 class HttpRequest(Struct, gc=False):
     """A whole HTTP request, body decoded. One at a time per connection: the next comes after the reply.
 
-    target: as on the request line, unparsed. headers: lower-case names, in order, without hop-by-hop ones.
+    target: as on the request line, unparsed. headers: lower-case names, in order, without hop-by-hop ones. address: the
+    client's, as the adapter was given it or as a trusted peer named another one (X-Forwarded-For).
     """
 
     method: str
     target: str
     headers: list[tuple[str, str]]
     payload: bytes
-    address: str | None = None  # when a trusted peer named another one (X-Forwarded-For)
+    address: str = ""
 
     @property
     def redeliverable(self) -> bool:
@@ -49,13 +50,15 @@ class HttpRequest(Struct, gc=False):
 class Opened(Struct, gc=False):
     """A session has begun: from now on the connection is a client that every node knows.
 
-    Comes at most once per connection. headers: of the handshake, lower-case names.
+    Comes at most once per connection. headers: of the handshake, lower-case names. address: as of HttpRequest. query:
+    what came with the path; it may hold secrets, and is not shown or logged.
     """
 
     protocol: str
     path: str
     headers: list[tuple[str, str]]
-    address: str | None = None  # when a trusted peer named another one (X-Forwarded-For)
+    address: str = ""
+    query: str = ""
 
 
 class Output(Struct, gc=False):
@@ -71,16 +74,28 @@ class Switch(Struct, gc=False):
     data: bytes
 
 
+class Silent(Struct, gc=False):
+    """Nothing has come for as long as the adapter waits. Its deadline is set anew.
+
+    Whether that is an end the proxy knows: a peer that is still taking what it was sent is alive, and its answer to a
+    ping comes after that. Of one that takes nothing, the adapter's `close` is called, with Reason.IDLE.
+    """
+
+    detail: str
+
+
 class Finished(Struct, gc=False):
     """The connection is over: write what is queued, then close the transport.
 
     Comes after the adapter's own last Output (close frame, error response), exactly once.
     A limit or an error of the protocol is told here too: it is data, not an exception, because it is normal.
+    is_broken: what was being said has no end, and the peer must not take the connection's for it: reset the transport.
     """
 
     reason: Reason
     detail: str = ""
+    is_broken: bool = False
 
 
 Request = Message | HttpRequest
-Event = Message | HttpRequest | Opened | Output | Switch | Finished
+Event = Message | HttpRequest | Opened | Output | Switch | Silent | Finished

@@ -7,32 +7,53 @@ the walk, and the last hop known for sure counts.
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from protocols.errors import ConfigError
+from holdfast.protocols.errors import ConfigError
 
-# Claims about the client that only a proxy can make. Nodes get them from trusted peers alone.
+# Claims about the client that only a proxy can make: its address, and who it has proven to be. So are all whose names
+# begin with one of the prefixes. Nodes get them from trusted peers alone.
 CLAIMS = frozenset(
     {
+        "cf-connecting-ip",
+        "client-cert",  # RFC 9440
+        "client-cert-chain",
+        "fastly-client-ip",
         "forwarded",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-port",
-        "x-forwarded-proto",
-        "x-forwarded-server",
+        "true-client-ip",
+        "x-client-cert",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-original-forwarded-for",
         "x-real-ip",
     }
 )
+CLAIM_PREFIXES = ("x-forwarded-", "x-auth-request-", "x-ssl-client-")
+
+
+def is_claim(name: str) -> bool:
+    """Whether a header of this name, in lower case, is one of them."""
+    return name in CLAIMS or name.startswith(CLAIM_PREFIXES)
 
 
 @lru_cache(maxsize=8)
 def networks(trusted_peers: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
-    """The networks of a configuration, parsed once: "10.0.0.0/8", or an address alone. Raises ConfigError."""
-    parsed = []
-    for entry in trusted_peers:
-        try:
-            parsed.append(ip_network(entry))
-        except ValueError as error:
-            raise ConfigError(f"trusted_peers: expected a network or an address, got {entry!r}: {error}") from error
-    return tuple(parsed)
+    """The networks of a configuration, parsed once. Raises ConfigError."""
+    try:
+        return tuple(map(network, trusted_peers))
+    except ValueError as error:
+        raise ConfigError(f"trusted_peers: expected networks or addresses: {error}") from error
+
+
+def network(text: str) -> IPv4Network | IPv6Network:
+    """ "10.0.0.0/8", also as an address within it has it, or an address alone. Raises ValueError.
+
+    One of IPv4 in IPv6 is IPv4, as addresses are here.
+    """
+    parsed = ip_network(text, strict=False)
+    if isinstance(parsed, IPv6Network) and parsed.prefixlen >= 96:
+        mapped = parsed.network_address.ipv4_mapped
+        if mapped is not None:
+            return IPv4Network((mapped, parsed.prefixlen - 96))
+    return parsed
 
 
 def is_trusted_peer(address: str, trusted_peers: tuple[str, ...]) -> bool:
@@ -46,12 +67,14 @@ def is_trusted_peer(address: str, trusted_peers: tuple[str, ...]) -> bool:
 def client_address(header: str, trusted_peers: tuple[str, ...]) -> str | None:
     """The client's address by a trusted peer's X-Forwarded-For: the right-most that is not trusted itself.
 
-    header: several are joined by commas, and "" is none. If all are trusted, the left-most: a client inside. None if
-    there is no entry, or the peer's own one is no address.
+    header: several are joined by commas, and "" is none; empty ones don't count (RFC 9110 section 5.6.1). If all are
+    trusted, the left-most: a client inside. None if there is no entry, or the peer's own one is no address.
     """
     trusted = networks(trusted_peers)
     found = None
     for entry in reversed(header.split(",")):
+        if not entry.strip(" \t"):
+            continue
         ip = _parse(entry)
         if ip is None:
             break

@@ -11,16 +11,16 @@ from enum import IntEnum
 from math import inf
 from typing import ClassVar
 
-from protocols.clients import encodings, http_head, upgrade
-from protocols.clients.base import Limits, ReplyHead
-from protocols.clients.events import Event, Finished, HttpRequest, Opened, Output, Request, Switch
-from protocols.clients.forwarded import client_address, is_trusted_peer
-from protocols.clients.http_body import ChunkedBody
-from protocols.clients.http_head import CHUNKED, Fields, Head
-from protocols.clients.http_reply import CONTINUE, ReplyWriter
-from protocols.clients.websocket import WebSocketProtocol
-from protocols.close import Reason
-from protocols.errors import HoldfastError, ProtocolError
+from holdfast.protocols.clients import encodings, http_head, upgrade
+from holdfast.protocols.clients.base import Limits, ReplyHead
+from holdfast.protocols.clients.events import Event, Finished, HttpRequest, Opened, Output, Request, Silent, Switch
+from holdfast.protocols.clients.forwarded import client_address, is_trusted_peer
+from holdfast.protocols.clients.http_body import ChunkedBody
+from holdfast.protocols.clients.http_head import CHUNKED, Fields, Head
+from holdfast.protocols.clients.http_reply import CONTINUE, ReplyWriter
+from holdfast.protocols.clients.websocket import WebSocketProtocol
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import HoldfastError, ProtocolError
 
 # Behind a request that is with a node: the rest of the read that completed it, and one more of the reactor's reads.
 _MAX_PIPELINED_BYTES = 128 << 10
@@ -63,8 +63,8 @@ class HttpProtocol:
     """
 
     __slots__ = (
-        "_address", "_buffer", "_chunked", "_ending", "_eof", "_fields", "_head", "_is_trusted", "_limits",
-        "_request", "_searched", "_state", "_writer", "deadline", "paused",
+        "_address", "_buffer", "_chunked", "_decoder", "_ending", "_eof", "_fields", "_head", "_is_trusted", "_limits",
+        "_request", "_searched", "_state", "_writer", "deadline", "has_more", "paused",
     )  # fmt: skip
 
     name: ClassVar[str] = "http"
@@ -81,10 +81,12 @@ class HttpProtocol:
         self._fields: Fields | None = None  # of the last request
         self._head: Head | None = None  # of the request whose body is awaited
         self._chunked: ChunkedBody | None = None  # of the same, if it comes in chunks
+        self._decoder: encodings.Decoder | None = None  # of the same, when it has come and is being decoded
         self._request: HttpRequest | None = None  # the one with a node
         self._writer: ReplyWriter | None = None  # of the same
         self._ending: Finished | None = None  # to be told when all is said
         self.deadline = now + limits.handshake_timeout
+        self.has_more = False
         self.paused = False
 
     def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
@@ -101,7 +103,10 @@ class HttpProtocol:
 
     def resume(self, now: float) -> Sequence[Event]:
         if self._state is not _REPLIED:
-            return []
+            if not self.has_more:
+                return []
+            self.has_more = self.paused = False
+            return self._advance(now)
         if self._ending is not None:
             return self._finish(self._ending)
         self._move(_IDLE)
@@ -114,7 +119,8 @@ class HttpProtocol:
         if self._state is _REPLIED:
             return self.resume(now)
         if self._state is _IDLE:
-            return self._finish(Finished(Reason.IDLE, f"no request within {self._limits.keepalive_timeout:g} s"))
+            self.deadline = now + self._limits.keepalive_timeout
+            return [Silent(f"no request within {self._limits.keepalive_timeout:g} s")]
         if self._state is _BODY:
             detail = f"no complete body within {self._limits.body_timeout:g} s"
         else:
@@ -134,8 +140,8 @@ class HttpProtocol:
         writer = self._writer
         if writer is None or request is not self._request:
             return b""
-        if writer.begun and self._ending is None:
-            self._ending = Finished(error.reason, f"the reply was broken off: {error}")
+        if writer.begun:
+            self._ending = Finished(error.reason, f"the reply was broken off: {error}", is_broken=True)
         said = writer.error(error, request.payload)
         self._end_request(writer)
         return said
@@ -152,6 +158,7 @@ class HttpProtocol:
             self._writer.keeps_alive = False
         elif reason is not Reason.DRAINING or was not in _ARRIVING:
             self._move(_REPLIED)
+            self.has_more = self.paused = False
             self.deadline = now
             # A new client has not asked yet, but will, and takes this for its answer.
             if reason is not Reason.DRAINING and (was in _ARRIVING or was is _NEW):
@@ -161,7 +168,7 @@ class HttpProtocol:
     def _advance(self, now: float) -> list[Event]:
         """Go as far as the buffer reaches: to the next request, or to the end."""
         events: list[Event] = []
-        if self._buffer:
+        if self._buffer or self._decoder is not None:
             try:
                 head = self._head or self._take_head(now, events)
                 if head is not None:
@@ -205,6 +212,8 @@ class HttpProtocol:
         buffer, fields = self._buffer, head.fields
         if fields.is_plain:
             body: bytes | None = b""
+        elif self._decoder is not None:
+            body = None
         elif self._chunked is not None:
             body = self._chunked.take(buffer)
         elif len(buffer) == fields.length:  # and nothing behind it: so it is for most, and spares a copy
@@ -215,21 +224,36 @@ class HttpProtocol:
             del buffer[: fields.length]
         else:
             body = None
+        if fields.codings:
+            body = self._decode(body, fields)
         if body is None:
             if self._head is None:
                 self._head = head
                 self._move(_BODY)
                 self.deadline = now + self._limits.body_timeout
+            if self._decoder is not None or (self._chunked is not None and self._chunked.has_more):
+                self.has_more = self.paused = True
             return
-        if fields.codings:
-            body = encodings.decode(body, fields.codings, self._limits.max_body_bytes)
-        self._request = HttpRequest(head.method, head.target, head.headers, body, self._forwarded_for(head))
+        address = self._client_address(head) if self._is_trusted else self._address
+        self._request = HttpRequest(head.method, head.target, head.headers, body, address)
         self._writer = ReplyWriter(head.method == "HEAD", head.is_http10, head.keeps_alive and self._ending is None)
         self._head = self._chunked = None
         self._move(_WITH_NODE)
         self.deadline = inf
         self.paused = True
         events.append(self._request)
+
+    def _decode(self, body: bytes | None, fields: Fields) -> bytes | None:
+        """The body, when it has come and is decoded. None: not yet."""
+        decoder = self._decoder
+        if decoder is None:
+            if body is None:
+                return None
+            decoder = self._decoder = encodings.Decoder(body, fields.codings, self._limits.max_body_bytes)
+        decoded = decoder.advance()
+        if decoded is not None:
+            self._decoder = None
+        return decoded
 
     def _end_request(self, writer: ReplyWriter) -> None:
         if not writer.keeps_alive and self._ending is None:
@@ -242,18 +266,20 @@ class HttpProtocol:
         if self._ending is not None:
             raise HoldfastError(self._ending.detail, self._ending.reason)
         answer, deflate = upgrade.accept(head, self._limits)
-        address = self._forwarded_for(head)
+        address = self._client_address(head)
         headers = [header for header in head.headers if header[0] not in upgrade.NOT_FOR_NODES]
-        protocol = WebSocketProtocol(self._limits, address or self._address, now, deflate=deflate)
+        protocol = WebSocketProtocol(self._limits, address, now, deflate=deflate)
         events.append(Output(answer))
-        events.append(Opened(WebSocketProtocol.name, head.target, headers, address))
+        path, _, query = head.target.partition("?")
+        events.append(Opened(WebSocketProtocol.name, path, headers, address, query))
         events.append(Switch(protocol, bytes(self._buffer)))
         self._leave()
 
-    def _forwarded_for(self, head: Head) -> str | None:
+    def _client_address(self, head: Head) -> str:
         if not self._is_trusted:
-            return None
-        return client_address(head.fields.named.get("x-forwarded-for", ""), self._limits.trusted_peers)
+            return self._address
+        forwarded_for = head.fields.named.get("x-forwarded-for", "")
+        return client_address(forwarded_for, self._limits.trusted_peers) or self._address
 
     def _refuse(self, error: HoldfastError) -> list[Event]:
         return [Output(_error_bytes(error)), *self._finish(Finished(error.reason, str(error)))]
@@ -266,8 +292,8 @@ class HttpProtocol:
         """Nothing more is taken or said; what is held goes."""
         self._move(_CLOSED)
         self._buffer = bytearray()
-        self._fields = self._head = self._chunked = self._request = self._writer = None
-        self.paused = False
+        self._fields = self._head = self._chunked = self._decoder = self._request = self._writer = None
+        self.has_more = self.paused = False
         self.deadline = inf
 
     def _move(self, state: _State) -> None:

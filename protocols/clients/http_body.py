@@ -7,9 +7,9 @@ trailers dropped; both are paid from one budget, for they could else outweigh an
 
 import re
 
-from protocols.clients.base import Limits
-from protocols.close import Reason
-from protocols.errors import ProtocolError
+from holdfast.protocols.clients.base import UNITS_PER_CALL, Limits
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import ProtocolError
 
 _MAX_SIZE_LINE_BYTES = 256
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})([ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
@@ -19,9 +19,12 @@ _SIZE, _DATA, _DATA_END, _TRAILERS = range(4)  # what comes next
 
 
 class ChunkedBody:
-    """Takes a body out of a connection's buffer, however its bytes arrive."""
+    """Takes a body out of a connection's buffer, however its bytes arrive.
 
-    __slots__ = ("_body", "_expects", "_left", "_limits", "_spare")
+    has_more: the last call has ended with its share of lines, and not with the buffer.
+    """
+
+    __slots__ = ("_body", "_expects", "_left", "_limits", "_spare", "has_more")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -29,6 +32,7 @@ class ChunkedBody:
         self._expects = _SIZE
         self._left = 0  # of the current chunk
         self._spare = limits.max_header_bytes  # for extensions and trailers
+        self.has_more = False
 
     def take(self, buffer: bytearray) -> bytes | None:
         """Remove from the buffer's front what is of the body. The whole body once it is complete, None until then.
@@ -36,8 +40,8 @@ class ChunkedBody:
         Raises ProtocolError: MESSAGE_TOO_LARGE by the size a chunk announces, HEADERS_TOO_LARGE for the
         trailers, else PROTOCOL_ERROR.
         """
-        at = 0
-        is_complete = False
+        at = lines = 0
+        is_complete = self.has_more = False
         while not is_complete:
             if self._expects == _DATA:
                 part = buffer[at : at + self._left]
@@ -57,6 +61,10 @@ class ChunkedBody:
             else:
                 end = self._line_end(buffer, at)
                 if not end:
+                    break
+                lines += 1
+                if lines > UNITS_PER_CALL:
+                    self.has_more = True
                     break
                 if self._expects == _SIZE:
                     self._take_size(buffer, at, end)

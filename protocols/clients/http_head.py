@@ -16,10 +16,10 @@ from functools import lru_cache
 
 from msgspec import Struct
 
-from protocols.clients.base import Limits
-from protocols.clients.forwarded import CLAIMS
-from protocols.close import Reason
-from protocols.errors import ProtocolError
+from holdfast.protocols.clients.base import Limits
+from holdfast.protocols.clients.forwarded import CLAIM_PREFIXES, CLAIMS, is_claim
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import ProtocolError
 
 CHUNKED = -1  # in place of a body's length
 
@@ -46,7 +46,7 @@ _DONE_HERE = frozenset({"content-encoding", "content-length", "expect"})  # bodi
 _SHARED = frozenset({"host", "origin"})  # and names that begin with "sec-websocket-"
 _ONCE = frozenset({"host", "content-length", "transfer-encoding"})
 _SENSITIVE = _HOP_BY_HOP | _DONE_HERE | _SHARED | CLAIMS | {"authorization", "cookie"}
-_SENSITIVE_PREFIXES = ("proxy-", "sec-", "x-forwarded-")
+_SENSITIVE_PREFIXES = ("proxy-", "sec-", *CLAIM_PREFIXES)
 
 # Whom a header concerns.
 _US, _US_OR_WHOM_WE_TRUST, _BOTH, _NODE = range(4)
@@ -208,7 +208,8 @@ def _read_fields(lines: bytes, limits: Limits, is_trusted: bool) -> Fields:
     codings = _elements(named["content-encoding"]) if "content-encoding" in named else ()
     options = _elements(named["connection"]) if "connection" in named else ()
     if options and options != ["keep-alive"]:  # what many clients always say, and it names no header
-        headers = [header for header in headers if header[0] not in options]
+        # But not what a proxy in front claims, in the name of which a client could have it removed.
+        headers = [header for header in headers if header[0] not in options or is_claim(header[0])]
     is_plain = not (length or codings or "upgrade" in named or "expect" in named)
     return Fields(lines, length, codings, options, named, headers, is_plain)
 
@@ -224,11 +225,11 @@ def _read_field(line: str) -> tuple[tuple[str, str], int]:
         meant = name.replace("_", "-")
         if meant in _SENSITIVE or meant.startswith(_SENSITIVE_PREFIXES):
             raise ProtocolError(f'a header name with "_" that stands for {meant[:64]}')
-    if name == "host" and not _HOST.fullmatch(value):
+    if name == "host" and value and not _HOST.fullmatch(value):  # empty: of a target without one (RFC 9112 section 3.2)
         raise ProtocolError("malformed Host header")
     if name in _HOP_BY_HOP or name in _DONE_HERE or name.startswith("proxy-"):
         concerns = _US
-    elif name in CLAIMS:
+    elif is_claim(name):
         concerns = _US_OR_WHOM_WE_TRUST
     elif name in _SHARED or name.startswith("sec-websocket-"):
         concerns = _BOTH

@@ -12,11 +12,11 @@ from math import ceil
 
 from msgspec import Struct
 
-from protocols.clients.base import ReplyHead
-from protocols.clients.encodings import ACCEPTED
-from protocols.clients.error_reply import error_reply
-from protocols.close import Reason
-from protocols.errors import HoldfastError, ProtocolError
+from holdfast.protocols.clients.base import ReplyHead
+from holdfast.protocols.clients.encodings import ACCEPTED
+from holdfast.protocols.clients.error_reply import error_reply
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import HoldfastError, ProtocolError
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -26,6 +26,7 @@ _BINARY = "Content-Type: application/octet-stream\r\n" + _SERVER
 _JSON = "Content-Type: application/json\r\n" + _SERVER
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _NO_BODY = frozenset({204, 304})
+_RESET_CONTENT = 205  # has none either, but says so by its length (RFC 9110 section 15.3.6)
 
 # Values: what latin-1 can say, without control characters.
 _LINE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]++: [\t\x20-\x7e\x80-\xff]*+\r\n")
@@ -94,6 +95,9 @@ class ReplyWriter(Struct, gc=False):
         framing = ""
         if status in _NO_BODY:
             self.has_body = False
+        elif status == _RESET_CONTENT:
+            self.has_body = False
+            framing = "Content-Length: 0\r\n"
         else:
             self.has_body = not self.is_head
             if not more:

@@ -7,12 +7,12 @@ that tells a client what to change: a malformed handshake 400, another version 4
 import re
 from base64 import b64decode
 
-from protocols.clients.base import Limits
-from protocols.clients.deflate import Deflate, negotiate
-from protocols.clients.http_head import Head
-from protocols.clients.websocket import accept_key
-from protocols.close import Reason
-from protocols.errors import ProtocolError
+from holdfast.protocols.clients.base import Limits
+from holdfast.protocols.clients.deflate import Deflate, negotiate
+from holdfast.protocols.clients.http_head import Head
+from holdfast.protocols.clients.websocket import accept_key
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import ProtocolError
 
 # Of this connection's framing, and nothing to a node. Sec-WebSocket-Protocol is: a node may speak several.
 NOT_FOR_NODES = frozenset({"sec-websocket-extensions", "sec-websocket-key", "sec-websocket-version"})
@@ -88,7 +88,10 @@ def _is_key(key: str) -> bool:
 
 def _choose_subprotocol(offer: str | None, preferred: tuple[str, ...]) -> str | None:
     """Our first that is offered; without any of ours, the client's first. None: none is agreed on."""
-    offered = [] if offer is None else [name.strip(" \t") for name in offer.split(",")]
+    if offer is None:
+        return None
+    # Empty elements of a list don't count (RFC 9110 section 5.6.1).
+    offered = [name for part in offer.split(",") if (name := part.strip(" \t"))]
     if not all(_TOKEN.fullmatch(name) for name in offered) or len(set(offered)) != len(offered):
         raise ProtocolError("Sec-WebSocket-Protocol must be names, separated by commas, each once")
     if not preferred:

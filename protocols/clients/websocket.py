@@ -15,11 +15,11 @@ from hashlib import sha1
 from math import inf
 from typing import ClassVar, Final
 
-from protocols.clients.base import Limits, ReplyHead
-from protocols.clients.deflate import Deflate
-from protocols.clients.error_reply import error_reply
-from protocols.clients.events import Event, Finished, Message, Output, Request
-from protocols.clients.websocket_frames import (
+from holdfast.protocols.clients.base import INFLATED_BYTES_PER_UNIT, UNITS_PER_CALL, Limits, ReplyHead
+from holdfast.protocols.clients.deflate import Deflate
+from holdfast.protocols.clients.error_reply import error_reply
+from holdfast.protocols.clients.events import Event, Finished, Message, Output, Request, Silent
+from holdfast.protocols.clients.websocket_frames import (
     CLOSE,
     FIN,
     MASKED,
@@ -34,8 +34,8 @@ from protocols.clients.websocket_frames import (
     is_utf8,
     read_close,
 )
-from protocols.close import Reason
-from protocols.errors import HoldfastError, ProtocolError
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import HoldfastError, ProtocolError
 
 WIRE_FORMAT = "websocket"
 
@@ -49,6 +49,11 @@ def accept_key(key: str) -> str:
     """Sec-WebSocket-Accept for a Sec-WebSocket-Key (RFC 6455 section 4.2.2)."""
     digest = sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode(), usedforsecurity=False).digest()
     return b64encode(digest).decode()
+
+
+def _inflated_units(events: list[Event], made: int) -> int:
+    """For how many the messages count that have come to the `made` ones."""
+    return sum(len(event.payload) // INFLATED_BYTES_PER_UNIT for event in events[made:] if type(event) is Message)
 
 
 class _Phase(Enum):
@@ -77,10 +82,12 @@ class WebSocketProtocol:
     0.43 and 0.67 us each when 32 of them come in one read.
     """
 
-    __slots__ = ("_deflate", "_ending", "_incoming", "_limits", "_phase", "_received", "deadline", "wire_format")
+    __slots__ = (
+        "_deflate", "_ending", "_incoming", "_limits", "_phase", "_received", "_rest",
+        "deadline", "has_more", "paused", "wire_format",
+    )  # fmt: skip
 
     name: ClassVar[str] = "websocket"
-    paused: bool = False  # never: messages need no reply before the next
 
     def __init__(self, limits: Limits, address: str, now: float, *, deflate: Deflate | None = None) -> None:
         # `address` is the seam's: nothing here needs it, so it is not kept.
@@ -90,6 +97,9 @@ class WebSocketProtocol:
         self._incoming: Incoming | None = None
         self._phase = _OPEN
         self._ending: Finished | None = None  # what `close()` began
+        self._rest = b""  # what was more than a call's share
+        self.has_more = False
+        self.paused = False  # but for that: messages need no reply before the next
         self._received = now  # when something came last; -inf: nothing since our ping
         # Not moved by what is received: `on_deadline` looks, once per interval, when that was.
         self.deadline = now + limits.ping_interval if limits.ping_interval else inf
@@ -102,7 +112,8 @@ class WebSocketProtocol:
         limit = self._limits.max_message_bytes
         size = len(data)
         at = 0
-        while at < size:
+        left = UNITS_PER_CALL
+        while True:
             if self._incoming is None and at + 6 <= size:
                 first = data[at]
                 length = data[at + 1] ^ MASKED  # over 127 if not masked
@@ -123,11 +134,21 @@ class WebSocketProtocol:
                         else:
                             events.append(self._message(payload, is_text))
                         at = end
-                        continue
+                        if at < size and (left := left - 1):
+                            continue
+                        break
                 elif first == FIN | PONG and length < 126 and end <= size:
                     at = end  # an idle client's answer to our ping: 0.3 us in place of 2.6
-                    continue
+                    if at < size and (left := left - 1):
+                        continue
+                    break
+            made = len(events)
             at = self._step(data, at, now, events)
+            left -= 1 if self._deflate is None else 1 + _inflated_units(events, made)
+            if at >= size or left <= 0:
+                break
+        if at < size:
+            self._put_off(data, at)
         return events
 
     def on_deadline(self, now: float) -> Sequence[Event]:
@@ -144,7 +165,8 @@ class WebSocketProtocol:
                     Reason.TOO_SLOW, f"message did not end within {limits.body_timeout:g} seconds, the limit"
                 )
         if self._received == -inf:
-            return self._fail(Reason.IDLE, f"nothing came within {limits.ping_timeout:g} seconds of a ping")
+            self.deadline = min(deadline, now + limits.ping_timeout)
+            return (Silent(f"nothing came within {limits.ping_timeout:g} seconds of a ping"),)
         if limits.ping_interval:
             silent_at = self._received + limits.ping_interval
             if now >= silent_at:
@@ -182,10 +204,23 @@ class WebSocketProtocol:
         return data_frame(first, payload)
 
     def resume(self, now: float) -> Sequence[Event]:
-        return ()
+        if not self.has_more:
+            return ()
+        rest = self._rest
+        self._put_off(b"", 0)
+        return self.receive_data(rest, now)
+
+    def _put_off(self, data: bytes, at: int) -> None:
+        """What is left of `data` is for `resume`."""
+        self._rest = data[at:]
+        self.has_more = self.paused = at < len(data)
 
     def close(self, reason: Reason, detail: str, now: float) -> bytes:
         """Our close frame; b"" if the end has begun already. `Finished` gives this reason, whatever the client does."""
+        return self.close_with(reason.websocket, reason, detail, now)
+
+    def close_with(self, code: int, reason: Reason, detail: str, now: float) -> bytes:
+        """The same with a code that is not the reason's own."""
         if self._phase is not _OPEN:
             return b""
         self._move(_Phase.CLOSING)
@@ -193,7 +228,7 @@ class WebSocketProtocol:
         self.deadline = now + self._limits.close_timeout
         if self._incoming is not None:
             self._incoming.discard()
-        return close_frame(reason, detail)
+        return close_frame(reason, detail, code)
 
     def _receive_last(self, data: bytes, now: float) -> Sequence[Event]:
         """The end of file, and what comes when we are no longer open."""
@@ -203,8 +238,11 @@ class WebSocketProtocol:
             return (self._finish(Reason.CLIENT_LEFT, "end of file without a close frame"),)
         events: list[Event] = []
         at = 0
-        while at < len(data):
+        for _ in range(UNITS_PER_CALL):
             at = self._step(data, at, now, events)
+            if at >= len(data):
+                return events
+        self._put_off(data, at)
         return events
 
     def _step(self, data: bytes, at: int, now: float, events: list[Event]) -> int:
@@ -273,6 +311,7 @@ class WebSocketProtocol:
         self._move(_Phase.FINISHED)
         self._ending = None
         self._incoming = None
+        self._put_off(b"", 0)
         self.deadline = inf
         return finished
 

@@ -10,9 +10,9 @@ from io import BytesIO
 from struct import Struct
 from typing import Final
 
-from protocols.clients.deflate import Deflate, Inflater
-from protocols.close import Reason
-from protocols.errors import ProtocolError
+from holdfast.protocols.clients.deflate import Deflate, Inflater
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import ProtocolError
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA  # opcodes; 0: continuation
 FIN, RSV1, RSV, CONTROL = 0x80, 0x40, 0x70, 0x08  # bits of the first byte
@@ -64,12 +64,12 @@ def control_frame(opcode: int, payload: bytes) -> bytes:
     return bytes((FIN | opcode, len(payload))) + payload
 
 
-def close_frame(reason: Reason, detail: str) -> bytes:
-    """Our close frame: the code of `reason`, and as much of `detail` as fits. 1005 means, and is sent as, no code."""
+def close_frame(reason: Reason, detail: str, code: int = 0) -> bytes:
+    """Our close frame: the code, 0 for that of `reason`, and as much of `detail` as fits. 1005 is sent as no code."""
     if reason is Reason.CLIENT_LEFT:
         return control_frame(CLOSE, b"")
     text = detail.encode(errors="replace")[: MAX_CONTROL_BYTES - 2].decode(errors="ignore").encode()
-    return control_frame(CLOSE, reason.websocket.to_bytes(2, "big") + text)
+    return control_frame(CLOSE, (code or reason.websocket).to_bytes(2, "big") + text)
 
 
 def read_close(payload: bytes) -> str:

@@ -1,18 +1,18 @@
-"""A node's view of a proxy's clients, fed by the frames Welcome, Clients, Opened and Closed.
+"""A node's view of a proxy's clients, fed by the frames Welcome, Clients and Changes.
 
 Owns which clients the node has been told of, and finds the differences, so that each client is told as opened
 once and as closed once however often the session is made anew. Refuses a stream with a hole: FrameError, and the
 session ends. A new session repairs it. Holds for one proxy; ids of clients never repeat, across runs neither.
 """
 
-from protocols.errors import FrameError
-from protocols.nodes.frames import Client, Clients, Closed, Opened
+from holdfast.protocols.errors import FrameError
+from holdfast.protocols.nodes.frames import Changes, Client, Clients, Closed, Opened
 
 
 class ClientView:
     """The receiving end of balancer.registry.
 
-    A session begins with `welcome`; then pages of the snapshot come with deltas between them. While they do, `clients`
+    A session begins with `welcome`; then pages of the snapshot come with changes between them. While they do, `clients`
     also has those of the former session whose fate is not known yet: they are told as closed at the last page.
     """
 
@@ -20,11 +20,6 @@ class ClientView:
         self.clients: dict[int, Client] = {}
         self._sequence: int | None = None  # None: no session, or its stream has broken
         self._confirmed: set[int] | None = None  # clients that this session's snapshot has told; None: it is complete
-
-    @property
-    def is_synced(self) -> bool:
-        """Whether the last page has come, so that `clients` is what the proxy has."""
-        return self._sequence is not None and self._confirmed is None
 
     def welcome(self, sequence: int) -> None:
         """A session stands; its snapshot follows. sequence: Welcome.clients_sequence."""
@@ -47,25 +42,28 @@ class ClientView:
         self._confirmed = None
         return opened, closed
 
-    def opened(self, frame: Opened) -> Client | None:
-        """A delta. Returns the client if it is new here. Raises FrameError if a number is missing."""
-        self._advance(frame.sequence)
-        client = frame.client
+    def changes(self, frame: Changes) -> list[Opened | Closed]:
+        """Returns those that are to be told. Raises FrameError if a number is missing.
+
+        Not those who are known from a former session; nor who goes during a snapshot, before the page he was for.
+        """
+        self._advance(frame.sequence, len(frame.changes))
+        return [change for change in frame.changes if self._apply(change)]
+
+    def _apply(self, change: Opened | Closed) -> bool:
+        if isinstance(change, Closed):
+            return self.clients.pop(change.client, None) is not None
+        client = change.client
         if self._confirmed is not None:
             self._confirmed.add(client.id)
         if client.id in self.clients:
-            return None
+            return False
         self.clients[client.id] = client
-        return client
+        return True
 
-    def closed(self, frame: Closed) -> Client | None:
-        """A delta. Returns the client if it was known here: during a snapshot it may go before its page is made."""
-        self._advance(frame.sequence)
-        return self.clients.pop(frame.client, None)
-
-    def _advance(self, sequence: int) -> None:
-        if self._sequence is None or sequence != self._sequence + 1:
+    def _advance(self, first: int, count: int) -> None:
+        if self._sequence is None or first != self._sequence + 1:
             expected = "a welcome" if self._sequence is None else f"number {self._sequence + 1}"
             self._sequence = None  # nothing more of this stream is to be believed
-            raise FrameError(f"expected {expected} in the stream of clients, got number {sequence}")
-        self._sequence = sequence
+            raise FrameError(f"expected {expected} in the stream of clients, got number {first}")
+        self._sequence += count

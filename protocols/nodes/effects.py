@@ -1,16 +1,26 @@
-"""Effects: what nodes do to clients and channels through proxies. Frames of the node link, see protocols.nodes.frames.
+"""Effects: what nodes do to clients and channels through proxies, and what these say to it. Frames of the node link,
+see protocols.nodes.frames.
 
-They travel bare, inside a reply, or, with several proxies, numbered in Effects. Field order is the wire order; new
-fields go to the end with a default.
+They travel numbered in Effects, or inside a reply: nowhere else. Field order is the wire order; new fields go to the
+end with a default.
 """
 
 from array import array
 from collections.abc import Iterable, Sequence
 from sys import byteorder
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from protocols.errors import FrameError
+from holdfast.protocols.errors import FrameError
+
+FIRST_WINDOW = 8  # so many Effects may be without an Ack before a session's first Ack says how many
+MAX_PACKED_BYTES = 1 << 20  # 131,072 ids: to make a set of them takes 10 ms, and is done in one go
+# In one frame, those within AsMaster too. They are decoded and checked in one go, which takes 40 ms; without this a
+# frame of 16 MiB could hold four million.
+MAX_EFFECTS = 20_000
+OWN_CODES = range(4000, 5000)
+MAX_CHANNELS = 20_000  # of one Notify, likewise
 
 
 class Join(Struct, array_like=True, frozen=True, gc=False, tag=20):
@@ -31,7 +41,7 @@ class Notify(Struct, array_like=True, frozen=True, gc=False, tag=22):
 
     payload: bytes
     is_text: bool
-    channels: list[str]
+    channels: Annotated[list[str], Meta(max_length=MAX_CHANNELS)]
     clients: bytes = b""
     exclude: bytes = b""
 
@@ -45,10 +55,14 @@ class Broadcast(Struct, array_like=True, frozen=True, gc=False, tag=23):
 
 
 class CloseClient(Struct, array_like=True, frozen=True, gc=False, tag=24):
-    """End a client's connection, as kicked, with `reason` as text for it."""
+    """End a client's connection, as kicked, with `reason` as text for it.
+
+    code: what a WebSocket is closed with, one of OWN_CODES, which RFC 6455 leaves to applications; 0: that of "kicked".
+    """
 
     client: int
     reason: str = ""
+    code: int = 0
 
 
 Effect = Join | Leave | Notify | Broadcast | CloseClient
@@ -58,27 +72,64 @@ class AsMaster(Struct, array_like=True, frozen=True, gc=False, tag=25):
     """Effects that hold only while the sender is master of `epoch`; else the proxy refuses them all."""
 
     epoch: int
-    effects: list[Effect]
+    effects: Annotated[list[Effect], Meta(max_length=MAX_EFFECTS)]
 
 
 class Effects(Struct, array_like=True, frozen=True, gc=False, tag=26):
     """Effects that are numbered, acknowledged, and sent again in the next session if they were not.
 
     number: grows within a run of the node, with holes. home, request, part: of a reply's part, from 1, which proxy and
-    request it is for, so that another node's attempt does not do the same again; request 0: of no reply.
+    request it is for, so that another node's attempt does not do the same again; request 0: of no reply. `home` gets
+    them too if it is concerned, so that nothing overtakes them there; the reply that follows has none.
     """
 
     number: int
-    effects: list[Effect | AsMaster]
+    effects: Annotated[list[Effect | AsMaster], Meta(max_length=MAX_EFFECTS)]
     home: str = ""
     request: int = 0
     part: int = 0
 
 
 class Hole(Struct, array_like=True, frozen=True, gc=False, tag=27):
-    """Effects up to this number that have not come will not come: the node could not keep them."""
+    """In place of Effects up to this number, which will not come: the node could not keep them. Acknowledged."""
 
     number: int
+
+
+class Ack(Struct, array_like=True, frozen=True, gc=False, tag=55):
+    """Effects up to this number have been carried out, to the last delivery, or have been before.
+
+    window: so many of them may be without an Ack from now on, in this session.
+    """
+
+    number: int
+    window: int = FIRST_WINDOW
+
+
+class Mute(Struct, array_like=True, frozen=True, gc=False, tag=56):
+    """No client of this proxy is in these channels: their notifications need not be sent to it until Unmute.
+
+    interval: seconds between the heartbeats with which a node asks, while it holds back any, whether somebody has come.
+    """
+
+    channels: list[str]
+    interval: float = 0.005
+
+
+class Unmute(Struct, array_like=True, frozen=True, gc=False, tag=57):
+    channels: list[str]
+
+
+def weigh(effect: Effect | AsMaster) -> int:
+    """At most how many bytes an effect takes in a batch. What a window of bytes counts, on both sides."""
+    if isinstance(effect, Notify):
+        names = 5 * len(effect.channels) + 4 * sum(map(len, effect.channels))
+        return 64 + len(effect.payload) + len(effect.clients) + len(effect.exclude) + names
+    if isinstance(effect, Broadcast):
+        return 64 + len(effect.payload) + len(effect.exclude)
+    if isinstance(effect, AsMaster):
+        return 64 + sum(map(weigh, effect.effects))
+    return 64 + 4 * len(effect.reason if isinstance(effect, CloseClient) else effect.channel)
 
 
 def pack_ids(ids: Iterable[int]) -> bytes:
@@ -89,10 +140,27 @@ def pack_ids(ids: Iterable[int]) -> bytes:
     return numbers.tobytes()
 
 
-def unpack_ids(packed: bytes) -> Sequence[int]:
-    """The ids of `pack_ids`. Raises FrameError if it is not a whole number of them."""
+def check_ids(effect: Effect) -> None:
+    """Raises FrameError if packed ids in it are not a whole number of them, or a close code is not a node's to say."""
+    if isinstance(effect, Notify):
+        _check_packed(effect.clients)
+        _check_packed(effect.exclude)
+    elif isinstance(effect, Broadcast):
+        _check_packed(effect.exclude)
+    elif isinstance(effect, CloseClient) and effect.code and effect.code not in OWN_CODES:
+        raise FrameError(f"a node closes with a code from 4000 to 4999, got {effect.code}")
+
+
+def _check_packed(packed: bytes) -> None:
+    if len(packed) > MAX_PACKED_BYTES:
+        raise FrameError(f"packed client ids have at most {MAX_PACKED_BYTES} bytes, got {len(packed)}")
     if len(packed) % 8:
         raise FrameError(f"packed client ids must be a multiple of 8 bytes, got {len(packed)}")
+
+
+def unpack_ids(packed: bytes) -> Sequence[int]:
+    """The ids of `pack_ids`. Raises FrameError if it is not a whole number of them."""
+    _check_packed(packed)
     numbers = array("Q", packed)
     if byteorder == "big":
         numbers.byteswap()

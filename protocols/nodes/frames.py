@@ -9,25 +9,40 @@ know, a new one fills in what is missing. Ids of clients are 64-bit; packed list
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Struct
 
-from protocols.errors import FrameError
-from protocols.nodes.effects import AsMaster as AsMaster
-from protocols.nodes.effects import Broadcast as Broadcast
-from protocols.nodes.effects import CloseClient as CloseClient
-from protocols.nodes.effects import Effect as Effect
-from protocols.nodes.effects import Effects as Effects
-from protocols.nodes.effects import Hole as Hole
-from protocols.nodes.effects import Join as Join
-from protocols.nodes.effects import Leave as Leave
-from protocols.nodes.effects import Notify as Notify
-from protocols.nodes.effects import pack_ids as pack_ids
-from protocols.nodes.effects import unpack_ids as unpack_ids
+from holdfast.protocols.errors import FrameError
+from holdfast.protocols.nodes.announcements import Changes as Changes
+from holdfast.protocols.nodes.announcements import Client as Client
+from holdfast.protocols.nodes.announcements import Clients as Clients
+from holdfast.protocols.nodes.announcements import Closed as Closed
+from holdfast.protocols.nodes.announcements import Opened as Opened
+from holdfast.protocols.nodes.announcements import decode_client as decode_client
+from holdfast.protocols.nodes.counting import AskCount as AskCount
+from holdfast.protocols.nodes.counting import Counted as Counted
+from holdfast.protocols.nodes.effects import MAX_EFFECTS
+from holdfast.protocols.nodes.effects import Ack as Ack
+from holdfast.protocols.nodes.effects import AsMaster as AsMaster
+from holdfast.protocols.nodes.effects import Broadcast as Broadcast
+from holdfast.protocols.nodes.effects import CloseClient as CloseClient
+from holdfast.protocols.nodes.effects import Effect as Effect
+from holdfast.protocols.nodes.effects import Effects as Effects
+from holdfast.protocols.nodes.effects import Hole as Hole
+from holdfast.protocols.nodes.effects import Join as Join
+from holdfast.protocols.nodes.effects import Leave as Leave
+from holdfast.protocols.nodes.effects import Mute as Mute
+from holdfast.protocols.nodes.effects import Notify as Notify
+from holdfast.protocols.nodes.effects import Unmute as Unmute
+from holdfast.protocols.nodes.effects import pack_ids as pack_ids
+from holdfast.protocols.nodes.effects import unpack_ids as unpack_ids
 
 VERSION = 1
+MAX_FRAMES = 20_000  # in a batch of a node, which is taken in one go: a tenth of a second of the smallest
+WRONG_TOKEN = "wrong token"  # of a Refused
+MIN_WEIGHT, MAX_WEIGHT = 0.001, 1000.0  # of a Hello: shares of these can be added and divided in any order
 
 # --- both ways ------------------------------------------------------------------------------------------------
 
@@ -57,6 +72,17 @@ class Bye(Struct, array_like=True, frozen=True, gc=False, tag=2):
     reason: str = ""
 
 
+class Offer(Struct, array_like=True, frozen=True, gc=False, tag=3):
+    """proxy to node: there is a request with which another node was lost. node to proxy, the same: I live, send it.
+
+    So a request is never sent to a node that has died meanwhile, as all do that are killed together, and only those are
+    counted as lost with it that it may have killed.
+    """
+
+    request: int
+    attempt: int
+
+
 # --- node to proxy --------------------------------------------------------------------------------------------
 
 
@@ -65,6 +91,9 @@ class Hello(Struct, array_like=True, frozen=True, tag=10):
 
     capacity: how many requests it takes at once. weight: its share, 1.0 is normal. token: the shared secret, or "".
     epoch: the highest it has seen, so that epochs grow even when the proxy's memory is new.
+    wants_clients: whether it is to be told every client; if not, each request brings its own. host, started: as in
+    protocols.nodes.process, so that a proxy that can see the process `pid` knows of its death; "": it can't say.
+    takes_requests: whether it is to get requests. takes_offers: whether it answers an Offer.
     """
 
     version: int
@@ -79,12 +108,21 @@ class Hello(Struct, array_like=True, frozen=True, tag=10):
     epoch: int = 0
     state_epoch: int = 0  # last state entry it has applied; 0, 0: none
     state_index: int = 0
+    wants_clients: bool = True
+    host: str = ""
+    started: int = 0
+    takes_requests: bool = True
+    takes_offers: bool = False
 
 
 class Via(Struct, array_like=True, frozen=True, gc=False, tag=13):
-    """In a batch numbered 0, before all else: this session is one with another proxy, to which all of it is passed."""
+    """In a batch numbered 0, before all else: this session is one with another proxy, to which all of it is passed.
+
+    token: as in Hello, of which nothing is read here.
+    """
 
     proxy: str
+    token: str = ""
 
 
 class Ready(Struct, array_like=True, frozen=True, gc=False, tag=11):
@@ -93,13 +131,6 @@ class Ready(Struct, array_like=True, frozen=True, gc=False, tag=11):
 
 class Drain(Struct, array_like=True, frozen=True, gc=False, tag=12):
     """The node takes no new requests and finishes those it has."""
-
-
-class AskCount(Struct, array_like=True, frozen=True, gc=False, tag=28):
-    """How many clients of all proxies are in a channel? `ask` is the node's own number for the question."""
-
-    ask: int
-    channel: str
 
 
 class Reply(Struct, array_like=True, frozen=True, gc=False, tag=30):
@@ -114,7 +145,7 @@ class Reply(Struct, array_like=True, frozen=True, gc=False, tag=30):
     payload: bytes
     is_text: bool
     more: bool = False
-    effects: list[Effect] | None = None
+    effects: Annotated[list[Effect], msgspec.Meta(max_length=MAX_EFFECTS)] | None = None
 
 
 class HttpReply(Struct, array_like=True, frozen=True, gc=False, tag=31):
@@ -126,7 +157,7 @@ class HttpReply(Struct, array_like=True, frozen=True, gc=False, tag=31):
     status: int = 200
     headers: list[tuple[str, str]] = []
     more: bool = False
-    effects: list[Effect] | None = None
+    effects: Annotated[list[Effect], msgspec.Meta(max_length=MAX_EFFECTS)] | None = None
 
 
 class Failure(Struct, array_like=True, frozen=True, gc=False, tag=32):
@@ -139,43 +170,22 @@ class Failure(Struct, array_like=True, frozen=True, gc=False, tag=32):
 
 
 class Propose(Struct, array_like=True, frozen=True, gc=False, tag=40):
-    """A change of the replicated state that the node wants. `proposal` is the node's own number for it.
+    """A change of the replicated state that the node wants. `proposal` is the node's own number for it, growing.
 
-    value None deletes. owner: the client whose going deletes the entry; 0: none.
+    value None deletes. owner: the client whose going deletes the entry; 0: none. expected: the version that the key
+    must have, 0: it must not be there, -1: whatever it is. epoch: of the state that the node has; the keeper ignores
+    what was proposed before its snapshot came, because that is proposed again.
     """
 
     proposal: int
     key: str
     value: bytes | None
     owner: int = 0
-
-
-class Entry(Struct, array_like=True, frozen=True, gc=False, tag=41):
-    """A change that the master has put in order: `index` grows by one, across epochs too.
-
-    master to proxy, proxy to every node. node, proposal: who asked, so that it can stop waiting.
-    """
-
-    epoch: int
-    index: int
-    node: str
-    proposal: int
-    key: str
-    value: bytes | None
-    owner: int = 0
+    expected: int = -1
+    epoch: int = 0
 
 
 # --- proxy to node --------------------------------------------------------------------------------------------
-
-
-class Client(Struct, array_like=True, frozen=True, gc=False):
-    """One client, as nodes know it. Not a frame of its own: part of Clients and Opened."""
-
-    id: int
-    protocol: str
-    address: str
-    path: str
-    headers: list[tuple[str, str]]
 
 
 class Peer(Struct, array_like=True, frozen=True, gc=False):
@@ -190,11 +200,14 @@ class Peer(Struct, array_like=True, frozen=True, gc=False):
 
 
 class Welcome(Struct, array_like=True, frozen=True, gc=False, tag=50):
-    """The session stands. Snapshots follow, then deltas from clients_sequence + 1 on.
+    """The session stands. Snapshots follow, then changes from clients_sequence + 1 on.
 
     Both sides send a heartbeat every heartbeat_interval seconds and give up after heartbeat_timeout of silence. A batch
     longer than max_batch_bytes ends the node's connection. peers: as in Peers; empty for a proxy that is alone.
-    seen: number of the last Effects that came from this run of the node. keeper: as in Master.
+    seen: number of the last Effects that came from this run of the node. keeper: as in Master. prefix: upper 32 bits of
+    the ids of this proxy's clients, and of no other's. max_unacknowledged_bytes: of Effects without Ack. reply_window:
+    bytes of a reply in parts without Taken. pause_timeout: seconds that may pass between two parts of a reply; 0: as
+    many as for the first one.
     """
 
     version: int
@@ -206,6 +219,10 @@ class Welcome(Struct, array_like=True, frozen=True, gc=False, tag=50):
     max_batch_bytes: int = 16 << 20
     seen: int = 0
     keeper: str = ""
+    prefix: int = 0
+    max_unacknowledged_bytes: int = 4 << 20
+    reply_window: int = 1 << 20
+    pause_timeout: float = 0.0
 
 
 class Refused(Struct, array_like=True, frozen=True, gc=False, tag=51):
@@ -218,49 +235,20 @@ class Refused(Struct, array_like=True, frozen=True, gc=False, tag=51):
     fatal: bool = False
 
 
-class Clients(Struct, array_like=True, frozen=True, gc=False, tag=52):
-    """A page of the snapshot: clients that live now. Deltas come between pages, each holds for what came before it."""
+class Taken(Struct, array_like=True, frozen=True, gc=False, tag=59):
+    """The client has taken so many bytes more of a reply in parts: their payloads, or all but little of them."""
 
-    clients: list[Client]
-    last: bool
-
-
-class Opened(Struct, array_like=True, frozen=True, gc=False, tag=53):
-    sequence: int
-    client: Client
-
-
-class Closed(Struct, array_like=True, frozen=True, gc=False, tag=54):
-    sequence: int
-    client: int
-    reason: str
-
-
-class Ack(Struct, array_like=True, frozen=True, gc=False, tag=55):
-    """Effects up to this number have been carried out, or have been before."""
-
-    number: int
-
-
-class Mute(Struct, array_like=True, frozen=True, gc=False, tag=56):
-    """No client of this proxy is in these channels: their notifications need not be sent to it until Unmute."""
-
-    channels: list[str]
-
-
-class Unmute(Struct, array_like=True, frozen=True, gc=False, tag=57):
-    channels: list[str]
-
-
-class Counted(Struct, array_like=True, frozen=True, gc=False, tag=58):
-    """The answer to AskCount."""
-
-    ask: int
-    count: int
+    request: int
+    attempt: int
+    bytes: int
 
 
 class Request(Struct, array_like=True, frozen=True, gc=False, tag=60):
-    """A client's message. timeout: milliseconds left; attempt: 1, and one more for each redelivery."""
+    """A client's message. timeout: milliseconds left; attempt: 1, and one more for each redelivery.
+
+    info: a Client, encoded, for a node that is not told of clients; the same in each of its requests. b"": the node is
+    told of clients, or this one has gone.
+    """
 
     id: int
     client: int
@@ -268,6 +256,7 @@ class Request(Struct, array_like=True, frozen=True, gc=False, tag=60):
     timeout: int
     payload: bytes
     is_text: bool
+    info: bytes = b""
 
 
 class HttpRequest(Struct, array_like=True, frozen=True, gc=False, tag=61):
@@ -307,25 +296,46 @@ class Peers(Struct, array_like=True, frozen=True, gc=False, tag=71):
 
 
 class StateItem(Struct, array_like=True, frozen=True, gc=False):
-    """One key of the state. Not a frame of its own: part of State."""
+    """One key of the state. Not a frame of its own: part of State. version: index of the entry that set it."""
 
     key: str
     value: bytes
     owner: int = 0
+    version: int = 0
+
+
+class Applied(Struct, array_like=True, frozen=True, gc=False):
+    """Which proposals of a node are in the state. Not a frame of its own: part of State.
+
+    newest: the highest that is. bits: little-endian; the lowest is for `newest`, the next for the number before it.
+    """
+
+    node: str
+    newest: int
+    bits: bytes
 
 
 class State(Struct, array_like=True, frozen=True, gc=False, tag=72):
-    """Both ways: a page of the state as it is after entry (epoch, index). Entries come only after the last page."""
+    """Both ways: a page of the state as it is after entry (epoch, index). Entries come only after the last page.
+
+    applied: with the last page; the node that wrote last comes last.
+    """
 
     epoch: int
     index: int
     items: list[StateItem]
     last: bool
+    applied: list[Applied] = []
 
 
-class Proposed(Struct, array_like=True, frozen=True, gc=False, tag=73):
-    """To the master: node `node` proposes this. The master answers with an Entry."""
+class Entry(Struct, array_like=True, frozen=True, gc=False, tag=41):
+    """A change that was put in order and will stay: `index` grows by one, across epochs too.
 
+    node, proposal: who asked, so that it can stop waiting; "", 0: the keeper did, because the key's owner has gone.
+    """
+
+    epoch: int
+    index: int
     node: str
     proposal: int
     key: str
@@ -334,27 +344,31 @@ class Proposed(Struct, array_like=True, frozen=True, gc=False, tag=73):
 
 
 class ProposalRefused(Struct, array_like=True, frozen=True, gc=False, tag=74):
-    """A proposal will never be an entry: it breaks a limit, which `reason` names."""
+    """A proposal is not made. conflict: the key does not have the version expected; else it breaks a rule or a limit,
+    which `reason` names. It comes after the entries that were ordered before."""
 
     proposal: int
     reason: str
+    conflict: bool = False
 
 
 class WantState(Struct, array_like=True, frozen=True, gc=False, tag=75):
-    """The proxy was restarted and this node's Hello told a later state than it has: send it, as State pages."""
+    """This node has told a later state than the keeper has: send it, as State pages."""
 
 
 FromNode = (
-    Heartbeat | Bye | Hello | Ready | Drain | Via | Join | Leave | Notify | Broadcast | CloseClient
-    | AsMaster | Effects | Hole | AskCount | Reply | HttpReply | Failure | Propose | Entry | State
+    Heartbeat | Bye | Offer | Hello | Ready | Drain | Via
+    | Effects | Hole | AskCount | Reply | HttpReply | Failure | Propose | State
 )  # fmt: skip
 FromProxy = (
-    Heartbeat | Bye | Welcome | Refused | Clients | Opened | Closed | Ack | Mute | Unmute | Counted
-    | Request | HttpRequest | Cancel | Master | Peers | State | Entry | Proposed | ProposalRefused | WantState
+    Heartbeat | Bye | Offer | Welcome | Refused | Clients | Changes | Ack | Mute | Unmute | Counted | Taken
+    | Request | HttpRequest | Cancel | Master | Peers | State | Entry | ProposalRefused | WantState
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()
-_from_node: msgspec.msgpack.Decoder[tuple[int, list[FromNode]]] = msgspec.msgpack.Decoder(tuple[int, list[FromNode]])
+_from_node: msgspec.msgpack.Decoder[tuple[int, list[FromNode]]] = msgspec.msgpack.Decoder(
+    tuple[int, Annotated[list[FromNode], msgspec.Meta(max_length=MAX_FRAMES)]]
+)
 _from_proxy: msgspec.msgpack.Decoder[tuple[int, list[FromProxy]]] = msgspec.msgpack.Decoder(tuple[int, list[FromProxy]])
 
 

@@ -1,24 +1,96 @@
-"""A node's view of the replicated state, fed by the frames State and Entry; and the pages that carry the state.
+"""The replicated state as every copy of it is, at nodes and proxies alike: fed by the frames State and Entry.
 
-Owns the keys as they are after one entry, their position. One rule keeps all views equal: nothing changes a view
-but what the proxy relays. The master's own is no exception: `order` gives a proposal its place and changes nothing;
-the entry counts when it comes back. So a master that is lost with entries on their way has nothing to undo, and the
-proxy's word on what was taken is the only one. Refuses holes and older epochs: FrameError, and the session ends.
+Owns the keys as they are after one entry, their position, and which proposals of each node are among what was applied.
+One rule keeps all copies equal: everything here is a function of the entries, in their order. Refuses holes and older
+epochs: FrameError. Knows no limits, no owners, no links.
 """
 
-from collections import deque
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from protocols.errors import FrameError, StaleError
-from protocols.nodes.frames import Entry, Proposed, State, StateItem
+from holdfast.protocols.errors import FrameError
+from holdfast.protocols.nodes.frames import Applied, Entry, State, StateItem
 
 Position = tuple[int, int]  # (epoch, index) of the last entry in a state; (0, 0): none
 
 PAGE_BYTES = 256 << 10  # a page of large values ends here: one frame must not hold up a link for long
+PROPOSAL_WINDOW = 256  # a node's proposals that are under way at a time: those that may have to be told apart
+RUN = 2**32  # numbers nearer to each other are of one run of a node, since those of another begin at random
+APPLIED_NODES = 1000  # whose proposals are remembered: as many as may be linked; the one that wrote last stays longest
 
 
-def pages(position: Position, items: Sequence[StateItem], size: int) -> Iterator[State]:
-    """State frames of at most `size` items each, at least one frame; the last one says so. `items` must not change."""
+class AppliedProposals:
+    """Which proposals were applied: for each node the newest number, and of those just below it a bit each.
+
+    A node numbers its proposals in order and has PROPOSAL_WINDOW of them under way at most. So a number that is far
+    from the newest, up or down, is of another run of the node, and replaces what is known of the former.
+    """
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, tuple[int, int]] = {}  # node: newest, bits; the one that wrote last at the end
+
+    def __contains__(self, proposal: tuple[str, int]) -> bool:
+        node, number = proposal
+        newest, bits = self._nodes.get(node, (0, 0))
+        return 0 <= newest - number < PROPOSAL_WINDOW and bool(bits >> newest - number & 1)
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def add(self, node: str, number: int) -> None:
+        newest, bits = self._nodes.pop(node, (number, 0))
+        ahead = number - newest
+        if abs(ahead) >= PROPOSAL_WINDOW:
+            newest, bits = number, 1
+        elif ahead > 0:
+            newest, bits = number, (bits << ahead | 1) & (1 << PROPOSAL_WINDOW) - 1
+        else:
+            bits |= 1 << -ahead
+        self._nodes[node] = newest, bits
+        if len(self._nodes) > APPLIED_NODES:
+            del self._nodes[next(iter(self._nodes))]
+
+    def lacking(self, of: "AppliedProposals") -> int:
+        """How many of the other's are not here, as far as both tell."""
+        lacking = 0
+        for node, (newest, bits) in of._nodes.items():
+            if node not in self._nodes:
+                lacking += bits.bit_count() if len(self) < APPLIED_NODES else 0  # else it may be forgotten
+                continue
+            ours, our_bits = self._nodes[node]
+            ahead = newest - ours
+            if 0 <= ahead < PROPOSAL_WINDOW:
+                lacking += (bits & ~(our_bits << ahead)).bit_count()
+            elif -PROPOSAL_WINDOW < ahead < 0:
+                lacking += ((bits << -ahead) & (1 << PROPOSAL_WINDOW) - 1 & ~our_bits).bit_count()
+            elif 0 < ahead < RUN:
+                lacking += bits.bit_count()
+        return lacking
+
+    def dump(self) -> list[Applied]:
+        size = PROPOSAL_WINDOW // 8
+        return [
+            Applied(node, newest, bits.to_bytes(size, "little").rstrip(b"\0"))
+            for node, (newest, bits) in self._nodes.items()
+        ]
+
+    def load(self, dumped: Sequence[Applied]) -> None:
+        """Become what was dumped elsewhere. Raises FrameError for what no dump is."""
+        if len(dumped) > APPLIED_NODES:
+            raise FrameError(f"a snapshot of the state tells the proposals of at most {APPLIED_NODES} nodes")
+        nodes = {}
+        for applied in dumped:
+            bits = int.from_bytes(applied.bits, "little")
+            if bits.bit_length() > PROPOSAL_WINDOW:
+                raise FrameError(f"expected {PROPOSAL_WINDOW} proposals of a node at most, got {bits.bit_length()}")
+            nodes[applied.node] = applied.newest, bits
+        self._nodes = nodes
+
+
+def pages(position: Position, items: Sequence[StateItem], applied: Sequence[Applied], size: int) -> Iterator[State]:
+    """State frames of at most `size` items each, at least one frame; the last one says so, and what was applied.
+
+    `items` must not change.
+    """
     page: list[StateItem] = []
     page_bytes = 0
     for item in items:
@@ -27,7 +99,7 @@ def pages(position: Position, items: Sequence[StateItem], size: int) -> Iterator
             page, page_bytes = [], 0
         page.append(item)
         page_bytes += item_bytes(item.key, item.value)
-    yield State(*position, page, last=True)
+    yield State(*position, page, last=True, applied=list(applied))
 
 
 def item_bytes(key: str, value: bytes | None) -> int:
@@ -41,6 +113,7 @@ class StatePages:
     def __init__(self, max_keys: int | None = None, max_bytes: int | None = None) -> None:
         self.items: dict[str, StateItem] = {}
         self.position: Position | None = None
+        self.applied = AppliedProposals()
         self.bytes = 0
         self._max_keys = max_keys
         self._max_bytes = max_bytes
@@ -61,127 +134,62 @@ class StatePages:
             raise FrameError(f"a snapshot of the state has more than {self._max_keys} keys")
         if self._max_bytes is not None and self.bytes > self._max_bytes:
             raise FrameError(f"a snapshot of the state has more than {self._max_bytes} bytes")
+        if page.last:
+            self.applied.load(page.applied)
         return page.last
 
 
 class StateView:
-    """The receiving end of balancer.state.
-
-    `items` is whole at all times: a snapshot replaces it with its last page, and until then it is what it was.
-    """
+    """The state at `position`. What is read of it is as new as the last entry that was applied here."""
 
     def __init__(self) -> None:
         self.items: dict[str, StateItem] = {}
         self.position: Position = (0, 0)
-        self._owned: dict[int, set[str]] = {}  # owner: its keys
-        self._pages: StatePages | None = StatePages()  # the snapshot that is expected; None: it has come
-        self._leading = 0  # epoch in which this node is master; 0: it is not
-        self._ordered: deque[Entry] = deque()  # by this node in that epoch, and not come back yet
+        self.applied = AppliedProposals()
+        self._may_jump = True  # what comes next may be the first entry of a term, whose index is any that is higher
+        self._listed: tuple[list[StateItem], list[Applied]] | None = None  # for snapshots, until the next change
 
-    @property
-    def is_synced(self) -> bool:
-        """Whether this session's snapshot has come."""
-        return self._pages is None
+    def version(self, key: str) -> int:
+        """The index of the entry that set the key; 0: it is not there."""
+        item = self.items.get(key)
+        return 0 if item is None else item.version
 
-    def welcome(self) -> None:
-        """A session stands; its snapshot follows. What was on its way in a former one is forgotten."""
-        self._begin()
-
-    def page(self, page: State) -> bool:
-        """A page of a snapshot. True: it was the last, and the view is what the proxy has, be it older or newer.
-
-        The proxy may begin another snapshot in the same session, also before the last page of this one: it has
-        adopted a later state from some node.
-        """
-        coming = self._pages
-        if coming is None or coming.position not in (None, (page.epoch, page.index)):
-            coming = self._begin()
-        if not coming.add(page):
-            return False
-        self.items = coming.items
-        self.position = (page.epoch, page.index)
-        self._pages = None
-        self._owned = {}
-        for item in self.items.values():
-            self._own(item)
-        return True
-
-    def entry(self, entry: Entry) -> None:
-        """Apply an entry that the proxy relayed. Raises FrameError if it is not the next one."""
+    def apply(self, entry: Entry) -> StateItem | None:
+        """Take the next entry. Returns what the key was. Raises FrameError if it is not the next one."""
         epoch, index = self.position
-        if self._pages is not None:
-            raise FrameError(f"expected a snapshot of the state, got entry {entry.index} of epoch {entry.epoch}")
-        if entry.index != index + 1 or entry.epoch < epoch:
+        is_next = entry.index > index if self._may_jump else entry.index == index + 1
+        if not is_next or entry.epoch < epoch:
             raise FrameError(
                 f"expected entry {index + 1} of epoch {epoch} or later, got entry {entry.index} of epoch {entry.epoch}"
             )
+        self._may_jump = False
         self.position = (entry.epoch, entry.index)
-        if self._ordered:
-            self._ordered.popleft()
+        self._listed = None
         former = self.items.pop(entry.key, None)
-        if former is not None and former.owner:
-            keys = self._owned[former.owner]
-            keys.remove(former.key)
-            if not keys:
-                del self._owned[former.owner]
         if entry.value is not None:
-            item = self.items[entry.key] = StateItem(entry.key, entry.value, entry.owner)
-            self._own(item)
+            self.items[entry.key] = StateItem(entry.key, entry.value, entry.owner, entry.index)
+        if entry.proposal:
+            self.applied.add(entry.node, entry.proposal)
+        return former
+
+    def adopt(self, coming: StatePages) -> int:
+        """Become a snapshot whose last page has come: it replaces everything.
+
+        Returns how many changes that were made here are not in it: 0 if it continues what was here. More than the
+        snapshot can tell of may be missing, and what was not acknowledged may be made in it later.
+        """
+        assert coming.position is not None
+        lost = max(coming.applied.lacking(self.applied), int(coming.position[1] < self.position[1]))
+        self.items, self.position, self.applied = coming.items, coming.position, coming.applied
+        self._may_jump = True
+        self._listed = None
+        return lost
 
     def snapshot(self, page_size: int) -> Iterator[State]:
-        """The state as it is now, in pages: for a proxy that asks for it with WantState."""
-        return pages(self.position, list(self.items.values()), page_size)
+        """The state as it is now, in pages; they are made as they are asked for.
 
-    def _begin(self) -> StatePages:
-        self._pages = StatePages()
-        self._leading = 0
-        self._ordered.clear()
-        return self._pages
-
-    def _own(self, item: StateItem) -> None:
-        if item.owner:
-            self._owned.setdefault(item.owner, set()).add(item.key)
-
-    # --- as master ------------------------------------------------------------------------------------------------
-
-    def lead(self, epoch: int, clients: Container[int]) -> list[str]:
-        """A Master frame has named this node. Returns keys whose owner is not in `clients`, to be deleted first.
-
-        Their owners went when nobody was master, or with a former run of the proxy. Entries that were on their
-        way in an older epoch are forgotten: the proxy refuses them, and sends their proposals again.
+        Those of one position share its list: after a restart every node wants one.
         """
-        if self._pages is not None or epoch < self.position[0]:
-            raise StaleError(f"can't be master of epoch {epoch}: the state is at {self.position}")
-        self._leading = epoch
-        self._ordered.clear()
-        return sorted(key for owner, keys in self._owned.items() if owner not in clients for key in keys)
-
-    def order(self, proposed: Proposed, clients: Container[int]) -> Entry:
-        """Give a proposal the next place; send the entry to the proxy. Once for each, in the order they came.
-
-        Also while the lease is in doubt: the proxy decides what counts, and waits for an answer as long as it
-        names this node. The master's own deletions are proposals of its own with number 0. An owner that is not in
-        `clients` has gone already, and nobody would delete the key later: so the entry deletes it.
-        """
-        if not self._leading:
-            raise StaleError("can't order a proposal: no Master frame of this session has named this node")
-        index = self.position[1] + len(self._ordered) + 1
-        value = proposed.value if not proposed.owner or proposed.owner in clients else None
-        entry = Entry(self._leading, index, proposed.node, proposed.proposal, proposed.key, value, proposed.owner)
-        self._ordered.append(entry)
-        return entry
-
-    def owners_but(self, clients: Container[int]) -> list[int]:
-        """Owners of keys that are not in `clients`, with those of entries that have not come back. Sorted."""
-        owners = self._owned.keys() | {entry.owner for entry in self._ordered if entry.owner}
-        return sorted(owner for owner in owners if owner not in clients)
-
-    def owned_by(self, client: int) -> list[str]:
-        """Keys to delete because the client went: as they are once what is ordered has come back. Sorted."""
-        keys = set(self._owned.get(client, ()))
-        for entry in self._ordered:
-            if entry.value is not None and entry.owner == client:
-                keys.add(entry.key)
-            else:
-                keys.discard(entry.key)
-        return sorted(keys)
+        if self._listed is None:
+            self._listed = list(self.items.values()), self.applied.dump()
+        return pages(self.position, *self._listed, page_size)

@@ -11,8 +11,9 @@ from hashlib import blake2b
 import msgspec
 from msgspec import Struct
 
-from protocols.errors import FrameError
-from protocols.peers.frames import Frame
+from holdfast.protocols.errors import FrameError
+from holdfast.protocols.peers.frames import Frame
+from holdfast.protocols.peers.ranges import Id, Number
 
 DIGEST_BYTES = 16
 _MAX_KEY_BYTES = 64  # of blake2b
@@ -21,8 +22,8 @@ _MAX_KEY_BYTES = 64  # of blake2b
 class Envelope(Struct, array_like=True, frozen=True, gc=False):
     """What a message says. proxy: the sender's id."""
 
-    proxy: str
-    number: int
+    proxy: Id
+    number: Number
     frames: list[Frame]
 
 

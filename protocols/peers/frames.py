@@ -1,14 +1,22 @@
 """The frames between proxies: msgpack arrays `[tag, ...]`, as those of the node link. protocols.peers.envelope carries
 them.
 
-A proxy tells others facts about itself and nothing else: whom it hears, which nodes it has, how many members its
-channels have, which record it follows. A fact sets something to a value, so telling it twice does no harm, and a full
-set of facts is made of the same frames as the changes that follow it.
+A proxy tells others facts about itself and nothing else: whom it hears, which nodes it has, which record it follows. A
+fact sets something to a value, so telling it twice does no harm, and a full set of facts is made of the same frames as
+the changes that follow it.
 
-Field order is the wire order. New fields go to the end with a default, as in protocols.nodes.frames.
+Field order is the wire order. New fields go to the end with a default, as in protocols.nodes.frames. What is remembered
+or compared has a plausible range (protocols.peers.ranges): a frame beyond it is none, nor is such a record or card in a
+store.
 """
 
-from msgspec import Struct
+from functools import cached_property
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from holdfast.protocols.peers.ranges import MAX_MEMBERS, Endpoint, Id, Number, Prefix, Seconds, Word
+from holdfast.protocols.peers.replication import Entries, Gone, Held, StatePage, WantPage, Watch
 
 # --- parts of frames --------------------------------------------------------------------------------------------------
 
@@ -17,17 +25,26 @@ class Member(Struct, array_like=True, frozen=True, gc=False):
     """One run of a proxy and where it is. The id is made anew by every run.
 
     router, pub: ZeroMQ endpoints that others dial. host: tells machines and network namespaces apart, so that loopback
-    addresses of two hosts are not taken for the same place.
+    addresses of two hosts are not taken for the same place. is_bound: router is what this process has bound, and not
+    what an operator says that it may be reached by. prefix: the upper 32 bits of its clients' ids. is_named: while
+    it lives it has a name that nobody else of `host` can have (proxy.cluster.names).
     """
 
-    proxy: str
-    router: str
-    pub: str
-    host: str = ""
+    proxy: Id
+    router: Endpoint
+    pub: Endpoint
+    host: Word = ""
+    is_bound: bool = False
+    prefix: Prefix = 0
+    is_named: bool = False
 
     def is_at(self, other: "Member") -> bool:
-        """Whether both are at one place, where only one of them can live."""
+        """Whether both say that they are reached at one place."""
         return self.router == other.router and (self.host == other.host or not _is_loopback(self.router))
+
+    def outlives(self, other: "Member") -> bool:
+        """Whether that we live proves that the other is dead: the kernel gives an address to one process only."""
+        return self.router == other.router and self.host == other.host and self.is_bound and other.is_bound
 
 
 def _is_loopback(endpoint: str) -> bool:
@@ -35,29 +52,48 @@ def _is_loopback(endpoint: str) -> bool:
     return host.startswith("127.") or host in ("[::1]", "localhost")
 
 
-class Record(Struct, array_like=True, frozen=True, gc=False):
+class Agreed(Struct, array_like=True, frozen=True, gc=False):
+    """The settings that all proxies of a cluster must have alike, in seconds: what one grants by them, or keeps, the
+    others wait for by theirs.
+    """
+
+    lease: Seconds = 0.0
+    heartbeat_timeout: Seconds = 0.0
+    fence_timeout: Seconds = 0.0
+    takeover_timeout: Seconds = 0.0
+    spread: Seconds = 0.0
+
+
+class Record(Struct, array_like=True, frozen=True, dict=True):
     """What the cluster agrees on, in the coordination store: it is changed by compare-and-set on `version` only.
 
     version: grows with every write. epoch: the version with which this (master, keeper) began. master, incarnation: the
-    node's process; "" for none. keeper: the member that elects and keeps the nodes' state. ballot: the version with
-    which this set of members began. former: ids of the last set that all of its members had confirmed, so far as the
-    writer of this ballot knew, without those that are known to be dead. carried: the epoch whose master was established
-    when the ballot began. balancer.cluster.membership says what these two are for. cluster: whose it is, the id of its
-    founder: another cluster's record may come from a proxy that took our address for one of its own.
+    node's process; "" for none. keeper: the member that keeps the nodes' state, and is the first to elect. ballot: the
+    version with which this set of members began. former: ids of the last set that was firm, so far as the writer of
+    this ballot knew, without those that are known to be dead. carried: the epoch whose master was established when the
+    ballot began. cluster: whose it is, the id of its founder: another cluster's record may come from a proxy that took
+    our address for one of its own. agreed: the founder's settings. halved: the ballot was made by exactly half of the
+    one before, and that is not long ago. term: the version with which this keeper began to keep the state. gone: whom
+    the writer of this ballot took out, or knew to be out for not long; they may live (balancer.cluster.lingering). What
+    former, carried and halved are for say balancer.cluster.membership and replication.
     """
 
-    version: int = 0
-    epoch: int = 0
-    master: str = ""
+    version: Number = 0
+    epoch: Number = 0
+    master: Word = ""
     incarnation: int = 0
-    keeper: str = ""
-    ballot: int = 0
-    members: tuple[Member, ...] = ()
-    former: tuple[str, ...] = ()
-    carried: int = 0
-    cluster: str = ""
+    keeper: Word = ""
+    ballot: Number = 0
+    members: Annotated[tuple[Member, ...], Meta(max_length=MAX_MEMBERS)] = ()
+    former: Annotated[tuple[Word, ...], Meta(max_length=MAX_MEMBERS)] = ()
+    carried: Number = 0
+    cluster: Word = ""
+    agreed: Agreed = Agreed()
+    halved: bool = False
+    term: Number = 0
+    gone: Annotated[tuple[Member, ...], Meta(max_length=MAX_MEMBERS)] = ()
 
-    @property
+    @cached_property  # asked for many times with each message that comes; records are few
     def ids(self) -> tuple[str, ...]:
         return tuple(member.proxy for member in self.members)
 
@@ -104,33 +140,41 @@ class Figures(Struct, array_like=True, frozen=True, gc=False):
 # --- published: numbered, to every proxy ------------------------------------------------------------------------------
 
 
+class Evicted(Struct, array_like=True, frozen=True, gc=False):
+    """A member that was evicted, and so many seconds during which it may still have its clients."""
+
+    member: Member
+    left: Seconds
+
+
 class Beat(Struct, array_like=True, frozen=True, gc=False, tag=80):
     """The heartbeat. version: of the record that the sender follows; the lists are by that record.
 
     missing: members that it does not hear. strangers: others that it hears. confirmed: every member follows this
-    ballot, or a later one. established: nobody but the record's master can be acting. Both stay true for as long as the
-    record has this version.
+    ballot, or a later one. established: nobody but the record's master can be acting. firm: confirmed, and more than
+    half of the members hold the nodes' state as it was when the ballot began. These stay true for as long as the record
+    has this version. vacant: the sender, which hears a majority, sees no master that a majority has. term, position: of
+    the state that the sender holds, at a moment in the last heartbeat's time. evicted: lately, for who has not seen it.
     """
 
-    version: int
-    missing: list[str]
-    strangers: list[str]
+    version: Number
+    missing: list[Word]
+    strangers: list[Word]
     fenced: bool = False
     confirmed: bool = False
     established: bool = False
     figures: Figures = Figures()
+    vacant: bool = False
+    firm: bool = False
+    term: Number = 0
+    position: tuple[Number, Number] = (0, 0)
+    evicted: list[Evicted] = []
 
 
 class Nodes(Struct, array_like=True, frozen=True, gc=False, tag=81):
     """All nodes that the sender has; this replaces the former list."""
 
     nodes: list[NodeSeen]
-
-
-class Counts(Struct, array_like=True, frozen=True, gc=False, tag=82):
-    """How many members these channels have at the sender; 0: the channel is gone."""
-
-    counts: list[tuple[str, int]]
 
 
 class Told(Struct, array_like=True, frozen=True, gc=False, tag=83):
@@ -149,33 +193,41 @@ class Leaving(Struct, array_like=True, frozen=True, gc=False, tag=85):
     """The sender is out of the record and ends."""
 
 
-Fact = Beat | Nodes | Counts | Told
-Published = Beat | Nodes | Counts | Told | Proof | Leaving
+class Dead(Struct, array_like=True, frozen=True, gc=False, tag=119):
+    """This process of a node ran on the sender's host and is dead. Not one of its facts: who misses it waits longer."""
+
+    node: str
+    incarnation: int
+
+
+Fact = Beat | Nodes | Told
+Published = Beat | Nodes | Told | Proof | Leaving | Dead
 
 # --- asked and answered: between two proxies --------------------------------------------------------------------------
 
 
 class Prove(Struct, array_like=True, frozen=True, gc=False, tag=90):
-    """Publish Proof(nonce). member: the sender, so that the receiver can dial it."""
+    """Publish Proof(nonce). member: the sender, so that the receiver can dial it. asked: whose proof is wanted: whoever
+    has the address by now can't give it for that one; "": of who gets this.
+    """
 
     nonce: int
     member: Member
+    asked: str = ""
 
 
 class WantFacts(Struct, array_like=True, frozen=True, gc=False, tag=91):
-    """Send all facts about yourself, as Facts."""
+    """Send Facts."""
 
 
 class Facts(Struct, array_like=True, frozen=True, gc=False, tag=92):
-    """A page of all facts, as they are after the published message `number`. Pages count from 0.
+    """All facts about the sender, as they are after the published message `number`.
 
-    All pages of one answer are made at once. They replace whatever the receiver knew of the sender.
+    They replace whatever the receiver knew of it, and are one frame, so that none of them can be lost alone.
     """
 
-    number: int
-    page: int
+    number: Number
     frames: list[Fact]
-    last: bool
 
 
 class Tunnelled(Struct, array_like=True, frozen=True, gc=False, tag=93):
@@ -189,4 +241,21 @@ class Tunnelled(Struct, array_like=True, frozen=True, gc=False, tag=93):
     back: bool = False
 
 
-Frame = Beat | Nodes | Counts | Told | Proof | Leaving | Prove | WantFacts | Facts | Tunnelled
+class WantCount(Struct, array_like=True, frozen=True, gc=False, tag=110):
+    """How many members has the channel with you? ask: the asker's number of the question."""
+
+    ask: int
+    channel: str
+
+
+class CountIs(Struct, array_like=True, frozen=True, gc=False, tag=111):
+    """The answer to WantCount."""
+
+    ask: int
+    count: int
+
+
+Frame = (
+    Beat | Nodes | Told | Proof | Leaving | Dead | Prove | WantFacts | Facts | Tunnelled | WantCount | CountIs
+    | Entries | Held | WantPage | StatePage | Watch | Gone
+)  # fmt: skip

@@ -6,16 +6,16 @@ kept out by what browsers always send: Host (DNS rebinding), Origin and Sec-Fetc
 (forms).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from proxy.admin.http import CHALLENGE, JSON, HttpError, Request, Response, as_error, as_json, bears
-from proxy.admin.views import Control, PluginStatus
-from proxy.config import is_loopback
+from holdfast.proxy.admin.http import CHALLENGE, JSON, HttpError, Request, Response, as_error, as_json, bears
+from holdfast.proxy.config import is_loopback
+from holdfast.proxy.views import Control, PluginStatus
 
 DEFAULT_PAGE = 100
 LARGEST_PAGE = 1000
@@ -35,7 +35,7 @@ class Route(NamedTuple):
 
     method: str
     pattern: str
-    handler: Callable[[Call], Response]
+    handler: Callable[[Call], Response | Awaitable[Response]]
     needs_token: bool = True
 
 
@@ -56,13 +56,13 @@ class Api:
             Route("POST", "/api/nodes/{id}/drain", self._drain),
             Route("POST", "/api/clients/{id}/kick", self._kick),
             Route("GET", "/api/channels/{channel}", self._channel),
-            # as in Kuzzle's cluster plugin; proxy.operator has them on the ports of clients
+            # as in Kuzzle's cluster plugin; proxy.admin.operator has them on the ports of clients
             Route("GET", "/_plugin/cluster/health", self._cluster_health, needs_token=False),
             Route("GET", "/_plugin/cluster/status", self._cluster_status),
             Route("POST", "/_plugin/cluster/reset", self._cluster_reset),
         )
 
-    def answer(self, request: Request) -> Response:
+    async def answer(self, request: Request) -> Response:
         """The response to a request. HEAD is answered as GET: the server leaves the body out."""
         try:
             self._check_host(request)
@@ -71,7 +71,8 @@ class Api:
             authorized = self._check_token(request, route)
             if route.method == "POST" and not authorized:
                 _check_not_a_page(request)
-            return route.handler(Call(parts, dict(parse_qsl(target.query)), _json_body(request)))
+            response = route.handler(Call(parts, dict(parse_qsl(target.query)), _json_body(request)))
+            return response if isinstance(response, Response) else await response
         except HttpError as error:
             return as_error(error)
         except ValueError:  # of urlsplit, for a target that is no URL
@@ -155,9 +156,9 @@ class Api:
             raise HttpError(404, "no such client")
         return as_json({"client": format_client_id(client), "kicked": True})
 
-    def _channel(self, call: Call) -> Response:
+    async def _channel(self, call: Call) -> Response:
         channel = call.parts["channel"]
-        counts = self._control.count(channel)
+        counts = await self._control.count(channel)
         return as_json({"channel": channel, "count": sum(counts.values()), "proxies": counts})
 
     def _cluster_health(self, call: Call) -> Response:

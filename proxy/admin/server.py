@@ -1,11 +1,12 @@
 """HTTP/1.1 for the operator: h11 in one Trio task per connection. Knows nothing of what it serves.
 
 It is not on the way of clients, so it is simple rather than fast. Limits keep it from costing them anything: so many
-connections, so large a header and a body, so long for each step. What breaks a limit gets an answer, then the end.
+connections, so large a header and a body, so long for each step. What breaks a limit gets an answer, then the end. Of
+too many connections the one goes that we have waited for longest: who says nothing does not keep a probe out.
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from functools import partial
 from http import HTTPStatus
@@ -14,9 +15,9 @@ from typing import Any
 import h11
 import trio
 
-from proxy.admin.http import HttpError, Request, Response, as_error
-from proxy.config import split_address
-from proxy.logs import get_logger
+from holdfast.proxy.admin.http import HttpError, Request, Response, as_error
+from holdfast.proxy.config import split_address
+from holdfast.proxy.process.logs import get_logger
 
 MAX_CONNECTIONS = 64  # a few scrapers, probes and people
 MAX_HEADER_BYTES = 16 << 10
@@ -32,12 +33,14 @@ log = get_logger("holdfast.admin")
 
 
 class AdminServer:
-    """Serves `answer` at `address`, HOST:PORT. `answer` neither blocks nor waits; if it raises, the caller sees 500."""
+    """Serves `answer` at `address`, HOST:PORT. If `answer` raises, the caller sees 500."""
 
-    def __init__(self, address: str, answer: Callable[[Request], Response]) -> None:
+    def __init__(self, address: str, answer: Callable[[Request], Awaitable[Response]]) -> None:
         self._address = address
         self._answer = answer
         self._open = 0
+        self._is_full = False
+        self._awaited: dict[_Connection, None] = {}  # whose caller is to do something, longest first
 
     async def run(self, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled. Started with the bound address. Raises OSError if it can't be bound."""
@@ -56,12 +59,21 @@ class AdminServer:
     async def _serve(self, stream: trio.SocketStream) -> None:
         """One connection, from its beginning to its end. What goes wrong in it ends it, and nothing else."""
         if self._open >= MAX_CONNECTIONS:
-            log.warning("admin_connection_refused", limit=MAX_CONNECTIONS)
-            await trio.aclose_forcefully(stream)
-            return
+            awaited = next(iter(self._awaited), None)
+            if not self._is_full:  # one line, however many come
+                log.warning(
+                    "admin_connections", limit=MAX_CONNECTIONS, why="those that were idle the longest are ended"
+                )
+            self._is_full = True
+            if awaited is None:
+                await trio.aclose_forcefully(stream)
+                return
+            awaited.end()
+        else:
+            self._is_full = False
         self._open += 1
         try:
-            await _Connection(stream, self._answer).run()
+            await _Connection(stream, self._answer, self._awaited).run()
         except (trio.BrokenResourceError, trio.TooSlowError):
             log.debug("admin_connection_lost")
         finally:
@@ -70,14 +82,34 @@ class AdminServer:
 
 
 class _Connection:
-    """Requests and responses over one stream, one after another."""
+    """Requests and responses over one stream, one after another. awaited: has it, but while it is answered."""
 
-    def __init__(self, stream: trio.SocketStream, answer: Callable[[Request], Response]) -> None:
+    def __init__(
+        self,
+        stream: trio.SocketStream,
+        answer: Callable[[Request], Awaitable[Response]],
+        awaited: "dict[_Connection, None]",
+    ) -> None:
         self._stream = stream
         self._answer = answer
+        self._awaited = awaited
+        self._life = trio.CancelScope()
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
 
+    def end(self) -> None:
+        """Another one needs its place."""
+        del self._awaited[self]
+        self._life.cancel(reason="too many connections")
+
     async def run(self) -> None:
+        self._awaited[self] = None
+        try:
+            with self._life:
+                await self._converse()
+        finally:
+            self._awaited.pop(self, None)
+
+    async def _converse(self) -> None:
         try:
             while await self._exchange():
                 self._h11.start_next_cycle()
@@ -100,7 +132,7 @@ class _Connection:
             headers={name.decode("ascii"): value.decode("latin-1") for name, value in head.headers},
             body=await self._body(),
         )
-        await self._respond(self._guard(request), with_body=request.method != "HEAD")
+        await self._respond(await self._guard(request), with_body=request.method != "HEAD")
         return self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
 
     async def _body(self) -> bytes:
@@ -115,14 +147,17 @@ class _Connection:
             return body
         raise HttpError(408, f"the body did not come within {BODY_TIMEOUT:g} seconds")
 
-    def _guard(self, request: Request) -> Response:
+    async def _guard(self, request: Request) -> Response:
         """The one guard of a connection: a fault of a route costs its own answer, and is logged under an id."""
+        self._awaited.pop(self, None)
         try:
-            return self._answer(request)
+            return await self._answer(request)
         except Exception:
             failure = uuid.uuid4().hex[:16]
             log.exception("admin_request_failed", id=failure, method=request.method)
             return as_error(HttpError(500, f"internal error {failure}: the log says more"))
+        finally:
+            self._awaited[self] = None
 
     async def _refuse(self, error: HttpError) -> None:
         """Answer what could not be read to its end, and give up the connection."""

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from protocols.errors import ConfigError
-from proxy.config.values import split_binding
+from holdfast.protocols.errors import ConfigError
+from holdfast.proxy.config.values import split_binding
 
 # <linux/sockios.h>, <linux/if.h>, <linux/if_addr.h>
 SIOCGIFFLAGS, SIOCGIFADDR = 0x8913, 0x8915

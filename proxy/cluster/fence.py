@@ -2,10 +2,10 @@
 
 import trio
 
-from protocols.close import Reason
-from proxy.clients import Clients
-from proxy.draining import close_clients
-from proxy.reactor import Reactor
+from holdfast.protocols.close import Reason
+from holdfast.proxy.clients.clients import Clients
+from holdfast.proxy.clients.reactor import Reactor
+from holdfast.proxy.process.draining import close_clients
 
 WHY = "cut off from the other proxies; connect again"
 

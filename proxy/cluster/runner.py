@@ -6,46 +6,54 @@ that have no other way (proxy.cluster.ways).
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import socket
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 import structlog
 import trio
 
-from balancer.cluster.actions import Action, Ask, CloseClients, Dial, Fence, HangUp, Introduce, Publish, Write
-from balancer.cluster.cluster import Cluster
-from balancer.coordination.base import CoordinationError, Coordinator
-from balancer.coordination.sqlite import boot_id
-from balancer.directory import Directory, NodeState
-from balancer.links.curve import Curve
-from balancer.links.peers import PeerLink, PeerPort
-from balancer.links.zeromq import ZeromqHub
-from protocols.errors import HoldfastError
-from protocols.peers.frames import READY, Figures, Member, Record
-from proxy.admin.views import ClusterView
-from proxy.channels import Channels
-from proxy.cluster import fence, views
-from proxy.cluster.bindings import advertised, resolve
-from proxy.cluster.statistics import ClusterStatistics, StatisticsOf
-from proxy.cluster.store import Store
-from proxy.cluster.times import times_of
-from proxy.cluster.ways import Kind, Ways
-from proxy.config import Config
-from proxy.gateway import Gateway
-from proxy.reactor import Reactor
+from holdfast.balancer.cluster.actions import Action, Ask, CloseClients, Dial, Fence, HangUp, Introduce, Publish, Write
+from holdfast.balancer.cluster.cluster import Cluster
+from holdfast.balancer.cluster.counting import Counted
+from holdfast.balancer.coordination.base import CoordinationError, Coordinator
+from holdfast.balancer.coordination.sqlite import boot_id
+from holdfast.balancer.directory import Directory, NodeState
+from holdfast.balancer.links.callers import Standing
+from holdfast.balancer.links.guard import Guard
+from holdfast.balancer.links.peers import PeerLink, PeerPort
+from holdfast.balancer.links.zeromq import ZeromqHub
+from holdfast.balancer.state import StateCopy
+from holdfast.protocols.errors import HoldfastError
+from holdfast.protocols.peers.frames import READY, Figures, Member, Record
+from holdfast.proxy.clients.reactor import Reactor
+from holdfast.proxy.cluster import fence, names, views
+from holdfast.proxy.cluster.bindings import advertised, resolve
+from holdfast.proxy.cluster.statistics import StatisticsOf
+from holdfast.proxy.cluster.store import Store
+from holdfast.proxy.cluster.times import times_of
+from holdfast.proxy.cluster.ways import Kind, Ways
+from holdfast.proxy.config import Config
+from holdfast.proxy.nodes.announcer import Announcer
+from holdfast.proxy.nodes.gateway import Gateway
+from holdfast.proxy.realtime.channels import Channels
+from holdfast.proxy.statistics import ClusterStatistics
+from holdfast.proxy.views import ClusterView
 
 log = structlog.get_logger("holdfast.cluster")
 
-TICK = 0.05  # changes of channels' counts are collected for so long
+TICK = 0.05  # a master is named at most this long after its lease allows it
 POLL_INTERVAL = 0.02  # while it joins
-LEAVE_TIMEOUT = 2.0  # for the store to let us out; then the others have to find out by themselves
-RETRY_DELAY = 0.1
+LEAVE_TIMEOUT = 2.0  # for the set to be firm, and the store to take it; then others have to find out by themselves
+STANDING = {Kind.PASSED_ON: Standing.KNOWN, Kind.DROPPED: Standing.REFUSED, Kind.FOR_US: Standing.NOBODY}
 
 
 class Runner:
     """This proxy's part of a cluster. `open`, then `run`, then `join`; `cluster` and `store` are there from `open` on.
 
-    figures: what operators see of this proxy, made when it is asked for.
+    figures: what operators see of this proxy, made when it is asked for. look: called before each tick, to tell the
+    cluster of our nodes. state: our copy. prefix: of our clients' ids. is_store_ours: nobody but this process and its
+    siblings can know the store.
     """
 
     cluster: Cluster
@@ -56,27 +64,42 @@ class Runner:
         proxy_id: str,
         config: Config,
         coordinator: Coordinator,
-        curve: Curve | None,
+        guard: Guard,
         hub: ZeromqHub,
         gateway: Gateway,
+        announcer: Announcer,
         directory: Directory,
         channels: Channels,
         clients_fence: fence.Fence,
         reactor: Reactor,
         figures: Callable[[], Figures],
+        look: Callable[[], object],
+        state: StateCopy,
+        prefix: int,
+        *,
+        is_store_ours: bool,
     ) -> None:
         self._proxy_id = proxy_id
         self._config = config
         self._coordinator = coordinator
-        self._curve = curve
+        self._guard = guard
         self._hub = hub
         self._gateway = gateway
+        self._announcer = announcer
         self._directory = directory
         self._channels = channels
         self._fence = clients_fence
         self._reactor = reactor
         self._figures = figures
+        self._look = look
+        self._state = state
+        self._prefix = prefix
+        self._is_store_ours = is_store_ours
+        self._waits = ""  # what was said last that we wait for
+        self._lacking: list[str] = []  # who had not told its part of the state when we looked last
+        self._lacking_told: list[str] = []
         self._port = PeerPort()
+        self._name: socket.socket | None = None  # names.hold
         self._links: dict[str, PeerLink] = {}
         self._dial, self._dialled = trio.open_memory_channel[PeerLink](float("inf"))
         self._tends_at = float("-inf")
@@ -85,23 +108,29 @@ class Runner:
     def open(self, node_addresses: Sequence[str]) -> str:
         """Bind what we publish on; the node link is bound already. Returns the endpoint. Raises OSError."""
         config = self._config
-        bound = self._port.open(resolve(config.cluster.pub), self._hub.context, self._curve)
+        bound = self._port.open(resolve(config.cluster.pub), self._hub.context, self._guard)
         router = advertised(node_addresses[0], config.cluster.router)
-        me = Member(self._proxy_id, router, advertised(bound), host_id())
-        times = times_of(config)
-        self.cluster = cluster = Cluster(me, config.node.token.encode(), times, random_number, trio.current_time())
+        is_bound = not config.cluster.router
+        self._name = names.hold(self._proxy_id)
+        is_named = self._name is not None
+        me = Member(self._proxy_id, router, advertised(bound), host_id(), is_bound, self._prefix, is_named)
+        times, token, now = times_of(config), config.node.token.encode(), trio.current_time()
+        self.cluster = cluster = Cluster(me, token, times, random_number, now, self._state)
         self._statistics = StatisticsOf(cluster)
         self.store = Store(self._coordinator, cluster, config.cluster, times.card_ttl, self._settle)
-        self._ways = Ways(self._hub, cluster, self._links, config.node.max_nodes)
-        self._channels.changed = set()
-        self._gateway.count_everywhere = lambda channel: sum(self.count(channel).values())
-        self._gateway.count_patience = self._config.cluster.wait_for_missing_rooms
+        self._ways = Ways(self._hub, cluster, self._links, config.node)
+        cluster.count_here = self._channels.count
+        cluster.membership.is_first = self._is_store_ours
+        self._gateway.count_everywhere = self.count
         cluster.voice.figures = self._figures
         self._step()  # the first heartbeat: what it says of us is what operators see, and nodes learn who we are
+        self._reactor.at_turn_end(self._replicate)
         return bound
 
     def close(self) -> None:
         self._port.close()
+        if self._name is not None:
+            self._name.close()
 
     async def run(self) -> None:
         """Task: all that goes on by itself."""
@@ -115,6 +144,7 @@ class Runner:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._keep_links)
+                nursery.start_soon(self._port.watch)
                 nursery.start_soon(self.store.run)
                 nursery.start_soon(self._fence.run)
                 nursery.start_soon(self._tick)
@@ -124,12 +154,16 @@ class Runner:
     async def join(self) -> None:
         """While `run` runs: wait until we are a member, and have the nodes that the others have.
 
-        Raises HoldfastError when that has failed cluster.retry_join times.
+        Raises HoldfastError when that has failed cluster.retry_join times, or can't succeed.
         """
         membership, settings = self.cluster.membership, self._config.cluster
         while not membership.is_member:
+            refusal = self.cluster.refusal(trio.current_time())
+            if refusal:
+                raise HoldfastError(f"can't join the cluster: {refusal}")
             if self.store.attempts.failed >= settings.retry_join:
-                raise HoldfastError(f"can't join the cluster; attempts: {self.store.attempts.failed}")
+                why = f"; {self.store.failure}" if self.store.failure else ""
+                raise HoldfastError(f"can't join the cluster; attempts: {self.store.attempts.failed}{why}")
             await trio.sleep(POLL_INTERVAL)
         with trio.move_on_after(settings.discover_timeout):
             while self._lacks_nodes():  # noqa: ASYNC110 - the directory is the hot path's, and sets no events
@@ -141,10 +175,9 @@ class Runner:
         others = cluster.membership.hears(trio.current_time()) - {self._proxy_id}
         votes: dict[tuple[str, int], int] = {}
         for proxy in others:
-            for seen in cluster.peers[proxy].facts.nodes:
-                if seen.state == READY:
-                    key = (seen.node, seen.incarnation)
-                    votes[key] = votes.get(key, 0) + 1
+            for process, state in cluster.membership.nodes.get(proxy, {}).items():
+                if state == READY:
+                    votes[process] = votes.get(process, 0) + 1
         ready = {(node.id, node.incarnation) for node in self._directory if node.state is not NodeState.SYNCING}
         return any(2 * count > len(others) and key not in ready for key, count in votes.items())
 
@@ -153,16 +186,13 @@ class Runner:
         cluster = self.cluster
         deadline = trio.current_time() + LEAVE_TIMEOUT
         with trio.move_on_at(deadline) as limit:
-            cluster.membership.resign()
-            await self.store.settle()  # it may be the one that makes us a member
-            while (write := cluster.leave(trio.current_time())) is not None:
-                try:
-                    await self.store.write(write.record, write.expected)
-                except CoordinationError:
-                    cluster.store_failed()
-                    await trio.sleep(RETRY_DELAY)
+            cluster.leave()
+            self._step()
+            # What is being written may make us a member.
+            while cluster.membership.is_member or cluster.writing.is_under_way:  # noqa: ASYNC110 - rules set no events
+                await trio.sleep(POLL_INTERVAL)
         if limit.cancelled_caught:
-            log.warning("left_without_the_store")
+            log.warning("left_without_the_store", firm=cluster.membership.is_firm)
         self._do(cluster.farewell())
         with trio.move_on_at(deadline):
             try:
@@ -175,18 +205,24 @@ class Runner:
     def trouble(self) -> str:
         return views.trouble_of(self.cluster, trio.current_time())
 
+    def warning(self) -> str:
+        return views.warning_of(self.cluster, trio.current_time())
+
     def view(self) -> ClusterView:
         return views.view_of(self.cluster, trio.current_time())
 
-    def count(self, channel: str) -> Mapping[str, int]:
-        """Members of the channel by proxy, as far as there are any: our own as they are, those of others as told."""
-        counts = self.cluster.count(channel)
-        counts[self._proxy_id] = self._channels.count(channel)
-        return {proxy: count for proxy, count in counts.items() if count}
+    def count(self, channel: str, told: Counted) -> bool:
+        """Ask all proxies for the members of a channel. False: too much is being asked. told: called once, with the
+        counts by proxy."""
+        patience = self._config.cluster.wait_for_missing_rooms
+        is_asked = self.cluster.count(channel, patience, told, trio.current_time())
+        self._step()
+        return is_asked
 
     def reset(self) -> None:
         log.warning("cluster_reset", hears=sorted(self.cluster.membership.hears(trio.current_time())))
-        self.store.ask(self.cluster.reset(trio.current_time()))
+        self.cluster.reset()
+        self._settle()
 
     def statistics(self) -> ClusterStatistics:
         return self._statistics.now(trio.current_time(), len(self._ways))
@@ -199,26 +235,23 @@ class Runner:
             self.cluster.received(data, trio.current_time())
         self._settle()
 
-    def _stranger(self, identity: bytes, data: bytes) -> bool:
+    def _stranger(self, identity: bytes, data: bytes) -> Standing:
         """From an identity that has no session with us: a node's on its way to another proxy, or a proxy."""
         kind = self._ways.take(identity, data)
         if kind is not Kind.OTHER:
-            return kind is Kind.PASSED_ON
+            return STANDING[kind]
         asked = self.cluster.asked(data, trio.current_time())
         if asked is None:
-            return False
+            return Standing.NOBODY
         for answer in asked[1]:
             self._hub.send_raw(identity, answer)
         self._step()
-        return True
+        return Standing.KNOWN
 
     async def _tick(self) -> None:
         while True:
             await trio.sleep(TICK)
-            changed = self._channels.changed
-            if changed:
-                self._channels.changed = set()
-                self.cluster.count_changed([(channel, self._channels.count(channel)) for channel in changed])
+            self._look()
             now = trio.current_time()
             if now >= self._tends_at:
                 self._tends_at = now + self._config.cluster.heartbeat / 2
@@ -227,11 +260,35 @@ class Runner:
 
     def _tend(self) -> None:
         self._ways.tend()
+        self._look_for_the_dead()
+        self._say_what_we_wait_for()
         drained = self.cluster.drained()
         if drained:
             for node in list(self._directory):
                 if (node.id, node.incarnation) in drained:
                     self._gateway.drain(node)
+
+    def _look_for_the_dead(self) -> None:
+        """Proxies of this host whose processes are no more."""
+        membership = self.cluster.membership
+        for proxy in filter(names.is_free, membership.nameable(trio.current_time())):
+            log.info("proxy_process_died", proxy=proxy)
+            membership.died(proxy)
+
+    def _say_what_we_wait_for(self) -> None:
+        """If it is long: each that founds a cluster waits for a moment."""
+        membership, now = self.cluster.membership, trio.current_time()
+        hindrance = self.cluster.hindrance(now) if now - membership.began > membership.times.card_ttl else ""
+        if hindrance != self._waits:
+            self._waits = hindrance
+            if hindrance:
+                log.warning("waits_to_found", why=hindrance)
+        lacking = self.cluster.replication.waits_for
+        if lacking == self._lacking != self._lacking_told:
+            self._lacking_told = lacking
+            if lacking:
+                log.warning("waits_for_state", members=lacking, why="a new keeper hears from all members")
+        self._lacking = lacking
 
     # --- what we do -----------------------------------------------------------------------------------------------
 
@@ -243,6 +300,13 @@ class Runner:
         for action in self.cluster.tick(trio.current_time()):
             self._do(action)
 
+    def _replicate(self, now: float) -> bool:
+        """At a turn's end: what nodes have changed in the state goes to the members, in few messages."""
+        if self.cluster.has_to_replicate:
+            for action in self.cluster.replicate(now):
+                self._do(action)
+        return False
+
     def _do(self, action: Action) -> None:
         match action:
             case Publish(data):
@@ -252,7 +316,7 @@ class Runner:
             case Write():
                 self.store.ask(action)
             case Introduce(peers):
-                self._gateway.introduce(peers)
+                self._announcer.introduce(peers)
             case Dial(member):
                 self._statistics.dialled(member.proxy)
                 link = self._links[member.proxy] = PeerLink(member, self._config.cluster.heartbeat_timeout)
@@ -275,7 +339,7 @@ class Runner:
         """Task: the connections to peers, each a task."""
         async with trio.open_nursery() as nursery:
             async for link in self._dialled:
-                nursery.start_soon(link.run, self._hub.context, self._curve, self._received)
+                nursery.start_soon(link.run, self._hub.context, self._guard, self._received)
 
     def _log(self, former: Record, record: Record) -> None:
         joined = sorted(set(record.ids).difference(former.ids))

@@ -1,33 +1,10 @@
 """What Prometheus is told of the cluster. proxy.metrics says what each field means."""
 
-from msgspec import Struct
 from msgspec.structs import astuple
 
-from balancer.cluster.cluster import Cluster
-from balancer.cluster.sequence import SequenceCounters
-
-
-class ClusterStatistics(Struct, frozen=True):
-    """The defaults are those of a proxy that is alone."""
-
-    cluster_version: int = 0
-    cluster_members: int = 1
-    cluster_heard: int = 1
-    cluster_fenced: bool = False
-    cluster_gaps: int = 0
-    cluster_messages_lost: int = 0
-    cluster_duplicates: int = 0
-    cluster_replayed: int = 0
-    cluster_garbled: int = 0
-    cluster_repairs: int = 0
-    cluster_messages_sent: int = 0
-    cluster_messages_received: int = 0
-    cluster_bytes_sent: int = 0
-    cluster_bytes_received: int = 0
-    cluster_evictions: int = 0
-    cluster_joins: int = 0
-    cluster_store_errors: int = 0
-    cluster_tunnels: int = 0
+from holdfast.balancer.cluster.cluster import Cluster
+from holdfast.balancer.cluster.sequence import SequenceCounters
+from holdfast.proxy.statistics import ClusterStatistics
 
 
 class StatisticsOf:
@@ -46,7 +23,7 @@ class StatisticsOf:
 
     def now(self, now: float, tunnels: int) -> ClusterStatistics:
         cluster = self._cluster
-        membership, counters = cluster.membership, cluster.counters
+        membership, counters, state = cluster.membership, cluster.counters, cluster.replication.counters
         streams = _sum(self._gone, *self._streams.values())
         return ClusterStatistics(
             cluster_version=membership.record.version,
@@ -67,6 +44,10 @@ class StatisticsOf:
             cluster_joins=counters.joins,
             cluster_store_errors=counters.store_errors,
             cluster_tunnels=tunnels,
+            cluster_state_takeovers=state.takeovers,
+            cluster_state_copies=state.copies,
+            cluster_state_foreign=state.foreign,
+            cluster_state_garbled=state.garbled,
         )
 
 

@@ -4,9 +4,9 @@ The proxy that is asked shows of itself what it has told the others, not what it
 is the same wherever one asks.
 """
 
-from balancer.cluster.cluster import Cluster
-from protocols.peers.frames import Beat, Figures, Member
-from proxy.admin.views import ClusterView, ProxyView
+from holdfast.balancer.cluster.cluster import Cluster
+from holdfast.protocols.peers.frames import Beat, Figures, Member
+from holdfast.proxy.views import ClusterView, ProxyView
 
 SILENT = Beat(0, [], [])
 
@@ -23,7 +23,7 @@ def view_of(cluster: Cluster, now: float) -> ClusterView:
         master=record.master or None,
         keeper=record.keeper or None,
         fenced=membership.is_fenced(now),
-        trouble=trouble_of(cluster, now),
+        trouble=trouble_of(cluster, now) or warning_of(cluster, now),
         members=[_view(member, cluster.beat_of(member.proxy) or SILENT, member.proxy in heard) for member in members],
     )
 
@@ -32,10 +32,27 @@ def trouble_of(cluster: Cluster, now: float) -> str:
     """Why this proxy is not a working part of its cluster, in a few words; "" if it is."""
     membership = cluster.membership
     if not membership.is_member:
-        return "evicted, and joins again" if membership.is_fenced(now) else "joining"
+        waits = cluster.hindrance(now)
+        return (
+            "evicted, and joins again"
+            if membership.is_fenced(now)
+            else f"joining; waits {waits}"
+            if waits
+            else "joining"
+        )
     if membership.is_fenced(now):
         return f"fenced: hears {len(membership.hears(now))} of {len(membership.record.members)} proxies"
     return ""
+
+
+def warning_of(cluster: Cluster, now: float) -> str:
+    """What does not go on though clients are served; "" if all does."""
+    if cluster.membership.is_doubtful(now):
+        return f"grants no mastership: waits {cluster.hindrance(now)}"
+    silence = now - cluster.membership.absence.read_at
+    if silence <= cluster.membership.times.card_ttl:
+        return ""
+    return f"the store has not answered for {silence:.0f} s: nobody can join, be evicted or be elected"
 
 
 def _view(member: Member, beat: Beat, alive: bool) -> ProxyView:

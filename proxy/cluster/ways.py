@@ -10,33 +10,37 @@ from functools import partial
 
 import trio
 
-from balancer.cluster.cluster import Cluster
-from balancer.links.peers import PeerLink
-from balancer.links.tunnels import Tunnels
-from balancer.links.zeromq import ZeromqHub
-from protocols.errors import FrameError
-from protocols.nodes.frames import Via, decode_from_node
-from protocols.peers.frames import Tunnelled
+from holdfast.balancer.cluster.cluster import Cluster
+from holdfast.balancer.links.peers import PeerLink
+from holdfast.balancer.links.tunnels import Tunnels
+from holdfast.balancer.links.zeromq import ZeromqHub
+from holdfast.balancer.settings import NodeSettings
+from holdfast.protocols.errors import FrameError
+from holdfast.protocols.nodes.frames import WRONG_TOKEN, Via, decode_from_node
+from holdfast.protocols.peers.frames import Tunnelled
 
 
 class Kind(Enum):
-    """What came: something of a node that is for another proxy; a batch of a node for us; no batch at all."""
+    """What came: something of a node that is for another proxy, or would be and goes nowhere; a batch of a node for us;
+    no batch at all."""
 
     PASSED_ON = "passed on"
+    DROPPED = "dropped"
     FOR_US = "for us"
     OTHER = "other"
 
 
 class Ways:
-    """links: to peers, as they are. limit: of tunnels through us."""
+    """links: to peers, as they are."""
 
-    def __init__(self, hub: ZeromqHub, cluster: Cluster, links: Mapping[str, PeerLink], limit: int) -> None:
+    def __init__(self, hub: ZeromqHub, cluster: Cluster, links: Mapping[str, PeerLink], settings: NodeSettings) -> None:
         self._hub = hub
         self._cluster = cluster
         self._links = links
         self._through: set[str] = set()  # proxies through which we have had sessions
-        self._tunnels = Tunnels(self._hears, partial(self._send, back=False), hub.send_raw, limit)
-        hub.on_probe = self._tunnels.probe
+        self._tunnels = Tunnels(self._hears, partial(self._send, back=False), hub.send_raw, settings.max_nodes)
+        self._settings = settings
+        hub.on_end = self._tunnels.probe
         cluster.on_tunnelled = self._tunnelled
 
     def __len__(self) -> int:
@@ -45,16 +49,19 @@ class Ways:
 
     def take(self, identity: bytes, data: bytes) -> Kind:
         """From an identity that has no session here."""
-        if self._tunnels.forward(identity, data):
-            return Kind.PASSED_ON
+        is_passed_on = self._tunnels.forward(identity, data)
+        if is_passed_on is not None:
+            return Kind.PASSED_ON if is_passed_on else Kind.DROPPED
         try:
             number, batch = decode_from_node(data)
         except FrameError:
             return Kind.OTHER
         if number or not batch or not isinstance(batch[0], Via):
             return Kind.FOR_US
-        self._tunnels.via(identity, batch[0].proxy)
-        return Kind.PASSED_ON
+        if not self._settings.admits(batch[0].token):
+            self._tunnels.refuse(identity, WRONG_TOKEN, fatal=True)
+            return Kind.DROPPED
+        return Kind.PASSED_ON if self._tunnels.via(identity, batch[0].proxy) else Kind.DROPPED
 
     def tend(self) -> None:
         """End those of proxies that are not heard any more."""

@@ -9,8 +9,8 @@ sources    default < file < environment < --set, and which of them each value is
 Nothing here is read again while the proxy runs.
 """
 
-from balancer.settings import ClusterSettings, StoreSettings
-from proxy.config.sections import (
+from holdfast.balancer.settings import ClusterSettings, StoreSettings
+from holdfast.proxy.config.sections import (
     AdminSettings,
     ClientSettings,
     Config,
@@ -18,8 +18,8 @@ from proxy.config.sections import (
     LogSettings,
     RealtimeSettings,
 )
-from proxy.config.sources import Loaded, Origin, examine, load
-from proxy.config.values import is_loopback, split_address
+from holdfast.proxy.config.sources import Loaded, Origin, examine, load
+from holdfast.proxy.config.values import is_loopback, split_address
 
 __all__ = [
     "AdminSettings",

@@ -56,6 +56,7 @@ KEYS: dict[str, Key] = {
         Kind.BYTES,
         "The kernel's buffer of a client's socket, which a client that does not read fills first.",
         zero="as the kernel sees fit",
+        at_most=1 << 30,  # the kernel doubles it, in 32 bits
     ),
     # --- client: limits of the proxy
     "client.max_connections": Key(Kind.COUNT, "Client connections at once."),
@@ -90,7 +91,10 @@ KEYS: dict[str, Key] = {
     "client.body_timeout": Key(Kind.SECONDS, "From the first byte of a body or message to its last."),
     "client.keepalive_timeout": Key(Kind.SECONDS, "Idle HTTP connection between requests."),
     "client.ping_interval": Key(Kind.SECONDS, "Silence after which a session is pinged.", zero="never"),
-    "client.ping_timeout": Key(Kind.SECONDS, "Silence after the ping that ends the session."),
+    "client.ping_timeout": Key(
+        Kind.SECONDS,
+        "Silence after a ping that ends the session; also how long a client may take nothing of what waits.",
+    ),
     "client.close_timeout": Key(Kind.SECONDS, "For the client's part of a closing handshake."),
     "client.application_ping": Key(Kind.FLAG, 'Whether `{"p":1}` is answered `{"p":2}` by the proxy.'),
     "client.origins": Key(Kind.ORIGIN, "Values of Origin that may open a WebSocket; `*` allows all, also none."),
@@ -113,10 +117,18 @@ KEYS: dict[str, Key] = {
     "node.max_frame_bytes": Key(Kind.BYTES, "One batch of frames from a node."),
     "node.max_outbox_bytes": Key(Kind.BYTES, "Waiting for a node that does not read; above it the node is lost."),
     "node.handshake_timeout": Key(Kind.SECONDS, "From a node's hello until it is ready."),
+    "node.max_untaken_bytes": Key(
+        Kind.BYTES, "Of a reply in parts that its client has not taken; then the node waits with the next part."
+    ),
     "node.registry_page": Key(Kind.COUNT, "Clients, or entries of the state, in one page of a snapshot."),
     # --- request
     "request.timeout": Key(Kind.SECONDS, "From a request's coming to its reply, redeliveries included."),
-    "request.max_attempts": Key(Kind.COUNT, "Times that one request is given to a node."),
+    "request.pause_timeout": Key(
+        Kind.SECONDS, "Between two parts of a reply; it ends up to `request.timeout` later, and never before that."
+    ),
+    "request.max_attempts": Key(
+        Kind.COUNT, "Nodes that may be lost while they have one request; then it is quarantined: given to no other."
+    ),
     "request.redelivery": Key(
         Kind.CHOICE, "Whether requests of a lost node go to another: `auto` where the protocol allows it, or `never`."
     ),
@@ -148,13 +160,20 @@ KEYS: dict[str, Key] = {
     "state.max_bytes": Key(Kind.BYTES, "Keys and values of the state together."),
     "state.max_key_bytes": Key(Kind.BYTES, "One key of the state."),
     "state.max_value_bytes": Key(Kind.BYTES, "One value of the state."),
+    "state.recover_timeout": Key(
+        Kind.SECONDS,
+        "After a start without any state, the proxy waits so long for nodes that have it, and nodes for the state.",
+        zero="none: what it has is the state",
+    ),
     # --- realtime
     "realtime.max_channels": Key(Kind.COUNT, "Channels with at least one client."),
     "realtime.max_channel_name_bytes": Key(Kind.BYTES, "A channel's name in UTF-8."),
-    "realtime.max_pending_deliveries": Key(Kind.COUNT, "Deliveries of fan-outs that still have slices to go."),
-    "realtime.max_remembered_requests": Key(
-        Kind.COUNT,
-        "Requests of a cluster whose effects are remembered, so that those of a redelivered one happen once.",
+    "realtime.max_unacknowledged_bytes": Key(
+        Kind.BYTES, "What a node does to clients that is not carried out yet, for each; then the node waits."
+    ),
+    "realtime.max_remembered_bytes": Key(
+        Kind.BYTES,
+        "For the requests of a cluster whose effects are remembered, so that those of a redelivered one happen once.",
     ),
     # --- store
     "store.kind": Key(
@@ -189,7 +208,7 @@ KEYS: dict[str, Key] = {
     "cluster.join_attempt_interval": Key(Kind.SECONDS, "Between two attempts to join."),
     "cluster.retry_join": Key(Kind.COUNT, "Attempts to join before the proxy gives up and ends."),
     "cluster.wait_for_missing_rooms": Key(
-        Kind.SECONDS, "How long a node's question for a channel's count waits for members to be told of.", zero="not"
+        Kind.SECONDS, "How long a question for a channel's count waits for other proxies.", zero="not: they count 0"
     ),
     "cluster.fence_timeout": Key(
         Kind.SECONDS, "How long a proxy that does not hear the majority keeps its clients.", zero="not at all"
@@ -213,6 +232,9 @@ KEYS: dict[str, Key] = {
         Kind.SECONDS, "Time over which clients are then closed, so that they do not all return at once.", zero="at once"
     ),
 }
+
+
+MASK = "********"  # in place of a secret where it is shown; as a secret it is refused
 
 
 def is_secret(name: str) -> bool:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from balancer.coordination.redis_urls import parse_urls
-from balancer.settings import NodeSettings, StoreSettings
-from proxy.config.sections import Config
-from proxy.config.values import is_local_endpoint, is_loopback, split_address
+from holdfast.balancer.coordination.redis_urls import parse_urls
+from holdfast.balancer.settings import NodeSettings, StoreSettings
+from holdfast.proxy.config.sections import Config
+from holdfast.proxy.config.values import is_local_endpoint, is_loopback, split_address
 
 FRAME_OVERHEAD = 64 << 10  # of a batch around one payload: headers of a reply, and room for effects
 AUTHENTICATION = (
@@ -61,6 +61,11 @@ def _node(config: Config) -> Iterator[tuple[str, str]]:
         yield "node.max_frame_bytes", f"at least {largest + FRAME_OVERHEAD}, for a node to echo the largest request"
     if config.state.max_value_bytes >= node.max_frame_bytes:
         yield "state.max_value_bytes", f"less than node.max_frame_bytes ({node.max_frame_bytes}), or none could come"
+    if config.state.recover_timeout >= node.handshake_timeout:
+        yield (
+            "state.recover_timeout",
+            f"less than node.handshake_timeout ({node.handshake_timeout:g}): nodes wait for it",
+        )
     if config.state.max_value_bytes + config.state.max_key_bytes > config.state.max_bytes:
         yield (
             "state.max_bytes",

@@ -8,7 +8,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from balancer.settings import (
+from holdfast.balancer.settings import (
     BalanceSettings,
     ClusterSettings,
     ElectionSettings,
@@ -17,7 +17,7 @@ from balancer.settings import (
     StateSettings,
     StoreSettings,
 )
-from protocols.clients.base import Limits
+from holdfast.protocols.clients.base import Limits
 
 
 class ClientSettings(Limits, frozen=True, forbid_unknown_fields=True):
@@ -46,8 +46,8 @@ class RealtimeSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     max_channels: int = 1_000_000
     max_channel_name_bytes: int = 512
-    max_pending_deliveries: int = 1_000_000
-    max_remembered_requests: int = 1_000_000  # some 140 bytes each
+    max_unacknowledged_bytes: int = 4 << 20
+    max_remembered_bytes: int = 16 << 20
 
 
 class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,7 +1,8 @@
 """Where values come from: default < file < environment < --set; and which of these each value is from.
 
 Every key of every section can be given in the TOML file, as HOLDFAST__SECTION__KEY in the environment (in any case),
-and as `--set section.key=value`. Nothing unknown is passed over: a misspelt key would otherwise be a limit not set.
+and as `--set section.key=value`. Tokens have a second variable, by which nodes and the command line know them. Nothing
+unknown is passed over: a misspelt key would otherwise be a limit not set.
 """
 
 import difflib
@@ -13,13 +14,15 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from protocols.errors import ConfigError
-from proxy.config import rules
-from proxy.config.keys import KEYS, is_secret
-from proxy.config.sections import Config
-from proxy.config.values import convert, from_text, to_toml
+from holdfast.protocols.errors import ConfigError
+from holdfast.proxy.config import rules
+from holdfast.proxy.config.keys import KEYS, MASK, is_secret
+from holdfast.proxy.config.sections import Config
+from holdfast.proxy.config.values import convert, from_text, to_toml
 
 PREFIX = "HOLDFAST__"
+# What nodes and the command line call them: whoever sets one for all that he runs means all of it. Weaker than our own.
+ALIASES = {"HOLDFAST_NODE_TOKEN": ("node", "token"), "HOLDFAST_ADMIN_TOKEN": ("admin", "token")}
 SHOWN = 60  # characters of a refused value in a message
 
 
@@ -76,6 +79,8 @@ def examine(file: Path | None, environ: Mapping[str, str], sets: Sequence[str] =
         value = (
             from_text(given.value, type_, KEYS[name]) if isinstance(given.value, str) and given.is_text else given.value
         )
+        if value == MASK and is_secret(name):
+            problems.append(f"{given.origin}: {name}: expected the secret itself, got the mask of `holdfast config`")
         try:
             values[given.section][given.key] = convert(value, type_, KEYS[name])
         except ValueError as error:
@@ -110,6 +115,9 @@ def _given(file: Path | None, environ: Mapping[str, str], sets: Sequence[str], p
     """Every value that is given, weakest source first."""
     if file is not None:
         yield from _from_file(file, problems)
+    for variable, (section, key) in ALIASES.items():
+        if variable in environ:
+            yield _Given(section, key, environ[variable], Origin("env", variable), is_text=True)
     for variable in sorted(environ):
         if not variable.upper().startswith(PREFIX):
             continue
@@ -130,7 +138,7 @@ def _given(file: Path | None, environ: Mapping[str, str], sets: Sequence[str], p
 def _from_file(file: Path, problems: list[str]) -> Iterator[_Given]:
     origin = Origin("file", str(file))
     try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+        tables = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         problems.append(f"{file}: cannot be read: {error.strerror}")
         return

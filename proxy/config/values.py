@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin
 
-from proxy.config.keys import LARGEST, Key, Kind
+from holdfast.protocols.clients.forwarded import network
+from holdfast.proxy.config.keys import LARGEST, Key, Kind
 
 DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h)?")
 SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
@@ -73,7 +74,8 @@ def _number(value: object, type_: type[int] | type[float], key: Key) -> int | fl
 
 def _expected_number(key: Key, type_: type) -> str:
     if key.kind is Kind.BYTES:
-        return 'a size above 0 such as 65536, "64KiB" or "1MB"'
+        most = f" up to {key.at_most:.0f}," if key.at_most < LARGEST else ""
+        return f'a size above 0{most} such as 65536, "64KiB" or "1MB"'
     if key.kind is Kind.SECONDS:
         least = "0 or more" if key.zero else "above 0"
         return f'seconds, {least}, such as 0.5, "500ms", "10s" or "2m"'
@@ -205,7 +207,7 @@ def _check_endpoint(text: str) -> bool:
 
 def _check_network(text: str) -> bool:
     try:
-        ipaddress.ip_network(text, strict=False)
+        network(text)
     except ValueError:
         return False
     return True

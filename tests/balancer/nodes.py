@@ -1,9 +1,9 @@
 """Nodes for tests of what chooses between them: real ones, with a link that only keeps what it is given."""
 
-from balancer.directory import Directory, Node, NodeState
-from balancer.health import Health
-from balancer.settings import BalanceSettings
-from protocols.nodes.frames import Hello
+from holdfast.balancer.directory import Directory, Node, NodeState
+from holdfast.balancer.health import Health
+from holdfast.balancer.settings import BalanceSettings
+from holdfast.protocols.nodes.frames import Hello
 
 SETTINGS = BalanceSettings(ejection_failures=2, ejection_time=10.0, ejection_max_share=0.5, slow_start=0.0)
 

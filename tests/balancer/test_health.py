@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from balancer.health import SLOWEST_START, Health, ejectable
-from balancer.settings import BalanceSettings
+from holdfast.balancer.health import SLOWEST_START, Health, ejectable
+from holdfast.balancer.settings import BalanceSettings
 
 SETTINGS = BalanceSettings(
     slow_start=10.0, ejection_failures=3, ejection_time=5.0, ejection_time_max=12.0, ejection_max_share=0.5

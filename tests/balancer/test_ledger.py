@@ -3,14 +3,16 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from balancer.directory import Directory, NodeState
-from balancer.ledger import Ledger
-from balancer.settings import BalanceSettings, RequestSettings
-from protocols.clients.events import HttpRequest, Message
-from protocols.close import Reason
+from holdfast.balancer.directory import Directory, NodeState
+from holdfast.balancer.ledger import Ledger
+from holdfast.balancer.settings import BalanceSettings, RequestSettings
+from holdfast.protocols.clients.events import HttpRequest, Message
+from holdfast.protocols.close import Reason
 from tests.balancer.nodes import add_ready
 
-SETTINGS = RequestSettings(timeout=10.0, max_attempts=3, parked_timeout=5.0, max_parked=3, max_parked_bytes=100)
+SETTINGS = RequestSettings(
+    timeout=10.0, pause_timeout=20.0, max_attempts=3, parked_timeout=5.0, max_parked=3, max_parked_bytes=100
+)
 
 
 class Asker:
@@ -77,6 +79,50 @@ def test_a_drained_node_that_gets_room_is_not_available(ledger, directory):
     assert directory.available == []
 
 
+def test_a_reply_that_waits_is_not_lost_with_its_node(ledger, directory):
+    node = add_ready(directory)
+    waits, other = (ledger.open(Asker(), message(), node, 0.0) for _ in range(2))
+    waits.is_replied = True
+    assert ledger.lose(node) == [other]
+    assert node.in_flight == 1
+    assert ledger.settle(waits.id, 1, node, 1.0) is waits
+    assert node.in_flight == 0
+
+
+def test_a_reply_that_waits_has_its_deadline_though_its_node_is_lost(ledger, directory):
+    node = add_ready(directory)
+    entry = ledger.open(Asker(), message(), node, 0.0)
+    entry.is_replied = True
+    ledger.lose(node)
+    assert ledger.expire(10.0) == [(entry, Reason.DEADLINE_EXCEEDED)]
+    assert ledger.settle(entry.id, 1, node, 10.0) is None
+    assert node.in_flight == 0
+
+
+def test_a_client_that_takes_its_time_is_not_its_node_s_fault(ledger, directory):
+    node = add_ready(directory)
+    slow, late = (ledger.open(Asker(), message(), node, 0.0) for _ in range(2))
+    ledger.extend(slow.id, 1, node, 1.0)
+    slow.parts.untaken = 100
+    assert ledger.expire(11.0) == [(late, Reason.DEADLINE_EXCEEDED)]
+    ledger.prolong(slow, slow.parts, 12.0)
+    slow.parts.untaken = 0
+    assert ledger.expire(22.0) == []
+    assert ledger.expire(32.0) == [(slow, Reason.DEADLINE_EXCEEDED)]
+
+
+def test_a_sweep_over_clients_that_take_their_time_stays_short(ledger, directory):
+    node = add_ready(directory, capacity=1000)
+    slow = [ledger.open(Asker(), message(), node, 0.0) for _ in range(100)]
+    for entry in slow:
+        ledger.extend(entry.id, 1, node, 0.0)
+        entry.parts.untaken = 1
+    assert ledger.expire(10.0) == []
+    fresh = ledger.open(Asker(), message(), node, 10.0)
+    assert list(ledger._entries.values()) == [*slow, fresh]
+    assert {entry.deadline for entry in slow} == {20.0}
+
+
 def test_deadlines(ledger, directory):
     node = add_ready(directory)
     early = ledger.open(Asker(), message(), None, 0.0)
@@ -112,6 +158,18 @@ def test_parking_is_bounded_in_count_bytes_and_time(ledger):
     assert (len(ledger.parked), ledger.parked_bytes) == (2, 60)
 
 
+def test_what_a_node_had_in_between_waits_as_long_as_any_other(ledger, directory):
+    entry = ledger.open(Asker(), message(), None, 0.0)
+    assert ledger.park(entry, 0.0)
+    node = add_ready(directory)
+    assert ledger.unpark() is entry
+    ledger.assign(entry, node, 1.0)
+    assert ledger.lose(node) == [entry]
+    assert ledger.park(entry, 6.0)
+    assert ledger.expire(6.1) == []
+    assert ledger.expire(10.0) == [(entry, Reason.NO_NODE)]  # its deadline is what it was
+
+
 def test_full_table(directory):
     ledger = Ledger(directory, RequestSettings(max_in_flight=1), 0)
     assert ledger.open(Asker(), message(), None, 0.0) is not None
@@ -140,7 +198,19 @@ def test_streamed_part_moves_the_deadline_on_and_forbids_redelivery(ledger, dire
     assert ledger.extend(streamed.id, 2, node, 8.0) is None
     assert ledger.expire(15.0) == [(other, Reason.DEADLINE_EXCEEDED)]
     assert not ledger.is_redeliverable(streamed, handed_over=True)
-    assert ledger.expire(18.0) == [(streamed, Reason.DEADLINE_EXCEEDED)]
+    assert ledger.expire(18.0) == [], "it may pause"
+    assert ledger.expire(28.0) == [(streamed, Reason.DEADLINE_EXCEEDED)]
+
+
+def test_a_pause_costs_a_sweep_nothing_and_holds_up_no_deadline(ledger, directory):
+    node = add_ready(directory)
+    streamed = ledger.open(Asker(), message(), node, 0.0)
+    ledger.extend(streamed.id, 1, node, 9.0)
+    assert ledger.expire(19.0) == []
+    late = ledger.open(Asker(), message(), node, 19.5)
+    assert ledger.expire(28.9) == []
+    assert ledger.expire(29.0) == [(streamed, Reason.DEADLINE_EXCEEDED)]
+    assert ledger.expire(29.5) == [(late, Reason.DEADLINE_EXCEEDED)]
 
 
 @pytest.mark.parametrize(
@@ -163,6 +233,33 @@ def test_what_may_be_sent_again(directory, event, redelivery, handed_over, expec
     assert ledger.is_redeliverable(entry, handed_over=handed_over) is expected
 
 
+def test_each_parking_has_its_own_time(ledger, directory):
+    entry = ledger.open(Asker(), message(), None, 0.0)
+    ledger.park(entry, 0.0)
+    node = add_ready(directory)
+    ledger.assign(ledger.unpark(), node, 4.0)
+    ledger.lose(node)
+    ledger.park(entry, 4.9)
+    assert ledger.expire(9.8) == []
+    assert ledger.expire(9.9) == [(entry, Reason.NO_NODE)]
+
+
+def test_what_was_only_offered_is_no_attempt(ledger, directory):
+    old, new = add_ready(directory, "old"), add_ready(directory, "new")
+    new.takes_offers = True
+    entry = ledger.open(Asker(), message(), None, 0.0)
+    ledger.assign(entry, new, 0.0)
+    assert not entry.is_offered, "nobody was lost with it"
+    ledger.lose(new)
+    ledger.assign(entry, old, 0.0)
+    assert not entry.is_offered, "it would not answer"
+    ledger.lose(old)
+    ledger.assign(entry, new, 0.0)
+    assert (entry.is_offered, entry.attempt, new.in_flight) == (True, 3, 1)
+    ledger.withdraw(entry)
+    assert (entry.node, entry.attempt, new.in_flight) == (None, 2, 0)
+
+
 def test_attempts_are_bounded(ledger, directory):
     node = add_ready(directory)
     entry = ledger.open(Asker(), message(), None, 0.0)
@@ -173,6 +270,38 @@ def test_attempts_are_bounded(ledger, directory):
         ledger.lose(node)
 
 
+class Looked(dict):
+    """Counts which of its values are looked at."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.count = 0
+
+    def values(self):
+        return self
+
+    def __reversed__(self):
+        for key in super().__reversed__():
+            self.count += 1
+            yield self[key]
+
+
+def test_a_node_that_is_lost_costs_what_it_was_given(ledger, directory):
+    """One that comes and goes must not have the whole table walked each time."""
+    stays, goes = add_ready(directory, "stays", 1000), add_ready(directory, "goes", 1000)
+    for _ in range(500):
+        ledger.open(Asker(), message(), stays, 0.0)
+    ledger._entries = looked = Looked(ledger._entries)
+    assert ledger.lose(goes) == []
+    replied, *others = [ledger.open(Asker(), message(), goes, 0.0) for _ in range(3)]
+    replied.is_replied = True
+    assert ledger.lose(goes) == others
+    assert goes.in_flight == 1
+    assert looked.count == 3
+    assert ledger.lose(stays)[0].id < replied.id
+    assert stays.in_flight == 0
+
+
 def test_has_before(ledger, directory):
     node = add_ready(directory)
     assert not ledger.has_before(ledger.last_id)
@@ -180,6 +309,8 @@ def test_has_before(ledger, directory):
     ledger.assign(entry, node, 0.0)
     last = ledger.last_id
     ledger.open(Asker(), message(), None, 0.0)
+    assert ledger.has_before(last)
+    ledger.extend(entry.id, 1, node, 0.1)  # a part of its reply: what came later expires before it now
     assert ledger.has_before(last)
     ledger.settle(entry.id, 1, node, 0.1)
     assert not ledger.has_before(last)

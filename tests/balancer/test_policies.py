@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.directory import Directory
-from balancer.policies import POLICIES, hash_key
-from balancer.settings import BalanceSettings
+from holdfast.balancer.directory import Directory
+from holdfast.balancer.policies import POLICIES, hash_key
+from holdfast.balancer.settings import BalanceSettings
 from tests.balancer.nodes import add_ready
 
 

@@ -7,10 +7,21 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from balancer.registry import ClientRegistry, Snapshot
-from protocols.errors import FrameError
-from protocols.nodes.clients import ClientView
-from protocols.nodes.frames import Client, Clients, Closed, Opened, Welcome, decode_from_proxy, encode_batch
+from holdfast.balancer.registry import ClientRegistry, Snapshot
+from holdfast.protocols.errors import FrameError
+from holdfast.protocols.nodes.clients import ClientView
+from holdfast.protocols.nodes.frames import (
+    Changes,
+    Client,
+    Clients,
+    Closed,
+    Opened,
+    Request,
+    Welcome,
+    decode_client,
+    decode_from_proxy,
+    encode_batch,
+)
 
 
 def client(number, **fields):
@@ -34,20 +45,54 @@ def synced_view(sequence=0, clients=()):
 
 
 class TestRegistry:
-    def test_deltas_are_numbered_and_carry_the_client(self):
+    def test_changes_are_numbered_and_in_the_order_in_which_they_happened(self):
         registry = ClientRegistry()
         alice, bob = client(1), client(2**64 - 1, path="/chat?é", headers=[])
-        assert decode(registry.open(alice), registry.open(bob), registry.close(1, "idle")) == [
-            Opened(1, alice),
-            Opened(2, bob),
-            Closed(3, 1, "idle"),
-        ]
+        registry.open(alice)
+        registry.open(bob)
+        registry.close(1, "idle")
+        everything = [Opened(alice), Opened(bob), Closed(1, "idle")]
+        assert decode(registry.changes()) == [Changes(1, everything)]
+        assert decode(registry.changes(told=2)) == [Changes(3, everything[2:])]
         assert (registry.sequence, len(registry), 1 in registry, bob.id in registry) == (3, 1, False, True)
+
+    def test_what_all_have_been_told_is_told_no_more(self):
+        registry = ClientRegistry()
+        registry.open(client(1))
+        untold = registry.untold
+        assert untold == {1}
+        registry.forget_pending()
+        registry.close(1, "idle")
+        assert decode(registry.changes()) == [Changes(2, [Closed(1, "idle")])]
+        assert untold == set()
 
     def test_closing_an_unknown_client_takes_no_number(self):
         registry = ClientRegistry()
-        assert registry.close(7, "idle") is None
-        assert registry.sequence == 0
+        registry.close(7, "idle")
+        assert (registry.sequence, registry.pending) == (0, [])
+
+    def test_what_is_pending_is_full_at_some_size(self):
+        registry = ClientRegistry()
+        count = 0
+        while not registry.is_full:
+            registry.open(client(count, headers=[("x", "y" * 16_000)]))
+            count += 1
+        assert count == 17
+        registry.forget_pending()
+        assert not registry.is_full
+        while not registry.is_full:
+            count += 1
+            registry.open(client(count))
+            registry.close(count, "idle")
+        assert len(registry.pending) < 10_000
+
+    def test_a_client_for_a_request(self):
+        registry = ClientRegistry()
+        registry.open(client(1))
+        request = Request(5, 1, 1, 1000, b"x", False, registry.info(1))
+        assert decode_client(decode(request)[0].info) == client(1)
+        registry.close(1, "idle")
+        assert registry.info(1) == b""
 
     def test_an_open_id_is_refused(self):
         registry = ClientRegistry()
@@ -91,29 +136,27 @@ class TestView:
     def test_a_new_session_tells_only_the_differences(self):
         view = synced_view(5, [client(1), client(2)])
         view.welcome(9)
-        assert not view.is_synced
         assert view.page(Clients([client(2)], last=False)) == ([], [])
         assert sorted(view.clients) == [1, 2]
         assert view.page(Clients([client(3)], last=True)) == ([client(3)], [client(1)])
-        assert view.is_synced
         assert sorted(view.clients) == [2, 3]
 
     def test_a_client_of_a_former_session_that_closes_during_the_snapshot_is_told_once(self):
         view = synced_view(0, [client(1)])
         view.welcome(4)
-        assert view.closed(Closed(5, 1, "idle")) == client(1)
+        assert view.changes(Changes(5, [Closed(1, "idle")])) == [Closed(1, "idle")]
         assert view.page(Clients([], last=True)) == ([], [])
 
     def test_a_client_that_closes_before_its_page_was_never_there(self):
         view = ClientView()
         view.welcome(4)
-        assert view.closed(Closed(5, 1, "idle")) is None
+        assert view.changes(Changes(5, [Closed(1, "idle")])) == []
         assert view.page(Clients([], last=True)) == ([], [])
 
     def test_a_client_that_opens_during_the_snapshot_is_in_no_page_and_stays(self):
         view = ClientView()
         view.welcome(4)
-        assert view.opened(Opened(5, client(1))) == client(1)
+        assert view.changes(Changes(5, [Opened(client(1))])) == [Opened(client(1))]
         assert view.page(Clients([], last=True)) == ([], [])
         assert list(view.clients) == [1]
 
@@ -121,17 +164,16 @@ class TestView:
     def test_a_wrong_number_ends_the_stream(self, sequence):
         view = synced_view(5, [client(1)])
         with pytest.raises(FrameError, match="expected number 6"):
-            view.closed(Closed(sequence, 1, "idle"))
+            view.changes(Changes(sequence, [Closed(1, "idle")]))
         with pytest.raises(FrameError, match="expected a welcome"):
-            view.opened(Opened(6, client(2)))
+            view.changes(Changes(6, [Opened(client(2))]))
         assert list(view.clients) == [1]
-        assert not view.is_synced
 
     def test_numbers_are_checked_during_the_snapshot_too(self):
         view = ClientView()
         view.welcome(5)
         with pytest.raises(FrameError):
-            view.closed(Closed(7, 99, "idle"))
+            view.changes(Changes(7, [Closed(99, "idle")]))
         with pytest.raises(FrameError):
             view.page(Clients([], last=True))
 
@@ -152,17 +194,25 @@ class Session:
         self.wire: deque = deque()
         self.snapshot: Snapshot | None = None
         self.is_connected = False
+        self.told = 0  # of what is pending
 
     def connect(self, registry):
         self.snapshot = registry.snapshot()
         self.is_connected = True
+        self.told = len(registry.pending)
         self.wire.append(Welcome(1, "p", 1.0, 4.0, self.snapshot.sequence, []))
 
     def disconnect(self):
         self.snapshot, self.is_connected = None, False
         self.wire.clear()
 
-    def pull(self, size):
+    def catch_up(self, registry):
+        if self.is_connected and self.told < len(registry.pending):
+            self.wire.append(registry.changes(self.told))
+        self.told = len(registry.pending)
+
+    def pull(self, registry, size):
+        self.catch_up(registry)
         page = self.snapshot.next_page(size)
         if page is None:
             self.snapshot = None
@@ -177,23 +227,26 @@ class Session:
                 self.view.welcome(frame.clients_sequence)
             case Clients():
                 opened, closed = self.view.page(frame)
-            case Opened():
-                opened = [self.view.opened(frame)]
-            case Closed():
-                closed = [self.view.closed(frame)]
-        for one in opened:
-            if one is not None:
-                assert one.id not in self.alive | self.finished, "opened is told once"
-                self.alive.add(one.id)
-        for one in closed:
-            if one is not None:
-                assert one.id in self.alive, "closed is told once, and only of those that were opened"
-                self.alive.remove(one.id)
-                self.finished.add(one.id)
+            case Changes():
+                for change in self.view.changes(frame):
+                    if isinstance(change, Opened):
+                        self.tell(opened=[change.client.id])
+                    else:
+                        self.tell(closed=[change.client])
+        self.tell([one.id for one in opened], [one.id for one in closed])
 
-    def settle(self):
+    def tell(self, opened=(), closed=()):
+        for one in opened:
+            assert one not in self.alive | self.finished, "opened is told once"
+            self.alive.add(one)
+        for one in closed:
+            assert one in self.alive, "closed is told once, and only of those that were opened"
+            self.alive.remove(one)
+            self.finished.add(one)
+
+    def settle(self, registry):
         while self.snapshot is not None:
-            self.pull(3)
+            self.pull(registry, 3)
         while self.wire:
             self.deliver()
 
@@ -208,23 +261,18 @@ class Stream(RuleBasedStateMachine):
         self.ids = 0
         self.sessions = [Session() for _ in range(3)]
 
-    def relay(self, frame):
-        for session in self.sessions:
-            if session.is_connected:
-                session.wire.append(frame)
-
     @rule()
     def open_client(self):
         self.ids += 1
         self.open.add(self.ids)
-        self.relay(self.registry.open(client(self.ids)))
+        self.registry.open(client(self.ids))
 
     @precondition(lambda self: self.open)
     @rule(data=st.data())
     def close_client(self, data):
         gone = data.draw(st.sampled_from(sorted(self.open)))
         self.open.remove(gone)
-        self.relay(self.registry.close(gone, "idle"))
+        self.registry.close(gone, "idle")
 
     @rule(data=st.data())
     def connect(self, data):
@@ -246,7 +294,18 @@ class Stream(RuleBasedStateMachine):
     @rule(index=st.integers(0, 2), size=st.integers(1, 3))
     def pull(self, index, size):
         if self.sessions[index].snapshot is not None:
-            self.sessions[index].pull(size)
+            self.sessions[index].pull(self.registry, size)
+
+    @rule(index=st.integers(0, 2))
+    def catch_up(self, index):
+        self.sessions[index].catch_up(self.registry)
+
+    @rule()
+    def tell_all(self):
+        for session in self.sessions:
+            session.catch_up(self.registry)
+            session.told = 0
+        self.registry.forget_pending()
 
     @rule(index=st.integers(0, 2), count=st.integers(1, 4))
     def deliver(self, index, count):
@@ -264,8 +323,8 @@ class Stream(RuleBasedStateMachine):
         for session in self.sessions:
             if not session.is_connected:
                 session.connect(self.registry)
-            session.settle()
-            assert session.view.is_synced
+            session.catch_up(self.registry)
+            session.settle(self.registry)
             assert session.view.clients == {number: client(number) for number in self.open}
             assert session.alive == self.open
 

@@ -1,31 +1,24 @@
-"""Replicated state from end to end: balancer.state at the proxy, protocols.nodes.state at the nodes."""
+"""The keeper's side of the state: limits, compare-and-set, duplicates, owners; and that all copies agree."""
 
-from collections import deque
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from balancer.settings import StateSettings
-from balancer.state import Snapshot, StateCopy
-from protocols.errors import FrameError, StaleError
-from protocols.nodes.frames import (
-    Closed,
-    Drain,
+from holdfast.balancer.settings import StateSettings
+from holdfast.balancer.state import Refusal, Snapshot, StateCopy
+from holdfast.protocols.errors import FrameError
+from holdfast.protocols.nodes.frames import (
     Entry,
-    Master,
     Propose,
-    Proposed,
-    Ready,
     State,
     StateItem,
-    WantState,
     decode_from_proxy,
     encode_batch,
     encode_frame,
 )
-from protocols.nodes.state import StatePages, StateView
+from holdfast.protocols.nodes.state import StatePages
 
 SMALL = StateSettings(max_keys=4, max_bytes=40, max_key_bytes=3, max_value_bytes=12)
 
@@ -34,557 +27,256 @@ def decode(raw):
     return decode_from_proxy(encode_batch(1, [raw]))[1][0]
 
 
-def change(copy, key, value, owner=0, epoch=1, node="n"):
-    """A proposal that is accepted, ordered and applied."""
-    propose = Propose(len(copy.pending) + 1, key, value, owner)
-    assert copy.check(propose) is None
-    copy.pend(node, propose)
-    entry = Entry(epoch, copy.position[1] + 1, node, propose.proposal, key, value, owner)
-    copy.apply(entry, epoch)
-    return entry
+def change(copy, number, key, value, owner=0, expected=-1, epoch=1, node="n"):
+    return copy.order(node, Propose(number, key, value, owner, expected), epoch)
 
 
-def synced_view(position=(0, 0), *items):
-    view = StateView()
-    view.page(State(*position, list(items), last=True))
-    return view
+def filled(*keys):
+    copy = StateCopy(SMALL)
+    for number, key in enumerate(keys, 1):
+        change(copy, number, key, b"1")
+    return copy
+
+
+class TestOrder:
+    def test_gives_places_and_applies(self):
+        copy = StateCopy(SMALL)
+        assert change(copy, 5, "a", b"123", 7, node="m") == Entry(1, 1, "m", 5, "a", b"123", 7)
+        assert change(copy, 1, "b", b"4", epoch=3) == Entry(3, 2, "n", 1, "b", b"4", 0)
+        assert copy.items == {"a": StateItem("a", b"123", 7, 1), "b": StateItem("b", b"4", 0, 2)}
+        assert (copy.position, copy.bytes) == ((3, 2), 6)
+
+    def test_nothing_is_applied_twice(self):
+        copy = StateCopy(SMALL)
+        change(copy, 1, "a", b"1")
+        change(copy, 1, "a", b"2", node="m")
+        assert change(copy, 1, "a", b"1") is None
+        assert (copy.position, copy.items["a"].value) == ((1, 2), b"2")
+
+    def test_a_proposal_that_was_refused_may_come_again(self):
+        copy = filled(*"abcd")
+        assert change(copy, 9, "e", b"1").limit == "state.max_keys"
+        change(copy, 10, "a", None)
+        assert isinstance(change(copy, 9, "e", b"1"), Entry)
+
+    def test_a_deletion_of_nothing_is_a_change_too(self):
+        copy = StateCopy(SMALL)
+        assert change(copy, 1, "a", None, 7) == Entry(1, 1, "n", 1, "a", None, 0)
+        assert copy.owners() == set()
+
+    @pytest.mark.parametrize(("expected", "is_made"), [(-1, True), (2, True), (0, False), (1, False), (3, False)])
+    def test_only_if_the_key_has_the_version(self, expected, is_made):
+        copy = filled("a", "b")
+        outcome = change(copy, 3, "b", b"2", expected=expected)
+        assert isinstance(outcome, Entry) == is_made
+        if not is_made:
+            assert outcome.conflict
+            assert (copy.position, copy.version("b")) == ((1, 2), 2)
+
+    @pytest.mark.parametrize(("expected", "is_made"), [(-1, True), (0, True), (1, False)])
+    def test_only_if_it_is_not_there(self, expected, is_made):
+        copy = filled("a")
+        assert isinstance(change(copy, 2, "b", b"2", expected=expected), Entry) == is_made
+
+    def test_a_version_never_comes_back(self):
+        copy = filled("a")
+        change(copy, 2, "a", None)
+        change(copy, 3, "a", b"1")
+        assert copy.version("a") == 3
+        assert change(copy, 4, "a", None, expected=1).conflict
 
 
 class TestLimits:
     @pytest.mark.parametrize(
         ("propose", "limit"),
         [
-            (Propose(1, "four", b""), "max_key_bytes"),
-            (Propose(1, "éé", b""), "max_key_bytes"),
-            (Propose(1, "k", b"x" * 13), "max_value_bytes"),
-            (Propose(0, "k", b""), "numbered from 1"),
+            (Propose(1, "four", b""), "state.max_key_bytes"),
+            (Propose(1, "four", None), "state.max_key_bytes"),
+            (Propose(1, "éé", b""), "state.max_key_bytes"),
+            (Propose(1, "k", b"x" * 13), "state.max_value_bytes"),
+            (Propose(0, "k", b""), ""),
         ],
     )
     def test_a_proposal_past_a_limit_is_refused(self, propose, limit):
-        assert limit in StateCopy(SMALL).check(propose)
+        copy = StateCopy(SMALL)
+        refusal = copy.order("n", propose, 1)
+        assert isinstance(refusal, Refusal)
+        assert (refusal.limit, refusal.conflict) == (limit, False)
+        assert limit in refusal.reason
+        assert copy.position == (0, 0)
 
     def test_a_proposal_at_the_limits_is_not(self):
-        assert StateCopy(SMALL).check(Propose(1, "key", b"x" * 12)) is None
+        assert isinstance(StateCopy(SMALL).order("n", Propose(1, "key", b"x" * 12), 1), Entry)
 
-    def test_keys_and_what_is_pending_count_together(self):
+    def test_keys(self):
+        copy = filled(*"abcd")
+        assert change(copy, 5, "e", b"1").limit == "state.max_keys"
+        assert isinstance(change(copy, 6, "d", b"2"), Entry), "a key that is there takes no more room"
+        assert isinstance(change(copy, 7, "a", None), Entry)
+        assert isinstance(change(copy, 8, "e", b"1"), Entry)
+
+    def test_bytes(self):
         copy = StateCopy(SMALL)
-        change(copy, "a", b"1")
-        change(copy, "b", b"1")
-        for number in (1, 2):
-            copy.pend("n", Propose(number, f"p{number}", b"1"))
-        assert "max_keys" in copy.check(Propose(3, "c", b"1"))
-        assert copy.check(Propose(3, "a", b"2")) is None, "a key that is there takes no more room"
-        assert copy.check(Propose(3, "a", None)) is None
+        for number, key in enumerate("abc", 1):
+            change(copy, number, key, b"x" * 12)
+        assert copy.bytes == 39
+        assert change(copy, 4, "d", b"x").limit == "state.max_bytes"
+        assert isinstance(change(copy, 5, "a", b"x" * 11), Entry)
+        assert isinstance(change(copy, 6, "a", b"x" * 12), Entry), "what it replaces makes room"
+        assert isinstance(change(copy, 7, "b", None), Entry)
+        assert isinstance(change(copy, 8, "d", b"x"), Entry)
 
-    def test_bytes_and_what_is_pending_count_together(self):
+
+class TestOwners:
+    def test_keys_of_an_owner(self):
         copy = StateCopy(SMALL)
-        change(copy, "a", b"x" * 12)
-        copy.pend("n", Propose(1, "b", b"x" * 12))
-        assert (copy.bytes, copy.pending_bytes) == (13, 13)
-        assert copy.check(Propose(2, "c", b"x" * 12)) is None
-        copy.pend("n", Propose(2, "c", b"x" * 12))
-        assert "max_bytes" in copy.check(Propose(3, "d", b"x"))
-        assert copy.check(Propose(3, "d", None)) is None
+        for number, (key, owner) in enumerate([("b", 7), ("a", 7), ("c", 8), ("d", 0)], 1):
+            change(copy, number, key, b"", owner)
+        assert (copy.owned_by(7), copy.owned_by(8), copy.owned_by(9)) == (["a", "b"], ["c"], [])
+        change(copy, 5, "a", b"", 8)
+        change(copy, 6, "b", None)
+        assert (copy.owned_by(7), copy.owned_by(8), copy.owners()) == ([], ["a", "c"], {8})
 
-
-class TestCopy:
-    def test_applies_in_order_and_counts(self):
+    def test_the_keeper_s_own_deletion(self):
         copy = StateCopy(SMALL)
-        change(copy, "a", b"123", owner=7)
-        change(copy, "b", b"4")
-        change(copy, "a", b"5", epoch=3)
-        change(copy, "b", None, epoch=3)
-        assert copy.items == {"a": StateItem("a", b"5", 0)}
-        assert copy.position == (3, 4)
-        assert (copy.bytes, copy.pending_bytes, len(copy.pending)) == (2, 0, 0)
+        change(copy, 1, "a", b"1", 7)
+        assert copy.order_deletion("a", 2) == Entry(2, 2, "", 0, "a", None)
+        assert (copy.items, copy.owners(), copy.bytes, len(copy.applied)) == ({}, set(), 0, 1)
 
-    @pytest.mark.parametrize(("entry_epoch", "epoch"), [(1, 2), (3, 2), (2, 0), (0, 0)])
-    def test_an_entry_of_another_epoch_leaves_no_trace(self, entry_epoch, epoch):
-        copy = StateCopy(SMALL)
-        copy.pend("n", Propose(1, "a", b"1"))
-        with pytest.raises(StaleError):
-            copy.apply(Entry(entry_epoch, 1, "n", 1, "a", b"1"), epoch)
-        assert (copy.position, copy.items, len(copy.pending)) == ((0, 0), {}, 1)
 
-    @pytest.mark.parametrize(
-        "entry",
-        [
-            Entry(1, 2, "n", 1, "a", b"1", 5),  # a hole
-            Entry(1, 0, "n", 1, "a", b"1", 5),  # again
-            Entry(1, 1, "n", 2, "b", b"1"),  # not the oldest
-            Entry(1, 1, "n", 2, "b", None),
-            Entry(1, 1, "m", 1, "a", b"1", 5),
-            Entry(1, 1, "n", 1, "b", b"1", 5),  # not what was proposed
-            Entry(1, 1, "n", 1, "a", b"2", 5),
-            Entry(1, 1, "n", 1, "a", b"1", 6),
-            Entry(1, 1, "m", 0, "a", b"1"),  # a value of its own making
-        ],
-    )
-    def test_a_master_that_breaks_the_order_is_refused(self, entry):
-        copy = StateCopy(SMALL)
-        copy.pend("n", Propose(1, "a", b"1", 5))
-        copy.pend("n", Propose(2, "b", b"1"))
+class TestTerms:
+    def test_a_term_begins_above_what_was(self):
+        copy = filled("a")
+        copy.begin(5)
+        assert (copy.position, copy.version("a")) == ((5, 1), 1)
+        assert change(copy, 2, "b", b"1", epoch=5).index == 2
+
+    @pytest.mark.parametrize("entry", [Entry(2, 4, "n", 1, "x", b""), Entry(2, 2, "n", 1, "x", b""),
+                                       Entry(1, 3, "n", 1, "x", b"")])  # fmt: skip
+    def test_a_follower_refuses_holes_and_older_epochs(self, entry):
+        copy = filled("a")
+        copy.begin(2)
+        change(copy, 2, "b", b"1", epoch=2)
         with pytest.raises(FrameError):
-            copy.apply(entry, 1)
-        assert (copy.position, copy.items, len(copy.pending)) == ((0, 0), {}, 2)
+            copy.apply(entry)
+        assert (copy.position, list(copy.items)) == ((2, 2), ["a", "b"])
 
-    def test_a_master_may_delete_between_proposals_and_in_place_of_one(self):
-        copy = StateCopy(SMALL)
-        change(copy, "a", b"1", owner=5)
-        copy.pend("n", Propose(1, "b", b"1", 5))
-        copy.apply(Entry(1, 2, "m", 0, "a", None), 1)
-        copy.apply(Entry(1, 3, "n", 1, "b", None, 5), 1)
-        assert (copy.items, copy.bytes, copy.pending_bytes, len(copy.pending)) == ({}, 0, 0, 0)
+    def test_a_term_counts_from_the_clock_on_and_followers_take_that(self):
+        copy, follower = filled("a"), filled("a")
+        for each in (copy, follower):
+            each.begin(2)
+        copy.begin(2, 1000)
+        entries = [change(copy, number, "b", b"1", epoch=2) for number in (2, 3)]
+        assert [entry.index for entry in entries] == [1000, 1001]
+        for entry in entries:
+            follower.apply(entry)
+        assert (follower.position, follower.version("b")) == (copy.position, 1001) == ((2, 1001), 1001)
+
+    def test_a_clock_that_is_behind_takes_nobody_back(self):
+        copy = filled("a", "b", "c")
+        copy.begin(2, 2)
+        assert change(copy, 4, "a", b"1", epoch=2).index == 4
+
+    def test_a_state_that_is_offered_keeps_to_the_limits(self):
+        with pytest.raises(FrameError, match="4 keys"):
+            StateCopy(SMALL).coming().add(State(1, 9, [StateItem(key, b"") for key in "abcde"], last=False))
 
 
 class TestSnapshot:
-    def test_is_of_its_moment_and_what_was_held_follows(self):
-        copy = StateCopy(SMALL)
-        for key in "abc":
-            change(copy, key, b"1")
-        snapshot = copy.snapshot(2)
-        first = snapshot.next_frame()
-        entry = change(copy, "a", b"2")
-        snapshot.hold(encode_frame(entry))
-        assert snapshot.held_bytes == len(bytes(encode_frame(entry)))
-        a, b, c = (StateItem(key, b"1") for key in "abc")
-        assert decode(first) == State(1, 3, [a, b], last=False)
-        assert decode(snapshot.next_frame()) == State(1, 3, [c], last=True)
-        assert decode(snapshot.next_frame()) == entry
-        assert (snapshot.next_frame(), snapshot.held_bytes) == (None, 0)
-
-    def test_of_an_empty_state_is_one_page(self):
-        snapshot = StateCopy(SMALL).snapshot(2)
-        assert decode(snapshot.next_frame()) == State(0, 0, [], last=True)
-        assert snapshot.next_frame() is None
-
-    def test_large_values_make_a_page_shorter(self):
-        copy = StateCopy(StateSettings())
-        for number in range(5):
-            change(copy, f"k{number}", bytes(200 << 10))
-        frames = [decode(raw) for raw in iter(copy.snapshot(500).next_frame, None)]
-        assert [(len(frame.items), frame.last) for frame in frames] == [(2, False), (2, False), (1, True)]
+    def test_what_was_held_goes_with_the_last_page(self):
+        copy = filled(*"abc")
+        snapshot = Snapshot(copy, 2)
+        assert snapshot.index == 3
+        [first], is_last = snapshot.next_frames()
+        a, b, c = (StateItem(key, b"1", 0, version) for version, key in enumerate("abc", 1))
+        assert (decode(first), is_last) == (State(1, 3, [a, b], last=False), False)
+        entries = [change(copy, 4, "a", b"2"), change(copy, 5, "b", b"2")]
+        for entry in entries:
+            snapshot.hold(encode_frame(entry))
+        assert snapshot.held_bytes == sum(len(bytes(encode_frame(entry))) for entry in entries)
+        [last, *held], is_last = snapshot.next_frames()
+        assert (decode(last).items, decode(last).last, decode(last).applied[0].newest) == ([c], True, 3)
+        assert ([decode(frame) for frame in held], is_last) == (entries, True)
 
 
-class TestAdoption:
-    PAGES = (State(4, 9, [StateItem("a", b"12")], last=False), State(4, 9, [StateItem("b", b"3")], last=True))
+class Model:
+    """The state as a dictionary of key -> (value, owner, version), and every proposal that was applied."""
 
-    def adopt(self, copy, epoch=0):
-        adoption = copy.adoption()
-        assert [adoption.add(page) for page in self.PAGES] == [False, True]
-        return copy.adopt(adoption, epoch)
+    def __init__(self):
+        self.items = {}
+        self.done = set()
+        self.index = 0
 
-    def test_a_higher_position_is_taken(self):
-        copy = StateCopy(SMALL)
-        assert self.adopt(copy)
-        assert (copy.position, sorted(copy.items), copy.bytes) == ((4, 9), ["a", "b"], 5)
-        copy.pend("n", Propose(1, "a", None))
-        copy.apply(Entry(5, 10, "n", 1, "a", None), 5)
-        assert copy.bytes == 2
+    def size(self):
+        return sum(len(key) + len(value) for key, (value, _, _) in self.items.items())
 
-    def test_not_twice_and_not_once_there_was_a_master(self):
-        copy = StateCopy(SMALL)
-        assert not self.adopt(copy, epoch=1)
-        assert copy.position == (0, 0)
-        assert self.adopt(copy)
-        assert not self.adopt(copy)
+    def refuses(self, propose):
+        version = self.items.get(propose.key, (b"", 0, 0))[2]
+        if propose.expected not in (-1, version):
+            return "conflict"
+        if propose.value is None:
+            return ""
+        after = {**self.items, propose.key: (propose.value, 0, 0)}
+        if len(after) > SMALL.max_keys:
+            return "state.max_keys"
+        if sum(len(key) + len(value) for key, (value, _, _) in after.items()) > SMALL.max_bytes:
+            return "state.max_bytes"
+        return ""
 
-    def test_pages_past_the_limits_are_refused(self):
-        with pytest.raises(FrameError, match="4 keys"):
-            StateCopy(SMALL).adoption().add(State(1, 9, [StateItem(key, b"") for key in "abcde"], last=False))
-        adoption = StateCopy(SMALL).adoption()
-        adoption.add(State(1, 9, [StateItem("a", b"x" * 20)], last=False))
-        with pytest.raises(FrameError, match="40 bytes"):
-            adoption.add(State(1, 9, [StateItem("b", b"x" * 20)], last=False))
-
-    def test_pages_of_two_positions_are_refused(self):
-        pages = StatePages()
-        pages.add(State(1, 9, [], last=False))
-        with pytest.raises(FrameError):
-            pages.add(State(1, 10, [], last=True))
-
-
-class TestView:
-    def test_a_snapshot_replaces_the_view_at_its_last_page(self):
-        view = synced_view((1, 5), StateItem("a", b"1", 7))
-        view.welcome()
-        assert not view.page(State(2, 3, [StateItem("b", b"1", 8)], last=False))
-        assert (list(view.items), view.position, view.is_synced) == (["a"], (1, 5), False)
-        assert view.page(State(2, 3, [StateItem("c", b"1", 8)], last=True))
-        assert (sorted(view.items), view.position, view.is_synced) == (["b", "c"], (2, 3), True)
-        assert (view.owned_by(7), view.owned_by(8)) == ([], ["b", "c"])
-
-    def test_another_snapshot_may_begin_at_any_time(self):
-        view = synced_view((1, 5), StateItem("a", b"1"))
-        assert not view.page(State(1, 6, [StateItem("b", b"1")], last=False))
-        assert view.page(State(1, 7, [StateItem("c", b"1")], last=True))
-        assert (list(view.items), view.position) == (["c"], (1, 7))
-
-    @pytest.mark.parametrize("entry", [Entry(2, 7, "n", 1, "a", b""), Entry(2, 5, "n", 1, "a", b""),
-                                       Entry(1, 6, "n", 1, "a", b"")])  # fmt: skip
-    def test_a_hole_or_an_older_epoch_is_refused(self, entry):
-        view = synced_view((2, 5))
-        with pytest.raises(FrameError):
-            view.entry(entry)
-        assert (view.position, view.items) == ((2, 5), {})
-
-    def test_an_entry_before_the_last_page_is_refused(self):
-        view = StateView()
-        with pytest.raises(FrameError, match="snapshot"):
-            view.entry(Entry(1, 1, "n", 1, "a", b""))
-        view.page(State(0, 0, [], last=False))
-        with pytest.raises(FrameError, match="snapshot"):
-            view.entry(Entry(1, 1, "n", 1, "a", b""))
-
-    def test_gives_its_state_to_a_proxy_that_has_none(self):
-        view = synced_view((2, 5), *(StateItem(key, b"1", 3) for key in "abc"))
-        pages = list(view.snapshot(2))
-        view.entry(Entry(2, 6, "n", 1, "a", None))
-        assert [len(page.items) for page in pages] == [2, 1]
-        other = StateView()
-        assert [other.page(page) for page in pages] == [False, True]
-        assert other.position == (2, 5)
-        assert other.owned_by(3) == ["a", "b", "c"]
-
-
-class TestMaster:
-    def test_gives_places_and_changes_nothing_until_they_come_back(self):
-        view = synced_view((1, 5))
-        assert view.lead(2, {}) == []
-        first = view.order(Proposed("n", 1, "a", b"1"), {})
-        second = view.order(Proposed("m", 1, "a", b"2"), {})
-        assert (first.epoch, first.index, second.index, view.position, view.items) == (2, 6, 7, (1, 5), {})
-        view.entry(first)
-        assert view.order(Proposed("n", 2, "b", b"3"), {}).index == 8
-        view.entry(second)
-        assert view.items == {"a": StateItem("a", b"2")}
-
-    def test_places_of_an_older_epoch_are_given_again(self):
-        view = synced_view((1, 5))
-        view.lead(2, {})
-        view.order(Proposed("n", 1, "a", b"1"), {})
-        view.lead(3, {})
-        entry = view.order(Proposed("n", 1, "a", b"1"), {})
-        assert (entry.epoch, entry.index) == (3, 6)
-
-    def test_keys_of_clients_that_went_without_a_master_come_first(self):
-        view = synced_view((1, 5), StateItem("a", b"", 1), StateItem("b", b"", 2), StateItem("c", b""))
-        assert view.lead(2, {2}) == ["a"]
-
-    def test_an_owner_that_has_gone_owns_nothing(self):
-        view = synced_view()
-        view.lead(1, {7})
-        assert view.order(Proposed("n", 1, "a", b"1", 7), {7}).value == b"1"
-        assert view.order(Proposed("n", 2, "b", b"1", 8), {7}).value is None
-
-    def test_what_a_client_owns_regards_entries_on_their_way(self):
-        view = synced_view((1, 5), StateItem("kept", b"", 7), StateItem("taken", b"", 7), StateItem("gone", b"", 7))
-        view.lead(1, {7, 8})
-        view.order(Proposed("n", 1, "taken", b"", 8), {7, 8})
-        view.order(Proposed("n", 2, "gone", None), {7, 8})
-        view.order(Proposed("n", 3, "new", b"", 7), {7, 8})
-        assert view.owned_by(7) == ["kept", "new"]
-        assert view.owned_by(8) == ["taken"]
-
-    def test_nobody_else_orders(self):
-        view = StateView()
-        with pytest.raises(StaleError):
-            view.lead(1, {})
-        view = synced_view((4, 5))
-        with pytest.raises(StaleError):
-            view.lead(3, {})
-        with pytest.raises(StaleError):
-            view.order(Proposed("n", 1, "a", b""), {})
-        view.lead(4, {})
-        view.welcome()
-        with pytest.raises(StaleError):
-            view.order(Proposed("n", 1, "a", b""), {})
-
-
-class Peer:
-    """One node: its view, and the frames under way in both directions of its session."""
-
-    def __init__(self, name) -> None:
-        self.name = name
-        self.view = StateView()
-        self.clients: set[int] = set()
-        self.is_leading = False
-        self.proposals = 0
-        self.to_node: deque = deque()
-        self.to_proxy: deque = deque()
-        self.snapshot: Snapshot | None = None
-        self.adoption: StatePages | None = None
-        self.is_connected = self.is_ready = False
-
-    def disconnect(self):
-        self.to_node.clear()
-        self.to_proxy.clear()
-        self.snapshot = self.adoption = None
-        self.is_connected = self.is_ready = self.is_leading = False
-
-    def deliver(self):
-        frame = self.to_node.popleft()
-        match frame if isinstance(frame, set | int) else decode(frame):
-            case set() as clients:  # stands for Welcome and the whole snapshot of clients
-                self.clients = set(clients)
-                self.view.welcome()
-            case int() as opened:
-                self.clients.add(opened)
-            case Closed(client=gone):
-                self.clients.remove(gone)
-                if self.is_leading:
-                    self.delete(self.view.owned_by(gone))
-            case State() as page:
-                if self.view.page(page):
-                    self.to_proxy.append(Ready())
-            case WantState():
-                self.to_proxy.extend(self.view.snapshot(2))
-            case Entry() as entry:
-                assert entry.epoch >= self.view.position[0]
-                self.view.entry(entry)
-            case Master(node=node, epoch=epoch):
-                self.is_leading = node == self.name
-                if self.is_leading:
-                    self.delete(self.view.lead(epoch, self.clients))
-            case Proposed() as proposed:
-                self.to_proxy.append(self.view.order(proposed, self.clients))
-
-    def delete(self, keys):
-        for key in keys:
-            self.to_proxy.append(self.view.order(Proposed(self.name, 0, key, None), self.clients))
-
-
-class Replication:
-    """One proxy with restarts, and three nodes that propose, lead, lose their session and come back at any time."""
-
-    def __init__(self, random) -> None:
-        self.random = random
-        self.peers = [Peer(name) for name in ("n0", "n1", "n2")]
-        self.history: dict[tuple[int, int], dict] = {(0, 0): {}}
-        self.ids = self.epoch = 0
-        self.start()
-
-    def start(self):
-        self.copy = StateCopy(SMALL)
-        self.clients: set[int] = set()
-        self.master: Peer | None = None
-        self.run_epoch = 0
-        self.spare_keys = self.spare_bytes = 0  # by which an adoption may pass the limits
-        self.accepted: list[tuple[str, int]] = []
-        self.applied: list[tuple[str, int]] = []
-
-    # --- the proxy ----------------------------------------------------------------------------------------------------
-
-    def send(self, peer, raw):
-        """Frames of the state: after the snapshot if there is one, and not to a node that will get one later."""
-        if peer.snapshot is not None:
-            peer.snapshot.hold(raw)
-        elif peer.is_connected and peer.adoption is None:
-            peer.to_node.append(raw)
-
-    def relay(self, frame):
-        for peer in self.peers:
-            self.send(peer, encode_frame(frame))
-
-    def take(self, peer):
-        match peer.to_proxy.popleft():
-            case Ready():
-                peer.is_ready = True
-            case Drain():
-                self.vacate(peer)
-            case Propose() as propose:
-                if self.copy.check(propose) is None:
-                    proposed = self.copy.pend(peer.name, propose)
-                    self.accepted.append((peer.name, propose.proposal))
-                    if self.master is not None:
-                        self.send(self.master, encode_frame(proposed))
-            case Entry() as entry:
-                self.take_entry(peer, entry)
-            case State() as page:
-                if peer.adoption.add(page):
-                    self.adopt(peer)
-
-    def take_entry(self, peer, entry):
-        epoch, index = self.copy.position
-        try:
-            self.copy.apply(entry, self.run_epoch if peer is self.master else 0)
-        except StaleError:
-            assert peer is not self.master or entry.epoch < self.run_epoch
-            return
-        assert peer is self.master
-        assert self.copy.position == (self.run_epoch, index + 1)
-        assert self.run_epoch >= epoch
-        if entry.proposal:
-            self.applied.append((entry.node, entry.proposal))
-        assert self.copy.position not in self.history
-        self.history[self.copy.position] = dict(self.copy.items)
-        self.relay(entry)
-
-    def adopt(self, peer):
-        changed = self.copy.adopt(peer.adoption, self.run_epoch)
-        peer.adoption = None
-        if changed:
-            self.spare_keys, self.spare_bytes = len(self.copy.pending), self.copy.pending_bytes
-        for other in self.peers:
-            if other is peer or (changed and other.is_connected and other.adoption is None):
-                other.snapshot = self.copy.snapshot(2)
-
-    def vacate(self, peer):
-        if peer is self.master:
-            self.master = None
-            self.relay(Master("", self.run_epoch))
-
-    def elect(self, peer):
-        self.epoch += 1
-        self.run_epoch, self.master = self.epoch, peer
-        self.relay(Master(peer.name, self.epoch))
-        for proposed in self.copy.pending:
-            self.send(peer, encode_frame(proposed))
-
-    # --- what happens -------------------------------------------------------------------------------------------------
-
-    def propose(self):
-        peer, random = self.random.choice(self.peers), self.random
-        if peer.is_ready:
-            peer.proposals += 1
-            value = random.randbytes(random.randrange(13)) if random.random() < 0.7 else None
-            owner = random.choice([0, *sorted(peer.clients)])
-            peer.to_proxy.append(Propose(peer.proposals, random.choice("abcde"), value, owner))
-
-    def open_client(self):
-        self.ids += 1
-        self.clients.add(self.ids)
-        for peer in self.peers:
-            if peer.is_connected:
-                peer.to_node.append(self.ids)
-
-    def close_client(self):
-        if self.clients:
-            gone = self.random.choice(sorted(self.clients))
-            self.clients.remove(gone)
-            for peer in self.peers:
-                if peer.is_connected:
-                    peer.to_node.append(encode_frame(Closed(1, gone, "idle")))
-
-    def reconnect(self):
-        peer = self.random.choice(self.peers)
-        if not peer.is_connected:
-            self.connect(peer)
-
-    def connect(self, peer):
-        peer.is_connected = True
-        peer.to_node.append(set(self.clients))
-        if not self.run_epoch and peer.view.position > self.copy.position:
-            peer.adoption = self.copy.adoption()
-            peer.to_node.append(encode_frame(WantState()))
-        else:
-            peer.snapshot = self.copy.snapshot(2)
-
-    def lose(self):
-        peer = self.random.choice(self.peers)
-        peer.disconnect()
-        self.vacate(peer)
-
-    def kill(self):
-        self.lose()
-        self.peers = [self.anew(peer) if not peer.is_connected else peer for peer in self.peers]
-
-    def anew(self, peer):
-        new = Peer(peer.name)
-        new.proposals = peer.proposals
-        return new
-
-    def restart_proxy(self):
-        for peer in self.peers:
-            peer.disconnect()
-        self.start()
-
-    def elect_one(self):
-        ready = [peer for peer in self.peers if peer.is_ready]
-        if self.master is None and ready:
-            self.elect(self.random.choice(ready))
-
-    def new_epoch_for_the_master(self):
-        if self.master is not None:
-            self.elect(self.master)
-
-    def resign(self):
-        if self.master is not None:
-            self.master.to_proxy.append(Drain())
-
-    def flow(self):
-        self.move(self.random.choice(self.peers), self.random.choice("pdt"), self.random.randrange(1, 6))
-
-    def move(self, peer, what, count):
-        """Make pages for a node, deliver frames to it, or take frames from it."""
-        for _ in range(count):
-            if what == "p" and peer.snapshot is not None:
-                raw = peer.snapshot.next_frame()
-                if raw is None:
-                    peer.snapshot = None
-                else:
-                    peer.to_node.append(raw)
-            elif what == "d" and peer.to_node:
-                peer.deliver()
-            elif what == "t" and peer.to_proxy:
-                self.take(peer)
-
-    def settle(self):
-        while any(peer.to_node or peer.to_proxy or peer.snapshot for peer in self.peers):
-            for peer in self.peers:
-                for what in "pdt":
-                    self.move(peer, what, 5)
-
-    # --- what must hold -----------------------------------------------------------------------------------------------
-
-    def check(self):
-        for peer in self.peers:
-            assert peer.view.items == self.history[peer.view.position], "views of one position are equal"
-        waiting = [(proposed.node, proposed.proposal) for proposed in self.copy.pending]
-        assert self.applied + waiting == self.accepted, "accepted proposals are applied once and in order"
-        items = self.copy.items.values()
-        assert self.copy.bytes == sum(len(item.key) + len(item.value) for item in items)
-        assert len(items) <= SMALL.max_keys + self.spare_keys
-        assert self.copy.bytes <= SMALL.max_bytes + self.spare_bytes
-
-    def finish(self):
-        for peer in self.peers:
-            if not peer.is_connected:
-                self.connect(peer)
-        self.settle()
-        if self.master is None:
-            self.elect(self.peers[0])
-        self.settle()
-        self.check()
-        assert not self.copy.pending
-        for peer in self.peers:
-            assert peer.view.position == self.copy.position
-            assert all(not item.owner or item.owner in self.clients for item in peer.view.items.values())
-
-
-WEIGHTS = {
-    Replication.flow: 200,
-    Replication.propose: 30,
-    Replication.open_client: 4,
-    Replication.close_client: 4,
-    Replication.reconnect: 10,
-    Replication.elect_one: 5,
-    Replication.lose: 2,
-    Replication.kill: 1,
-    Replication.resign: 1,
-    Replication.new_epoch_for_the_master: 1,
-    Replication.restart_proxy: 0.3,
-}
+    def apply(self, node, propose):
+        self.index += 1
+        self.items.pop(propose.key, None)
+        if propose.value is not None:
+            self.items[propose.key] = (propose.value, propose.owner, self.index)
+        self.done.add((node, propose.proposal))
 
 
 @given(seed=st.integers(0, 2**64))
-@settings(max_examples=200, deadline=None)
-def test_replication(seed):
-    """A long random run each. Hypothesis only finds the seed: a run drawn step by step seldom gets far enough."""
+@settings(max_examples=100, deadline=None)
+def test_a_copy_is_a_dictionary_and_all_copies_are_equal(seed):
     random = Random(seed)
-    replication = Replication(random)
-    for _ in range(3):
-        for action in random.choices(list(WEIGHTS), list(WEIGHTS.values()), k=400):
-            action(replication)
-            replication.check()
-        replication.finish()
+    model, copy, follower = Model(), StateCopy(SMALL), StateCopy(SMALL)
+    numbers = dict.fromkeys(("n", "m"), random.randrange(1, 2**62))
+    epoch = 1
+    for _ in range(400):
+        if random.random() < 0.02:
+            epoch += random.randrange(1, 3)
+            copy.begin(epoch)
+            follower.begin(epoch)
+        if random.random() < 0.02:
+            coming = StatePages()
+            for page in copy.snapshot(random.randrange(1, 4)):
+                coming.add(page)
+            follower = StateCopy(SMALL)
+            follower.adopt(coming)
+        owned = random.choice([0, 0, 7, 8])
+        if owned and random.random() < 0.1:
+            for key in copy.owned_by(owned):
+                follower.apply(copy.order_deletion(key, epoch))
+                model.items.pop(key)
+                model.index += 1
+            continue
+        node = random.choice("nm")
+        if random.random() < 0.8:
+            numbers[node] += 1
+        number = numbers[node] - random.randrange(3)
+        version = model.items.get(key := random.choice("abcdef"), (b"", 0, 0))[2]
+        expected = random.choice([-1, -1, version, 0, random.randrange(0, model.index + 2)])
+        value = random.randbytes(random.randrange(13)) if random.random() < 0.8 else None
+        propose = Propose(number, key, value, owned, expected)
+        outcome = copy.order(node, propose, epoch)
+        if (node, number) in model.done:
+            assert outcome is None
+            continue
+        refusal = model.refuses(propose)
+        if refusal:
+            assert refusal == (outcome.limit or (outcome.conflict and "conflict"))
+            continue
+        model.apply(node, propose)
+        assert outcome == Entry(epoch, model.index, node, number, key, value, owned if value is not None else 0)
+        follower.apply(outcome)
+        for one in (copy, follower):
+            assert {key: (i.value, i.owner, i.version) for key, i in one.items.items()} == model.items
+            assert (one.position, one.bytes) == ((epoch, model.index), model.size())
+            assert one.owners() == {owner for _, owner, _ in model.items.values() if owner}
+    assert follower.applied.dump() == copy.applied.dump()

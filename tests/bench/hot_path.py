@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import trio
 import zmq
 
-from protocols.nodes.frames import decode_from_proxy
+from holdfast.protocols.nodes.frames import Changes, decode_from_proxy
 from tests.harness import PATIENCE, ScriptedNode
 
 UPGRADE = (
@@ -49,7 +49,12 @@ async def gather(nodes, kind, count):
 
 
 def frames_in(batches, kind):
-    return (frame for batch in batches for frame in decode_from_proxy(batch)[1] if isinstance(frame, kind))
+    """Frames of this kind, and clients that came or went."""
+    for batch in batches:
+        for frame in decode_from_proxy(batch)[1]:
+            for each in frame.changes if isinstance(frame, Changes) else (frame,):
+                if isinstance(each, kind):
+                    yield each
 
 
 class Clients:

@@ -28,19 +28,19 @@ class Cost(NamedTuple):
 
 # As `python -m tests.bench.guard` says it with CPython 3.11. Later versions need fewer instructions.
 COSTS = {
-    "WebSocket request": Cost(568.1, 22.6, 1.02),
+    "WebSocket request": Cost(576.4, 22.6, 1.02),
     "WebSocket reply": Cost(372.4, 18.7, 1.02),
-    "WebSocket, 8 at once, request": Cost(402.6, 14.3, 0.13),
+    "WebSocket, 8 at once, request": Cost(412.5, 14.3, 0.13),
     "WebSocket, 8 at once, reply": Cost(299.2, 14.6, 0.13),
-    "WebSocket, 3 nodes, request": Cost(643.5, 23.8, 1.02),
+    "WebSocket, 3 nodes, request": Cost(652.0, 23.8, 1.02),
     "WebSocket, 3 nodes, reply": Cost(375.8, 18.9, 1.04),
     "HTTP request": Cost(936.1, 46.6, 1.02),
     "HTTP reply": Cost(787.4, 32.7, 1.02),
-    "delivery": Cost(47.8, 3.9, 1.02),
+    "delivery": Cost(47.0, 2.3, 1.02),
     "handshake": Cost(2340.0, 147.0, 5.10, spread=6.0),  # they come in turns of different length
 }
 # Objects of an idle connection, of a request in flight, and what is left of one that is answered (the guard's own).
-OBJECTS = {"connection": 11.0, "request in flight": 4.1, "answered request": 0.1}
+OBJECTS = {"connection": 8.6, "request in flight": 4.1, "answered request": 0.1}
 # Pieces of work of tests/bench/yardstick.py that take as long as a request and its reply, the system's part left out.
 CPU = 6.6
 

@@ -15,7 +15,7 @@ from websockets.frames import Frame, Opcode
 from bench.bare_node import Session
 from bench.ladder import ALL, NODE, PROXY
 from bench.rungs import ANSWER, NONCE
-from protocols.nodes.frames import Clients, Ready, Reply, Request, State, decode_from_node, encode_batch
+from holdfast.protocols.nodes.frames import Clients, Ready, Reply, Request, State, decode_from_node, encode_batch
 
 PARTS = {
     "loop": ("read", "adapter", "write"),

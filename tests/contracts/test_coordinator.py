@@ -8,11 +8,11 @@ from itertools import count
 import pytest
 import trio
 
-from balancer.coordination.base import Coordinator, MasterRecord
-from balancer.coordination.memory import MemoryCoordinator
-from balancer.coordination.redis import RedisCoordinator
-from balancer.coordination.redis_urls import parse_urls
-from balancer.coordination.sqlite import SqliteCoordinator
+from holdfast.balancer.coordination.base import Coordinator, MasterRecord
+from holdfast.balancer.coordination.memory import MemoryCoordinator
+from holdfast.balancer.coordination.redis import RedisCoordinator
+from holdfast.balancer.coordination.redis_urls import parse_urls
+from holdfast.balancer.coordination.sqlite import SqliteCoordinator
 
 TIMEOUT = 20.0
 names = (f"contract {number}" for number in count())
@@ -125,51 +125,6 @@ class TestCards:
         await store.let_pass()
         assert not await store.coordinator.refresh_card("p", LONG)
         assert await store.coordinator.cards() == {}
-
-
-class TestMutex:
-    async def test_has_one_owner(self, coordinator):
-        number = await coordinator.lock("p1", LONG)
-        assert number is not None
-        assert await coordinator.lock("p2", LONG) is None
-        assert await coordinator.unlock(number)
-        assert await coordinator.lock("p2", LONG) > number
-
-    async def test_is_free_again_after_its_time(self, store):
-        former = await store.coordinator.lock("p1", store.ttl)
-        await store.let_pass()
-        number = await store.coordinator.lock("p2", LONG)
-        assert number > former
-        assert not await store.coordinator.unlock(former), "a former holder can't take it from the present one"
-        assert await store.coordinator.lock("p1", LONG) is None
-        assert await store.coordinator.unlock(number)
-
-    async def test_can_be_extended_by_its_owner(self, store):
-        former = await store.coordinator.lock("p1", store.ttl)
-        number = await store.coordinator.lock("p1", LONG)
-        assert number > former
-        await store.let_pass()
-        assert await store.coordinator.lock("p2", LONG) is None
-        assert not await store.coordinator.unlock(former)
-        assert await store.coordinator.unlock(number)
-
-    async def test_that_nobody_holds_is_not_given_back(self, store):
-        assert not await store.coordinator.unlock(1)
-        number = await store.coordinator.lock("p1", store.ttl)
-        await store.let_pass()
-        assert not await store.coordinator.unlock(number)
-        assert not await store.coordinator.unlock(number)
-
-    async def test_goes_to_one_of_many(self, coordinator):
-        numbers = []
-
-        async def take(owner):
-            numbers.append(await coordinator.lock(owner, LONG))
-
-        async with trio.open_nursery() as nursery:
-            for index in range(10):
-                nursery.start_soon(take, f"p{index}")
-        assert len([number for number in numbers if number is not None]) == 1
 
 
 class TestMaster:

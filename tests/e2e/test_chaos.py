@@ -14,7 +14,7 @@ PATIENCE = 120.0
 
 
 def chaos(*arguments):
-    command = [sys.executable, "-m", "proxy", "chaos", "--json", *arguments]
+    command = [sys.executable, "-m", "holdfast", "chaos", "--json", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout), done.stderr
@@ -43,11 +43,29 @@ def test_kills_cost_nothing():
     for loss in ("missing", "duplicated", "out_of_order", "unfounded", "old_masters"):
         assert notifications[loss] == 0
     assert report["clients"]["dropped"] == {}
+    state = report["state"]
+    assert state["sent"] == state["acknowledged"] + state["refused"] + state["failed"]
+    assert (state["acknowledged"] > 50, state["nodes"], state["differing"]) == (True, 3, 0)
     epochs = [acting["epoch"] for acting in report["masters"]["epochs"]]
     assert epochs == sorted(set(epochs))
     assert report["masters"]["overlaps"] == 0
     assert 0 < sum(kind["redelivered"]["count"] for kind in report["failover"].values()) <= requests["redelivered"]
     assert "kill all: node-1, node-2, node-3" in progress
+
+
+@pytest.mark.parametrize("proxies", [(), ("--workers", "2")], ids=["one", "workers"])
+def test_all_proxies_are_restarted(proxies):
+    status, report, _ = chaos(
+        *("--for", "16s", "--clients", "30", "--rate", "5", "--every", "2s", "--seed", "1", *proxies),
+        *("--fault", "restart,restart-kill", "--set", "drain.spread=1"),
+    )
+    assert report["broken"] == []
+    assert status == 0
+    assert report["clients"]["moved"] >= 20
+    assert report["clients"]["dropped"] == {}
+    assert report["state"]["acknowledged"] > 20
+    assert report["state"]["lost"] == report["state"]["counted_wrong"] == report["state"]["differing"] == 0
+    assert min(report["faults"][kind] for kind in ("restart", "restart-kill")) >= 1
 
 
 def test_a_promise_that_cannot_be_kept_is_told():

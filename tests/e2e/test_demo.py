@@ -26,7 +26,7 @@ def children(parent):
             state = (directory / "stat").read_text().rpartition(")")[2].split()[0]
         except OSError:  # it has just ended
             continue
-        if b"proxy.child" in arguments and str(parent).encode() in arguments and state != "Z":
+        if b"holdfast.cli.child" in arguments and str(parent).encode() in arguments and state != "Z":
             found.append(int(directory.name))
     return found
 
@@ -36,7 +36,7 @@ def demo():
     started = []
 
     def start(*arguments):
-        command = [sys.executable, "-m", "proxy", "demo", *arguments]
+        command = [sys.executable, "-m", "holdfast", "demo", *arguments]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         started.append(process)
         return process

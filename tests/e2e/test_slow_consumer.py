@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import trio
 
+from holdfast.protocols.close import Reason
 from holdfast.testing import proxy
-from protocols.close import Reason
 
 pytestmark = pytest.mark.slow
 
@@ -117,9 +117,10 @@ async def test_one_that_never_reads_costs_the_others_nothing():
         "max_outbox_bytes": MAX_OUTBOX_BYTES,
         "send_buffer_bytes": 32 << 10,  # else the kernel alone takes megabytes for one that does not read
         "close_timeout": "60s",  # until it reads what it was told
+        "ping_interval": 0,  # messages are all that comes, however long it takes
         "max_connections": SUBSCRIBERS + 100,
     }
-    async with proxy(client=settings) as running:
+    async with proxy(client=settings, request={"timeout": "10m"}) as running:
         await running.node_process("tests.e2e.publisher:node")
         host, _, port = running.url.removeprefix("ws://").rpartition(":")
         told, growth = await trio.to_thread.run_sync(run, (host, int(port)), running.process.pid)

@@ -1,6 +1,6 @@
 """The books of clients that move: what was sent, what came of it, and what should have been heard.
 
-Pure. As proxy.chaos.accounting, but a client may lose its connection and have another, at another proxy. What is
+Pure. As chaos.accounting, but a client may lose its connection and have another, at another proxy. What is
 promised is promised to a connection: one that was in the channel before a request was sent, and that stands in the
 end, hears of the request exactly once if it was answered; every other one at most once. Whether a request that ended in
 an error was carried out is not promised.
@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
-from proxy.chaos.failover import Percentiles
+from holdfast.chaos.failover import Percentiles
+from holdfast.chaos.writes import StateFigures
 
 OPEN, ANSWERED, FAILED, GONE = "open", "answered", "failed", "gone"  # gone: with its connection
 
@@ -38,7 +39,7 @@ class Seen(Struct):
 
     late: notifications that came more than a second after their request was sent; latest: the last of them, in seconds.
     unexpected: errors that trying again would not help. unfounded: of requests that nobody sent, or another group did.
-    old_masters: announcements of an epoch below one heard before. latency: of answers, in ms.
+    old_masters: announcements of an epoch below one heard before. latency: of answers, in ms. state: of writes to it.
     """
 
     sent: int = 0
@@ -61,6 +62,7 @@ class Seen(Struct):
     old_masters: int = 0
     closed: dict[str, int] = {}
     latency: Percentiles = msgspec.field(default_factory=Percentiles)
+    state: StateFigures = msgspec.field(default_factory=StateFigures)
 
 
 class Books:
@@ -190,4 +192,4 @@ def broken(seen: Seen) -> Sequence[str]:
     wrong = [f"{name}: {getattr(seen, name)}" for name in names if getattr(seen, name)]
     if seen.sent != seen.answered + sum(seen.errors.values()) + seen.gone + seen.unanswered:
         wrong.append(f"{seen.sent} sent, and not as many accounted for")
-    return wrong
+    return wrong + [f"{what}: {count}" for what, count in seen.state.wrong().items() if count]

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import msgspec
 
-from proxy.chaos import program
-from proxy.chaos.processes import Process
+from holdfast.chaos import program
+from holdfast.chaos.processes import Process
 from tests.net.switch import CUT, Answer, Command, Rule
 
 CLONE_NEWNET = 0x40000000
@@ -185,7 +185,9 @@ class Network:
         assert popen.stdout is not None
         popen.stdin.write(msgspec.json.encode(command) + b"\n")
         popen.stdin.flush()
-        if not select.select([popen.stdout], [], [], SWITCH_PATIENCE)[0]:
+        waiting = select.poll()  # select knows no descriptors above 1,023
+        waiting.register(popen.stdout, select.POLLIN)
+        if not waiting.poll(1000 * SWITCH_PATIENCE):
             raise TimeoutError(f"the switch says nothing\n{self._switch.log_tail()}")
         return msgspec.json.decode(popen.stdout.readline(), type=Answer)
 

@@ -52,6 +52,10 @@ def words(seen: Seen) -> str:
         f"{seen.due:,} notifications due: {seen.missing} missing, {seen.duplicated} twice, "
         f"{seen.out_of_order} out of order, {seen.late:,} later than 1 s (latest {seen.latest:.1f} s)"
     )
+    state = seen.state
+    parts.append(
+        f"{state.acknowledged:,} of {state.sent:,} writes to the state done, {state.pause:.1f} s without one at most"
+    )
     return "; ".join(parts)
 
 

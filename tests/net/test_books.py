@@ -2,6 +2,7 @@
 
 import pytest
 
+from holdfast.chaos.writes import StateFigures
 from tests.net.books import Books, broken
 from tests.net.testimony import Testimony
 
@@ -90,6 +91,12 @@ def test_what_ends_with_its_connection(books):
     seen = books.seen()
     assert (seen.sent, seen.answered, seen.gone) == (2, 1, 1)
     assert not broken(seen)
+
+
+def test_what_is_wrong_in_the_state_is_found(books):
+    seen = books.seen()
+    seen.state = StateFigures(lost=2)
+    assert broken(seen) == ["state writes acknowledged and lost: 2"]
 
 
 def test_nodes_are_told_of_each_client_once():

@@ -2,7 +2,8 @@
 
 What holds in all of them (tests.net.trial): every request is answered once, fails with an error that says so, or ends
 with its connection; a connection that stands hears each notification that is due, once and in order; each node is told
-of each client once; at most one node acts as master; and in the end all are one cluster again.
+of each client once; at most one node acts as master; and in the end all are one cluster again, and every node has each
+write to the state that was acknowledged.
 """
 
 import pytest

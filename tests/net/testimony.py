@@ -2,8 +2,8 @@
 
 from collections import Counter, defaultdict
 
-from proxy.chaos.lines import Lines
-from proxy.chaos.masters import Masters
+from holdfast.chaos.lines import Lines
+from holdfast.chaos.masters import Masters
 
 
 class Testimony:
@@ -30,7 +30,7 @@ class Testimony:
             self.say(line.decode())
 
     def say(self, line: str) -> None:
-        """Lines of proxy.chaos.masters and proxy.chaos.openings."""
+        """Lines of chaos.masters and chaos.openings."""
         match line.split(" "):
             case [_, "opened", pid, client]:
                 self._open(self.nodes[int(pid)], int(client))

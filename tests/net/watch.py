@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 import trio
 
-from proxy.admin.views import StatusView
+from holdfast.proxy.views import StatusView
 from tests.net.hosts import Host
 
 INTERVAL = 0.05

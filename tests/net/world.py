@@ -5,6 +5,7 @@ a trial long is shorter: how long a fenced proxy keeps its clients, and requests
 """
 
 import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -13,17 +14,18 @@ from contextlib import asynccontextmanager
 import msgspec
 import trio
 
-from proxy.admin.views import StatusView
-from proxy.chaos.lines import Lines
-from proxy.chaos.messages import OPENINGS_FD, TESTIMONY_FD
-from proxy.chaos.processes import Process
+from holdfast.chaos.lines import Lines
+from holdfast.chaos.messages import OPENINGS_FD, STATES_VARIABLE, TESTIMONY_FD
+from holdfast.chaos.processes import Process
+from holdfast.chaos.writes import Contents, StateFigures, audit
+from holdfast.proxy.views import StatusView
 from tests.net.books import Seen, broken
 from tests.net.clients import Finished, Progress, Settings
 from tests.net.hosts import Network
 from tests.net.testimony import Testimony
 from tests.net.watch import TOKEN, Watch
 
-CLIENTS, GROUP, RATE = 60, 6, 100.0
+CLIENTS, GROUP, RATE, WRITES = 60, 6, 100.0, 20.0
 NODES = ("n1", "n2", "n3")
 REDIS, CROWD, WATCH = "redis", "clients", "watch"
 NODE_TOKEN = "token-of-the-nodes"
@@ -37,7 +39,7 @@ SETTINGS = {
     "request.timeout": "4",
     "request.parked_timeout": "2",
 }
-START_PATIENCE = 20.0
+START_PATIENCE = 60.0
 FINISH_PATIENCE = 10.0
 # What is promised: 3 x cluster.heartbeat_timeout and 2 x election.lease after the last fault.
 HEAL_PATIENCE = 10.0
@@ -56,7 +58,10 @@ class World:
         redis = ["redis-server", "--port", str(REDIS_PORT), "--save", "", "--protected-mode", "no"]
         net.start(REDIS, [*redis, "--dir", str(net.directory)])
         self._crowd: Process | None = None
-        self._finished: Seen | None = None
+        self._finished: Finished | None = None
+        self._nodes: list[Process] = []
+        self._states = net.directory / "states"
+        self._states.mkdir()
 
     # --- life
 
@@ -82,26 +87,28 @@ class World:
             "admin.bind": f"{ip}:{ADMIN_PORT}",
             "store.urls": f"redis://{self.net[REDIS].ip}:{REDIS_PORT}/0",
         }
-        command = [sys.executable, "-m", "proxy", "serve"]
+        command = [sys.executable, "-m", "holdfast", "serve"]
         command += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
         self.net.start(name, command, environ={"HOLDFAST__NODE__TOKEN": NODE_TOKEN, "HOLDFAST__ADMIN__TOKEN": TOKEN})
 
     def _start_node(self, name: str, proxy: str, testimony: int) -> None:
-        command = [sys.executable, "-m", "proxy", "node", "proxy.chaos.node:node"]
+        command = [sys.executable, "-m", "holdfast", "node", "holdfast.chaos.node:node"]
         environ = {
             "HOLDFAST_NODE_TOKEN": NODE_TOKEN,
             "HOLDFAST_NODE_NAME": name,
             "HOLDFAST_NODE_ID": name,
             TESTIMONY_FD: str(testimony),
             OPENINGS_FD: str(testimony),
+            STATES_VARIABLE: str(self._states),
         }
         command += ["--join", f"tcp://{self.net[proxy].ip}:7510"]
         process = self.net.start(name, command, environ=environ, pass_fds=[testimony])
         self.testimony.nodes[process.pid] = name
+        self._nodes.append(process)
 
     def _start_crowd(self) -> Process:
         addresses = [(self.net[name].ip, CLIENT_PORT) for name in self.proxies]
-        settings = msgspec.json.encode(Settings(addresses, CLIENTS, GROUP, RATE, FINISH_PATIENCE)).decode()
+        settings = msgspec.json.encode(Settings(addresses, CLIENTS, GROUP, RATE, WRITES, FINISH_PATIENCE)).decode()
         self._crowd = self.net.start(CROWD, [sys.executable, "-m", "tests.net.clients", settings], pipes=True)
         return self._crowd
 
@@ -118,7 +125,7 @@ class World:
         while (line := await lines.next()) is not None:
             said = msgspec.json.decode(line, type=Progress | Finished)
             if isinstance(said, Finished):
-                self._finished = said.seen
+                self._finished = said
                 return
             self.progress = said
         raise AssertionError(f"the clients' process ended\n{crowd.log_tail()}")
@@ -136,14 +143,34 @@ class World:
         """
         self._tell("finish")
         await self.until(lambda: self._finished is not None, 2 * FINISH_PATIENCE)
-        seen = self._finished
-        assert seen is not None
+        assert self._finished is not None
+        seen = self._finished.seen
+        seen.state = await self._audit(self._finished)
         wrong = [*broken(seen), *(f"{what}: {count}" for what, count in self.testimony.wrong.items())]
         if self.testimony.masters.overlaps():
             wrong.append(f"several masters acted: {self.testimony.masters.terms()}")
         wrong += self._troubles()
         assert not wrong, f"{wrong}; {seen}"
         return seen, self.testimony.longest_pause
+
+    async def _audit(self, finished: Finished) -> StateFigures:
+        """What nodes have in their state, as soon as it is what it must be."""
+        begun = time.monotonic()
+        while True:
+            figures = audit(finished.book, await self._states_of_all(), finished.ends)
+            if not any(figures.wrong().values()) or time.monotonic() > begun + HEAL_PATIENCE:
+                return figures
+            await trio.sleep(0.1)
+
+    async def _states_of_all(self) -> list[Contents]:
+        files = [self._states / f"{node.pid}.json" for node in self._nodes]
+        for node, file in zip(self._nodes, files, strict=True):
+            file.unlink(missing_ok=True)
+            node.signal(signal.SIGUSR2)
+        with trio.fail_after(HEAL_PATIENCE):
+            while not all(file.exists() for file in files):  # noqa: ASYNC110 - a file has no event; it comes by rename
+                await trio.sleep(0.02)
+        return [msgspec.json.decode(file.read_bytes()) for file in files]
 
     def _troubles(self) -> list[str]:
         """What a process has logged that it never should."""

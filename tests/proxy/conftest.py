@@ -2,9 +2,9 @@
 
 import pytest
 
-from proxy.admin.api import Api
-from proxy.admin.server import AdminServer
-from proxy.admin.views import ClientView, ClusterView, MasterView, NodeView, ProxyView, StatusView
+from holdfast.proxy.admin.api import Api
+from holdfast.proxy.admin.server import AdminServer
+from holdfast.proxy.views import ClientView, ClusterView, MasterView, NodeView, ProxyView, StatusView
 
 
 def proxy_view(id, **fields):
@@ -103,7 +103,7 @@ class FakeControl:
         self.resets += not self.is_alone
         return not self.is_alone
 
-    def count(self, channel):
+    async def count(self, channel):
         return {"p-1": 2, "p-3": 5} if channel == "the kitchen" else {}
 
     def clients(self, limit, after):

@@ -3,9 +3,9 @@ import dataclasses
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from protocols.close import Reason
-from proxy.metrics import METRICS, Counters, Exporter, Histogram, Kind
-from proxy.statistics import Statistics
+from holdfast.protocols.close import Reason
+from holdfast.proxy.metrics import METRICS, Counters, Exporter, Histogram, Kind
+from holdfast.proxy.statistics import Statistics
 
 
 def statistics(**changes):

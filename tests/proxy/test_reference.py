@@ -2,15 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from protocols.close import Reason
-from proxy.reference import PAGES, WHEN, write
+from holdfast.protocols.close import Reason
+from holdfast.proxy.reference import PAGES, WHEN, write
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_the_page_is_what_the_code_says(name):
-    """If this fails: python -m proxy.reference docs/reference"""
+    """If this fails: python -m holdfast.proxy.reference docs/reference"""
     assert (FOLDER / name).read_text(encoding="utf-8") == PAGES[name]()
 
 

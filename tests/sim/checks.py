@@ -1,21 +1,26 @@
-"""What must hold after every step, and in the end. A violation names itself and ends the seed."""
+"""What must hold after every step, and in the end. A violation names itself and ends the seed.
 
-from typing import TYPE_CHECKING
+I: the cluster. M, N: masters, and what nodes are told. D, E, R: deliveries, effects, requests (tests.sim.books finds
+them). S: the state.
+"""
 
-from balancer.cluster.sequence import SequenceState
-from protocols.peers.frames import Record
+from collections import Counter
+from collections.abc import Iterable
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from msgspec import msgpack
+
+from holdfast.balancer.cluster.sequence import SequenceState
+from holdfast.balancer.directory import NodeState
+from holdfast.protocols.peers.frames import Record
+from tests.sim.nodes import OPEN
 
 if TYPE_CHECKING:
-    from tests.sim.processes import Node, Proxy
+    from tests.sim.nodes import SimNode
+    from tests.sim.process import Process
+    from tests.sim.proxies import SimProxy
     from tests.sim.world import World
-
-
-CHANNELS = 8
-
-
-def counts_after(word: int) -> dict[str, int]:
-    """What a proxy's channels count after it has said so many words, one channel after the other."""
-    return {f"word {value % CHANNELS}": value for value in range(max(1, word - CHANNELS + 1), word + 1)}
 
 
 class Violation(AssertionError):
@@ -23,40 +28,81 @@ class Violation(AssertionError):
 
 
 class Checks:
-    """Each method is called by what can break its invariant, so together they look after every step."""
+    """Each method is called by what can break its invariant, so together they look after every step.
+
+    broken: the first violation. It is raised by the world, not here: the program catches what is raised in it.
+    """
 
     def __init__(self, world: "World") -> None:
         self._world = world
+        self.broken: Violation | None = None
         self.highest_epoch = 0
         self.masters = 0
+        self.has_reset = False
+        self.answered = 0
+        self.failed: Counter[str] = Counter()
+        self._acts: dict[str, float] = {}  # node: until when it acts
         self._records: dict[int, Record] = {}
-        self._words: dict[str, list[int]] = {}  # proxy: the value of its channel in each published message
+        self._words: dict[str, list[int]] = {}  # proxy: its word in each published message
+        self._positions: dict[str, tuple[int, int]] = {}
+        self._sets: dict[str, dict[int, list[float]]] = {}  # key: what it was set to: begun at, acknowledged at
+        self.counting = self.counted = 0  # increments that have begun, that are acknowledged
+        self.kicked: dict[int, list[int]] = {}  # client: requests that have it closed
+        self._tells: dict[int, tuple[str, list[Any]]] = {}
+        self._due: list[tuple[Any, int, int, str, str]] = []  # a book, and the effect that must be in it
 
     def fail(self, invariant: str, *what: object) -> None:
-        raise Violation(f"{invariant}: {' '.join(map(str, what))}")
+        if self.broken is None:
+            self.broken = Violation(f"{invariant}: {' '.join(map(str, what))}")
 
-    def granted(self, node: "Node") -> None:
-        """Acting begins with a grant and with nothing else."""
-        acting = self._world.acting()
+    def crashed(self, who: str, what: str, error: BaseException | None) -> None:
+        violation = Violation(f"F1, nothing crashes: {who} {what}: {error!r}")
+        violation.__cause__ = error
+        if self.broken is None:
+            self.broken = violation
+
+    # --- masters ------------------------------------------------------------------------------------------------------
+
+    def acted(self, node: "SimNode") -> None:
+        """A node has done something: it may have begun to act, and to have another state."""
+        now = self._world.time
+        until = node.acts_until()
+        if until > now:
+            if self._acts.get(node.id, -inf) != until:
+                self._acts[node.id] = until
+                self._granted(node, now)
+        else:
+            self._acts.pop(node.id, None)
+        position = node.position
+        if position < self._positions.get(node.id, (0, 0)):
+            self.fail("S1, a node's state never goes back", node.id, position, "after", self._positions[node.id])
+        self._positions[node.id] = position
+
+    def _granted(self, node: "SimNode", now: float) -> None:
+        nodes = self._world.nodes
+        acting = [id for id, until in self._acts.items() if until > now and id in nodes]
+        epoch = node.node.epoch
         if len(acting) > 1:
-            self.fail("I1, at most one acts", *((x, self._world.nodes[x].leases.epoch) for x in acting))
-        if node.id in acting:
-            epoch = node.leases.epoch
-            if epoch < self.highest_epoch:
-                self.fail("I2, epochs of who acts never fall", node.id, epoch, "after", self.highest_epoch)
-            self.masters += epoch > self.highest_epoch
-            self.highest_epoch = epoch
+            self.fail("I1, at most one acts", *((id, nodes[id].node.epoch) for id in acting))
+        if epoch < self.highest_epoch:
+            self.fail("I2, epochs of who acts never fall", node.id, epoch, "after", self.highest_epoch)
+        self.masters += epoch > self.highest_epoch
+        self.highest_epoch = max(epoch, self.highest_epoch)
 
-    def followed(self, proxy: "Proxy", former: Record, record: Record) -> None:
+    # --- the cluster --------------------------------------------------------------------------------------------------
+
+    def followed(self, proxy: "SimProxy", former: Record, record: Record) -> None:
         if record.version < former.version or (record.epoch < former.epoch and not self._world.store.has_forgotten):
             self.fail("I3, version and epoch never fall", proxy.id, former, record)
+        if self._world.is_alone:
+            return  # each run has a record of its own
         if self._records.setdefault(record.version, record) != record and not self._world.store.has_forgotten:
             self.fail("I4, one record of a version", proxy.id, record, self._records[record.version])
 
     def written(self, record: Record) -> None:
         self._records.setdefault(record.version, record)
 
-    def writes(self, proxy: "Proxy", record: Record) -> None:
+    def writes(self, proxy: "SimProxy", record: Record) -> None:
         """From what was really delivered to it, not from what it thinks."""
         membership = proxy.cluster.membership
         present = membership.record
@@ -64,51 +110,196 @@ class Checks:
             return  # it joins, leaves, or has the operator's word
         now = proxy.now
         heard = sum(
-            member == proxy.id or now - proxy.delivered.get(member, float("-inf")) <= membership.times.heartbeat_timeout
+            member == proxy.id or now - proxy.delivered.get(member, -inf) <= membership.times.heartbeat_timeout
             for member in present.ids
         )
         if 2 * heard >= len(present.ids):
             return
-        if not all(member in record.ids or membership.absence.is_absent(member, now) for member in present.ids):
+        missing = [member for member in present.ids if member not in record.ids]
+        is_known = self._world.is_one_host and not self._world.proxies.keys() & set(missing)
+        if not is_known and not all(membership.absence.is_absent(member, now) for member in missing):
             self.fail("I5, a minority writes nothing", proxy.id, present, record)
 
-    def said(self, proxy: "Proxy") -> None:
-        self._words.setdefault(proxy.id, [0]).append(proxy.word)
+    def said(self, process: "Process") -> None:
+        self._words.setdefault(process.id, [0]).append(self._world.proxies[process.id].word)
 
-    def heard(self, proxy: "Proxy", peer: str) -> None:
+    def heard(self, proxy: "SimProxy", peer: str) -> None:
         """Whoever is LIVE knows exactly what was said up to the last message that it has."""
         known = proxy.cluster.peers.get(peer)
         if known is None or peer not in self._world.proxies or known.stream.state is not SequenceState.LIVE:
             return
-        words, counts = self._words[peer], known.facts.counts
+        words = self._words[peer]
         number, covered = known.stream.last, known.stream._covered
         expected = newest = words[max(number, covered)]
         if covered >= number:  # facts may already have what goes out with the next message
             newest = words[covered + 1] if covered + 1 < len(words) else self._world.proxies[peer].word
-        word = max(counts.values(), default=0)
-        if not expected <= word <= newest or counts != counts_after(word):
-            self.fail("I7, what is known is what was said", proxy.id, peer, number, counts, "expected", expected)
+        word = word_of(proxy.cluster.membership.nodes.get(peer, ()))
+        if not expected <= word <= newest:
+            self.fail("I7, what is known is what was said", proxy.id, peer, number, word, "expected", expected)
+
+    # --- clients ------------------------------------------------------------------------------------------------------
+
+    def closed(self, node: "SimNode", client: int) -> None:
+        """A node was told so. Who was frozen for long still has its clients, and so has a half of two clusters."""
+        world = self._world
+        for proxy in world.proxies.values():
+            if not proxy.is_up or client not in proxy.app.registry or not proxy.is_alive:
+                continue
+            is_late = world.time - proxy.was_frozen_at < world.times.grace
+            if not (is_late or world.store.has_forgotten or world.is_copied or self.has_reset):
+                self.fail("N2, a client is told as closed when its proxy can't have it", node.id, client, proxy.id)
+
+    # --- the state, and effects ---------------------------------------------------------------------------------------
+
+    def sets(self, key: str, number: int) -> None:
+        """A node begins to set a key."""
+        self._sets.setdefault(key, {})[number] = [self._world.time, inf]
+
+    def was_set(self, key: str, number: int) -> None:
+        """A node was told that it is set."""
+        self._sets[key][number][1] = self._world.time
+
+    def wiped(self) -> None:
+        """No proxy is left, or no node. Who is left has the state, and gives it to who comes, if they find each other
+        in time; if both are gone, or can't be sure to, what was set may be lost."""
+        if self._world.is_at_peace and (self._world.proxies or self._world.nodes):
+            return
+        self.counted = 0
+        if self._world.is_alone and not self._world.proxies:  # epochs go on from what the nodes know
+            self.highest_epoch = max((node.node.epoch for node in self._world.nodes.values()), default=0)
+        for sets in self._sets.values():
+            for times in sets.values():
+                times[1] = inf
+
+    def is_all_set(self) -> bool:
+        return all(end < inf for sets in self._sets.values() for _, end in sets.values())
+
+    def is_set_since(self, key: str, since: float, count: int) -> bool:
+        """Whether so many sets of a key that have begun since then are acknowledged."""
+        sets = self._sets.get(key, {}).values()
+        return sum(start >= since and end < inf for start, end in sets) >= count
+
+    def kicks(self, client: int, number: int) -> None:
+        """A client asks that another one is closed, after last words."""
+        self.kicked.setdefault(client, []).append(number)
+
+    def tells(self, number: int, channel: str, others: list[int]) -> None:
+        """A client asks for a notification to a channel and to clients."""
+        books = [client.book for client in self._world.clients if client.book and not client.book.ended]
+        members = [b for b in books if channel in b.joined and b.joined[channel].is_sure]
+        self._tells[number] = (channel, [(b, 0) for b in members] + [(b, 1) for b in books if b.client.id in others])
+
+    def told(self, number: int, node: str) -> None:
+        """The reply says that it was done: then it must come, if the node lives on. What it could not bring to a proxy
+        that it was cut off from is gone with it."""
+        channel, due = self._tells.pop(number, ("", []))
+        self._due += [(book, number, place, channel, node) for book, place in due]
+
+    # --- in the end ---------------------------------------------------------------------------------------------------
 
     def is_whole(self) -> bool:
-        """I6: one record of exactly the living; one master acts; nobody is fenced; all facts are equal."""
-        world = self._world
-        proxies = list(world.proxies.values())
-        if not proxies or len({proxy.cluster.membership.record for proxy in proxies}) != 1:
-            return False
-        record = proxies[0].cluster.membership.record
-        if set(record.ids) != set(world.proxies):
-            return False
-        acting = world.acting()
-        if len(acting) != 1 or world.nodes[acting[0]].incarnation != record.incarnation:
-            return False
-        if any(proxy.is_fenced or not proxy.cluster.membership.is_quorate(proxy.now) for proxy in proxies):
-            return False
-        for channel in map("word {}".format, range(CHANNELS)):
-            counts = {proxy.id: counts_after(proxy.word).get(channel, 0) for proxy in proxies}
-            counts = {proxy: count for proxy, count in counts.items() if count}
-            if any(proxy.cluster.count(channel) != counts for proxy in proxies):
-                return False
-        return True
+        return not self.lack()
+
+    def lack(self) -> str:
+        """I6: what the world lacks to be as if nothing had happened; "": nothing."""
+        for look in (self.lack_of_cluster, self._lack_of_master, self._lack_of_nodes, self._lack_of_clients,
+                     self._lack_of_state):  # fmt: skip
+            lack = look()
+            if lack:
+                return lack
+        return ""
+
+    def lack_of_cluster(self) -> str:
+        """One record of exactly the living; nobody is fenced; all facts are equal."""
+        proxies = list(self._world.proxies.values())
+        if not proxies or not all(proxy.is_up for proxy in proxies):
+            return "a proxy that is up"
+        records = {proxy.cluster.membership.record for proxy in proxies}
+        if len(records) != 1:
+            return f"one record: {[(p.id, p.cluster.membership.record.version) for p in proxies]}"
+        if set(proxies[0].cluster.membership.record.ids) != set(self._world.proxies):
+            return f"a record of the living: {proxies[0].cluster.membership.record.ids}"
+        for proxy in proxies:
+            if proxy.is_fenced or not proxy.cluster.membership.is_quorate(proxy.now):
+                return f"quorum at {proxy.id}"
+            for other in proxies:
+                if other is not proxy and word_of(proxy.cluster.membership.nodes.get(other.id, ())) != other.word:
+                    return f"the facts of {other.id} at {proxy.id}"
+        return ""
+
+    def _lack_of_master(self) -> str:
+        """One acts, and it is the record's."""
+        record = next(iter(self._world.proxies.values())).cluster.membership.record
+        acting = self._world.acting()
+        if len(acting) != 1 or self._world.nodes[acting[0]].incarnation != record.incarnation:
+            return f"a master: {acting} act, the record has {record.master}"
+        return ""
+
+    def _lack_of_nodes(self) -> str:
+        """Each is ready at each proxy, and knows every client."""
+        clients = set()
+        for proxy in self._world.proxies.values():
+            clients |= {session.id for session in proxy.app.clients.all_sessions()}
+        for node in self._world.nodes.values():
+            for proxy in self._world.proxies.values():
+                known = proxy.app.directory.nodes.get(node.name)
+                if known is None or known.incarnation != node.incarnation or known.state is not NodeState.READY:
+                    return f"{node.id}, ready at {proxy.id}"
+            if not node.knows_clients:
+                continue
+            if set(node.node.clients) != clients:
+                return f"the clients at {node.id}: it has {len(node.node.clients)} of {len(clients)}"
+            if {id for id, what in node.told.items() if what == OPEN} != clients:
+                return f"the calls of on_open and on_close at {node.id}"
+        return ""
+
+    def _lack_of_clients(self) -> str:
+        """Each is connected, has its answers and all that was published."""
+        for client in self._world.clients:
+            book = client.book
+            if not client.stays:
+                continue
+            if book is None or book.ended:
+                return f"client {client.number}, connected"
+            if book.waiting:
+                return f"answers for client {client.number}: {book.waiting}"
+            for channel, membership in book.joined.items():
+                for node in self._world.nodes.values():
+                    published = node.published.get(channel, 0)
+                    missing = published > max(membership.since.get(node.id, 0), membership.last.get(node.id, 0))
+                    if membership.is_sure and missing and self._world.is_busy is False:
+                        return (
+                            f"D1, what {node.id} has published in {channel}, at client {client.number}: it has"
+                            f" {membership.last.get(node.id, 0)} of {published}"
+                        )
+        for book, number, place, channel, node in self._due:
+            is_due = node in self._world.nodes and not book.ended and (place or channel in book.joined)
+            if is_due and (number, place) not in book.effects:
+                return f"E2, the effect {number}, {place} of a request that was answered, at {book.client.number}"
+        return ""
+
+    def _lack_of_state(self) -> str:
+        """All nodes have the same, and all that was acknowledged."""
+        states = {node.id: (node.position, node.items()) for node in self._world.nodes.values()}
+        if len({position for position, _ in states.values()}) > 1:
+            return f"one state: {[(id, position) for id, (position, _) in states.items()]}"
+        if any(items != next(iter(states.values()))[1] for _, items in states.values()):
+            return "S2, equal states at one position"
+        for id, (position, items) in states.items():
+            lost = [lost for key, sets in self._sets.items() if (lost := _lost(key, sets, items.get(key)))]
+            if lost:
+                return f"S3, every acknowledged set, at {id} {position}: {lost[:3]} of {len(self._sets)}"
+            count = msgpack.decode(items["counter"]) if "counter" in items else 0
+            if not self.counted <= count <= self.counting:
+                return f"S5, a counter counts: {count}, with {self.counted} of {self.counting} acknowledged"
+            dead = self._dead_owners(items)
+            if dead:
+                return f"S4, no key of a client that has gone, at {id}: {dead[:5]}"
+        return ""
+
+    def _dead_owners(self, items: dict[str, bytes]) -> list[str]:
+        living = {f"own {client.id}" for client in self._world.clients if client.book and not client.book.ended}
+        return sorted(key for key in items if key.startswith("own ") and key not in living)
 
     def bound(self) -> float:
         """How long healing may take from now on."""
@@ -117,6 +308,7 @@ class Checks:
         record = next(iter(self._latest()), Record())
         living = set(world.proxies).intersection(record.ids)
         bound = 3 * times.heartbeat_timeout + 3 * times.lease_wait + 2 * times.discover_timeout + 2.5
+        bound += world.config.request.timeout + times.grace + 5.0  # nodes redial, requests end, clients come back
         # Who leaves just now may leave a pair behind of which one is dead: then only time can tell.
         is_left = any(proxy.is_leaving for proxy in world.proxies.values())
         for group in (record.ids, record.former):
@@ -125,5 +317,17 @@ class Checks:
         return bound
 
     def _latest(self) -> list[Record]:
-        records = [proxy.cluster.membership.record for proxy in self._world.proxies.values()]
+        records = [p.cluster.membership.record for p in self._world.proxies.values() if p.is_up]
         return sorted(records, key=lambda record: -record.version)
+
+
+def _lost(key: str, sets: dict[int, list[float]], value: bytes | None) -> str:
+    """What of these has been undone: there must be a value that no acknowledged set has followed."""
+    acknowledged = -inf if value is None else sets[msgpack.decode(value)][1]
+    after = [number for number, (start, end) in sets.items() if end < inf and start > acknowledged]
+    return f"{key} has {value!r}, {after} came later" if after else ""
+
+
+def word_of(nodes: Iterable[tuple[str, int]]) -> int:
+    """The word among a proxy's published nodes; 0: it has said none."""
+    return next((incarnation for node, incarnation in nodes if node == "a word"), 0)

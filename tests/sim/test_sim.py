@@ -1,16 +1,16 @@
-"""Some hundreds of random seeds. `make sim` runs 10,000."""
+"""A hundred random seeds. `make sim` runs 10,000."""
 
 import pytest
 
 from tests.sim.faults import run_seed
 
 
-@pytest.mark.parametrize("first", range(0, 300, 25))
+@pytest.mark.parametrize("first", range(0, 100, 10))
 def test_nothing_breaks_and_everything_heals(first):
     masters = 0
-    for seed in range(first, first + 25):
+    for seed in range(first, first + 10):
         masters += run_seed(seed).checks.masters
-    assert masters > 25, "there was something to break"
+    assert masters > 6, "there was something to break"
 
 
 def test_a_seed_replays():

@@ -5,162 +5,286 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 from random import Random
+from typing import Any
 
-from balancer.cluster.membership import Times
-from balancer.election import MAX_DRIFT
+from holdfast.proxy.cluster.times import times_of
+from tests.sim import settings, stand_ins
 from tests.sim.checks import Checks
-from tests.sim.processes import Node, Proxy
+from tests.sim.clients import Client
+from tests.sim.nodes import SimNode
+from tests.sim.process import Process
+from tests.sim.proxies import SimProxy
+from tests.sim.sockets import Router, Subscriber
 from tests.sim.store import Store
-
-
-class Clock:
-    """A process's own: from any start, up to 8.3 % fast or slow."""
-
-    def __init__(self, random: Random, rate: float | None = None) -> None:
-        self.rate = random.uniform(0.925, 1.083) if rate is None else rate
-        self.offset = random.uniform(0, 1000)
-
-    def at(self, time: float) -> float:
-        return self.offset + time * self.rate
+from tests.sim.wires import Wire
 
 
 class World:
-    """proxies and nodes: the living, by id. A pair (a, b) in `cut`: nothing of a arrives at b; STORE is such an end."""
+    """proxies and nodes: the living, by id. A pair (a, b) in `cut`: nothing of a arrives at b; STORE is such an end.
+
+    pipe: messages that a node's connection holds each way. clients: by number, also those that have gone.
+    """
 
     def __init__(
-        self, seed: int, *, proxies: int = 3, nodes: int = 3, lease: float = 1.0, timeout: float = 1.0,
-        takeover: float | None = None, log: Callable[[str], None] | None = None, spread: float = 1.0,
-        rates: tuple[float | None, float | None] = (None, None), node_heartbeat: float = 0.5,
+        self, seed: int, *, proxies: int = 3, nodes: int = 3, clients: int = 0, lease: float = 1.0,
+        timeout: float = 1.0, takeover: float | None = None, log: Callable[[str], None] | None = None,
+        spread: float = 0.7, rates: tuple[float | None, float | None] = (None, None), node_heartbeat: float = 0.5,
+        is_alone: bool = False, is_one_host: bool = False, tunnels: bool = True, seeds: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
+        self.seed = seed
         self.random = Random(seed)
         self.time = 0.0
         self.steps = 0
-        self.lease = lease
-        self.node_heartbeat = node_heartbeat
+        self.is_alone = is_alone
+        self.is_one_host = is_one_host  # so a proxy knows which others there have died
+        self.is_copied = False  # of one host the names say so, but others are on a copy of it
+        self.is_busy = clients > 0  # whether clients ask and nodes publish
+        # Where nodes join.
+        self.seeds = [*(f"tcp://10.0.0.{number}:7510" for number in range(max(1, proxies))), *seeds]
         self._rates = rates  # of the clocks of proxies and of nodes
-        wait = lease * (1 + MAX_DRIFT)
-        takeover = 4 * (timeout + wait) if takeover is None else takeover
-        self.times = Times(0.5, timeout, 1.5, 2.0, takeover, 1.5 * timeout, 3.0, wait)
+        self.config = settings.config(lease=lease, timeout=timeout, takeover=takeover, node_heartbeat=node_heartbeat)
+        self.times = times_of(self.config)
         self.loss = self.duplication = self.garbling = self.replay = 0.0
         self.max_delay = 0.005
         self.is_fifo = True
+        self.pipe = 64
+        self.subscribing = (0.001, 0.05)  # how long it takes
+        self.faulty_time = 6.0
+        self.quiet_until = 0.0  # no fault comes before
         self.cut: set[tuple[str, str]] = set()
-        self.proxies: dict[str, Proxy] = {}
-        self.nodes: dict[str, Node] = {}
-        self.frozen: dict[str, list[tuple[Callable[..., None], tuple]]] = {}
+        self.current: Process | None = None
+        self.proxies: dict[str, SimProxy] = {}
+        self.nodes: dict[str, SimNode] = {}
+        self.clients: list[Client] = []
+        self.drained: set[str] = set()  # nodes, by an operator: for all their lives
+        self.graveyard: list[Process] = []
+        self.bound: dict[str, Router] = {}
+        self.subscribers: dict[str, dict[Subscriber, None]] = {}
+        self.wires: dict[Wire, None] = {}
+        self.stalled: dict[Wire, None] = {}  # something waits there for a cut to end
+        self.severed: dict[Wire, None] = {}  # an end has not noticed
         self.store = Store(self)
         self.checks = Checks(self)
         self.events: deque[tuple] = deque(maxlen=30)
         self._log = log
         self._queue: list[tuple[float, int, Callable[..., None], tuple]] = []
-        self._numbers = count()
+        self._order = count()
+        self._numbers = count(1000)
         self._ids = count(1)
         self._arrivals: dict[tuple[str, str], float] = {}
         self._past: list[tuple] = []  # messages to be replayed
+        stand_ins.install(self, tunnels=tunnels)
         for number in range(proxies):
             self.later(self.random.uniform(0, spread), self.start_proxy, f"tcp://10.0.0.{number}:7510")
         for number in range(nodes):
             self.later(self.random.uniform(0, spread), self.start_node, f"n{number}")
+        for _ in range(clients):
+            self.later(self.random.uniform(0, 2 * spread), self.start_client)
+
+    def close(self) -> None:
+        """Nothing of it is left in memory, and modules are as they were for the next one."""
+        self._log = None
+        for process in [*self.proxies.values(), *self.nodes.values()]:
+            process.kill()
+        for process in self.graveyard:
+            process.bury()
+        self._queue.clear()
+
+    def next_number(self) -> int:
+        return next(self._numbers)
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
-    def later(self, delay: float, do: Callable[..., None], *arguments) -> None:
-        heappush(self._queue, (self.time + delay, next(self._numbers), do, arguments))
+    def at(self, time: float, do: Callable[..., None], *arguments: Any) -> None:
+        heappush(self._queue, (time, next(self._order), do, arguments))
+
+    def later(self, delay: float, do: Callable[..., object], *arguments: Any) -> None:
+        heappush(self._queue, (self.time + delay, next(self._order), do, arguments))
 
     def run(self, duration: float, until: Callable[[], bool] | None = None) -> bool:
         """Let time pass. Returns whether `until`, asked every quarter of a second, came true."""
+        self.mended()  # stories cut and mend between two runs
         end = self.time + duration
         ask_at = self.time
+        queue = self._queue
         while True:
             if until is not None and self.time >= ask_at:
                 if until():
                     return True
                 ask_at = self.time + 0.25
-            if not self._queue or self._queue[0][0] > end:
+            if not queue or queue[0][0] > end:
                 self.time = end
                 return until is not None and until()
-            self.time, _, do, arguments = heappop(self._queue)
+            self.time, _, do, arguments = heappop(queue)
             self.steps += 1
             do(*arguments)
+            if self.checks.broken is not None:
+                raise self.checks.broken
 
-    def note(self, *what) -> None:
+    # --- what is told -------------------------------------------------------------------------------------------------
+
+    @property
+    def is_told(self) -> bool:
+        """Whether anybody reads the log."""
+        return self._log is not None
+
+    def note(self, *what: object) -> None:
         self.events.append((self.time, *what))
         if self._log is not None:
             self._log(f"{self.time:8.3f}  " + "  ".join(map(str, what)))
 
+    def logged(self, event: str, what: dict[str, object]) -> None:
+        who = "" if self.current is None else self.current.id
+        self.note(
+            who,
+            event,
+            " ".join(f"{key}={value}" for key, value in what.items() if key not in ("exc_info", "exception")),
+        )
+
+    def crashed(self, what: str, error: BaseException | None) -> None:
+        who = "" if self.current is None else self.current.id
+        self.checks.crashed(who, what, error)
+
     # --- processes ----------------------------------------------------------------------------------------------------
 
-    def start_proxy(self, router: str) -> str:
-        """The id of the new process; "" if another lives at that address."""
-        if any(proxy.me.router == router for proxy in self.proxies.values()):
+    def start_proxy(self, router: str, **odd: Any) -> str:
+        """The id of the new process; "" if another lives at that address. odd: as settings.odd takes it."""
+        if any(proxy.router == router for proxy in self.proxies.values()):
             return ""
-        proxy = Proxy(self, f"p{next(self._ids)}", router, Clock(self.random, self._rates[0]))
+        proxy = SimProxy(self, f"a{next(self._ids):03x}", router, self._rates[0], odd)
         self.proxies[proxy.id] = proxy
         self.note("start", proxy.id, router)
         proxy.start()
         return proxy.id
 
     def start_node(self, name: str) -> str:
-        node = Node(self, name, next(self._ids), Clock(self.random, self._rates[1]))
+        if any(node.name == name for node in self.nodes.values()):
+            return ""
+        node = SimNode(self, name, next(self._ids), self._rates[1])
         self.nodes[node.id] = node
         self.note("start", node.id)
         node.start()
         return node.id
 
+    def start_client(self) -> Client:
+        client = Client(self, len(self.clients))
+        self.clients.append(client)
+        client.connect()
+        return client
+
+    def process(self, who: str) -> Process | None:
+        return self.proxies.get(who) or self.nodes.get(who)
+
     def kill(self, who: str) -> None:
-        self.note("kill", who)
-        self.frozen.pop(who, None)
-        self.proxies.pop(who, None)
-        self.nodes.pop(who, None)
+        process = self.process(who)
+        if process is not None:
+            self.note("kill", who)
+            process.kill()
+            self.gone(process)
+
+    def gone(self, process: Process) -> None:
+        """It was killed, or has ended."""
+        self.proxies.pop(process.id, None)
+        self.nodes.pop(process.id, None)
+        if not self.proxies or not self.nodes:
+            self.checks.wiped()
+
+    @property
+    def is_at_peace(self) -> bool:
+        """Whether nothing is wrong but that processes restart, and nothing will be for a while."""
+        return self.time < self.quiet_until and not self.cut and not self.frozen and not self.severed
+
+    def be_at_peace(self, seconds: float) -> None:
+        """Whatever is wrong ends, and no fault comes for so long."""
+        self.quiet_until = self.time + seconds
+        for wire in list(self.severed):
+            wire.found_out()
+        self.mend()
+        for who in self.frozen:
+            self.thaw(who)
+        self.loss = self.duplication = self.garbling = self.replay = 0.0
+        self.store.answers_lost = self.store.late = self.store.lag = 0.0
 
     def freeze(self, who: str) -> None:
-        self.note("freeze", who)
-        self.frozen.setdefault(who, [])
+        process = self.process(who)
+        if process is not None and not process.is_frozen:
+            self.note("freeze", who)
+            process.freeze()
 
     def thaw(self, who: str) -> None:
-        self.note("thaw", who)
-        for do, arguments in self.frozen.pop(who, []):
-            self.on(who, do, *arguments)
+        process = self.process(who)
+        if process is not None and process.is_frozen:
+            self.note("thaw", who)
+            process.thaw()
 
-    def on(self, who: str, do: Callable[..., None], *arguments) -> None:
-        """In that process: now, when it thaws, or never."""
-        if who in self.frozen:
-            self.frozen[who].append((do, arguments))
-        elif who in self.proxies or who in self.nodes:
-            do(*arguments)
+    @property
+    def frozen(self) -> list[str]:
+        return [p.id for p in (*self.proxies.values(), *self.nodes.values()) if p.is_frozen]
+
+    def client_ids(self) -> list[int]:
+        """Of those that are connected, as nodes know them."""
+        return [client.id for client in self.clients if client.book and not client.book.ended]
 
     def acting(self) -> list[str]:
-        return [node.id for node in self.nodes.values() if node.is_acting]
+        return [node.id for node in self.nodes.values() if node.acts_until() > self.time]
 
     # --- network ------------------------------------------------------------------------------------------------------
 
-    def send(self, a: str, b: str, do: Callable[..., None], *content) -> None:
-        """A message from a to b, or what the network makes of it. Only bytes can be garbled."""
+    def bind(self, address: str, router: Router) -> None:
+        assert address not in self.bound, f"{address} is in use"
+        self.bound[address] = router
+
+    def unbind(self, address: str, router: Router) -> None:
+        if self.bound.get(address) is router:
+            del self.bound[address]
+
+    def published(self, process: Process) -> None:
+        self.checks.said(process)
+
+    def delay(self) -> float:
+        return self.random.uniform(0.0005, self.max_delay)
+
+    def is_cut(self, a: str, b: str) -> bool:
+        return (a, b) in self.cut
+
+    def mended(self) -> None:
+        """The network is another now: what was held up goes on."""
+        stalled, self.stalled = self.stalled, {}
+        for wire in stalled:
+            wire.mended()
+
+    def mend(self) -> None:
+        self.cut.clear()
+        self.mended()
+
+    def datagram(self, source: Process, target: Process, do: Callable[..., None], *content: Any) -> None:
+        """A message between proxies, or what the network makes of it; its bytes come last."""
         random = self.random
+        a, b = source.id, target.id
         if (a, b) in self.cut or (self.loss and random.random() < self.loss):
             return
         self._deliver_later(a, b, do, content)
         if self.duplication and random.random() < self.duplication:
             self._deliver_later(a, b, do, content)
-        if self.garbling and content and isinstance(content[-1], bytes) and random.random() < self.garbling:
+        if self.garbling and random.random() < self.garbling:
             garbled = bytearray(content[-1])
             garbled[random.randrange(len(garbled))] ^= 1 << random.randrange(8)
             self._deliver_later(a, b, do, (*content[:-1], bytes(garbled)))
         if self.replay:
             if random.random() < self.replay and self._past:
                 self.later(random.uniform(0, 1), self._deliver, *random.choice(self._past))
-            if random.random() < 0.05 and isinstance(content[-1], bytes):
+            if random.random() < 0.05:
                 self._past = [*self._past[-20:], (a, b, do, content)]
 
     def _deliver_later(self, a: str, b: str, do: Callable[..., None], content: tuple) -> None:
-        arrival = self.time + self.random.uniform(0.0005, self.max_delay)
+        arrival = self.time + self.delay()
         if self.is_fifo:
             arrival = self._arrivals[a, b] = max(arrival, self._arrivals.get((a, b), 0.0))
-        self.later(arrival - self.time, self._deliver, a, b, do, content)
+        self.at(arrival, self._deliver, a, b, do, content)
 
     def _deliver(self, a: str, b: str, do: Callable[..., None], content: tuple) -> None:
         if (a, b) not in self.cut:
-            self.on(b, do, *content)
+            do(*content)
 
     def part(self, one: set[str], other: set[str]) -> None:
         """Nothing passes between the two groups."""
@@ -171,3 +295,26 @@ class World:
     def join_again(self, who: str) -> None:
         """Whatever was cut from this one is not any more."""
         self.cut = {pair for pair in self.cut if who not in pair}
+        self.mended()
+
+    def rejoin(self, a: str, b: str) -> None:
+        self.cut -= {(a, b), (b, a)}
+        self.mended()
+
+    def keeper(self) -> str:
+        """The keeper of some proxy's record; "" if there is none."""
+        records = [proxy.cluster.membership.record for proxy in self.proxies.values() if proxy.is_up]
+        return self.random.choice(records).keeper if records else ""
+
+    def wires_of(self, node: str, proxy: str) -> list[Wire]:
+        return [wire for wire in self.wires if wire.names == (node, proxy)]
+
+    def lose(self, node: str, proxy: str) -> None:
+        """The proxy notices that the connection has ended, at this moment."""
+        for wire in self.wires_of(node, proxy):
+            wire.lost_at_router()
+
+    def reset(self, node: str, proxy: str, *, node_notices: bool = True, proxy_notices: bool = True) -> None:
+        """The connection between these breaks."""
+        for wire in self.wires_of(node, proxy):
+            wire.break_off(who_notices=(node_notices, proxy_notices))

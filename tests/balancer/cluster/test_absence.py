@@ -1,6 +1,6 @@
 """Death proven by time."""
 
-from balancer.cluster.absence import Absence
+from holdfast.balancer.cluster.absence import Absence
 
 
 def absence(timeout=10.0):

@@ -1,9 +1,11 @@
 """Hearing, quorum, fencing, and what a grant needs: one rule after another."""
 
 import pytest
+from msgspec.structs import replace
 
-from balancer.cluster.membership import Membership
-from protocols.peers.frames import DRAINED, DRAINING, READY, SYNCING, NodeSeen, Record
+from holdfast.balancer.cluster.membership import Membership
+from holdfast.protocols.peers.frames import DRAINED, DRAINING, READY, SYNCING, Beat, Evicted, NodeSeen, Record
+from holdfast.protocols.peers.ranges import MAX_JUMP
 from tests.balancer.cluster.views import LEASE_WAIT, TIMES, hear, member, membership, record_of
 
 JUST = 0.01
@@ -38,6 +40,14 @@ class TestRecord:
         it = membership("abc")
         it.adopt(record_of("abcd", 9), 1.0)
         assert it.stored_version == 9
+
+    def test_one_who_lies_does_not_take_us_where_nobody_can_follow(self):
+        it = membership("abc")
+        far = 5 + MAX_JUMP + 1
+        assert not it.adopt(record_of("abc", far), 1.0)
+        hear(it, "b", 1.0, version=far)
+        assert it.highest_told < far
+        assert it.adopt(record_of("abc", far), 1.0, from_store=True), "the store is asked, and checked where it is read"
 
 
 class TestHearing:
@@ -137,6 +147,12 @@ class TestConfirmed:
         assert it.is_confirmed
         assert it.is_established(1.0)
 
+    def test_what_the_store_has_forgotten_and_gets_again_changes_nothing(self):
+        it = membership("ab", version=7, epoch=7)
+        hear(it, "b", 0.0)
+        it.adopt(record_of("ab", 8, ballot=7, epoch=7), 1.0)
+        assert it.is_established(LEASE_WAIT), "it counts from when all knew the epoch, not the version"
+
     def test_an_election_changes_nothing_of_it(self):
         it = membership("ab", version=7)
         hear(it, "b", 1.0)
@@ -202,14 +218,55 @@ class TestGrant:
         assert not it.may_grant(10.0)
         assert not membership("bc", epoch=3, carried=3).may_grant(0.0)
 
-    def test_not_without_the_store_for_long_while_a_member_is_missing(self):
+    def test_not_without_the_store_for_long_whoever_is_heard(self):
+        """One that nobody here knows may take all of us for dead."""
         it = self.quiet()
         hear(it, "bc", 30.0)
-        assert it.may_grant(30.0 + JUST), "nobody is missing, so nobody can go on without us"
-        hear(it, "b", 40.0)
-        assert not it.may_grant(40.0)
+        assert it.may_grant(30.0)
+        assert not it.may_grant(30.0 + JUST)
         it.stored(it.record, {}, 40.0, 40.0)
         assert it.may_grant(40.0)
+
+    @pytest.mark.parametrize("is_late", [False, True])
+    def test_who_has_founded_grants_nothing_when_a_node_knows_of_another_cluster(self, is_late):
+        it = Membership(member("a"), TIMES, 0.0)
+        if not is_late:
+            it.node_told(4, 0.0)  # when the record was on its way
+        it.stored(record_of("a", 3), {}, 0.0, 0.0)
+        if is_late:
+            it.node_told(4, 0.0)
+        it.adopt(replace(it.record, version=9, epoch=9), 1.0)  # a later one of ours tells nothing of that
+        for second in range(60):
+            it.stored(it.record, {}, float(second), float(second))
+            assert not it.may_grant(float(second))
+        it.stored(it.record, {}, 60.0, 60.0)
+        assert it.may_grant(60.0)
+
+    def test_nor_when_others_have_joined_and_it_is_late_to_hear_of_their_elections(self):
+        it = Membership(member("a"), TIMES, 0.0)
+        it.stored(record_of("a", 3), {}, 0.0, 0.0)
+        it.adopt(record_of("abc", 5), 1.0)
+        it.node_told(9, 2.0)
+        assert not it.is_doubtful(2.0)
+
+    def test_but_by_the_operators_word(self):
+        it = Membership(member("a"), TIMES, 0.0)
+        it.stored(record_of("a", 3), {}, 0.0, 0.0)
+        it.node_told(4, 0.0)
+        assert not it.may_grant(LEASE_WAIT + JUST)
+        it.trust_store()
+        assert it.may_grant(LEASE_WAIT + JUST)
+
+    @pytest.mark.parametrize("epoch", [3, 4])
+    def test_it_is_in_no_doubt_when_nobody_else_can_know_the_store_or_it_has_seen_nobody_for_long(self, epoch):
+        first, patient = Membership(member("a"), TIMES, 0.0), Membership(member("a"), TIMES, 0.0)
+        first.is_first = True
+        for second in range(62):
+            patient.stored(Record(), {}, float(second), float(second))
+        for it in (first, patient):
+            it.stored(record_of("a", 3), {}, 62.0, 62.0)
+            it.node_told(epoch, 62.0)
+            assert it.may_grant(70.0)
 
     def test_alone_it_needs_nobody(self):
         it = Membership(member("a"), TIMES, 0.0)
@@ -218,18 +275,120 @@ class TestGrant:
         assert it.is_keeper
         assert it.is_quorate(1e6)
         assert not it.is_fenced(1e6)
+        it.stored(it.record, {}, 1e6, 1e6)
         assert it.may_grant(1e6)
+
+
+class TestHalved:
+    """A ballot that half of the one before has made, by a store that may have forgotten another such write."""
+
+    WAIT = LEASE_WAIT + TIMES.card_ttl * 1.2
+
+    def halved(self, **fields):
+        it = membership("ab", version=7, halved=True, former=tuple("abcd"), **fields)
+        hear(it, "b", 0.0)
+        return it
+
+    def test_it_is_quiet_only_when_the_other_half_can_not_have_read_its_own_any_more(self):
+        it = self.halved()
+        assert not it.is_quiet(self.WAIT - JUST)
+        assert it.is_quiet(self.WAIT)
+
+    def test_so_is_its_master_established(self):
+        it = self.halved(epoch=7)
+        assert not it.is_established(self.WAIT - JUST)
+        assert it.is_established(self.WAIT)
+
+    def test_it_grants_only_while_the_store_has_it(self):
+        it = self.halved(epoch=7, carried=7)
+        assert not it.may_grant(0.0), "the store has not been read"
+        it.stored(it.record, {}, 1.0, 1.0)
+        assert it.may_grant(1.0 + TIMES.card_ttl)
+        assert not it.may_grant(1.0 + TIMES.card_ttl + JUST)
+        it.stored(record_of("abcd", 6), {}, 5.0, 5.0)
+        assert not it.may_grant(5.0), "it has forgotten it"
+        it.stored(record_of("ab", 9, ballot=7, halved=True, epoch=9, carried=9), {}, 5.0, 5.0)
+        assert it.may_grant(5.0), "of the same ballot"
+        it.adopt(record_of("a", 10, halved=True, epoch=9, carried=9), 5.0)
+        assert not it.may_grant(5.0), "that one has not been read"
+
+    def test_an_answer_is_as_old_as_its_question(self):
+        it = self.halved(epoch=7, carried=7)
+        it.stored(it.record, {}, 1.0, 9.0)
+        assert not it.may_grant(9.0)
+
+
+class TestRivals:
+    """Others that say that they are where we are."""
+
+    def newcomer(self, *, is_bound=False):
+        return Membership(member("x", "c", is_bound=is_bound), TIMES, 0.0)
+
+    def test_one_that_lives_refreshes_its_card(self):
+        it = self.newcomer()
+        cards = {"c": member("c"), "x": it.me, "a": member("a")}
+        patience = TIMES.card_ttl * 1.2
+        for now in (0.0, patience / 2, patience):
+            it.stored(Record(), cards, now, now)
+            assert set(it.rivals) == {"c"}
+            assert it.rival() is None
+        it.stored(Record(), cards, patience, patience + 1.0)
+        assert it.rival() is None, "an answer is as old as its question"
+        it.stored(Record(), cards, patience + JUST, patience + 1.0)
+        assert it.rival() == member("c")
+        del cards["c"]
+        it.stored(Record(), cards, patience + 1.0, patience + 1.0)
+        assert it.rivals == {}
+
+    def test_the_kernel_has_given_us_the_address_of_one_that_is_dead(self):
+        it = self.newcomer(is_bound=True)
+        it.stored(Record(), {"c": member("c")}, 0.0, 0.0)
+        assert it.rivals == {}
+
+
+class TestVacancy:
+    def sees(self, it, names, *, nodes=("n",)):
+        for name in names:
+            it.sees(name, [NodeSeen(node, 1) for node in nodes])
+
+    def test_who_hears_a_majority_sees_whether_it_has_the_master(self):
+        it = membership("abc", master="n", incarnation=1)
+        assert not it.is_vacant(0.0), "nobody is heard"
+        hear(it, "bc", 0.0)
+        assert it.is_vacant(0.0)
+        self.sees(it, "bc")
+        assert not it.is_vacant(0.0)
+
+    def test_a_majority_must_say_so_of_the_same_record(self):
+        it = membership("abc", master="n", incarnation=1)
+        hear(it, "bc", 0.0)
+        assert it.is_vacant(0.0)
+        assert not it.is_agreed_vacant(0.0), "we are at the end of a bridge, perhaps"
+        hear(it, "b", 0.0, vacant=True, version=4)
+        assert not it.is_agreed_vacant(0.0)
+        hear(it, "b", 0.0, vacant=True)
+        assert it.is_agreed_vacant(0.0)
+        assert not it.is_agreed_vacant(3.0), "b is not heard any more"
+
+    def test_not_while_we_see_it(self):
+        it = membership("abc", master="n", incarnation=1)
+        hear(it, "bc", 0.0, vacant=True)
+        self.sees(it, "ab")
+        assert not it.is_agreed_vacant(0.0)
+
+    def test_the_keeper_is_first_and_then_all_others_in_the_records_order(self):
+        assert [membership("abcd", me=me, keeper="c").turn() for me in "cabd"] == [0, 1, 2, 3]
 
 
 class TestNodes:
     def test_a_majority_of_the_members_that_are_heard_must_have_that_process(self):
         it = membership("abc")
         hear(it, "bc", 1.0)
-        it.sees([NodeSeen("n", 1)])
-        it.peer_sees("b", [NodeSeen("n", 2)])
-        it.peer_sees("x", [NodeSeen("n", 1)])
+        it.sees("a", [NodeSeen("n", 1)])
+        it.sees("b", [NodeSeen("n", 2)])
+        it.sees("x", [NodeSeen("n", 1)])
         assert not it.majority_sees("n", 1, 1.0)
-        it.peer_sees("c", [NodeSeen("n", 1)])
+        it.sees("c", [NodeSeen("n", 1)])
         assert it.majority_sees("n", 1, 1.0)
         assert not it.majority_sees("n", 1, 4.0), "c is not heard any more"
 
@@ -238,7 +397,7 @@ class TestNodes:
     )
     def test_a_master_stays_until_it_drains_but_only_a_ready_node_becomes_one(self, state, stays, is_candidate):
         it = membership("a")
-        it.sees([NodeSeen("n", 1, state)])
+        it.sees("a", [NodeSeen("n", 1, state)])
         assert it.majority_sees("n", 1, 0.0) == bool(stays)
         assert it.majority_sees("n", 1, 0.0, ready=True) == bool(is_candidate)
 
@@ -252,6 +411,41 @@ class TestPeers:
         assert it.peers(1.0) == [*alive, ("c", member("c").router, False)]
         hear(it, "b", 1.0 + TIMES.grace + JUST)
         assert it.peers(1.0 + TIMES.grace + JUST) == alive
+
+    def test_none_before_we_are_a_member(self):
+        newcomer = Membership(member("x"), TIMES, 0.0)
+        assert newcomer.peers(0.0) == []
+        newcomer.adopt(record_of("ab", 6), 1.0, from_store=True)
+        assert newcomer.peers(1.0) == []
+        newcomer.adopt(record_of("abx", 7), 1.0)
+        assert [proxy for proxy, _, _ in newcomer.peers(1.0)] == ["x", "a", "b"]
+        newcomer.adopt(record_of("ab", 8), 2.0)
+        assert [proxy for proxy, _, _ in newcomer.peers(2.0)] == ["x", "a", "b"], "nor is it one that was evicted"
+
+    def test_those_that_were_evicted_before_we_came_by_the_word_of_others(self):
+        newcomer = membership("abx", me="x")
+        left = TIMES.grace / 2
+        evicted = [Evicted(member(name), left) for name in "cbx"]
+        newcomer.beat("a", Beat(5, [], [], evicted=evicted), 1.0)
+        assert [proxy for proxy, _, _ in newcomer.peers(1.0 + left - JUST)] == ["x", "a", "b", "c"]
+        assert newcomer.lingering.say(2.0) == [Evicted(member("c"), left - 1.0)], "and tells it on"
+        assert [proxy for proxy, _, _ in newcomer.peers(1.0 + left + JUST)] == ["x", "a", "b"]
+        newcomer.beat("a", Beat(5, [], [], evicted=[Evicted(member("d"), 1e9)]), 1.0)
+        assert [m.proxy for m in newcomer.lingering.members(1.0 + TIMES.grace)] == ["d"], "never for longer"
+        newcomer.adopt(record_of("abxd", 6), 2.0)
+        assert [one.member.proxy for one in newcomer.lingering.say(2.0)] == ["c"]
+
+    def test_those_that_the_record_names_to_who_begins_unless_members_know_better(self):
+        record = record_of("abx", gone=(member("c"), member("d")))
+        newcomer = Membership(member("x"), TIMES, 0.0)
+        newcomer.adopt(record, 1.0)
+        newcomer.beat("a", Beat(5, [], [], evicted=[Evicted(member("c"), 2.0)]), 1.0)
+        newcomer.beat("b", Beat(5, [], [], evicted=[Evicted(member("c"), 9.0)]), 1.0)
+        assert [proxy for proxy, _, _ in newcomer.peers(3.0)] == ["x", "a", "b", "c", "d"]
+        assert [proxy for proxy, _, _ in newcomer.peers(3.0 + JUST)] == ["x", "a", "b", "d"]
+        assert newcomer.peers(1.0 + TIMES.grace + JUST)[3:] == []
+        newcomer.adopt(record_of("abxe", 6, gone=(member("c"), member("d"))), 1.0 + TIMES.grace + JUST)
+        assert newcomer.peers(1.0 + TIMES.grace + JUST)[4:] == [], "it has been here when they went"
 
     def test_not_who_said_that_it_leaves(self):
         it = membership("abc")
@@ -272,8 +466,62 @@ class TestPeers:
         it.adopt(record_of("ab", 7, members=members), 2.0)
         assert [proxy for proxy, _, _ in it.peers(2.0)] == ["a", "b", "d"]
 
+    def test_but_where_another_only_says_to_be(self):
+        it = membership("abc")
+        it.adopt(record_of("ab", 6), 1.0)
+        members = (*map(member, "ab"), member("d", place="c", is_bound=False))
+        it.adopt(record_of("ab", 7, members=members), 2.0)
+        assert [proxy for proxy, _, _ in it.peers(2.0)] == ["a", "b", "d", "c"]
+
+    def test_not_who_is_known_dead(self):
+        it = membership("abc")
+        it.adopt(record_of("ab", 6), 1.0)
+        it.died("c")
+        assert [proxy for proxy, _, _ in it.peers(1.0)] == ["a", "b"]
+        assert set(it.prefixes(1.0).values()).isdisjoint("c")
+
     def test_who_is_back_is_listed_once(self):
         it = membership("abc")
         it.adopt(record_of("ab", 6), 1.0)
         it.adopt(record_of("abc", 7), 2.0)
         assert [proxy for proxy, _, _ in it.peers(2.0)] == ["a", "b", "c"]
+
+
+class TestNames:
+    """Who is worth a look, and what comes of it."""
+
+    def test_members_and_evicted_ones_of_our_host_that_are_not_heard(self):
+        it = membership("abcd")
+        hear(it, "b", 1.0)
+        it.adopt(record_of("abc", 6), 1.0)
+        assert it.nameable(1.0) == ["c", "d"]
+        it.died("c")
+        assert it.nameable(1.0) == ["d"]
+        assert it.nameable(1.0 + TIMES.heartbeat_timeout + JUST) == ["b", "d"]
+
+    def test_not_those_of_other_hosts_and_not_those_that_have_no_name(self):
+        members = (member("a"), member("b", host="other"), member("c", is_named=False))
+        it = membership("a", members=members)
+        assert it.nameable(0.0) == []
+
+    def test_a_card_contradicts(self):
+        it = membership("ab")
+        it.died("b")
+        assert it.is_known_dead("b")
+        it.stored(it.record, {"b": member("b")}, 0.0, 0.0)
+        assert not it.is_known_dead("b")
+
+    def test_nothing_is_kept_of_who_is_not_in_the_record_any_more(self):
+        it = membership("ab")
+        it.died("b")
+        it.left("b")
+        it.adopt(record_of("a", 6), 0.0)
+        assert not it.is_known_dead("b")
+
+    def test_an_older_proxy_that_knows_no_names_writes_the_record_without_them(self):
+        """We are the same member as before, and nobody takes our name for a proof."""
+        it = membership("ab")
+        it.adopt(record_of("ab", 6, members=(member("a", is_named=False), member("b", is_named=False))), 0.0)
+        assert it.is_member
+        assert it.nameable(0.0) == []
+        assert [proxy for proxy, _, _ in it.peers(0.0)] == ["a", "b"]

@@ -3,15 +3,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.cluster import sequence
-from balancer.cluster.sequence import Sequence, SequenceState
-from protocols.peers.frames import Counts, Facts, Proof
+from holdfast.balancer.cluster import sequence
+from holdfast.balancer.cluster.sequence import Sequence, SequenceState
+from holdfast.protocols.peers.frames import Facts, Nodes, NodeSeen, Proof
 
 NONCE = 77
 
 
 def word(number):
-    return Counts([("c", number)])
+    return Nodes([NodeSeen("n", number)])
 
 
 def proven(at=5):
@@ -22,7 +22,7 @@ def proven(at=5):
 
 def live(at=5):
     it = proven(at)
-    assert it.facts(Facts(at, 0, [word(at)], True)) is not None
+    assert it.facts(Facts(at, [word(at)])) is not None
     return it
 
 
@@ -57,40 +57,32 @@ class TestRepair:
         it = proven(5)
         for number in (6, 7, 8):
             assert it.published(number, [word(number)]) == ()
-        repair = it.facts(Facts(6, 0, [word(6)], True))
+        repair = it.facts(Facts(6, [word(6)]))
         assert repair == sequence.Repair([word(6)], [word(7), word(8)])
         assert it.state is SequenceState.LIVE
         assert it.published(9, [word(9)]) == [word(9)]
 
     def test_facts_that_are_ahead_have_what_comes_after_them(self):
         it = proven(5)
-        assert it.facts(Facts(8, 0, [word(8)], True)).then == []
+        assert it.facts(Facts(8, [word(8)])).then == []
         assert [it.published(number, [word(number)]) for number in (6, 7, 8)] == [(), (), ()]
         assert it.published(9, [word(9)]) == [word(9)]
         assert it.counters.duplicates == it.counters.replayed == 0
 
     def test_a_gap_that_the_facts_cover_needs_no_other(self):
         it = proven(5)
-        it.facts(Facts(8, 0, [], True))
+        it.facts(Facts(8, []))
         assert it.published(8, [word(8)]) == ()
         assert (it.state, it.counters.gaps, it.counters.messages_lost) == (SequenceState.LIVE, 1, 2)
 
     def test_facts_from_before_the_proof_are_of_no_use(self):
         it = proven(5)
-        assert it.facts(Facts(3, 0, [], True)) is None
-        assert it.facts(Facts(4, 0, [], True)) is not None, "5 itself is kept"
-
-    def test_pages_are_taken_in_order_and_of_one_answer(self):
-        it = proven(5)
-        assert it.facts(Facts(6, 0, [word(1)], False)) is None
-        assert it.facts(Facts(6, 2, [word(3)], True)) is None, "a page is missing"
-        assert it.facts(Facts(7, 1, [word(2)], True)) is None, "of another answer"
-        assert it.facts(Facts(7, 0, [word(1)], False)) is None
-        assert it.facts(Facts(7, 1, [word(2)], True)).facts == [word(1), word(2)]
+        assert it.facts(Facts(3, [])) is None
+        assert it.facts(Facts(4, [])) is not None, "5 itself is kept"
 
     def test_unasked_facts_change_nothing(self):
         it = live()
-        assert it.facts(Facts(9, 0, [word(9)], True)) is None
+        assert it.facts(Facts(9, [word(9)])) is None
         assert it.published(6, [word(6)]) == [word(6)]
 
 
@@ -100,15 +92,15 @@ class TestNumbers:
         assert it.published(9, [word(9)]) == ()
         assert (it.counters.gaps, it.counters.messages_lost, it.state) == (1, 3, SequenceState.ASKING)
         assert it.published(10, [word(10)]) == ()
-        assert it.facts(Facts(9, 0, [], True)).then == [word(10)]
+        assert it.facts(Facts(9, [])).then == [word(10)]
         assert it.counters.repairs == 2
 
     def test_a_second_gap_while_asking_makes_what_was_kept_void(self):
         it = live(5)
         it.published(8, [word(8)])
         it.published(11, [word(11)])
-        assert it.facts(Facts(8, 0, [], True)) is None, "9 and 10 would be missing"
-        assert it.facts(Facts(10, 0, [], True)).then == [word(11)]
+        assert it.facts(Facts(8, [])) is None, "9 and 10 would be missing"
+        assert it.facts(Facts(10, [])).then == [word(11)]
         assert it.counters.messages_lost == 4
 
     def test_nothing_is_applied_twice(self):
@@ -137,7 +129,7 @@ def test_what_is_applied_is_all_that_was_said_in_order(data):
     inbox: list[object] = []
 
     def apply(frames):
-        known.extend(frame.counts[0][1] for frame in frames if isinstance(frame, Counts))
+        known.extend(frame.nodes[0].incarnation for frame in frames if isinstance(frame, Nodes))
 
     for step in range(data.draw(st.integers(1, 60))):
         match data.draw(st.sampled_from(["say", "say", "say", "deliver", "deliver", "deliver", "drop", "double"])):
@@ -146,7 +138,7 @@ def test_what_is_applied_is_all_that_was_said_in_order(data):
                 proof = [Proof(it.nonce)] if it.wants_proof(float(step)) else []
                 inbox.append((said, [*proof, word(said)]))
                 if it.wants_facts(float(step)):
-                    inbox.append(Facts(said, 0, [word(said)], True))
+                    inbox.append(Facts(said, [word(said)]))
             case "deliver" if inbox:
                 first = inbox.pop(0)
                 if isinstance(first, Facts):

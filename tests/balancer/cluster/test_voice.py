@@ -1,8 +1,19 @@
 """What we say of ourselves: numbers, and when a heartbeat goes out."""
 
-from balancer.cluster.voice import TOLD_EVERY, Voice
-from protocols.peers.envelope import unseal
-from protocols.peers.frames import Beat, Counts, Figures, Leaving, Nodes, NodeSeen, Proof, Record, Told
+from holdfast.balancer.cluster.voice import TOLD_EVERY, Voice
+from holdfast.protocols.peers.envelope import unseal
+from holdfast.protocols.peers.frames import (
+    Beat,
+    Evicted,
+    Figures,
+    Leaving,
+    Member,
+    Nodes,
+    NodeSeen,
+    Proof,
+    Record,
+    Told,
+)
 
 TOKEN = b"t"
 RECORD = Record(3)
@@ -43,16 +54,23 @@ def test_figures_go_with_the_next_regular_one():
     assert said(voice, 0.1) is None
     assert said(voice, 0.1, Beat(4, [], [])).frames[0].figures.clients == 0
     assert said(voice, 0.5, Beat(4, [], [])).frames[0].figures.clients == 7
-    assert voice.facts.beat.figures.clients == 7
+    assert voice.beat.figures.clients == 7
+
+
+def test_the_time_that_is_left_to_one_that_was_evicted_is_no_news():
+    voice = Voice("p", TOKEN, 0.5)
+    said(voice, 0.0)
+    evicted = [[Evicted(Member("x", "tcp://x:1", "tcp://x:2"), left)] for left in (9.0, 8.9, 8.5)]
+    assert said(voice, 0.1, Beat(3, [], [], evicted=evicted[0])) is None
+    assert said(voice, 0.5, Beat(3, [], [], evicted=evicted[2])).frames[0].evicted == evicted[2]
 
 
 def test_what_is_to_be_said_goes_out_at_once_and_once():
     voice = Voice("p", TOKEN, 0.5)
     said(voice, 0.0)
     voice.say(Proof(9))
-    voice.nodes([NodeSeen("n", 1)])
-    voice.counts([("c", 2)])
-    assert said(voice, 0.1).frames == [Proof(9), Nodes([NodeSeen("n", 1)]), Counts([("c", 2)])]
+    voice.has_nodes([NodeSeen("n", 1)])
+    assert said(voice, 0.1).frames == [Proof(9), Nodes([NodeSeen("n", 1)])]
     assert said(voice, 0.2) is None
     assert voice.sent == 2
 
@@ -62,16 +80,6 @@ def test_the_farewell_has_a_number_and_answers_have_none():
     said(voice, 0.0)
     farewell = unseal(TOKEN, voice.published([Leaving()]))
     assert (farewell.number, farewell.frames) == (2, [Leaving()])
-    (page,) = [unseal(TOKEN, page) for page in voice.pages(RECORD)]
-    assert page.number == 0
-    assert (page.frames[0].number, page.frames[0].last) == (2, True)
-
-
-def test_all_pages_of_an_answer_are_as_of_one_number():
-    voice = Voice("p", TOKEN, 0.5)
-    voice.counts([(f"c{number}", 1) for number in range(4500)])
-    pages = [unseal(TOKEN, page).frames[0] for page in voice.pages(RECORD)]
-    assert [(page.number, page.page, page.last) for page in pages] == [
-        (0, 0, False), (0, 1, False), (0, 2, False), (0, 3, True)
-    ]  # fmt: skip
-    assert sum(len(frame.counts) for page in pages for frame in page.frames if isinstance(frame, Counts)) == 4500
+    answer = unseal(TOKEN, voice.all_facts(RECORD))
+    assert answer.number == 0
+    assert answer.frames[0].number == 2

@@ -3,19 +3,15 @@
 It begins when it is told to by a line. What it prints is flushed line by line, so that it is known when it is killed.
 """
 
-import os
 import sys
 import time
 
 import msgspec
 import trio
 
-from balancer.coordination.base import CoordinationError, Coordinator, MasterRecord
-from balancer.coordination.store import open_store
-from balancer.settings import StoreSettings
-
-PAUSE = 0.002  # outside of the mutex and within, so that others come in between if they can
-LONG = 60.0
+from holdfast.balancer.coordination.base import CoordinationError, Coordinator, MasterRecord
+from holdfast.balancer.coordination.store import open_store
+from holdfast.balancer.settings import StoreSettings
 
 
 def say(*what) -> None:
@@ -34,27 +30,11 @@ async def elect(coordinator: Coordinator, me: str, times: str) -> None:
         say(won)
 
 
-async def enter(coordinator: Coordinator, me: str, times: str, journal: str) -> None:
-    """Take the mutex `times` times; the journal has a line of when it is taken and one of when it is given back."""
-    file = os.open(journal, os.O_WRONLY | os.O_APPEND)
-    for _ in range(int(times)):
-        number = None
-        while number is None:
-            await trio.sleep(PAUSE)
-            number = await coordinator.lock(me, LONG)
-        os.write(file, f"{number} {me} in\n".encode())
-        await trio.sleep(PAUSE)
-        os.write(file, f"{number} {me} out\n".encode())
-        assert await coordinator.unlock(number)
-    os.close(file)
-
-
 async def hold(coordinator: Coordinator, me: str, ttl: str) -> None:
-    """Take the mutex and put a card, say the number and when that began, and do nothing more."""
+    """Put a card, say when that began, and do nothing more."""
     start = time.monotonic()
-    number = await coordinator.lock(me, float(ttl))
     await coordinator.put_card(me, b"card", float(ttl))
-    say(number, start)
+    say(start)
     await trio.sleep_forever()
 
 
@@ -63,7 +43,7 @@ async def main(settings: str, what: str, *args: str) -> None:
     say("ready")
     await trio.to_thread.run_sync(sys.stdin.readline)
     try:
-        await {"elect": elect, "enter": enter, "hold": hold}[what](coordinator, *args)
+        await {"elect": elect, "hold": hold}[what](coordinator, *args)
     except CoordinationError as error:
         say(error)
         sys.exit(1)

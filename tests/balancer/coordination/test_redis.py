@@ -8,11 +8,9 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from balancer.coordination.base import CoordinationError, MasterRecord
-from balancer.coordination.redis import RedisCoordinator
-from balancer.coordination.redis_urls import parse_urls
-from balancer.election import Election
-from balancer.settings import ElectionSettings
+from holdfast.balancer.coordination.base import CoordinationError, MasterRecord
+from holdfast.balancer.coordination.redis import RedisCoordinator
+from holdfast.balancer.coordination.redis_urls import parse_urls
 from tests.redis_servers import PATIENCE, free_port, until
 
 LONG = 1000.0
@@ -43,8 +41,6 @@ def operations(coordinator):
     yield coordinator.refresh_card("p", LONG)
     yield coordinator.drop_card("p")
     yield coordinator.cards()
-    yield coordinator.lock("q", LONG)
-    yield coordinator.unlock(1)
     yield coordinator.master()
     yield coordinator.swap_master(9, MasterRecord(10, "b"))
 
@@ -59,7 +55,6 @@ class TestServer:
     async def test_killed_and_restarted_with_its_data(self, redis_server, coordinator):
         redis_server.ask("CONFIG", "SET", "appendonly", "yes", "appendfsync", "always")
         until(lambda: not redis_server.client().info("persistence")["aof_rewrite_in_progress"], "the append-only file")
-        number = await coordinator.lock("p", LONG)
         await coordinator.swap_master(0, RECORD)
         await coordinator.put_card("p", b"card", LONG)
         redis_server.stop()
@@ -67,36 +62,14 @@ class TestServer:
         redis_server.start("--appendonly", "yes")
         assert await coordinator.master() == RECORD
         assert await coordinator.cards() == {"p": b"card"}
-        assert await coordinator.lock("q", LONG) is None
-        assert await coordinator.unlock(number)
 
     async def test_killed_and_restarted_empty(self, redis_server, coordinator):
-        former = await coordinator.lock("p", LONG)
         await coordinator.swap_master(0, RECORD)
         await coordinator.put_card("p", b"card", LONG)
         redis_server.stop()
         redis_server.start()
         assert await coordinator.master() == MasterRecord()
         assert not await coordinator.refresh_card("p", LONG), "so that its owner puts it anew"
-        assert not await coordinator.unlock(former)
-        assert await coordinator.lock("q", LONG) > former
-
-    async def test_epochs_grow_though_it_has_forgotten_them(self, redis_server, coordinator):
-        election = Election(ElectionSettings(lease=1.0), now=0.0)
-
-        async def elect(now):
-            while not election.master:
-                nomination = election.decide(now, ["a"])
-                election.settled(await coordinator.swap_master(nomination.expected, nomination.record))
-            return election.epoch
-
-        election.saw(7)
-        first = await elect(10.0)
-        redis_server.ask("FLUSHALL")
-        election.released("a")
-        second = await elect(20.0)
-        assert 7 < first < second
-        assert await coordinator.master() == MasterRecord(second, "a")
 
     async def test_has_forgotten_its_scripts(self, redis_server, coordinator):
         await coordinator.swap_master(0, RECORD)

@@ -1,6 +1,6 @@
 import pytest
 
-from balancer.coordination.redis_urls import Arrangement, Servers, parse_urls
+from holdfast.balancer.coordination.redis_urls import Arrangement, Servers, parse_urls
 
 SINGLE, SENTINEL, CLUSTER = Arrangement.SINGLE, Arrangement.SENTINEL, Arrangement.CLUSTER
 

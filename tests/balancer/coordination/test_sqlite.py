@@ -10,8 +10,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from balancer.coordination.base import CoordinationError, MasterRecord
-from balancer.coordination.sqlite import SqliteCoordinator
+from holdfast.balancer.coordination.base import CoordinationError, MasterRecord
+from holdfast.balancer.coordination.sqlite import SqliteCoordinator
 
 TIMEOUT = 20.0
 LONG = 1000.0
@@ -48,11 +48,8 @@ class TestFile:
     async def test_is_shared(self, make):
         one, other = make(), make()
         await one.put_card("p", b"card", LONG)
-        number = await one.lock("p", LONG)
         await one.swap_master(0, RECORD)
         assert await other.cards() == {"p": b"card"}
-        assert await other.lock("q", LONG) is None
-        assert await other.unlock(number)
         assert await other.master() == RECORD
 
     async def test_is_made_by_many_at_once(self, tmp_path):
@@ -77,7 +74,7 @@ class TestFile:
 
     async def test_that_was_deleted_is_made_anew_by_whoever_comes_first(self, make, path):
         one, other = make(), make()
-        former = await one.lock("p", LONG)
+        await one.put_card("p", b"card", LONG)
         await one.swap_master(0, RECORD)
         assert await other.master() == RECORD
         for name in os.listdir(os.path.dirname(path)):
@@ -87,7 +84,6 @@ class TestFile:
         second = MasterRecord(5, "b")
         assert await other.swap_master(0, second) == second
         assert await one.master() == second, "nobody goes on with the file that nobody else sees"
-        assert await one.lock("q", LONG) > former, "a number of the lost file is void for ever"
 
     async def test_deleted_without_its_log_is_made_anew(self, make, path):
         one, other = make(), make()
@@ -136,8 +132,8 @@ class TestDisk:
 
     SCRIPT = """
 import sys, trio
-from balancer.coordination.base import CoordinationError, MasterRecord
-from balancer.coordination.sqlite import SqliteCoordinator
+from holdfast.balancer.coordination.base import CoordinationError, MasterRecord
+from holdfast.balancer.coordination.sqlite import SqliteCoordinator
 
 async def main():
     coordinator = SqliteCoordinator(sys.argv[1], 5.0)
@@ -197,15 +193,12 @@ class TestTime:
     async def test_of_a_former_boot_is_not_trusted(self, make, uptime):
         former = make(clock=lambda: 80_000.0, boot=lambda: "former")
         await former.put_card("p", b"card", 20_000.0)
-        number = await former.lock("p", 20_000.0)
         await former.swap_master(0, RECORD)
         await former.aclose()
         present = make(clock=lambda: uptime, boot=lambda: "present")
         assert await present.cards() == {}
         assert not await present.refresh_card("p", LONG)
-        assert not await present.unlock(number)
         assert await present.master() == RECORD, "the epoch is kept"
-        assert await present.lock("q", LONG) > number
 
     async def test_is_shared_by_the_processes_of_a_machine(self, make):
         coordinator = make()

@@ -1,10 +1,10 @@
 import pytest
 
-from balancer.coordination.base import CoordinationError, MasterRecord
-from balancer.coordination.memory import MemoryCoordinator
-from balancer.coordination.store import open_store
-from balancer.settings import StoreSettings
-from protocols.errors import ConfigError
+from holdfast.balancer.coordination.base import CoordinationError, MasterRecord
+from holdfast.balancer.coordination.memory import MemoryCoordinator
+from holdfast.balancer.coordination.store import open_store
+from holdfast.balancer.settings import StoreSettings
+from holdfast.protocols.errors import ConfigError
 
 RECORD = MasterRecord(1, "a")
 

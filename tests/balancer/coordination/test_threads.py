@@ -4,8 +4,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from balancer.coordination.base import CoordinationError
-from balancer.coordination.threads import StoreThread
+from holdfast.balancer.coordination.base import CoordinationError
+from holdfast.balancer.coordination.threads import StoreThread
 
 LONG = 20.0
 

@@ -1,6 +1,7 @@
 """Two proxies' sockets, with the rules that they serve, and what may happen to messages in between."""
 
 import os
+import threading
 from contextlib import asynccontextmanager
 
 import pytest
@@ -8,38 +9,38 @@ import trio
 import zmq
 import zmq.auth
 
-from balancer.cluster.actions import Ask, Dial, HangUp, Publish
-from balancer.cluster.cluster import Cluster
-from balancer.cluster.membership import Times
-from balancer.cluster.sequence import SequenceState
-from balancer.links.curve import Curve
-from balancer.links.peers import PUB_HIGH_WATER_MARK, PeerLink, PeerPort
-from balancer.links.zeromq import ZeromqHub
-from protocols.peers.frames import Member, Record
+from holdfast.balancer.cluster.actions import Ask, Dial, HangUp, Publish
+from holdfast.balancer.cluster.cluster import Cluster
+from holdfast.balancer.cluster.sequence import SequenceState
+from holdfast.balancer.cluster.times import Times
+from holdfast.balancer.links.callers import Standing
+from holdfast.balancer.links.curve import Curve
+from holdfast.balancer.links.guard import Guard
+from holdfast.balancer.links.peers import BURST, PUB_HIGH_WATER_MARK, PeerLink, PeerPort
+from holdfast.balancer.links.zeromq import ZeromqHub
+from holdfast.protocols.peers.frames import Member, NodeSeen, Record
 
 PATIENCE = 10.0
-TIMES = Times(0.05, 0.4, 0.3, 10.0, 60.0, 3.0, 19.0, 2.4)
+TIMES = Times(0.05, 0.4, 0.3, 10.0, 60.0, 2.0, 5.0)
 
 
 class Nobody:
     """A gateway: no node comes here."""
-
-    is_paused = False
 
 
 class Proxy:
     """The cluster of one proxy, and its sockets. middle: where others find what it publishes, if not at its own PUB."""
 
     def __init__(self, name, token=b"secret", curve=None, middle=None):
-        self.hub = ZeromqHub(Nobody(), max_batch_bytes=1 << 20, max_backlog_bytes=1 << 20, curve=curve)
+        self.guard = Guard(curve, token.decode())
+        self.hub = ZeromqHub(Nobody(), max_batch_bytes=1 << 20, max_backlog_bytes=1 << 20, guard=self.guard)
         self.hub.stranger = self._stranger
         (router,) = self.hub.open(["tcp://127.0.0.1:*"])
         self.port = PeerPort()
-        self.pub = self.port.open("tcp://127.0.0.1:*", self.hub.context, curve)
+        self.pub = self.port.open("tcp://127.0.0.1:*", self.hub.context, self.guard)
         self.me = Member(name, router, self.pub if middle is None else middle(self))
         self.cluster = Cluster(self.me, token, TIMES, lambda: int.from_bytes(os.urandom(6), "big"), trio.current_time())
         self.links = {}
-        self.curve = curve
         self.unsent = 0
 
     def meet(self, *others):
@@ -52,7 +53,7 @@ class Proxy:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._turns, dial)
             async for link in dialled:
-                nursery.start_soon(link.run, self.hub.context, self.curve, self._received)
+                nursery.start_soon(link.run, self.hub.context, self.guard, self._received)
 
     async def _turns(self, dial):
         while True:
@@ -81,7 +82,7 @@ class Proxy:
         asked = self.cluster.asked(data, trio.current_time())
         for answer in asked[1] if asked else ():
             self.hub.send_raw(identity, answer)
-        return asked is not None
+        return Standing.KNOWN if asked else Standing.NOBODY
 
     def hears(self, other):
         return other.me.proxy in self.cluster.membership.heard_now(trio.current_time())
@@ -92,8 +93,9 @@ class Proxy:
     def is_live(self, other):
         return other.me.proxy in self.cluster.peers and self.stream(other).state is SequenceState.LIVE
 
-    def facts(self, other):
-        return self.cluster.peers[other.me.proxy].facts
+    def nodes(self, other):
+        seen = self.cluster.membership.nodes.get(other.me.proxy, {})
+        return [NodeSeen(*process, state) for process, state in seen.items()]
 
     def close(self):
         self.port.close()
@@ -104,12 +106,14 @@ class Middle:
     """Stands between a PUB and those who subscribe, and does with each message what `change` says."""
 
     def __init__(self, proxy):
-        self._context = zmq.Context()
-        self._hears = self._context.socket(zmq.SUB)
+        context = proxy.hub.context
+        self._hears = context.socket(zmq.SUB)
         self._hears.subscribe(b"")
         self._hears.rcvhwm = 10
+        proxy.guard.to_peers_port(self._hears)
         self._hears.connect(proxy.pub)
-        self._says = self._context.socket(zmq.PUB)
+        self._says = context.socket(zmq.PUB)
+        proxy.guard.for_peers(self._says)
         self._says.bind("tcp://127.0.0.1:*")
         self.change = lambda data: [data]
         self.past = []
@@ -129,7 +133,8 @@ class Middle:
             await trio.sleep(0.002)
 
     def close(self):
-        self._context.destroy(linger=0)
+        self._hears.close(linger=0)
+        self._says.close(linger=0)
 
 
 async def until(condition, what):
@@ -177,12 +182,12 @@ async def between():
 
 async def test_they_hear_each_other_and_have_each_others_facts():
     async with two() as (first, second):
-        second.cluster.count_changed([("kitchen", 3)])
+        second.cluster.node_list([NodeSeen("kitchen", 3)])
         for one, other in ((first, second), (second, first)):
             await until(lambda: one.hears(other) and one.is_live(other), "both")  # noqa: B023
-        await until(lambda: first.facts(second).counts == {"kitchen": 3}, "the count")
-        second.cluster.count_changed([("kitchen", 4), ("hall", 1)])
-        await until(lambda: first.facts(second).counts == {"kitchen": 4, "hall": 1}, "the change")
+        await until(lambda: first.nodes(second) == [NodeSeen("kitchen", 3)], "the node")
+        second.cluster.node_list([NodeSeen("kitchen", 4), NodeSeen("hall", 1)])
+        await until(lambda: len(first.nodes(second)) == 2, "the change")
         assert (first.stream(second).counters.gaps, first.stream(second).counters.repairs) == (0, 1)
 
 
@@ -203,12 +208,12 @@ async def test_nothing_counts_before_the_subscription_is_proven():
 async def test_a_gap_is_counted_and_repaired(between):
     first, second, middle = between
     middle.change = lambda data: []
-    second.cluster.count_changed([("kitchen", 3)])
+    second.cluster.node_list([NodeSeen("kitchen", 3)])
     passed = len(middle.past)
     await until(lambda: len(middle.past) >= passed + 2, "two messages to be lost")
     middle.change = lambda data: [data]
     await until(lambda: first.stream(second).counters.repairs == 2 and first.is_live(second), "the repair")
-    assert first.facts(second).counts == {"kitchen": 3}
+    assert first.nodes(second) == [NodeSeen("kitchen", 3)]
     counters = first.stream(second).counters
     assert (counters.gaps, counters.messages_lost >= 2) == (1, True)
     assert first.hears(second)
@@ -225,24 +230,72 @@ async def test_what_comes_twice_or_late_or_damaged_is_not_taken(between):
     await until(lambda: first.cluster.counters.garbled > 2, "damage")
     assert first.is_live(second)
     assert first.stream(second).counters.gaps == 0
-    second.cluster.count_changed([("kitchen", 3)])
-    await until(lambda: first.facts(second).counts == {"kitchen": 3}, "what is as it should be")
+    second.cluster.node_list([NodeSeen("kitchen", 3)])
+    await until(lambda: first.nodes(second) == [NodeSeen("kitchen", 3)], "what is as it should be")
 
 
 async def test_who_is_told_too_much_at_once_catches_up(between):
     """More is published in one go than libzmq and the kernel keep: it drops the rest, and that is found."""
     first, second, _ = between
-    channels = [f"{number} {'x' * 200}" for number in range(20)]
+    names = [f"{number} {'x' * 200}" for number in range(20)]
     for number in range(4 * PUB_HIGH_WATER_MARK):  # of 4 KB
-        second.cluster.count_changed([(channel, number + 1) for channel in channels])
+        second.cluster.node_list([NodeSeen(name, number + 1) for name in names])
         for action in second.cluster.tick(trio.current_time()):
             if isinstance(action, Publish):
                 second.port.publish(action.data)
-    last = dict.fromkeys(channels, 4 * PUB_HIGH_WATER_MARK)
-    await until(lambda: first.is_live(second) and first.facts(second).counts == last, "what was said last")
+    last = [NodeSeen(name, 4 * PUB_HIGH_WATER_MARK) for name in names]
+    await until(lambda: first.is_live(second) and first.nodes(second) == last, "what was said last")
     counters = first.stream(second).counters
     assert counters.received < 4 * PUB_HIGH_WATER_MARK, "not all of it came"
     assert counters.repairs > 1, "by a gap; or, if saying all that took very long, by a new beginning"
+
+
+def at_a_name(proxy):
+    """The same place, by a name."""
+    return proxy.pub.replace("127.0.0.1", "proxy.test")
+
+
+class Names:
+    """What names stand for. silent: nobody answers for these until the end."""
+
+    def __init__(self, monkeypatch):
+        self.known = {}
+        self.silent = set()
+        self.asked = []
+        self.end = threading.Event()
+        monkeypatch.setattr("holdfast.balancer.links.peers.getaddrinfo", self.look_up)
+
+    def look_up(self, host, port, *, type):
+        self.asked.append(host)
+        if host in self.silent:
+            self.end.wait(PATIENCE)
+        if host not in self.known:
+            raise OSError("nobody knows that name")
+        return [(None, type, 0, "", (address, port)) for address in self.known[host]]
+
+
+async def test_a_name_is_looked_up_at_each_dial_and_all_that_it_stands_for_is_tried(monkeypatch):
+    names = Names(monkeypatch)
+    async with two(None, {"middle": at_a_name}) as (first, second):
+        await until(lambda: len(names.asked) > 1, "it to be looked up again")
+        assert not first.hears(second)
+        names.known["proxy.test"] = ["127.0.0.2", "127.0.0.1"]  # nobody is at the first one
+        await until(lambda: first.hears(second) and first.is_live(second), "the second address")
+
+
+async def test_a_name_that_nobody_answers_for_holds_up_no_other(monkeypatch):
+    names = Names(monkeypatch)
+    names.silent.add("silent.test")
+    names.known["proxy.test"] = ["127.0.0.1"]
+    try:
+        async with two(None, {"middle": at_a_name}) as (first, second):
+            link = PeerLink(Member("dead", "tcp://silent.test:7510", "tcp://silent.test:7511"), 0.4)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(link.run, first.hub.context, None, lambda burst: None)
+                await until(lambda: first.hears(second) and "silent.test" in names.asked, "the living")
+                link.end()
+    finally:
+        names.end.set()
 
 
 async def test_another_token_is_not_heard():
@@ -283,7 +336,7 @@ async def test_what_is_hung_up_on_leaves_nothing_open(nursery):
         member = Member("c", "tcp://127.0.0.1:9", "tcp://127.0.0.1:9")
         links = [PeerLink(member, 1.0) for _ in range(5)]
         for link in links:
-            nursery.start_soon(link.run, first.hub.context, None, lambda burst: None)
+            nursery.start_soon(link.run, first.hub.context, first.guard, lambda burst: None)
         await until(lambda: len(os.listdir("/proc/self/fd")) >= before + 10, "sockets")
         for link in links:
             link.end()
@@ -293,11 +346,39 @@ async def test_what_is_hung_up_on_leaves_nothing_open(nursery):
 async def test_an_address_that_is_none_is_not_the_end():
     async with two() as (first, _):
         link = PeerLink(Member("c", "nonsense", "tcp://127.0.0.1:9"), 1.0)
-        await link.run(first.hub.context, None, lambda burst: None)
+        await link.run(first.hub.context, first.guard, lambda burst: None)
         assert not link.send(b"")
 
 
 async def test_an_address_in_use():
     async with two() as (first, _):
         with pytest.raises(OSError, match="can't bind tcp"):
-            PeerPort().open(first.pub, first.hub.context, None)
+            PeerPort().open(first.pub, first.hub.context, first.guard)
+
+
+class Flooded:
+    """A socket in which there is always something."""
+
+    def getsockopt(self, option):
+        return zmq.POLLIN if option == zmq.EVENTS else 0
+
+    def recv(self, flags):
+        return b"more"
+
+
+async def test_who_never_stops_to_talk_leaves_others_their_turn():
+    link = PeerLink(Member("c", "tcp://127.0.0.1:9", "tcp://127.0.0.1:9"), 1.0)
+    taken = 0
+
+    def received(burst):
+        nonlocal taken
+        taken += len(burst)
+        assert taken < 20 * BURST, "nobody else had a turn"
+
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as inner:
+            inner.start_soon(link._read, Flooded(), received)
+            for _ in range(5):
+                await trio.lowlevel.checkpoint()
+            scope.cancel()
+    assert taken >= BURST

@@ -1,5 +1,5 @@
-from balancer.links.tunnels import Tunnels
-from protocols.nodes.frames import Refused, decode_from_proxy
+from holdfast.balancer.links.tunnels import Tunnels
+from holdfast.protocols.nodes.frames import Refused, decode_from_proxy
 
 
 class World:
@@ -41,8 +41,8 @@ def test_both_ways():
 
 def test_a_proxy_that_is_not_heard_is_no_end():
     world = World()
-    world.tunnels.via(b"1", "d")
-    assert world.tunnels.forward(b"1", b"x")  # as good as passed on: it must not be taken for our own
+    assert not world.tunnels.via(b"1", "d")
+    assert world.tunnels.forward(b"1", b"x") is False  # as good as passed on: it must not be taken for our own
     assert world.to_proxies == []
     assert world.refusals() == [(b"1", "that proxy is not heard here")]
     assert len(world.tunnels) == 0
@@ -75,20 +75,23 @@ def test_it_ends_with_the_session():
     world.tunnels.via(b"1", "b")
     world.tunnels.returned("b", b"1", b"")
     assert world.refusals() == [(b"1", "the session is over")]
-    assert world.tunnels.forward(b"1", b"x")
+    assert world.tunnels.forward(b"1", b"x") is False
     world.tunnels.returned("b", b"1", b"p")
     assert (world.to_proxies, len(world.to_nodes)) == ([("b", b"1", b"")], 1)
     world.full.add(b"1")
-    world.tunnels.probe()  # the node's connection has ended, and with it all that was to be remembered
-    assert not world.tunnels.forward(b"1", b"x")
+    assert world.tunnels.probe(b"1")  # the node's connection has ended, and with it all that was to be remembered
+    assert world.tunnels.forward(b"1", b"x") is None
 
 
 def test_it_ends_with_the_node():
     world = World()
     world.tunnels.via(b"1", "b")
     world.tunnels.via(b"2", "b")
+    asked = len(world.to_nodes)
+    assert not world.tunnels.probe(b"1")
     world.full.add(b"1")
-    world.tunnels.probe()
+    assert world.tunnels.probe(b"1")
+    assert [session for session, _ in world.to_nodes[asked:]] == [b"1"] * 2, "nobody else is asked"
     assert world.to_proxies == [("b", b"1", b"")]
     assert len(world.tunnels) == 1
 

@@ -2,16 +2,23 @@
 
 import pytest
 
-from balancer.links.zeromq import ZeromqHub
-from protocols.nodes.frames import Bye, Cancel, Heartbeat, Hello, Refused, Welcome, decode_from_proxy, encode_batch
+from holdfast.balancer.links.zeromq import ZeromqHub
+from holdfast.protocols.nodes.frames import (
+    Bye,
+    Cancel,
+    Heartbeat,
+    Hello,
+    Refused,
+    Welcome,
+    decode_from_proxy,
+    encode_batch,
+)
 
 WELCOME = Welcome(1, "p", 0.5, 2.0, 0, [], 1 << 20)
 
 
 class Keeper:
     """A gateway that keeps what it is told."""
-
-    is_paused = False
 
     def __init__(self):
         self.links = []
@@ -70,7 +77,7 @@ def test_it_is_a_session_like_any_other(hub, keeper):
     link.send(Cancel(2, 1))
     hub.pump(2.0)
     assert way.sent == [(1, [WELCOME]), (2, [Cancel(1, 1), Cancel(2, 1)])]
-    hub.probe()  # it has no connection of its own that could have ended
+    hub.probe(b"T1/a")  # it has no connection of its own that could have ended
     assert keeper.losses == []
     link.close("enough", fatal=True)
     assert way.sent[-1] == (0, [Refused("enough", True)])
@@ -117,3 +124,17 @@ def test_it_ends_with_the_way(hub, keeper):
     hub.pump(1.0)
     assert keeper.losses == [(links[b"T1/a"], "gone"), (links[b"T1/b"], "gone")]
     assert links[b"T2/a"].is_open
+
+
+def test_a_fault_with_one_link_keeps_nothing_of_others_back(hub, keeper):
+    ways = bad_way, way = Way(), Way()
+    bad, good = (begin(hub, each, identity) for each, identity in zip(ways, (b"T1/a", b"T1/b"), strict=True))
+    bad.send(object())
+    good.send(Cancel(1, 1))
+    hub.pump(1.0)
+    assert way.sent[-1] == (2, [Cancel(1, 1)])
+    assert keeper.losses == [(bad, "internal error")]
+    assert bad_way.sent[-1] == (0, [Refused("internal error", False)])
+    good.send(Cancel(2, 1))
+    hub.pump(1.0)
+    assert way.sent[-1] == (3, [Cancel(2, 1)])

@@ -52,9 +52,9 @@ export class Inbox {
   }
 }
 
-/** Scripts end by process.exit: the SDK's timers of requests would keep them alive for as long as its patience. */
+/** Scripts end by process.exit, when all is written: the SDK's timers of requests would keep them alive. */
 export function done() {
-  process.exit(0);
+  process.stdout.write("", () => process.exit(0));
 }
 
 export function fail(error) {

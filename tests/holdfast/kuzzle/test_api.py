@@ -8,7 +8,7 @@ import trio
 
 from holdfast import Node
 from holdfast.kuzzle import Api, ForbiddenError
-from tests.holdfast.kuzzle.world import kuzzle
+from tests.holdfast.kuzzle.world import full_api, kuzzle
 
 
 def taxi_api(node: Node) -> Api:
@@ -124,3 +124,13 @@ def test_an_action_is_there_once():
         api.action("taxi", "call")(lambda request: None)
     with pytest.raises(ValueError, match="registered already"):
         Api(api.node)
+
+
+async def test_an_action_may_be_a_plain_function():
+    def make(node):
+        api = full_api(node)
+        api.action("taxi", "plain")(lambda request: {"user": request.user})
+        return api
+
+    async with kuzzle(make=make) as world, world.client() as client:
+        assert await client.result("taxi", "plain") == {"user": "-1"}

@@ -1,10 +1,11 @@
 """Documents in the replicated state: any node answers equally, and nobody misses a change."""
 
 import pytest
+import trio
 
 from holdfast.kuzzle.wire import Request
-from tests.holdfast.fake_proxy import until
 from tests.holdfast.kuzzle.world import kuzzle
+from tests.holdfast.node.fake_proxy import until
 
 HERE = {"index": "city", "collection": "rides"}
 CHEAP = {"range": {"price": {"lt": 20}}}
@@ -118,6 +119,29 @@ async def test_documents_get_an_id_of_their_own():
         ids = {(await client.result("document", "create", **HERE, body={}))["_id"] for _ in range(20)}
         assert len(ids) == 20
         assert await client.result("document", "count", **HERE) == {"count": 20}
+
+
+async def test_writes_at_the_same_time_are_made_one_after_the_other():
+    async with kuzzle(nodes=2) as world, world.client() as client:
+        await client.result("collection", "create", index="i", collection="c")
+        where = {"index": "i", "collection": "c", "_id": "one"}
+        statuses = []
+
+        async def write(action, field):
+            async with world.client() as writer:
+                response = await writer.ask("document", action, body={field: 1}, **where)
+                statuses.append(response["status"])
+
+        async with trio.open_nursery() as writing:
+            for number in range(6):
+                writing.start_soon(write, "create", f"c{number}")
+        assert sorted(statuses) == [200, 400, 400, 400, 400, 400]
+        async with trio.open_nursery() as writing:
+            for number in range(6):
+                writing.start_soon(write, "update", f"u{number}")
+        document = await client.result("document", "get", **where)
+        assert document["_version"] == 7
+        assert sorted(set(document["_source"]) - {"_kuzzle_info"})[1:] == [f"u{number}" for number in range(6)]
 
 
 async def test_searching():

@@ -1,6 +1,7 @@
 """Subscriptions through one node, messages through another, and what everybody is told of everybody."""
 
-from holdfast.kuzzle.rooms import SCOPES, USERS
+from holdfast.kuzzle import realtime, rooms
+from holdfast.kuzzle.rooms import SCOPES, USERS, Load
 from holdfast.kuzzle.wire import Request
 from tests.holdfast.kuzzle.world import kuzzle
 
@@ -148,6 +149,27 @@ async def test_a_new_master_tells_who_leaves():
         assert await listener.told_nothing()
 
 
+async def test_who_leaves_before_there_is_a_master_is_told_by_the_first():
+    async with kuzzle(nodes=2, elected=False) as world, world.client() as listener, world.client() as guest:
+        await subscribe(listener, users="out")
+        room = (await subscribe(guest))["roomId"]
+        await guest.result("realtime", "unsubscribe", body={"roomId": room})
+        assert not any(node.is_master for node in world.nodes)
+        assert (await listener.told())["user"] == "out"
+        assert await listener.told_nothing()
+
+
+async def test_how_many_wait_to_be_told_is_bounded(monkeypatch):
+    monkeypatch.setattr("holdfast.kuzzle.realtime.MAX_LEFT", 2)
+    async with kuzzle(elected=False) as world, world.client() as listener, world.client() as guest:
+        await subscribe(listener, users="out")
+        for _ in range(3):
+            room = (await subscribe(guest))["roomId"]
+            await guest.result("realtime", "unsubscribe", body={"roomId": room})
+        assert not world.nodes[0].is_master
+        assert len(world.apis[0].realtime()._left) == 2
+
+
 REFUSED = [
     ("subscribe", HERE, "api.assert.body_required", 400),
     ("subscribe", {"body": {}, "index": "city"}, "api.assert.missing_argument", 400),
@@ -180,6 +202,7 @@ async def test_a_subscription_delivered_again_is_one_and_announced_once_more():
     """The node died after the entry was made and before its response was out: so nobody was told yet."""
     async with kuzzle(nodes=2) as world, world.client() as listener, world.client() as guest:
         await subscribe(listener, users="all")
+        await world.proxy.until(lambda: len(world.nodes[1].clients) == 2, "the node to be told of both")
         [guest_id] = set(world.nodes[1].clients) - {
             int(key.split("/")[3], 16) for key, _ in world.nodes[1].state.items("kuzzle/subscription/")
         }
@@ -197,12 +220,15 @@ async def test_a_subscription_delivered_again_is_one_and_announced_once_more():
 async def test_leaving_delivered_again_is_leaving():
     """The node died after the entry was deleted and before its response was out: the proxy knows of nothing."""
     async with kuzzle(nodes=2) as world, world.client() as guest, world.client() as other:
-        room = (await subscribe(guest))["roomId"]
+        first = await subscribe(guest)
+        room = first["roomId"]
+        await world.proxy.until(lambda: world.nodes[0].state.items("kuzzle/subscription/"), "the node to have it")
         [(key, _)] = world.nodes[0].state.items("kuzzle/subscription/")
         await world.nodes[0].state.delete(key)
         again = Request("r", "realtime", "unsubscribe", body={"roomId": room}, redelivered=True)
         again.client = int(key.split("/")[3], 16)
         assert await world.apis[1].realtime().unsubscribe(again) == {"roomId": room}
+        await world.proxy.until(lambda: not world.proxy.app.channels.count(first["channel"]), "the channel to be left")
         assert (await subscribe(other))["roomId"] == room
         await publish(guest, price=1)
         assert (await other.told())["result"]["_source"]["price"] == 1
@@ -216,3 +242,76 @@ async def test_every_choice_of_users_and_scope_has_its_channel():
         }
         assert len(channels) == len(USERS) * len(SCOPES)
         assert await client.told_nothing()  # who is in the room already is not told of itself
+
+
+LOGIN = {"strategy": "local", "body": {"username": "ada", "password": "lovelace"}}
+
+
+async def logged_in(client, **more):
+    return (await client.result("auth", "login", **LOGIN, **more))["jwt"]
+
+
+async def test_a_logout_ends_the_subscriptions_that_were_made_with_its_token():
+    async with kuzzle(nodes=2) as world, world.client() as one, world.client() as other:
+        first, second = await logged_in(one), await logged_in(other, expiresIn="2h")
+        mine = await subscribe(one, {}, jwt=first)
+        await subscribe(one, CHEAP, jwt=second)
+        await subscribe(other, {}, jwt=first)
+        await other.result("auth", "logout", jwt=first)
+        assert await other.result("realtime", "count", body={"roomId": mine["roomId"]}) == {"count": 0}
+        await publish(other, price=1)
+        assert (await one.told())["room"] != mine["channel"]
+        assert await one.told_nothing()
+        assert await other.told_nothing()
+        assert await one.refusal("realtime", "subscribe", **HERE, body={}, jwt=first) == ("security.token.invalid", 401)
+
+
+async def test_the_end_of_a_token_ends_its_subscriptions(monkeypatch):
+    monkeypatch.setattr(realtime, "EXPIRY_INTERVAL", 0.01)
+    async with kuzzle(nodes=2) as world, world.client() as one, world.client() as other:
+        mine = await subscribe(one, {}, jwt=await logged_in(one, expiresIn=400))
+        stays = await subscribe(other, CHEAP, jwt=await logged_in(one))
+        rooms = [api.realtime()._rooms for api in world.apis]
+        await world.proxy.until(lambda: not any(each.count(mine["roomId"]) for each in rooms), "the end of the token")
+        await publish(other, price=1)
+        assert (await other.told())["room"] == stays["channel"]
+        assert await one.told_nothing()
+
+
+async def test_what_one_client_and_all_may_subscribe_is_bounded(monkeypatch):
+    monkeypatch.setattr(rooms, "MOST_OF_CLIENT", Load(3, 10, 1 << 12))
+    async with kuzzle() as world, world.client() as one, world.client() as other:
+        refused = ("core.realtime.too_many_rooms", 413)
+        of_eleven = {"in": {"x": list(range(11))}}
+        assert await one.refusal("realtime", "subscribe", **HERE, body=of_eleven) == refused
+        long = {"equals": {"x": "y" * (1 << 12)}}
+        assert await one.refusal("realtime", "subscribe", **HERE, body=long) == refused
+        mine = [await subscribe(one, {"equals": {"x": number}}) for number in range(3)]
+        assert await one.refusal("realtime", "subscribe", **HERE, body={}) == refused
+        await subscribe(one, {"equals": {"x": 2}})  # it is there
+        await one.result("realtime", "unsubscribe", body={"roomId": mine[0]["roomId"]})
+        await subscribe(one, {})
+        monkeypatch.setattr(rooms, "MOST_OF_COLLECTION", 3)
+        await subscribe(other, {"equals": {"x": 1}})  # a room that is looked at anyway
+        assert await other.refusal("realtime", "subscribe", **HERE, body={"exists": "x"}) == refused
+        monkeypatch.setattr(rooms, "MOST_OF_ALL", Load(4, 100, 1 << 20))
+        elsewhere = {"index": "city", "collection": "other"}
+        assert await other.refusal("realtime", "subscribe", **elsewhere, body={}) == refused
+
+
+async def test_numbers_that_no_state_holds():
+    async with kuzzle() as world, world.client() as client:
+        for text, id in (
+            ("1" + "0" * 30, None),
+            ("1e308", None),
+            ("1" + "0" * 400, "network.websocket.unexpected_error"),
+        ):
+            for filters in (f'{{"range": {{"x": {{"gte": {text}}}}}}}', f'{{"equals": {{"x": {text}}}}}'):
+                await client.send(
+                    '{"controller": "realtime", "action": "subscribe", "index": "city", "collection": "rides", '
+                    f'"body": {filters}}}'
+                )
+                answer = await client.receive()
+                assert (answer["error"] and answer["error"]["id"]) == id
+        await publish(client, x=10**30)
+        assert len({(await client.told())["room"] for _ in range(2)}) == 2

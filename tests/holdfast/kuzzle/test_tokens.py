@@ -108,3 +108,10 @@ def test_lifetimes_that_are_none(value, id):
     with pytest.raises(KuzzleError) as caught:
         lifetime(value, 7.0)
     assert caught.value.id == id
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "9" * 5000 + "h", 10**400, 1e30, "\u0661s"])
+def test_lifetimes_of_any_length_are_refused(value):
+    with pytest.raises(KuzzleError) as caught:
+        lifetime(value, 1.0)
+    assert caught.value.status == 400

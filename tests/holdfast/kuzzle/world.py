@@ -94,18 +94,19 @@ class Client:
 
 
 @asynccontextmanager
-async def kuzzle(nodes: int = 1, make=full_api, **sections):
-    """sections: of the proxy's configuration."""
+async def kuzzle(nodes: int = 1, make=full_api, *, elected=True, **sections):
+    """elected: wait until there is a master. sections: of the proxy's configuration."""
     sections.setdefault("election", {"lease": 0.5})
     sections.setdefault("node", {"heartbeat_interval": 0.1})
     async with running(**sections) as proxy, trio.open_nursery() as nursery:
-        made = [Node("kuzzle", capacity=64) for _ in range(nodes)]
+        made = [Node("kuzzle", capacity=64, clients=True) for _ in range(nodes)]
         apis = [make(node) for node in made]
         scopes = []
         for node in made:
             with trio.fail_after(PATIENCE):
                 scopes.append(await nursery.start(_run, node, proxy.node))
-        await proxy.until(lambda: made[0].is_master, "the first node to be master")
+        if elected:
+            await proxy.until(lambda: made[0].is_master, "the first node to be master")
         yield World(proxy, made, apis, scopes)
         nursery.cancel_scope.cancel()
 

@@ -5,13 +5,13 @@ from math import inf, nan
 
 import pytest
 
-from protocols.clients.base import Limits
-from protocols.clients.conformance import Violation, check
-from protocols.clients.events import Finished, HttpRequest, Message, Opened, Output, Switch
-from protocols.clients.http import HttpProtocol
-from protocols.clients.websocket import WebSocketProtocol
-from protocols.close import Reason
-from protocols.errors import ProtocolError
+from holdfast.protocols.clients.base import Limits
+from holdfast.protocols.clients.conformance import Violation, check
+from holdfast.protocols.clients.events import Finished, HttpRequest, Message, Opened, Output, Switch
+from holdfast.protocols.clients.http import HttpProtocol
+from holdfast.protocols.clients.websocket import WebSocketProtocol
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import ProtocolError
 
 REQUESTS = (
     b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -59,6 +59,7 @@ class Lines:
 
     name = "lines"
     wire_format = "lines"
+    has_more = False
 
     def __init__(self, limits, address, now):
         self.buffer = b""

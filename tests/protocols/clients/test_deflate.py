@@ -12,12 +12,12 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 from websockets.frames import Frame, Opcode
 from websockets.headers import parse_extension
 
-from protocols.clients.base import Limits
-from protocols.clients.deflate import MIN_COMPRESSED_BYTES, Inflater, negotiate
-from protocols.clients.events import Finished, Message, Output
-from protocols.clients.websocket import WIRE_FORMAT, WebSocketProtocol
-from protocols.close import Reason
-from protocols.errors import ProtocolError
+from holdfast.protocols.clients.base import Limits
+from holdfast.protocols.clients.deflate import MIN_COMPRESSED_BYTES, Inflater, negotiate
+from holdfast.protocols.clients.events import Finished, Message, Output
+from holdfast.protocols.clients.websocket import WIRE_FORMAT, WebSocketProtocol
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import ProtocolError
 
 LIMITS = Limits(compression=True, max_message_bytes=100_000)
 NO_CONTEXT = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"

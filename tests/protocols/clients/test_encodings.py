@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.clients.base import Limits
-from protocols.clients.encodings import check, decode
-from protocols.close import Reason
-from protocols.errors import ProtocolError
+from holdfast.protocols.clients.base import Limits
+from holdfast.protocols.clients.encodings import Decoder, check
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import ProtocolError
 
 
 def raw_deflate(data):
@@ -25,6 +25,13 @@ ENCODE = {
     "deflate": zlib.compress,
     "identity": bytes,
 }
+
+
+def decode(body, encodings, max_bytes):
+    decoder = Decoder(body, encodings, max_bytes)
+    while (decoded := decoder.advance()) is None:
+        pass
+    return decoded
 
 
 def encode(body, encodings):

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.clients.error_reply import error_reply
-from protocols.close import Reason
-from protocols.errors import HoldfastError, ProtocolError
+from holdfast.protocols.clients.error_reply import error_reply
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import HoldfastError, ProtocolError
 
 
 def reply(payload, error=None):
@@ -55,6 +55,21 @@ def test_a_request_without_a_usable_id_gets_a_null_one(payload):
     assert body["requestId"] is None
     assert body["room"] is None
     assert body["status"] == 503
+
+
+@pytest.mark.parametrize(
+    ("payload", "request_id"),
+    [
+        (b'{"requestId":"r5","t":"\\ud83d"}', "r5"),  # half an emoji, as JavaScript writes it
+        (b'{"t":"\\uDe00","requestId":5}', 5),
+        (b'{"requestId":"r\\ud83d\\ude00","t":"\\ud83d"}', "r\U0001f600"),
+        (b'{"requestId":"r5","t":"' + b"x" * (64 << 10) + b'\\ud83d"}', None),  # it would take too long
+        (b'["\\ud83d"]', None),
+        pytest.param(b"[" * 60_000 + b"\\ud83d", None, id="deep"),
+    ],
+)
+def test_half_a_character_elsewhere_does_not_hide_the_id(payload, request_id):
+    assert reply(payload)["requestId"] == request_id
 
 
 def test_retry_after_is_told_if_the_error_has_it():

@@ -2,10 +2,10 @@
 
 import pytest
 
-from protocols.clients.base import Limits
-from protocols.clients.http_body import ChunkedBody
-from protocols.close import Reason
-from protocols.errors import ProtocolError
+from holdfast.protocols.clients.base import Limits
+from holdfast.protocols.clients.http_body import ChunkedBody
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import ProtocolError
 
 LIMITS = Limits(max_body_bytes=100, max_header_bytes=400)
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from protocols.clients import http_head
-from protocols.clients.base import Limits
-from protocols.clients.http_head import CHUNKED
-from protocols.close import Reason
-from protocols.errors import ProtocolError
+from holdfast.protocols.clients import http_head
+from holdfast.protocols.clients.base import Limits
+from holdfast.protocols.clients.http_head import CHUNKED
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import ProtocolError
 
 LIMITS = Limits()
 GOOD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -5,10 +5,10 @@ import json
 import h11
 import pytest
 
-from protocols.clients.base import ReplyHead
-from protocols.clients.http_reply import ReplyWriter
-from protocols.close import Reason
-from protocols.errors import HoldfastError, ProtocolError
+from holdfast.protocols.clients.base import ReplyHead
+from holdfast.protocols.clients.http_reply import ReplyWriter
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import HoldfastError, ProtocolError
 
 
 def writer(method="GET", *, is_http10=False, keeps_alive=True):
@@ -72,6 +72,15 @@ def test_a_status_without_a_known_phrase():
 def test_statuses_that_have_no_body(status, more):
     said = writer().write(ReplyHead(status, [("Content-Length", "3")]), b"abc", is_text=True, more=more)
     assert read(said) == (status, [("server", "holdfast")], b"")
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_reset_content_has_no_body_and_says_so(more):
+    reply = writer()
+    said = reply.write(ReplyHead(205, [("Content-Length", "3")]), b"abc", is_text=True, more=more)
+    if more:
+        said += reply.write(None, b"def", is_text=True, more=False)
+    assert read(said) == (205, [("server", "holdfast"), ("content-length", "0")], b"")
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@
 import h11
 import pytest
 
-from protocols.clients.base import Limits
-from protocols.clients.events import Finished, HttpRequest
-from protocols.clients.http import HttpProtocol
+from holdfast.protocols.clients.base import Limits
+from holdfast.protocols.clients.events import Finished, HttpRequest
+from holdfast.protocols.clients.http import HttpProtocol
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
@@ -79,7 +79,6 @@ HEADS = {
     "no Host": (b"GET / HTTP/1.1\r\n\r\n", 400),
     "Host twice": (GET + b"Host: x\r\n\r\n", 400),
     "Host twice in HTTP/1.0": (b"GET / HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n", 400),
-    "Host empty": (b"GET / HTTP/1.1\r\nHost:\r\n\r\n", 400),
     "Host list": (b"GET / HTTP/1.1\r\nHost: x, y\r\n\r\n", 400),
     "Host with a path": (b"GET / HTTP/1.1\r\nHost: x/y\r\n\r\n", 400),
     "Host with a user": (b"GET / HTTP/1.1\r\nHost: y@x\r\n\r\n", 400),
@@ -156,9 +155,12 @@ def pieces_of(data, size):
 @pytest.mark.parametrize(("data", "status"), CASES.values(), ids=CASES)
 def test_refused_and_closed(data, status, size):
     adapter = HttpProtocol(Limits(), "192.0.2.1:5000", 0.0)
-    output, finished = [
-        event for piece in pieces_of(data + SMUGGLED, size) for event in adapter.receive_data(piece, 1.0)
-    ]
+    events = []
+    for piece in pieces_of(data + SMUGGLED, size):
+        events += adapter.receive_data(piece, 1.0)
+        while adapter.has_more:
+            events += adapter.resume(1.0)
+    output, finished = events
     client = h11.Connection(h11.CLIENT)
     client.receive_data(output.data)
     response = client.next_event()

@@ -7,11 +7,11 @@ from math import inf
 
 import pytest
 
-from protocols.clients.base import ClientProtocol, Limits
-from protocols.clients.events import Finished, Message, Output
-from protocols.clients.websocket import WIRE_FORMAT, WebSocketProtocol, accept_key
-from protocols.close import Reason
-from protocols.errors import HoldfastError, ProtocolError
+from holdfast.protocols.clients.base import ClientProtocol, Limits
+from holdfast.protocols.clients.events import Finished, Message, Output, Silent
+from holdfast.protocols.clients.websocket import WIRE_FORMAT, WebSocketProtocol, accept_key
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import HoldfastError, ProtocolError
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 FIN = 0x80
@@ -435,15 +435,20 @@ def test_no_reason_closes_with_a_code_that_sdks_take_for_the_users_wish(reason):
 # --- time -----------------------------------------------------------------------------------------------------
 
 
-def test_a_silent_client_is_pinged_and_then_closed_as_idle():
+def test_a_client_that_does_not_answer_a_ping_is_told_of_once_in_each_ping_timeout():
     protocol = adapter(now=100.0)
     assert protocol.deadline == 125.0
     assert list(protocol.on_deadline(124.9)) == []
     assert list(protocol.on_deadline(125.0)) == [Output(b"\x89\x00")]
     assert protocol.deadline == 145.0
     assert list(protocol.on_deadline(144.9)) == []
-    assert failure(protocol.on_deadline(145.0)) == (1001, Reason.IDLE)
-    assert protocol.deadline == inf
+    silent = Silent("nothing came within 20 seconds of a ping")
+    assert list(protocol.on_deadline(145.0)) == [silent]
+    assert protocol.deadline == 165.0
+    assert list(protocol.on_deadline(165.0)) == [silent]
+    protocol.receive_data(frame(10), 170.0)
+    assert list(protocol.on_deadline(185.0)) == []
+    assert protocol.deadline == 195.0
 
 
 def test_reading_does_not_move_the_deadline_and_on_deadline_makes_up_for_it():

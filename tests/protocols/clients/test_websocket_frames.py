@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.speedups import apply_mask
 
-from protocols.clients import websocket_frames
-from protocols.clients.websocket_frames import xor_mask
+from holdfast.protocols.clients import websocket_frames
+from holdfast.protocols.clients.websocket_frames import xor_mask
 
 
 @given(st.binary(max_size=300), st.binary(min_size=4, max_size=4))

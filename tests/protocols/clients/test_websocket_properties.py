@@ -16,10 +16,10 @@ from websockets.server import ServerProtocol
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
-from protocols.clients.base import Limits
-from protocols.clients.events import Finished, Message, Output
-from protocols.clients.websocket import WebSocketProtocol
-from protocols.close import Reason
+from holdfast.protocols.clients.base import Limits
+from holdfast.protocols.clients.events import Finished, Message, Output
+from holdfast.protocols.clients.websocket import WebSocketProtocol
+from holdfast.protocols.close import Reason
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 FIN, MASKED = 0x80, 0x80

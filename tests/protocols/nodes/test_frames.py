@@ -9,14 +9,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.errors import FrameError
-from protocols.nodes import frames
+from holdfast.protocols.errors import FrameError
+from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.effects import FIRST_WINDOW, check_ids, weigh
 
 SPECIFICATION = Path(__file__).parents[3] / "docs" / "node-protocol.md"
 FROM_NODE = typing.get_args(frames.FromNode)
 FROM_PROXY = typing.get_args(frames.FromProxy)
-KINDS = sorted({*FROM_NODE, *FROM_PROXY}, key=lambda kind: kind.__struct_config__.tag)
-DEFAULTS = {"nil": None, "false": False, '""': "", "[]": [], "{}": {}, "packed ids": b""}  # others are numbers
+EFFECTS = (*typing.get_args(frames.Effect), frames.AsMaster)  # only within others
+KINDS = sorted({*FROM_NODE, *FROM_PROXY, *EFFECTS}, key=lambda kind: kind.__struct_config__.tag)
+DEFAULTS = {
+    "true": True,
+    "nil": None,
+    "false": False,
+    '""': "",
+    "[]": [],
+    "{}": {},
+    "packed ids": b"",
+    "empty": b"",
+}  # others are numbers
 
 
 def rows():
@@ -48,19 +59,27 @@ def test_the_table_has_every_frame_once():
 @pytest.mark.parametrize(("kind", "number", "sender", "fields"), ROWS, ids=lambda value: getattr(value, "__name__", ""))
 def test_a_row_is_what_the_code_says(kind, number, sender, fields):
     assert number == kind.__struct_config__.tag
-    assert sender == ("both" if kind in FROM_NODE and kind in FROM_PROXY else "node" if kind in FROM_NODE else "proxy")
+    senders = [
+        name for name, kinds in (("node", FROM_NODE), ("proxy", FROM_PROXY), ("effect", EFFECTS)) if kind in kinds
+    ]
+    assert sender == ("both" if len(senders) == 2 else senders[0])
     known = msgspec.structs.fields(kind)
     assert len(fields) == len(known)
     for told, field in zip(fields, known, strict=True):
         name, _, default = told.partition("=")
         if name.startswith("["):
-            assert typing.get_origin(field.type) is list
+            assert typing.get_origin(bare(field.type)) is list
         else:
             assert name.split()[0] == field.name
         if default:
             assert default_value(field) == (DEFAULTS[default] if default in DEFAULTS else float(default))
         else:
             assert field.required
+
+
+def bare(annotation):
+    """A type without what limits it."""
+    return typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
 
 
 def default_value(field):
@@ -90,11 +109,14 @@ effects = st.one_of(
     st.builds(frames.Leave, numbers, names),
     st.builds(frames.Notify, payloads, st.booleans(), st.lists(names, max_size=3), packed, packed),
     st.builds(frames.Broadcast, payloads, st.booleans(), packed),
-    st.builds(frames.CloseClient, numbers, names),
+    st.builds(frames.CloseClient, numbers, names, st.sampled_from((0, 4000, 4999))),
 )
 from_node = st.one_of(
-    effects,
-    st.builds(frames.AsMaster, numbers, st.lists(effects, max_size=3)),
+    st.builds(
+        frames.Effects,
+        numbers,
+        st.lists(effects | st.builds(frames.AsMaster, numbers, st.lists(effects, max_size=3)), max_size=3),
+    ),
     st.builds(
         frames.Reply,
         numbers,
@@ -125,11 +147,67 @@ def test_arrays_in_arrays_without_end_are_refused(decode):
         decode(b"\x92\x01" + b"\x91" * 100_000)
 
 
-def test_packed_ids_come_in_eights():
-    with pytest.raises(FrameError, match="multiple of 8 bytes, got 7"):
-        frames.unpack_ids(bytes(7))
+@pytest.mark.parametrize(
+    "effect",
+    [
+        frames.Notify(b"", True, [], bytes(15)),
+        frames.Notify(b"", True, [], bytes(8), bytes(7)),
+        frames.Broadcast(b"", True, bytes(23)),
+    ],
+)
+def test_packed_ids_come_in_eights(effect):
+    with pytest.raises(FrameError, match="multiple of 8 bytes, got"):
+        check_ids(effect)
+
+
+@pytest.mark.parametrize("code", [1, 1000, 1008, 3999, 5000, -4000, 2**63])
+def test_a_close_code_is_one_of_applications(code):
+    with pytest.raises(FrameError, match="4000 to 4999, got"):
+        check_ids(frames.CloseClient(1, "", code))
+
+
+def test_the_window_before_the_first_ack():
+    assert frames.Ack(1).window == FIRST_WINDOW
+
+
+@given(effects)
+def test_an_effect_takes_no_more_bytes_than_its_weight(effect):
+    check_ids(effect)
+    assert len(frames.encode_frame(effect)) <= weigh(effect)
+    as_master = frames.AsMaster(2**64 - 1, [effect])
+    assert len(frames.encode_frame(as_master)) <= weigh(as_master)
 
 
 @given(st.lists(numbers))
 def test_packed_ids_survive(ids):
     assert list(frames.unpack_ids(frames.pack_ids(ids))) == ids
+
+
+def test_a_batch_of_a_node_has_a_limit_of_frames_and_an_effect_one_of_ids():
+    number, taken = frames.decode_from_node(frames.encode_batch(1, [frames.Ready()] * frames.MAX_FRAMES))
+    assert (number, len(taken)) == (1, frames.MAX_FRAMES)
+    with pytest.raises(FrameError, match="20000"):
+        frames.decode_from_node(frames.encode_batch(1, [frames.Ready()] * (frames.MAX_FRAMES + 1)))
+    check_ids(frames.Broadcast(b"", True, bytes(1 << 20)))
+    with pytest.raises(FrameError, match="at most 1048576 bytes"):
+        check_ids(frames.Broadcast(b"", True, bytes((1 << 20) + 8)))
+
+
+LEAVE = frames.Leave(0, "")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda count: frames.Effects(1, [LEAVE] * count),
+        lambda count: frames.Effects(1, [frames.AsMaster(1, [LEAVE] * count)]),
+        lambda count: frames.Effects(1, [frames.Notify(b"", True, ["x"] * count)]),
+        lambda count: frames.Reply(1, 1, b"", True, False, [LEAVE] * count),
+        lambda count: frames.HttpReply(1, 1, b"", effects=[LEAVE] * count),
+    ],
+    ids=["effects", "as master", "channels", "reply", "http reply"],
+)
+def test_a_frame_has_a_limit_of_effects_and_a_notification_one_of_channels(made):
+    frames.decode_from_node(frames.encode_batch(1, [made(20_000)]))
+    with pytest.raises(FrameError, match="20000"):
+        frames.decode_from_node(frames.encode_batch(1, [made(20_001)]))

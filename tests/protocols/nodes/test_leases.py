@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.nodes.leases import Leases
+from holdfast.protocols.nodes.leases import Leases
 
 NEVER = float("-inf")
 

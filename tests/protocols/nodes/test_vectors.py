@@ -12,8 +12,8 @@ import msgpack
 import msgspec
 import pytest
 
-from protocols.errors import FrameError
-from protocols.nodes import frames
+from holdfast.protocols.errors import FrameError
+from holdfast.protocols.nodes import frames
 
 VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text(encoding="utf-8"))
 DECODE = {"node": frames.decode_from_node, "proxy": frames.decode_from_proxy}

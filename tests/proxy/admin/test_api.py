@@ -3,10 +3,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.admin.api import Api, format_client_id, parse_client_id
-from proxy.admin.http import HttpError, Request
+from holdfast.proxy.admin.api import Api, format_client_id, parse_client_id
+from holdfast.proxy.admin.http import HttpError, Request
 
 KICK = "/api/clients/0000000000000001/kick"
+
+
+def outcome(answer):
+    """Of a coroutine that waits for nothing."""
+    with pytest.raises(StopIteration) as ended:
+        answer.send(None)
+    return ended.value.value
 
 
 class Caller:
@@ -17,7 +24,7 @@ class Caller:
 
     def __call__(self, method, target, headers=(), body=b""):
         headers = {"host": "127.0.0.1:7513"} | dict(headers)
-        response = self.api.answer(Request(method, target, headers, body))
+        response = outcome(self.api.answer(Request(method, target, headers, body)))
         content = msgspec.json.decode(response.body) if response.content_type == "application/json" else response.body
         return response.status, content, dict(response.headers)
 
@@ -39,7 +46,7 @@ def test_readiness_is_a_status_and_a_reason(call, control):
 
 
 def test_metrics_are_prometheus_text(call, control):
-    response = call.api.answer(Request("GET", "/metrics", {}))
+    response = outcome(call.api.answer(Request("GET", "/metrics", {})))
     assert response.content_type.startswith("text/plain; version=")
     assert response.body == control.metrics()
 

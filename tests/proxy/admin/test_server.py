@@ -1,14 +1,16 @@
 import http.client
 import json
 import socket
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 import structlog.testing
 import trio
+from trio.testing import wait_all_tasks_blocked
 
-from proxy.admin import server
-from proxy.admin.http import Response
-from proxy.admin.server import AdminServer
+from holdfast.proxy.admin import server
+from holdfast.proxy.admin.http import Response
+from holdfast.proxy.admin.server import AdminServer
 
 
 async def connect(address):
@@ -140,7 +142,7 @@ async def test_what_breaks_a_rule_gets_an_answer_and_the_end(serve, data, status
 
 
 async def test_a_fault_of_a_route_costs_one_answer(serve):
-    def answer(request):
+    async def answer(request):
         if request.target == "/good":
             return Response(200, b"{}")
         raise ZeroDivisionError("inside")
@@ -174,19 +176,43 @@ async def test_an_idle_connection_ends(serve, monkeypatch):
     assert answer.startswith(b"HTTP/1.1 200")
 
 
-async def test_more_connections_than_the_limit_are_refused(serve, monkeypatch):
-    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
+REQUEST = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"GET /health HT", REQUEST, b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"]
+)
+async def test_who_says_nothing_more_gives_way_to_who_does(serve, said):
     address = await serve()
-    request = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with AsyncExitStack() as stack:
+        idle = [await stack.enter_async_context(await connect(address)) for _ in range(3 * server.MAX_CONNECTIONS)]
+        for stream in idle:
+            with suppress(trio.BrokenResourceError):
+                await stream.send_all(said)
+        for path in (b"/health", b"/ready", b"/metrics"):
+            request = b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % path
+            assert (await talk(address, request)).startswith(b"HTTP/1.1 ")
+
+
+async def test_who_is_being_answered_is_not_ended_by_more_connections(nursery, monkeypatch):
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
+    is_asked, may_answer = trio.Event(), trio.Event()
+
+    async def answer(request):
+        is_asked.set()
+        await may_answer.wait()
+        return Response(200, b"at last")
+
+    address = await nursery.start(AdminServer("127.0.0.1:0", answer).run)
     async with await connect(address) as first, await connect(address) as second:
-        for stream in (first, second):  # answered, so surely accepted
-            await stream.send_all(request)
+        for stream in (first, second):
+            await stream.send_all(REQUEST)
+        await is_asked.wait()
+        await wait_all_tasks_blocked()
+        assert await talk(address, b"") == b"", "both places are taken by who waits for us"
+        may_answer.set()
+        for stream in (first, second):
             assert b" 200 " in await stream.receive_some(1000)
-        async with await connect(address) as third:
-            assert await read_all(third) == b""
-        await first.send_eof()
-        await read_all(first)
-    assert b" 200 " in await talk(address, request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
 
 
 async def test_a_caller_that_resets_disturbs_nobody(serve):
@@ -205,6 +231,9 @@ async def test_an_address_in_use_is_told_with_its_key(serve):
 
 
 async def test_ipv6(nursery, control):
-    address = await nursery.start(AdminServer("[::1]:0", lambda request: Response(200, b"{}")).run)
+    async def answer(request):
+        return Response(200, b"{}")
+
+    address = await nursery.start(AdminServer("[::1]:0", answer).run)
     assert address.startswith("[::1]:")
     await assert_alive(address)

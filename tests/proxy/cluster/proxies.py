@@ -4,8 +4,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import trio
 
-from balancer.coordination.memory import MemoryCoordinator
-from proxy.app import App
+from holdfast.balancer.coordination.memory import MemoryCoordinator
+from holdfast.proxy.app import App
 from tests.harness import configure, running
 
 QUICK = {

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from protocols.errors import ConfigError
-from proxy.cluster.bindings import addresses, advertised, resolve
+from holdfast.protocols.errors import ConfigError
+from holdfast.proxy.cluster.bindings import addresses, advertised, resolve
 
 HAS_IPV6 = any(address.ip.is_loopback for address in addresses("ipv6"))
 SITE = next((str(address.ip) for address in addresses("ipv4") if address.is_site), None)

@@ -6,9 +6,10 @@ import pytest
 import trio
 from websockets.exceptions import ConnectionClosed
 
-from balancer.coordination.memory import MemoryCoordinator
-from balancer.directory import NodeState
-from holdfast import Node, links
+from holdfast import Node
+from holdfast.balancer.coordination.memory import MemoryCoordinator
+from holdfast.balancer.directory import NodeState
+from holdfast.node import links
 from tests.harness import PATIENCE, Proxy, client_ids, websocket
 from tests.proxy.cluster.forwarder import Forwarder
 from tests.proxy.cluster.proxies import Killable, cluster_of, id_of, ids, joined
@@ -80,7 +81,7 @@ async def test_joining_takes_less_than_two_seconds():
     async with cluster_of(2, cluster={"heartbeat": 0.5, "heartbeat_timeout": 2.0}, **QUICK) as proxies:
         async with linked(proxies, a_node()):
             began = trio.current_time()
-            async with joined(proxies[0].app.runner._coordinator, **QUICK) as third:
+            async with joined(proxies[0].app.runner._coordinator, cluster={"heartbeat_timeout": 2.0}, **QUICK) as third:
                 assert trio.current_time() - began < 2.0
                 assert third.app.directory.count()[NodeState.READY] == 1, "it has what the others have"
 
@@ -107,30 +108,32 @@ async def test_a_proxy_without_anybody_in_the_channel_is_not_bothered():
         async with websocket(first) as asking, websocket(first) as near, websocket(second) as far:
             await ask(near, "join room")
             await ask(asking, "tell room one")  # in vain at the second
-            await until(lambda: second.app.effects.muted == 1, "the channel to be muted")
+            await until(lambda: len(second.app.mutes) == 1, "the channel to be muted")
             await ask(asking, "tell other two")  # and its answer is on the way with this, which the reply waits for
-            received = second.app.effects._streams[node.id].last
+            received = second.app.effects._of[node.id].last
             for number in range(20):
                 await ask(asking, f"tell room {number}")
-            assert second.app.effects._streams[node.id].last == received
+            assert second.app.effects._of[node.id].last == received
             assert second.app.channels.join(*client_ids(second), "room")  # by nobody whom the node knows of
             second.app.reactor.settle()
             heard = second.counters.deliveries
             while second.counters.deliveries == heard:  # until the node has been told
                 await ask(asking, "tell room all")
-            assert await far.recv() == "all"
+            # What was published since a heartbeat that is answered may have been for whoever has just joined.
+            heard = [await far.recv()]
+            while heard[-1] != "all":
+                heard.append(await far.recv())
+            assert heard == [*map(str, range(20)), "all"][-len(heard) :]
             assert [await near.recv() for _ in range(22)] == ["one", *map(str, range(20)), "all"]
 
 
 async def test_a_node_counts_the_clients_of_all_proxies():
-    async with cluster_of(2, cluster={"wait_for_missing_rooms": 0.3}, **QUICK) as proxies, linked(proxies, a_node()):
+    async with cluster_of(2, **QUICK) as proxies, linked(proxies, a_node()):
         async with websocket(proxies[0]) as one, websocket(proxies[1]) as two:
             assert await ask(one, "count room") == "0"
             await ask(two, "join room")
-            assert await ask(one, "count room") == "1", "the other proxy had the time to tell"
+            assert await ask(one, "count room") == "1", "it was asked"
             await ask(one, "join room")
-            for proxy in proxies:
-                await proxy.until(lambda: len(proxy.app.runner.count("room")) == 2, "the facts")  # noqa: B023
             assert await ask(two, "count room") == "2"
 
 
@@ -169,7 +172,7 @@ async def test_a_new_process_at_its_place_proves_that_it_is_dead(nursery):
             await dying.ended.wait()
             sections = {key: value for key, value in QUICK.items() if key != "node"}
             at_its_place = {**QUICK["node"], "bind": (third.node,)}
-            async with joined(coordinator, node=at_its_place, **sections):
+            async with joined(coordinator, cluster={"fence_timeout": 60.0}, node=at_its_place, **sections):
                 await until(lambda: node.closed, "it to be closed")
 
 
@@ -209,7 +212,7 @@ async def test_one_master_for_all_whoever_dies(nursery):
         lead(node)
     dying, keeper = await killable(nursery, coordinator)
     async with cluster_of(2, coordinator, wait=False, **QUICK) as proxies:
-        assert keeper.app.steward.is_keeping
+        assert keeper.app.cluster.membership.is_keeper
         async with trio.open_nursery() as running:
             scopes = {}
             for node in nodes:
@@ -228,7 +231,7 @@ async def test_one_master_for_all_whoever_dies(nursery):
             await until(lambda: proxies[0].app.steward.master[1] > epoch, "a new epoch")
             await until(lambda: acting, "a master again")
             assert acting == first, "the same: only the keeper is another"
-            assert [proxy.app.steward.is_keeping for proxy in proxies].count(True) == 1
+            assert [proxy.app.cluster.membership.is_keeper for proxy in proxies].count(True) == 1
             scopes[first.pop()].cancel()
             await until(lambda: not acting, "it to end")
             await until(lambda: acting, "the other to be master")

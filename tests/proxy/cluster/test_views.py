@@ -1,10 +1,10 @@
-from balancer.cluster.cluster import Cluster
-from balancer.cluster.membership import Times
-from protocols.peers.frames import Beat, Figures, Member, Record
-from proxy.admin.views import PluginStatus
-from proxy.cluster.views import trouble_of, view_of
+from holdfast.balancer.cluster.cluster import Cluster
+from holdfast.balancer.cluster.times import Times
+from holdfast.protocols.peers.frames import Beat, Figures, Member, Record
+from holdfast.proxy.cluster.views import trouble_of, view_of, warning_of
+from holdfast.proxy.views import PluginStatus
 
-TIMES = Times(0.5, 2.0, 3.0, 10.0, 60.0, 3.0, 19.0, 2.4)
+TIMES = Times(0.5, 2.0, 3.0, 10.0, 60.0, 2.0, 5.0)
 A, B, C = (Member(id, f"tcp://{id}:7510", f"tcp://{id}:7511") for id in "abc")
 RECORD = Record(7, 3, "node", 1, "b", 5, (A, B, C))
 
@@ -26,7 +26,7 @@ def test_what_each_proxy_has_told_is_shown():
     cluster = cluster_of()
     cluster.tick(1.0)  # peers are dialled
     hear(cluster, "b", 1.0)
-    cluster.peers["b"].facts.apply(Beat(7, [], [], fenced=True, figures=Figures(clients=5, worker=2, last_exit=-9)))
+    cluster.membership.beats["b"] = Beat(7, [], [], fenced=True, figures=Figures(clients=5, worker=2, last_exit=-9))
     view = view_of(cluster, 1.0)
     assert (view.here, view.version, view.epoch, view.master, view.keeper) == ("a", 7, 3, "node", "b")
     mine, other, silent = view.members
@@ -58,6 +58,16 @@ def test_one_that_was_evicted_shows_itself_and_the_others():
     cluster.membership.adopt(Record(8, 3, "node", 1, "b", 8, (B, C)), 5.0)
     assert trouble_of(cluster, 6.0) == "evicted, and joins again"
     assert [one.id for one in view_of(cluster, 6.0).members] == ["b", "c", "a"]
+
+
+def test_a_founder_in_doubt_serves_its_clients_and_says_why_there_is_no_master():
+    cluster = cluster_of(Record(1, 1, keeper="a", ballot=1, members=(A,)))
+    cluster.membership.node_told(9, 0.0)
+    assert not cluster.membership.may_grant(10.0)
+    assert trouble_of(cluster, 1.0) == ""
+    assert "a node has seen epoch 9" in warning_of(cluster, 1.0)
+    cluster.reset()
+    assert warning_of(cluster, 1.0) == ""
 
 
 def test_who_hears_too_few_says_how_many():

@@ -2,10 +2,10 @@ import typing
 
 import pytest
 
-from proxy.config import Config
-from proxy.config.keys import KEYS, Kind
-from proxy.config.sources import SECTIONS, value_of
-from proxy.config.values import convert
+from holdfast.proxy.config import Config
+from holdfast.proxy.config.keys import KEYS, Kind
+from holdfast.proxy.config.sources import SECTIONS, value_of
+from holdfast.proxy.config.values import convert
 
 ALL = [f"{section}.{key}" for section, keys in SECTIONS.items() for key in keys]
 

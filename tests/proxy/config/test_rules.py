@@ -1,8 +1,8 @@
 import pytest
 import zmq.auth
 
-from proxy.config import Config, examine
-from proxy.config.rules import broken
+from holdfast.proxy.config import Config, examine
+from holdfast.proxy.config.rules import broken
 
 CLUSTER = ["store.kind=sqlite", "store.path=x"]
 

@@ -1,8 +1,9 @@
 import pytest
 
-from protocols.clients.base import Limits
-from protocols.errors import ConfigError
-from proxy.config import Config, Origin, examine, load
+from holdfast.protocols.clients.base import Limits
+from holdfast.protocols.errors import ConfigError
+from holdfast.proxy.config import Config, Origin, examine, load
+from holdfast.proxy.config.sources import value_of
 
 
 @pytest.fixture
@@ -126,8 +127,27 @@ def test_a_variable_that_names_no_key(variable):
     assert problem(environ={variable: "1"}) == f"{variable}: expected HOLDFAST__SECTION__KEY"
 
 
-def test_the_token_of_the_command_line_is_no_key():
-    assert load(None, {"HOLDFAST_ADMIN_TOKEN": "x"}).config == Config()
+@pytest.mark.parametrize("name", ["node.token", "admin.token"])
+def test_a_token_has_the_variable_too_by_which_others_know_it(name):
+    section, key = name.split(".")
+    other, own = f"HOLDFAST_{section.upper()}_{key.upper()}", f"HOLDFAST__{section.upper()}__{key.upper()}"
+    loaded = load(None, {other: "other"})
+    assert (value_of(loaded.config, name), str(loaded.origins[name])) == ("other", other)
+    assert value_of(load(None, {other: "other", own: "own"}).config, name) == "own"
+
+
+def test_a_mask_is_no_secret():
+    assert problem(sets=["node.token=********"]) == (
+        "--set: node.token: expected the secret itself, got the mask of `holdfast config`"
+    )
+    assert load(None, {}, ["store.name=********"]).config.store.name == "********"
+
+
+def test_a_file_with_a_byte_order_mark(tmp_path):
+    """As some editors on Windows write it."""
+    file = tmp_path / "marked.toml"
+    file.write_bytes(b"\xef\xbb\xbf[client]\nbacklog = 7\n")
+    assert load(file, {}).config.client.backlog == 7
 
 
 @pytest.mark.parametrize("assignment", ["client.backlog", "client=5", "=5", "", "client.=5"])

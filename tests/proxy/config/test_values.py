@@ -1,4 +1,5 @@
 import math
+import socket
 import tomllib
 from typing import Literal
 
@@ -6,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.keys import Key, Kind
-from proxy.config.values import (
+from holdfast.protocols.clients.forwarded import networks
+from holdfast.proxy.config.keys import KEYS, Key, Kind
+from holdfast.proxy.config.values import (
     convert,
     from_text,
     is_local_endpoint,
@@ -220,3 +222,18 @@ def test_bindings(endpoint, binding):
 def test_what_is_no_binding(endpoint):
     with pytest.raises(ValueError, match="ipv4 or ipv6 as FAMILY"):
         split_binding(endpoint)
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1/8", "::ffff:127.0.0.0/104", "fe80::1%1", "::/0", "0.0.0.0/0", "::1"])
+def test_a_network_that_is_taken_is_one_to_adapters(text):
+    taken = convert([text], tuple[str, ...], KEYS["client.trusted_peers"])
+    assert len(networks(taken)) == 1
+
+
+def test_a_buffer_is_no_larger_than_the_kernel_takes():
+    key = KEYS["client.send_buffer_bytes"]
+    size = convert("1GiB", int, key)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+    with pytest.raises(ValueError, match="up to 1073741824"):
+        convert(2147483648, int, key)

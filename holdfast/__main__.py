@@ -1,0 +1,20 @@
+"""`holdfast` and `python -m holdfast`. Imports nothing before Ctrl-C is seen to: all that the rest takes is time."""
+
+import signal
+import sys
+
+
+def main() -> int:
+    """Run the command line. Ctrl-C while it is being imported ends the process as it would end any other."""
+    is_ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_ours:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from holdfast import cli
+
+    if is_ours:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""What a command of the command line is, and the options that several of them share."""
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """name and help: as `holdfast --help` lists it. description: what its own --help says beyond that.
+
+    add_arguments is called only when the command is named on the command line, so it may import what is slow.
+    run returns the exit status: 0, 1 for a failure, 2 for a bad usage or configuration.
+    """
+
+    name: str
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+    description: str = ""
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where the configuration is from: `config` and `sets`."""
+    parser.add_argument("--config", metavar="FILE", type=Path, help="TOML file with the configuration")
+    parser.add_argument(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        dest="sets",
+        action="append",
+        default=[],
+        help="set one value; stronger than the file and the environment (HOLDFAST__SECTION__KEY); can be repeated",
+    )
+
+
+def add_admin_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which proxy to talk to: `admin` and `token`."""
+    parser.add_argument(
+        "--admin",
+        metavar="HOST:PORT",
+        default="http://127.0.0.1:7513",
+        help="admin server of the proxy, as the ready file says it, or its URL (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--token",
+        default=os.environ.get("HOLDFAST_ADMIN_TOKEN", ""),
+        help="its admin.token; better in the environment, as HOLDFAST_ADMIN_TOKEN, where no process list shows it",
+    )
+
+
+def count(text: str) -> int:
+    """For argparse: so many of something."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text}")
+    return int(text)
+
+
+def add_json_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")

@@ -1,0 +1,77 @@
+"""holdfast check, config: what the configuration is, and whether it is good. Both start nothing."""
+
+import argparse
+import itertools
+import os
+
+from holdfast.cli.command import Command, add_config_arguments, add_json_argument
+from holdfast.console.output import say, say_json
+from holdfast.protocols.errors import ConfigError
+from holdfast.proxy.clients.tls import server_context
+from holdfast.proxy.config import Loaded, examine, load
+from holdfast.proxy.config.keys import MASK, is_secret
+from holdfast.proxy.config.sources import value_of
+from holdfast.proxy.config.values import to_toml
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_arguments(parser)
+    add_json_argument(parser)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    loaded, problems = examine(arguments.config, os.environ, arguments.sets)
+    if loaded is not None and loaded.config.client.tls_certificate_file:
+        try:
+            server_context(loaded.config.client.tls_certificate_file, loaded.config.client.tls_key_file)
+        except ConfigError as error:
+            problems.append(str(error))
+    if arguments.json:
+        say_json({"valid": not problems, "problems": problems})
+    else:
+        for line in problems or ["the configuration is valid"]:
+            say(line)
+    return 2 if problems else 0
+
+
+def _config(arguments: argparse.Namespace) -> int:
+    loaded = load(arguments.config, os.environ, arguments.sets)
+    if arguments.json:
+        say_json(
+            {
+                name: {"value": _shown(loaded, name), "source": origin.source, "name": origin.name}
+                for name, origin in loaded.origins.items()
+            }
+        )
+        return 0
+    for section, names in itertools.groupby(loaded.origins, lambda name: name.partition(".")[0]):
+        lines = {name: f"{name.partition('.')[2]} = {to_toml(_shown(loaded, name))}" for name in names}
+        width = max(map(len, lines.values()))
+        say(f"[{section}]")
+        for name, line in lines.items():
+            say(f"{line:<{width}}  # {loaded.origins[name]}")
+        say("")
+    return 0
+
+
+def _shown(loaded: Loaded, name: str) -> object:
+    value = value_of(loaded.config, name)
+    return MASK if is_secret(name) and value else value
+
+
+COMMANDS = (
+    Command(
+        "check",
+        "say what is wrong with the configuration",
+        _add_arguments,
+        _check,
+        "One line per problem. Exit status 0 if there is none, else 2.",
+    ),
+    Command(
+        "config",
+        "print the configuration and where each value is from",
+        _add_arguments,
+        _config,
+        "As TOML, with all defaults; secrets are masked, and a mask is refused where a secret is expected.",
+    ),
+)

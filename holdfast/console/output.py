@@ -1,0 +1,48 @@
+"""What commands print for people: lines, JSON and tables. Text of clients is shown, but steers no terminal."""
+
+import sys
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+PIPE_WIDTH = 200  # of a table that is not on a terminal: rich would otherwise fold it into 80 columns
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+def complain(line: str) -> None:
+    """An error, as every command says it."""
+    sys.stderr.write(f"holdfast: {printable(line)}\n")
+
+
+def say_json(value: object) -> None:
+    say(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    from rich.console import Console  # slow to import, and most commands print no table
+    from rich.table import Table
+    from rich.text import Text
+
+    lines = [[Text(printable(cell)) for cell in row] for row in rows]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, column in enumerate(columns):
+        # Ids are first, and never cut, however narrow the terminal: other commands need them whole.
+        table.add_column(
+            column, min_width=max((line[place].cell_len for line in lines), default=0) if not place else None
+        )
+    for line in lines:
+        table.add_row(*line)
+    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
+
+
+def printable(value: object) -> str:
+    """Control characters as escapes: a client chose its path, and it must not clear the operator's screen."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in str(value))
+
+
+def flush() -> None:
+    """Lines reach a pipe at once."""
+    sys.stdout.flush()

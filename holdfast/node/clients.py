@@ -1,0 +1,146 @@
+"""Every client of every proxy, and the telling of who came and who went.
+
+Owns `node.clients` and the order in which on_open and on_close are called: one at a time, in the order it happened,
+each client once as opened and once as closed however often sessions are made anew. A proxy that is lost keeps its
+clients: it may only have lost us. They are told as closed when no other proxy lists theirs any more, or, where none
+ever did, after `forget_timeout`.
+
+A node that does not want clients is told of none. Then there is nothing here but which ids are whose, and the clients
+that have asked something lately: to read 400 bytes of headers with each request would cost 5 us.
+"""
+
+from collections.abc import Collection, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
+
+from holdfast.node.callbacks import Callback, Callbacks
+from holdfast.node.request import Client
+from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.clients import ClientView
+
+MAX_ASKED = 10_000  # of some 2 KiB
+UNKNOWN = "unknown"  # the reason when a client went while nobody could tell us why
+
+
+class Clients(Mapping[int, Client]):
+    """What is known now, by id. Functions are told a little later.
+
+    forget_timeout: in seconds.
+    """
+
+    def __init__(
+        self,
+        callbacks: Callbacks,
+        on_open: Sequence[Callback],
+        on_close: Sequence[Callback],
+        forget_timeout: float,
+    ) -> None:
+        self._by_id: dict[int, Client] = {}
+        self._asked: dict[int, Client] = {}  # who brought itself with a request, lately
+        self._views: dict[str, ClientView] = {}  # by proxy
+        self._prefixes: dict[int, str] = {}  # upper half of clients' ids: their proxy, as it said itself
+        self._lost: dict[str, float] = {}  # proxies without a session, and when they are forgotten
+        self._listed: frozenset[str] = frozenset()  # proxies that may live, by the word of another one that is linked
+        self._vouched: set[str] = set()  # those that were so once
+        self._callbacks = callbacks
+        self._on_open = on_open
+        self._on_close = on_close
+        self._forget_timeout = forget_timeout
+
+    def __getitem__(self, client_id: int) -> Client:
+        return self._by_id[client_id]
+
+    def __contains__(self, client_id: object) -> bool:
+        return client_id in self._by_id
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(list(self._by_id))  # a plain function may be in a thread
+
+    def items(self) -> ItemsView[int, Client]:
+        return self._by_id.copy().items()  # as in __iter__
+
+    def values(self) -> ValuesView[Client]:
+        return self._by_id.copy().values()
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def proxy_of(self, client_id: int) -> str | None:
+        """Whose client this is; None if it is none of a proxy that we have been linked to."""
+        return self._prefixes.get(client_id >> 32)
+
+    def who_asks(self, frame: frames.Request) -> Client | None:
+        """None: the client has gone. Raises FrameError if what is said of it is no client."""
+        if not frame.info:
+            return self._by_id.get(frame.client)
+        client = self._asked.get(frame.client)
+        if client is None:
+            client = self._asked[frame.client] = Client.of(frames.decode_client(frame.info))
+            if len(self._asked) > MAX_ASKED:
+                del self._asked[next(iter(self._asked))]
+        return client
+
+    # --- from the sessions, by proxy --------------------------------------------------------------------------------
+
+    def welcome(self, proxy: str, sequence: int, prefix: int) -> None:
+        """A session stands. What the proxy's clients are by now follows in pages, if this node wants clients."""
+        self._lost.pop(proxy, None)
+        self._prefixes[prefix] = proxy
+        self._views.setdefault(proxy, ClientView()).welcome(sequence)
+
+    def page(self, proxy: str, frame: frames.Clients) -> None:
+        opened, closed = self._views[proxy].page(frame)
+        self._close([client.id for client in closed], UNKNOWN)
+        self._open(opened)
+
+    def changes(self, proxy: str, frame: frames.Changes) -> None:
+        for change in self._views[proxy].changes(frame):
+            if isinstance(change, frames.Opened):
+                self._open([change.client])
+            else:
+                self._close([change.client], change.reason)
+
+    def lost(self, proxy: str, now: float) -> None:
+        """The session is over; another may follow."""
+        self._lost[proxy] = now + self._forget_timeout
+
+    def forget(self, proxy: str) -> None:
+        """The proxy is gone for good: so are its clients."""
+        self._lost.pop(proxy, None)
+        self._vouched.discard(proxy)
+        view = self._views.pop(proxy, None)
+        if view is not None:
+            for prefix in [prefix for prefix, owner in self._prefixes.items() if owner == proxy]:
+                del self._prefixes[prefix]
+            self._close(view.clients, UNKNOWN)
+
+    def introduced(self, listed: Collection[str], *, has_word: bool) -> None:
+        """Proxies that may have clients, by the word of others. One that we have lost and that was listed is gone.
+
+        has_word: there is a linked proxy that lists any. Without one nothing follows from an empty list.
+        """
+        self._listed = frozenset(listed)
+        self._vouched |= self._listed
+        if has_word:
+            for proxy in [proxy for proxy in self._lost if proxy in self._vouched and proxy not in self._listed]:
+                self.forget(proxy)
+            self._vouched &= self._listed | self._views.keys()
+
+    def forget_lost(self, now: float) -> None:
+        """Forget those that have been lost for too long and that none vouches for. To be called about every second."""
+        for proxy, deadline in list(self._lost.items()):
+            if proxy in self._listed:
+                self._lost[proxy] = now + self._forget_timeout
+            elif now >= deadline:
+                self.forget(proxy)
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def _open(self, opened: Iterable[frames.Client]) -> None:
+        clients = [Client.of(client) for client in opened]
+        self._by_id.update((client.id, client) for client in clients)
+        for client in clients:
+            self._callbacks.call_with_state(self._on_open, client)
+
+    def _close(self, ids: Iterable[int], reason: str) -> None:
+        clients = [self._by_id.pop(client_id) for client_id in ids]
+        for client in clients:
+            self._callbacks.call_with_state(self._on_close, client, reason)

@@ -1,0 +1,181 @@
+"""Requests at this node: from the frame to the handler and back.
+
+Owns which requests are being handled, for which session; their cancellation; and the guard that turns whatever a
+handler raises into a failure with an id that the log has too. Refuses more than twice the capacity per proxy: a proxy's
+credit is the limit, but a cancelled handler may take its time to end, and the proxy has its credit back already.
+"""
+
+import sys
+from collections.abc import Awaitable, Callable
+from math import inf
+from secrets import token_hex
+from typing import Any
+
+import structlog
+import trio
+
+from holdfast.node import effects
+from holdfast.node.clients import Clients
+from holdfast.node.errors import RequestError, split, traceback_of
+from holdfast.node.exchange import Exchange, RequestSession
+from holdfast.node.request import Client, HttpInfo, Request
+from holdfast.node.workers import Workers
+from holdfast.protocols.nodes import frames
+
+log = structlog.get_logger("holdfast.node")
+
+Handler = Callable[[Request], Any]  # of what Exchange.reply takes, or an awaitable of it
+
+
+class Dispatch:
+    """handler: the author's, as it is to be called; None: every request fails. in_flight: taken and not ended."""
+
+    def __init__(self, handler: Handler | None, clients: Clients, capacity: int) -> None:
+        self._handler = handler or _no_handler
+        self._clients = clients
+        self._capacity = capacity
+        self._idle = trio.Event()
+        self.workers: Workers[Exchange] = Workers(self._guarded)
+        self.in_flight = 0
+        self.handled = 0
+        self.failed = 0
+        self.cancelled = 0
+
+    async def run(self) -> None:
+        await self.workers.run()
+
+    @property
+    def load(self) -> float:
+        return min(1.0, self.in_flight / self._capacity)
+
+    # --- from the session -------------------------------------------------------------------------------------------
+
+    def message(self, session: RequestSession, frame: frames.Request) -> None:
+        exchange = Exchange(session, frame.id, frame.attempt, frame.timeout / 1000, frame.is_text, is_http=False)
+        client = self._clients.who_asks(frame)
+        if client is None:
+            exchange.fail(410, "the client is gone")
+            return
+        exchange.request = Request(
+            frame.payload, frame.is_text, client, None, frame.attempt, exchange.deadline, exchange
+        )
+        self._take(exchange)
+
+    def http(self, session: RequestSession, frame: frames.HttpRequest) -> None:
+        exchange = Exchange(session, frame.id, frame.attempt, frame.timeout / 1000, is_text=False, is_http=True)
+        client = Client.of(frame.client)
+        http = HttpInfo(frame.method, frame.target, client.headers)
+        exchange.request = Request(frame.payload, False, client, http, frame.attempt, exchange.deadline, exchange)
+        self._take(exchange)
+
+    def cancel(self, session: RequestSession, frame: frames.Cancel) -> None:
+        exchange = session.exchanges.get(frame.request)
+        if exchange is not None and exchange.attempt == frame.attempt:
+            self._cancel(exchange, "the reply is no longer wanted: client gone, or deadline passed")
+
+    def expired(self, exchange: Exchange) -> None:
+        """A handler goes on with a request whose deadline has passed."""
+        self._cancel(exchange, "its deadline has passed")
+
+    def taken(self, session: RequestSession, frame: frames.Taken) -> None:
+        exchange = session.exchanges.get(frame.request)
+        if exchange is not None and exchange.attempt == frame.attempt:
+            exchange.taken(frame.bytes)
+
+    def lost(self, session: RequestSession, reason: str) -> None:
+        """The session is over: its requests are other nodes' now, so their handlers are cancelled."""
+        for exchange in list(session.exchanges.values()):
+            self._cancel(exchange, f"the session with the proxy is over: {reason}")
+
+    # --- leaving ----------------------------------------------------------------------------------------------------
+
+    async def wait_idle(self) -> None:
+        """Wait until nothing is in flight."""
+        while self.in_flight:
+            self._idle = trio.Event()
+            await self._idle.wait()
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def _take(self, exchange: Exchange) -> None:
+        running = exchange.session.exchanges
+        former = running.get(exchange.id)
+        if former is not None:  # an earlier attempt, which the proxy has given up
+            self._cancel(former, "the proxy has sent the request again")
+        if self.in_flight >= 2 * self._capacity * len(exchange.session.links.sessions):
+            exchange.fail(503, "the node is full")
+            return
+        running[exchange.id] = exchange
+        self.in_flight += 1
+        self.workers.put(exchange)
+
+    def _cancel(self, exchange: Exchange, reason: str) -> None:
+        if exchange.is_cancelled:
+            return
+        self.cancelled += 1
+        self.workers.cancel(exchange, reason)
+        if exchange.worker is None:
+            self._ended(exchange)
+
+    def _ended(self, exchange: Exchange) -> None:
+        exchange.is_open = False
+        running = exchange.session.exchanges
+        if running.get(exchange.id) is exchange:
+            del running[exchange.id]
+        self.in_flight -= 1
+        if not self.in_flight:
+            self._idle.set()
+
+    async def _guarded(self, exchange: Exchange) -> None:
+        """The guard of handlers: the only place where what they raise is caught."""
+        request, exchange.request = exchange.request, None
+        assert request is not None
+        effects.current.set(exchange)
+        is_answered = False
+        try:
+            result = self._handler(request)
+            if isinstance(result, Awaitable):
+                result = await result
+            await exchange.reply(result)
+            self.handled += 1
+            is_answered = True
+        except trio.Cancelled:
+            raise
+        except BaseException as error:
+            cancelled, failure = split(error)
+            if failure is not None:
+                self._fail(exchange, failure)
+                is_answered = True
+            if cancelled is not None:
+                raise cancelled from None
+        finally:
+            if not (is_answered or exchange.is_cancelled or trio.current_effective_deadline() == -inf):
+                raised = sys.exc_info()[1]  # not ours to catch, but somebody waits for the reply
+                self._fail(exchange, _LEFT_OPEN if raised is None or isinstance(raised, trio.Cancelled) else raised)
+            self._ended(exchange)
+
+    def _fail(self, exchange: Exchange, error: BaseException) -> None:
+        self.failed += 1
+        wanted = _request_error(error)
+        if wanted is not None:
+            exchange.fail(wanted.status, str(wanted))
+            return
+        id = token_hex(4)
+        log.error("handler_failed", id=id, request=exchange.id, attempt=exchange.attempt, exception=traceback_of(error))
+        exchange.fail(500, f"internal error ({id})")
+
+
+_LEFT_OPEN = RuntimeError(
+    "a cancel scope of the reply's parts has cancelled the reply: they yield within it, or a nursery"
+)
+
+
+def _request_error(error: BaseException) -> RequestError | None:
+    """The RequestError that was raised, also by a task in a nursery of the handler."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error if isinstance(error, RequestError) else None
+
+
+def _no_handler(request: Request) -> Any:  # noqa: ANN401
+    raise RequestError(501, "this node handles no requests")

@@ -1,0 +1,130 @@
+"""Effects: what a node does to clients and channels through the proxies, and which way it goes.
+
+Owns the making of effect frames from what authors pass, and the variable that says where an effect goes to: with the
+reply of the request that is being handled (exchange), under the epoch of the master (mastership), or at once. The
+variable is inherited by tasks that a handler starts.
+"""
+
+from collections.abc import Iterable
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+import msgspec
+
+from holdfast.node.request import Client
+from holdfast.protocols.errors import HoldfastError
+from holdfast.protocols.nodes.effects import MAX_CHANNELS, MAX_PACKED_BYTES, OWN_CODES
+from holdfast.protocols.nodes.frames import Broadcast, CloseClient, Effect, Join, Leave, Notify, pack_ids
+
+BATCH_OVERHEAD = 1 << 10  # of the batch around a frame, which a proxy's limit is for
+
+Payload = bytes | bytearray | memoryview | str | dict[str, Any] | list[Any]
+
+
+class Outlet(Protocol):
+    """Where effects go."""
+
+    async def put(self, effect: Effect) -> None: ...
+
+    def serves(self, default: "Outlet") -> bool:
+        """Whether it stands before `default`, and not before another node's in the same process."""
+        ...
+
+
+current: ContextVar[Outlet | None] = ContextVar("holdfast_outlet", default=None)
+
+
+async def put(default: Outlet, effect: Effect) -> None:
+    """Hand an effect to the outlet of the calling task, or else to `default`: all proxies, at once."""
+    outlet = current.get()
+    if outlet is None or not outlet.serves(default):
+        outlet = default
+    await outlet.put(effect)
+
+
+def join(client: Client | int, channel: str) -> Join:
+    return Join(id_of(client), check_text(channel))
+
+
+def leave(client: Client | int, channel: str) -> Leave:
+    return Leave(id_of(client), check_text(channel))
+
+
+def close(client: Client | int, reason: str, code: int | None) -> CloseClient:
+    if code is not None and code not in OWN_CODES:
+        raise ValueError(f"expected a close code from 4000 to 4999, got {code}")
+    return CloseClient(id_of(client), check_text(reason), code or 0)
+
+
+def broadcast(payload: Payload, exclude: Iterable[Client | int], text: bool | None) -> Broadcast:
+    data, is_text = _encode_for_all(payload, text)
+    return Broadcast(data, is_text, pack(exclude))
+
+
+def notify(
+    payload: Payload,
+    channels: Iterable[str],
+    clients: Iterable[Client | int],
+    exclude: Iterable[Client | int],
+    text: bool | None,
+) -> Notify:
+    if isinstance(channels, str):
+        raise TypeError(f"expected a list of channels, got the string {channels!r}")
+    data, is_text = _encode_for_all(payload, text)
+    names = [check_text(channel) for channel in channels]
+    if len(names) > MAX_CHANNELS:
+        raise HoldfastError(f"an effect names at most {MAX_CHANNELS} channels, got {len(names)}")
+    return Notify(data, is_text, names, pack(clients), pack(exclude))
+
+
+def check_size(size: int, max_batch_bytes: int) -> None:
+    """A proxy ends a session that sends more at once than it has said in Welcome."""
+    if size > max_batch_bytes - BATCH_OVERHEAD:
+        raise HoldfastError(
+            f"what goes to a proxy at once has at most {max_batch_bytes - BATCH_OVERHEAD} bytes, got {size}"
+        )
+
+
+def pack(clients: Iterable[Client | int]) -> bytes:
+    packed = pack_ids(map(id_of, clients))
+    if len(packed) > MAX_PACKED_BYTES:
+        raise HoldfastError(f"an effect names at most {MAX_PACKED_BYTES // 8} clients, got {len(packed) // 8}")
+    return packed
+
+
+def id_of(client: Client | int) -> int:
+    if isinstance(client, Client):
+        return client.id
+    if type(client) is int and 0 <= client < 1 << 64:
+        return client
+    raise TypeError(f"expected a client or its 64-bit id, got {client!r:.80}")
+
+
+def encode(payload: object, text: bool | None) -> tuple[bytes, bool]:
+    """A payload's bytes, and whether it is text: str, dict and list are unless `text` is False; bytes if it is True."""
+    if isinstance(payload, bytes):
+        return payload, bool(text)
+    if isinstance(payload, str):
+        return payload.encode(), text is not False
+    if isinstance(payload, dict | list):
+        return msgspec.json.encode(payload), text is not False
+    if isinstance(payload, bytearray | memoryview):
+        return bytes(payload), bool(text)
+    raise TypeError(f"expected bytes, str, dict or list, got {type(payload).__name__}")
+
+
+def _encode_for_all(payload: Payload, text: bool | None) -> tuple[bytes, bool]:
+    """As `encode`. Raises UnicodeDecodeError for bytes that are to go as text and are none: no client would get it, and
+    nobody would say so. A reply is different: who asked is told."""
+    data, is_text = encode(payload, text)
+    if is_text and not isinstance(payload, str | dict | list):
+        data.decode()
+    return data, is_text
+
+
+def check_text(value: str) -> str:
+    # What is wrong must be found here: a proxy ends the session for a frame that it can't read.
+    if not isinstance(value, str):
+        raise TypeError(f"expected str, got {type(value).__name__}")
+    value.encode()  # raises UnicodeEncodeError for lone surrogates
+    return value

@@ -1,0 +1,73 @@
+"""What the node library raises, beside the errors of protocols.errors."""
+
+import traceback
+
+import trio
+
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import HoldfastError
+
+
+class RequestError(HoldfastError):
+    """To be raised by a handler: the client gets `status` (as of HTTP, 400-599) and `message` instead of a reply.
+
+    Of a long message it gets the first 2,000 characters. Effects of the handler that were not flushed are dropped: they
+    would have travelled with the reply.
+    """
+
+    reason = Reason.NODE_ERROR
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        if not 400 <= status <= 599:
+            raise ValueError(f"the status of an error is 400 to 599, got {status}")
+        self.status = status
+
+
+class StateError(HoldfastError):
+    """A change of the state was not made: it breaks a limit, its owner can't own it, or nobody put it in order in time.
+
+    In the last case it may still be made later.
+    """
+
+
+class StateConflict(StateError):
+    """A change was not made because the key does not have the version that it was meant for: somebody was faster."""
+
+
+class LinkRefused(HoldfastError):
+    """A proxy will not have this node as it is: wrong token, wrong version. Trying again would not help."""
+
+    reason = Reason.UNAUTHORIZED
+
+
+def traceback_of(error: BaseException) -> str:
+    """For a log line, as its field `exception`.
+
+    Not exc_info: how that is shown is up to the author's set-up of structlog, and what structlog does without one is to
+    show all local variables in a frame: it takes seconds, in which the node does nothing else, and they hold payloads.
+    """
+    return "".join(traceback.format_exception(error)).rstrip()
+
+
+def split(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    """What an author's function has raised, but for trio.Cancelled alone: what of it is cancellation, which must go on,
+    and what it did wrong.
+
+    SystemExit and KeyboardInterrupt are its own doing too, alone and in a group: a function that is called for one
+    thing does not end the process that does a thousand.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)
+    return None, error
+
+
+def one_of_ours(group: ExceptionGroup[Exception]) -> HoldfastError | None:
+    """The first error of a group, if all of it are ours: who called is told that, and of no group."""
+    errors: list[HoldfastError] = []
+    for error in group.exceptions:
+        found = one_of_ours(error) if isinstance(error, ExceptionGroup) else error
+        if not isinstance(found, HoldfastError):
+            return None
+        errors.append(found)
+    return errors[0]

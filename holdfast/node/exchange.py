@@ -1,0 +1,247 @@
+"""One request at this node: where its reply goes, and the effects that wait to travel with it.
+
+Owns the making of reply frames from what a handler returns. All or nothing: effects that concern the proxy that asked
+leave in the frame of the reply, or of a part of it; if the proxy refuses that, it refuses them; a failure drops them.
+Those that concern other proxies, which deliver to their own clients, go there before the reply, and it waits until they
+are done: so a node that dies has either not replied, and the request is another's, or has lost nothing. A reply in
+parts waits for its client, by the bytes that the proxy says it has taken.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping
+from contextlib import aclosing
+from typing import Protocol
+
+import trio
+
+from holdfast.node import effects
+from holdfast.node.effects import Outlet, check_text
+from holdfast.node.network import LinkedSession
+from holdfast.node.request import Body, Reply, Request
+from holdfast.node.stream import Origin
+from holdfast.node.workers import Job
+from holdfast.protocols.errors import HoldfastError
+from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.effects import MAX_EFFECTS, Effect, weigh
+
+MAX_MESSAGE = 2000  # characters of a failure; what a handler says of a request may be as large as that, and larger
+
+
+class RequestSession(LinkedSession, Protocol):
+    """A session that requests come with. exchanges: those that are being handled, by id. pause_timeout: of replies in
+    parts.
+    """
+
+    @property
+    def pause_timeout(self) -> float: ...
+
+    @property
+    def exchanges(self) -> "dict[int, Exchange]": ...
+
+    def expired(self, exchange: "Exchange") -> None:
+        """Nobody waits for its reply any more."""
+        ...
+
+
+class Exchange(Job):
+    """An Outlet until the last of the reply is made. What the handler's tasks still do then goes out at once."""
+
+    __slots__ = (
+        "_effects", "_effects_bytes", "_part", "_room", "_timeout", "_untaken", "attempt", "deadline", "id", "is_http",
+        "is_open", "is_text", "request", "session",
+    )  # fmt: skip
+
+    def __init__(
+        self, session: RequestSession, id: int, attempt: int, timeout: float, is_text: bool, is_http: bool
+    ) -> None:
+        super().__init__()
+        self.session = session
+        self.id = id
+        self.attempt = attempt
+        self.is_text = is_text
+        self.is_http = is_http
+        self.is_open = True
+        self.request: Request | None = None  # until the handler begins: the request refers to us, and cycles cost
+        self.deadline = session.now + timeout  # when the proxy gives up, unless it waits for the client
+        self._timeout = timeout
+        self._effects: list[Effect] | None = None
+        self._effects_bytes = 0
+        self._part = 0  # of the reply, from 1
+        self._untaken = 0  # bytes of parts that the client has not taken
+        self._room: trio.Event | None = None  # set when it has
+
+    # --- effects ----------------------------------------------------------------------------------------------------
+
+    def serves(self, default: Outlet) -> bool:
+        return self.session.links is default
+
+    async def put(self, effect: Effect) -> None:
+        """Keep an effect for the reply. Not a checkpoint: nothing is sent yet."""
+        if not self.is_open:
+            await self.session.links.put(effect)
+            return
+        size = self._effects_bytes + weigh(effect)
+        effects.check_size(size, self.session.max_batch_bytes)
+        if self._effects is None:
+            self._effects = []
+        elif len(self._effects) == MAX_EFFECTS:
+            raise HoldfastError(f"at most {MAX_EFFECTS} effects wait for the reply: await request.flush() before more")
+        self._effects.append(effect)
+        self._effects_bytes = size
+
+    async def flush(self) -> None:
+        """Carry out what waits, and wait until that is done."""
+        links = self.session.links
+        await links.wait_room(self._effects or ())
+        taken = self._take_effects()
+        if taken and self._may_still():
+            await links.streams.wait_taken(links.streams.send(taken, Origin(self.session.proxy)))
+        await trio.lowlevel.checkpoint_if_cancelled()
+
+    def _take_effects(self) -> list[Effect] | None:
+        taken, self._effects, self._effects_bytes = self._effects, None, 0
+        return taken
+
+    # --- the reply --------------------------------------------------------------------------------------------------
+
+    async def reply(self, result: object) -> None:
+        """Send what a handler returned. Raises TypeError if it can't be sent, HoldfastError if it is too large."""
+        if not isinstance(result, Reply):
+            await self._send(result, _PLAIN)
+        elif isinstance(result.body, AsyncGenerator):
+            async with aclosing(result.body) as parts:  # one that is left early ends here, in its own task
+                await self._stream(parts, result)
+        elif isinstance(result.body, AsyncIterable):
+            await self._stream(result.body, result)
+        else:
+            await self._send(result.body, result)
+
+    def fail(self, status: int, message: str) -> None:
+        """Send a failure instead of a reply, or of the rest of one. Drops the effects that wait."""
+        self._take_effects()
+        if self.is_cancelled:
+            return
+        if len(message) > MAX_MESSAGE:
+            message = message[:MAX_MESSAGE] + "..."
+        message = message.encode(errors="replace").decode()
+        self.session.send(frames.Failure(self.id, self.attempt, status, message), 64 + 4 * len(message))
+
+    async def _stream(self, parts: AsyncIterable[Body], reply: Reply) -> None:
+        if self.is_http:
+            async for part in parts:
+                await self._send(part, reply, more=True)
+                reply = _PLAIN  # status and headers went with the first part
+                await self._wait_room()
+            await self._send(None, reply)
+            return
+        # To a client of a message protocol each part is a message of its own, the last one too.
+        former: Body = None
+        is_first = True
+        async for part in parts:
+            if not is_first:
+                await self._send(former, reply, more=True)
+                await self._wait_room()
+            former, is_first = part, False
+        await self._send(former, reply)
+
+    async def _send(self, body: object, reply: Reply, more: bool = False) -> None:
+        text = reply.text
+        if text is None and not isinstance(body, str | dict | list):
+            text = self.is_text
+        payload, is_text = (b"", bool(text)) if body is None else effects.encode(body, text)
+        size = 64 + len(payload) + self._effects_bytes
+        if self.is_http:
+            if not 200 <= reply.status <= 599:
+                raise ValueError(f"the status of a reply is 200 to 599, got {reply.status}")
+            headers = _headers(reply, body, is_text)
+            size += sum(len(name) + 4 * len(value) + 10 for name, value in headers)
+        effects.check_size(size, self.session.max_batch_bytes)
+        session = self.session
+        if not more:
+            self.is_open = False  # what tasks of the handler do from now on would come too late to go with the reply
+        self._part += 1
+        kept = self._take_effects()
+        if kept and self._is_wanted():
+            kept = await self._spread(kept)
+        if not self._is_wanted():
+            await trio.lowlevel.checkpoint()  # parts may be made without any: they end here
+            return
+        if more:
+            self._untaken += len(payload)
+            self._prolong()
+        if self.is_http:
+            session.send(frames.HttpReply(self.id, self.attempt, payload, reply.status, headers, more, kept), size)
+        else:
+            session.send(frames.Reply(self.id, self.attempt, payload, is_text, more, kept), size)
+
+    def _is_wanted(self) -> bool:
+        """Else nobody waits, or the request is another node's by now; its effects are too."""
+        return self.session.is_open and not self.is_cancelled
+
+    def _may_still(self) -> bool:
+        """Whether effects may be carried out. If it is too late for that it is for the reply: the handler is cancelled.
+
+        The proxy cancels too, but says so later than its clock: what a handler does between must not be half done. Not
+        while its client has parts yet to take: then the proxy waits, for as long as it alone knows.
+        """
+        if trio.current_time() >= self.deadline and not self._untaken:
+            self.session.expired(self)
+        return self._is_wanted()
+
+    async def _spread(self, kept: list[Effect]) -> list[Effect] | None:
+        """Have done what concerns other proxies. Returns what goes with the reply.
+
+        If there is such, all of it is numbered and leaves in one moment, for home too: what home got with the reply, a
+        round trip later, others' effects would overtake. So it is when another node may have numbered it before.
+        """
+        session = self.session
+        streams, home = session.links.streams, session.proxy
+        if not self._may_still():
+            return None
+        origin = Origin(home, self.id, self._part)
+        concerned, muted = to = streams.concerned(kept)
+        if (self.attempt > 1 and streams.is_clustered) or concerned - {home}:
+            sent = streams.send(kept, origin, to)
+            await streams.wait_taken(one for one in sent if one.stream.session is not session)
+            await streams.wait_sent(session)
+            return []  # the reply waits for what was sent before it
+        is_muted_here = muted.pop(home, None) is not None
+        streams.send(kept, origin, (set(), muted))  # where it is muted
+        await streams.wait_replied(session, kept)
+        return kept if concerned or is_muted_here else None
+
+    # --- credit for parts -------------------------------------------------------------------------------------------
+
+    def taken(self, count: int) -> None:
+        """The client has taken so many bytes of the parts."""
+        self._untaken -= count
+        self._prolong()
+        if self._room is not None:
+            self._room.set()
+
+    def _prolong(self) -> None:
+        """A reply in parts goes on."""
+        self.deadline = trio.current_time() + (self.session.pause_timeout or self._timeout)
+
+    async def _wait_room(self) -> None:
+        """Wait until the client has taken enough of the parts for another one, and the link has room."""
+        while self._untaken > self.session.reply_window and self._is_wanted():
+            self._room = trio.Event()
+            await self._room.wait()
+        await self.session.wait_room()
+
+
+_PLAIN = Reply()
+
+
+def _headers(reply: Reply, body: object, is_text: bool) -> list[tuple[str, str]]:
+    """The author's headers, and the content type if they name none and there is a body."""
+    given = reply.headers
+    pairs = given.items() if isinstance(given, Mapping) else given
+    headers = [(check_text(name), check_text(value)) for name, value in pairs]
+    if body is not None and not any(name.lower() == "content-type" for name, _ in headers):
+        if isinstance(body, dict | list):
+            kind = "application/json"
+        else:
+            kind = "text/plain; charset=utf-8" if is_text else "application/octet-stream"
+        headers.append(("content-type", kind))
+    return headers

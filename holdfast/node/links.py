@@ -1,0 +1,345 @@
+"""The links to all proxies: one task for each, that makes session after session.
+
+Owns the known addresses, which of them to keep trying, and what goes to every proxy. A node needs one proxy's address
+and learns the others from it. Two addresses of one proxy are found out, and one of them rests. A proxy that lives by
+the word of another and can't be reached is linked through that one, until it can.
+"""
+
+import random
+import socket
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+import structlog
+import trio
+import zmq
+
+from holdfast.node import backoff, effects
+from holdfast.node.clients import Clients
+from holdfast.node.errors import LinkRefused
+from holdfast.node.pump import LINGER, Curve, Pump
+from holdfast.node.session import Parts, Session
+from holdfast.node.streams import Concerned, Streams
+from holdfast.protocols.endpoints import endpoints_of, name_in
+from holdfast.protocols.errors import ConfigError, HoldfastError
+from holdfast.protocols.nodes.frames import Effect, Peer, Via
+
+log = structlog.get_logger("holdfast.node")
+
+SUCCESSION_TIMEOUT = 2.0  # for a proxy's other address to come back, before this one is tried
+TUNNEL_DELAY = 0.5  # a proxy that lives gets so long to be linked directly
+TUNNEL_INTERVAL = 0.1
+
+
+class Links:
+    """An Outlet: effects that go out at once go to every proxy, and each delivers to its own clients.
+
+    sessions: those that have a welcome, by proxy. is_ready: set when the first one is ready for requests. is_draining:
+    none is to be ready any more.
+    alive: proxies that live, by the word of another one that is linked.
+    forget_timeout: an address that was only learned is given up when it can't be reached for so many seconds.
+    """
+
+    def __init__(self, curve: Curve | None, forget_timeout: float, streams: Streams, clients: Clients) -> None:
+        self.streams = streams
+        self._clients = clients
+        self._curve = curve
+        self._forget_timeout = forget_timeout
+        self._joined: frozenset[str] = frozenset()  # addresses that the author named: never given up
+        self._addresses: dict[str, str] = {}  # by proxy, by the proxies' latest word
+        self._lost_at: dict[str, float | None] = {}  # every address that has a task; None: its proxy is linked
+        self._proxy_at: dict[str, str] = {}  # who answered there last
+        self._sessions: set[Session] = set()  # with those that have no welcome yet
+        self._new: list[str] = []  # addresses that are to get a task
+        self._relayed: set[str] = set()  # proxies that are linked, or about to be, through another one
+        self._changed = trio.Event()
+        self._linked = trio.Event()  # set while there is a session, and while none can come
+        self._linked.set()
+        self._leaving = trio.Event()
+        self._is_running = False
+        self._looking: set[trio.CancelScope] = set()  # up names: nobody waits for that when the node leaves
+        self._endpoints: dict[str, str] = {}  # by address: where it was linked last
+        self.is_ready = trio.Event()
+        self.is_draining = False
+        self.sessions: dict[str, Session] = {}
+        self.alive: frozenset[str] = frozenset()
+
+    async def run(self, parts: Parts, join: Sequence[str]) -> None:
+        """Link to the proxies at `join`, and to those that they name, until `leave`.
+
+        Raises LinkRefused if a proxy refuses this node for good, ConfigError if an address of `join` is none.
+        """
+        self._is_running = True
+        self._linked = trio.Event()
+        self._joined = frozenset(join)
+        self._add(join)
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        try:
+            async with trio.open_nursery() as nursery:
+                has_peers = False
+                while not self._leaving.is_set():
+                    while self._new:
+                        nursery.start_soon(self._keep, parts, context, self._new.pop())
+                    if self.alive and not has_peers:
+                        has_peers = True
+                        nursery.start_soon(self._keep_tunnels, parts, context, nursery)
+                    await self._changed.wait()
+                    self._changed = trio.Event()
+        finally:
+            self._is_running = False
+            self._linked.set()  # who still waits is told that it is in vain
+            # What was said last may still be on its way. In a thread, because libzmq blocks until it is not.
+            with trio.move_on_after(LINGER + 1, shield=True):
+                await trio.to_thread.run_sync(context.term, abandon_on_cancel=True)
+
+    # --- from the sessions ------------------------------------------------------------------------------------------
+
+    def welcomed(self, session: Session, seen: int) -> None:
+        """A session stands. seen: number of the last of our effects that the proxy has."""
+        twin = self.sessions.get(session.proxy)
+        if twin is not None:
+            # Two addresses of one proxy. It takes the later hello as a new session in place of the earlier one.
+            twin.successor = session
+            twin.end(f"the proxy at {session.address} is the same")
+        for other in self._sessions:
+            if other.via == session.proxy and not other.proxy:
+                other.end("the proxy is linked by now")
+        self.sessions[session.proxy] = session
+        self.streams.attach(session, seen)
+        self._linked.set()
+        if not session.via:
+            former = self._proxy_at.get(session.address, "")
+            self._proxy_at[session.address] = session.proxy
+            if former not in self.sessions and self._addresses.get(former, session.address) == session.address:
+                self._clients.forget(former)  # another proxy is at its address now
+                self.streams.forget(former)
+
+    def introduced(self, session: Session, peers: Iterable[Peer]) -> None:
+        """Proxies, as one of them tells them."""
+        session.peers = list(peers)
+        self._relist()
+
+    def ready(self, session: Session) -> None:
+        if not session.via:
+            self._lost_at[session.address] = None
+        self.is_ready.set()
+        log.info("link_ready", proxy=session.proxy, address=session.address, via=session.via)
+
+    def lost(self, session: Session, *, for_good: bool) -> None:
+        """A session that was welcomed is over. for_good: the proxy has said goodbye."""
+        if self.sessions.get(session.proxy) is not session:
+            return  # another with the same proxy stands
+        del self.sessions[session.proxy]
+        if not self.sessions:
+            self._linked = trio.Event()
+        self.streams.detach(session, for_good=for_good)
+        if for_good:
+            self._clients.forget(session.proxy)
+        else:
+            self._clients.lost(session.proxy, trio.current_time())
+        self._relist()
+
+    def _relist(self) -> None:
+        """The lists of all linked proxies, put together. What one says of itself tells nothing that its link does not.
+
+        Without any list the former ones still say what to keep for whom, and where to look; but nobody vouches for
+        clients any more.
+        """
+        told = [(session, peer) for session in self.sessions.values() for peer in session.peers]
+        listed = {peer.proxy for session, peer in told if peer.proxy != session.proxy}
+        self._clients.introduced(listed, has_word=bool(told))
+        self.alive = frozenset(peer.proxy for session, peer in told if peer.alive and peer.proxy != session.proxy)
+        if told:
+            self._addresses = {peer.proxy: peer.address for _, peer in told}
+            self.streams.listed(listed | self.sessions.keys())
+        linked = {proxy for proxy, session in self.sessions.items() if not session.via}
+        self._add(address for proxy, address in self._addresses.items() if proxy not in linked)
+        self._changed.set()
+
+    def _add(self, addresses: Iterable[str]) -> None:
+        for address in sorted(set(addresses) - self._lost_at.keys()):
+            self._lost_at[address] = trio.current_time()
+            self._new.append(address)
+            self._changed.set()
+
+    # --- for the node -----------------------------------------------------------------------------------------------
+
+    def serves(self, default: effects.Outlet) -> bool:
+        return default is self
+
+    async def put(self, effect: Effect) -> None:
+        to = await self.wait_room([effect])
+        self.streams.send([effect], to=to)
+
+    async def wait_room(self, effects: Sequence[Effect] = ()) -> Concerned:
+        """Wait until a proxy is linked, no outbox is over its limit, and all that these concern take more.
+
+        Always a checkpoint. Raises HoldfastError if the node does not run, or no longer does.
+        """
+        while True:
+            await self._linked.wait()
+            if not self._is_running:
+                raise HoldfastError("the node does not run: what it does goes nowhere before `run` and after it")
+            for session in list(self.sessions.values()):
+                await session.wait_room()
+            to = await self.streams.wait_room(effects)
+            if self.sessions:
+                return to
+
+    async def drain(self) -> None:
+        """Ask for no more requests, and wait until none can come.
+
+        Sessions that are lost are made anew, but ask for none: what is kept for their proxies has no other way.
+        """
+        self.is_draining = True
+        sessions = list(self._sessions)
+        for session in sessions:
+            session.drain()
+        for session in sessions:
+            await session.drained.wait()
+
+    def leave(self) -> None:
+        """Say goodbye; `run` returns when it is said."""
+        self._begin_to_leave()
+        for session in self._sessions:
+            session.leave()
+
+    def _begin_to_leave(self) -> None:
+        self._leaving.set()
+        self._changed.set()
+        for scope in self._looking:
+            scope.cancel(reason="the node leaves")
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    async def _keep(self, parts: Parts, context: "zmq.Context[zmq.Socket[bytes]]", address: str) -> None:
+        """Task: keep a session with the proxy at an address."""
+        delays = backoff.delays()
+        limiter = trio.CapacityLimiter(1)  # of this name alone: one that nobody answers for holds up no other
+        while self._is_wanted(address):
+            try:
+                endpoints = await self._look_up(address, limiter)
+                session = await self._visit(parts, context, address, endpoints)
+            except ConfigError as error:
+                if address in self._joined:
+                    raise
+                log.warning("bad_peer_address", address=address, error=str(error))
+                break
+            if session.refused_for_good:
+                raise LinkRefused(f"the proxy at {address} refuses this node: {session.refused_for_good}")
+            if self._leaving.is_set():
+                break
+            if session.successor is not None and not session.successor.via:
+                await self._rest(session)
+            if self._lost_at[address] is None:  # it was linked
+                self._lost_at[address] = trio.current_time()
+                delays = backoff.delays()
+                log.warning("link_lost", address=address, reason=session.reason)
+            else:
+                log.info("link_failed", address=address, reason=session.reason)
+            delay = next(delays)
+            with trio.move_on_after(delay):
+                await self._leaving.wait()
+        del self._lost_at[address]
+        self._endpoints.pop(address, None)
+
+    async def _look_up(self, address: str, limiter: trio.CapacityLimiter) -> list[str]:
+        """The endpoints that it stands for at present; none if that can't be had."""
+        name = name_in(address)
+        if name is None:
+            return [address]
+        found: list[str] = []
+        with trio.CancelScope() as scope:
+            self._looking.add(scope)
+            try:
+                look_up = partial(socket.getaddrinfo, *name, type=socket.SOCK_STREAM)
+                found = endpoints_of(await trio.to_thread.run_sync(look_up, limiter=limiter, abandon_on_cancel=True))
+            except (OSError, UnicodeError) as error:
+                log.info("name_not_found", address=address, error=str(error))
+            finally:
+                self._looking.discard(scope)
+        return found
+
+    async def _visit(
+        self, parts: Parts, context: "zmq.Context[zmq.Socket[bytes]]", address: str, endpoints: list[str]
+    ) -> Session:
+        """A session at the first of these that answers, until its end. If none does, the last that was tried."""
+        session = Session(parts, Pump(context, address, self._curve), address)
+        session.end("its name was not found")
+        for endpoint in endpoints:
+            if self._leaving.is_set():
+                break
+            session = Session(parts, Pump(context, endpoint, self._curve), address)
+            self._sessions.add(session)
+            self._endpoints[address] = endpoint
+            try:
+                await session.run()
+            finally:
+                self._sessions.discard(session)
+            if session.proxy or session.refused_for_good:
+                break
+        return session
+
+    async def _rest(self, session: Session) -> None:
+        """The proxy is linked at another address: wait until it is not."""
+        self._lost_at[session.address] = None
+        successor = session.successor
+        while successor is not None:
+            await successor.over.wait()
+            with trio.move_on_after(SUCCESSION_TIMEOUT):
+                await self._leaving.wait()
+            successor = self.sessions.get(session.proxy)
+
+    def _is_wanted(self, address: str) -> bool:
+        lost_at = self._lost_at[address]
+        return not self._leaving.is_set() and (
+            address in self._joined
+            or address in self._addresses.values()
+            or lost_at is None
+            or trio.current_time() - lost_at < self._forget_timeout
+        )
+
+    async def _keep_tunnels(
+        self, parts: Parts, context: "zmq.Context[zmq.Socket[bytes]]", nursery: trio.Nursery
+    ) -> None:
+        """Task: see that a proxy which lives and can't be reached is linked through another one."""
+        unlinked: dict[str, float] = {}
+        while not self._leaving.is_set():
+            now = trio.current_time()
+            lacking = self.alive - self.sessions.keys() - self._relayed
+            unlinked = {proxy: unlinked.get(proxy, now) for proxy in lacking}
+            for proxy in [proxy for proxy, since in unlinked.items() if now - since >= TUNNEL_DELAY]:
+                self._relayed.add(proxy)
+                nursery.start_soon(self._keep_tunnel, parts, context, proxy)
+            with trio.move_on_after(TUNNEL_INTERVAL):
+                await self._leaving.wait()
+
+    def _relays(self, proxy: str) -> list[str]:
+        """Where proxies are linked through which this one may be reached."""
+        return [
+            self._endpoints[session.address]
+            for session in self.sessions.values()
+            if not session.via and any(peer.proxy == proxy and peer.alive for peer in session.peers)
+        ]
+
+    async def _keep_tunnel(self, parts: Parts, context: "zmq.Context[zmq.Socket[bytes]]", proxy: str) -> None:
+        """Task: sessions with a proxy through others, as long as it lives and has none of its own."""
+        delays = backoff.delays()
+        while not self._leaving.is_set() and proxy in self.alive - self.sessions.keys():
+            relays = self._relays(proxy)
+            if relays:
+                address = random.choice(relays)
+                way = Via(proxy, parts.hello().token)
+                session = Session(parts, Pump(context, address, self._curve, way), address, proxy)
+                self._sessions.add(session)
+                try:
+                    await session.run()
+                finally:
+                    self._sessions.discard(session)
+                if session.proxy:
+                    delays = backoff.delays()
+                event = "tunnel_ended" if session.proxy else "tunnel_failed"
+                log.info(event, proxy=proxy, address=address, reason=session.reason)
+            with trio.move_on_after(next(delays)):
+                await self._leaving.wait()
+        self._relayed.discard(proxy)

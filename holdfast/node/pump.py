@@ -1,0 +1,252 @@
+"""One DEALER socket and its batches: numbered, in order, both ways.
+
+Owns the socket: only `run` calls it. The descriptor is edge-triggered in effect (libzmq #3641): it says nothing of what
+is queued if the socket was not drained, nor of what came while we sent. So each turn drains until nothing is left,
+sends, and looks at EVENTS again before it sleeps. Frames queued in one pass of Trio's scheduler leave as one batch.
+
+Knows the numbers of batches and no frame. A wrong number, bytes that are no batch, a connection that ends: `run`
+returns, and another pump must take over; ZeroMQ never reconnects this one, because a socket's queue would survive that.
+"""
+
+from collections import deque
+from secrets import token_bytes
+from typing import Any, NamedTuple, Protocol, cast
+
+import trio
+import zmq
+import zmq.utils.monitor
+
+from holdfast.protocols.errors import ConfigError, FrameError
+from holdfast.protocols.nodes.frames import FromProxy, Refused, Via, decode_from_proxy, encode_batch
+
+MAX_BATCH_BYTES = 1 << 20  # then another batch is begun: a link should not be held up by one; a larger frame goes alone
+MAX_OUTBOX_BYTES = 8 << 20  # who can wait, waits until there is less; replies can't, and are bounded by the capacity
+MAX_RECEIVED_BYTES = 256 << 20  # a proxy packs all that a turn has for a node into one batch
+HIGH_WATER_MARK = 16  # batches in libzmq, each way; more of ours wait in the outbox, where they are counted
+BURST = 32  # batches taken before handlers get their turn
+CONNECT_TIMEOUT = 3.0
+LINGER = 2.0  # for what was sent before the socket is closed at a good end
+
+_ENDINGS = {
+    zmq.EVENT_DISCONNECTED: "the connection was lost",
+    zmq.EVENT_CLOSED: "can't connect",
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "the handshake failed: is it a proxy, and has it CURVE on as we do?",
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "the handshake failed: is it a proxy, and has it CURVE on as we do?",
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the handshake failed: our key is not one that the proxy authorizes",
+}
+
+
+class Curve(NamedTuple):
+    """Keys for an encrypted and authenticated link, in ZeroMQ's Z85: the proxies' public one, and our own pair."""
+
+    server_key: bytes
+    public_key: bytes
+    secret_key: bytes
+
+
+class Pump:
+    """One connection to `address`, from `run` to its end. ended: why, once it has.
+
+    via: what the proxy there is told first: to which one all of it is to be passed. max_batch_bytes: of frames that are
+    sent together.
+    """
+
+    def __init__(
+        self, context: "zmq.Context[zmq.Socket[bytes]]", address: str, curve: Curve | None, via: Via | None = None
+    ) -> None:
+        self._context = context
+        self._address = address
+        self._curve = curve
+        self._via = via
+        self._open: list[Any] = []  # the batch that frames are added to
+        self._open_bytes = 0
+        self._ready: deque[tuple[list[Any], int]] = deque()  # batches that are full
+        self._ready_bytes = 0
+        self._blocked: bytes | None = None  # the first of these, encoded, while libzmq has no room for it
+        self._sent = 0
+        self._received = 0
+        self._nap: trio.CancelScope | None = None  # set while there is nothing to do
+        self._is_full = False  # somebody waits for room
+        self._room = trio.Event()
+        self._is_finishing = False
+        self.max_batch_bytes = MAX_BATCH_BYTES
+        self.ended = ""
+
+    # --- for everybody ----------------------------------------------------------------------------------------------
+
+    def send(self, frame: Any, size: int = 64) -> None:  # noqa: ANN401 - any frame of FromNode
+        """Queue a frame. size: at most how many bytes it takes. After the end it goes nowhere."""
+        if self.ended:
+            return
+        if self._open_bytes + size > self.max_batch_bytes and self._open:
+            self._close_batch()
+        self._open.append(frame)
+        self._open_bytes += size
+        if self._nap is not None:
+            self.wake()
+
+    async def wait_room(self) -> None:
+        """Wait until less than MAX_OUTBOX_BYTES are queued, or it is all over."""
+        while self._ready_bytes + self._open_bytes > MAX_OUTBOX_BYTES and not self.ended:
+            if not self._is_full:
+                self._is_full = True
+                self._room = trio.Event()
+            await self._room.wait()
+
+    def end(self, reason: str) -> None:
+        """Have `run` return soon, with nothing more sent. The first reason stays."""
+        self.ended = self.ended or reason
+        self._room.set()
+        self.wake()
+
+    def finish(self) -> None:
+        """Have `run` return when all that is queued has been sent."""
+        self._is_finishing = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Begin a turn, if none is under way: the owner's next tick is due earlier."""
+        if self._nap is not None:
+            self._nap.cancel()
+            self._nap = None
+
+    # --- the task ---------------------------------------------------------------------------------------------------
+
+    async def run(self, owner: "Owner") -> None:
+        """Connect and carry batches until the end. Raises ConfigError for an address that is none."""
+        socket = self._socket()
+        # Before it connects: a refusal may come at once, and who is not listening then never hears of it.
+        monitor = socket.get_monitor_socket(sum(_ENDINGS))
+        try:
+            self._connect(socket)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch, monitor)
+                await self._turns(socket, owner)
+                nursery.cancel_scope.cancel(reason=self.ended)
+        finally:
+            socket.disable_monitor()
+            monitor.close(linger=0)
+            socket.close(linger=int(LINGER * 1000) if self._is_finishing else 0)
+            self.end("stopped")
+
+    def _socket(self) -> "zmq.Socket[bytes]":
+        socket = self._context.socket(zmq.DEALER)
+        # A routing id is a session (docs/node-protocol.md). One that begins with a zero byte is reserved by ZeroMQ.
+        socket.routing_id = b"N" + token_bytes(15)
+        socket.linger = 0
+        socket.sndhwm = socket.rcvhwm = HIGH_WATER_MARK
+        socket.maxmsgsize = MAX_RECEIVED_BYTES
+        socket.reconnect_ivl = -1
+        socket.connect_timeout = socket.handshake_ivl = int(CONNECT_TIMEOUT * 1000)
+        socket.ipv6 = "[" in self._address
+        if self._curve is not None:
+            socket.curve_serverkey, socket.curve_publickey, socket.curve_secretkey = self._curve
+        return socket
+
+    def _connect(self, socket: "zmq.Socket[bytes]") -> None:
+        try:
+            socket.connect(self._address)
+        except zmq.ZMQError as error:
+            raise ConfigError(f"can't connect to {self._address!r}: {error.strerror}") from error
+        if self._via is not None:
+            socket.send(encode_batch(0, [self._via]), zmq.NOBLOCK)  # a new socket has room
+
+    async def _turns(self, socket: "zmq.Socket[bytes]", owner: "Owner") -> None:
+        descriptor = _number(socket, zmq.FD)
+        while True:
+            now = trio.current_time()
+            owner.tick(now)
+            received = not self.ended and self._drain(socket, owner, now)
+            if owner.wake_handlers(now) or received:
+                await trio.lowlevel.checkpoint()  # most handlers need not wait: their replies make one batch
+            if self.ended:
+                return
+            self._flush(socket)
+            if self._is_finishing and not self._ready:
+                self.end("finished")
+                return
+            events = _number(socket, zmq.EVENTS)
+            if events & zmq.POLLIN or (events & zmq.POLLOUT and self._ready) or owner.wake_handlers(now):
+                continue
+            with trio.CancelScope(deadline=owner.next_tick) as self._nap:
+                await trio.lowlevel.wait_readable(descriptor)
+            self._nap = None
+
+    def _drain(self, socket: "zmq.Socket[bytes]", owner: "Owner", now: float) -> bool:
+        """Take what has come. True: something has."""
+        for burst in range(BURST):
+            try:
+                data = socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return burst > 0
+            if not data:
+                continue  # the proxy probes whether the connection lives
+            try:
+                owner.receive(self._decode(data), now)
+            except FrameError as error:
+                self.end(f"protocol error: {error}")
+            if self.ended:
+                break
+        return True
+
+    def _decode(self, data: bytes) -> list[FromProxy]:
+        number, frames = decode_from_proxy(data)
+        self._received += 1
+        # 0: the proxy knows no session of ours, so there is nothing to count from
+        if number != self._received and not (number == 0 and all(isinstance(frame, Refused) for frame in frames)):
+            raise FrameError(f"expected batch {self._received}, got {number}")
+        return frames
+
+    def _flush(self, socket: "zmq.Socket[bytes]") -> None:
+        while self._ready or self._open:
+            if not self._ready:
+                self._close_batch()
+            if self._blocked is None:
+                self._sent += 1
+                self._blocked = encode_batch(self._sent, self._ready[0][0])
+            try:
+                socket.send(self._blocked, zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            self._blocked = None
+            self._ready_bytes -= self._ready.popleft()[1]
+        if self._is_full and self._ready_bytes <= MAX_OUTBOX_BYTES:
+            self._is_full = False
+            self._room.set()
+
+    def _close_batch(self) -> None:
+        self._ready.append((self._open, self._open_bytes))
+        self._ready_bytes += self._open_bytes
+        self._open, self._open_bytes = [], 0
+
+    async def _watch(self, monitor: "zmq.Socket[bytes]") -> None:
+        while True:
+            while _number(monitor, zmq.EVENTS) & zmq.POLLIN:
+                event = zmq.utils.monitor.recv_monitor_message(monitor, zmq.NOBLOCK)["event"]
+                self.end(_ENDINGS.get(zmq.Event(event), "the connection ended"))
+            await trio.lowlevel.wait_readable(_number(monitor, zmq.FD))
+
+
+def _number(socket: "zmq.Socket[bytes]", option: int) -> int:
+    return cast("int", socket.getsockopt(option))
+
+
+class Owner(Protocol):
+    """Whose pump it is. All calls come from the pump's task."""
+
+    @property
+    def next_tick(self) -> float:
+        """When `tick` must be called at the latest."""
+        ...
+
+    def tick(self, now: float) -> None:
+        """Called each turn, before what has come is taken."""
+        ...
+
+    def receive(self, frames: list[FromProxy], now: float) -> None:
+        """A batch has come. Raises FrameError to end it all."""
+        ...
+
+    def wake_handlers(self, now: float) -> bool:
+        """Give handlers a turn, if there is work that has not begun. True: there is."""
+        ...

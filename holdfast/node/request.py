@@ -1,0 +1,137 @@
+"""What a handler gets and gives: Request, its Client, and Reply."""
+
+import math
+from collections.abc import AsyncIterable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from holdfast.node.errors import RequestError
+from holdfast.protocols.nodes import frames
+
+Body = bytes | bytearray | memoryview | str | dict[str, Any] | list[Any] | None
+
+
+class Headers(list[tuple[str, str]]):
+    """Headers as pairs, in the order they came, names in lower case; a name may come more than once."""
+
+    __slots__ = ()
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The first value of `name`, in any case."""
+        name = name.lower()
+        for key, value in self:
+            if key.lower() == name:
+                return value
+        return default
+
+    def get_all(self, name: str) -> list[str]:
+        """Every value of `name`, in any case, in order."""
+        name = name.lower()
+        return [value for key, value in self if key.lower() == name]
+
+
+class Client(Struct, frozen=True, eq=False):
+    """A client of some proxy. Equal to another exactly if the ids are; an id is never used twice.
+
+    protocol: what it speaks, such as "websocket" or "http". address: where it comes from. path, headers, query: of its
+    handshake or request. The query is what followed the "?", unparsed.
+    """
+
+    id: int
+    protocol: str
+    address: str
+    path: str
+    headers: Headers
+    query: str = ""
+
+    def __eq__(self, other: object) -> bool:
+        return other.id == self.id if isinstance(other, Client) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    @classmethod
+    def of(cls, client: frames.Client) -> "Client":
+        return cls(client.id, client.protocol, client.address, client.path, Headers(client.headers), client.query)
+
+
+class HttpInfo(Struct, frozen=True):
+    """What an HTTP request has beside its body. target: as on the request line, unparsed, with the query."""
+
+    method: str
+    target: str
+    headers: Headers
+
+
+class Handled(Protocol):
+    """A request where it is handled: holdfast.node.exchange."""
+
+    @property
+    def id(self) -> int: ...
+
+    async def flush(self) -> None:
+        """Carry out what waits, and wait until that is done."""
+        ...
+
+
+class Request(Struct):
+    """A message of a client, or an HTTP request if `http` is not None.
+
+    payload: the message, or the body, decoded. is_text: whether it came as text; then it is valid UTF-8.
+    attempt: 1, and one more for each time that a node was lost with it.
+    deadline: when the proxy gives up (Trio's clock). The handler is cancelled then, without doing anything for it.
+    """
+
+    payload: bytes
+    is_text: bool
+    client: Client
+    http: HttpInfo | None = None
+    attempt: int = 1
+    deadline: float = math.inf
+    _exchange: "Handled | None" = None
+
+    @property
+    def id(self) -> int:
+        """Equal for every delivery of this request, and for no other request: unlike an id that the client chose."""
+        return self._exchange.id if self._exchange is not None else 0
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether another node may have begun with it. What that one did elsewhere (its database) is done."""
+        return self.attempt > 1
+
+    def json(self) -> Any:  # noqa: ANN401 - JSON can be anything
+        """The payload, parsed. Raises RequestError (400), so that a handler need not care."""
+        try:
+            return msgspec.json.decode(self.payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise RequestError(400, "expected JSON") from error
+
+    async def flush(self) -> None:
+        """Carry out now what this handler did through the node so far, instead of with the reply; then return.
+
+        For what should be seen before a long handler returns. The price: it stays done if this node dies before it
+        replies, and the request's next attempt does it again.
+        """
+        if self._exchange is not None:
+            await self._exchange.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply with more to say than its body.
+
+    body: as a handler may return it, or an async iterable of such parts. Over HTTP each is sent as soon as it is there;
+    to a client of a message protocol each is a message of its own, sent when the next one is there or there is no more.
+    What yields them must not do so within a cancel scope or nursery of its own (Trio's rule): that would cancel us.
+    status, headers: for HTTP; protocols without them ignore both. 200 to 599.
+    text: whether it goes as text; None: str, dict and list do, and bytes have the kind of their request.
+    """
+
+    body: Body | AsyncIterable[Body] = None
+    status: int = 200
+    headers: Mapping[str, str] | Iterable[tuple[str, str]] = ()
+    text: bool | None = None

@@ -1,0 +1,168 @@
+"""`holdfast node MODULE:NAME --join ADDRESS`: load a node, run it, drain it on SIGTERM.
+
+Options that a command line shouldn't show (a token) or a container sets can come as HOLDFAST_NODE_*; they stand
+before what the module says, and the command line before them.
+"""
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+
+import structlog
+import trio
+
+from holdfast.node.errors import one_of_ours
+from holdfast.node.node import Node
+from holdfast.node.pump import Curve
+from holdfast.protocols.errors import ConfigError
+
+log = structlog.get_logger("holdfast.node")
+
+PREFIX = "HOLDFAST_NODE_"
+PROXIES_TOKEN = "HOLDFAST__NODE__TOKEN"  # a key of the proxies' configuration, as they read it
+STOPPED = 1  # exit status after a second signal
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    def option(name: str, metavar: str, help: str, type: type = str) -> None:
+        variable = PREFIX + name.upper().replace("-", "_")
+        parser.add_argument(
+            f"--{name}",
+            metavar=metavar,
+            type=type,
+            default=_of_environment(variable),
+            help=f"{help} (or in the environment: {variable})",
+        )
+
+    parser.add_argument(
+        "node", metavar="MODULE:NAME", help="a Node, as `app:node` for `node` of app.py; examples.echo_node:node is one"
+    )
+    parser.add_argument(
+        "--join",
+        metavar="ADDRESS",
+        action="append",
+        help="a proxy's node address, as tcp://127.0.0.1:7510; can be repeated, one is enough to find the others "
+        f"(or in the environment: {PREFIX}JOIN, with spaces between)",
+    )
+    option("name", "NAME", "what it is, the same for all nodes that do the same")
+    option("id", "ID", "its id, unique among live nodes")
+    option("capacity", "N", "how many requests it takes at once", int)
+    option("weight", "X", "its share of requests where that counts; 1.0 is normal", float)
+    option("token", "TOKEN", "the proxies' node.token; better in the environment, where no process list shows it")
+    option("proxy-key", "FILE", "the proxies' public key, made by `holdfast keygen`; with --secret-key")
+    option("secret-key", "FILE", "this node's secret key, made by `holdfast keygen`")
+    option("drain-timeout", "SECONDS", "how long running handlers may take to finish after SIGTERM", float)
+
+
+def _of_environment(variable: str) -> str | None:
+    """The token has two names, this one and the proxies' own: who sets either for all that he runs is understood."""
+    value = os.environ.get(variable)
+    return os.environ.get(PROXIES_TOKEN) if value is None and variable == f"{PREFIX}TOKEN" else value
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run a node until it is told to stop. Returns the exit status. Raises ConfigError and LinkRefused."""
+    join = arguments.join or os.environ.get(f"{PREFIX}JOIN", "").split()
+    if not join:
+        raise ConfigError("a node needs the address of at least one proxy: --join tcp://127.0.0.1:7510")
+    node = load(arguments.node)
+    for name in ("name", "id", "capacity", "weight", "token", "drain_timeout"):
+        value = getattr(arguments, name)
+        if value is not None:
+            setattr(node, name, value)
+    if arguments.proxy_key or arguments.secret_key:
+        node.curve = _load_keys(arguments.proxy_key, arguments.secret_key)
+    _log_to_stderr()
+    return trio.run(run, node, join)
+
+
+def load(spec: str) -> Node:
+    """The node that MODULE:NAME names; modules of the working directory count."""
+    module_name, _, name = spec.partition(":")
+    if not module_name or not name or module_name.startswith(".") or "/" in module_name:
+        raise ConfigError(f"expected MODULE:NAME, a module as `import` names it and not a path, got {spec!r}")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        node = getattr(importlib.import_module(module_name), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module_name.startswith(error.name):
+            raise  # a module that the author's one imports
+        raise ConfigError(f"there is no module {error.name} here or among the installed ones") from error
+    except AttributeError as error:
+        raise ConfigError(f"module {module_name} has no {name}") from error
+    if not isinstance(node, Node):
+        raise ConfigError(f"{spec} is not a holdfast.Node but a {type(node).__name__}")
+    return node
+
+
+async def run(node: Node, join: Sequence[str]) -> int:
+    """Run a node. SIGTERM or SIGINT drains it; a second one stops it at once."""
+    status = STOPPED
+    try:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_obey, signals, node, nursery.cancel_scope)
+                await node.run(join)
+                status = 0
+                nursery.cancel_scope.cancel(reason="the node has left")
+    except ExceptionGroup as group:
+        error = one_of_ours(group)
+        if error is None:
+            raise
+        raise error from None
+    return status
+
+
+async def _obey(signals: AsyncIterator[int], node: Node, scope: trio.CancelScope) -> None:
+    await anext(signals)
+    node.drain()
+    await anext(signals)
+    scope.cancel(reason="second signal")
+
+
+def _load_keys(proxy_key: str | None, secret_key: str | None) -> Curve:
+    import zmq.auth
+
+    if not proxy_key or not secret_key:
+        raise ConfigError("--proxy-key and --secret-key go together")
+    try:
+        server, _ = zmq.auth.load_certificate(proxy_key)
+        public, secret = zmq.auth.load_certificate(secret_key)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"can't read a key: {error}") from error
+    if secret is None:
+        raise ConfigError(f"{secret_key} holds no secret key")
+    return Curve(server, public, secret)
+
+
+def _log_to_stderr() -> None:
+    """Lines for people on a terminal, JSON elsewhere; unless the module has set up structlog itself."""
+    if structlog.is_configured():
+        return
+    renderers: list[structlog.typing.Processor] = [
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(),
+    ]
+    if sys.stderr.isatty():
+        # not structlog's own choice of a traceback: it shows local variables, and they hold payloads
+        renderers = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _head_first,
+            *renderers,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def _head_first(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """What every line has comes first, so that raw lines can be read."""
+    head = {name: event.pop(name) for name in ("timestamp", "level", "event")}
+    return {**head, **event}

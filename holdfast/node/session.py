@@ -1,0 +1,358 @@
+"""One session with one proxy: hello, welcome, snapshots, ready, requests, the end.
+
+Owns the order of these, heartbeats, and the table that says who is told of which frame. Refuses frames out of turn.
+What is over stays over: a new session begins from nothing (docs/topics/architecture.md, Sessions of nodes).
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from math import inf, nextafter
+from typing import Any, Protocol
+
+import trio
+from msgspec import Struct
+
+from holdfast.node.callbacks import Callbacks
+from holdfast.node.clients import Clients
+from holdfast.node.counts import Counts
+from holdfast.node.dispatch import Dispatch
+from holdfast.node.effects import BATCH_OVERHEAD
+from holdfast.node.exchange import Exchange
+from holdfast.node.mastership import Mastership
+from holdfast.node.network import Network
+from holdfast.node.pump import Pump
+from holdfast.node.replica import Replica
+from holdfast.protocols.errors import FrameError
+from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.frames import VERSION, FromProxy
+
+WELCOME_TIMEOUT = 5.0
+# Ready is said when on_open and the others have been told all there is; but one of them may wait for something that
+# does not come before.
+CALLBACKS_TIMEOUT = 3.0
+MIN_INTERVAL = 0.001  # whatever a proxy says
+
+
+class Phase(Enum):
+    CONNECTING = "connecting"  # hello is said
+    SYNCING = "syncing"  # welcome: snapshots come in
+    READY = "ready"  # requests come in
+    DRAINING = "draining"  # those that are here are finished
+    OVER = "over"
+
+
+_MOVES = {
+    Phase.CONNECTING: {Phase.SYNCING, Phase.OVER},
+    Phase.SYNCING: {Phase.READY, Phase.DRAINING, Phase.OVER},
+    Phase.READY: {Phase.DRAINING, Phase.OVER},
+    Phase.DRAINING: {Phase.OVER},
+    Phase.OVER: set(),
+}
+
+
+class Links(Network, Protocol):
+    """Whom a session tells how it stands: holdfast.node.links. is_draining: no requests are wanted any more."""
+
+    @property
+    def is_draining(self) -> bool: ...
+
+    def welcomed(self, session: "Session", seen: int) -> None:
+        """It stands. seen: number of the last of our effects that the proxy has."""
+        ...
+
+    def introduced(self, session: "Session", peers: Iterable[frames.Peer]) -> None:
+        """Proxies, as its proxy tells them."""
+        ...
+
+    def ready(self, session: "Session") -> None: ...
+
+    def lost(self, session: "Session", *, for_good: bool) -> None:
+        """One that was welcomed is over. for_good: the proxy has said goodbye."""
+        ...
+
+
+@dataclass(slots=True)
+class Parts:
+    """The parts of a node that its sessions speak to."""
+
+    hello: Callable[[], frames.Hello]
+    callbacks: Callbacks
+    clients: Clients
+    dispatch: Dispatch
+    mastership: Mastership
+    replica: Replica
+    links: Links
+    counts: Counts
+
+
+class Session:
+    """Owner of a pump, from `run` to its end.
+
+    address: where we connect to. proxy: the id of who answers there, once it has. now: time of the present turn.
+    via: the proxy to which that one passes everything, if it does. peers: the proxies that it lists.
+    exchanges: requests that came with it and are being handled, by id.
+    """
+
+    def __init__(self, parts: Parts, pump: Pump, address: str, via: str = "") -> None:
+        self.links = parts.links
+        self.address = address
+        self.via = via
+        self.peers: list[frames.Peer] = []
+        self.proxy = ""
+        self.phase = Phase.CONNECTING
+        self.exchanges: dict[int, Exchange] = {}
+        self.drained = trio.Event()
+        self.over = trio.Event()
+        self.successor: Session | None = None  # with the same proxy at another address, if it took this one's place
+        self.refused_for_good = ""  # why, if so
+        self.now = 0.0
+        self.send = pump.send
+        self.wait_room = pump.wait_room
+        self.wake_handlers = parts.dispatch.workers.wake
+        self._parts = parts
+        self._pump = pump
+        self._has_clients = self._is_leaving = self._proxy_has_left = False  # has_clients: or wants none
+        self._seen = 0.0  # when something last came
+        self.max_batch_bytes = self.max_unacknowledged_bytes = self.reply_window = 0  # until the welcome says
+        self.pause_timeout = 0.0
+        self._patience = WELCOME_TIMEOUT
+        self._heartbeat_interval = 0.0
+        self._next_heartbeat = self._ready_at = self._drain_stamp = inf
+        self._beaten = -inf
+        self._soon = 0.5  # between heartbeats whose answers are needed, as the last Mute says
+        self._table: dict[type[Struct], Callable[[Session, Any], None]] = {
+            frames.Welcome: Session._welcome,
+            frames.Refused: Session._refused,
+            frames.Bye: Session._bye,
+        }
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has a welcome and is not over."""
+        return bool(self.proxy) and not self._pump.ended
+
+    @property
+    def reason(self) -> str:
+        """Why it is over."""
+        return self._pump.ended
+
+    async def run(self) -> None:
+        hello = self._parts.hello()
+        self._has_clients = not hello.wants_clients
+        self.send(hello)
+        self._seen = trio.current_time()
+        try:
+            await self._pump.run(self)
+        finally:
+            self._end()
+
+    def drain(self) -> None:
+        """Say that no requests should come. `drained` is set when none will."""
+        was_ready = self.phase is Phase.READY
+        if was_ready or self.phase is Phase.SYNCING:
+            self._move(Phase.DRAINING)
+            self.send(frames.Drain())
+        if was_ready:
+            self._drain_stamp = self.beat()  # what comes before the answer was sent before the proxy knew
+        else:
+            self.drained.set()
+
+    def leave(self) -> None:
+        """End it well: say Bye when all else has been sent."""
+        if self._is_leaving:
+            return
+        self._is_leaving = True
+        if self.is_open:
+            self.send(frames.Bye())
+            self._pump.finish()
+        else:
+            self.end("leaving")
+
+    def end(self, reason: str) -> None:
+        self._pump.end(reason)
+
+    def expired(self, exchange: Exchange) -> None:
+        """Nobody waits for its reply any more."""
+        self._parts.dispatch.expired(exchange)
+
+    # --- owner of the pump ------------------------------------------------------------------------------------------
+
+    @property
+    def next_tick(self) -> float:
+        return min(self._seen + self._patience, self._next_heartbeat, self._ready_at)
+
+    def tick(self, now: float) -> None:
+        still = now - self.now if self.now else 0.0
+        self.now = now
+        if now >= self._seen + self._patience:
+            if self._heartbeat_interval and still >= self._patience:  # heartbeats were due meanwhile
+                self.end(f"this process stood still for {still:.1f} s: stopped, or a handler that does not await")
+            else:
+                self.end(f"nothing came for {now - self._seen:.1f} s")
+            return
+        if now >= self._next_heartbeat:
+            self.beat()
+        if now >= self._ready_at:
+            self._say_ready()
+
+    def receive(self, batch: list[FromProxy], now: float) -> None:
+        self._seen = now
+        table = self._table
+        for frame in batch:
+            handle = table.get(type(frame))
+            if handle is None:
+                raise FrameError(f"{type(frame).__name__} came while {self.phase.value}")
+            handle(self, frame)
+
+    # --- frames -----------------------------------------------------------------------------------------------------
+
+    def _welcome(self, frame: frames.Welcome) -> None:
+        if frame.version != VERSION:
+            raise FrameError(f"the proxy speaks version {frame.version} of the node protocol, this node {VERSION}")
+        if self.via not in ("", frame.proxy):
+            raise FrameError(f"expected the proxy {self.via}, got {frame.proxy}")
+        self.proxy = frame.proxy
+        self.max_batch_bytes = frame.max_batch_bytes
+        self._pump.max_batch_bytes = min(self._pump.max_batch_bytes, frame.max_batch_bytes - BATCH_OVERHEAD)
+        self.max_unacknowledged_bytes = frame.max_unacknowledged_bytes
+        self.reply_window = frame.reply_window
+        self.pause_timeout = frame.pause_timeout
+        self._heartbeat_interval = frame.heartbeat_interval
+        self._patience = frame.heartbeat_timeout
+        self._next_heartbeat = self.now
+        self._move(Phase.SYNCING)
+        del self._table[frames.Welcome]
+        self._table |= {
+            frames.Heartbeat: Session._heartbeat,
+            frames.Peers: Session._peers,
+            frames.Clients: Session._clients,
+            frames.Changes: Session._changes,
+            frames.Ack: Session._ack,
+            frames.Mute: Session._mute,
+            frames.Unmute: Session._unmute,
+            frames.Counted: self._parts.counts.counted,
+            frames.State: self._parts.replica.page,
+            frames.Entry: self._parts.replica.entry,
+            frames.ProposalRefused: self._parts.replica.refused,
+            frames.WantState: self._parts.replica.want_state,
+            frames.Master: Session._master,
+            frames.Offer: Session._offer,
+            frames.Cancel: self._parts.dispatch.cancel,
+            frames.Taken: self._parts.dispatch.taken,
+        }
+        self._parts.clients.welcome(self.proxy, frame.clients_sequence, frame.prefix)
+        self.links.welcomed(self, frame.seen)
+        self.links.introduced(self, frame.peers)
+        self._parts.replica.kept_by(self, frame.keeper, 0)
+        if self.links.is_draining:
+            self.drain()
+        self.check_synced()  # no page comes to a node that wants no clients, from a proxy that keeps no state
+
+    def _refused(self, frame: frames.Refused) -> None:
+        self.end(f"refused: {frame.reason}")
+        if frame.fatal:
+            self.refused_for_good = frame.reason
+
+    def _bye(self, frame: frames.Bye) -> None:
+        self._proxy_has_left = True
+        self.end(f"the proxy has left: {frame.reason}")
+
+    def _peers(self, frame: frames.Peers) -> None:
+        self.links.introduced(self, frame.proxies)
+
+    def _ack(self, frame: frames.Ack) -> None:
+        if stream := self.links.streams.of(self):
+            stream.has(frame.number, frame.window)
+
+    def _mute(self, frame: frames.Mute) -> None:
+        self._soon = max(frame.interval, MIN_INTERVAL)
+        if stream := self.links.streams.of(self):
+            stream.mute(frame.channels)
+
+    def _unmute(self, frame: frames.Unmute) -> None:
+        if stream := self.links.streams.of(self):
+            stream.unmute(frame.channels)
+
+    def _heartbeat(self, frame: frames.Heartbeat) -> None:
+        if frame.stamp >= self._drain_stamp:
+            self.drained.set()
+        if stream := self.links.streams.of(self):
+            stream.answered(frame.stamp)
+        self._parts.mastership.renew(self.proxy, frame)
+
+    def _offer(self, frame: frames.Offer) -> None:
+        self.send(frame)  # we live: that is all it asks
+
+    def _master(self, frame: frames.Master) -> None:
+        self._parts.mastership.announced(frame)
+        self._parts.replica.kept_by(self, frame.keeper, frame.epoch)
+        if self._parts.mastership.is_elected:
+            self.beat()  # the answer brings the lease
+
+    def _clients(self, frame: frames.Clients) -> None:
+        self._parts.clients.page(self.proxy, frame)
+        self._has_clients |= frame.last
+        self.check_synced()
+
+    def _changes(self, frame: frames.Changes) -> None:
+        self._parts.clients.changes(self.proxy, frame)
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def check_synced(self) -> None:
+        """Something has come that it waited for."""
+        if (
+            self._has_clients
+            and self.phase is Phase.SYNCING
+            and self._ready_at == inf
+            and self._parts.replica.is_synced
+        ):
+            self._ready_at = self.now + CALLBACKS_TIMEOUT
+            self._parts.callbacks.after(self._say_ready)
+
+    def _say_ready(self) -> None:
+        self._ready_at = inf
+        if self.phase is Phase.SYNCING:
+            self._move(Phase.READY)
+            self._table |= {
+                frames.Request: self._parts.dispatch.message,
+                frames.HttpRequest: self._parts.dispatch.http,
+            }
+            self.send(frames.Ready())
+            self.links.ready(self)
+
+    def beat(self) -> float:
+        """Send a heartbeat; it tells what we have of the state. Returns its stamp, which no other one has."""
+        now = max(trio.current_time(), nextafter(self._beaten, inf))
+        epoch, index = self._parts.replica.view.position
+        self.send(frames.Heartbeat(now, self._parts.dispatch.load, state_epoch=epoch, state_index=index))
+        if stream := self.links.streams.of(self):
+            stream.asked(now)
+        self._beaten = now
+        self._next_heartbeat = now + self._heartbeat_interval
+        return now
+
+    def beat_soon(self) -> None:
+        """Something depends on what the proxy answers to a heartbeat that is sent from now on."""
+        due = self._beaten + self._soon
+        if trio.current_time() >= due:
+            self.beat()
+        elif due < self._next_heartbeat:
+            self._next_heartbeat = due
+            self._pump.wake()
+
+    def _move(self, phase: Phase) -> None:
+        if phase not in _MOVES[self.phase]:
+            raise RuntimeError(f"a session can't go from {self.phase.value} to {phase.value}")
+        self.phase = phase
+
+    def _end(self) -> None:
+        self._move(Phase.OVER)
+        if self.proxy:
+            self._parts.dispatch.lost(self, self.reason)
+            self.links.lost(self, for_good=self._proxy_has_left)
+            self._parts.replica.lost(self)
+            self._parts.counts.lost(self)
+        self.drained.set()
+        self.over.set()

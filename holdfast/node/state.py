@@ -1,0 +1,152 @@
+"""`node.state`: what all nodes share, as a mapping of keys to JSON-like values.
+
+Every node has all of it. Changes are put in one order by a proxy, so all nodes see the same changes in the same order;
+what is read is what this node has applied, which may be a moment old. Entries outlive nodes; with an owner they end
+when that client goes. A key has a version, which no other value of it ever has: what is read and set again can be set
+only if nobody else was faster.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from holdfast.node.effects import check_text, id_of
+from holdfast.node.errors import StateConflict, StateError
+from holdfast.node.replica import Replica
+from holdfast.node.request import Client
+
+# Whoever reads a value may be called from deeper than whoever set it. So there must be room for so many calls, or as
+# many lists around it, when it is set: a client may choose how deeply a value is nested, and every node reads it.
+DEPTH_MARGIN = 200
+_LISTS = b"\x91" * DEPTH_MARGIN  # each is a list with one element, which follows
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder()
+
+
+def encode(value: object) -> bytes:
+    """A value's bytes. Raises TypeError for what could not be read again: by every node, wherever that is done."""
+    try:
+        encoded = _encoder.encode(value)
+        _decoder.decode(_LISTS + encoded)
+    except RecursionError:
+        raise TypeError("the value is nested too deeply for the state") from None
+    except (msgspec.MsgspecError, UnicodeError, OverflowError) as error:
+        raise TypeError(f"msgpack can't say this value: {error}") from error
+    return encoded
+
+
+def decode(value: bytes) -> Any:  # noqa: ANN401 - values are the author's
+    """Raises StateError for bytes that `encode` has not made: a node in another language may have set them."""
+    try:
+        return _decoder.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise StateError(f"a value of the state can't be read: {error}") from error
+
+
+class State:
+    """Values are None-free at the top level and what msgpack can say: str, bytes, numbers, bools, lists, dicts.
+
+    Each reading gives a fresh object: changing it changes nothing here. It raises StateError for what another library
+    has set and is no msgpack.
+    """
+
+    _replica: Replica
+
+    def follow(self, replica: Replica) -> None:
+        """From now on it is what this one has: each run of a node has its own."""
+        self._replica = replica
+
+    def __getitem__(self, key: str) -> Any:  # noqa: ANN401 - values are the author's
+        return decode(self._replica.view.items[key].value)
+
+    def get(self, key: str, default: Any = None) -> Any:  # noqa: ANN401
+        item = self._replica.view.items.get(key)
+        return default if item is None else decode(item.value)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._replica.view.items
+
+    def __len__(self) -> int:
+        return len(self._replica.view.items)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._replica.view.items))
+
+    def items(self, prefix: str = "") -> list[tuple[str, Any]]:
+        """Keys that begin with `prefix` and their values, in no order that means anything."""
+        items = list(self._replica.view.items.values())  # a plain function may be in a thread
+        return [(item.key, decode(item.value)) for item in items if item.key.startswith(prefix)]
+
+    def version(self, key: str) -> int:
+        """The version of the key's value, for `if_version`; 0: there is no such key."""
+        return self._replica.view.version(key)
+
+    async def set(
+        self,
+        key: str,
+        value: Any,  # noqa: ANN401
+        owner: Client | int | None = None,
+        *,
+        if_version: int | None = None,
+        if_absent: bool = False,
+    ) -> int:
+        """Set a key. Returns its version when this node has applied it; other nodes have by then, or will in a moment.
+
+        owner: a client (not that of a single HTTP request); when it goes, so does the entry, and at once if it has
+        gone already. if_version: only if the key has this version, 0: only if it is not there, as if_absent.
+        Raises StateConflict if it does not. Raises StateError if a limit of the proxy refuses it, or if no proxy put
+        it in order within 10 s: then it may still come. Raises TypeError for what msgpack can't say, or is nested so
+        deeply that others could not read it (hundreds of levels). If it is cancelled, it may or may not have been done.
+        """
+        if value is None:
+            raise TypeError("None can't be a value: delete the key")
+        if if_absent:
+            if if_version:
+                raise ValueError(f"a key that is not there has no version, got if_version={if_version} and if_absent")
+            if_version = 0
+        return await self._replica.propose(check_text(key), encode(value), _owner(owner), _expected(if_version))
+
+    async def delete(self, key: str, *, if_version: int | None = None) -> None:
+        """Delete a key. Nothing happens if there is none. Returns and raises as `set` does."""
+        await self._replica.propose(check_text(key), None, 0, _expected(if_version))
+
+    async def update(
+        self,
+        key: str,
+        function: Callable[[Any], Any],
+        default: Any = None,  # noqa: ANN401
+        owner: Client | int | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Set a key to what `function` makes of its value, or of `default` if there is none. Returns the new value.
+
+        Nothing is lost between reading and setting: if another change came first, it is done again with what the key is
+        then. So `function` may be called several times, and should only compute. None deletes the key. owner: as for
+        `set`; it is not kept. Raises as `set` does, but for StateConflict.
+        """
+        while True:
+            version = self.version(key)
+            value = function(self.get(key, default))
+            try:
+                if value is not None:
+                    await self.set(key, value, owner, if_version=version)
+                elif version:
+                    await self.delete(key, if_version=version)
+            except StateConflict:
+                continue  # the change that was faster is applied here before we are told
+            return value
+
+
+def _owner(owner: Client | int | None) -> int:
+    if isinstance(owner, Client) and owner.protocol == "http":
+        raise StateError("the client of a single HTTP request has no session, so it can't own a key")
+    return 0 if owner is None else id_of(owner)
+
+
+def _expected(if_version: int | None) -> int:
+    if if_version is None:
+        return -1
+    if if_version < 0:
+        raise ValueError(f"versions are at least 0, got {if_version}")
+    return if_version

@@ -1,0 +1,86 @@
+"""Plain functions of the node's author, in threads of the node: what blocks in one holds up nobody else.
+
+Owns the limit of how many run at once. Who waits for one may be cancelled; the thread itself can't be, so it goes on to
+its end, keeps its place in the limit until then, and what it still wants to do for the request that it was for is
+refused. Async functions never come here, and cost nothing of it.
+"""
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import trio
+
+from holdfast.node import effects
+from holdfast.protocols.errors import StaleError
+from holdfast.protocols.nodes.frames import Effect
+
+
+class Threads:
+    """limit: of those at once. More wait, in order."""
+
+    def __init__(self, limit: int) -> None:
+        self._limiter = trio.CapacityLimiter(limit)
+
+    async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - the author's
+        """Call it in a thread. What it does through the node (`trio.from_thread.run(node.notify, ...)`) goes where it
+        would from the calling task."""
+        outlet = effects.current.get()
+        if outlet is None:
+            return await self._run(function, arguments)
+        caller = Caller(outlet)
+        token = effects.current.set(caller)  # inherited by the thread
+        try:
+            return await self._run(function, arguments)
+        except trio.Cancelled:
+            caller.is_gone = True
+            raise
+        finally:
+            effects.current.reset(token)
+
+    async def _run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:  # noqa: ANN401
+        def call() -> tuple[Any]:
+            return (function(*arguments),)  # Trio refuses an awaitable, which whoever called may await
+
+        [result] = await trio.to_thread.run_sync(call, limiter=self._limiter, abandon_on_cancel=True)
+        return result
+
+
+class Caller:
+    """The Outlet of a thread: that of who waits for it. is_gone: nobody does any more."""
+
+    def __init__(self, outlet: effects.Outlet) -> None:
+        self._outlet = outlet
+        self.is_gone = False
+
+    def serves(self, default: effects.Outlet) -> bool:
+        return self._outlet.serves(default)
+
+    async def put(self, effect: Effect) -> None:
+        if self.is_gone:
+            raise StaleError("this handler was cancelled, and what it does no longer counts")
+        await self._outlet.put(effect)
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether a call only begins: of an async function, of what is wrapped around one, or of an object that is called
+    as one."""
+    inner = inspect.unwrap(function)
+    while isinstance(inner, partial):
+        inner = inspect.unwrap(inner.func)
+    return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(getattr(inner, "__call__", None))  # noqa: B004
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """For the log."""
+    while isinstance(function, partial):
+        function = function.func
+    return getattr(function, "__qualname__", None) or type(function).__qualname__
+
+
+def current_time() -> float:
+    """Trio's clock, in a thread too."""
+    if trio.lowlevel.in_trio_run():
+        return trio.current_time()
+    return trio.from_thread.run_sync(trio.current_time)

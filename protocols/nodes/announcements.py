@@ -1,0 +1,61 @@
+"""What nodes are told of clients, as on the wire: pages of those who are there, and who came and went since.
+
+Part of protocols.nodes.frames, which has the rest and the rules for fields.
+"""
+
+import msgspec
+from msgspec import Struct
+
+from holdfast.protocols.errors import FrameError
+
+
+class Client(Struct, array_like=True, frozen=True, gc=False):
+    """One client, as nodes know it. Not a frame of its own: part of Clients, Opened and requests.
+
+    path, query: of its handshake or request, without the "?" between them.
+    """
+
+    id: int
+    protocol: str
+    address: str
+    path: str
+    headers: list[tuple[str, str]]
+    query: str = ""
+
+
+class Clients(Struct, array_like=True, frozen=True, gc=False, tag=52):
+    """A page of the snapshot: clients that live now. Changes come between pages, and hold for what came before them."""
+
+    clients: list[Client]
+    last: bool
+
+
+class Opened(Struct, array_like=True, frozen=True, gc=False, tag=53):
+    """A client has come. Not a frame of its own: part of Changes."""
+
+    client: Client
+
+
+class Closed(Struct, array_like=True, frozen=True, gc=False, tag=54):
+    """A client has gone. Not a frame of its own: part of Changes."""
+
+    client: int
+    reason: str
+
+
+class Changes(Struct, array_like=True, frozen=True, gc=False, tag=63):
+    """Clients that came and went, in this order. They are numbered without a hole: the first of these is `sequence`."""
+
+    sequence: int
+    changes: list[Opened | Closed]
+
+
+_client: msgspec.msgpack.Decoder[Client] = msgspec.msgpack.Decoder(Client)
+
+
+def decode_client(data: bytes) -> Client:
+    """What Request.info has. Raises FrameError for whatever is no client."""
+    try:
+        return _client.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise FrameError(f"not a client ({len(data)} bytes): {error}") from error

@@ -1,0 +1,19 @@
+"""The ranges of what proxies tell each other and keep in a store. Decoders refuse what is beyond them.
+
+One number that nobody can exceed would be remembered for ever, and compared with every honest one.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+MAX_MEMBERS = 1000
+Number = Annotated[int, Meta(ge=0, lt=2**53)]  # versions, epochs, indices: these are clocks in microseconds, at most
+Prefix = Annotated[int, Meta(ge=0, lt=2**32)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]  # not NaN
+Id = Annotated[str, Meta(min_length=1, max_length=64)]  # of a proxy
+Word = Annotated[str, Meta(max_length=256)]  # "" is nobody
+Endpoint = Annotated[str, Meta(max_length=256, pattern=r"^[!-~]*\Z")]
+# What a node or a proxy tells raises ours above it. So one lie must not take us where nothing can be counted any more,
+# and what we tell others then must be near enough for them.
+MAX_JUMP = 2**32

@@ -1,0 +1,77 @@
+"""The frames with which members hold the nodes' state together; balancer.cluster.replication says what they mean.
+
+Each names the term of its sender's record: who follows another one takes nothing from it. A position is the epoch and
+index that a state is at; it stands for one state only, whoever tells it.
+"""
+
+from msgspec import Struct
+
+from holdfast.protocols.nodes.frames import Entry, State
+from holdfast.protocols.peers.ranges import Number
+
+
+class Stamp(Struct, array_like=True, frozen=True, gc=False, tag=104):
+    """A step of the state that changes nothing but its position: a keeper's term begins. Part of Entries."""
+
+    epoch: Number
+    index: Number
+
+
+Step = Entry | Stamp
+
+
+class Entries(Struct, array_like=True, frozen=True, tag=100):
+    """What follows the position `former`, in order. Published by the keeper; or the answer to Held, by who was asked.
+
+    tip: where the sender of an answer is; the position after the last step if the keeper publishes them.
+    """
+
+    term: Number
+    former: tuple[Number, Number]
+    steps: list[Step]
+    tip: tuple[Number, Number]
+
+
+class Held(Struct, array_like=True, frozen=True, gc=False, tag=101):
+    """The sender has the state at this position, and takes nothing of an older term from now on.
+
+    wants: send what follows, as Entries, or all of it, as StatePage.
+    """
+
+    term: Number
+    position: tuple[Number, Number]
+    wants: bool = False
+
+
+class WantPage(Struct, array_like=True, frozen=True, gc=False, tag=102):
+    """Send this page, counted from 0, of the state as it was at the position."""
+
+    term: Number
+    position: tuple[Number, Number]
+    page: Number
+
+
+class StatePage(Struct, array_like=True, frozen=True, tag=103):
+    """A page of the state, as nodes get it too."""
+
+    term: Number
+    page: Number
+    state: State
+
+
+class Watch(Struct, array_like=True, frozen=True, gc=False, tag=105):
+    """Answer Gone for those of your clients that are not there, and say it when one of the others goes. Packed ids."""
+
+    term: Number
+    clients: bytes
+
+
+class Gone(Struct, array_like=True, frozen=True, gc=False, tag=106):
+    """These clients of the sender are not there, and never again."""
+
+    term: Number
+    clients: bytes
+
+
+Replicated = Entries | Held | WantPage | StatePage
+Owned = Watch | Gone

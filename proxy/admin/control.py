@@ -1,0 +1,257 @@
+"""What the admin server asks of the running proxy, and may do to it (proxy.admin.views.Control)."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Protocol
+
+import trio
+from msgspec.structs import asdict
+
+from holdfast.balancer.directory import Directory, Node, NodeState
+from holdfast.balancer.ledger import Ledger
+from holdfast.balancer.links.zeromq import ZeromqHub
+from holdfast.balancer.registry import ClientRegistry
+from holdfast.protocols.peers.frames import Figures, Member
+from holdfast.proxy.clients.clients import Clients
+from holdfast.proxy.clients.reactor import Reactor
+from holdfast.proxy.clients.session import Session
+from holdfast.proxy.cluster.runner import Runner
+from holdfast.proxy.cluster.views import proxy_view
+from holdfast.proxy.config import Config
+from holdfast.proxy.metrics import Counters, Exporter
+from holdfast.proxy.nodes.dispatch import Dispatch
+from holdfast.proxy.nodes.gateway import Gateway
+from holdfast.proxy.nodes.steward import Steward
+from holdfast.proxy.process import stderr
+from holdfast.proxy.process.workers import WorkerLife
+from holdfast.proxy.realtime.channels import Channels
+from holdfast.proxy.realtime.lanes import Lanes
+from holdfast.proxy.statistics import ClusterStatistics, Statistics
+from holdfast.proxy.views import ClientView, ClusterView, MasterView, NodeView, StatusView
+
+
+class Running(Protocol):
+    """The parts of a proxy: proxy.app. runner: None alone. phase: what it does at present, in a word."""
+
+    config: Config
+    counters: Counters
+    clients: Clients
+    registry: ClientRegistry
+    reactor: Reactor
+    directory: Directory
+    ledger: Ledger
+    dispatch: Dispatch
+    gateway: Gateway
+    hub: ZeromqHub
+    steward: Steward
+    channels: Channels
+    lanes: Lanes
+    runner: Runner | None
+
+    @property
+    def doing(self) -> str: ...
+
+    @property
+    def is_serving(self) -> bool: ...
+
+    @property
+    def is_joining(self) -> bool: ...
+
+
+class ProxyControl:
+    """Reads the parts of a proxy; changes go through their own methods."""
+
+    def __init__(self, app: Running, proxy_id: str) -> None:
+        self._app = app
+        self._proxy_id = proxy_id
+        self._version = version("holdfast-proxy")
+        self._started = trio.current_time()
+        self._since = time.time()
+        self._life = WorkerLife.of(os.environ)
+        self._exporter = Exporter(app.counters, self._statistics, self._version)
+
+    def ready(self) -> tuple[bool, str]:
+        app = self._app
+        if not app.is_serving and not app.is_joining:
+            return False, app.doing
+        trouble = "" if app.runner is None else app.runner.trouble()
+        if trouble or app.is_joining:
+            return False, trouble or app.doing
+        ready = sum(node.state is NodeState.READY and node.takes_requests for node in app.directory)
+        wanted = app.config.cluster.minimum_nodes
+        if ready < wanted:
+            return False, f"{ready} nodes are ready, cluster.minimum_nodes is {wanted}"
+        return True, "" if app.runner is None else app.runner.warning()
+
+    def status(self) -> StatusView:
+        app = self._app
+        counters = app.counters
+        ready, reason = self.ready()
+        node, epoch = app.steward.master
+        return StatusView(
+            ready=ready,
+            reason=reason,
+            proxy=self._proxy_id,
+            version=self._version,
+            pid=os.getpid(),
+            uptime=round(trio.current_time() - self._started, 3),
+            clients=len(app.registry),
+            connections=len(app.clients.connections),
+            in_flight=app.ledger.in_flight,
+            parked=len(app.ledger.parked),
+            requests=counters.requests,
+            replies=counters.replies,
+            redelivered=counters.redelivered,
+            errors=sum(counters.request_errors.values()),
+            last_failover=app.dispatch.last_failover,
+            master=MasterView(node=node or None, epoch=epoch),
+            nodes=self.nodes(),
+            cluster=None if app.runner is None else app.runner.view(),
+        )
+
+    def figures(self) -> Figures:
+        """What all proxies show of this one."""
+        app = self._app
+        counters = app.counters
+        return Figures(
+            clients=len(app.registry),
+            connections=len(app.clients.connections),
+            in_flight=app.ledger.in_flight,
+            parked=len(app.ledger.parked),
+            requests=counters.requests,
+            replies=counters.replies,
+            redelivered=counters.redelivered,
+            errors=sum(counters.request_errors.values()),
+            channels=len(app.channels),
+            worker=self._life.number,
+            restarts=self._life.restarts,
+            last_exit=self._life.last_exit,
+            since=self._since,
+        )
+
+    def cluster(self) -> ClusterView:
+        app = self._app
+        if app.runner is not None:
+            return app.runner.view()
+        node, epoch = app.steward.master
+        here = Member(self._proxy_id, "", "")
+        return ClusterView(
+            here=self._proxy_id,
+            version=0,
+            epoch=epoch,
+            master=node or None,
+            keeper=self._proxy_id,
+            fenced=False,
+            trouble="",
+            members=[proxy_view(here, self.figures(), alive=True, fenced=False)],
+        )
+
+    def reset(self) -> bool:
+        runner = self._app.runner
+        if runner is None:
+            return False
+        runner.reset()
+        return True
+
+    async def count(self, channel: str) -> Mapping[str, int]:
+        app = self._app
+        counts: Mapping[str, int] = {self._proxy_id: app.channels.count(channel)}
+        if app.runner is not None:
+            is_told = trio.Event()
+
+            def told(all_counts: Mapping[str, int]) -> None:
+                nonlocal counts
+                counts = all_counts
+                is_told.set()
+
+            if app.runner.count(channel, told):
+                await is_told.wait()
+        return {proxy: count for proxy, count in counts.items() if count}
+
+    def nodes(self) -> Sequence[NodeView]:
+        now = trio.current_time()
+        return [self._node(node, now) for node in self._app.directory]
+
+    def _node(self, node: Node, now: float) -> NodeView:
+        return NodeView(
+            id=node.id,
+            name=node.name,
+            state=node.state.value,
+            in_flight=node.in_flight,
+            capacity=node.capacity,
+            weight=node.weight,
+            load=node.load,
+            pid=node.pid,
+            labels=node.labels,
+            ejected=node.ejected,
+            ready_for=round(now - node.ready_at, 3) if node.state is NodeState.READY else None,
+        )
+
+    def clients(self, limit: int, after: int | None) -> Sequence[ClientView]:
+        now = trio.current_time()
+        chosen: list[ClientView] = []
+        for session in self._app.clients.all_sessions():  # ids only grow, so this is their order
+            if after is None or session.id > after:
+                chosen.append(self._client(session, now))
+                if len(chosen) == limit:
+                    break
+        return chosen
+
+    def _client(self, session: Session, now: float) -> ClientView:
+        client = self._app.registry.get(session.id)
+        assert client is not None  # it is there for as long as the session is open
+        return ClientView(
+            id=client.id,
+            protocol=client.protocol,
+            address=client.address,
+            path=client.path,
+            channels=len(session.channels or ()),
+            in_flight=session.connection.in_flight,
+            outbox_bytes=session.connection.outbox_bytes,
+            connected_for=round(now - session.since, 3),
+        )
+
+    def drain_node(self, node_id: str) -> bool:
+        app = self._app
+        node = app.directory.nodes.get(node_id)
+        if node is None:
+            return False
+        app.gateway.drain(node)
+        app.reactor.settle()
+        return True
+
+    def kick(self, client_id: int, reason: str) -> bool:
+        app = self._app
+        found = app.lanes.kick(client_id, reason)
+        app.reactor.settle()
+        return found
+
+    def metrics(self) -> bytes:
+        counters, hub = self._app.counters, self._app.hub  # the hub counts these itself
+        counters.node_batches_received = hub.batches_received
+        counters.node_batches_sent = hub.batches_sent
+        counters.node_frames_sent = hub.frames_sent
+        return self._exporter.render()
+
+    def _statistics(self) -> Statistics:
+        app = self._app
+        return Statistics(
+            ready=self.ready()[0],
+            connections=len(app.clients.connections),
+            sessions=len(app.registry),
+            in_flight=app.ledger.in_flight,
+            parked=len(app.ledger.parked),
+            parked_bytes=app.ledger.parked_bytes,
+            channels=len(app.channels),
+            subscriptions=app.channels.subscriptions,
+            nodes={state.value: count for state, count in app.directory.count().items()},
+            epoch=app.steward.master[1],
+            reactor_turns=app.reactor.turns,
+            reactor_events=app.reactor.events,
+            reactor_busy=app.reactor.busy,
+            effects_repeated=app.lanes.repeated,
+            log_lines_dropped=stderr.dropped(),
+            **asdict(ClusterStatistics() if app.runner is None else app.runner.statistics()),
+        )

@@ -1,0 +1,10 @@
+"""The clients' side.
+
+reactor      one task that owns the client sockets and the node link's descriptor; its turns
+listener     bound client sockets and the accept loop; whom we can't take
+clients      every client connection, what they share (shared), and who may come in
+connection   one connection: bytes in, adapter, events (intake, pace); requests, replies, limits (state: how far it is)
+transport    its descriptor: reading, writing, the end (outbox, progress, tls, descriptors)
+session      a client as nodes know it
+wheel        the timers of connections
+"""

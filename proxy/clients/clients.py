@@ -1,0 +1,176 @@
+"""The clients' side as a whole: every connection, what they share, and who may come in.
+
+Owns the table of connections, ids, the limits on their number, their timers, and the announcement of sessions to
+nodes and channels. Does not accept sockets (listener), read them (transport) or choose nodes.
+"""
+
+import os
+from collections.abc import Callable
+from ipaddress import IPv6Address
+
+import structlog
+import trio
+
+from holdfast.protocols.clients.base import ClientProtocol, Limits
+from holdfast.protocols.clients.events import Opened
+from holdfast.protocols.close import Reason
+from holdfast.protocols.nodes.frames import Client
+from holdfast.proxy.clients.connection import Connection
+from holdfast.proxy.clients.reactor import Reactor
+from holdfast.proxy.clients.session import House, Peer, Session
+from holdfast.proxy.clients.tls import TlsChannel
+from holdfast.proxy.clients.transport import Transport
+from holdfast.proxy.clients.wheel import Wheel
+from holdfast.proxy.config import ClientSettings
+from holdfast.proxy.metrics import Counters
+
+log = structlog.get_logger("holdfast.clients")
+
+# In a turn, with what was more than one turn's share of its client: so long do all others wait for it at most.
+GO_ON_TIME = 0.002
+
+FirstProtocol = Callable[[Limits, str, float], ClientProtocol]
+
+
+class Clients(House):
+    """Every connection, by id. Those with a session are clients to nodes; the others are HTTP requests' transports.
+
+    prefix: the upper 31 bits of every client's id, this proxy's own, so that ids are unique in a cluster and over
+    restarts; the lower 32 count.
+
+    To be set by who joins the sides: dispatch, where requests go; on_opened and on_closed, who is told of sessions;
+    client_of, what nodes have been told of a session, by its id.
+    """
+
+    on_opened: Callable[[Client], None]
+    on_closed: Callable[[Session, Reason], None]
+    client_of: Callable[[int], Client | None]
+
+    def __init__(
+        self,
+        settings: ClientSettings,
+        first_protocol: FirstProtocol,
+        reactor: Reactor,
+        counters: Counters,
+        prefix: int,
+    ) -> None:
+        super().__init__(settings, reactor, counters)
+        self.max_connections = settings.max_connections
+        self.connections: dict[int, Connection] = {}
+        self.refuses: Reason | None = None  # why nobody is taken at present
+        self.has_abandoned = False  # a connection went while requests of it were with nodes
+        self.wheel = Wheel(self.connections.get, reactor.now)
+        self.nowhere = Transport(self, -1, None)
+        self._settings = settings
+        self._first_protocol = first_protocol
+        self._next_id = prefix << 32
+        self._per_network: dict[str, int] = {}
+        self._network_of: dict[int, str] = {}  # by connection, while there is a limit
+
+    def refusal(self, address: str) -> Reason | None:
+        """Why a connection from this IP address can't be taken now, or None."""
+        if self.refuses is not None:
+            return self.refuses
+        if len(self.connections) >= self.max_connections:
+            return Reason.TOO_MANY_CONNECTIONS
+        limit = self._settings.max_connections_per_address
+        if limit and self._per_network.get(_network(address), 0) >= limit:
+            return Reason.TOO_MANY_FROM_ADDRESS
+        return None
+
+    def add(
+        self, fd: int, address: str, tls: TlsChannel | None, first_protocol: FirstProtocol | None = None
+    ) -> Connection | None:
+        """Take an accepted, non-blocking descriptor. address: "host:port". first_protocol: of a port of its own.
+
+        None: its adapter could not be made, which is the end of this connection and of no other.
+        """
+        now = self.reactor.now
+        try:
+            protocol = (first_protocol or self._first_protocol)(self._settings, address, now)
+        except Exception:
+            log.exception("adapter_crashed", address=address)
+            os.close(fd)
+            return None
+        self._next_id = id = self._next_id + 1
+        connection = Connection(self, id, Transport(self, fd, tls), protocol)
+        self.connections[id] = connection
+        if self._settings.max_connections_per_address:
+            self._network_of[id] = network = _network(address.rpartition(":")[0])
+            self._per_network[network] = self._per_network.get(network, 0) + 1
+        self.reactor.register_newcomer(fd, connection.transport)
+        self.wheel.schedule(connection, protocol.deadline)
+        self.counters.connections_accepted += 1
+        return connection
+
+    def opened(self, session: Session, event: Opened) -> None:
+        self.on_opened(Client(session.id, event.protocol, event.address, event.path, event.headers, event.query))
+
+    def closed(self, connection: Peer, session: Session | None, reason: Reason) -> None:
+        self.counters.connections_closed[reason] += 1
+        if connection.in_flight:
+            self.has_abandoned = True
+        if session is not None:
+            self.on_closed(session, reason)
+
+    def forget(self, connection: Peer) -> None:
+        del self.connections[connection.id]
+        network = self._network_of.pop(connection.id, None)
+        if network is not None:
+            self._per_network[network] -= 1
+            if not self._per_network[network]:
+                del self._per_network[network]
+
+    def find(self, client: int) -> Session | None:
+        """A client's session while it is open."""
+        connection = self.connections.get(client)
+        return None if connection is None else connection.session
+
+    def all_sessions(self) -> list[Session]:
+        """Every client, in the order in which they came."""
+        return [each.session for each in self.connections.values() if each.session is not None]
+
+    def address_of(self, connection: Peer) -> str:
+        client = None if self.find(connection.id) is None else self.client_of(connection.id)
+        return connection.transport.peer_name() if client is None else client.address
+
+    def flush(self, now: float) -> bool:
+        """Turn's end: write what the turn has queued, and go on with those who have more. True: some have."""
+        while self.touched:
+            touched, self.touched = self.touched, []
+            for transport in touched:
+                try:
+                    transport.flush()
+                except Exception:  # a guard: a fault with one connection must not keep back what others have queued
+                    log.exception("flush_crashed")
+                    transport.on_crash()
+        if not self.unfinished:
+            return False
+        self._go_on(now)
+        return True
+
+    def _go_on(self, now: float) -> None:
+        """Those who have had their share of a turn, while this one has time for them: each is little, all are not."""
+        until = trio.current_time() + GO_ON_TIME
+        for _ in range(len(self.unfinished)):
+            self.unfinished.popleft().go_on(now)
+            if trio.current_time() >= until:
+                break
+
+    def close(self) -> None:
+        """Close every descriptor, now."""
+        for connection in list(self.connections.values()):
+            connection.abort(Reason.DRAINING)
+
+
+def random_prefix() -> int:
+    """31 random bits, for `Clients.prefix`."""
+    return int.from_bytes(os.urandom(4), "little") >> 1 or 1
+
+
+def _network(host: str) -> str:
+    """What a limit per address counts: one of IPv4, and of IPv6 the /64 of which a subscriber has at least one."""
+    if ":" not in host:
+        return host
+    address = IPv6Address(host.strip("[]").partition("%")[0])
+    return str(address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64))

@@ -1,0 +1,214 @@
+"""One client connection: a transport, an adapter, and what lies between them.
+
+Owns the connection's life, its requests and its backpressure. The descriptor is proxy.transport's, and who the client
+is to nodes and channels is proxy.session's. Knows no protocol: the adapter says what bytes mean. Knows no node:
+requests go to `dispatch`, and what nodes say comes back through `reply`, `fail`, `deliver`, `close`.
+"""
+
+from math import inf
+
+import structlog
+
+from holdfast.protocols.clients.base import ClientProtocol, ClosesWithCode, ReplyHead
+from holdfast.protocols.clients.events import Finished, Request
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import HoldfastError, ProtocolError
+from holdfast.proxy.clients.intake import Intake
+from holdfast.proxy.clients.reactor import READABLE
+from holdfast.proxy.clients.session import House
+from holdfast.proxy.clients.state import CLOSED, CLOSING, FINISHED, OPEN
+from holdfast.proxy.clients.transport import Transport
+
+log = structlog.get_logger("holdfast.connection")
+
+
+class Connection(Intake):
+    """Answers, and ends. What comes is proxy.clients.intake's. All methods are called on the reactor's thread."""
+
+    __slots__ = ("_reason",)
+
+    def __init__(self, clients: House, id: int, transport: Transport, protocol: ClientProtocol) -> None:
+        super().__init__(clients, id, transport, protocol)
+        self._reason = Reason.CLIENT_LEFT
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.id:016x} {self.protocol.name} {self.state.name}>"
+
+    # --- replies ----------------------------------------------------------------------------------------------
+
+    def reply(self, event: Request, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> bool:
+        """A node's reply to `event`, or with `more` a part of it. A bad one is answered as an error.
+
+        False: no more parts are wanted, because of that or because the connection has gone.
+        """
+        if self.state is not OPEN:
+            return False
+        try:
+            data = self.protocol.reply(event, head, payload, is_text, more)
+        except ProtocolError as error:
+            self.fail(event, error)
+            return False
+        except Exception:
+            self.crashed()
+            return False
+        self.transport.write(data)
+        if not more:
+            self._replied()
+        return True
+
+    def fail(self, event: Request, error: HoldfastError) -> None:
+        """A typed error in place of the reply."""
+        if self.state is not OPEN:
+            return
+        self._clients.counters.request_errors[error.reason] += 1
+        try:
+            data = self.protocol.error(event, error)
+        except Exception:
+            self.crashed()
+            return
+        self.transport.write(data)
+        self._replied()
+
+    def _replied(self) -> None:
+        self.in_flight -= 1
+        if self._taking:  # answered at once, while its event is being taken
+            self._answered = True
+        elif not self.transport.interest & READABLE:  # something may have been held back
+            self._continue(self._clients.reactor.now)
+
+    def deliver(self, data: bytes) -> None:
+        """An encoded notification. It may be the one too many for a client that does not read."""
+        if self.state is not OPEN:
+            return
+        limit = self._clients.max_outbox_bytes
+        if self.transport.outbox_bytes > limit:
+            self._cut_off("client.max_outbox_bytes", f"more than {limit} bytes wait")
+        else:
+            self.transport.write(data)
+
+    # --- the end ----------------------------------------------------------------------------------------------
+
+    def close(self, reason: Reason, detail: str = "", code: int = 0) -> None:
+        """Begin to end the connection, as its protocol does it. Requests with a node may still be answered in HTTP."""
+        if self.state is not OPEN:
+            return
+        now = self._clients.reactor.now
+        try:
+            protocol = self.protocol
+            if code and isinstance(protocol, ClosesWithCode):
+                data = protocol.close_with(code, reason, detail, now)
+            else:
+                data = protocol.close(reason, detail, now)
+        except Exception:
+            self.crashed()
+            return
+        self.transport.write(data)
+        if self.session is not None:
+            self._leave(reason)
+            self.state = CLOSING
+        self._after_events(now)
+
+    def _cut_off(self, limit: str, detail: str) -> None:
+        """It is too slow, by the limit of that name: what had begun is finished, then it is told.
+
+        Where that can't be told, because a reply has begun in its place, it is a reset.
+        """
+        clients, transport = self._clients, self.transport
+        clients.counters.limits_hit[limit] += 1
+        clients.counters.slow_consumers += 1
+        log.info(
+            "slow_consumer",
+            client=f"{self.id:016x}",
+            address=clients.address_of(self),
+            waiting_bytes=transport.outbox_bytes,
+        )
+        if self.session is None:
+            self.abort(Reason.SLOW_CONSUMER)
+        else:
+            transport.truncate()
+            self.close(Reason.SLOW_CONSUMER, detail)
+
+    def overflowed(self) -> bool:
+        """More waits than may, replies included. False: that is no matter any more."""
+        if self.state is not OPEN:
+            return False
+        limit = self._clients.max_unread_reply_bytes
+        self._cut_off("client.max_unread_reply_bytes", f"more than {limit} bytes wait")
+        return True
+
+    def stalled(self) -> None:
+        """What waits was not taken, not even a part of it, for as long as may be."""
+        if self.state is OPEN:
+            timeout = self._clients.stall_timeout
+            detail = f"{self.outbox_bytes} bytes wait, and none was taken for {timeout:g} s"
+            self._cut_off("client.ping_timeout", detail)
+        else:
+            self.abort(self._reason)
+
+    def schedule(self, when: float) -> None:
+        """Have `on_timer` called then, or before."""
+        if when < self.timer:
+            self._clients.wheel.schedule(self, when)
+
+    def on_timer(self, now: float) -> None:
+        """The wheel has come round to us."""
+        self.timer = inf
+        try:
+            self.transport.check(now)
+            if self._held_until <= now:
+                self.go_on(now)
+            if self.state < FINISHED and self.protocol.deadline <= now and self._is_heard:
+                self._take(self.protocol.on_deadline(now), now)
+            if self.state is not CLOSED:
+                self._after_events(now)
+                self.schedule(min(self.transport.due, self._held_until))
+        except Exception:
+            self.crashed()
+
+    def _leave(self, reason: Reason) -> None:
+        """Nodes and channels no longer have this client."""
+        session, self.session = self.session, None
+        self._reason = reason
+        self._waiting = None
+        self.transport.set_wire_format(None)
+        self._clients.closed(self, session, reason)
+
+    def _finish(self, event: Finished, now: float) -> None:
+        if event.is_broken:
+            self.ended(is_whole=False, reason=event.reason)
+            return
+        if self.state is OPEN:
+            self._leave(event.reason)
+        if event.detail:
+            log.debug("connection_finished", client=f"{self.id:016x}", reason=event.reason.value, detail=event.detail)
+        self.state = FINISHED
+        self.transport.finish(now)
+
+    def refused(self, why: str, now: float) -> None:
+        """What came could not be decrypted."""
+        self._finish(Finished(Reason.PROTOCOL_ERROR, why), now)
+
+    def lost(self) -> None:
+        """The peer has gone."""
+        self.abort(Reason.CLIENT_LEFT)
+
+    def crashed(self) -> None:
+        """The guard of what others call here: an adapter's fault is its connection's end, and nobody else's."""
+        log.exception("adapter_crashed", protocol=self.protocol.name, client=f"{self.id:016x}")
+        self.abort(Reason.INTERNAL_ERROR)
+
+    def abort(self, reason: Reason) -> None:
+        """Close the descriptor now, whatever waits."""
+        is_answering = self.session is None and self.in_flight > 0
+        self.ended(is_whole=not (is_answering or self.transport.has_unsent), reason=reason)
+
+    def ended(self, *, is_whole: bool, reason: Reason = Reason.CLIENT_LEFT) -> None:
+        """Close the descriptor: all has been said, or, not whole, never will be."""
+        if self.state is CLOSED:
+            return
+        if self.state is OPEN:
+            self._leave(reason)
+        self.state = CLOSED
+        transport, self.transport = self.transport, self._clients.nowhere  # else the two would be a cycle of garbage
+        transport.close(is_whole=is_whole)
+        self._clients.forget(self)

@@ -1,0 +1,289 @@
+"""What comes from a client: from the bytes of its socket to requests that are dispatched.
+
+The half of a connection that takes; the other one, which answers and ends, is proxy.clients.connection. Owns how much
+of it is taken at once: requests up to `client.max_in_flight`, and in a turn no more than the adapter's share of work
+(UNITS_PER_CALL). What is above that stays with the adapter, is not read on top of, and is gone on with in a later turn.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from math import inf
+
+from holdfast.protocols.clients.base import UNITS_PER_CALL, ClientProtocol, ReplyHead
+from holdfast.protocols.clients.events import (
+    Event,
+    Finished,
+    HttpRequest,
+    Message,
+    Opened,
+    Output,
+    Request,
+    Silent,
+    Switch,
+)
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import HoldfastError, RequestError
+from holdfast.proxy.clients.pace import Pace
+from holdfast.proxy.clients.reactor import READABLE
+from holdfast.proxy.clients.session import House, Peer, Session
+from holdfast.proxy.clients.state import CLOSED, FINISHED, OPEN
+from holdfast.proxy.clients.transport import Transport
+
+_SHARE = range(UNITS_PER_CALL)
+
+
+class Intake(Peer):
+    """See the module. All methods are called between or within turns of the reactor, on its thread.
+
+    session: None before its protocol opens one, and from the moment it leaves OPEN. in_flight: requests that have no
+    reply yet. timer: when the wheel comes to us, see proxy.clients.wheel.
+    """
+
+    __slots__ = (
+        "_answered", "_clients", "_has_early_end", "_held_until", "_is_put_off", "_pace", "_taking", "_waiting",
+        "protocol", "session", "state", "timer",
+    )  # fmt: skip
+
+    def __init__(self, clients: House, id: int, transport: Transport, protocol: ClientProtocol) -> None:
+        self._clients = clients
+        self.id = id
+        self.transport = transport
+        self.protocol = protocol
+        self.session: Session | None = None
+        self.state = OPEN
+        self.in_flight = 0
+        self.timer = inf
+        self._taking = False  # within a call of _take
+        self._answered = False  # a request was answered within that call
+        self._waiting: deque[Request] | None = None  # beyond max_in_flight; at most what one call of the adapter gave
+        self._is_put_off = False  # nothing is taken until `go_on`, and nothing read
+        self._has_early_end = False  # nevertheless the end of file came
+        self._held_until = inf  # that long, and not only until the next turn
+        self._pace: Pace | None = None  # where messages have a rate
+        transport.owner = self
+
+    @property
+    def is_closed(self) -> bool:
+        """It takes no more replies and notifications."""
+        return self.state is not OPEN
+
+    def when_drained(self, callback: Callable[[], None]) -> None:
+        """Call it once, when less than 64 KiB wait for the client, perhaps at once. Dropped with the connection."""
+        self.transport.when_drained(callback)
+
+    # --- what the other half does -----------------------------------------------------------------------------
+
+    def reply(self, event: Request, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> bool:
+        raise NotImplementedError
+
+    def fail(self, event: Request, error: HoldfastError) -> None:
+        """A typed error in place of the reply."""
+        raise NotImplementedError
+
+    def on_timer(self, now: float) -> None:
+        raise NotImplementedError
+
+    def crashed(self) -> None:
+        """The guard of what others call here: an adapter's fault is its connection's end, and nobody else's."""
+        raise NotImplementedError
+
+    def _finish(self, event: Finished, now: float) -> None:
+        raise NotImplementedError
+
+    # --- taking -----------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes, now: float) -> None:
+        """What the socket gave, decrypted; b"" is end of file."""
+        events = self.protocol.receive_data(data, now)
+        clients = self._clients
+        self._taking = True
+        if (
+            len(events) == 1
+            and type(event := events[0]) is Message
+            and self.in_flight < clients.max_in_flight
+            and self._waiting is None
+            and not clients.rate
+        ):  # the usual case, spelled out: as `_take` would
+            clients.counters.messages_received += 1
+            self.in_flight += 1
+            clients.dispatch(self, event)
+        else:
+            self._take(events, now)
+        self._taking = False
+        if (self._answered or self._waiting is not None) and not self._is_put_off:
+            self._continue(now)
+        elif self.state is not CLOSED:
+            self._after_events(now)
+
+    def receive_end(self, now: float) -> None:
+        """The end of file came with the last data: perhaps not all of that is taken."""
+        if self._is_put_off or (self.protocol.paused and self.protocol.has_more):
+            self._has_early_end = True
+        else:
+            self.receive(b"", now)
+
+    def go_on(self, now: float) -> None:
+        """A turn has passed since we were put off."""
+        self._is_put_off = False
+        self._held_until = inf
+        if self.state >= FINISHED:
+            return
+        try:
+            if self._may_go_on:
+                self._taking = True
+                self._take(self.protocol.resume(now), now)
+                self._taking = False
+            if self._has_early_end and self.state < FINISHED and not (self.protocol.paused and self.protocol.has_more):
+                self._has_early_end = False
+                self._take(self.protocol.receive_data(b"", now), now)
+            self._continue(now)
+        except Exception:
+            self.crashed()
+
+    @property
+    def _may_go_on(self) -> bool:
+        """The adapter has more of what has come, and its requests have room."""
+        if not (self.protocol.paused and self.protocol.has_more):
+            return False
+        return self.state is not OPEN or (self._waiting is None and self._may_take)
+
+    def _put_off(self) -> None:
+        """The next turn goes on."""
+        if not self._is_put_off:
+            self._is_put_off = True
+            self.transport.set_reading(False)
+            self._clients.unfinished.append(self)
+
+    def _count(self, events: Sequence[Event], now: float) -> Pace:
+        """Of a client whose messages have a rate: what came. It may be that no more is read for a while."""
+        pace = self._pace
+        if pace is None:
+            pace = self._pace = Pace(self._clients.rate)
+        units = UNITS_PER_CALL if self.protocol.paused and self.protocol.has_more else len(events)
+        until = pace.count(units, now)
+        if until > now and not self._is_put_off:
+            self._is_put_off = True
+            self.transport.set_reading(False)
+            self._held_until = until
+            self.schedule(until)
+        return pace
+
+    def _continue(self, now: float) -> None:
+        """Go on with what was held back. A loop and not recursion: many requests may be answered at once."""
+        self._taking = True
+        for _ in _SHARE:
+            if self.state is not OPEN or self._is_put_off or not self._may_take:
+                break
+            if self._waiting is not None:
+                self._ask(self._waiting.popleft(), now)
+                if not self._waiting:
+                    self._waiting = None
+            elif self.protocol.paused:
+                break
+            else:
+                self._answered = False
+                events = self.protocol.resume(now)
+                if not events:
+                    break
+                self._take(events, now)
+                if not self._answered and self._waiting is None:
+                    break
+        else:
+            self._put_off()
+        self._taking = self._answered = False
+        if self.state is not CLOSED:
+            self._after_events(now)
+
+    def _take(self, events: Sequence[Event], now: float) -> None:
+        clients = self._clients
+        limit = clients.max_in_flight
+        if clients.rate:
+            self._count(events, now)
+        for event in events:
+            if type(event) is Message:
+                clients.counters.messages_received += 1
+                if self.in_flight >= limit or self._waiting is not None:
+                    self._wait(event)
+                elif not (clients.rate and self._is_over_rate(event, now)):
+                    self.in_flight += 1
+                    clients.dispatch(self, event)
+            elif type(event) is Output:
+                self.transport.write(event.data)
+            elif type(event) is HttpRequest:
+                clients.counters.messages_received += 1
+                self._ask(event, now)
+            elif type(event) is Opened:
+                self.session = Session(self.id, self, now)
+                clients.opened(self.session, event)
+                self.transport.set_wire_format(self.protocol.wire_format)
+            elif type(event) is Switch:
+                self.protocol = event.protocol
+                if self.session is not None:
+                    self.transport.set_wire_format(event.protocol.wire_format)
+                if event.data:
+                    self._take(self.protocol.receive_data(event.data, now), now)
+            elif type(event) is Silent:
+                if not self.transport.is_taking(now):
+                    self.close(Reason.IDLE, event.detail)
+            elif type(event) is Finished:
+                self._finish(event, now)
+            if self.state >= FINISHED:
+                return
+
+    def _ask(self, event: Request, now: float) -> None:
+        if not (self._clients.rate and self._is_over_rate(event, now)):
+            self.in_flight += 1
+            self._clients.dispatch(self, event)
+
+    def _wait(self, event: Message) -> None:
+        if self._waiting is None:
+            self._waiting = deque()
+            self._clients.counters.limits_hit["client.max_in_flight"] += 1
+        self._waiting.append(event)
+
+    def _is_over_rate(self, event: Request, now: float) -> bool:
+        if self._pace is None or self._pace.may_ask(now):
+            return False
+        self._clients.counters.limits_hit["client.max_message_rate"] += 1
+        self.in_flight += 1
+        message = f"more than {self._clients.rate:g} messages per second"
+        self.fail(event, RequestError(message, Reason.RATE_LIMITED, 1.0))
+        return True
+
+    def _after_events(self, now: float) -> None:
+        protocol = self.protocol
+        transport = self.transport
+        # The usual case, spelled out: all is well, and nothing about it changes.
+        if (
+            transport.interest != READABLE
+            or protocol.paused
+            or self.in_flight >= self._clients.max_in_flight
+            or self._waiting is not None
+        ):
+            if protocol.paused:
+                if protocol.has_more and self._may_go_on:
+                    self._put_off()
+                is_wanted = self.state is not OPEN
+            else:
+                is_wanted = self.state is not OPEN or (self._waiting is None and self._may_take)
+            transport.set_reading(is_wanted and not self._is_put_off)
+        if protocol.deadline < self.timer and self._is_heard:
+            self._clients.wheel.schedule(self, protocol.deadline)
+
+    @property
+    def _may_take(self) -> bool:
+        """Requests are dispatched only while their replies have room, too."""
+        outbox = self.transport.outbox
+        return self.in_flight < self._clients.max_in_flight and (
+            outbox is None or outbox.size <= self._clients.max_outbox_bytes // 2
+        )
+
+    @property
+    def _is_heard(self) -> bool:
+        """While we do not read a client, its silence is ours."""
+        return self.transport.interest & READABLE != 0 or self.transport.has_eof
+
+    def made_room(self, now: float) -> None:
+        """The transport has less to send than before."""
+        if not self.transport.interest & READABLE and self._may_take:  # something may have been held back
+            self._continue(now)

@@ -1,0 +1,81 @@
+"""What a client's socket has not taken yet. Owned by one transport, made only when the kernel refuses bytes."""
+
+from collections import deque
+from collections.abc import Callable
+
+CHUNK_BYTES = 64 << 10  # joined into one write, and encrypted at once
+
+
+class Outbox:
+    """Bytes in order. Never drops any by itself: the connection decides what happens above its high-water mark.
+
+    With TLS, what waits is plain and is sealed just before it is written, so that what has not begun to leave can still
+    be left out. on_room: whom to tell, once each, when little enough waits.
+    """
+
+    __slots__ = ("_head", "_parts", "_sealed", "on_room", "size")
+
+    def __init__(self) -> None:
+        self._parts: deque[bytes] = deque()
+        self._head = 0  # bytes of the first part that are gone
+        self._sealed = b""  # goes before all parts
+        self.size = 0
+        self.on_room: list[Callable[[], None]] | None = None
+
+    def put(self, data: bytes) -> None:
+        self._parts.append(data)
+        self.size += len(data)
+
+    def put_sealed(self, data: bytes) -> None:
+        """Encrypted bytes, for right after those that have been sealed already."""
+        self._sealed += data
+        self.size += len(data)
+
+    def peek(self) -> bytes | memoryview:
+        """The next bytes to write: at least one part, small ones joined."""
+        parts = self._parts
+        first = parts[0]
+        if self._head or len(first) >= CHUNK_BYTES or len(parts) == 1:
+            return memoryview(first)[self._head :]
+        joined: list[bytes] = []
+        size = 0
+        for part in parts:
+            if size + len(part) > CHUNK_BYTES and joined:
+                break
+            joined.append(part)
+            size += len(part)
+        return b"".join(joined)
+
+    def peek_sealed(self, seal: Callable[[bytes], bytes]) -> bytes:
+        """The next bytes to write where all of them are to be encrypted."""
+        if not self._sealed:
+            plain = bytes(self.peek()[:CHUNK_BYTES])
+            self.take(len(plain))
+            self.put_sealed(seal(plain))
+        return self._sealed
+
+    def take(self, count: int) -> None:
+        """`count` bytes of what `peek` gave are written."""
+        self.size -= count
+        parts = self._parts
+        while count:
+            left = len(parts[0]) - self._head
+            if count < left:
+                self._head += count
+                return
+            count -= left
+            self._head = 0
+            parts.popleft()
+
+    def take_sealed(self, count: int) -> None:
+        """`count` bytes of what `peek_sealed` gave are written."""
+        self.size -= count
+        self._sealed = self._sealed[count:]
+
+    def truncate(self) -> None:
+        """Keep only what has begun to leave: a frame once begun must be finished, and so must a sealed record."""
+        first = self._parts[0] if self._head else b""
+        self._parts.clear()
+        if first:
+            self._parts.append(first)
+        self.size = len(self._sealed) + len(first) - self._head

@@ -1,0 +1,72 @@
+"""A client as nodes know it: what joins channels, is told to nodes, and is named by its id.
+
+Owns nothing but its place between the two sides. A session begins when its protocol says so and ends with its
+connection; requests over HTTP have none. What is to be said to it goes through its connection.
+"""
+
+from collections.abc import Callable
+
+from holdfast.balancer.ledger import Requester
+from holdfast.protocols.clients.events import Opened, Request
+from holdfast.protocols.close import Reason
+from holdfast.proxy.clients.shared import Owner, Shared
+from holdfast.proxy.clients.transport import Transport
+from holdfast.proxy.clients.wheel import Wheel
+
+
+class Peer(Owner):
+    """A connection, as its session and the others know it."""
+
+    __slots__ = ("transport",)
+
+    transport: Transport
+
+    @property
+    def outbox_bytes(self) -> int:
+        return self.transport.outbox_bytes
+
+
+class Session:
+    """id: its name in the whole cluster. channels: what it has joined, None until the first. since: when it opened."""
+
+    __slots__ = ("channels", "connection", "id", "since")
+
+    def __init__(self, id: int, connection: Peer, now: float) -> None:
+        self.id = id
+        self.connection = connection
+        self.channels: set[str] | None = None
+        self.since = now
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id:016x}>"
+
+    def close(self, reason: Reason, detail: str = "", code: int = 0) -> None:
+        """End it, and its connection as the protocol does that. code: of a WebSocket; 0: that of the reason."""
+        self.connection.close(reason, detail, code)
+
+
+class House(Shared):
+    """Whom a connection tells of its sessions, its requests and its end: proxy.clients.clients.
+
+    wheel: its timers. nowhere: in place of a transport that is closed. dispatch: where requests go.
+    """
+
+    wheel: Wheel
+    nowhere: Transport
+    dispatch: Callable[[Requester, Request], None]
+
+    def opened(self, session: Session, event: Opened) -> None:
+        """A session has begun."""
+        raise NotImplementedError
+
+    def closed(self, connection: Peer, session: Session | None, reason: Reason) -> None:
+        """A connection has left OPEN: nothing more is for it. session: the one that it had."""
+        raise NotImplementedError
+
+    def forget(self, connection: Peer) -> None:
+        """Its descriptor is closed."""
+        raise NotImplementedError
+
+    def address_of(self, connection: Peer) -> str:
+        """Who that is, for people: a client's own address, or else that of the socket's other end."""
+        raise NotImplementedError

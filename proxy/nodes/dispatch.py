@@ -1,0 +1,393 @@
+"""The way of a request: from a connection to a node, and its reply back. One call at each arrow.
+
+Joins the ledger, the policy and the links. Owns what happens when there is no node, when one is lost, when time is
+up: every request that comes in here gets exactly one answer, a node's reply or a typed error.
+"""
+
+from collections.abc import Callable
+
+import structlog
+import trio
+
+from holdfast.balancer.directory import Directory, Node, NodeState
+from holdfast.balancer.ledger import Entry, Ledger, Parts, Requester
+from holdfast.balancer.policies import Policy, Random
+from holdfast.balancer.settings import RequestSettings
+from holdfast.protocols.clients.base import ReplyHead
+from holdfast.protocols.clients.events import HttpRequest, Message, Request
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import RequestError
+from holdfast.protocols.nodes import frames
+from holdfast.proxy.clients.reactor import Reactor
+from holdfast.proxy.metrics import Counters
+from holdfast.proxy.nodes.access_log import AccessLog, who_asked
+from holdfast.proxy.nodes.announcer import Announcer
+from holdfast.proxy.nodes.routing_key import KeyOf
+
+log = structlog.get_logger("holdfast.dispatch")
+
+# Then clients get their turn: 64 MiB that are parked would take a quarter of a second.
+UNPARKED_PER_TURN = 256
+UNPARKED_BYTES_PER_TURN = 1 << 20
+
+Answer = frames.Reply | frames.HttpReply | frames.Failure
+
+
+class Dispatch:
+    """See the module. Called by connections (`request`), the gateway (`replied`, `failed`, `lose`) and the ticker.
+
+    in_order: is given replies that have effects, or follow such a one; they come back by `take` and `finish` when all
+    is done that comes before them. late: requests of which a reply, or a part of one, is there.
+    """
+
+    in_order: Callable[[Node, Answer], None]
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        directory: Directory,
+        announcer: Announcer,
+        policy: Policy,
+        key_of: KeyOf,
+        random: Random,
+        reactor: Reactor,
+        counters: Counters,
+        settings: RequestSettings,
+        access_log: AccessLog | None,
+        reply_window: int,
+    ) -> None:
+        self._ledger = ledger
+        self._directory = directory
+        self._available = directory.available
+        self._announcer = announcer
+        self._untold = announcer.untold
+        self._parked = ledger.parked
+        self._select = policy.select
+        self._key_of = key_of if policy.needs_key else None
+        self._random = random
+        self._reactor = reactor
+        self._counters = counters
+        self._settings = settings
+        self._timeout = int(settings.timeout * 1000)
+        self._access_log = access_log
+        self.pause_timeout = max(settings.pause_timeout, settings.timeout)
+        self._credit_step = max(1, reply_window // 4)  # not a frame for each small part; a node never waits for it
+        self.last_failover: float | None = None
+        self.late: dict[int, int] = {}  # how many of each
+
+    # --- to a node --------------------------------------------------------------------------------------------
+
+    def request(self, connection: Requester, event: Request) -> None:
+        """A client asks."""
+        now = self._reactor.now
+        self._counters.requests += 1
+        node = self._choose(connection, event) if self._available and not self._parked else None
+        entry = self._ledger.open(connection, event, node, now)
+        if entry is None:
+            self._counters.limits_hit["request.max_in_flight"] += 1
+            self._fail(connection, event, "too many requests in flight", Reason.PARKING_FULL)
+        elif node is None:
+            self._park(entry, now)
+        else:
+            node.link.send(self._frame(entry, node, self._timeout))
+
+    def _choose(self, connection: Requester, event: Request) -> Node:
+        """An available node; there must be one."""
+        key = 0 if self._key_of is None else self._key_of(connection, event)
+        return self._select(self._available, key, self._random)
+
+    def _send_again(self, entry: Entry, now: float) -> None:
+        """To an available node; there must be one."""
+        node = self._choose(entry.connection, entry.event)
+        self._ledger.assign(entry, node, now)
+        if entry.is_offered:
+            node.link.send(frames.Offer(entry.id, entry.attempt))
+        else:
+            node.link.send(self._frame(entry, node, int((entry.deadline - now) * 1000)))
+
+    def offered(self, node: Node, frame: frames.Offer) -> None:
+        """A node lives, and takes the request with which another one was lost."""
+        entry = self._ledger.find(frame.request, frame.attempt, node)
+        if entry is None or not entry.is_offered:
+            return
+        now = self._reactor.now
+        if node.state is NodeState.READY:
+            entry.is_offered = False
+            node.link.send(self._frame(entry, node, int((entry.deadline - now) * 1000)))
+        else:  # it has begun to drain, and waits only for what it has
+            self._ledger.withdraw(entry)
+            self._again(entry, now)
+
+    def _again(self, entry: Entry, now: float) -> None:
+        """It has no node any more: to another one, now or later."""
+        if self._available and not self._parked:
+            self._send_again(entry, now)
+        else:
+            self._park(entry, now)
+
+    def _frame(self, entry: Entry, node: Node, timeout: int) -> frames.Request | frames.HttpRequest:
+        """What the node is told. timeout: ms until nobody waits for the reply any more."""
+        connection = entry.connection
+        event = entry.event
+        if type(event) is Message:
+            if node.wants_clients and not self._untold:  # nearly always: every instruction here is one per message
+                return frames.Request(entry.id, connection.id, entry.attempt, timeout, event.payload, event.is_text)
+            info = self._introduce(node, connection.id)
+            return frames.Request(entry.id, connection.id, entry.attempt, timeout, event.payload, event.is_text, info)
+        assert type(event) is HttpRequest
+        path, _, query = event.target.partition("?")
+        client = frames.Client(connection.id, "http", event.address, path, event.headers, query)
+        return frames.HttpRequest(entry.id, client, entry.attempt, timeout, event.payload, event.method, event.target)
+
+    def _introduce(self, node: Node, client: int) -> bytes:
+        """See to it that a node knows a client whose request it gets. Returns what the request has to say of him."""
+        if not node.wants_clients:
+            return self._announcer.info(client)
+        if client in self._untold:
+            self._announcer.catch_up(node)
+        return b""
+
+    def _park(self, entry: Entry, now: float) -> None:
+        if self._ledger.park(entry, now):
+            self._counters.requests_parked += 1
+        else:
+            by_count = len(self._parked) >= self._settings.max_parked
+            self._counters.limits_hit["request.max_parked" if by_count else "request.max_parked_bytes"] += 1
+            self._fail(entry.connection, entry.event, "no node is available, and too many wait", Reason.PARKING_FULL)
+
+    def unpark(self) -> None:
+        """Send what is parked to whoever is available, and go on in the next turn. Called when a node becomes so."""
+        ledger = self._ledger
+        now = self._reactor.now
+        size = count = 0
+        while self._available:
+            entry = ledger.unpark()
+            if entry is None:
+                return
+            if entry.attempt:
+                self._failed_over(now - entry.since)
+            self._send_again(entry, now)
+            size += len(entry.event.payload)
+            count += 1
+            if count >= UNPARKED_PER_TURN or size >= UNPARKED_BYTES_PER_TURN:
+                self._reactor.in_next_turn(self.unpark)
+                return
+
+    # --- from a node ------------------------------------------------------------------------------------------
+
+    def replied(self, node: Node, frame: frames.Reply | frames.HttpReply, entry: Entry | None = None) -> None:
+        """A node replies, or sends a part of a reply. When nobody waits for it, it and its effects leave no trace.
+
+        entry: what `take` gave; its effects are done.
+        """
+        ledger = self._ledger
+        more = frame.more
+        if entry is None:  # the usual case, spelled out: as `take` would
+            if frame.effects is not None or (self.late and frame.request in self.late):
+                self.in_order(node, frame)
+                return
+            now = self._reactor.now
+            if more:
+                entry = ledger.extend(frame.request, frame.attempt, node, now)
+            else:
+                entry = ledger.settle(frame.request, frame.attempt, node, now)
+            if entry is None:
+                self._counters.stale_replies += 1
+                return
+        if isinstance(frame, frames.Reply):
+            head = None
+            is_text = frame.is_text
+        else:
+            head = ReplyHead(frame.status, frame.headers)
+            is_text = False
+        # First: the request is settled, so no fault in what follows may cost its client the answer.
+        taken = entry.connection.reply(entry.event, head, frame.payload, is_text, more)
+        if self._parked:
+            self.unpark()
+        if head is not None and head.status >= 500:
+            self._strike(node)
+        elif node.health.failures:
+            node.health.succeeded()
+        if more:
+            if taken:
+                self._give_credit(node, entry, len(frame.payload))
+            else:
+                ledger.cancel(entry)
+                node.link.send(frames.Cancel(entry.id, entry.attempt))
+        else:
+            self._counters.replies += 1
+        if self._access_log is not None and not more:
+            status = 200 if head is None else head.status
+            self._access_log.replied(entry, status, len(frame.payload), self._reactor.now)
+
+    def _give_credit(self, node: Node, entry: Entry, count: int) -> None:
+        """The node may send as much again once the client has taken it."""
+        parts = entry.parts
+        assert parts is not None  # this is one
+        is_waiting = parts.untaken > 0
+        parts.untaken += count
+        if count and not is_waiting:
+            entry.connection.when_drained(lambda: self._taken(node, entry, parts))
+
+    def _taken(self, node: Node, entry: Entry, parts: Parts) -> None:
+        count, parts.untaken = parts.untaken, 0
+        if self._ledger.find(entry.id, entry.attempt, node) is not entry:
+            return
+        self._ledger.prolong(entry, parts, self._reactor.now)
+        parts.owed += count
+        if parts.owed >= self._credit_step:
+            node.link.send(frames.Taken(entry.id, entry.attempt, parts.owed))
+            parts.owed = 0
+
+    def failed(self, node: Node, frame: frames.Failure, *, in_order: bool = False) -> None:
+        """A node's handler failed. in_order: what comes before that is done."""
+        if not in_order and self.late and frame.request in self.late:
+            self.in_order(node, frame)
+            return
+        entry = self._ledger.settle(frame.request, frame.attempt, node, self._reactor.now)
+        if entry is None:
+            self._counters.stale_replies += 1
+            return
+        status = frame.status
+        if 400 <= status <= 599:
+            error = RequestError(frame.message, Reason.NODE_ERROR, status=status)
+        else:
+            error = RequestError(f"a failure's status must be 400 to 599, got {status}", Reason.BAD_REPLY)
+        self._answer(entry, error)
+        if self._parked:
+            self.unpark()
+        if error.http_status >= 500:
+            self._strike(node)
+
+    # --- replies with effects ---------------------------------------------------------------------------------
+
+    def take(self, node: Node, frame: frames.Reply | frames.HttpReply) -> Entry | None:
+        """All is done that comes before this reply: the request is its, and so its effects are done.
+
+        None: nobody waits for it any more.
+        """
+        ledger = self._ledger
+        if frame.more:
+            entry = ledger.extend(frame.request, frame.attempt, node, self._reactor.now)
+        else:
+            entry = ledger.settle(frame.request, frame.attempt, node, self._reactor.now)
+        if entry is None:
+            self._counters.stale_replies += 1
+        return entry
+
+    def finish(self, node: Node, frame: Answer, entry: Entry | None) -> None:
+        """Its effects are done: write it."""
+        if isinstance(frame, frames.Failure):
+            self.failed(node, frame, in_order=True)
+        elif not frame.more or self._ledger.find(frame.request, frame.attempt, node) is entry:
+            self.replied(node, frame, entry)
+
+    def delay(self, node: Node, frame: Answer) -> None:
+        """It waits for what its node did before. A whole reply counts, though its node is lost meanwhile; a part does
+        not if the rest can't come: then another node begins anew.
+        """
+        self.late[frame.request] = self.late.get(frame.request, 0) + 1
+        entry = self._ledger.find(frame.request, frame.attempt, node)
+        if entry is not None and (isinstance(frame, frames.Failure) or not frame.more):
+            entry.is_replied = True
+
+    def forget(self, frame: Answer) -> None:
+        """It waits no more."""
+        left = self.late[frame.request] - 1
+        if left:
+            self.late[frame.request] = left
+        else:
+            del self.late[frame.request]
+
+    def refuse(self, node: Node, frame: Answer) -> None:
+        """There is no room for its effects."""
+        entry = self._ledger.settle(frame.request, frame.attempt, node, self._reactor.now)
+        if entry is None:
+            self._counters.stale_replies += 1
+        else:
+            message = "too much that its node did before is not done yet"
+            self._answer(entry, RequestError(message, Reason.PARKING_FULL, self._settings.retry_after))
+            node.link.send(frames.Cancel(frame.request, frame.attempt))  # if more of it would follow
+
+    # --- when things go wrong ---------------------------------------------------------------------------------
+
+    def lose(self, node: Node) -> None:
+        """A node is gone: its requests go elsewhere, oldest first, or are answered that they can't."""
+        now = started = trio.current_time()
+        ledger = self._ledger
+        unsent = {frame.id for frame in node.link.unsent() if isinstance(frame, frames.Request | frames.HttpRequest)}
+        for entry in ledger.lose(node):
+            if entry.connection.is_closed:
+                ledger.drop(entry)
+                continue
+            handed_over = not entry.is_offered and entry.id not in unsent
+            if not ledger.is_redeliverable(entry, handed_over=handed_over):
+                ledger.drop(entry)
+                self._lost(entry, node)
+            else:
+                if not handed_over:
+                    entry.attempt -= 1  # that was none
+                self._counters.redelivered += 1
+                self._again(entry, now)
+                if entry.node is not None:
+                    self._failed_over(trio.current_time() - started)
+
+    def _failed_over(self, seconds: float) -> None:
+        """A lost node's request is at another node, so long after the loss was noticed."""
+        self.last_failover = seconds
+        self._counters.failover.observe(seconds)
+
+    def _strike(self, node: Node) -> None:
+        if self._directory.failed(node, self._reactor.now):
+            log.warning("node_ejected", node=node.id, until=round(node.health.returns_at - self._reactor.now, 1))
+
+    def _strike_late(self, node: Node, entry: Entry, now: float) -> None:
+        """Not if it waits for us, nor if the time was spent before: parked, or at a node that was lost."""
+        if not entry.is_replied and not entry.is_offered and now - entry.since >= self._settings.timeout / 2:
+            self._strike(node)
+
+    def _lost(self, entry: Entry, node: Node) -> None:
+        if self._ledger.max_attempts_reached(entry):
+            self._quarantine(entry, node)
+            return
+        message = "the node was lost while it had this request, which may not be sent again"
+        self._answer(entry, RequestError(message, Reason.NODE_LOST, 0.0))
+
+    def _quarantine(self, entry: Entry, node: Node) -> None:
+        """It may well be what its nodes die of. Whoever sends it should be known by then."""
+        info = self._announcer.info(entry.connection.id)
+        client = frames.decode_client(info) if info else None
+        log.error("request_quarantined", **who_asked(entry, client), attempts=entry.attempt, node=node.id)
+        message = f"{entry.attempt} nodes were lost while they had this request: it is given to no other one"
+        self._answer(entry, RequestError(message, Reason.QUARANTINED))
+
+    def expire(self, now: float) -> None:
+        """Ticker: answer what is past its time."""
+        for entry, reason in self._ledger.expire(now):
+            node = entry.node
+            if node is not None:
+                node.link.send(frames.Cancel(entry.id, entry.attempt))
+                self._strike_late(node, entry, now)
+                if entry.parts is None:
+                    message = f"no reply within {self._settings.timeout:g} s"
+                else:
+                    message = f"no further part of the reply within {self.pause_timeout:g} s"
+                error = RequestError(message, reason, None)
+            else:
+                waited = min(self._settings.parked_timeout, self._settings.timeout)
+                error = RequestError(f"no node was available for {waited:g} s", reason, self._settings.retry_after)
+            self._answer(entry, error)
+
+    def abandon(self) -> None:
+        """Ticker: tell nodes that replies are no longer wanted, because the clients have gone."""
+        for entry in self._ledger.abandon():
+            if entry.node is not None:
+                entry.node.link.send(frames.Cancel(entry.id, entry.attempt))
+
+    def _answer(self, entry: Entry, error: RequestError) -> None:
+        entry.connection.fail(entry.event, error)
+        if self._access_log is not None:
+            self._access_log.replied(entry, error.http_status, 0, self._reactor.now)
+
+    def _fail(self, connection: Requester, event: Request, message: str, reason: Reason) -> None:
+        connection.fail(event, RequestError(message, reason, self._settings.retry_after))

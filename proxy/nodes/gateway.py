@@ -1,0 +1,292 @@
+"""The nodes' side: what nodes say, frame by frame.
+
+Owns sessions of nodes from hello to loss. Replies go to dispatch, effects to proxy.realtime; who is master is decided
+by the steward, the state is the keeper's, and what every node is told is the announcer's. Nothing of a session that is
+over, of an older attempt or of an older epoch has any effect: that is refused here.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+from msgspec import Struct
+
+from holdfast.balancer.directory import Directory, Node, NodeState
+from holdfast.balancer.health import Health
+from holdfast.balancer.links.base import NodeLink
+from holdfast.balancer.settings import BalanceSettings, NodeSettings
+from holdfast.protocols.errors import FrameError
+from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.frames import MAX_WEIGHT, MIN_WEIGHT, WRONG_TOKEN, FromNode, Hello
+from holdfast.protocols.nodes.names import fault_of, shown
+from holdfast.proxy.clients.reactor import Reactor
+from holdfast.proxy.metrics import Counters
+from holdfast.proxy.nodes.announcer import Announcer
+from holdfast.proxy.nodes.deaths import Deaths
+from holdfast.proxy.nodes.dispatch import Dispatch
+from holdfast.proxy.nodes.keeper import Keeper
+from holdfast.proxy.nodes.steward import Steward
+from holdfast.proxy.realtime.channels import Channels
+from holdfast.proxy.realtime.effects import Effects
+
+log = structlog.get_logger("holdfast.gateway")
+
+# Asks for a channel's members by proxy, and is told them once, at once or later; False: it is too much.
+CountEverywhere = Callable[[str, Callable[[Mapping[str, int]], None]], bool]
+
+
+class Gateway:
+    """Implements balancer.links.base.Gateway. Synchronous; called within or between turns of the reactor.
+
+    prefix: of the ids of this proxy's clients.
+    """
+
+    def __init__(
+        self,
+        proxy_id: str,
+        prefix: int,
+        settings: NodeSettings,
+        balance: BalanceSettings,
+        directory: Directory,
+        channels: Channels,
+        dispatch: Dispatch,
+        steward: Steward,
+        effects: Effects,
+        announcer: Announcer,
+        deaths: Deaths,
+        keeper: Keeper,
+        reactor: Reactor,
+        counters: Counters,
+    ) -> None:
+        self._proxy_id = proxy_id
+        self._prefix = prefix
+        self._settings = settings
+        self._balance = balance
+        self._directory = directory
+        self._dispatch = dispatch
+        self._steward = steward
+        self._effects = effects
+        self._announcer = announcer
+        self._deaths = deaths
+        self._keeper = keeper
+        self._reactor = reactor
+        self._counters = counters
+        self._nodes: dict[NodeLink, Node] = {}
+        self._channels = channels
+        self.count_everywhere: CountEverywhere = self._count_here
+        self._is_leaving = False
+        self._handlers: dict[type[Struct], Callable[[Node, Any], None]] = {
+            frames.Reply: dispatch.replied,
+            frames.HttpReply: dispatch.replied,
+            frames.Failure: dispatch.failed,
+            frames.Offer: dispatch.offered,
+            frames.Heartbeat: self._heartbeat,
+            frames.Effects: effects.take,
+            frames.Hole: effects.hole,
+            frames.AskCount: self._count,
+            frames.Propose: keeper.propose,
+            frames.State: keeper.state_page,
+            frames.Ready: self._ready,
+            frames.Drain: self._drain,
+            frames.Bye: self._bye,
+            frames.Hello: self._misplaced,
+            frames.Via: self._misplaced,
+        }
+
+    # --- sessions ---------------------------------------------------------------------------------------------
+
+    def hello(self, link: NodeLink, hello: Hello) -> None:
+        if self._is_leaving:
+            link.close("the proxy stops")
+            return
+        if len(self._nodes) >= self._settings.max_nodes:
+            self._counters.limits_hit["node.max_nodes"] += 1
+            log.warning("too_many_nodes", node=shown(hello.node), limit=self._settings.max_nodes)
+            link.close(f"too many nodes: the limit is {self._settings.max_nodes}")
+            return
+        refusal = self._refusal(hello)
+        if refusal is not None:
+            log.warning("node_refused", node=shown(hello.node), why=refusal)
+            link.close(refusal, fatal=True)
+            return
+        now = self._reactor.now
+        former = self._directory.nodes.get(hello.node)
+        if former is not None:
+            # Two processes that would take the id from each other for ever is what `fatal` prevents.
+            is_other = former.incarnation != hello.incarnation
+            why = "another process has this node's id now" if is_other else "this node has a newer session"
+            former.link.close(why, fatal=is_other)
+            self._lose(former, why)
+        node = self._nodes[link] = Node(hello, link, Health(self._balance), now)
+        self._directory.add(node)
+        self._deaths.watch(hello)
+        self._counters.nodes_welcomed += 1
+        self._directory.move(node, NodeState.SYNCING)
+        log.info("node_joined", node=node.id, name=node.name, pid=node.pid, capacity=node.capacity)
+        link.send(
+            frames.Welcome(
+                frames.VERSION,
+                self._proxy_id,
+                self._settings.heartbeat_interval,
+                self._settings.heartbeat_timeout,
+                self._announcer.sequence,
+                self._announcer.peers,
+                self._settings.max_frame_bytes,
+                self._effects.seen(node),
+                self._steward.keeper,
+                self._prefix,
+                self._effects.lanes.max_bytes,
+                self._settings.max_untaken_bytes,
+                self._dispatch.pause_timeout,
+            )
+        )
+        self._steward.joined(node, hello)
+        self._announcer.joined(node)
+        self._keeper.heed(node)
+
+    def _refusal(self, hello: Hello) -> str | None:
+        settings = self._settings
+        if not settings.admits(hello.token):
+            return WRONG_TOKEN
+        if hello.version != frames.VERSION:
+            return f"this proxy speaks version {frames.VERSION} of the node protocol, the node {hello.version}"
+        if fault := fault_of(hello.node, hello.name, hello.labels):
+            return fault
+        told = max(hello.epoch, hello.state_epoch), hello.state_index
+        if min(hello.epoch, hello.state_epoch, hello.state_index) < 0 or not self._keeper.is_near(told):
+            return "epochs and indices are those of this cluster, or little more"
+        if hello.capacity < 1:
+            return f"capacity must be at least 1, got {hello.capacity}"
+        if not MIN_WEIGHT <= hello.weight <= MAX_WEIGHT:
+            return f"weight must be {MIN_WEIGHT:g} to {MAX_WEIGHT:g}, got {hello.weight:g}"
+        return None
+
+    def received(self, link: NodeLink, batch: list[FromNode]) -> None:
+        node = self._nodes.get(link)
+        if node is None:
+            return
+        self._counters.node_frames_received += len(batch)
+        handlers = self._handlers
+        lost = NodeState.LOST  # a member of an Enum costs 0.1 us to look up
+        try:
+            for frame in batch:
+                handlers[type(frame)](node, frame)
+                if node.state is lost:  # it said bye, or broke a rule
+                    return
+            if self._effects.lanes.is_due:
+                self._effects.answer()
+        except FrameError as error:
+            log.warning("node_frame_error", node=node.id, error=str(error))
+            link.close(str(error))
+            self._lose(node, "protocol error")
+        except Exception:  # a fault of ours: this session ends, its requests go elsewhere, the others live on
+            log.exception("node_frame_crashed", node=node.id)
+            link.close("internal error")
+            if node.state is not NodeState.LOST:
+                self._lose(node, "internal error")
+
+    def lost(self, link: NodeLink, why: str) -> None:
+        node = self._nodes.get(link)
+        if node is not None:
+            self._lose(node, why)
+
+    def _lose(self, node: Node, why: str) -> None:
+        """The session is over. Its requests go elsewhere in this very call."""
+        del self._nodes[node.link]
+        self._announcer.lost(node)
+        self._deaths.session_lost(node.id, node.incarnation, self._reactor.now)
+        self._counters.nodes_lost += 1
+        in_flight = node.in_flight
+        self._directory.move(node, NodeState.LOST)
+        expected = self._is_leaving or node.has_said_bye
+        level = log.info if expected else log.warning
+        level("node_left" if expected else "node_lost", node=node.id, pid=node.pid, why=why, in_flight=in_flight)
+        self._effects.lost(node, self._reactor.now)
+        self._dispatch.lose(node)
+        self._steward.lost(node)
+        self._keeper.lost(node)
+
+    def died(self, node_id: str, incarnation: int) -> None:
+        """A node's process is known to be dead. What it said last and we have not read counts no more."""
+        node = self._directory.nodes.get(node_id)
+        if node is not None and node.incarnation == incarnation:
+            node.link.close("the process is dead")
+            self._lose(node, "its process died")
+        self._steward.died(node_id, incarnation)
+
+    def tick(self, now: float) -> None:
+        """Acknowledge what is done, and lose who was silent for too long, however alive its socket looks."""
+        self._effects.tick(now)
+        self._deaths.tick(now)
+        for link, node in list(self._nodes.items()):
+            if now - link.last_seen > self._settings.heartbeat_timeout:
+                link.close("no heartbeat")
+                self._lose(node, f"silent for {now - link.last_seen:.1f} s")
+            elif node.state is NodeState.SYNCING and now - node.joined > self._settings.handshake_timeout:
+                link.close("not ready in time")
+                self._lose(node, f"not ready within {self._settings.handshake_timeout:g} s")
+
+    def forgive(self, now: float) -> None:
+        """We were away ourselves (stopped, or starved of CPU): nobody's silence counts until we have listened again."""
+        for link in self._nodes:
+            link.last_seen = now
+
+    def leave(self) -> None:
+        """The proxy stops: tell every node, and take no more."""
+        self._is_leaving = True
+        self._announcer.farewell("the proxy stops")
+
+    # --- frames of nodes ----------------------------------------------------------------------------------------
+
+    def _heartbeat(self, node: Node, frame: frames.Heartbeat) -> None:
+        self._counters.node_heartbeats += 1
+        node.load = frame.load
+        if frame.state_epoch:
+            self._keeper.told(node, (frame.state_epoch, frame.state_index))
+        epoch, lease = self._steward.renew(node)
+        node.link.send(frames.Heartbeat(frame.stamp, -1.0, epoch, lease, *self._steward.ballot))
+
+    def _ready(self, node: Node, frame: frames.Ready) -> None:
+        if node.state is NodeState.DRAINING and not node.ready_at:
+            return  # an operator was faster
+        if node.state is not NodeState.SYNCING or not self._announcer.may_be_ready(node):
+            raise FrameError(f"Ready came from a node that is {node.state.value}, or before its last page was sent")
+        now = self._reactor.now
+        node.ready_at = now
+        node.health.ready(now)
+        node.pull = node.weight * node.health.share(now)
+        self._directory.move(node, NodeState.READY)
+        log.info("node_ready", node=node.id)
+        self._dispatch.unpark()
+
+    def _drain(self, node: Node, frame: frames.Drain) -> None:
+        self.drain(node, by_itself=True)
+
+    def drain(self, node: Node, *, by_itself: bool = False) -> None:
+        """No new requests for this node. by_itself: it asked for that."""
+        if node.state in (NodeState.SYNCING, NodeState.READY):
+            self._directory.move(node, NodeState.DRAINING)
+            log.info("node_draining", node=node.id, in_flight=node.in_flight)
+            self._steward.draining(node, by_itself=by_itself)
+
+    def _bye(self, node: Node, frame: frames.Bye) -> None:
+        node.has_said_bye = True
+        self._steward.draining(node, by_itself=True)
+        node.link.close("bye")
+        self._lose(node, "said bye")
+
+    def _count(self, node: Node, frame: frames.AskCount) -> None:
+        def told(counts: Mapping[str, int]) -> None:
+            if node.state is not NodeState.LOST:
+                node.link.send(frames.Counted(frame.ask, sum(counts.values())))
+
+        if not self.count_everywhere(frame.channel, told):
+            self._counters.limits_hit["node.count"] += 1
+            told({})
+
+    def _count_here(self, channel: str, told: Callable[[Mapping[str, int]], None]) -> bool:
+        told({self._proxy_id: self._channels.count(channel)})
+        return True
+
+    def _misplaced(self, node: Node, frame: frames.Hello | frames.Via) -> None:
+        raise FrameError(f"{type(frame).__name__} came within a session: say it on a new connection")

@@ -1,0 +1,121 @@
+"""The steward of what is one for all nodes: the master.
+
+Tells the cluster's rules (balancer.cluster) which nodes we have and what happens to their sessions, and nodes who is
+master. Never on a request's way, and synchronous. In a cluster every proxy has one, and all follow the same record.
+"""
+
+import sys
+
+import structlog
+import trio
+
+from holdfast.balancer.cluster.cluster import Cluster
+from holdfast.balancer.directory import Directory, Node, NodeState
+from holdfast.balancer.settings import ElectionSettings
+from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.frames import Hello
+from holdfast.protocols.peers.frames import DRAINED, DRAINING, READY, SYNCING, NodeSeen, Record
+from holdfast.proxy.metrics import Counters
+
+log = structlog.get_logger("holdfast.steward")
+
+
+class Steward:
+    """What happens to nodes is known to the cluster at once where grants depend on it, and by `look` otherwise."""
+
+    _cluster: Cluster  # from `start` on
+
+    def __init__(self, directory: Directory, counters: Counters, election: ElectionSettings) -> None:
+        self._directory = directory
+        self._counters = counters
+        self._lease = election.lease
+        self._drained: set[Node] = set()  # by the operator
+        self._nodes_told: list[NodeSeen] = []
+
+    @property
+    def master(self) -> tuple[str, int]:
+        """The master's node id, "" if there is none, and the epoch."""
+        return self._cluster.mastership.master(trio.current_time())
+
+    @property
+    def keeper(self) -> str:
+        """What nodes are told: the proxy that keeps the state; "" if it is this one."""
+        return "" if self._cluster.membership.is_keeper else self._cluster.membership.record.keeper
+
+    @property
+    def ballot(self) -> tuple[int, int]:
+        """Of which set of members a lease is a grant, and how many of them it takes."""
+        record = self._cluster.membership.record
+        return record.ballot, record.quorum
+
+    # --- the master ---------------------------------------------------------------------------------------------
+
+    def start(self, cluster: Cluster) -> None:
+        """The port of the node link is bound: from now on no former run can give a lease."""
+        self._cluster = cluster
+
+    def look(self) -> None:
+        """Which nodes we have, for all proxies to know: the longest-standing first. To be called before each tick."""
+        nodes = sorted(self._directory, key=lambda node: node.standing or sys.maxsize)
+        seen = [NodeSeen(node.id, node.incarnation, self._state_of(node)) for node in nodes]
+        if seen != self._nodes_told:
+            self._nodes_told = seen
+            self._cluster.node_list(seen)
+
+    def _state_of(self, node: Node) -> int:
+        if node.state is NodeState.DRAINING:
+            return DRAINED if node in self._drained else DRAINING
+        return READY if node.state is NodeState.READY else SYNCING
+
+    def followed(self, former: Record, record: Record) -> None:
+        """The cluster has another record."""
+        if (record.master, record.incarnation, record.epoch) == (former.master, former.incarnation, former.epoch):
+            return
+        if record == self._cluster.writing.record and record.ballot == former.ballot:
+            self._counters.elections += 1
+            log.info("master_elected", node=record.master, epoch=record.epoch)
+        self._directory.tell(self._word_on_master())
+
+    def _word_on_master(self) -> frames.Master:
+        record = self._cluster.membership.record
+        return frames.Master(record.master, record.epoch, self.keeper)
+
+    def renew(self, node: Node) -> tuple[int, float]:
+        """Epoch and lease for the answer to a node's heartbeat; lease 0.0: it is not master."""
+        # Not the turn's time: the node may have sent this after the turn began, and its lease counts from then.
+        now = trio.current_time()
+        has_it = node.state is not NodeState.DRAINING and self._cluster.mastership.renew(
+            (node.id, node.incarnation), now
+        )
+        return self._cluster.membership.record.epoch, self._lease if has_it else 0.0
+
+    def is_master(self, node: Node, epoch: int) -> bool:
+        """Whether what it does as master counts. In a cluster also in an epoch of which we have not heard yet: only a
+        majority makes a node act in it, and nothing must be missing here because we are the last to know."""
+        record = self._cluster.membership.record
+        if epoch > record.epoch:
+            return len(record.members) > 1
+        return bool(epoch) and epoch == record.epoch and self._cluster.mastership.is_master((node.id, node.incarnation))
+
+    # --- sessions -------------------------------------------------------------------------------------------------
+
+    def joined(self, node: Node, hello: Hello) -> None:
+        """A session has begun."""
+        self._cluster.membership.node_told(hello.epoch, trio.current_time())
+        if self._cluster.membership.record.epoch:
+            node.link.send(self._word_on_master())
+
+    def draining(self, node: Node, *, by_itself: bool) -> None:
+        """by_itself: the node said Drain or Bye, and has stopped acting as master before."""
+        if by_itself:
+            self._cluster.mastership.grants.released((node.id, node.incarnation))
+        else:
+            self._drained.add(node)
+
+    def lost(self, node: Node) -> None:
+        self._drained.discard(node)
+        self._cluster.mastership.grants.session_lost((node.id, node.incarnation))
+
+    def died(self, node: str, incarnation: int) -> None:
+        """The process is known to be dead: who comes after it need not wait for its lease."""
+        self._cluster.mastership.grants.died((node, incarnation))

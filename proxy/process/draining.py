@@ -1,0 +1,55 @@
+"""How the proxy leaves: requests finish, then clients are told to come back elsewhere.
+
+Clients are closed with 1012 spread over time, because all at once they would storm whoever takes them.
+"""
+
+from collections.abc import Sized
+
+import structlog
+import trio
+
+from holdfast.balancer.ledger import Ledger
+from holdfast.protocols.close import Reason
+from holdfast.proxy.clients.clients import Clients
+from holdfast.proxy.clients.reactor import Reactor
+from holdfast.proxy.config import DrainSettings
+
+log = structlog.get_logger("holdfast.drain")
+
+STEP = 0.05  # clients are closed in groups this far apart
+
+
+async def drain(settings: DrainSettings, clients: Clients, ledger: Ledger, late: Sized, reactor: Reactor) -> None:
+    """Returns when no client is left, or after the time limit (then some may be). Listeners are closed already.
+
+    late: replies that are here, and wait for what their nodes did before.
+    """
+    log.info("draining", connections=len(clients.connections), requests=len(ledger))
+    with trio.move_on_after(settings.timeout) as limit:
+        await _finish_requests(ledger, late, deadline=trio.current_time() + settings.timeout / 2)
+        await close_clients(settings.spread, clients, reactor, Reason.DRAINING, "the proxy restarts; connect again")
+        while clients.connections:  # noqa: ASYNC110 - the hot path sets no events
+            await trio.sleep(STEP)
+    if limit.cancelled_caught:
+        log.warning("drain_timeout", connections=len(clients.connections), requests=len(ledger))
+    else:
+        log.info("drained")
+
+
+async def _finish_requests(ledger: Ledger, late: Sized, deadline: float) -> None:
+    # Clients go on asking until they are closed, so "no request at all" may never come: wait for those of now.
+    last = ledger.last_id
+    while trio.current_time() < deadline and (late or ledger.has_before(last)):  # noqa: ASYNC110 - as above
+        await trio.sleep(STEP)
+
+
+async def close_clients(spread: float, clients: Clients, reactor: Reactor, reason: Reason, why: str) -> None:
+    """All that are here now, in groups, over `spread` seconds."""
+    everybody = list(clients.connections.values())
+    steps = max(1, round(spread / STEP))
+    share = -(-len(everybody) // steps)
+    for start in range(0, len(everybody), max(1, share)):
+        for connection in everybody[start : start + share]:
+            connection.close(reason, why)
+        reactor.settle()
+        await trio.sleep(STEP)

@@ -1,0 +1,31 @@
+"""SIGHUP: a terminal has gone, or somebody wants a server to read its configuration again.
+
+Servers say that they do not, and go on: to end is SIGTERM's meaning. What people run to see its outcome ends with it,
+as by SIGTERM. Who was started by nohup ignores it.
+"""
+
+import signal
+from types import FrameType
+
+import structlog
+
+log = structlog.get_logger("holdfast.signals")
+
+
+def survive() -> None:
+    """From now on this process goes on, with a line in its log. Who ignores the signal goes on doing so."""
+    if not _is_ignored():
+        signal.signal(signal.SIGHUP, _tell)
+
+
+def endings() -> tuple[signal.Signals, ...]:
+    """The signals that end a program which is run for its outcome."""
+    return (signal.SIGINT, signal.SIGTERM) if _is_ignored() else (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _is_ignored() -> bool:
+    return signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def _tell(number: int, frame: FrameType | None) -> None:
+    log.warning("sighup_not_used", why="the configuration is read at the start only; SIGTERM ends the process")

@@ -1,0 +1,7 @@
+"""What nodes do to clients and channels.
+
+channels     who is in which channel; fan-out in slices, in order
+effects      what comes in: checked, numbered, bounded
+lanes        the order in which it is carried out, and how much in one turn
+mutes        channels that have nobody here
+"""

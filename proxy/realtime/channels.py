@@ -1,0 +1,246 @@
+"""Channels: who has joined what, and the delivery of a notification to many sockets.
+
+Owns membership, and the encoding and writing of one notification. A message is encoded once per wire format and written
+straight to the sockets; only what a kernel refuses is queued, at its connection. Who gets one is decided when it is its
+turn, channel by channel; a connection that is closed meanwhile is skipped. Knows no order between notifications: that
+is proxy.lanes'.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+import structlog
+
+from holdfast.protocols.clients.base import ClientProtocol
+from holdfast.protocols.errors import ProtocolError
+from holdfast.proxy.clients.clients import Clients
+from holdfast.proxy.clients.connection import Connection
+from holdfast.proxy.clients.session import Session
+from holdfast.proxy.clients.shared import Owner
+from holdfast.proxy.clients.state import OPEN
+from holdfast.proxy.clients.transport import Transport
+from holdfast.proxy.config import RealtimeSettings
+
+log = structlog.get_logger("holdfast.channels")
+
+CLIENTS_AT_ONCE = 256  # named by their ids, and looked up together
+
+
+class FanOut:
+    """One notification on its way: where it has yet to go, and its bytes per wire format.
+
+    channels, clients: of these nothing has been looked up before `place`. left: of the present receivers.
+    vain: channels that had nobody, if anybody wants to know.
+    """
+
+    __slots__ = (
+        "channels", "clients", "excluded", "frames", "is_text", "left", "payload", "place", "receivers", "vain",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        payload: bytes,
+        is_text: bool,
+        channels: Sequence[str],
+        clients: Sequence[int],
+        excluded: set[int] | None,
+        vain: dict[str, None] | None = None,
+    ) -> None:
+        self.payload = payload
+        self.is_text = is_text
+        self.channels = channels
+        self.clients = clients
+        self.excluded = excluded
+        self.vain = vain
+        self.place = 0
+        self.left = 0
+        self.receivers: Iterator[Transport]
+        self.frames: dict[object, bytes] = {}
+
+    @property
+    def is_done(self) -> bool:
+        return not self.left and self.place == len(self.channels) + len(self.clients)
+
+    def goes_to(self, receivers: list[Transport]) -> None:
+        self.left = len(receivers)
+        self.receivers = iter(receivers)
+
+    def encode(self, protocol: ClientProtocol) -> bytes:
+        """The bytes for a connection of this protocol. b"" when it can't say such a thing."""
+        try:
+            frame = protocol.notification(self.payload, self.is_text)
+        except ProtocolError:  # text that is no UTF-8: no client may get it
+            frame = b""
+        except Exception:  # an adapter's fault: its clients miss this one, and the log says so
+            log.exception("adapter_crashed", protocol=protocol.name)
+            frame = b""
+        if protocol.wire_format is not None:
+            self.frames[protocol.wire_format] = frame
+        return frame
+
+
+class Channels:
+    """subscriptions: memberships of all channels.
+
+    on_first: told a channel that had nobody, and has somebody now.
+    """
+
+    def __init__(self, clients: Clients, settings: RealtimeSettings, max_per_client: int) -> None:
+        self._clients = clients
+        self._counters = clients.counters
+        self._settings = settings
+        self._max_per_client = max_per_client
+        self._members: dict[str, dict[Session, Transport]] = {}
+        self.subscriptions = 0
+        self.on_first: Callable[[str], None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __contains__(self, channel: object) -> bool:
+        """Whether anybody is in it."""
+        return channel in self._members
+
+    def join(self, client: int, channel: str) -> bool:
+        """Joining twice counts once. False: unknown client, or a limit is reached."""
+        session = self._clients.find(client)
+        if session is None:
+            return False
+        joined = session.channels
+        if joined is None:
+            joined = session.channels = set()
+        elif channel in joined:
+            return True
+        members = self._members.get(channel)
+        if len(joined) >= self._max_per_client:
+            self._counters.limits_hit["client.max_channels"] += 1
+            return False
+        if members is None:
+            if len(self._members) >= self._settings.max_channels:
+                self._counters.limits_hit["realtime.max_channels"] += 1
+                return False
+            if len(channel.encode()) > self._settings.max_channel_name_bytes:
+                self._counters.limits_hit["realtime.max_channel_name_bytes"] += 1
+                return False
+            members = self._members[channel] = {}
+            if self.on_first is not None:
+                self.on_first(channel)
+        joined.add(channel)
+        self.subscriptions += 1
+        members[session] = session.connection.transport
+        return True
+
+    def leave(self, client: int, channel: str) -> None:
+        session = self._clients.find(client)
+        if session is not None and session.channels and channel in session.channels:
+            session.channels.remove(channel)
+            self._remove(session, channel)
+
+    def forget(self, session: Session) -> None:
+        """A client has gone."""
+        if session.channels:
+            for channel in session.channels:
+                self._remove(session, channel)
+            session.channels = None
+
+    def _remove(self, session: Session, channel: str) -> None:
+        members = self._members[channel]
+        self.subscriptions -= 1
+        del members[session]
+        if not members:
+            del self._members[channel]
+
+    def count(self, channel: str) -> int:
+        return len(self._members.get(channel, ()))
+
+    def broadcast(self, payload: bytes, is_text: bool, excluded: set[int] | None) -> FanOut:
+        """A notification for every client that is there now; which of the connections are clients is looked up as they
+        come, since that of all at once would hold up the turn."""
+        return FanOut(payload, is_text, (), list(self._clients.connections), excluded)
+
+    def deliver(self, fan_out: FanOut, budget: int) -> int:
+        """Go on with a notification. Returns what is left of the budget, which it may pass by CLIENTS_AT_ONCE.
+
+        What counts is whom or what it names, too: a channel without anybody costs as much as one delivery.
+        """
+        while budget > 0:
+            if fan_out.left:
+                count = min(budget, fan_out.left)
+                self._deliver(fan_out, count)
+                budget -= count
+            place, channels = fan_out.place, fan_out.channels
+            if fan_out.left:
+                break
+            if place < len(channels):
+                fan_out.place = place + 1
+                channel = channels[place]
+                members = self._members.get(channel)
+                if members is not None:
+                    fan_out.goes_to(list(members.values()))
+                else:
+                    budget -= 1
+                    if fan_out.vain is not None:
+                        fan_out.vain[channel] = None
+            elif fan_out.clients and not fan_out.is_done:
+                budget -= self._find(fan_out, place - len(channels))
+            else:
+                break
+        return budget
+
+    def _find(self, fan_out: FanOut, begin: int) -> int:
+        """The next ones of those that are named by id. Returns how many nobody has."""
+        ids = fan_out.clients[begin : begin + CLIENTS_AT_ONCE]
+        find = self._clients.find
+        found = [session.connection.transport for id in ids if (session := find(id)) is not None]
+        fan_out.place += len(ids)
+        fan_out.goes_to(found)
+        return len(ids) - len(found)
+
+    def _deliver(self, fan_out: FanOut, count: int) -> None:
+        """To so many of the present receivers."""
+        frames = fan_out.frames
+        write = os.write
+        missed = sent_bytes = 0
+        receivers: Iterator[Transport] = islice(fan_out.receivers, count)
+        excluded = fan_out.excluded
+        if excluded:
+            chosen = [transport for transport in receivers if transport.owner.id not in excluded]
+            missed = count - len(chosen)
+            receivers = iter(chosen)
+        direct: object = self  # no wire format
+        frame = b""
+        size = 0
+        for transport in receivers:
+            if transport.direct is not direct or transport.pending is not None:
+                # Not as the one before: mostly all are.
+                other = frames.get(transport.direct)
+                if not other or transport.pending is not None:
+                    missed += not self._deliver_to(transport.owner, fan_out)
+                    continue
+                direct, frame, size = transport.direct, other, len(other)
+            try:
+                sent = write(transport.fd, frame)
+            except BlockingIOError:
+                sent = 0
+            except OSError:  # it has gone; epoll says so in a moment
+                continue
+            sent_bytes += sent
+            if sent != size:
+                transport.queue(frame, sent)
+        fan_out.left -= count
+        self._counters.deliveries += count - missed
+        self._counters.bytes_sent += sent_bytes
+
+    def _deliver_to(self, connection: Owner, fan_out: FanOut) -> bool:
+        """To one that can't be written to directly, or is the first of its format. False: it gets nothing."""
+        assert isinstance(connection, Connection)
+        if connection.state is not OPEN:
+            return False
+        frame = fan_out.frames.get(connection.protocol.wire_format)
+        if frame is None:
+            frame = fan_out.encode(connection.protocol)
+        if not frame:
+            return False
+        connection.deliver(frame)
+        return True

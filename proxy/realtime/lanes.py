@@ -1,0 +1,325 @@
+"""Lanes: the order in which what nodes do to clients is carried out, and how much of it in one turn.
+
+Each run of a node has a lane: its Effects, and its replies that have effects, strictly one after the other. A fan-out
+is over before the next effect, a close, the acknowledgement or the reply begins, so last words come before the end and
+a client's own notification before its reply. A turn of the reactor does SLICE deliveries' worth of it, whatever a batch
+holds, and lanes with work take turns: nobody waits behind another node. What needs no lane (heartbeats, replies without
+effects, requests) passes. Knows no numbers, limits or sessions: those are proxy.effects'.
+"""
+
+from collections import deque
+from math import inf
+from typing import Protocol
+
+import structlog
+
+from holdfast.balancer.cluster.remembered import Remembered
+from holdfast.balancer.directory import Node
+from holdfast.balancer.ledger import Entry
+from holdfast.protocols.close import Reason
+from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.effects import FIRST_WINDOW, Effect, unpack_ids
+from holdfast.proxy.clients.clients import Clients
+from holdfast.proxy.clients.session import Session
+from holdfast.proxy.metrics import Counters
+from holdfast.proxy.realtime.channels import Channels, FanOut
+
+log = structlog.get_logger("holdfast.lanes")
+
+# Deliveries in a turn: 256 sockets take about 2 ms, what a reply may wait behind a fan-out. Smaller slices cost more
+# checkpoints. What is no delivery (a join, a channel without anybody) counts as one.
+SLICE = 256
+BYTES_PER_UNIT = 16 << 10  # of a payload that take as long to write as one delivery
+EXCLUDED_PER_UNIT = 64  # ids that take as long to put into a set as one delivery
+CRASH_UNITS = 64  # what takes as long as the traceback in the log: a batch that crashes at each effect has its turns
+
+Answer = frames.Reply | frames.HttpReply | frames.Failure
+
+
+class Replies(Protocol):
+    """Who has the requests: proxy.nodes.dispatch."""
+
+    def take(self, node: Node, frame: frames.Reply | frames.HttpReply) -> Entry | None:
+        """The reply's turn has come: the request is its. None: nobody waits for it, so it leaves no trace."""
+        ...
+
+    def finish(self, node: Node, frame: Answer, entry: Entry | None) -> None:
+        """What was before it is done: write it."""
+        ...
+
+    def delay(self, node: Node, frame: Answer) -> None:
+        """It came, and waits here. `finish` ends that, or `forget` if nobody wants it any more."""
+        ...
+
+    def forget(self, frame: Answer) -> None: ...
+
+
+class Work:
+    """What is carried out as one: Effects, a Hole, or a reply with its effects.
+
+    effects: all of them; sessions are closed as interrupted. place: of the next one. size: bytes that it may take.
+    cost: deliveries, or as much as that, so far. has_begun: its turn has come. entry: the request that a reply is for,
+    from then on.
+    """
+
+    __slots__ = ("cost", "effects", "entry", "frame", "has_begun", "is_late", "node", "place", "size")
+
+    def __init__(
+        self, node: Node, frame: frames.Effects | frames.Hole | Answer, effects: list[Effect], size: int
+    ) -> None:
+        self.node = node
+        self.frame = frame
+        self.effects: list[Effect] | list[Session] = effects
+        self.size = size
+        self.entry: Entry | None = None
+        self.place = 0
+        self.cost = 0
+        self.has_begun = False
+        self.is_late = False
+
+
+class Lane:
+    """One run of a node. node: its present session, or the last one. gone_at: since when it has none.
+
+    last, done: numbers of the last effects that came, and that were carried out. average: what those cost, lately.
+    window: what it was told last. unsaid, unsaid_bytes: what is done since then, and it has not been told.
+    frames, bytes: numbered ones that wait or are under way. answer_bytes: of replies that do. vain: channels in it that
+    had nobody.
+    """
+
+    __slots__ = (
+        "answer_bytes", "average", "bytes", "done", "fan_out", "frames", "gone_at", "is_busy", "is_unanswered", "last",
+        "node", "queue", "unsaid", "unsaid_bytes", "vain", "window", "work",
+    )  # fmt: skip
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.gone_at = inf
+        self.last = 0
+        self.done = 0
+        self.average = 0.0
+        self.frames = self.bytes = self.answer_bytes = 0
+        self.window = FIRST_WINDOW
+        self.unsaid = self.unsaid_bytes = 0
+        self.queue: deque[Work] = deque()
+        self.work: Work | None = None
+        self.fan_out: FanOut | None = None
+        self.vain: dict[str, None] = {}
+        self.is_busy = False
+        self.is_unanswered = False
+
+
+class Lanes:
+    """unanswered: lanes whose node is to be told what was carried out. is_due: one of them must be told now.
+
+    max_bytes: that may be without acknowledgement. repeated: effects that had been done before.
+    """
+
+    replies: Replies
+
+    def __init__(
+        self, clients: Clients, channels: Channels, counters: Counters, remembered: Remembered, max_bytes: int
+    ) -> None:
+        self._clients = clients
+        self._channels = channels
+        self._counters = counters
+        self._remembered = remembered
+        self._busy: deque[Lane] = deque()
+        self._budget = SLICE  # deliveries that are left in this turn
+        self.max_bytes = max_bytes
+        self.unanswered: list[Lane] = []
+        self.is_due = False
+        self.repeated = 0
+
+    @property
+    def busy(self) -> int:
+        """Lanes with work that is not done."""
+        return len(self._busy)
+
+    def tick(self, now: float) -> None:
+        """Now and then: forget requests that are old enough."""
+        self._remembered.tick(now)
+        if self._remembered.early:
+            self._counters.limits_hit["realtime.max_remembered_bytes"] = self._remembered.early
+
+    def put(self, lane: Lane, work: Work) -> None:
+        """Carry it out, at once if nothing is before it and the turn has room."""
+        frame = work.frame
+        answer = None if isinstance(frame, frames.Effects | frames.Hole) else frame
+        if answer is None:
+            lane.frames += 1
+            lane.bytes += work.size
+        else:
+            lane.answer_bytes += work.size
+        if not lane.is_busy and self._budget > 0:
+            lane.work = work
+            if self._go_on(lane):
+                return
+        else:
+            lane.queue.append(work)
+        if answer is not None:
+            work.is_late = True
+            self.replies.delay(work.node, answer)
+        if not lane.is_busy:
+            lane.is_busy = True
+            self._busy.append(lane)
+
+    def step(self, now: float) -> bool:
+        """Turn's end: go on with what waits. True: more is left, or it has been."""
+        self._budget = SLICE
+        busy = self._busy
+        if not busy:
+            return False
+        for _ in range(len(busy)):
+            lane = busy[0]
+            busy.rotate(-1)
+            if self._go_on(lane):
+                lane.is_busy = False
+                busy.pop()
+            if self._budget <= 0:
+                break
+        return True
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def _go_on(self, lane: Lane) -> bool:
+        """With one lane, until it is empty, True, or the turn has had enough.
+
+        The one guard here: what crashes is a fault of ours. It is not done, or not to all, and the log says so; what
+        follows it in the lane, and all other lanes, go on.
+        """
+        while True:
+            work = lane.work
+            if work is None:
+                if not lane.queue:
+                    return True
+                if self._budget <= 0:
+                    return False
+                work = lane.work = lane.queue.popleft()
+            try:
+                if not work.has_begun:
+                    self._begin(work)
+                    if not work.effects:
+                        self._budget -= 1
+                if not self._carry_out(lane, work):
+                    return False
+                lane.work = None
+                self._finish(lane, work)
+            except Exception:
+                log.exception("effect_crashed", node=work.node.id)
+                lane.fan_out = None
+                self._budget -= CRASH_UNITS
+
+    def _begin(self, work: Work) -> None:
+        """Its turn has come, so now is decided whether it is done at all, and to whom. Not, if that crashes."""
+        work.has_begun = True
+        effects, work.effects = work.effects, []
+        frame = work.frame
+        if isinstance(frame, frames.Effects):
+            if frame.request and not self._remembered.add(frame.home, frame.request, frame.part):
+                self.repeated += 1
+                return
+        elif isinstance(frame, frames.Hole):
+            effects = self._clients.all_sessions()
+            if effects:
+                log.warning("effects_missing", node=work.node.id, clients=len(effects))
+        elif not isinstance(frame, frames.Failure):
+            work.entry = self.replies.take(work.node, frame)
+            if work.entry is None:
+                return
+        work.effects = effects
+
+    def _carry_out(self, lane: Lane, work: Work) -> bool:
+        """Go on with its effects. False: the turn has had enough."""
+        channels = self._channels
+        effects = work.effects
+        before = budget = self._budget
+        fan_out = lane.fan_out
+        try:
+            while True:
+                if fan_out is not None:
+                    units = 1 + len(fan_out.payload) // BYTES_PER_UNIT
+                    count = max(1, budget // units)
+                    budget -= units * count
+                    budget += units * channels.deliver(fan_out, count)
+                    if not fan_out.is_done:
+                        break
+                    fan_out = None
+                if budget <= 0 or work.place == len(effects):
+                    break
+                effect = effects[work.place]
+                work.place += 1
+                if isinstance(effect, frames.Notify):
+                    budget -= len(effect.exclude) // (8 * EXCLUDED_PER_UNIT)
+                    fan_out = FanOut(
+                        effect.payload,
+                        effect.is_text,
+                        effect.channels,
+                        unpack_ids(effect.clients) if effect.clients else (),
+                        self._excluded(effect.exclude),
+                        lane.vain if isinstance(work.frame, frames.Effects) else None,
+                    )
+                    self._counters.notifications += 1
+                    budget -= fan_out.is_done
+                elif isinstance(effect, frames.Broadcast):
+                    budget -= len(effect.exclude) // (8 * EXCLUDED_PER_UNIT)
+                    fan_out = channels.broadcast(effect.payload, effect.is_text, self._excluded(effect.exclude))
+                    self._counters.notifications += 1
+                    budget -= fan_out.is_done
+                else:
+                    budget -= 1
+                    if isinstance(effect, frames.Join):
+                        channels.join(effect.client, effect.channel)
+                    elif isinstance(effect, frames.Leave):
+                        channels.leave(effect.client, effect.channel)
+                    elif isinstance(effect, frames.CloseClient):
+                        self.kick(effect.client, effect.reason, effect.code)
+                    else:
+                        effect.close(Reason.INTERRUPTED)
+        finally:  # what one that crashes has cost counts too
+            lane.fan_out = fan_out
+            work.cost += before - budget
+            self._budget = budget
+        return fan_out is None and work.place == len(effects)
+
+    def _excluded(self, packed: bytes) -> set[int] | None:
+        return set(unpack_ids(packed)) if packed else None
+
+    def _finish(self, lane: Lane, work: Work) -> None:
+        frame = work.frame
+        if isinstance(frame, frames.Effects | frames.Hole):
+            lane.frames -= 1
+            lane.bytes -= work.size
+            lane.done = frame.number
+            lane.average = lane.average + (work.cost - lane.average) / 8 if lane.average else float(work.cost)
+            lane.unsaid += 1
+            lane.unsaid_bytes += work.size
+            self.acknowledge(lane)
+            # Else soon: an acknowledgement for each costs as much as ten deliveries. But somebody may wait for it.
+            if (
+                4 * lane.unsaid >= lane.window
+                or 4 * lane.unsaid_bytes >= self.max_bytes
+                or lane.vain
+                or (isinstance(frame, frames.Effects) and frame.home)
+            ):
+                self.is_due = True
+            return
+        lane.answer_bytes -= work.size
+        if work.is_late:
+            self.replies.forget(frame)
+        if work.entry is not None or isinstance(frame, frames.Failure):
+            self.replies.finish(work.node, frame, work.entry)
+
+    def acknowledge(self, lane: Lane) -> None:
+        """Have its node told what is done."""
+        if not lane.is_unanswered:
+            lane.is_unanswered = True
+            self.unanswered.append(lane)
+
+    def kick(self, client: int, reason: str, code: int = 0) -> bool:
+        """Close a client's connection. code: see CloseClient. False: there is no such client."""
+        session = self._clients.find(client)
+        if session is None:
+            return False
+        session.close(Reason.KICKED, reason[:100], code)
+        return True

@@ -1,0 +1,193 @@
+"""What the admin server shows of the running proxy, and Control, the seam through which it asks and acts.
+
+Ids of clients are 64-bit numbers here and 16 hexadecimal digits in JSON and on the command line: JavaScript and
+some tools keep only 53 bits of a number.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+
+class NodeView(Struct, frozen=True, kw_only=True):
+    """One node. load: 0.0-1.0 as it reports it, -1 unknown. ready_for: seconds since it became ready, or null."""
+
+    id: str
+    name: str
+    state: str
+    in_flight: int
+    capacity: int
+    weight: float
+    load: float
+    pid: int
+    labels: dict[str, str]
+    ejected: bool
+    ready_for: float | None
+
+
+class MasterView(Struct, frozen=True, kw_only=True):
+    """node is null while nobody is master; epoch is then that of the last one."""
+
+    node: str | None
+    epoch: int
+
+
+class ProxyView(Struct, frozen=True, kw_only=True):
+    """One proxy of the cluster, as it last published it; zeros while it has said nothing. alive: it is heard here.
+
+    worker: its number among the workers of one `serve`, -1 for another. last_exit: of a worker that was restarted, the
+    exit status of its former run, minus the signal's number if one has ended it. Counts are since its start.
+    """
+
+    id: str
+    router: str
+    pub: str
+    alive: bool
+    fenced: bool
+    clients: int
+    connections: int
+    in_flight: int
+    parked: int
+    requests: int
+    replies: int
+    redelivered: int
+    errors: int
+    channels: int
+    worker: int
+    restarts: int
+    last_exit: int
+
+
+class ClusterView(Struct, frozen=True, kw_only=True):
+    """What this proxy knows of its cluster. It is the same at every proxy but for `here`, the one that says it.
+
+    version: of the record that it follows; epoch: with which its master (a node's id, or null) began. keeper: the proxy
+    that keeps the nodes' state. trouble: why this proxy is not a part of it now, or what can't go on; "" if all does.
+    """
+
+    here: str
+    version: int
+    epoch: int
+    master: str | None
+    keeper: str | None
+    fenced: bool
+    trouble: str
+    members: Sequence[ProxyView]
+
+
+class PeerStatus(Struct, frozen=True):
+    """A proxy, as in PluginStatus."""
+
+    pub: str
+    router: str
+    ready: bool
+    id: str
+
+
+class PluginStatus(Struct, frozen=True, kw_only=True):
+    """The cluster in the form that tools of Kuzzle's cluster plugin read: count, current, pool; and what is new.
+
+    count: current and pool. pool: the others.
+    """
+
+    count: int
+    current: PeerStatus
+    pool: Sequence[PeerStatus]
+    version: int
+    epoch: int
+    master: str | None
+    keeper: str | None
+    fenced: bool
+    proxies: Sequence[ProxyView]
+
+    @classmethod
+    def of(cls, view: ClusterView) -> "PluginStatus":
+        peers = {one.id: PeerStatus(one.pub, one.router, one.alive and not one.fenced, one.id) for one in view.members}
+        return cls(
+            count=len(peers),
+            current=peers.pop(view.here),
+            pool=list(peers.values()),
+            version=view.version,
+            epoch=view.epoch,
+            master=view.master,
+            keeper=view.keeper,
+            fenced=view.fenced,
+            proxies=view.members,
+        )
+
+
+class StatusView(Struct, frozen=True, kw_only=True):
+    """The proxy at a glance. Times in seconds; requests to errors count since the start."""
+
+    ready: bool
+    reason: str  # why it is not ready, or what is not as it should be
+    proxy: str
+    version: str
+    pid: int
+    uptime: float
+    clients: int
+    connections: int
+    in_flight: int
+    parked: int
+    requests: int
+    replies: int
+    redelivered: int
+    errors: int
+    last_failover: float | None
+    master: MasterView
+    nodes: Sequence[NodeView]
+    cluster: ClusterView | None = None  # of a proxy that has a store
+
+
+class ClientView(Struct, frozen=True, kw_only=True):
+    """One client. connected_for in seconds."""
+
+    id: int
+    protocol: str
+    address: str
+    path: str
+    channels: int
+    in_flight: int
+    outbox_bytes: int
+    connected_for: float
+
+
+class Control(Protocol):
+    """The running proxy, as the admin server needs it. Called from its tasks; nothing blocks, only `count` waits."""
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether clients should be sent here; if not, why not, in a few words. If so, what is not as it should be."""
+        ...
+
+    def status(self) -> StatusView: ...
+
+    def cluster(self) -> ClusterView:
+        """A proxy that has no store is alone in its own."""
+        ...
+
+    def reset(self) -> bool:
+        """Begin to make the cluster anew of the proxies that are heard here. False: this one is alone."""
+        ...
+
+    async def count(self, channel: str) -> Mapping[str, int]:
+        """Members of the channel at each proxy that answers in time, those without any left out."""
+        ...
+
+    def nodes(self) -> Sequence[NodeView]: ...
+
+    def clients(self, limit: int, after: int | None) -> Sequence[ClientView]:
+        """At most `limit` clients in ascending order of id, those above `after` only."""
+        ...
+
+    def drain_node(self, node_id: str) -> bool:
+        """Give the node no more requests. False: there is no such node."""
+        ...
+
+    def kick(self, client_id: int, reason: str) -> bool:
+        """End the client's connection, with `reason` as text for it. False: there is no such client."""
+        ...
+
+    def metrics(self) -> bytes:
+        """Prometheus text."""
+        ...

@@ -1,0 +1,41 @@
+"""Who is asked for a proof, and who gives one."""
+
+import pytest
+
+from holdfast.balancer.cluster.actions import Ask, Publish
+from holdfast.balancer.cluster.cluster import Cluster
+from holdfast.protocols.peers.envelope import seal, unseal
+from holdfast.protocols.peers.frames import Proof, Prove, Record
+from tests.balancer.cluster.views import TIMES, Prompt, member
+
+TOKEN = b"shared"
+
+
+def cluster_of(name):
+    cluster = Cluster(member(name), TOKEN, TIMES, lambda: 7, 0.0)
+    Prompt(cluster.replication)
+    return cluster
+
+
+def proofs(actions):
+    said = [frame for action in actions if isinstance(action, Publish) for frame in unseal(TOKEN, action.data).frames]
+    return [frame for frame in said if isinstance(frame, Proof)]
+
+
+def test_a_question_says_whose_proof_is_wanted():
+    cluster = cluster_of("a")
+    cluster.stored(Record(), {name: member(name) for name in ("b", "c")}, 0.0, 0.0)
+    asked = [action for action in cluster.tick(0.0) if isinstance(action, Ask)]
+    assert [(ask.peer, unseal(TOKEN, ask.data).frames) for ask in asked] == [
+        (peer, [Prove(7, member("a"), peer)]) for peer in ("b", "c")
+    ]
+
+
+@pytest.mark.parametrize(("asked", "does"), [("b", True), ("", True), ("died here", False)])
+def test_nobody_proves_for_who_had_the_address_before(asked, does):
+    """It would be no proof of that one, and would go to all: each of them asks five times a second."""
+    cluster = cluster_of("b")
+    cluster.tick(0.0)
+    cluster.asked(seal(TOKEN, "a", 0, [Prove(9, member("a"), asked)]), 0.1)
+    assert proofs(cluster.tick(0.1)) == [Proof(9)] * does
+    assert "a" in cluster.peers, "whoever asks is there, and is dialled"

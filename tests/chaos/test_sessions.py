@@ -1,0 +1,95 @@
+import msgspec
+import pytest
+
+from holdfast.chaos.failover import Fault, Percentiles
+from holdfast.chaos.sessions import NOTICE, Moves, Session, Sessions, ends, lost_at, moves
+
+DEATH = Fault("kill-proxy", "proxy-1", 10.0, proxies=[0])
+RESTART = Fault("restart", "all proxies", 10.0, until=12.0, proxies=[0, 1])
+
+
+@pytest.fixture
+def sessions():
+    """Client 7 is with proxy 0, client 8 with proxy 1."""
+    sessions = Sessions()
+    for client, proxy in ((7, 0), (8, 1)):
+        sessions.is_there(sessions.began(client, proxy, 1.0))
+        sessions.joined(client, 100 + client, 1.5)
+    return sessions
+
+
+def test_all_stay(sessions):
+    assert moves(sessions.all, [DEATH]) == Moves()
+    assert ends(sessions.all, [DEATH]) == {107: None, 108: None}
+
+
+def test_a_client_of_a_dead_proxy_moves(sessions):
+    sessions.ended(7, "end of file", 10.01)
+    sessions.is_there(sessions.began(7, 1, 10.05))
+    sessions.joined(7, 207, 10.11)
+    assert moves(sessions.all, [DEATH]) == Moves(1, {}, Percentiles(1, 100.0, 100.0, 100.0))
+    assert ends(sessions.all, [DEATH]) == {107: 10.0, 207: None, 108: None}  # with its proxy, not when it noticed
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("kill-proxy", "proxy-2", 10.0, proxies=[1]),  # another one
+        Fault("kill", "node-1", 10.0),
+        Fault("kill-proxy", "proxy-1", 10.5, proxies=[0]),  # later
+        Fault("kill-proxy", "proxy-1", 0.5, proxies=[0]),  # it was connected to the next run
+    ],
+)
+def test_a_client_of_a_living_proxy_is_dropped(sessions, fault):
+    sessions.ended(7, "close code 1012", 10.01)
+    assert moves(sessions.all, [fault]).dropped == {"close code 1012": 1}
+    assert ends(sessions.all, [fault])[107] == 10.01 - NOTICE, "when it may have been told so"
+
+
+def test_who_is_hit_twice_is_away_from_the_first_time(sessions):
+    sessions.ended(7, "end of file", 10.01)
+    sessions.is_there(sessions.began(7, 1, 10.05))
+    sessions.ended(7, "end of file", 10.21)  # before it had joined there
+    sessions.is_there(sessions.began(7, 0, 10.3))
+    sessions.joined(7, 307, 10.51)
+    told = moves(sessions.all, [DEATH, Fault("kill-together", "proxy-2", 10.2, proxies=[1])])
+    assert told == Moves(2, {}, Percentiles(1, 500.0, 500.0, 500.0))
+    assert set(ends(sessions.all, [])) == {107, 307, 108}
+
+
+@pytest.mark.parametrize(
+    ("began", "ended", "is_explained"),
+    [
+        (1.0, 10.0, True),
+        (1.0, 11.9, True),  # the last that it let go
+        (11.0, 11.9, True),  # it came while the proxy drained
+        (1.0, 12.0 + NOTICE / 2, True),
+        (1.0, 13.1, False),  # something else has ended it
+        (1.0, 9.9, False),
+        (12.1, 12.2, False),  # it was connected to the next run
+    ],
+)
+def test_what_lasts_explains_what_ends_meanwhile(began, ended, is_explained):
+    session = Session(7, 1, began, 107, began, ended, "close code 1012")
+    assert (moves([session], [RESTART]).moved, lost_at(session, [RESTART])) == (
+        (1, 10.0) if is_explained else (0, None)
+    )
+
+
+def test_who_was_late_to_notice(sessions):
+    sessions.ended(7, "close code 1012", 20.0)
+    assert ends(sessions.all, [RESTART], lag=5.0)[107] == 20.0 - NOTICE - 5.0
+    assert moves(sessions.all, [RESTART], lag=7.5).moved == 1
+
+
+def test_a_refused_connection_is_none(sessions):
+    sessions.ended(7, "end of file", 10.01)
+    sessions.began(7, 1, 10.05)
+    sessions.is_there(sessions.began(7, 1, 10.06))
+    assert [session.began for session in sessions.all] == [1.0, 1.0, 10.06]
+    assert sessions.all[-1].ended is None
+
+
+def test_they_survive_the_pipe(sessions):
+    sessions.all[0].id = (1 << 64) - 1
+    assert msgspec.json.decode(msgspec.json.encode(sessions.all), type=list[Session]) == sessions.all

@@ -1,0 +1,140 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from holdfast import cli
+from holdfast.cli import COMMANDS, main
+from holdfast.cli.command import Command
+from holdfast.protocols.errors import HoldfastError
+from holdfast.proxy.process.build import is_compiled
+
+
+def test_help_lists_every_command(holdfast):
+    status, out, err = holdfast("--help")
+    assert (status, err) == (0, "")
+    for command in COMMANDS:
+        assert f"    {command.name} " in out
+        assert command.help in out
+
+
+@pytest.mark.parametrize("name", [command.name for command in COMMANDS])
+def test_every_command_has_help(name, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main([name, "--help"])
+    assert exit.value.code == 0
+    assert f"usage: holdfast {name}" in capsys.readouterr().out
+
+
+def test_version(holdfast):
+    status, out, _ = holdfast("--version")
+    assert status == 0
+    assert out == f"holdfast {version('holdfast-proxy')} ({'compiled' if is_compiled() else 'interpreted'})\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["serf"], ["check", "--nope"], ["kick"], ["clients", "--limit", "x"], ["clients", "--limit", "0"]]
+)
+def test_a_bad_usage_is_status_2(arguments, holdfast):
+    status, out, err = holdfast(*arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("usage: holdfast")
+
+
+def test_a_bad_configuration_is_one_line_and_status_2(holdfast):
+    for name in ("serve", "config"):
+        status, out, err = holdfast(name, "--set", "client.backlog=0")
+        assert (status, out) == (2, "")
+        assert err == "holdfast: --set: client.backlog: expected a whole number above 0 up to 65535, got 0\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "err"),
+    [(HoldfastError("a failure"), 1, "holdfast: a failure\n"), (KeyboardInterrupt(), 130, "")],
+)
+def test_what_a_command_raises(error, status, err, monkeypatch, capsys):
+    def fail(arguments):
+        raise error
+
+    monkeypatch.setattr(cli, "COMMANDS", (Command("fail", "fail", lambda parser: None, fail),))
+    assert main(["fail"]) == status
+    assert capsys.readouterr().err == err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("node", "../x:node", "--join", "tcp://127.0.0.1:1"),
+        ("node", "x:node"),
+        ("status", "--admin", "ftp://x"),
+        ("status", "--token", "\u00e9"),
+        ("check", "--config", "/none"),
+        ("config", "--set", "node.token=********"),
+        ("serve", "--workers", "2", "--set", "cluster.heartbeat=5"),
+    ],
+    ids=" ".join,
+)
+def test_what_has_to_be_written_otherwise_is_one_line_and_status_2(arguments, holdfast):
+    status, out, err = holdfast(*arguments)
+    assert (status, (out + err).count("\n")) == (2, 1)
+
+
+def test_a_reader_that_leaves_is_no_traceback():
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "holdfast", "config", "--json"],
+            cwd=os.path.dirname(os.path.dirname(cli.__path__[0])),
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_a_full_disk_is_one_line():
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "holdfast", "config"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (done.returncode, done.stderr) == (1, "holdfast: can't write: No space left on device\n")
+
+
+def test_output_that_is_closed_harms_nothing():
+    done = subprocess.run(["sh", "-c", f"{sys.executable} -m holdfast config >&-"], stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+INTERRUPTED = """
+import os, signal, sys
+class Import:
+    def find_spec(self, name, path=None, target=None):
+        if name == "holdfast.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Import())
+from holdfast.__main__ import main
+main()
+"""
+
+
+def test_ctrl_c_while_it_is_imported_is_no_traceback():
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
+def test_ctrl_c_while_options_are_read_is_no_traceback(monkeypatch, capsys):
+    def interrupt(parser):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "COMMANDS", (Command("fail", "fail", interrupt, lambda arguments: 0),))
+    assert main(["fail"]) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_json_is_json(holdfast):
+    assert json.loads(holdfast("check", "--json").out) == {"valid": True, "problems": []}

@@ -1,0 +1,16 @@
+from itertools import islice
+
+from holdfast.node import backoff
+
+
+def test_delays_grow_to_a_limit_and_the_first_is_short():
+    for _ in range(50):
+        delays = list(islice(backoff.delays(), 20))
+        assert delays[0] <= backoff.FIRST / 2
+        for number, delay in enumerate(delays[1:]):
+            full = min(backoff.FIRST * 2**number, backoff.LONGEST)
+            assert full / 2 <= delay <= full
+
+
+def test_nodes_that_failed_together_do_not_come_back_together():
+    assert len({tuple(islice(backoff.delays(), 3)) for _ in range(20)}) == 20

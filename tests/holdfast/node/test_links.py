@@ -1,0 +1,281 @@
+import socket
+import threading
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from holdfast import ConfigError, HoldfastError, Node
+from holdfast.node import links
+from holdfast.protocols.nodes import frames
+from tests.holdfast.node.fake_proxy import PATIENCE, client, fake_proxy, linked, until
+
+
+def make_node():
+    node = Node("test", clients=True)
+
+    @node.on_request
+    async def handle(request):
+        await node.notify(request.payload, channels=["room"])
+        return b"done"
+
+    return node
+
+
+async def test_peers_are_linked_too_and_effects_go_to_all():
+    node = make_node()
+    with trio.fail_after(PATIENCE):
+        async with fake_proxy("a") as a, fake_proxy("b") as b, fake_proxy("c") as c, trio.open_nursery() as nursery:
+            nursery.start_soon(node.run, [a.address])
+            at_a = await a.join(clients=[client(1)], peers=[b])
+            at_b = await b.join(clients=[client(2)], peers=[a], keeper="a")
+            at_a.introduce(b, c)
+            at_c = await c.join(peers=[a, b], keeper="a")
+            await until(lambda: node.statistics().proxies == 3)
+            assert sorted(node.clients) == [1, 2]
+
+            notify = frames.Notify(b"now", False, ["room"])
+            await node.notify(b"now", channels=["room"])
+            for session in (at_a, at_b, at_c):
+                assert await session.take(frames.Effects) == frames.Effects(1, [notify])
+
+            request = at_b.request(b"asked", client=2)
+            asked = frames.Effects(2, [frames.Notify(b"asked", False, ["room"])], "b", request, 1)
+            for session in (at_a, at_b, at_c):
+                assert await session.take(frames.Effects) == asked
+            assert await at_b.take(frames.Reply) == frames.Reply(request, 1, b"done", False, False, [])
+            nursery.cancel_scope.cancel()
+
+
+async def test_one_proxy_is_lost_and_the_other_goes_on():
+    node = make_node()
+    with trio.fail_after(PATIENCE):
+        async with fake_proxy("a") as a, trio.open_nursery() as nursery:
+            async with fake_proxy("b") as b:
+                addresses = [a.address, b.address]
+                nursery.start_soon(node.run, addresses)
+                at_a = await a.join(clients=[client(1)])
+                await b.join(clients=[client(2)])
+            await until(lambda: node.statistics().proxies == 1)
+            at_a.request(client=1)
+            await at_a.take(frames.Effects)
+            await at_a.take(frames.Reply)
+            assert sorted(node.clients) == [1, 2]  # b may have lost only us
+            nursery.cancel_scope.cancel()
+
+
+async def test_two_addresses_of_one_proxy_make_one_link(monkeypatch):
+    monkeypatch.setattr(links, "SUCCESSION_TIMEOUT", 0.2)
+    node = Node("test", clients=True)
+    node.on_request(lambda request: b"done")
+    opened, closed = [], []
+    node.on_open(lambda client: opened.append(client.id))
+    node.on_close(lambda client, reason: closed.append(client.id))
+    with trio.fail_after(PATIENCE):
+        async with fake_proxy("same") as a, fake_proxy("same") as b, trio.open_nursery() as nursery:
+            nursery.start_soon(node.run, [a.address])
+            await a.join(clients=[client(1)], peers=[frames.Peer("alias", b.address)])
+            session = await b.join(clients=[client(1)])
+            await until(lambda: node.statistics().proxies == 1)
+            session.request(client=1)
+            await session.take(frames.Reply)
+            assert len(a.sessions) == 1
+            # The link in use is lost and comes back: the other one still rests.
+            b.say_raw(session.identity, b"\xc1")
+            session = await b.join(clients=[client(1)])
+            session.request(client=1)
+            await session.take(frames.Reply)
+            assert len(a.sessions) == 1
+            # It is gone for good: now the other one is tried.
+            b.socket.unbind(b.address)  # which ends its connections
+            session = await a.join(clients=[client(1)])
+            session.request(client=1)
+            await session.take(frames.Reply)
+            assert (opened, closed) == ([1], [])
+            nursery.cancel_scope.cancel()
+
+
+async def test_another_proxy_at_the_same_address():
+    node = make_node()
+    closed = []
+    node.on_close(lambda client: closed.append(client.id), inline=True)
+    async with linked(node, clients=[client(1)]) as session:
+        proxy = session.proxy
+        proxy.id = "another"
+        proxy.say_raw(session.identity, b"\xc1")
+        await proxy.join(clients=[client(2)])
+        assert list(node.clients) == [2]
+        assert closed == [1]
+
+
+async def test_another_proxy_behind_the_address_of_several_proves_nothing():
+    """As of a balancer: the one that answered there before is known to be elsewhere."""
+    node = make_node()
+    closed = []
+    node.on_close(lambda client: closed.append(client.id))
+    elsewhere = frames.Peer("proxy-1", "tcp://127.0.0.1:1")
+    async with linked(node, clients=[client(1)], peers=[elsewhere]) as session:
+        proxy = session.proxy
+        assert proxy.id == "proxy-1"
+        proxy.id = "another"
+        proxy.say_raw(session.identity, b"\xc1")
+        await proxy.join(clients=[client(2)], peers=[elsewhere])
+        assert sorted(node.clients) == [1, 2]
+        assert closed == []
+
+
+async def test_a_proxy_that_says_bye_takes_its_clients_along():
+    node = make_node()
+    closed = []
+    node.on_close(lambda client, reason: closed.append((client.id, reason)))
+    async with linked(node, clients=[client(1)]) as session:
+        session.say(frames.Bye("the proxy stops"))
+        await until(lambda: closed)
+        assert closed == [(1, "unknown")]
+        assert dict(node.clients) == {}
+
+
+async def test_another_proxy_takes_the_place_of_one_that_said_bye():
+    node = make_node()
+    async with linked(node, clients=[client(1)]) as session:
+        session.proxy.id = "another"
+        session.say(frames.Bye("the proxy stops"))
+        again = await session.proxy.join(clients=[client(2)])
+        again.request(client=2)
+        await again.take(frames.Reply)
+        assert list(node.clients) == [2]
+
+
+async def test_effects_wait_until_a_proxy_is_linked():
+    node = make_node()
+    with trio.fail_after(PATIENCE):
+        async with fake_proxy() as proxy, trio.open_nursery() as nursery:
+            nursery.start_soon(node.run, [proxy.address])
+            session = await proxy.accept()
+            await session.take(frames.Hello)
+            nursery.start_soon(node.broadcast, b"patient")
+            await trio.testing.wait_all_tasks_blocked()
+            assert session.untaken() == []
+            session.welcome()
+            await session.take(frames.Ready)
+            assert (await session.take_effect(frames.Broadcast)).payload == b"patient"
+            nursery.cancel_scope.cancel()
+
+
+async def test_effects_wait_when_too_much_is_queued_and_then_all_arrives_in_order():
+    node = make_node()
+    async with linked(node) as session, trio.open_nursery() as nursery:
+        done = trio.Event()
+
+        async def send():
+            for number in range(100):
+                await node.broadcast(number.to_bytes(4, "big") + bytes(1 << 20))
+            done.set()
+
+        session.proxy.is_paused = True
+        nursery.start_soon(send)
+        with trio.move_on_after(0.5):
+            await done.wait()
+        assert not done.is_set()  # libzmq, the kernel and the outbox hold less than that
+        session.proxy.is_paused = False
+        for number in range(100):
+            assert (await session.take_effect(frames.Broadcast)).payload[:4] == number.to_bytes(4, "big")
+
+
+async def test_an_effect_larger_than_a_frame_is_refused():
+    node = make_node()
+    async with linked(node) as session:
+        with pytest.raises(HoldfastError, match="at most"):
+            await node.broadcast(bytes(16 << 20))
+        await node.broadcast(b"small")
+        assert (await session.take_effect(frames.Broadcast)).payload == b"small"
+
+
+@pytest.mark.parametrize("address", ["nonsense", "tcp://", "tcp://127.0.0.1", "carrier-pigeon://x"])
+async def test_an_address_that_is_none(address):
+    with trio.fail_after(PATIENCE), pytest.raises(ConfigError, match="can't connect"):
+        await make_node().run([address])
+
+
+async def test_a_peer_s_address_that_is_none_harms_nobody():
+    async with linked(make_node(), clients=[client()], peers=[frames.Peer("lost", "nonsense")]) as session:
+        session.request()
+        await session.take(frames.Effects)
+        await session.take(frames.Reply)
+
+
+@pytest.mark.parametrize("join", [[], "tcp://127.0.0.1:7510"])
+async def test_what_is_no_list_of_addresses(join):
+    with pytest.raises(ConfigError):
+        await make_node().run(join)
+
+
+class Names:
+    """What names stand for, as the system has it. silent: nobody answers for these until the end."""
+
+    def __init__(self, monkeypatch):
+        self.known = {}
+        self.silent = set()
+        self.asked = []
+        self.end = threading.Event()
+        monkeypatch.setattr(socket, "getaddrinfo", self.look_up)
+
+    def look_up(self, host, port, *, type):
+        self.asked.append(host)
+        if host in self.silent:
+            self.end.wait(PATIENCE)
+        if host not in self.known:
+            raise OSError("nobody knows that name")
+        return [(None, type, 0, "", (address, port)) for address in self.known[host]]
+
+
+def at(name, proxy):
+    return f"tcp://{name}:{proxy.address.rpartition(':')[2]}"
+
+
+@asynccontextmanager
+async def node_of(*join):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(make_node().run, join)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def test_all_that_a_name_stands_for_is_tried_and_asked_for_again_at_each_dial(monkeypatch):
+    names = Names(monkeypatch)
+    with trio.fail_after(3 * PATIENCE):
+        async with fake_proxy() as proxy, node_of(at("proxy.test", proxy)):
+            await until(lambda: len(names.asked) > 1, "it to be looked up again")
+            names.known["proxy.test"] = ["127.0.0.2", "127.0.0.1"]  # nobody is at the first one
+            session = await proxy.join()
+            asked = len(names.asked)
+            proxy.say_raw(session.identity, b"\xc1")
+            await proxy.join()
+            assert len(names.asked) > asked
+
+
+async def test_a_name_that_nobody_answers_for_holds_up_no_other(monkeypatch):
+    names = Names(monkeypatch)
+    names.silent.add("silent.test")
+    names.known["proxy.test"] = ["127.0.0.1"]
+    try:
+        with trio.fail_after(3 * PATIENCE):
+            async with fake_proxy() as proxy:
+                async with node_of("tcp://silent.test:7510", at("proxy.test", proxy)):
+                    await proxy.join()
+                    assert "silent.test" in names.asked
+                node = make_node()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(node.run, ["tcp://silent.test:7510", proxy.address])
+                    await proxy.join()
+                    node.drain()  # and it does not wait for the name
+    finally:
+        names.end.set()
+
+
+async def test_a_name_that_has_only_an_ipv6_address(monkeypatch):
+    names = Names(monkeypatch)
+    names.known["proxy.test"] = ["::1"]
+    with trio.fail_after(3 * PATIENCE):
+        async with fake_proxy(address="tcp://[::1]:*") as proxy, node_of(at("proxy.test", proxy)):
+            await proxy.join()

@@ -1,0 +1,249 @@
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+
+import pytest
+import structlog
+import trio
+import zmq.auth
+
+from holdfast import ConfigError, LinkRefused, Node
+from holdfast.node import runner
+from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.frames import encode_batch
+from tests.holdfast.node.fake_proxy import PATIENCE, client, fake_proxy, until
+
+MODULE = """
+import trio
+from holdfast import Node
+
+node = Node("from-the-module", capacity=3)
+not_a_node = 5
+
+@node.on_request
+async def handle(request):
+    if request.payload == b"slow":
+        await trio.sleep_forever()
+    return request.payload
+"""
+
+COMMAND = """
+import argparse, sys
+from holdfast import HoldfastError; from holdfast.node import runner
+parser = argparse.ArgumentParser()
+runner.add_arguments(parser)
+try:
+    sys.exit(runner.main(parser.parse_args()))
+except HoldfastError as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
+@pytest.fixture(autouse=True)
+def logging():
+    """`main` sets up structlog for the process; here that is pytest's."""
+    config = structlog.get_config()
+    yield
+    structlog.configure(**config)
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    (tmp_path / "runner_test_app.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield "runner_test_app:node"
+    sys.modules.pop("runner_test_app", None)
+
+
+@asynccontextmanager
+async def process(*arguments, **environment):
+    """A node in a process of its own."""
+    running = await trio.lowlevel.open_process(
+        [sys.executable, "-c", COMMAND, *arguments], env=os.environ | environment, stderr=subprocess.PIPE
+    )
+    try:
+        yield running
+    finally:
+        if running.poll() is None:
+            running.kill()
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + PATIENCE):
+            await running.wait()
+            await running.stderr.aclose()
+
+
+async def errors_of(running):
+    text = b""
+    async for chunk in running.stderr:
+        text += chunk
+    return text.decode()
+
+
+async def test_it_runs_the_node_and_sigterm_drains_it(module):
+    with trio.fail_after(3 * PATIENCE):
+        async with fake_proxy() as proxy, process(module, "--join", proxy.address) as running:
+            session = await proxy.join(clients=[client()])
+            hello = session.hello
+            assert (hello.name, hello.capacity, hello.pid) == ("from-the-module", 3, running.pid)
+            session.request(b"hello")
+            assert (await session.take(frames.Reply)).payload == b"hello"
+            running.send_signal(signal.SIGTERM)
+            await session.take(frames.Drain)
+            await session.take(frames.Bye)
+            assert await running.wait() == 0
+
+
+async def test_a_second_signal_stops_it_at_once(module):
+    with trio.fail_after(3 * PATIENCE):
+        async with fake_proxy() as proxy, process(module, "--join", proxy.address) as running:
+            session = await proxy.join(clients=[client()])
+            session.request(b"slow")
+            running.send_signal(signal.SIGTERM)
+            await session.take(frames.Drain)
+            running.send_signal(signal.SIGTERM)
+            assert await running.wait() == runner.STOPPED
+
+
+async def test_a_process_that_was_stopped_comes_back_with_a_new_session(module):
+    with trio.fail_after(3 * PATIENCE):
+        async with fake_proxy() as proxy, process(module, "--join", proxy.address) as running:
+            session = await proxy.join(clients=[client()], interval=0.1, timeout=0.4)
+            running.send_signal(signal.SIGSTOP)
+            session.request(b"hello")
+            await trio.sleep(0.5)  # what is tested is that time passes
+            running.send_signal(signal.SIGCONT)
+            again = await proxy.join(clients=[client()])
+            assert again.hello.incarnation == session.hello.incarnation
+            assert session.untaken() == []  # what had come was not begun
+            again.request(b"hello", attempt=2)
+            assert (await again.take(frames.Reply)).attempt == 2
+
+
+async def test_refused_for_good_is_one_clear_line(module):
+    with trio.fail_after(3 * PATIENCE):
+        async with fake_proxy() as proxy, process(module, "--join", proxy.address) as running:
+            session = await proxy.accept()
+            proxy.say_raw(session.identity, encode_batch(0, [frames.Refused("wrong token", fatal=True)]))
+            errors = await errors_of(running)
+            assert await running.wait() == 1
+    assert errors.splitlines()[-1] == f"LinkRefused: the proxy at {proxy.address} refuses this node: wrong token"
+    assert "Traceback" not in errors
+
+
+async def test_options_stand_before_the_environment_and_that_before_the_module(module):
+    options = ["--name", "n", "--id", "i", "--capacity", "9", "--weight", "2"]
+    environment = {"HOLDFAST_NODE_ID": "other", "HOLDFAST_NODE_TOKEN": "secret"}
+    with trio.fail_after(3 * PATIENCE):
+        async with fake_proxy() as proxy:
+            environment["HOLDFAST_NODE_JOIN"] = proxy.address
+            async with process(module, *options, **environment):
+                hello = (await proxy.join()).hello
+    assert (hello.name, hello.node, hello.capacity, hello.weight, hello.token) == ("n", "i", 9, 2.0, "secret")
+
+
+def test_load(module):
+    node = runner.load(module)
+    assert isinstance(node, Node)
+    assert node.name == "from-the-module"
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("runner_test_app", "expected MODULE:NAME"),
+        (":node", "expected MODULE:NAME"),
+        *((f"{path}:node", "expected MODULE:NAME, a module") for path in ("../x", ".", "..x", "/x", "x/y")),
+        ("runner_test_app:", "expected MODULE:NAME"),
+        ("runner_test_nowhere:node", "no module runner_test_nowhere"),
+        ("runner_test_app:nothing", "has no nothing"),
+        ("runner_test_app:not_a_node", "not a holdfast.Node"),
+    ],
+)
+def test_what_can_not_be_loaded(module, spec, message):
+    with pytest.raises(ConfigError, match=message):
+        runner.load(spec)
+
+
+def test_an_import_that_the_module_lacks_is_not_hidden(module, tmp_path):
+    (tmp_path / "runner_test_broken.py").write_text("import runner_test_nowhere")
+    with pytest.raises(ModuleNotFoundError, match="runner_test_nowhere"):
+        runner.load("runner_test_broken:node")
+
+
+def parse(*arguments):
+    parser = argparse.ArgumentParser()
+    runner.add_arguments(parser)
+    return parser.parse_args(arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "--join"),
+        (["--join", "nonsense"], "can't connect"),
+        (["--join", "tcp://127.0.0.1:1", "--capacity", "0"], "capacity"),
+        (["--join", "tcp://127.0.0.1:1", "--weight", "-1"], "weight"),
+        (["--join", "tcp://127.0.0.1:1", "--secret-key", "x"], "go together"),
+        (["--join", "tcp://127.0.0.1:1", "--secret-key", "x", "--proxy-key", "x"], "can't read a key"),
+    ],
+)
+def test_bad_configuration(module, options, message):
+    with pytest.raises(ConfigError, match=message):
+        runner.main(parse(module, *options))
+
+
+def test_keys_of_keygen(module, tmp_path):
+    for name in ("proxy", "node"):
+        zmq.auth.create_certificates(tmp_path, name)
+    options = ["--join", "nonsense", "--proxy-key", "proxy.key", "--secret-key"]
+    with pytest.raises(ConfigError, match="holds no secret key"):
+        runner.main(parse(module, *options, "node.key"))
+    with pytest.raises(ConfigError, match="can't connect"):
+        runner.main(parse(module, *options, "node.key_secret"))
+    curve = sys.modules["runner_test_app"].node.curve
+    assert curve.server_key == zmq.auth.load_certificate("proxy.key")[0]
+    assert (curve.public_key, curve.secret_key) == zmq.auth.load_certificate("node.key_secret")
+
+
+async def test_a_foreign_error_is_not_hidden():
+    class Strange(Exception):
+        pass
+
+    class StrangeNode(Node):
+        async def run(self, join):
+            raise Strange
+
+    with pytest.RaisesGroup(Strange):
+        await runner.run(StrangeNode("test"), ["tcp://127.0.0.1:1"])
+
+
+async def test_run_tells_one_error_and_no_group():
+    with trio.fail_after(PATIENCE):
+        async with fake_proxy() as proxy, trio.open_nursery() as nursery:
+
+            async def refuse():
+                session = await proxy.accept()
+                proxy.say_raw(session.identity, encode_batch(0, [frames.Refused("no", fatal=True)]))
+
+            nursery.start_soon(refuse)
+            with pytest.raises(LinkRefused):
+                await runner.run(Node("test"), [proxy.address])
+
+
+async def test_sigint_drains_too():
+    with trio.fail_after(PATIENCE):
+        async with fake_proxy() as proxy, trio.open_nursery() as nursery:
+            statuses = []
+
+            async def run():
+                statuses.append(await runner.run(Node("test"), [proxy.address]))
+
+            nursery.start_soon(run)
+            session = await proxy.join()
+            os.kill(os.getpid(), signal.SIGINT)
+            await session.take(frames.Drain)
+            await session.take(frames.Bye)
+            await until(lambda: statuses == [0])

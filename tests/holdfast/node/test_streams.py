@@ -1,0 +1,743 @@
+"""What goes to proxies: each once, in order, whatever happens to the sessions; and never a hole without a word."""
+
+import pytest
+import trio
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from holdfast.node import stream
+from holdfast.node.streams import Streams
+from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.effects import FIRST_WINDOW, pack_ids
+from tests.holdfast.node.fake_proxy import PATIENCE
+
+
+class Session:
+    """What Streams needs of one; sent: what went out, decoded."""
+
+    def __init__(self, proxy, max_unacknowledged_bytes=4 << 20):
+        self.proxy = proxy
+        self.max_batch_bytes = 16 << 20
+        self.max_unacknowledged_bytes = max_unacknowledged_bytes
+        self.sent = []
+        self.beats = 0  # that were wanted soon
+
+    def beat_soon(self):
+        self.beats += 1
+
+    @property
+    def numbers(self):
+        return [frame.number for frame in self.sent]
+
+    @property
+    def payloads(self):
+        return [frame.effects[0].payload if isinstance(frame, frames.Effects) else frame for frame in self.sent]
+
+    def send(self, frame, size=64):
+        self.sent += frames.decode_from_node(frames.encode_batch(1, [frame]))[1]
+
+
+class Made(Streams):
+    """With what sessions are told by their proxies."""
+
+    def acknowledged(self, session, *frame):
+        self.say(session, "has", *frame)
+
+    def mute(self, session, channels):
+        self.say(session, "mute", channels)
+
+    def unmute(self, session, channels):
+        self.say(session, "unmute", channels)
+
+    def asked(self, session, stamp):
+        self.say(session, "asked", stamp)
+
+    def answered(self, session, stamp):
+        self.say(session, "answered", stamp)
+
+    def say(self, session, what, *said):
+        if stream := self.of(session):
+            getattr(stream, what)(*said)
+
+
+def owner(client_id):
+    return {1: "a", 2: "b", 3: "c"}.get(client_id >> 32)
+
+
+def three(*linked):
+    made = Made(owner)
+    made.listed(["a", "b", "c"])
+    sessions = [Session(proxy) for proxy in linked]
+    for session in sessions:
+        made.attach(session, 0)
+    return made, *sessions
+
+
+AT_A, AT_B, NOWHERE = 1 << 32 | 5, 2 << 32 | 5, 9 << 32
+
+
+@pytest.mark.parametrize(
+    ("effect", "expected"),
+    [
+        (frames.Join(AT_A, "x"), "a"),
+        (frames.Leave(AT_B, "x"), "b"),
+        (frames.CloseClient(AT_B), "b"),
+        (frames.CloseClient(NOWHERE), "abc"),
+        (frames.Broadcast(b"", True), "abc"),
+        (frames.Notify(b"", True, [], pack_ids([AT_A, AT_B])), "ab"),
+        (frames.Notify(b"", True, []), ""),
+        (frames.Notify(b"", True, ["loud"]), "abc"),
+        (frames.Notify(b"", True, ["quiet"]), "bc"),
+        (frames.Notify(b"", True, ["quiet", "loud"]), "abc"),
+        (frames.Notify(b"", True, ["quiet"], pack_ids([AT_A])), "abc"),
+        (frames.AsMaster(3, [frames.Join(AT_A, "x")]), "a"),
+    ],
+)
+async def test_whom_it_concerns(effect, expected):
+    made, session = three("a")
+    made.mute(session, ["quiet"])
+    concerned, muted = made.concerned([effect])
+    assert concerned == set(expected)
+    assert muted == ({} if "a" in expected or not isinstance(effect, frames.Notify) or not effect.channels else QUIET)
+
+
+QUIET = {"a": {"quiet"}}
+
+
+def broadcast(payload):
+    return [frames.Broadcast(payload, False)]
+
+
+async def test_what_is_not_acknowledged_is_sent_again_in_order():
+    made, session = three("a")
+    for channel in "xyz":
+        made.send([frames.Join(AT_A, channel)])
+    made.acknowledged(session, 1, 8)
+    made.detach(session, for_good=False)
+    made.send([frames.Leave(AT_A, "x")])
+    again = Session("a")
+    made.attach(again, 2)  # the proxy had the second one, and its acknowledgement was lost
+    assert [(frame.number, type(frame.effects[0])) for frame in again.sent] == [(3, frames.Join), (4, frames.Leave)]
+    made.acknowledged(session, 4, 8)  # of the session that is over
+    made.detach(again, for_good=False)
+    last = Session("a")
+    made.attach(last, 4)
+    assert last.sent == []
+
+
+async def test_a_session_by_another_way_takes_over_what_is_not_acknowledged():
+    made, former, _, _ = three("a", "b", "c")
+    for number in range(12):  # more than the first window
+        made.send(broadcast(b"%d" % number))
+    made.acknowledged(former, 2, FIRST_WINDOW)
+    made.mute(former, ["x"])
+    session = Session("a")
+    made.attach(session, 3)
+    made.detach(former, for_good=False)  # it ends when the other one stands
+    assert session.numbers == list(range(4, 4 + FIRST_WINDOW))
+    made.acknowledged(session, 12, FIRST_WINDOW)
+    assert session.numbers == list(range(4, 13))
+    assert concerns(made, "x"), "a former session's Mute counts for nothing"
+
+
+async def test_the_only_proxy_gets_it_when_its_link_is_back():
+    made = Made(owner)
+    session = Session("a")
+    made.attach(session, 0)
+    made.send(broadcast(b"1"))
+    made.detach(session, for_good=False)
+    made.send(broadcast(b"2"))
+    again = Session("a")
+    made.attach(again, 0)
+    assert again.payloads == [b"1", b"2"]
+
+
+# --- the window -----------------------------------------------------------------------------------------------------
+
+
+async def test_no_more_is_sent_than_the_window_allows():
+    made, session = three("a")
+    for _ in range(20):
+        made.send(broadcast(b""))
+    assert session.numbers == [*range(1, FIRST_WINDOW + 1)]
+    made.acknowledged(session, 2, 3)
+    assert session.numbers == [*range(1, 9)]  # six are under way
+    made.acknowledged(session, 7, 3)
+    assert session.numbers == [*range(1, 11)]
+    made.acknowledged(session, 10, 1024)
+    assert session.numbers == [*range(1, 21)]
+
+
+async def test_no_more_bytes_are_sent_than_the_proxy_allows_or_one_frame():
+    made = Made(owner)
+    session = Session("a", max_unacknowledged_bytes=1000)
+    made.attach(session, 0)
+    for size in (400, 400, 5000, 10):
+        made.send(broadcast(bytes(size)))
+    assert session.numbers == [1, 2]
+    made.acknowledged(session, 1, 8)
+    assert session.numbers == [1, 2, 3]
+    made.acknowledged(session, 2, 8)
+    assert session.numbers == [1, 2, 3]
+    made.acknowledged(session, 3, 8)
+    assert session.numbers == [1, 2, 3, 4]
+
+
+async def test_a_proxy_that_has_as_many_bytes_as_it_allows_is_full():
+    made = Made(owner)
+    made.attach(Session("a"), 0)
+    made.send(broadcast(b"x"))
+    size = made._streams["a"].sent_bytes
+    made = Made(owner)
+    session = Session("a", max_unacknowledged_bytes=size)
+    made.attach(session, 0)
+    made.send(broadcast(b"x"))
+    made.send(broadcast(b"x"))
+    assert session.numbers == [1]
+
+
+async def test_a_new_session_begins_with_the_first_window():
+    made, session = three("a")
+    made.acknowledged(session, 0, 1024)
+    for _ in range(30):
+        made.send(broadcast(b""))
+    assert len(session.sent) == 30
+    made.detach(session, for_good=False)
+    again = Session("a")
+    made.attach(again, 0)
+    assert again.numbers == [*range(1, 9)]
+
+
+async def test_who_publishes_waits_for_room_and_is_not_held_by_a_proxy_without_a_session():
+    made, session = three("a")
+    done = []
+
+    async def publish():
+        for number in range(20):
+            await made.wait_room(broadcast(b""))
+            made.send(broadcast(b""))
+            done.append(number)
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(publish)
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(done) == 8
+            made.acknowledged(session, 3, 8)
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(done) == 11
+            made.detach(session, for_good=False)
+    assert len(done) == 20
+
+
+async def test_one_that_stops_waiting_leaves_the_room_to_the_next():
+    made, session = three("a")
+    for _ in range(8):
+        made.send(broadcast(b""))
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            scope = trio.CancelScope()
+
+            async def give_up():
+                with scope:
+                    await made.wait_room(broadcast(b""))
+
+            nursery.start_soon(give_up)
+            nursery.start_soon(made.wait_room, broadcast(b""))
+            await trio.testing.wait_all_tasks_blocked()
+            made.acknowledged(session, 1, 8)
+            scope.cancel()
+
+
+async def test_only_what_concerns_a_full_proxy_waits():
+    made, at_a, at_b = three("a", "b")
+    while len(at_a.sent) < 8:
+        made.send([frames.Join(AT_A, "x")])
+    with trio.fail_after(PATIENCE):
+        await made.wait_room([frames.Join(AT_B, "x")])
+    assert at_b.sent == []
+
+
+async def test_a_reply_does_not_overtake_what_waits():
+    made, session = three("a")
+    for _ in range(9):
+        made.send([frames.Join(AT_A, "x")])
+    replied = []
+
+    async def reply():
+        await made.wait_replied(session, [frames.Join(AT_A, "y")])
+        replied.append("y")
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reply)
+            await trio.testing.wait_all_tasks_blocked()
+            assert replied == []
+            made.acknowledged(session, 1, 8)
+    assert replied == ["y"]
+
+
+# --- what can't be kept ---------------------------------------------------------------------------------------------
+
+
+async def test_too_much_is_a_hole(monkeypatch):
+    monkeypatch.setattr(stream, "MAX_KEPT_BYTES", 1000)
+    made, session = three("a")
+    made.detach(session, for_good=False)
+    for _ in range(3):
+        made.send(broadcast(bytes(400)))
+    made.send(broadcast(b"last"))
+    again = Session("a")
+    made.attach(again, 0)
+    assert again.sent[0] == frames.Hole(2)
+    assert again.numbers[1:] == [3, 4]
+
+
+async def test_a_hole_within_a_session_comes_after_what_was_sent(monkeypatch):
+    monkeypatch.setattr(stream, "MAX_KEPT_BYTES", 1000)
+    made, session = three("a")
+    for _ in range(13):
+        made.send(broadcast(bytes(100)))
+    assert session.numbers == [*range(1, 9)]
+    made.acknowledged(session, 8, 8)
+    made.send(broadcast(b"after"))
+    assert session.sent[8] == frames.Hole(13)
+    assert session.numbers[8:] == [13, 14]
+
+
+async def test_a_hole_that_the_proxy_knows_is_not_told_again(monkeypatch):
+    monkeypatch.setattr(stream, "MAX_KEPT_BYTES", 100)
+    made, session = three("a")
+    made.detach(session, for_good=False)
+    made.send(broadcast(bytes(200)))
+    for seen, expected in ((0, [frames.Hole(1)]), (0, [frames.Hole(1)]), (1, []), (0, [])):
+        again = Session("a")
+        made.attach(again, seen)
+        assert again.sent == expected
+        made.detach(again, for_good=False)
+
+
+async def test_what_is_too_old_is_a_hole(autojump_clock):
+    made, session = three("a")
+    made.send(broadcast(b"sent"))
+    made.detach(session, for_good=False)
+    for payload in (b"old", b"new"):
+        made.send(broadcast(payload))
+        await trio.sleep(40)
+        made.give_up_old(trio.current_time())
+    again = Session("a")
+    made.attach(again, 0)
+    assert again.payloads == [frames.Hole(2), b"new"]
+
+
+async def test_what_is_too_old_is_a_hole_also_when_nobody_has_looked_because_the_process_stood_still(autojump_clock):
+    made, session = three("a")
+    for payload in (b"seen", b"old"):
+        made.send(broadcast(payload))
+    await trio.sleep(61)
+    made.detach(session, for_good=False)
+    made.send(broadcast(b"new"))
+    again = Session("a")
+    made.attach(again, 1)
+    assert again.payloads == [frames.Hole(2), b"new"]
+
+
+async def test_nothing_is_too_old_while_there_is_a_session(autojump_clock):
+    made, session = three("a")
+    for _ in range(20):
+        made.send([frames.Join(AT_A, "x")])
+    await trio.sleep(100)
+    made.give_up_old(trio.current_time())
+    made.acknowledged(session, 8, 100)
+    assert session.numbers == [*range(1, 21)]
+
+
+async def test_a_proxy_that_is_given_up_and_comes_back_is_told_of_a_hole(autojump_clock):
+    made, _ = three("a")
+    made.listed(["a", "b"])
+    await trio.sleep(61)
+    made.give_up_old(trio.current_time())
+    assert "c" not in made
+    made.send(broadcast(b"without c"))
+    made.listed(["a", "b", "c"])
+    made.send(broadcast(b"with c"))
+    session = Session("c")
+    made.attach(session, 1)  # it has all that was numbered before
+    assert session.payloads == [frames.Hole(2), b"with c"]
+
+
+async def test_a_proxy_that_said_goodbye_gets_nothing():
+    made, session = three("a")
+    made.detach(session, for_good=True)
+    assert "a" not in made
+    assert made.concerned(broadcast(b""))[0] == {"b", "c"}
+
+
+# --- channels without anybody ---------------------------------------------------------------------------------------
+
+
+def notify(payload, *channels):
+    return [frames.Notify(payload, False, list(channels))]
+
+
+def concerns(made, channel):
+    return "a" in made.concerned(notify(b"", channel))[0]
+
+
+async def test_a_mute_that_crosses_our_join_does_not_count():
+    made, session = three("a")
+    made.mute(session, ["x"])
+    made.send([frames.Join(AT_A, "x")])
+    assert concerns(made, "x")
+    made.mute(session, ["x"])  # said before the join came there
+    assert concerns(made, "x")
+    made.acknowledged(session, 1, 8)
+    made.mute(session, ["x"])
+    assert not concerns(made, "x")
+    made.unmute(session, ["x"])
+    assert concerns(made, "x")
+
+
+async def test_a_join_with_a_reply_counts_against_a_mute_that_is_under_way():
+    made, session = three("a")
+    made.send(notify(b"", "x"))
+    await made.wait_replied(session, [frames.Join(AT_A, "x")])
+    made.mute(session, ["x"])  # the answer to what was sent before the join
+    assert concerns(made, "x")
+    made.acknowledged(session, 1, 8)
+    made.mute(session, ["x"])
+    assert not concerns(made, "x")
+
+
+def remembered(made):
+    return sum(len(stream._joins) for stream in made._streams.values())
+
+
+async def test_joins_are_not_remembered_for_longer_than_a_mute_may_be_under_way():
+    made, session = three("a")
+    for number in range(100):
+        await made.wait_replied(session, [frames.Join(AT_A, f"nothing is under way {number}")])
+    assert remembered(made) == 0
+    made.send([frames.Join(AT_A, "x")])
+    await made.wait_replied(session, [frames.Join(AT_A, "y")])
+    assert remembered(made) == 2
+    made.acknowledged(session, 1, 8)
+    assert remembered(made) == 0
+    made.send([frames.Join(AT_A, "z")])
+    made.detach(session, for_good=False)
+    assert remembered(made) == 0
+
+
+async def test_what_was_withheld_is_sent_if_somebody_had_joined_and_in_order():
+    made, session = three("a")
+    made.mute(session, ["x", "y"])
+    for payload, channels in ((b"1", "x"), (b"2", "xy"), (b"3", "y"), (b"4", "x")):
+        made.send(notify(payload, *channels))
+    assert session.sent == []
+    made.unmute(session, ["x"])
+    made.send(notify(b"5", "x"))
+    assert session.payloads == [b"1", b"2", b"4", b"5"]
+    assert session.numbers == sorted(session.numbers)
+    made.unmute(session, ["y"])
+    assert session.payloads[4:] == [b"3"]
+    made.asked(session, 1.0)
+    made.answered(session, 1.0)
+    made.unmute(session, ["x", "y"])
+    assert len(session.sent) == 5
+
+
+async def test_what_was_withheld_is_forgotten_when_a_later_heartbeat_is_answered():
+    made, session = three("a")
+    made.mute(session, ["x"])
+    made.asked(session, 1.0)
+    made.send(notify(b"1", "x"))
+    for stamp in range(2, 1000):
+        made.asked(session, float(stamp))
+    assert len(made.of(session)._asked) == 1  # a proxy that answers none costs nothing for each
+    made.send(notify(b"2", "x"))
+    assert session.beats == 2
+    made.answered(session, 1.0)
+    assert made.of(session).withheld_bytes > 0  # the heartbeat had left before what was published then
+    made.answered(session, 2.0)
+    made.unmute(session, ["x"])
+    assert session.payloads == [b"2"]
+    made.mute(session, ["x", "y"])
+    made.send(notify(b"3", "x", "y"))
+    made.asked(session, 1000.0)
+    made.answered(session, 1000.0)
+    assert (made.of(session).withheld, made.of(session).withheld_bytes) == ({}, 0)
+
+
+async def test_an_answer_to_no_heartbeat_means_nothing():
+    made, session = three("a")
+    made.mute(session, ["x"])
+    made.send(notify(b"1", "x"))
+    made.answered(session, 1.0)
+    made.asked(session, 2.0)
+    made.answered(session, 1.0)  # to none of these
+    made.unmute(session, ["x"])
+    assert session.payloads == [b"1"]
+
+
+async def test_what_was_withheld_is_sent_when_the_session_is_over():
+    made, session = three("a")
+    made.mute(session, ["x", "y"])
+    made.send(broadcast(b"0"))
+    made.send(notify(b"1", "y"))
+    made.send(notify(b"2", "x"))
+    made.detach(session, for_good=False)
+    again = Session("a")
+    made.attach(again, 0)
+    assert again.payloads == [b"0", b"1", b"2"]
+    assert concerns(made, "x")
+
+
+async def test_nothing_is_withheld_beyond_what_may_be_kept(monkeypatch):
+    made, session = three("a")
+    made.mute(session, ["x"])
+    made.send(notify(bytes(200), "x"))
+    monkeypatch.setattr(stream, "MAX_KEPT_BYTES", 2 * made.of(session).withheld_bytes)
+    made.send(notify(bytes(200), "x"))  # as much as may be
+    assert session.sent == []
+    made.send(notify(b"", "x"))
+    assert len(session.sent) == 3
+    assert concerns(made, "x")
+
+
+async def test_what_is_withheld_is_no_hole_while_it_can_be_sent(monkeypatch):
+    made, session = three("a")
+    made.mute(session, ["x"])
+    made.send(notify(bytes(200), "x"))
+    monkeypatch.setattr(stream, "MAX_KEPT_BYTES", made.of(session).withheld_bytes)
+    made.send(broadcast(b"one more"))
+    assert sorted(session.payloads) == [bytes(200), b"one more"]
+
+
+async def test_our_own_join_comes_after_what_was_withheld():
+    made, session = three("a")
+    made.mute(session, ["x"])
+    made.send(notify(b"before", "x"))
+    made.send([frames.Join(AT_A, "x")])
+    assert [type(frame.effects[0]) for frame in session.sent] == [frames.Notify, frames.Join]
+    assert session.numbers == sorted(session.numbers)
+
+
+# --- as a whole -----------------------------------------------------------------------------------------------------
+
+
+async def test_waiting_ends_with_the_acknowledgement_or_the_session():
+    made, at_a, at_b = three("a", "b")
+    taken = []
+
+    async def wait(sent):
+        await made.wait_taken(sent)
+        taken.append(True)
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait, made.send(broadcast(b"")))  # c has no session
+            await trio.testing.wait_all_tasks_blocked()
+            made.acknowledged(at_a, 1, 8)
+            await trio.testing.wait_all_tasks_blocked()
+            assert taken == []
+            made.detach(at_b, for_good=False)
+        assert taken == [True]
+
+
+async def test_before_the_end_all_is_sent_and_waited_for():
+    made, session = three("a")
+    made.mute(session, ["x"])
+    for payload in b"123456789":
+        made.send(broadcast(bytes([payload])))
+    made.send(notify(b"withheld", "x"))
+    done = trio.Event()
+
+    async def end():
+        await made.wait_all_taken()
+        done.set()
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(end)
+            await trio.testing.wait_all_tasks_blocked()
+            made.acknowledged(session, 8, 8)
+            assert session.payloads[-2:] == [b"9", b"withheld"]
+            await trio.testing.wait_all_tasks_blocked()
+            assert not done.is_set()
+            made.acknowledged(session, 11, 8)  # the others got the tenth
+            await trio.testing.wait_all_tasks_blocked()
+            assert not done.is_set()
+            made.listed(["a"])  # the others, without a session, have no clients any more
+
+
+WHERE = {"a": AT_A, "b": AT_B}
+
+
+class Proxy:
+    """The receiving end: proxy.realtime.effects in short. link, back: what is on its way there and from there.
+
+    heard: what its client in the channel got. since: how many had been published when it joined; None: it has not.
+    """
+
+    def __init__(self, name):
+        self.name = name
+        self.done = []
+        self.heard = []
+        self.since = None
+        self.last = 0
+        self.is_muted = False
+        self.link = []
+        self.back = []
+
+    def cut(self):
+        self.link.clear()
+        self.back.clear()
+        self.is_muted = False
+
+    def take(self):
+        frame = self.link.pop(0)
+        if isinstance(frame, frames.Heartbeat):
+            self.back.append(frame)
+            return
+        assert isinstance(frame, frames.Effects)
+        if frame.number <= self.last:
+            return
+        self.last = frame.number
+        for effect in frame.effects:
+            if isinstance(effect, frames.CloseClient) and effect.client == WHERE[self.name]:
+                self.done.append(int(effect.reason))
+            elif isinstance(effect, frames.Notify) and self.since is not None:
+                self.heard.append(int(effect.payload))
+            elif isinstance(effect, frames.Notify):
+                self.is_muted = True
+                self.back.append(frames.Mute(effect.channels))
+        self.back.append(frames.Ack(self.last, 2))
+
+    def join(self, published):
+        if self.since is None:
+            self.since = published
+            if self.is_muted:
+                self.back.append(frames.Unmute(["x"]))
+
+
+class Sessions(RuleBasedStateMachine):
+    """Any order of sending, taking, answering, losing and making sessions: each proxy does each once, in order, and
+    who has joined a channel gets all that is published from then on."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = 0.0
+        self.current_time, trio.current_time = trio.current_time, lambda: self.now
+        self.streams = Made(owner)
+        self.streams.listed(["a", "b"])
+        self.proxies = {name: Proxy(name) for name in "ab"}
+        self.sessions = {}
+        self.meant = {name: [] for name in "ab"}
+        self.count = self.published = 0
+
+    def teardown(self):
+        trio.current_time = self.current_time
+
+    proxy = st.sampled_from("ab")
+
+    @rule()
+    def wait(self):
+        self.now += 1
+
+    @rule(to=st.sampled_from(["a", "b", "ab"]))
+    def send(self, to):
+        self.count += 1
+        for name in to:
+            self.meant[name].append(self.count)
+        self.streams.send([frames.CloseClient(WHERE[name], str(self.count)) for name in to])
+        self.carry()
+
+    @rule()
+    def publish(self):
+        self.published += 1
+        self.streams.send([frames.Notify(b"%d" % self.published, True, ["x"])])
+        self.carry()
+
+    @rule(name=proxy)
+    def join(self, name):
+        self.proxies[name].join(self.published)
+
+    @rule(name=proxy)
+    def link(self, name):
+        if name not in self.sessions:
+            session = self.sessions[name] = Session(name)
+            self.streams.attach(session, self.proxies[name].last)
+            self.carry()
+
+    @rule(name=proxy)
+    def lose(self, name):
+        if name in self.sessions:
+            self.streams.detach(self.sessions.pop(name), for_good=False)
+            self.proxies[name].cut()  # what a session did not bring is lost with it
+
+    @rule(name=proxy)
+    def beat(self, name):
+        if name in self.sessions:
+            self.now += 1e-6  # each has a stamp of its own
+            self.streams.asked(self.sessions[name], self.now)
+            self.proxies[name].link.append(frames.Heartbeat(self.now))
+
+    @rule(name=proxy)
+    def take(self, name):
+        if self.proxies[name].link:
+            self.proxies[name].take()
+
+    @rule(name=proxy)
+    def answer(self, name):
+        back, session = self.proxies[name].back, self.sessions.get(name)
+        if not back:
+            return
+        match back.pop(0):
+            case frames.Ack(number, window):
+                self.streams.acknowledged(session, number, window)
+            case frames.Mute(channels):
+                self.streams.mute(session, channels)
+            case frames.Unmute(channels):
+                self.streams.unmute(session, channels)
+            case frames.Heartbeat(stamp):
+                self.streams.answered(session, stamp)
+        self.carry()
+
+    def carry(self):
+        for name, session in self.sessions.items():
+            self.proxies[name].link += session.sent
+            session.sent = []
+
+    @invariant()
+    def all_in_order(self):
+        for name, proxy in self.proxies.items():
+            assert proxy.done == self.meant[name][: len(proxy.done)]
+            assert proxy.heard == [*range(proxy.heard[0], proxy.heard[0] + len(proxy.heard))] if proxy.heard else True
+
+    @invariant()
+    def bytes_are_counted(self):
+        for each in self.streams._streams.values():
+            assert each.sent_bytes == sum(kept.size for kept in each.sent)
+            assert each.waiting_bytes == sum(kept.size for kept in each.waiting)
+            withheld = {id(one): one.size for queue in each.withheld.values() for one in queue if not one.is_out}
+            assert each.withheld_bytes == sum(withheld.values())
+
+    @precondition(lambda self: self.count + self.published)
+    @rule(name=proxy, again=st.booleans())
+    def everything_arrives(self, name, again):
+        if again:
+            self.lose(name)
+        self.link(name)
+        proxy = self.proxies[name]
+        while proxy.link or proxy.back:
+            self.take(name)
+            self.answer(name)
+        assert proxy.done == self.meant[name]
+        if proxy.since is not None and self.published > proxy.since:
+            assert proxy.heard[0] <= proxy.since + 1
+            assert proxy.heard[-1] == self.published
+
+
+Sessions.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestSessions = Sessions.TestCase

@@ -1,0 +1,53 @@
+"""What the listener asks of the kernel. Accepting itself is in test_limits and test_http_way."""
+
+import socket
+import subprocess
+import sys
+
+import trio
+
+from holdfast.protocols.clients.http import HttpProtocol
+from holdfast.proxy.clients.clients import Clients, random_prefix
+from holdfast.proxy.clients.listener import Listener, bind
+from holdfast.proxy.clients.reactor import Reactor
+from holdfast.proxy.config import Config
+from holdfast.proxy.metrics import Counters
+
+SCRIPT = """
+from pathlib import Path
+from holdfast.proxy.clients.listener import RESERVED_DESCRIPTORS, raise_descriptor_limit
+
+def table_size():
+    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if "FDSize" in line)
+
+before = table_size()
+opened = set(Path("/proc/self/fd").iterdir())
+fit = raise_descriptor_limit(before)
+print(before, table_size(), fit, RESERVED_DESCRIPTORS, set(Path("/proc/self/fd").iterdir()) == opened)
+"""
+
+
+def test_the_table_of_descriptors_is_as_large_at_once_as_it_may_become():
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=60)
+    before, after, fit, reserved, leaves_none_open = done.stdout.split()
+    assert int(fit) >= int(before)
+    assert int(after) >= int(before) + int(reserved)
+    assert leaves_none_open == "True"
+
+
+async def test_who_is_in_the_queue_when_a_port_is_closed_is_a_client():
+    """A listening socket that is closed resets whoever waits there."""
+    reactor = Reactor()
+    clients = Clients(Config().client, HttpProtocol, reactor, Counters(), random_prefix())
+    listener = Listener(bind("127.0.0.1:0", reuse_port=False, send_buffer_bytes=0), clients, None)
+    listener.listen(10)
+    host, port = listener.address.split(":")
+    others = [socket.create_connection((host, int(port)), timeout=10) for _ in range(3)]
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await listener.run()
+    assert len(clients.connections) == 3
+    clients.close()
+    reactor.close()
+    for other in others:
+        other.close()

@@ -1,0 +1,61 @@
+import httpx
+import trio
+from structlog.testing import capture_logs
+
+from holdfast.protocols.nodes import frames
+from tests.harness import ScriptedNode, running, websocket
+
+
+async def test_a_line_per_request_with_no_payload_and_no_query():
+    async with running(log={"access_log": True, "level": "info"}, request={"parked_timeout": 0.2}) as proxy:
+        with capture_logs() as lines:
+            async with websocket(proxy) as client:
+                await client.send("secret")
+                await client.recv()  # nobody is there: 503
+                with ScriptedNode(proxy.node) as node:
+                    await node.join()
+                    await client.send("secret")
+                    await node.reply(payload=b"answer")
+                    await client.recv()
+                    async with httpx.AsyncClient() as http, trio.open_nursery() as nursery:
+                        nursery.start_soon(http.get, f"http://{proxy.client}/path?secret=1")
+                        request = await node.take(frames.HttpRequest)
+                        node.say(frames.HttpReply(request.id, 1, b"x", 201))
+        access = [line for line in lines if line["event"] == "request"]
+        assert [line["status"] for line in access] == [503, 200, 201]
+        assert [line["protocol"] for line in access] == ["websocket", "websocket", "http"]
+        assert (access[1]["request_bytes"], access[1]["reply_bytes"], access[1]["attempt"]) == (6, 6, 1)
+        assert (access[2]["method"], access[2]["path"]) == ("GET", "/path")
+        assert [line["path"] for line in access[:2]] == ["/", "/"]
+        assert access[2]["request"] == request.id
+        assert access[1]["node"] == node.id
+        assert access[0]["node"] is None
+        assert all(0 <= line["seconds"] < 10 for line in access)
+        assert "secret" not in str(access)
+
+
+async def test_the_address_is_the_client_s_own_behind_a_balancer():
+    forwarded = {"X-Forwarded-For": "203.0.113.9"}
+    async with running(
+        log={"access_log": True, "level": "info"},
+        client={"trusted_peers": ("127.0.0.0/8",)},
+        request={"parked_timeout": 0.1},
+    ) as proxy:
+        with capture_logs() as lines:
+            async with websocket(proxy, additional_headers=forwarded) as client:
+                await client.send("x")
+                await client.recv()
+            async with httpx.AsyncClient() as http:
+                await http.get(f"http://{proxy.client}/", headers=forwarded)
+        assert [line["address"] for line in lines if line["event"] == "request"] == ["203.0.113.9"] * 2
+
+
+async def test_only_a_share_is_logged():
+    async with running(
+        log={"access_log": True, "access_log_sample": 0.0, "level": "info"}, request={"parked_timeout": 0.1}
+    ) as proxy:
+        with capture_logs() as lines:
+            async with websocket(proxy) as client:
+                await client.send("x")
+                await client.recv()
+        assert [line for line in lines if line["event"] == "request"] == []

@@ -1,0 +1,235 @@
+"""A simulated node: holdfast.Node, all of it, and an author who makes use of it.
+
+What the author does is such that the others can tell what must come of it: publications are numbered by run of the node
+and channel, effects of a request bear its number, what a master says bears its epoch.
+"""
+
+from collections.abc import Awaitable, Callable
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import trio
+from msgspec import msgpack
+
+from holdfast import Client, LinkRefused, Node, Reply, Request, StateError
+from holdfast.node import effects
+from holdfast.node.clients import UNKNOWN
+from holdfast.protocols.nodes.frames import Notify
+from tests.sim.process import Process
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+CHANNELS = ("red", "green", "blue")
+OF_MASTER = "master's"
+# What a notification is, by its first item.
+PUBLISHED, DIRECT, EFFECT, MASTERS = range(4)
+# What a node was told of a client last. One of an unknown end was given up with its proxy, which may come back.
+OPEN, CLOSED = "open", "closed"
+
+pack = msgpack.encode
+
+
+class SimNode(Process):
+    """One run of a node.
+
+    published: channel: the number of the last publication that has begun. told: clients, as on_open and on_close say.
+    """
+
+    def __init__(self, world: "World", name: str, number: int, rate: float | None) -> None:
+        super().__init__(world, f"{name}#{number}", rate)
+        self.name = name
+        self.is_draining = False
+        self.burst = 0  # publications that come at once the next time
+        self.published: dict[str, int] = {}
+        self.directed: dict[int, int] = {}
+        self.mastered: dict[int, int] = {}
+        self._order = trio.Lock()
+        self.told: dict[int, str] = {}
+        self.node = node = Node(name, id=name, capacity=16, token=world.config.node.token, drain_timeout=2.0)
+        node.on_request(self._handle)
+        self.knows_clients = world.random.random() < 0.7  # else it is not told who comes and goes
+        if self.knows_clients:
+            node.on_open(self._opened, inline=True)
+            node.on_close(self._closed, inline=True)
+        node.on_master(self._lead)
+
+    async def main(self) -> None:
+        async with trio.open_nursery() as self._nursery:
+            self._nursery.start_soon(self._run)
+
+    async def _run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.node.run, self.world.seeds)
+            if self.world.is_busy:
+                self._nursery.start_soon(self._publish)
+        self._nursery.cancel_scope.cancel()
+
+    def ended(self, error: BaseException | None) -> None:
+        self.world.gone(self)
+        self.world.note(self.id, "ends", error)
+        if isinstance(error, LinkRefused):  # a word of its former run came late, and had its id taken from it
+            self.world.later(0.5, self.world.start_node, self.name)
+        elif error is not None:
+            self.world.checks.crashed(self.id, "the node ends", error)
+
+    def stepped(self) -> None:
+        self.world.checks.acted(self)
+
+    # --- what is looked at --------------------------------------------------------------------------------------------
+
+    @property
+    def incarnation(self) -> int:
+        return self.node._parts.hello().incarnation
+
+    def acts_until(self) -> float:
+        """When it stops to act as master, by the world's time. A frozen process counts: it might go on in the middle of
+        anything before it looks at the clock."""
+        mastership = self.node._parts.mastership
+        if not mastership.is_elected or mastership._is_stopped or not self.is_alive:
+            return -inf
+        return self.clock.to_world(mastership._leases.end)
+
+    @property
+    def position(self) -> tuple[int, int]:
+        return self.node._parts.replica.view.position
+
+    def items(self) -> dict[str, bytes]:
+        return {key: item.value for key, item in self.node._parts.replica.view.items.items()}
+
+    # --- what is done to it -------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """SIGTERM."""
+        self.world.note(self.id, "drains")
+        self.is_draining = True
+        self.do(self.node.drain)
+
+    def spawn(self, function: Callable[..., Awaitable[Any]], *arguments: Any) -> None:
+        """Let it do something more."""
+        self.do(self._nursery.start_soon, function, *arguments)
+
+    async def set(self, key: str, number: int) -> None:
+        """Set a key of the state, and have the world know of it."""
+        checks = self.world.checks
+        checks.sets(key, number)
+        try:
+            await self.node.state.set(key, number)
+        except StateError as error:
+            self.world.note(self.id, "has not set", key, number, error)
+        else:
+            checks.was_set(key, number)
+
+    # --- the author ---------------------------------------------------------------------------------------------------
+
+    def _opened(self, client: Client) -> None:
+        if self.told.get(client.id, UNKNOWN) is not UNKNOWN:
+            self.world.checks.fail("N1, a client is told as opened once", self.id, client.id)
+        self.told[client.id] = OPEN
+
+    def _closed(self, client: Client, reason: str) -> None:
+        if self.told.get(client.id) is not OPEN:
+            self.world.checks.fail("N1, a client is told as closed once, after it was opened", self.id, client.id)
+        self.world.checks.closed(self, client.id)
+        self.told[client.id] = UNKNOWN if reason == UNKNOWN else CLOSED
+
+    async def _publish(self) -> None:
+        random = self.world.random
+        while True:
+            await trio.sleep(random.expovariate(1.0))
+            if not self.world.is_busy:
+                return
+            channel = random.choice(CHANNELS)
+            count, self.burst = self.burst or random.choice((1, 1, 1, 2, 5)), 0
+            for _ in range(count):
+                await self.notify(channel)
+            clients = list(self.node.clients) if self.knows_clients else self.world.client_ids()
+            if clients and random.random() < 0.5:
+                await self._direct(random.choice(clients))
+
+    async def notify(self, channel: str) -> None:
+        """Publish, and have the world know of it. In order, whoever else does: it may have to wait."""
+        async with self._order:
+            await self._say(self.published, channel, [PUBLISHED, self.id, channel], channels=[channel])
+
+    async def _say(self, numbers: dict[Any, int], key: Any, what: list[Any], **to: Any) -> None:
+        """Notify, with the next number. If it raises, nothing was sent."""
+        number = numbers[key] = numbers.get(key, 0) + 1
+        try:
+            await self.node.notify(pack([*what, number]), **to)
+        except BaseException:
+            numbers[key] -= 1
+            raise
+
+    async def _direct(self, client: int) -> None:
+        await self._say(self.directed, client, [DIRECT, self.id, client], clients=[client])
+
+    async def _lead(self) -> None:
+        while True:
+            epoch = self.node.epoch
+            await self._say(self.mastered, epoch, [MASTERS, self.id, epoch], channels=[OF_MASTER])
+            await trio.sleep(1.0)
+
+    async def _handle(self, request: Request) -> Any:
+        number, kind, *arguments = msgpack.decode(request.payload)
+        return await getattr(self, f"_on_{kind}")(request, number, *arguments)
+
+    async def _on_echo(self, request: Request, number: int) -> bytes:
+        return b"echo"
+
+    async def _on_slow(self, request: Request, number: int, seconds: float) -> bytes:
+        await trio.sleep(seconds)
+        return b"slow"
+
+    async def _on_join(self, request: Request, number: int, channel: str) -> bytes:
+        await self.node.join(request.client, channel)
+        return b"joined"
+
+    async def _on_leave(self, request: Request, number: int, channel: str) -> bytes:
+        await self.node.leave(request.client, channel)
+        return b"left"
+
+    async def _on_tell(self, request: Request, number: int, channel: str, others: list[int]) -> bytes:
+        """Effects that ride with the reply: to a channel, and to clients of several proxies."""
+        await self.node.notify(pack([EFFECT, number, 0]), channels=[channel])
+        await self.node.notify(pack([EFFECT, number, 1]), clients=others)
+        return self.id.encode()
+
+    async def _on_kick(self, request: Request, number: int, client: int) -> bytes:
+        """Last words, to all and to one, then the end: in this order."""
+        await self.node.broadcast(pack([EFFECT, number, 0]))
+        await self.node.notify(pack([EFFECT, number, 1]), clients=[client])
+        await self.node.close(client, "kicked")
+        return b"kicked"
+
+    async def _on_bad(self, request: Request, number: int) -> bytes:
+        """Effects that no proxy can read: packed ids have eight bytes each."""
+        await effects.put(self.node._parts.links, Notify(b"", False, [], b"bad"))
+        return b"done"
+
+    async def _on_stream(self, request: Request, number: int, parts: int) -> Reply:
+        async def body() -> Any:
+            for part in range(parts):
+                yield pack(part)
+
+        return Reply(body())
+
+    async def _on_set(self, request: Request, number: int, key: str) -> bytes:
+        await self.set(key, number)
+        return b"set"
+
+    async def _on_count(self, request: Request, number: int) -> bytes:
+        """One more, by compare-and-set."""
+        checks = self.world.checks
+        checks.counting += 1
+        await self.node.state.update("counter", lambda value: value + 1, default=0)
+        checks.counted += 1
+        return b"counted"
+
+    async def _on_delete(self, request: Request, number: int, key: str) -> bytes:
+        await self.node.state.delete(key)
+        return b"deleted"
+
+    async def _on_own(self, request: Request, number: int, key: str) -> bytes:
+        await self.node.state.set(key, number, owner=request.client)
+        return b"owned"

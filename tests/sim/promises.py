@@ -1,0 +1,275 @@
+"""Stories of what nodes and clients are promised: deliveries, effects, the state. See tests.sim.stories."""
+
+from collections.abc import Callable
+
+from tests.sim.clients import Client
+from tests.sim.faults import heal
+from tests.sim.nodes import SimNode
+from tests.sim.stories import members, until
+from tests.sim.world import World
+
+
+def nodes(world: World) -> list[SimNode]:
+    return list(world.nodes.values())
+
+
+def answer(world: World, client: Client, kind: str, *arguments: object) -> object:
+    """What the client is answered: the reply, or the reason of an error."""
+    number = client.ask(kind, *arguments)
+    book = client.book
+    until(world, world.config.request.timeout + 1.0, lambda: number in book.answers, f"{kind} is answered")
+    return book.answers[number]
+
+
+def in_channel(world: World, count: int, channel: str = "red") -> list[Client]:
+    """Clients that have joined it."""
+    clients = [world.start_client() for _ in range(count)]
+    until(world, 5.0, lambda: all(client.is_linked for client in clients), "they are connected")
+    for client in clients:
+        assert answer(world, client, "join", channel) == b"joined"
+    return clients
+
+
+def soon(world: World, condition: Callable[[], bool]) -> None:
+    """As `until`, to a hundredth of a second."""
+    for _ in range(200):
+        if condition():
+            return
+        world.run(0.01)
+    raise AssertionError("it is not so within 2 s")
+
+
+def publish(world: World, node: SimNode, count: int, channel: str = "red") -> None:
+    async def run() -> None:
+        for _ in range(count):
+            await node.notify(channel)
+
+    node.spawn(run)
+
+
+def set_keys(world: World, count: int) -> None:
+    """Set as many keys, by all nodes in turn, and wait until each is acknowledged."""
+    for number in range(count):
+        node = nodes(world)[number % len(world.nodes)]
+        node.spawn(node.set, f"key {number}", number)
+    until(world, 12.0, lambda: world.checks.is_all_set(), "all keys are set")
+
+
+def nodes_lost(world: World) -> int:
+    return sum(proxy.app.counters.nodes_lost for proxy in world.proxies.values())
+
+
+# --- deliveries -------------------------------------------------------------------------------------------------------
+
+
+def burst_is_delivered(world: World) -> None:
+    """Far more than there is room for, at once, to clients that read. Nobody is given up, and nothing is missing."""
+    in_channel(world, 4)
+    lost = nodes_lost(world)
+    for proxy in world.proxies.values():
+        proxy.passes, proxy.pause = 1, 0.01
+    publish(world, nodes(world)[0], 4000)
+    world.run(30.0)
+    assert nodes_lost(world) == lost, "nobody is given up"
+    assert all(client.book.ended == "" for client in world.clients)
+    heal(world)
+
+
+def cut_link_holds_no_holes(world: World) -> None:
+    """The only link of a node is cut for some seconds while it publishes."""
+    in_channel(world, 2)
+    node, (proxy, *_) = nodes(world)[0], world.proxies
+    publish(world, node, 3)
+    world.run(0.5)
+    world.part({node.id}, {proxy})
+    for number in range(20):
+        world.later(0.2 * number, publish, world, node, 3)
+    world.run(4.0)
+    world.mend()
+    world.run(3.0)
+    heal(world)
+
+
+def reset_link_holds_no_holes(world: World) -> None:
+    """A connection is reset while a node publishes: what was under way is lost there, and comes again."""
+    in_channel(world, 2)
+    node = nodes(world)[0]
+    for number in range(60):
+        world.later(0.05 * number, publish, world, node, 3)
+    for number in range(3):
+        world.later(0.5 + number, _reset_all, world)
+    world.run(4.0)
+    heal(world)
+
+
+def _reset_all(world: World) -> None:
+    for wire in list(world.wires):
+        wire.break_off()
+
+
+def another_way_takes_over(world: World) -> None:
+    """A node publishes through a tunnel while its direct link comes to stand: what was under way goes the other way."""
+    in_channel(world, 4)
+    node = nodes(world)[0]
+    world.max_delay = 0.1
+    for _ in range(6):
+        far = world.random.choice(list(world.proxies))
+        world.part({node.id}, {far})
+        publish(world, node, 60)
+        world.run(3.0)
+        publish(world, node, 200)
+        world.mend()
+        world.run(1.5)
+    heal(world)
+
+
+def who_moves_hears_nothing_again(world: World) -> None:
+    """A client comes from one proxy to another, which had nobody in the channel: nodes held back what is for it."""
+    (client,) = in_channel(world, 1)
+    node = nodes(world)[0]
+    for number in range(3000):
+        world.later(0.01 * number, publish, world, node, 1)
+    moves = 0
+    for _ in range(20):
+        world.run(0.7)
+        before, former = client.book, client.proxy
+        client.leave(resets=True)
+        world.run(0.1)  # longer than anything is on its way
+        client.connect()
+        soon(world, lambda: client.is_linked)
+        number = client.ask("join", "red")
+        soon(world, lambda number=number: number in client.book.answers)
+        world.run(0.2)
+        moves += client.proxy is not former
+        last, first = before.joined["red"].last[node.id], client.book.joined["red"].first[node.id]
+        assert first > last, f"{first} comes again after {last}"
+    assert moves > 5, "there was something to hear again"
+    heal(world)
+
+
+# --- requests and their effects ---------------------------------------------------------------------------------------
+
+
+def bad_effects_are_answered(world: World) -> None:
+    """A reply whose effects can't be read answers its request all the same, with an error."""
+    (client,) = in_channel(world, 1)
+    assert answer(world, client, "bad") != b"done"
+    heal(world)
+
+
+def own_notification_comes_before_the_reply(world: World) -> None:
+    """Also with more members than a turn can serve."""
+    clients = in_channel(world, 40)
+    everybody = [other.id for other in clients]
+    for client in (clients[0], clients[-1]):
+        assert bytes(answer(world, client, "tell", "red", everybody)).decode() in world.nodes
+        assert {place for _, place in client.book.effects} == {0, 1}
+    heal(world)
+
+
+def last_words_are_heard(world: World) -> None:
+    """What is notified before a close comes before it, also behind a broadcast to many."""
+    clients = in_channel(world, 40)
+    victim = clients[-1]
+    book = victim.book
+    victim.stays = False
+
+    number = clients[0].ask("kick", victim.id)
+    until(world, 3.0, lambda: book.ended == "kicked", "it is closed")
+    assert book.effects == {(number, 0), (number, 1)}
+    heal(world)
+
+
+# --- the state --------------------------------------------------------------------------------------------------------
+
+
+def state_survives_a_restart_of_all_proxies(world: World) -> None:
+    """Again and again, and each time for so long that nodes look for them only now and then."""
+    set_keys(world, 10)
+    routers = [proxy.router for proxy in world.proxies.values()]
+    for _ in range(4):
+        for proxy in list(world.proxies.values()):
+            proxy.leave()
+        until(world, 10.0, lambda: not world.proxies, "all have left")
+        world.run(10.0)
+        for router in routers:
+            world.start_proxy(router)
+        world.run(5.0)
+        heal(world)
+
+
+def state_survives_the_death_of_all_proxies(world: World) -> None:
+    """Likewise, by SIGKILL."""
+    set_keys(world, 3)
+    routers = [proxy.router for proxy in world.proxies.values()]
+    for pause in (0.5, 3.0, 10.0, 10.0):
+        for proxy in list(world.proxies.values()):
+            world.kill(proxy.id)
+        world.run(pause)
+        for router in routers:
+            world.start_proxy(router)
+        world.run(5.0)
+        heal(world)
+
+
+def acknowledged_set_is_not_undone(world: World) -> None:
+    """The keeper is frozen under writes, evicted, and let in again; it must not come back with what it had then."""
+    keeper, *rest = members(world)
+    for number in range(40):
+        for node in nodes(world):
+            world.later(0.05 * number, _set, world, node, "key k", world.next_number())
+    world.later(0.6, world.freeze, keeper.id)
+    world.run(3.0)
+    until(world, 8.0, lambda: keeper.id not in rest[0].cluster.membership.record.ids, "it is evicted")
+    world.thaw(keeper.id)
+    until(world, 15.0, world.checks.is_whole, "it is in again")
+    node = nodes(world)[0]
+    final = world.next_number()
+    node.spawn(node.set, "key k", final)
+    until(world, 10.0, world.checks.is_all_set, "it is set at last")
+    for proxy in rest:
+        proxy.leave()
+    (master,) = world.acting()
+    world.kill(master)
+    world.run(10.0)
+    heal(world)
+
+
+def _set(world: World, node: SimNode, key: str, number: int) -> None:
+    if node.is_alive:
+        node.spawn(node.set, key, number)
+
+
+def reset_link_of_the_master_leaves_the_state_writable(world: World) -> None:
+    """The connection between master and keeper breaks, under many writes. Later ones are done."""
+    keeper = members(world)[0]
+    for number in range(100):
+        for node in nodes(world):
+            world.later(0.04 * number, _set, world, node, f"key {number % 7}", world.next_number())
+    (master,) = world.acting()
+    for number in range(4):
+        world.later(0.7 + 0.9 * number, world.reset, master, keeper.id)
+    world.run(6.0)
+    began = world.time
+    for node in nodes(world):
+        node.spawn(node.set, "key later", world.next_number())
+    until(world, 10.0, lambda: world.checks.is_set_since("key later", began, len(world.nodes)), "later ones are done")
+    heal(world)
+
+
+def one_set_is_applied_once(world: World) -> None:
+    """What is said to the first is held up; it relinks and asks again, after another has set the key anew."""
+    keeper = members(world)[0]
+    master = world.acting()[0]
+    first, second = (node for node in nodes(world) if node.id != master)
+    world.cut.add((keeper.id, first.id))
+    first.spawn(first.set, "key k", 1)
+    world.run(0.5)
+    second.spawn(second.set, "key k", 2)
+    until(world, 5.0, lambda: world.checks.is_set_since("key k", 0.0, 1), "the second is done")
+    world.run(0.2)
+    world.reset(first.id, keeper.id)
+    world.mend()
+    world.run(6.0)
+    assert all(node.node.state["key k"] == 2 for node in nodes(world)), "the later one is not undone"
+    heal(world)

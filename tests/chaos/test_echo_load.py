@@ -103,7 +103,8 @@ async def test_every_message_comes_back(size):
     assert {len(message) for message in seen} == {size}
     assert (report.wrong, report.errors, report.unanswered, report.dropped) == (0, {}, 0, {})
     assert 0 < report.latency.p50 <= report.latency.p99 <= report.latency.p999 <= report.latency.max
-    assert report.seconds == pytest.approx(report.round_trips / report.per_second, abs=0.001)  # it is rounded
+    # Both are rounded: the one counts where this took long, the other where it did not.
+    assert report.seconds == pytest.approx(report.round_trips / report.per_second, abs=0.001, rel=0.01)
 
 
 async def test_so_many_are_in_flight():

@@ -13,7 +13,8 @@ from websockets.server import ServerProtocol
 from holdfast import Node, RequestError
 from holdfast.chaos.echo_load import LEAST_BYTES, EchoLoad, Settings
 from holdfast.protocols.errors import HoldfastError
-from tests.harness import PATIENCE, running
+from tests.harness import running
+from tests.waiting import PATIENCE, until
 
 CONNECTIONS = 5
 IN_FLIGHT = 3
@@ -74,12 +75,6 @@ async def finished(load):
     with trio.fail_after(PATIENCE):
         await load.complete.wait()
     return load.report()
-
-
-async def until(condition):
-    with trio.fail_after(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - what is awaited happens on sockets
-            await trio.sleep(0.005)
 
 
 def echo(request):

@@ -14,7 +14,8 @@ from holdfast.node.request import Headers
 from holdfast.node.state import DEPTH_MARGIN, decode, encode
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.state import PROPOSAL_WINDOW, AppliedProposals
-from tests.holdfast.node.fake_proxy import client, fake_proxy, linked, until
+from tests.holdfast.node.fake_proxy import client, fake_proxy, linked
+from tests.waiting import until
 
 
 def item(key, value, owner=0, version=0):

@@ -239,7 +239,11 @@ KEYS: dict[str, Key] = {
     "log.access_log": Key(Kind.FLAG, "Whether requests are logged."),
     "log.access_log_sample": Key(Kind.SHARE, "Part of the requests that is logged.", zero="none", at_most=1),
     # --- drain
-    "drain.timeout": Key(Kind.SECONDS, "For requests in flight after SIGTERM.", zero="they are not waited for"),
+    "drain.timeout": Key(
+        Kind.SECONDS,
+        "From SIGTERM until who is left is cut off: half of it for requests in flight, the rest for closing.",
+        zero="nobody is waited for",
+    ),
     "drain.spread": Key(
         Kind.SECONDS, "Time over which clients are then closed, so that they do not all return at once.", zero="at once"
     ),

@@ -166,7 +166,7 @@ async def test_clients_that_do_not_answer_cannot_hold_it_up(kind, certificate):
 
 
 async def test_who_was_not_told_in_time_is_told_at_the_end():
-    serving = Serving(drain={"timeout": 0.2, "spread": NEVER})
+    serving = Serving(drain={"timeout": 0.0, "spread": NEVER})
     async with trio.open_nursery() as nursery:
         proxy = await serving.start(nursery)
         async with websocket(proxy) as first, websocket(proxy) as second, websocket(proxy) as third:

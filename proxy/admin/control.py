@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Protocol
 
+import structlog
 import trio
 from msgspec.structs import asdict
 
@@ -30,6 +31,8 @@ from holdfast.proxy.realtime.channels import Channels
 from holdfast.proxy.realtime.lanes import Lanes
 from holdfast.proxy.statistics import ClusterStatistics, Statistics
 from holdfast.proxy.views import ClientView, ClusterView, MasterView, NodeView, StatusView
+
+log = structlog.get_logger("holdfast.admin")
 
 
 class Running(Protocol):
@@ -225,6 +228,8 @@ class ProxyControl:
     def kick(self, client_id: int, reason: str) -> bool:
         app = self._app
         found = app.lanes.kick(client_id, reason)
+        if found:
+            log.info("client_kicked", client=f"{client_id:016x}", reason=reason)
         app.reactor.settle()
         return found
 

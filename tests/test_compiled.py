@@ -20,8 +20,11 @@ HEADERS = Path(sysconfig.get_path("include"), "Python.h")
 TESTS = ("tests/balancer", "tests/contracts", "tests/protocols/clients", "tests/proxy")
 # Nothing of these is compiled, and what is compiled is tested by the others.
 BESIDE = (
-    *("balancer/cluster", "balancer/coordination", "proxy/admin", "chaos", "holdfast/cli", "proxy/cluster"),
-    *("proxy/config", "proxy/nodes/test_mastership.py", "proxy/test_reference.py", "proxy/process/test_supervisor.py"),
+    *("balancer/cluster", "balancer/coordination", "balancer/test_registry.py", "balancer/test_state.py"),
+    *("balancer/links/test_door.py", "balancer/links/test_peers.py", "balancer/links/test_tunnels.py"),
+    *("contracts/test_coordinator.py", "proxy/admin", "proxy/cluster", "proxy/config", "proxy/process"),
+    *("proxy/nodes/test_deaths.py", "proxy/nodes/test_keeper.py", "proxy/nodes/test_keeper_runs.py"),
+    *("proxy/nodes/test_mastership.py", "proxy/nodes/test_restart.py", "proxy/test_reference.py"),
 )
 
 

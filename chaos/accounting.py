@@ -28,6 +28,7 @@ from holdfast.chaos.due import (
     FAILED,
     GONE,
     ON_THE_WAY,
+    ON_THE_WAY_ALONE,
     OPEN,
     Notifications,
     compared,
@@ -220,7 +221,7 @@ class Accounting:
         books = self._clients[client]
         books.ears.moves(at)
         if not books.away or books.away[-1][1] < inf:
-            books.away.append((at - lag - ON_THE_WAY, inf))
+            books.away.append((at - lag - (ON_THE_WAY if self._is_cluster else ON_THE_WAY_ALONE), inf))
         number = books.outcomes.find(OPEN)
         while number >= 0:
             books.outcomes[number] = GONE

@@ -16,6 +16,7 @@ MOST = 0x0F  # times that it can have been heard
 # Seconds before a connection's end: what was answered in them may have been on its way to the proxy yet, since nodes
 # answer without one that they can't reach. A fault freezes for 3 s, and a link comes back 2.5 s and some tenths later.
 ON_THE_WAY = 6.0
+ON_THE_WAY_ALONE = 1.0  # with one proxy all has been sent to clients when a reply is; this is what the kernel had yet
 
 
 class Notifications(Struct):

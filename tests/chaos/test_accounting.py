@@ -367,6 +367,16 @@ def test_who_was_late_to_notice_may_have_moved_before():
         assert times(books) == (1, missing, 0, 0, 0)
 
 
+def test_with_one_proxy_little_is_on_the_way(books):
+    for answered in (8.9, 9.1):
+        request = ask(books, 1, 3.0)
+        answer(books, 1, request, at=answered)
+        notify(books, 1, request, to=(1,))
+    books.moves(0, 10.0)
+    assert times(books) == (2, 1, 0, 0, 0)
+    assert books.notifications().excused == 1
+
+
 def test_who_was_cut_off_before_it_noticed(cluster):
     """Its proxy was frozen at 5, and let it go when it went on."""
     request = ask(cluster, 1, 2.5)

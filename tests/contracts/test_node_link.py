@@ -338,7 +338,7 @@ async def test_an_address_that_is_taken_is_an_error_that_names_it():
     try:
         (address,) = first.open(["tcp://127.0.0.1:*"])
         with pytest.raises(OSError, match=r"can't bind tcp://127\.0\.0\.1:"):
-            second.open([address])
+            second.open(["tcp://127.0.0.1:*", address])
+        assert second.context.closed  # an open socket in it would keep the process from ending
     finally:
         first.close()
-        second.close()

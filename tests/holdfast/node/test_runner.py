@@ -196,6 +196,14 @@ def test_bad_configuration(module, options, message):
         runner.main(parse(module, *options))
 
 
+def test_a_key_that_is_none(module, tmp_path):
+    zmq.auth.create_certificates(tmp_path, "node")
+    (tmp_path / "bad.key").write_text('curve\n    public-key = "abcde"\n')
+    options = ["--join", "tcp://127.0.0.1:1", "--proxy-key", "bad.key", "--secret-key", "node.key_secret"]
+    with pytest.raises(ConfigError, match="40 characters of Z85"):
+        runner.main(parse(module, *options))
+
+
 def test_keys_of_keygen(module, tmp_path):
     for name in ("proxy", "node"):
         zmq.auth.create_certificates(tmp_path, name)

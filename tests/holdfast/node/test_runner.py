@@ -14,7 +14,8 @@ from holdfast import ConfigError, LinkRefused, Node
 from holdfast.node import runner
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import encode_batch
-from tests.holdfast.node.fake_proxy import PATIENCE, client, fake_proxy, until
+from tests.holdfast.node.fake_proxy import client, fake_proxy
+from tests.waiting import PATIENCE, until
 
 MODULE = """
 import trio

@@ -9,8 +9,9 @@ from websockets.exceptions import ConnectionClosed
 
 from holdfast.protocols.nodes import frames
 from holdfast.proxy.app import App, Phase
-from tests.harness import PATIENCE, ScriptedNode, configure, websocket
 from tests.harness import Proxy as RunningProxy
+from tests.harness import ScriptedNode, configure, websocket
+from tests.waiting import PATIENCE
 
 
 class Serving:

@@ -26,7 +26,7 @@ from holdfast.balancer.cluster.owners import Owners
 from holdfast.balancer.cluster.replication import Replication
 from holdfast.balancer.directory import Node, NodeState
 from holdfast.balancer.settings import NodeSettings, StateSettings
-from holdfast.balancer.state import Refusal, Snapshot, StateCopy
+from holdfast.balancer.state import Refusal, StateCopy, StateSnapshot
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import Entry, Propose, State, encode_frame
@@ -80,8 +80,9 @@ class Keeper:
         self._adoption_deadline = inf
         self._nodes = nodes
         self._ahead = Ahead()  # nodes that wait for what we do about what they have
-        self._snapshots: dict[Node, Snapshot] = {}  # on their way
-        self._unheld: deque[tuple[Node, Snapshot]] = deque()  # those with entries that are not held yet, oldest first
+        self._snapshots: dict[Node, StateSnapshot] = {}  # on their way
+        # Those with entries that are not held yet, oldest first.
+        self._unheld: deque[tuple[Node, StateSnapshot]] = deque()
         self._refusals: deque[tuple[int, Node, Raw]] = deque()  # to follow the entry with this index
         self._committed = 0
         self._uncommitted = self._uncommitted_bytes = 0
@@ -247,13 +248,13 @@ class Keeper:
 
     def _give(self, node: Node) -> None:
         """Send a snapshot, or have it sent as soon as all that is in it is held."""
-        snapshot = self._snapshots[node] = Snapshot(self.copy, self._node_settings.registry_page)
+        snapshot = self._snapshots[node] = StateSnapshot(self.copy, self._node_settings.registry_page)
         if snapshot.index > self._committed:
             self._unheld.append((node, snapshot))
         else:
             self._send_state(node, self._frames(node, snapshot))
 
-    def _frames(self, node: Node, snapshot: Snapshot) -> Iterator[list[Raw]]:
+    def _frames(self, node: Node, snapshot: StateSnapshot) -> Iterator[list[Raw]]:
         """Ends early if another snapshot has taken its place, or we are not keeper any more."""
         while self._snapshots.get(node) is snapshot:
             page, is_last = snapshot.next_frames()

@@ -30,7 +30,7 @@ from holdfast.balancer.state import Refusal, StateCopy, StateSnapshot
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import Entry, Propose, State, encode_frame
-from holdfast.protocols.nodes.state import Position, StatePages, item_bytes
+from holdfast.protocols.nodes.state import Position, StatePages
 from holdfast.protocols.peers.ranges import MAX_JUMP
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.nodes.ahead import Ahead, has_more, is_ahead
@@ -85,7 +85,6 @@ class Keeper:
         self._unheld: deque[tuple[Node, StateSnapshot]] = deque()
         self._refusals: deque[tuple[int, Node, Raw]] = deque()  # to follow the entry with this index
         self._committed = 0
-        self._uncommitted = self._uncommitted_bytes = 0
 
     # --- the term -------------------------------------------------------------------------------------------------
 
@@ -110,7 +109,6 @@ class Keeper:
         self._snapshots.clear()
         self._unheld.clear()
         self._refusals.clear()
-        self._uncommitted = self._uncommitted_bytes = 0
 
     def tick(self, now: float) -> None:
         if self._ahead:
@@ -279,14 +277,12 @@ class Keeper:
     @property
     def _is_full(self) -> bool:
         return (
-            self._uncommitted >= MAX_UNCOMMITTED
+            len(self._replication.uncommitted) >= MAX_UNCOMMITTED
             or len(self._refusals) >= MAX_UNCOMMITTED
-            or self._uncommitted_bytes >= MAX_UNCOMMITTED_BYTES
+            or self._replication.uncommitted_bytes >= MAX_UNCOMMITTED_BYTES
         )
 
     def _ordered(self, entry: Entry) -> None:
-        self._uncommitted += 1
-        self._uncommitted_bytes += item_bytes(entry.key, entry.value)
         if entry.owner:
             self._owners.noted(entry.owner)  # who has gone already, ours or another's, is found then
 
@@ -303,8 +299,6 @@ class Keeper:
     def committed(self, entry: Entry) -> None:
         """More than half of the members have it: it will stay."""
         self._committed = entry.index
-        self._uncommitted -= 1
-        self._uncommitted_bytes -= item_bytes(entry.key, entry.value)
         encoded = encode_frame(entry)
         for node in self._nodes:
             snapshot = self._snapshots.get(node)

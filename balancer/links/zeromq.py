@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 import structlog
 import zmq
 
-from holdfast.balancer.links.base import Gateway, Outgoing
+from holdfast.balancer.links.base import NodeGateway, Outgoing
 from holdfast.balancer.links.batches import cut
 from holdfast.balancer.links.callers import Callers, Standing, descriptor_of
 from holdfast.balancer.links.guard import Guard
@@ -100,7 +100,7 @@ class ZeromqHub:
 
     def __init__(
         self,
-        gateway: Gateway,
+        gateway: NodeGateway,
         *,
         max_batch_bytes: int,
         max_backlog_bytes: int,

@@ -115,7 +115,7 @@ class Load:
             return
         raise HoldfastError(
             f"{len(self._to_join)} of {len(self._clients)} clients could not join their channel within "
-            f"{JOIN_TIMEOUT:g} s: do the nodes there run proxy.chaos.node:node?"
+            f"{JOIN_TIMEOUT:g} s: do the nodes there run holdfast.chaos.node:node?"
         )
 
     def start(self) -> None:

@@ -17,7 +17,7 @@ from holdfast.protocols.clients.events import Event, Finished, HttpRequest, Open
 from holdfast.protocols.clients.forwarded import client_address, is_trusted_peer
 from holdfast.protocols.clients.http_body import ChunkedBody
 from holdfast.protocols.clients.http_head import CHUNKED, Fields, Head
-from holdfast.protocols.clients.http_reply import CONTINUE, ReplyWriter
+from holdfast.protocols.clients.http_reply import CONTINUE, ReplyWriter, error_bytes
 from holdfast.protocols.clients.websocket import WebSocketProtocol
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, ProtocolError
@@ -162,7 +162,7 @@ class HttpProtocol:
             self.deadline = now
             # A new client has not asked yet, but will, and takes this for its answer.
             if reason is not Reason.DRAINING and (was in _ARRIVING or was is _NEW):
-                return _error_bytes(HoldfastError(detail, reason))
+                return error_bytes(HoldfastError(detail, reason))
         return b""
 
     def _advance(self, now: float) -> list[Event]:
@@ -283,7 +283,7 @@ class HttpProtocol:
         return client_address(forwarded_for, self._limits.trusted_peers) or self._address
 
     def _refuse(self, error: HoldfastError) -> list[Event]:
-        return [Output(_error_bytes(error)), *self._finish(Finished(error.reason, str(error)))]
+        return [Output(error_bytes(error)), *self._finish(Finished(error.reason, str(error)))]
 
     def _finish(self, finished: Finished) -> list[Event]:
         self._leave()
@@ -301,7 +301,3 @@ class HttpProtocol:
         if state not in _MOVES[self._state]:
             raise HoldfastError(f"an HTTP connection can't go from {self._state.name} to {state.name}")
         self._state = state
-
-
-def _error_bytes(error: HoldfastError) -> bytes:
-    return ReplyWriter(False, False, False).error(error, b"")

@@ -27,8 +27,9 @@ from holdfast.balancer.state import StateCopy
 from holdfast.protocols.errors import ConfigError, HoldfastError
 from holdfast.protocols.peers.frames import READY, Figures, Member, Record
 from holdfast.proxy.clients.reactor import Reactor
-from holdfast.proxy.cluster import fence, names, views
+from holdfast.proxy.cluster import names, views
 from holdfast.proxy.cluster.bindings import advertised, resolve
+from holdfast.proxy.cluster.fence import ClientsFence
 from holdfast.proxy.cluster.statistics import StatisticsOf
 from holdfast.proxy.cluster.store import Store
 from holdfast.proxy.cluster.times import times_of
@@ -70,7 +71,7 @@ class Runner:
         announcer: Announcer,
         directory: Directory,
         channels: Channels,
-        clients_fence: fence.Fence,
+        clients_fence: ClientsFence,
         reactor: Reactor,
         figures: Callable[[], Figures],
         look: Callable[[], object],

@@ -34,9 +34,17 @@ def connect(limits=LIMITS, address=PEER):
 
 
 def request_of(data, limits=LIMITS, address=PEER):
-    (event,) = connect(limits, address).receive_data(data, 1.0)
+    (event,) = take(connect(limits, address), data)
     assert isinstance(event, HttpRequest)
     return event
+
+
+def take(adapter, data, now=1.0):
+    """Events of these bytes, those of the turns that follow included."""
+    events = [*adapter.receive_data(data, now)]
+    while adapter.has_more:
+        events += adapter.resume(now)
+    return events
 
 
 def sent(*lines, body=b""):
@@ -495,12 +503,9 @@ BOMB = gzip.compress(bytes(1 << 20))
 def test_what_fits_in_no_limit_has_a_clear_answer(data, status, reason):
     assert len(BOMB) < LIMITS.max_body_bytes
     adapter = connect()
-    events = [*adapter.receive_data(data, 1.0)]
-    while adapter.has_more:
-        events += adapter.resume(1.0)
-    assert refused(events) == (status, reason)
+    assert refused(take(adapter, data)) == (status, reason)
     adapter = connect()  # byte by byte it is the same
-    events = [event for at in range(len(data)) for event in adapter.receive_data(data[at : at + 1], 1.0)]
+    events = [event for at in range(len(data)) for event in take(adapter, data[at : at + 1])]
     assert refused(events) == (status, reason)
 
 

@@ -66,7 +66,7 @@ class HttpProtocol:
     __slots__ = (
         "_address", "_buffer", "_chunked", "_decoder", "_ending", "_eof", "_fields", "_head", "_head_bytes",
         "_is_trusted", "_limits", "_request", "_searched", "_state", "_writer",
-        "deadline", "has_more", "held_bytes", "paused",
+        "client_address", "deadline", "has_more", "held_bytes", "paused",
     )  # fmt: skip
 
     name: ClassVar[str] = "http"
@@ -74,7 +74,7 @@ class HttpProtocol:
 
     def __init__(self, limits: Limits, address: str, now: float) -> None:
         self._limits = limits
-        self._address = address
+        self._address = self.client_address = address
         self._is_trusted = is_trusted_peer(address, limits.trusted_peers)
         self._state = _NEW
         self._buffer = bytearray()
@@ -251,8 +251,9 @@ class HttpProtocol:
             if self._decoder is not None or (self._chunked is not None and self._chunked.has_more):
                 self.has_more = self.paused = True
             return
-        address = self._client_address(head) if self._is_trusted else self._address
-        self._request = HttpRequest(head.method, head.target, head.headers, body, address)
+        if self._is_trusted:
+            self.client_address = self._client_address(head)
+        self._request = HttpRequest(head.method, head.target, head.headers, body, self.client_address)
         self._writer = ReplyWriter(head.method == "HEAD", head.is_http10, head.keeps_alive and self._ending is None)
         self._head = self._chunked = None
         self._move(_WITH_NODE)

@@ -11,7 +11,7 @@ from ipaddress import IPv6Address
 import structlog
 import trio
 
-from holdfast.protocols.clients.base import ClientProtocol, Limits
+from holdfast.protocols.clients.base import ClientProtocol, KnowsAddress, Limits
 from holdfast.protocols.clients.events import Opened
 from holdfast.protocols.close import Reason
 from holdfast.protocols.nodes.frames import Client
@@ -130,9 +130,11 @@ class Clients(House):
         """Every client, in the order in which they came."""
         return [each.session for each in self.connections.values() if each.session is not None]
 
-    def address_of(self, connection: Peer) -> str:
+    def address_of(self, connection: Peer, protocol: ClientProtocol) -> str:
         client = None if self.find(connection.id) is None else self.client_of(connection.id)
-        return connection.transport.peer_name() if client is None else client.address
+        if client is not None:
+            return client.address
+        return protocol.client_address if isinstance(protocol, KnowsAddress) else connection.transport.peer_name()
 
     def flush(self, now: float) -> bool:
         """Turn's end: write what the turn has queued, and go on with those who have more. True: some have."""

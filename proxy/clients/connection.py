@@ -123,7 +123,7 @@ class Connection(Intake):
         log.info(
             "slow_consumer",
             client=f"{self.id:016x}",
-            address=clients.address_of(self),
+            address=clients.address_of(self, self.protocol),
             waiting_bytes=transport.outbox_bytes,
         )
         if self.session is None:

@@ -12,6 +12,7 @@ from holdfast.chaos.processes import Processes
 from holdfast.chaos.trial import Plan, Running, Trial
 from holdfast.console.admin_client import AdminClient
 from holdfast.protocols.errors import HoldfastError
+from tests.waiting import until
 
 # so that masters change, and frozen nodes are given up, as often in seconds as usually in a minute
 QUICK = ("election.lease=0.4", "node.heartbeat_timeout=0.8", "node.heartbeat_interval=0.1", "log.level=warning")
@@ -54,12 +55,6 @@ def run(tmp_path):
 
 def fails(told):
     return pytest.RaisesGroup(pytest.RaisesExc(HoldfastError, match=told), flatten_subgroups=True)
-
-
-async def until(condition):
-    with trio.fail_after(30):
-        while not condition():  # noqa: ASYNC110 - processes make it true, and set no events
-            await trio.sleep(0.01)
 
 
 async def until_under_way(trial):

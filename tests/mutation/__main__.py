@@ -29,7 +29,7 @@ TARGETS: dict[str, list[list[str]]] = {
     "balancer/cluster/*.py": [["tests/balancer/cluster"], REPLICAS, STORIES, SEEDS],
     "balancer/state.py": [["tests/balancer/test_state.py"], PROMISES, SEEDS],
     "balancer/ledger.py": [["tests/balancer/test_ledger.py"], ["tests/proxy/nodes/test_requests.py"], STORIES],
-    "holdfast/stream*.py": [["tests/holdfast/node/test_streams.py"], PROMISES],
+    "holdfast/node/stream*.py": [["tests/holdfast/node/test_streams.py"], PROMISES],
     "holdfast/node/exchange.py": [
         ["tests/holdfast/node/test_exchange.py"],
         ["tests/holdfast/node/test_several_proxies.py", "tests/holdfast/node/test_request.py"],

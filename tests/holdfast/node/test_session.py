@@ -9,7 +9,8 @@ from holdfast import LinkRefused, Node
 from holdfast.node import session
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import encode_batch
-from tests.holdfast.node.fake_proxy import PATIENCE, client, fake_proxy, linked, until
+from tests.holdfast.node.fake_proxy import client, fake_proxy, linked
+from tests.waiting import PATIENCE, until
 
 
 def echo(**options):

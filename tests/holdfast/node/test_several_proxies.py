@@ -8,7 +8,8 @@ from holdfast import Node, Reply
 from holdfast.node import links
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import FIRST_WINDOW
-from tests.holdfast.node.fake_proxy import PATIENCE, client, fake_proxy, until
+from tests.holdfast.node.fake_proxy import client, fake_proxy
+from tests.waiting import PATIENCE, until
 
 ROOM = frames.Notify(b"hello", False, ["room"])
 LATER = frames.Notify(b"later", False, ["room"])

@@ -10,7 +10,7 @@ from holdfast.node import stream
 from holdfast.node.streams import Streams
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import FIRST_WINDOW, pack_ids
-from tests.holdfast.node.fake_proxy import PATIENCE
+from tests.waiting import PATIENCE
 
 
 class Session:

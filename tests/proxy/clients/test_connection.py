@@ -19,6 +19,7 @@ from holdfast.proxy.metrics import Counters
 from holdfast.proxy.process.build import is_compiled
 from holdfast.proxy.realtime import channels
 from holdfast.proxy.realtime.channels import Channels, FanOut
+from tests.waiting import PATIENCE, until
 
 
 class LineProtocol:
@@ -132,13 +133,11 @@ class Rig:
         return self.clients.add(ours.detach(), "1.2.3.4:5", None), theirs
 
     async def until(self, condition):
-        with trio.fail_after(5):
-            while not condition():  # noqa: ASYNC110 - what is awaited happens on sockets
-                await trio.sleep(0.001)
+        await until(condition)
 
     async def read(self, theirs, count):
         data = b""
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             while len(data) < count:
                 await trio.lowlevel.wait_readable(theirs)
                 chunk = theirs.recv(65536)

@@ -10,10 +10,11 @@ from holdfast import Node
 from holdfast.balancer.coordination.memory import MemoryCoordinator
 from holdfast.balancer.directory import NodeState
 from holdfast.node import links
-from tests.harness import PATIENCE, Proxy, client_ids, websocket
+from tests.harness import Proxy, client_ids, websocket
 from tests.proxy.cluster.forwarder import Forwarder
 from tests.proxy.cluster.proxies import Killable, cluster_of, id_of, ids, joined
 from tests.redis_servers import free_port
+from tests.waiting import until
 
 QUICK = {
     "election": {"lease": 0.5},
@@ -62,14 +63,6 @@ async def all_ready(proxies, count=1):
 async def ask(client, text):
     await client.send(text)
     return await client.recv()
-
-
-async def until(condition, what):
-    with trio.move_on_after(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - what is awaited happens on sockets
-            await trio.sleep(0.005)
-        return
-    raise AssertionError(f"waited {PATIENCE} s for {what}")
 
 
 async def killable(nursery, coordinator, **sections):

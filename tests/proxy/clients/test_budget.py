@@ -268,6 +268,7 @@ async def test_what_asks_goes_with_a_connection_that_ends():
         await stream.send_all(frame(0x82, bytes(700 * KIB), 1))
         await node.take(frames.Cancel)
         await until_held(proxy, 0)
+        assert proxy.counters.limits_hit[LIMIT] == 2  # at once, and not when the ticker finds them
         assert b"\x03\xf5" in await all_of(stream)  # 1013
 
 

@@ -131,6 +131,19 @@ def test_encoded_body_is_decoded():
     assert request_of(head + body) == HttpRequest("POST", "/", [("host", "x")], b"hello", PEER)
 
 
+def test_what_is_inflated_is_held_as_it_grows():
+    body = gzip.compress(bytes(1 << 20))
+    head = sent("POST / HTTP/1.1", "Host: x", "Content-Encoding: gzip", f"Content-Length: {len(body)}")
+    adapter = connect(Limits())
+    assert adapter.receive_data(head + body, 1.0) == []
+    held = [adapter.held_bytes]
+    while not adapter.resume(1.0):
+        held.append(adapter.held_bytes)
+    assert held == sorted(set(held))
+    assert held[-1] > 3 << 18
+    assert adapter.held_bytes == 0
+
+
 @pytest.mark.parametrize("method", ["PURGE", "get", "M-SEARCH", "TRACE"])
 def test_methods_are_the_node_s_affair(method):
     assert request_of(GET.replace(b"GET", method.encode())).method == method

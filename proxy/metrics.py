@@ -109,6 +109,12 @@ class Metric(NamedTuple):
 METRICS = (
     Metric("ready", "holdfast_ready", Kind.GAUGE, "1 while /ready says 200."),
     Metric("connections", "holdfast_connections", Kind.GAUGE, "Open client connections."),
+    Metric(
+        "buffered_bytes",
+        "holdfast_buffered_bytes",
+        Kind.GAUGE,
+        "Held of clients' input and output: what client.max_buffered_bytes limits.",
+    ),
     Metric("sessions", "holdfast_sessions", Kind.GAUGE, "Clients that every node knows."),
     Metric("connections_accepted", "holdfast_connections_accepted_total", Kind.COUNTER, "Client connections accepted."),
     Metric(

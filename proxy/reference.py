@@ -93,6 +93,7 @@ WHEN = {
     Reason.BAD_REPLY: "The node's reply can't be said in the client's protocol.",
     Reason.DEADLINE_EXCEEDED: "No reply within `request.timeout`.",
     Reason.DRAINING: "The proxy is about to stop.",
+    Reason.OVERLOADED: "All clients together hold more than `client.max_buffered_bytes`, this one among the most.",
     Reason.FENCED: "The proxy has not heard the majority of its cluster for `cluster.fence_timeout`.",
     Reason.INTERRUPTED: "What a node sent for the proxy's clients was lost on the way, and would be missing unnoticed.",
     Reason.INTERNAL_ERROR: "A fault of the proxy; its log says more.",

@@ -40,6 +40,7 @@ class Statistics(ClusterStatistics, frozen=True, kw_only=True):
 
     ready: bool
     connections: int
+    buffered_bytes: int
     sessions: int
     in_flight: int
     parked: int

@@ -14,6 +14,7 @@ from holdfast.balancer.ledger import Ledger
 from holdfast.balancer.links.zeromq import ZeromqHub
 from holdfast.balancer.registry import ClientRegistry
 from holdfast.protocols.peers.frames import Figures, Member
+from holdfast.proxy.clients.budget import Budget
 from holdfast.proxy.clients.clients import Clients
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.clients.session import Session
@@ -38,6 +39,7 @@ class Running(Protocol):
     config: Config
     counters: Counters
     clients: Clients
+    budget: Budget
     registry: ClientRegistry
     reactor: Reactor
     directory: Directory
@@ -240,6 +242,7 @@ class ProxyControl:
         return Statistics(
             ready=self.ready()[0],
             connections=len(app.clients.connections),
+            buffered_bytes=app.budget.held_bytes,
             sessions=len(app.registry),
             in_flight=app.ledger.in_flight,
             parked=len(app.ledger.parked),

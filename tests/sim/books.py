@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 KINDS = (
     "echo", "echo", "join", "leave", "tell", "tell", "set", "set", "count", "count", "delete", "own", "slow", "stream",
-    "kick",
+    "kick", "die",
 )  # fmt: skip
 
 
@@ -178,13 +178,11 @@ class Book:
             client.ask("join", random.choice(CHANNELS))
             client.ask("join", OF_MASTER)
             return
-        kind = random.choice(
-            ("echo", "echo", "join", "leave", "tell", "tell", "set", "set", "delete", "own", "slow", "stream")
-        )
+        kind = random.choice(KINDS)
         checks = self.world.checks
         match kind:
-            case "echo":
-                client.ask("echo")
+            case "echo" | "count":
+                client.ask(kind)
             case "join":
                 channel = random.choice(CHANNELS)
                 if channel not in self.joined and channel not in self._leaving:
@@ -200,11 +198,12 @@ class Book:
             case "kick":
                 if random.random() < 0.3:
                     client.ask("kick", random.choice(self.world.clients).id)
+            case "die":
+                if random.random() < 0.1:
+                    client.ask("die")
             case "set":
                 key = random.randrange(3) if random.random() < 0.3 else self.world.next_number()
                 client.ask("set", f"key {key}")
-            case "count":
-                client.ask("count")
             case "delete":
                 client.ask("delete", f"gone {random.randrange(3)}")
             case "own":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from msgspec import msgpack
 
-from holdfast import Client, LinkRefused, Node, Reply, Request, StateError
+from holdfast import Client, HoldfastError, LinkRefused, Node, Reply, Request, StateError
 from holdfast.node import effects
 from holdfast.node.clients import UNKNOWN
 from holdfast.protocols.nodes.frames import Notify
@@ -141,11 +141,16 @@ class SimNode(Process):
                 return
             channel = random.choice(CHANNELS)
             count, self.burst = self.burst or random.choice((1, 1, 1, 2, 5)), 0
-            for _ in range(count):
-                await self.notify(channel)
-            clients = list(self.node.clients) if self.knows_clients else self.world.client_ids()
-            if clients and random.random() < 0.5:
-                await self._direct(random.choice(clients))
+            try:
+                for _ in range(count):
+                    await self.notify(channel)
+                clients = list(self.node.clients) if self.knows_clients else self.world.client_ids()
+                if clients and random.random() < 0.5:
+                    await self._direct(random.choice(clients))
+            except HoldfastError:
+                if self.node._parts.links._is_running:
+                    raise
+                return  # it has drained just now, and says so
 
     async def notify(self, channel: str) -> None:
         """Publish, and have the world know of it. In order, whoever else does: it may have to wait."""
@@ -172,10 +177,20 @@ class SimNode(Process):
 
     async def _handle(self, request: Request) -> Any:
         number, kind, *arguments = msgpack.decode(request.payload)
+        self.world.checks.begins(self, number, request)
         return await getattr(self, f"_on_{kind}")(request, number, *arguments)
 
     async def _on_echo(self, request: Request, number: int) -> bytes:
         return b"echo"
+
+    async def _on_die(self, request: Request, number: int) -> bytes:
+        """The end of whatever node gets it, but while nothing may go wrong."""
+        world = self.world
+        if world.time >= world.quiet_until:
+            world.later(0.0, world.kill, self.id)
+            world.later(world.random.uniform(0, 4), world.start_node, self.name)
+            await trio.sleep_forever()
+        return b"lives"
 
     async def _on_slow(self, request: Request, number: int, seconds: float) -> bytes:
         await trio.sleep(seconds)

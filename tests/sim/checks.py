@@ -143,12 +143,13 @@ class Checks:
     # --- clients ------------------------------------------------------------------------------------------------------
 
     def closed(self, node: "SimNode", client: int) -> None:
-        """A node was told so. Who was frozen for long still has its clients, and so has a half of two clusters."""
+        """A node was told so. Who was frozen for long still has its clients, and so has a half of two clusters; and a
+        node that nobody told of the proxy for long has given them up, and says so when it has the state again."""
         world = self._world
         for proxy in world.proxies.values():
             if not proxy.is_up or client not in proxy.app.registry or not proxy.is_alive:
                 continue
-            is_late = world.time - proxy.was_frozen_at < world.times.grace
+            is_late = world.time - max(proxy.was_frozen_at, node.gave_up_at(proxy.id)) < world.times.grace
             if not (is_late or world.store.has_forgotten or world.is_copied or self.has_reset):
                 self.fail("N2, a client is told as closed when its proxy can't have it", node.id, client, proxy.id)
 
@@ -177,8 +178,10 @@ class Checks:
 
     def wiped(self) -> None:
         """No proxy is left, or no node. Who is left has the state, and gives it to who comes, if they find each other
-        in time; if both are gone, or can't be sure to, what was set may be lost."""
-        if self._world.is_at_peace and (self._world.proxies or self._world.nodes):
+        in time; if both are gone, or can't be sure to, what was set may be lost. So it is if nodes are left that have
+        just begun, and have had it from nobody."""
+        nodes = self._world.nodes.values()
+        if self._world.is_at_peace and (self._world.proxies or any(node.was_ready for node in nodes)):
             return
         self.counted = 0
         if self._world.is_alone and not self._world.proxies:  # epochs go on from what the nodes know

@@ -158,7 +158,8 @@ class Book:
             membership = self.joined.get(arguments[0])
             if membership is not None and not membership.is_sure:
                 membership.is_sure = True
-                membership.since = {node.id: node.published.get(arguments[0], 0) for node in self._publishers()}
+                # Of the dead too: what they have said last may be on its way.
+                membership.since = {node.id: node.published.get(arguments[0], 0) for node in self.world.node_runs}
         elif kind == "tell":
             self.world.checks.told(number, payload.decode())
             if self.client.id in arguments[1] and (number, 1) not in self.effects:
@@ -166,9 +167,6 @@ class Book:
 
         elif kind == "leave":
             self._leaving.discard(arguments[0])  # of one that failed nobody knows whether it was done
-
-    def _publishers(self) -> list[Any]:
-        return list(self.world.nodes.values())
 
     def next_request(self) -> None:
         """One of the things that a client may want."""

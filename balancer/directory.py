@@ -33,7 +33,8 @@ TRANSITIONS: dict[NodeState, frozenset[NodeState]] = {
 
 
 class Node:
-    """One session of a node. Policies read it; only the Directory and the Ledger write it.
+    """One session of a node. Policies read it. The Directory and the Ledger write what choosing
+    goes by; the gateway and the keeper what the node says of itself.
 
     in_flight: requests it has now. pull: weight x slow start, what weighted choices use.
     latency: moving average of reply times in seconds, 0.0 before the first. standing: order of becoming ready.

@@ -55,7 +55,8 @@ class Entry:
 
     since: when it was sent to its node, or parked. is_offered: its node has only been asked whether it lives, because
     another one was lost with it, and has not answered. parts: some of the reply have reached the client, so no other
-    node can begin anew. is_replied: the reply is here, and waits for what its node did before.
+    node can begin anew. is_replied: the reply is here, and waits for what its node did before. Dispatch writes these
+    two, and takes back an attempt that was none.
     """
 
     __slots__ = (

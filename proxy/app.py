@@ -15,7 +15,6 @@ import structlog
 import trio
 
 from holdfast.balancer.cluster.cluster import Cluster
-from holdfast.balancer.cluster.remembered import Remembered
 from holdfast.balancer.cluster.times import longest_grant
 from holdfast.balancer.coordination.base import Coordinator
 from holdfast.balancer.coordination.store import open_store
@@ -27,6 +26,7 @@ from holdfast.balancer.links.guard import Guard
 from holdfast.balancer.links.zeromq import ZeromqHub
 from holdfast.balancer.policies import POLICIES
 from holdfast.balancer.registry import ClientRegistry
+from holdfast.balancer.remembered import Remembered
 from holdfast.protocols.clients.http import HttpProtocol
 from holdfast.protocols.close import Reason
 from holdfast.protocols.peers.frames import Member
@@ -41,7 +41,7 @@ from holdfast.proxy.clients.session import Session
 from holdfast.proxy.clients.tls import server_context
 from holdfast.proxy.cluster.alone import LoneRecord
 from holdfast.proxy.cluster.bindings import resolve
-from holdfast.proxy.cluster.fence import Fence
+from holdfast.proxy.cluster.fence import ClientsFence
 from holdfast.proxy.cluster.runner import Runner, random_number
 from holdfast.proxy.cluster.times import times_of
 from holdfast.proxy.config import Config, is_loopback, split_address
@@ -172,6 +172,8 @@ class App:
             guard=guard,
         )
         self.ticker = Ticker(clients, directory, dispatch, gateway, keeper, self.hub, reactor)
+        if config.client.tls_certificate_file:
+            reactor.at_turn_end(clients.handshakes.step)
         # What a turn ends with, in this order: requests leave (and who came or went), replies come (and nodes, who are
         # sent pages then), what nodes do to clients is done, sockets are written.
         for step in (announcer.step, self.hub.pump, announcer.send_pages, effects.step, clients.flush):
@@ -192,7 +194,7 @@ class App:
                 announcer,
                 directory,
                 channels,
-                Fence(clients, reactor, config.drain.spread),
+                ClientsFence(clients, reactor, config.drain.spread),
                 reactor,
                 self.control.figures,
                 steward.look,

@@ -66,7 +66,7 @@ class Counters:
     bytes_received: int = 0
     bytes_sent: int = 0
     slow_consumers: int = 0
-    limits_hit: collections.Counter[str] = field(default_factory=collections.Counter)  # by key of the configuration
+    limits_hit: collections.Counter[str] = field(default_factory=collections.Counter)  # by the limit's name
 
     requests: int = 0
     replies: int = 0
@@ -138,7 +138,7 @@ METRICS = (
         "limits_hit",
         "holdfast_limits_hit_total",
         Kind.COUNTER,
-        "Times that a limit of the configuration was reached.",
+        "Times that a limit was reached: a key of the configuration, or a name of docs/topics/limits.md.",
         "limit",
     ),
     Metric("requests", "holdfast_requests_total", Kind.COUNTER, "Requests of clients, redeliveries not counted again."),

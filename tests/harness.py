@@ -16,8 +16,7 @@ from holdfast.protocols.nodes.frames import decode_from_proxy, encode_batch
 from holdfast.proxy.app import App
 from holdfast.proxy.config import Config
 from holdfast.proxy.process.bound import Bound
-
-PATIENCE = 10.0  # no test waits longer for anything; none needs more than a fraction of it
+from tests.waiting import PATIENCE, until
 
 
 def configure(**sections) -> Config:
@@ -52,17 +51,12 @@ class Proxy:
         return int(self.client.rpartition(":")[2])
 
     async def until(self, condition, what="the condition") -> None:
-        """Wait until `condition()` holds. What is awaited happens on sockets, so there is no event to wait for."""
-        with trio.move_on_after(PATIENCE):
-            while not condition():  # noqa: ASYNC110 - see above
-                await trio.sleep(0.005)
-            return
-        raise AssertionError(f"waited {PATIENCE} s for {what}")
+        await until(condition, what)
 
 
 @asynccontextmanager
 async def running(*, coordinator=None, **sections):
-    """A proxy for the length of the block, which no test makes last a minute. With a coordinator, which several may
+    """A proxy for the length of the block, which no test makes last for minutes. With a coordinator, which several may
     share, it is one of a cluster."""
     with trio.fail_after(6 * PATIENCE):
         async with _running(configure(**sections), coordinator) as proxy:

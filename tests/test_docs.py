@@ -18,7 +18,8 @@ from holdfast.proxy.config.keys import KEYS
 from holdfast.proxy.config.sources import SECTIONS, value_of
 from holdfast.proxy.config.values import convert, from_text
 from holdfast.proxy.metrics import METRICS
-from tests.harness import PATIENCE, running, websocket
+from tests.harness import running, websocket
+from tests.waiting import PATIENCE
 
 DOCS = Path(__file__).parents[1] / "docs"
 

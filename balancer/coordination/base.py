@@ -15,6 +15,11 @@ class CoordinationError(HoldfastError):
     """The store can't be reached or did not answer. Whether the operation took place is unknown: do it again."""
 
 
+class StoreRefusal(CoordinationError):
+    """The store is there, and refuses us or is not what the settings say. It will do so again, until somebody changes
+    the one or the other."""
+
+
 class MasterRecord(Struct, frozen=True):
     """Which node was last elected. epoch 0, node "": none has been yet."""
 

@@ -7,24 +7,41 @@ wait by a part of `timeout`, so that a dead Sentinel or node can be passed over 
 """
 
 import math
+import ssl
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
-from redis.exceptions import MovedError, RedisClusterException, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    MovedError,
+    NoPermissionError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from holdfast.balancer.coordination import redis_scripts as scripts
-from holdfast.balancer.coordination.base import CoordinationError, Coordinator, MasterRecord
+from holdfast.balancer.coordination.base import CoordinationError, Coordinator, MasterRecord, StoreRefusal
 from holdfast.balancer.coordination.contents import cards_of, record_of, shown
 from holdfast.balancer.coordination.redis_urls import Arrangement, Servers
 from holdfast.balancer.coordination.threads import StoreThread
 
 Result = TypeVar("Result")
 
+# Of a server's error: it is not what store.urls say, or lets this user do too little. Other errors may pass.
+NOT_AS_SET = (
+    "DB index is out of range",
+    "value is not an integer or out of range",  # of a database, too
+    "Cluster mode is not enabled",
+    "unknown command",
+    "can't run this command",
+)
 STEPS = 4  # that many waits, for a connection or an answer, fit into the time of one operation
 
 
@@ -92,7 +109,9 @@ class RedisCoordinator(Coordinator):
             self._disconnect()
             # redis-py may put the password into a MasterNotFoundError: it goes no further, not as a cause either
             cause = None if isinstance(error, MasterNotFoundError) else error
-            raise CoordinationError(f"{self._servers}: {_what(error)}") from cause
+            refusal = _refusal(error)
+            kind = StoreRefusal if refusal else CoordinationError
+            raise kind(f"{self._servers}: {refusal or _what(error, is_tls=self._servers.tls is not None)}") from cause
         try:
             return read(reply)
         except CoordinationError as error:
@@ -129,9 +148,29 @@ class RedisCoordinator(Coordinator):
                 sentinel.close()
 
 
-def _what(error: Exception) -> str:
-    if isinstance(error, MovedError):
-        return "it belongs to a Redis Cluster, so store.urls must list several nodes"
+def _refusal(error: BaseException | None) -> str:
+    """What is to be set otherwise, at one of its causes; "": nothing that is known, it may answer the next time."""
+    while error is not None:
+        text = shown(str(error))
+        if isinstance(error, AuthenticationError):
+            return f"{text} (store.password, and the user in store.urls)"
+        if isinstance(error, MasterNotFoundError) and AuthenticationError.__name__ in str(error):
+            return "a Sentinel refuses store.sentinel_password"
+        if isinstance(error, MovedError):
+            return "it belongs to a Redis Cluster, so store.urls must list several nodes"
+        if isinstance(error, FileNotFoundError | PermissionError | ssl.SSLError):
+            return f"{text} (the TLS options in store.urls)"
+        if isinstance(error, NoPermissionError):
+            return f"{text} (what the user in store.urls may do)"
+        if isinstance(error, ResponseError | RedisClusterException) and any(phrase in text for phrase in NOT_AS_SET):
+            return f"{text} (store.urls)"
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def _what(error: Exception, *, is_tls: bool) -> str:
+    if is_tls and isinstance(error, RedisTimeoutError):  # a frozen one looks the same, so that is no refusal
+        return f"{shown(str(error))}: it speaks no TLS, or is slow"
     if isinstance(error, MasterNotFoundError):
         return "none of these can be reached and knows a living master of this name"
     if not isinstance(error, RedisError | RedisClusterException | OSError):

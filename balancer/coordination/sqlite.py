@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import trio
 
-from holdfast.balancer.coordination.base import CoordinationError, Coordinator, MasterRecord
+from holdfast.balancer.coordination.base import CoordinationError, Coordinator, MasterRecord, StoreRefusal
 from holdfast.balancer.coordination.contents import (
     MAX_CARD_BYTES,
     MAX_CARDS,
@@ -47,6 +47,8 @@ RECORD = (
 )
 
 RETRY = 0.002  # seconds
+# The file is none of ours, or not to be had: its folder is missing, or not for us. What else SQLite says may pass.
+REFUSALS = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY})
 
 
 def boot_id() -> str:
@@ -134,7 +136,9 @@ class SqliteCoordinator(Coordinator):
         except CoordinationError as error:
             raise CoordinationError(f"{self._path}: {error}") from error
         except (sqlite3.Error, OSError, OverflowError) as error:  # overflow: SQLite's integers have 64 bits
-            raise CoordinationError(f"{self._path}: {error}") from error
+            is_refused = getattr(error, "sqlite_errorcode", 0) & 0xFF in REFUSALS
+            kind = StoreRefusal if is_refused else CoordinationError
+            raise kind(f"{self._path}: {error}") from error
 
     def _connect(self) -> sqlite3.Connection:
         """The connection; a new one when the file is not the one that it has open, which nobody else sees any more."""

@@ -5,9 +5,9 @@ other they are server and client with it.
 """
 
 import zmq
-from zmq.utils import z85
 
 from holdfast.protocols.errors import ConfigError
+from holdfast.protocols.nodes.keys import decode_key
 
 
 class Curve:
@@ -21,15 +21,17 @@ class Curve:
 
         try:
             self._public, self._secret = zmq.auth.load_certificate(secret_key_file)
+            self._key = decode_key(self._public)
+            if self._secret is not None:
+                decode_key(self._secret)
         except (OSError, ValueError) as error:
             raise ConfigError(f"node.curve_secret_key_file: can't read {secret_key_file}: {error}") from error
         if self._secret is None:
             raise ConfigError(f"node.curve_secret_key_file: {secret_key_file} holds no secret key")
-        self._key = z85.decode(self._public)
         self._authorized: set[bytes] | None = None
         if authorized_keys:
             try:
-                self._authorized = {z85.decode(key) for key in zmq.auth.load_certificates(authorized_keys)}
+                self._authorized = {decode_key(key) for key in zmq.auth.load_certificates(authorized_keys)}
             except (OSError, ValueError) as error:
                 raise ConfigError(f"node.curve_authorized_keys: can't read {authorized_keys}: {error}") from error
 

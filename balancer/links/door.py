@@ -28,6 +28,7 @@ POLLIN = int(zmq.POLLIN)
 # Who a peer is fits into 2 KiB, CURVE's handshake included; a hello with many labels may be longer.
 MAX_BYTES = 16 << 10
 PATIENCE = 5.0  # so long it may take somebody to say it
+LONGEST_LOOK = 0.5  # of that, what may pass between two looks: longer, and it was we who stood still
 MAX_STRANGERS = 256  # at once: all nodes may come back at one moment
 # Between two looks. It is what a stranger can send in this time that we hold: some tens of MiB of all together.
 INTERVAL = 0.01
@@ -143,9 +144,13 @@ class Door:
 
     def look(self, now: float, settle: Callable[[], object]) -> None:
         """End those who have had their time, or more. settle: takes what has come, of which we may not know yet."""
-        if now - self._looked_at < INTERVAL:
+        away = now - self._looked_at
+        if away < INTERVAL:
             return
         self._looked_at = now
+        if away > LONGEST_LOOK and not self._is_one_way:
+            for stranger in self._strangers.values():
+                stranger.since = min(now, stranger.since + away - LONGEST_LOOK)
         faults = [(stranger, fault) for stranger in self._strangers.values() if (fault := self._fault(stranger, now))]
         if faults:
             settle()

@@ -19,10 +19,11 @@ from collections.abc import Callable, Sequence
 import structlog
 import zmq
 
-from holdfast.balancer.links.base import Gateway, Outgoing
+from holdfast.balancer.links.base import NodeGateway, Outgoing
 from holdfast.balancer.links.batches import cut
 from holdfast.balancer.links.callers import Callers, Standing, descriptor_of
 from holdfast.balancer.links.guard import Guard
+from holdfast.balancer.links.sockets import bind
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes.frames import Hello, Refused, decode_from_node, encode_batch
 
@@ -99,7 +100,7 @@ class ZeromqHub:
 
     def __init__(
         self,
-        gateway: Gateway,
+        gateway: NodeGateway,
         *,
         max_batch_bytes: int,
         max_backlog_bytes: int,
@@ -121,7 +122,7 @@ class ZeromqHub:
         self.frames_sent = 0
 
     def open(self, addresses: Sequence[str]) -> list[str]:
-        """Bind. Returns the addresses as bound (ports filled in). Raises OSError if one can't be."""
+        """Bind. Returns the addresses as bound (ports filled in). Raises OSError if one can't be; then it is closed."""
         self.context = zmq.Context()
         self._guard.start(self.context)
         self._socket = socket = self.context.socket(zmq.ROUTER)
@@ -133,15 +134,11 @@ class ZeromqHub:
         socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)  # a peer that never speaks ZMTP is dropped
         self._guard.for_nodes(socket)
         self.callers = Callers(socket, self.probe)
-        bound = []
-        for address in addresses:
-            socket.ipv6 = "[" in address
-            try:
-                socket.bind(address)
-            except zmq.ZMQError as error:
-                raise OSError(error.errno, f"can't bind {address}: {zmq.strerror(error.errno or 0)}") from error
-            bound.append(socket.getsockopt_string(zmq.LAST_ENDPOINT))
-        return bound
+        try:
+            return [bind(socket, address) for address in addresses]
+        except OSError:
+            self.close()  # or what is bound already keeps the process from ending
+            raise
 
     def close(self) -> None:
         """Close the socket. What was sent and not yet written is lost: say Bye and pump before."""

@@ -89,18 +89,18 @@ def _until_the_end(serve: Callable[[], Awaitable[int]], announcement: "_Announce
         announcement.withdraw()
         return trio.run(serve)
     except (OSError, HoldfastError, BaseExceptionGroup) as error:
-        leaves = list(_leaves(error))
-        if all(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
+        found = list(leaves(error))
+        if all(isinstance(leaf, KeyboardInterrupt) for leaf in found):
             raise KeyboardInterrupt from error
         # Before it serves, the operator can put it right (an address in use): one line. Later it is a fault of ours,
         # and needs the traceback.
-        if announcement.made or len(leaves) != 1:
+        if announcement.made or len(found) != 1:
             raise
-        if isinstance(leaves[0], HoldfastError):
-            raise leaves[0] from error
-        if not isinstance(leaves[0], OSError):
+        if isinstance(found[0], HoldfastError):
+            raise found[0] from error
+        if not isinstance(found[0], OSError):
             raise
-        complain(_line(leaves[0]))
+        complain(_line(found[0]))
         return 1
 
 
@@ -164,10 +164,10 @@ def _place(bound: Bound, pid: int) -> dict[str, object]:
     return {**place, "protocols": bound.protocols} if bound.protocols else place
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
+def leaves(error: BaseException) -> Iterator[BaseException]:
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
-            yield from _leaves(inner)
+            yield from leaves(inner)
     else:
         yield error
 

@@ -3,12 +3,16 @@
 import argparse
 import itertools
 import os
+from collections.abc import Callable, Iterator
+from functools import partial
 
+from holdfast.balancer.links.curve import Curve
 from holdfast.cli.command import Command, add_config_arguments, add_json_argument
 from holdfast.console.output import say, say_json
 from holdfast.protocols.errors import ConfigError
+from holdfast.proxy.clients.listener import port_of_protocol
 from holdfast.proxy.clients.tls import server_context
-from holdfast.proxy.config import Loaded, examine, load
+from holdfast.proxy.config import Config, Loaded, examine, load
 from holdfast.proxy.config.keys import MASK, is_secret
 from holdfast.proxy.config.sources import value_of
 from holdfast.proxy.config.values import to_toml
@@ -21,17 +25,29 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _check(arguments: argparse.Namespace) -> int:
     loaded, problems = examine(arguments.config, os.environ, arguments.sets)
-    if loaded is not None and loaded.config.client.tls_certificate_file:
-        try:
-            server_context(loaded.config.client.tls_certificate_file, loaded.config.client.tls_key_file)
-        except ConfigError as error:
-            problems.append(str(error))
+    if loaded is not None:
+        problems += refused_later(loaded.config)
     if arguments.json:
         say_json({"valid": not problems, "problems": problems})
     else:
         for line in problems or ["the configuration is valid"]:
             say(line)
     return 2 if problems else 0
+
+
+def refused_later(config: Config) -> Iterator[str]:
+    """What `serve` would find first where it is used: in files, and what others have registered."""
+    client, node = config.client, config.node
+    trials: list[Callable[[], object]] = [partial(port_of_protocol, spec) for spec in client.protocols]
+    if client.tls_certificate_file:
+        trials.append(partial(server_context, client.tls_certificate_file, client.tls_key_file))
+    if node.curve_secret_key_file:
+        trials.append(partial(Curve, node.curve_secret_key_file, node.curve_authorized_keys))
+    for trial in trials:
+        try:
+            trial()
+        except ConfigError as error:
+            yield str(error)
 
 
 def _config(arguments: argparse.Namespace) -> int:

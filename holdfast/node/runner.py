@@ -18,6 +18,7 @@ from holdfast.node.errors import one_of_ours
 from holdfast.node.node import Node
 from holdfast.node.pump import Curve
 from holdfast.protocols.errors import ConfigError
+from holdfast.protocols.nodes.keys import decode_key
 
 log = structlog.get_logger("holdfast.node")
 
@@ -132,6 +133,8 @@ def _load_keys(proxy_key: str | None, secret_key: str | None) -> Curve:
     try:
         server, _ = zmq.auth.load_certificate(proxy_key)
         public, secret = zmq.auth.load_certificate(secret_key)
+        for key in filter(None, (server, public, secret)):
+            decode_key(key)
     except (OSError, ValueError) as error:
         raise ConfigError(f"can't read a key: {error}") from error
     if secret is None:

@@ -119,6 +119,14 @@ class ClosesWithCode(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsAddress(Protocol):
+    """What an adapter has besides if its protocol tells who is behind a balancer. For the log, before and without a
+    session; client_address: "host:port", of who has asked last."""
+
+    client_address: str
+
+
 class ProtocolFactory(Protocol):
     """Makes an adapter for a new connection. Registered under its class's `name`."""
 

@@ -17,7 +17,7 @@ from holdfast.protocols.clients.events import Event, Finished, HttpRequest, Open
 from holdfast.protocols.clients.forwarded import client_address, is_trusted_peer
 from holdfast.protocols.clients.http_body import ChunkedBody
 from holdfast.protocols.clients.http_head import CHUNKED, Fields, Head
-from holdfast.protocols.clients.http_reply import CONTINUE, ReplyWriter
+from holdfast.protocols.clients.http_reply import CONTINUE, ReplyWriter, error_bytes
 from holdfast.protocols.clients.websocket import WebSocketProtocol
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, ProtocolError
@@ -64,7 +64,7 @@ class HttpProtocol:
 
     __slots__ = (
         "_address", "_buffer", "_chunked", "_decoder", "_ending", "_eof", "_fields", "_head", "_is_trusted", "_limits",
-        "_request", "_searched", "_state", "_writer", "deadline", "has_more", "paused",
+        "_request", "_searched", "_state", "_writer", "client_address", "deadline", "has_more", "paused",
     )  # fmt: skip
 
     name: ClassVar[str] = "http"
@@ -72,7 +72,7 @@ class HttpProtocol:
 
     def __init__(self, limits: Limits, address: str, now: float) -> None:
         self._limits = limits
-        self._address = address
+        self._address = self.client_address = address
         self._is_trusted = is_trusted_peer(address, limits.trusted_peers)
         self._state = _NEW
         self._buffer = bytearray()
@@ -162,7 +162,7 @@ class HttpProtocol:
             self.deadline = now
             # A new client has not asked yet, but will, and takes this for its answer.
             if reason is not Reason.DRAINING and (was in _ARRIVING or was is _NEW):
-                return _error_bytes(HoldfastError(detail, reason))
+                return error_bytes(HoldfastError(detail, reason))
         return b""
 
     def _advance(self, now: float) -> list[Event]:
@@ -234,8 +234,9 @@ class HttpProtocol:
             if self._decoder is not None or (self._chunked is not None and self._chunked.has_more):
                 self.has_more = self.paused = True
             return
-        address = self._client_address(head) if self._is_trusted else self._address
-        self._request = HttpRequest(head.method, head.target, head.headers, body, address)
+        if self._is_trusted:
+            self.client_address = self._client_address(head)
+        self._request = HttpRequest(head.method, head.target, head.headers, body, self.client_address)
         self._writer = ReplyWriter(head.method == "HEAD", head.is_http10, head.keeps_alive and self._ending is None)
         self._head = self._chunked = None
         self._move(_WITH_NODE)
@@ -282,7 +283,7 @@ class HttpProtocol:
         return client_address(forwarded_for, self._limits.trusted_peers) or self._address
 
     def _refuse(self, error: HoldfastError) -> list[Event]:
-        return [Output(_error_bytes(error)), *self._finish(Finished(error.reason, str(error)))]
+        return [Output(error_bytes(error)), *self._finish(Finished(error.reason, str(error)))]
 
     def _finish(self, finished: Finished) -> list[Event]:
         self._leave()
@@ -300,7 +301,3 @@ class HttpProtocol:
         if state not in _MOVES[self._state]:
             raise HoldfastError(f"an HTTP connection can't go from {self._state.name} to {state.name}")
         self._state = state
-
-
-def _error_bytes(error: HoldfastError) -> bytes:
-    return ReplyWriter(False, False, False).error(error, b"")

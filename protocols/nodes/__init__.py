@@ -4,6 +4,7 @@ frames           every frame, and the batch that carries them
 announcements    those that tell of clients
 effects          those that act on clients and channels
 clients          a node's view of a proxy's clients
+keys             CURVE keys, as their files have them
 process          which process a node is, for a proxy on its host
 state            the replicated state as every copy of it is
 leases           until when a node may act as master, by the grants of several proxies

@@ -1,4 +1,4 @@
-"""What the admin server asks of the running proxy, and may do to it (proxy.admin.views.Control)."""
+"""What the admin server asks of the running proxy, and may do to it (proxy.views.Control)."""
 
 import os
 import time

@@ -11,11 +11,12 @@ from ipaddress import IPv6Address
 import structlog
 import trio
 
-from holdfast.protocols.clients.base import ClientProtocol, Limits
+from holdfast.protocols.clients.base import ClientProtocol, KnowsAddress, Limits
 from holdfast.protocols.clients.events import Opened
 from holdfast.protocols.close import Reason
 from holdfast.protocols.nodes.frames import Client
 from holdfast.proxy.clients.connection import Connection
+from holdfast.proxy.clients.handshakes import Handshakes, Handshaking
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.clients.session import House, Peer, Session
 from holdfast.proxy.clients.tls import TlsChannel
@@ -60,6 +61,7 @@ class Clients(House):
         self.refuses: Reason | None = None  # why nobody is taken at present
         self.has_abandoned = False  # a connection went while requests of it were with nodes
         self.wheel = Wheel(self.connections.get, reactor.now)
+        self.handshakes = Handshakes(reactor)
         self.nowhere = Transport(self, -1, None)
         self._settings = settings
         self._first_protocol = first_protocol
@@ -98,7 +100,8 @@ class Clients(House):
         if self._settings.max_connections_per_address:
             self._network_of[id] = network = _network(address.rpartition(":")[0])
             self._per_network[network] = self._per_network.get(network, 0) + 1
-        self.reactor.register_newcomer(fd, connection.transport)
+        transport = connection.transport
+        self.reactor.register_newcomer(fd, transport if tls is None else Handshaking(self.handshakes, transport))
         self.wheel.schedule(connection, protocol.deadline)
         self.counters.connections_accepted += 1
         return connection
@@ -130,9 +133,11 @@ class Clients(House):
         """Every client, in the order in which they came."""
         return [each.session for each in self.connections.values() if each.session is not None]
 
-    def address_of(self, connection: Peer) -> str:
+    def address_of(self, connection: Peer, protocol: ClientProtocol) -> str:
         client = None if self.find(connection.id) is None else self.client_of(connection.id)
-        return connection.transport.peer_name() if client is None else client.address
+        if client is not None:
+            return client.address
+        return protocol.client_address if isinstance(protocol, KnowsAddress) else connection.transport.peer_name()
 
     def flush(self, now: float) -> bool:
         """Turn's end: write what the turn has queued, and go on with those who have more. True: some have."""

@@ -1,8 +1,8 @@
 """One client connection: a transport, an adapter, and what lies between them.
 
-Owns the connection's life, its requests and its backpressure. The descriptor is proxy.transport's, and who the client
-is to nodes and channels is proxy.session's. Knows no protocol: the adapter says what bytes mean. Knows no node:
-requests go to `dispatch`, and what nodes say comes back through `reply`, `fail`, `deliver`, `close`.
+Owns the connection's life, its requests and its backpressure. The descriptor is proxy.clients.transport's, and who
+the client is to nodes and channels is proxy.clients.session's. Knows no protocol: the adapter says what bytes mean.
+Knows no node: requests go to `dispatch`, and what nodes say comes back through `reply`, `fail`, `deliver`, `close`.
 """
 
 from math import inf
@@ -119,7 +119,7 @@ class Connection(Intake):
         log.info(
             "slow_consumer",
             client=f"{self.id:016x}",
-            address=clients.address_of(self),
+            address=clients.address_of(self, self.protocol),
             waiting_bytes=transport.outbox_bytes,
         )
         if self.session is None:

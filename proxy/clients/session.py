@@ -7,6 +7,7 @@ connection; requests over HTTP have none. What is to be said to it goes through 
 from collections.abc import Callable
 
 from holdfast.balancer.ledger import Requester
+from holdfast.protocols.clients.base import ClientProtocol
 from holdfast.protocols.clients.events import Opened, Request
 from holdfast.protocols.close import Reason
 from holdfast.proxy.clients.shared import Owner, Shared
@@ -67,6 +68,6 @@ class House(Shared):
         """Its descriptor is closed."""
         raise NotImplementedError
 
-    def address_of(self, connection: Peer) -> str:
+    def address_of(self, connection: Peer, protocol: ClientProtocol) -> str:
         """Who that is, for people: a client's own address, or else that of the socket's other end."""
         raise NotImplementedError

@@ -24,11 +24,12 @@ from holdfast.balancer.links.guard import Guard
 from holdfast.balancer.links.peers import PeerLink, PeerPort
 from holdfast.balancer.links.zeromq import ZeromqHub
 from holdfast.balancer.state import StateCopy
-from holdfast.protocols.errors import HoldfastError
+from holdfast.protocols.errors import ConfigError, HoldfastError
 from holdfast.protocols.peers.frames import READY, Figures, Member, Record
 from holdfast.proxy.clients.reactor import Reactor
-from holdfast.proxy.cluster import fence, names, views
+from holdfast.proxy.cluster import names, views
 from holdfast.proxy.cluster.bindings import advertised, resolve
+from holdfast.proxy.cluster.fence import ClientsFence
 from holdfast.proxy.cluster.statistics import StatisticsOf
 from holdfast.proxy.cluster.store import Store
 from holdfast.proxy.cluster.times import times_of
@@ -70,7 +71,7 @@ class Runner:
         announcer: Announcer,
         directory: Directory,
         channels: Channels,
-        clients_fence: fence.Fence,
+        clients_fence: ClientsFence,
         reactor: Reactor,
         figures: Callable[[], Figures],
         look: Callable[[], object],
@@ -154,13 +155,16 @@ class Runner:
     async def join(self) -> None:
         """While `run` runs: wait until we are a member, and have the nodes that the others have.
 
-        Raises HoldfastError when that has failed cluster.retry_join times, or can't succeed.
+        Raises HoldfastError when that has failed cluster.retry_join times, or can't succeed; ConfigError if it is the
+        store that will not have us.
         """
         membership, settings = self.cluster.membership, self._config.cluster
         while not membership.is_member:
             refusal = self.cluster.refusal(trio.current_time())
             if refusal:
                 raise HoldfastError(f"can't join the cluster: {refusal}")
+            if self.store.is_refused:
+                raise ConfigError(f"can't join the cluster: {self.store.failure}")
             if self.store.attempts.failed >= settings.retry_join:
                 why = f"; {self.store.failure}" if self.store.failure else ""
                 raise HoldfastError(f"can't join the cluster; attempts: {self.store.attempts.failed}{why}")

@@ -14,7 +14,7 @@ import trio
 from holdfast.balancer.cluster.actions import Write
 from holdfast.balancer.cluster.cluster import Cluster
 from holdfast.balancer.cluster.record import from_card, from_store, to_card, to_store
-from holdfast.balancer.coordination.base import CoordinationError, Coordinator
+from holdfast.balancer.coordination.base import CoordinationError, Coordinator, StoreRefusal
 from holdfast.proxy.config import ClusterSettings
 
 log = structlog.get_logger("holdfast.store")
@@ -76,6 +76,7 @@ class Store:
         self._wake = trio.Event()
         self._has_card = False
         self.failure = ""  # why it can't be reached; "": it can
+        self.is_refused = False  # it can be reached, and will never have us as we are
 
     def ask(self, write: Write) -> None:
         """To be written as soon as possible."""
@@ -100,7 +101,7 @@ class Store:
                 await trio.sleep(RETRY_DELAY)
                 continue
             if self.failure:
-                self.failure = ""
+                self.failure, self.is_refused = "", False
                 log.info("store_is_back")
             self._on_answer()
             with trio.move_on_after(self._interval()):
@@ -144,6 +145,7 @@ class Store:
         if not self.failure:
             log.warning("store_failed", error=str(error))
         self.failure = str(error) or type(error).__name__
+        self.is_refused = isinstance(error, StoreRefusal)
         self._cluster.store_failed(was_writing=write is not None)
         if not self._cluster.membership.is_member:
             self.attempts.fail(trio.current_time(), counts=True)

@@ -29,15 +29,17 @@ class Kind(Enum):
     ENDPOINT = "ZeroMQ endpoint"
     NETWORK = "network"
     ORIGIN = "origin"
+    TOKEN = "token"
     URL = "URL"
 
 
 class Key(NamedTuple):
-    """zero: what 0 means, where 0 is allowed; a number must otherwise be above it."""
+    """zero: what 0 means, where 0 is allowed; a number must otherwise be above it, and within at_least and at_most."""
 
     kind: Kind
     meaning: str
     zero: str = ""
+    at_least: float = 0
     at_most: float = LARGEST
 
 
@@ -59,7 +61,11 @@ KEYS: dict[str, Key] = {
         at_most=1 << 30,  # the kernel doubles it, in 32 bits
     ),
     # --- client: limits of the proxy
-    "client.max_connections": Key(Kind.COUNT, "Client connections at once."),
+    "client.max_connections": Key(
+        Kind.COUNT,
+        "Client connections at once.",
+        at_most=10**7,  # the table of descriptors is made that large at once
+    ),
     "client.max_connections_per_address": Key(
         Kind.COUNT,
         "Client connections at once from one address. Behind another balancer all clients have its address.",
@@ -78,8 +84,10 @@ KEYS: dict[str, Key] = {
     "client.max_channels": Key(Kind.COUNT, "Channels that one connection is in."),
     # --- client: limits of the protocols
     "client.max_message_bytes": Key(Kind.BYTES, "One message, after decompression."),
-    "client.max_header_bytes": Key(Kind.BYTES, "Request line and headers of an HTTP request."),
-    "client.max_headers": Key(Kind.COUNT, "Headers of an HTTP request."),
+    "client.max_header_bytes": Key(
+        Kind.BYTES, "Request line and headers of an HTTP request.", at_least=1024
+    ),  # a browser's handshake has half of it
+    "client.max_headers": Key(Kind.COUNT, "Headers of an HTTP request.", at_least=16),  # a browser's handshake
     "client.max_target_bytes": Key(Kind.BYTES, "Target (path and query) of an HTTP request."),
     "client.max_body_bytes": Key(Kind.BYTES, "Body of an HTTP request, after decompression."),
     "client.max_encoding_layers": Key(
@@ -98,7 +106,7 @@ KEYS: dict[str, Key] = {
     "client.close_timeout": Key(Kind.SECONDS, "For the client's part of a closing handshake."),
     "client.application_ping": Key(Kind.FLAG, 'Whether `{"p":1}` is answered `{"p":2}` by the proxy.'),
     "client.origins": Key(Kind.ORIGIN, "Values of Origin that may open a WebSocket; `*` allows all, also none."),
-    "client.subprotocols": Key(Kind.TEXT, "WebSocket subprotocols by preference; empty takes the client's first."),
+    "client.subprotocols": Key(Kind.TOKEN, "WebSocket subprotocols by preference; empty takes the client's first."),
     "client.compression": Key(Kind.FLAG, "Whether permessage-deflate is offered. Costs memory per connection."),
     "client.trusted_peers": Key(Kind.NETWORK, "Networks whose X-Forwarded-For is believed."),
     # --- node
@@ -113,7 +121,7 @@ KEYS: dict[str, Key] = {
     ),
     "node.heartbeat_interval": Key(Kind.SECONDS, "Between two heartbeats, both ways."),
     "node.heartbeat_timeout": Key(Kind.SECONDS, "Silence after which a frozen node is given up."),
-    "node.max_nodes": Key(Kind.COUNT, "Nodes at once."),
+    "node.max_nodes": Key(Kind.COUNT, "Nodes at once.", at_most=10**6),
     "node.max_frame_bytes": Key(Kind.BYTES, "One batch of frames from a node."),
     "node.max_outbox_bytes": Key(Kind.BYTES, "Waiting for a node that does not read; above it the node is lost."),
     "node.handshake_timeout": Key(Kind.SECONDS, "From a node's hello until it is ready."),
@@ -201,7 +209,11 @@ KEYS: dict[str, Key] = {
         "Where the other proxies ask this one; empty: the first of node.bind, and in place of a wildcard `_site_`.",
     ),
     "cluster.heartbeat": Key(Kind.SECONDS, "Between two heartbeats of a proxy."),
-    "cluster.heartbeat_timeout": Key(Kind.SECONDS, "Silence after which a proxy is not heard any more."),
+    "cluster.heartbeat_timeout": Key(
+        Kind.SECONDS,
+        "Silence after which a proxy is not heard any more.",
+        at_most=60,  # the first of a cluster waits almost as long for others
+    ),
     "cluster.discover_timeout": Key(
         Kind.SECONDS, "For the others' answers; and how long a proxy that has joined waits for the nodes."
     ),
@@ -227,7 +239,11 @@ KEYS: dict[str, Key] = {
     "log.access_log": Key(Kind.FLAG, "Whether requests are logged."),
     "log.access_log_sample": Key(Kind.SHARE, "Part of the requests that is logged.", zero="none", at_most=1),
     # --- drain
-    "drain.timeout": Key(Kind.SECONDS, "For requests in flight after SIGTERM.", zero="they are not waited for"),
+    "drain.timeout": Key(
+        Kind.SECONDS,
+        "From SIGTERM until who is left is cut off: half of it for requests in flight, the rest for closing.",
+        zero="nobody is waited for",
+    ),
     "drain.spread": Key(
         Kind.SECONDS, "Time over which clients are then closed, so that they do not all return at once.", zero="at once"
     ),

@@ -13,12 +13,15 @@ from typing import Any, Literal, get_args, get_origin
 from holdfast.protocols.clients.forwarded import network
 from holdfast.proxy.config.keys import LARGEST, Key, Kind
 
+MAX_TEXT = 4096  # characters: of a path; nothing that is meant is longer
+
 DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h)?")
 SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
 SIZE = re.compile(r"([0-9]+)\s*(b|kb|mb|gb|kib|mib|gib)?", re.IGNORECASE)
 BYTES = {None: 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 COMMA = re.compile(",")
 NEXT_URL = re.compile(r",(?=\s*[a-z][a-z+]*://)")  # a URL may have commas of its own, between Sentinels
+HOST = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*", re.ASCII)  # no other label can be looked up
 BINDING = re.compile(r"tcp://\[([^\[\]]+)\]:([0-9]+|\*)")
 BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
@@ -67,20 +70,23 @@ def _number(value: object, type_: type[int] | type[float], key: Key) -> int | fl
     if not good or isinstance(number, bool):
         raise ValueError(_expected_number(key, type_))
     assert isinstance(number, int | float)
-    if not (0 < number <= key.at_most or (number == 0 and key.zero)):  # not-a-number is in no range
+    is_in_range = number > 0 and key.at_least <= number <= key.at_most
+    if not (is_in_range or (number == 0 and key.zero)):  # not-a-number is in no range
         raise ValueError(_expected_number(key, type_))
     return type_(number)
 
 
 def _expected_number(key: Key, type_: type) -> str:
+    above = f"from {key.at_least:g}" if key.at_least else "above 0"
     if key.kind is Kind.BYTES:
         most = f" up to {key.at_most:.0f}," if key.at_most < LARGEST else ""
-        return f'a size above 0{most} such as 65536, "64KiB" or "1MB"'
+        return f'a size {above}{most} such as 65536, "64KiB" or "1MB"'
     if key.kind is Kind.SECONDS:
         least = "0 or more" if key.zero else "above 0"
-        return f'seconds, {least}, such as 0.5, "500ms", "10s" or "2m"'
+        most = f" up to {key.at_most:g}" if key.at_most < LARGEST else ""
+        return f'seconds, {least}{most}, such as 0.5, "500ms", "10s" or "2m"'
     what = "a whole number" if type_ is int else "a number"
-    least = "from 0" if key.zero else "above 0"
+    least = "from 0" if key.zero else above
     return f"{what} {least}" + (f" up to {key.at_most:g}" if key.at_most < LARGEST else "")
 
 
@@ -117,7 +123,7 @@ def _texts(value: object, key: Key) -> tuple[str, ...]:
         value = [item.strip() for item in separator.split(value)] if value else []
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise ValueError("text or a list of texts")
-    if not value and key.kind in (Kind.ADDRESS, Kind.ENDPOINT):
+    if not value and key.kind in (Kind.ADDRESS, Kind.ENDPOINT, Kind.ORIGIN):
         raise ValueError(f"at least one {key.kind.value}")
     for item in value:
         _check_text(item, key.kind)
@@ -132,7 +138,7 @@ def split_address(address: str) -> tuple[str, int]:
         host = host[1:-1]
     # an unbracketed IPv6 address would lose its last group to the port
     if not (colon and host and port.isascii() and port.isdigit() and int(port[:6]) < 65536) or (
-        not bracketed and not re.fullmatch(r"[\w.-]+", host)
+        not bracketed and not HOST.fullmatch(host)
     ):
         raise ValueError("HOST:PORT or [IPV6]:PORT")
     return host, int(port)
@@ -192,6 +198,8 @@ def _check_protocol(text: str) -> bool:
 
 
 def _check_endpoint(text: str) -> bool:
+    if not all("!" <= character <= "~" for character in text):  # as others can dial it
+        return False
     if text.startswith("ipc://"):
         return len(text) > len("ipc://")
     if not text.startswith("tcp://"):
@@ -217,6 +225,10 @@ def _check_origin(text: str) -> bool:
     return text in ("*", "null") or re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", text) is not None
 
 
+def _check_token(text: str) -> bool:
+    return re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", text) is not None
+
+
 def _check_file(text: str) -> bool:
     return os.path.isfile(text) and os.access(text, os.R_OK)
 
@@ -231,6 +243,7 @@ _CHECKS: dict[Kind, tuple[Callable[[str], bool], str]] = {
     Kind.ENDPOINT: (_check_endpoint, "tcp://HOST:PORT, tcp://HOST:*, tcp://[NAME:FAMILY]:PORT or ipc://PATH"),
     Kind.NETWORK: (_check_network, "an address or a network such as 10.0.0.0/8"),
     Kind.ORIGIN: (_check_origin, '"*", "null" or SCHEME://HOST[:PORT], without a path'),
+    Kind.TOKEN: (_check_token, "a word as headers have it, without spaces and commas"),
     Kind.FILE: (_check_file, "a file that can be read"),
     Kind.FOLDER: (_check_folder, "a folder that can be read"),
 }
@@ -239,6 +252,8 @@ _CHECKS: dict[Kind, tuple[Callable[[str], bool], str]] = {
 def _check_text(text: str, kind: Kind) -> None:
     if any("\ud800" <= character <= "\udfff" for character in text):  # how Python shows bytes of the environment
         raise ValueError("text in UTF-8")
+    if len(text) > MAX_TEXT or any(character < " " or character == "\x7f" for character in text):
+        raise ValueError(f"up to {MAX_TEXT} characters, without control characters")
     check, expected = _CHECKS.get(kind, (None, ""))
     if check is not None and not check(text):
         raise ValueError(expected)

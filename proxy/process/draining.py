@@ -16,22 +16,28 @@ from holdfast.proxy.config import DrainSettings
 
 log = structlog.get_logger("holdfast.drain")
 
+WHY = "the proxy restarts; connect again"
 STEP = 0.05  # clients are closed in groups this far apart
 
 
 async def drain(settings: DrainSettings, clients: Clients, ledger: Ledger, late: Sized, reactor: Reactor) -> None:
-    """Returns when no client is left, or after the time limit (then some may be). Listeners are closed already.
+    """Returns when no client is left, or after the time limit: then some may be, who have been told at least.
+
+    Listeners are closed already.
 
     late: replies that are here, and wait for what their nodes did before.
     """
     log.info("draining", connections=len(clients.connections), requests=len(ledger))
     with trio.move_on_after(settings.timeout) as limit:
         await _finish_requests(ledger, late, deadline=trio.current_time() + settings.timeout / 2)
-        await close_clients(settings.spread, clients, reactor, Reason.DRAINING, "the proxy restarts; connect again")
+        await close_clients(settings.spread, clients, reactor, Reason.DRAINING, WHY)
         while clients.connections:  # noqa: ASYNC110 - the hot path sets no events
             await trio.sleep(STEP)
     if limit.cancelled_caught:
         log.warning("drain_timeout", connections=len(clients.connections), requests=len(ledger))
+        for connection in list(clients.connections.values()):  # whose turn had not come; the others have been told
+            connection.close(Reason.DRAINING, WHY)
+        reactor.settle()
     else:
         log.info("drained")
 

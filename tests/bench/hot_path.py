@@ -11,7 +11,8 @@ import trio
 import zmq
 
 from holdfast.protocols.nodes.frames import Changes, decode_from_proxy
-from tests.harness import PATIENCE, ScriptedNode
+from tests.harness import ScriptedNode
+from tests.waiting import PATIENCE
 
 UPGRADE = (
     b"GET /chat HTTP/1.1\r\nHost: example.org\r\nUser-Agent: guard/1\r\nUpgrade: websocket\r\n"

@@ -13,7 +13,8 @@ from websockets.server import ServerProtocol
 from holdfast import Node, RequestError
 from holdfast.chaos.echo_load import LEAST_BYTES, EchoLoad, Settings
 from holdfast.protocols.errors import HoldfastError
-from tests.harness import PATIENCE, running
+from tests.harness import running
+from tests.waiting import PATIENCE, until
 
 CONNECTIONS = 5
 IN_FLIGHT = 3
@@ -76,12 +77,6 @@ async def finished(load):
     return load.report()
 
 
-async def until(condition):
-    with trio.fail_after(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - what is awaited happens on sockets
-            await trio.sleep(0.005)
-
-
 def echo(request):
     return request.payload
 
@@ -103,7 +98,8 @@ async def test_every_message_comes_back(size):
     assert {len(message) for message in seen} == {size}
     assert (report.wrong, report.errors, report.unanswered, report.dropped) == (0, {}, 0, {})
     assert 0 < report.latency.p50 <= report.latency.p99 <= report.latency.p999 <= report.latency.max
-    assert report.seconds == pytest.approx(report.round_trips / report.per_second, abs=0.001)  # it is rounded
+    # Both are rounded: the one counts where this took long, the other where it did not.
+    assert report.seconds == pytest.approx(report.round_trips / report.per_second, abs=0.001, rel=0.01)
 
 
 async def test_so_many_are_in_flight():

@@ -1,8 +1,10 @@
 """The mutants themselves: each is another program, and what nobody promises stays as it is."""
 
+import importlib
 from pathlib import Path
 
 from tests.mutation import trial
+from tests.mutation.__main__ import TARGETS
 from tests.mutation.equivalent import EQUIVALENT
 from tests.mutation.mutants import mutants
 
@@ -42,7 +44,7 @@ def test_a_mutant_is_killed_by_a_test_that_fails_and_survives_one_that_passes(tm
     source = path.read_text(encoding="utf-8")
     notices = tmp_path / "test_notices.py"
     notices.write_text(
-        "from balancer.cluster.absence import Absence\n"
+        "from holdfast.balancer.cluster.absence import Absence\n"
         "def test_it():\n"
         "    absence = Absence(1.0, 10.0, 0.0)\n"
         "    absence.read(['a'], (), 0.0, 0.0)\n"
@@ -57,8 +59,16 @@ def test_a_mutant_is_killed_by_a_test_that_fails_and_survives_one_that_passes(tm
     assert trial.run(path, broken, steps, 60)[0] == 1
 
 
-def test_names_of_modules():
-    assert trial.module_name(Path(trial.ROOT, "balancer", "ledger.py")) == "balancer.ledger"
+def test_what_is_changed_is_what_everybody_imports():
+    """Under another name it would be a second copy, which no test looks at: each mutant would survive."""
+    for pattern in TARGETS:
+        found = [path for path in trial.ROOT.glob(pattern) if path.name != "__init__.py"]
+        assert found, pattern
+        for path in found:
+            module = importlib.import_module(trial.module_name(path))
+            assert Path(module.__file__).resolve() == path.resolve()
+    for steps in TARGETS.values():
+        assert all((trial.ROOT / path).exists() for step in steps for path in step)
 
 
 def test_what_is_listed_as_equivalent_is_still_there():

@@ -1,4 +1,6 @@
-"""An admin server for tests, and what stands behind it there."""
+"""An admin server for tests, and what stands behind it there; a certificate."""
+
+import subprocess
 
 import pytest
 
@@ -152,3 +154,20 @@ def serve(control, nursery):
         return await nursery.start(server.run)
 
     return serve
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """A self-signed pair, made by openssl as an operator would."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-days", "2", "-keyout", key, "-out", certificate, "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return str(certificate), str(key)

@@ -8,10 +8,10 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from holdfast.balancer.coordination.base import CoordinationError, MasterRecord
+from holdfast.balancer.coordination.base import CoordinationError, MasterRecord, StoreRefusal
 from holdfast.balancer.coordination.redis import RedisCoordinator
 from holdfast.balancer.coordination.redis_urls import parse_urls
-from tests.redis_servers import PATIENCE, free_port, until
+from tests.redis_servers import PATIENCE, RedisServer, free_port, until
 
 LONG = 1000.0
 RECORD = MasterRecord(4, "a")
@@ -195,6 +195,64 @@ class TestAuthentication:
         assert await coordinator.cards() == {"p": b"card"}
         redis_server.ask("ACL", "SETUSER", "proxy", "-eval")
         await fails(make(url, password="hunter2"), "no permissions")
+
+
+class TestRefusal:
+    """What comes again and again until somebody changes something, and which setting that is about."""
+
+    @pytest.mark.parametrize(
+        ("url", "password", "acl", "named"),
+        [
+            ("redis://{}", "wrong", "", r"invalid username-password.*\(store.password"),
+            ("redis://{}", "", "", r"Authentication required.*\(store.password"),
+            ("redis://bob@{}", "right", "", r"invalid username-password.*\(store.password"),
+            ("redis://{0},redis://{0}", "wrong", "", r"invalid username-password.*\(store.password"),
+            ("redis://{}/77", "right", "", r"DB index is out of range \(store.urls\)"),
+            ("redis://{0},redis://{0}", "right", "", r"Cluster mode is not enabled.*\(store.urls\)"),
+            ("redis+sentinel://{}/m", "right", "", r"unknown command|Sentinel refuses store.sentinel_password"),
+            (
+                "redis://proxy@{}",
+                "right",
+                "~elsewhere +@all",
+                r"no permissions.*\(what the user in store.urls may do\)",
+            ),
+            ("redis://proxy@{}", "right", "~* -eval", r"no permissions.*\(what the user in store.urls may do\)"),
+            ("redis://proxy@{}", "right", "~* +@all -hmget", r"can't run this command.*\(store.urls\)"),
+        ],
+    )
+    async def test_is_told_from_what_passes(self, redis_server, make, url, password, acl, named):
+        redis_server.ask("ACL", "SETUSER", "proxy", "on", ">right", *acl.split())
+        redis_server.ask("CONFIG", "SET", "requirepass", "right")
+        coordinator = make(*url.format(f"127.0.0.1:{redis_server.port}").split(","), password=password)
+        with pytest.raises(StoreRefusal, match=named):
+            await coordinator.master()
+
+    async def test_of_a_sentinel(self, make, tmp_path):
+        sentinel = RedisServer(tmp_path / "sentinel").start("--requirepass", "right", password="right")
+        try:
+            coordinator = make(f"redis+sentinel://127.0.0.1:{sentinel.port}/m", sentinel_password="wrong")
+            with pytest.raises(StoreRefusal, match=r"refuses store.sentinel_password"):
+                await coordinator.master()
+        finally:
+            sentinel.stop()
+
+    async def test_what_passes_is_none(self, redis_server, make):
+        redis_server.ask("CONFIG", "SET", "maxmemory", "1")
+        with pytest.raises(CoordinationError) as full:
+            await make().put_card("p", b"card", LONG)
+        redis_server.stop()
+        with pytest.raises(CoordinationError) as gone:
+            await make().master()
+        assert StoreRefusal not in (full.type, gone.type)
+
+    async def test_no_tls_where_it_is_expected(self, redis_server, make):
+        with pytest.raises(CoordinationError, match=r"it speaks no TLS, or is slow") as failure:
+            await make(f"rediss://127.0.0.1:{redis_server.port}", timeout=1.0).master()
+        assert failure.type is CoordinationError
+
+    async def test_tls_files_that_are_not_there(self, redis_server, make):
+        with pytest.raises(StoreRefusal, match=r"No such file.*\(the TLS options in store.urls\)"):
+            await make(f"rediss://127.0.0.1:{redis_server.port}?ssl_ca_certs=/nowhere").master()
 
 
 class TestTls:

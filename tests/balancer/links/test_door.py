@@ -17,8 +17,8 @@ from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import Via, encode_batch
 from tests.harness import ScriptedNode, running
 from tests.proxy.cluster.proxies import cluster_of, id_of
+from tests.waiting import PATIENCE, until
 
-PATIENCE = 20.0
 MIB = 1 << 20
 FAILED = (
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -158,10 +158,10 @@ async def test_a_nodes_key_does_not_let_it_hear_what_proxies_publish(keys):
 
 
 async def test_over_a_unix_socket_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(door, "PATIENCE", 0.2)
     async with running(node={"bind": (f"ipc://{tmp_path}/node",), "token": "secret"}) as proxy:
         with ScriptedNode(proxy.node, token="secret") as node, ScriptedNode(proxy.node, token="wrong"):
             await node.join()
+            monkeypatch.setattr(door, "PATIENCE", 0.2)
             await proxy.until(lambda: proxy.app.hub.callers.door.ended == 1, "the other one to be ended")
             node.say(frames.Heartbeat(1.0))
             await node.take(frames.Heartbeat)
@@ -169,18 +169,41 @@ async def test_over_a_unix_socket_too(tmp_path, monkeypatch):
 
 
 async def test_who_does_not_say_who_it_is_does_not_stay(monkeypatch):
-    monkeypatch.setattr(door, "PATIENCE", 0.2)
     async with running(node={"token": "secret"}) as proxy:
         with ScriptedNode(proxy.node, token="secret") as node, ScriptedNode(proxy.node, token="wrong") as stranger:
             await node.join()
             stranger.say(stranger.hello)
             await stranger.take(frames.Refused)
+            monkeypatch.setattr(door, "PATIENCE", 0.2)
             await attack(proxy.node, "many(40, GREETING, dealer(), stays=True)")  # it ends when all of them have
             node.say(frames.Heartbeat(1.0))
             await node.take(frames.Heartbeat)
             callers = proxy.app.hub.callers
             await proxy.until(lambda: callers.door.ended >= 41 and not len(callers.door), "the last of them to go")
             assert set(callers._identities.values()) >= set(proxy.app.hub._links)
+
+
+async def test_while_we_stood_still_nobody_could_say_who_it_is():
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as bound, context.socket(zmq.DEALER) as stranger:
+        bound.linger = stranger.linger = 0
+        at_the_door = door.Door(bound)
+        port = bound.bind_to_random_port("tcp://127.0.0.1")
+        stranger.connect(f"tcp://127.0.0.1:{port}")
+
+        def is_there():
+            at_the_door.take_events(10.0)
+            return len(at_the_door) == 1
+
+        await until(is_there)
+        at_the_door.look(10.0, int)
+        at_the_door.look(100.0, int)
+        for tenths in range(1000, 1044):
+            at_the_door.look(tenths / 10, int)
+        assert len(at_the_door) == 1
+        for tenths in range(1044, 1051):
+            at_the_door.look(tenths / 10, int)
+        assert (len(at_the_door), at_the_door.ended) == (0, 1)
+        at_the_door.close()
 
 
 async def test_they_are_not_more_than_so_many(monkeypatch):

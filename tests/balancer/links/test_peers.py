@@ -19,8 +19,8 @@ from holdfast.balancer.links.guard import Guard
 from holdfast.balancer.links.peers import BURST, PUB_HIGH_WATER_MARK, PeerLink, PeerPort
 from holdfast.balancer.links.zeromq import ZeromqHub
 from holdfast.protocols.peers.frames import Member, NodeSeen, Record
+from tests.waiting import PATIENCE, until
 
-PATIENCE = 10.0
 TIMES = Times(0.05, 0.4, 0.3, 10.0, 60.0, 2.0, 5.0)
 
 
@@ -135,14 +135,6 @@ class Middle:
     def close(self):
         self._hears.close(linger=0)
         self._says.close(linger=0)
-
-
-async def until(condition, what):
-    with trio.move_on_after(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - it happens on sockets
-            await trio.sleep(0.005)
-        return
-    raise AssertionError(f"waited {PATIENCE} s for {what}")
 
 
 @asynccontextmanager
@@ -263,7 +255,7 @@ class Names:
         self.silent = set()
         self.asked = []
         self.end = threading.Event()
-        monkeypatch.setattr("holdfast.balancer.links.peers.getaddrinfo", self.look_up)
+        monkeypatch.setattr("socket.getaddrinfo", self.look_up)
 
     def look_up(self, host, port, *, type):
         self.asked.append(host)

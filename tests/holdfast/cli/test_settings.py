@@ -32,6 +32,14 @@ def test_check_lists_every_problem(holdfast, tmp_path):
     ]
 
 
+def test_check_finds_what_serve_would(holdfast, tmp_path):
+    (tmp_path / "bad.key").write_text('curve\n    public-key = "abcde"\n    secret-key = "abcde"\n')
+    key, protocol = f"node.curve_secret_key_file={tmp_path / 'bad.key'}", "client.protocols=gopher://127.0.0.1:0"
+    status, out, _ = holdfast("check", "--set", key, "--set", protocol)
+    assert status == 2
+    assert [line.partition(":")[0] for line in out.splitlines()] == ["client.protocols", "node.curve_secret_key_file"]
+
+
 def test_check_loads_the_certificate(holdfast, tmp_path):
     """What it takes must start: a key that is another's would end the proxy."""
     (tmp_path / "no.pem").write_text("no certificate")

@@ -5,7 +5,7 @@ import trio
 
 from holdfast.kuzzle.wire import Request
 from tests.holdfast.kuzzle.world import kuzzle
-from tests.holdfast.node.fake_proxy import until
+from tests.waiting import until
 
 HERE = {"index": "city", "collection": "rides"}
 CHEAP = {"range": {"price": {"lt": 20}}}

@@ -9,7 +9,8 @@ import trio
 
 from holdfast import Node
 from holdfast.kuzzle import Api
-from tests.harness import PATIENCE, running, websocket
+from tests.harness import running, websocket
+from tests.waiting import PATIENCE
 
 SECRET = "of the tests"
 

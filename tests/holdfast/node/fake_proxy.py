@@ -10,17 +10,7 @@ import zmq
 
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import decode_from_node, encode_batch, encode_frame
-
-PATIENCE = 10.0  # no test waits longer for anything; none needs more than a fraction of it
-
-
-async def until(condition, what="the condition"):
-    """Wait until `condition()` holds. What is awaited happens on sockets, so there is no event to wait for."""
-    with trio.move_on_after(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - there is none, see above
-            await trio.sleep(0.002)
-        return
-    raise AssertionError(f"waited {PATIENCE} s for {what}")
+from tests.waiting import PATIENCE, until
 
 
 class FakeProxy:
@@ -153,7 +143,7 @@ class FakeSession:
         position=(0, 0),
         applied=(),
         interval=0.05,
-        timeout=2.0,
+        timeout=60.0,
         peers=(),
         sequence=0,
         seen=0,

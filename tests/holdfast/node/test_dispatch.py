@@ -4,7 +4,8 @@ import trio
 
 from holdfast import Node, RequestError
 from holdfast.protocols.nodes import frames
-from tests.holdfast.node.fake_proxy import client, encoded, linked, until
+from tests.holdfast.node.fake_proxy import client, encoded, linked
+from tests.waiting import until
 
 
 @pytest.mark.parametrize("wants_clients", [False, True])

@@ -6,7 +6,8 @@ from holdfast import HoldfastError, Node, Reply, RequestError, StateError
 from holdfast.node import exchange
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import MAX_CHANNELS
-from tests.holdfast.node.fake_proxy import client, encoded, linked, until
+from tests.holdfast.node.fake_proxy import client, encoded, linked
+from tests.waiting import until
 
 ASKED = encoded(client())
 

@@ -9,7 +9,8 @@ import trio
 from holdfast import HoldfastError, Node, Reply
 from holdfast.node.threads import is_async
 from holdfast.protocols.nodes import frames
-from tests.holdfast.node.fake_proxy import PATIENCE, client, fake_proxy, linked, until
+from tests.holdfast.node.fake_proxy import client, fake_proxy, linked
+from tests.waiting import PATIENCE, until
 
 
 def wrapped(function):

@@ -8,7 +8,8 @@ import trio
 from holdfast import ConfigError, HoldfastError, Node
 from holdfast.node import links
 from holdfast.protocols.nodes import frames
-from tests.holdfast.node.fake_proxy import PATIENCE, client, fake_proxy, linked, until
+from tests.holdfast.node.fake_proxy import client, fake_proxy, linked
+from tests.waiting import PATIENCE, until
 
 
 def make_node():

@@ -7,7 +7,8 @@ import trio
 from holdfast import Node, StaleError
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import FIRST_WINDOW
-from tests.holdfast.node.fake_proxy import PATIENCE, client, fake_proxy, linked, until
+from tests.holdfast.node.fake_proxy import client, fake_proxy, linked
+from tests.waiting import PATIENCE, until
 
 
 class Masterly:

@@ -4,7 +4,8 @@ import zmq
 
 from holdfast import Client, ConfigError, Curve, Headers, Node, Request
 from holdfast.protocols.nodes import frames
-from tests.holdfast.node.fake_proxy import PATIENCE, client, fake_proxy, linked, until
+from tests.holdfast.node.fake_proxy import client, fake_proxy, linked
+from tests.waiting import PATIENCE, until
 
 
 def test_decorators_return_the_function():

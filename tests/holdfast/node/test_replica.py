@@ -9,7 +9,8 @@ from msgspec import structs
 from holdfast import Node
 from holdfast.node.state import encode
 from holdfast.protocols.nodes import frames
-from tests.holdfast.node.fake_proxy import PATIENCE, client, fake_proxy, until
+from tests.holdfast.node.fake_proxy import client, fake_proxy
+from tests.waiting import PATIENCE, until
 
 
 def item(key, value, owner=0):

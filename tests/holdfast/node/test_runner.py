@@ -14,7 +14,8 @@ from holdfast import ConfigError, LinkRefused, Node
 from holdfast.node import runner
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import encode_batch
-from tests.holdfast.node.fake_proxy import PATIENCE, client, fake_proxy, until
+from tests.holdfast.node.fake_proxy import client, fake_proxy
+from tests.waiting import PATIENCE, until
 
 MODULE = """
 import trio
@@ -192,6 +193,14 @@ def parse(*arguments):
 )
 def test_bad_configuration(module, options, message):
     with pytest.raises(ConfigError, match=message):
+        runner.main(parse(module, *options))
+
+
+def test_a_key_that_is_none(module, tmp_path):
+    zmq.auth.create_certificates(tmp_path, "node")
+    (tmp_path / "bad.key").write_text('curve\n    public-key = "abcde"\n')
+    options = ["--join", "tcp://127.0.0.1:1", "--proxy-key", "bad.key", "--secret-key", "node.key_secret"]
+    with pytest.raises(ConfigError, match="40 characters of Z85"):
         runner.main(parse(module, *options))
 
 

@@ -7,7 +7,8 @@ import trio
 
 from holdfast import Node, RequestError, StaleError
 from holdfast.protocols.nodes import frames
-from tests.holdfast.node.fake_proxy import PATIENCE, client, fake_proxy, linked, until
+from tests.holdfast.node.fake_proxy import client, fake_proxy, linked
+from tests.waiting import PATIENCE, until
 
 
 class Held:

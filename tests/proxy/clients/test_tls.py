@@ -12,25 +12,6 @@ from tests.proxy.clients.test_transport import UPGRADE, close_code, frame, frame
 from tests.proxy.nodes.test_limits import Wire
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A self-signed pair, made by openssl as an operator would."""
-    import subprocess
-
-    folder = tmp_path_factory.mktemp("tls")
-    certificate, key = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-            *("-days", "2", "-keyout", key, "-out", certificate, "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=DNS:localhost"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return str(certificate), str(key)
-
-
 def settings(certificate):
     return {"tls_certificate_file": certificate[0], "tls_key_file": certificate[1]}
 

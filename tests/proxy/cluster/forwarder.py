@@ -2,7 +2,7 @@
 
 import trio
 
-from tests.harness import PATIENCE
+from tests.waiting import PATIENCE
 
 
 class Forwarder:

@@ -10,10 +10,11 @@ from holdfast import Node
 from holdfast.balancer.coordination.memory import MemoryCoordinator
 from holdfast.balancer.directory import NodeState
 from holdfast.node import links
-from tests.harness import PATIENCE, Proxy, client_ids, websocket
+from tests.harness import Proxy, client_ids, websocket
 from tests.proxy.cluster.forwarder import Forwarder
 from tests.proxy.cluster.proxies import Killable, cluster_of, id_of, ids, joined
 from tests.redis_servers import free_port
+from tests.waiting import until
 
 QUICK = {
     "election": {"lease": 0.5},
@@ -64,26 +65,18 @@ async def ask(client, text):
     return await client.recv()
 
 
-async def until(condition, what):
-    with trio.move_on_after(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - what is awaited happens on sockets
-            await trio.sleep(0.005)
-        return
-    raise AssertionError(f"waited {PATIENCE} s for {what}")
-
-
 async def killable(nursery, coordinator, **sections):
     proxy = Killable(coordinator, **QUICK, **sections)
     return proxy, Proxy(proxy.app, await nursery.start(proxy.run))
 
 
-async def test_joining_takes_less_than_two_seconds():
-    async with cluster_of(2, cluster={"heartbeat": 0.5, "heartbeat_timeout": 2.0}, **QUICK) as proxies:
+async def test_who_joins_has_what_the_others_have():
+    """That it takes less than two seconds is the simulator's to say, where no machine is busy."""
+    store = MemoryCoordinator()
+    async with cluster_of(2, store, **QUICK) as proxies:
         async with linked(proxies, a_node()):
-            began = trio.current_time()
-            async with joined(proxies[0].app.runner._coordinator, cluster={"heartbeat_timeout": 2.0}, **QUICK) as third:
-                assert trio.current_time() - began < 2.0
-                assert third.app.directory.count()[NodeState.READY] == 1, "it has what the others have"
+            async with joined(store, **QUICK) as third:
+                assert third.app.directory.count()[NodeState.READY] == 1
 
 
 async def test_clients_of_every_proxy_hear_before_the_reply():

@@ -14,8 +14,9 @@ from holdfast.balancer.coordination.memory import MemoryCoordinator
 from holdfast.protocols.errors import HoldfastError
 from holdfast.proxy.app import App, Phase
 from holdfast.proxy.cluster import names
-from tests.harness import PATIENCE, ScriptedNode, configure, websocket
+from tests.harness import ScriptedNode, configure, websocket
 from tests.proxy.cluster.proxies import QUICK, Killable, cluster_of, id_of, ids, joined
+from tests.waiting import PATIENCE
 
 
 class Unreliable(MemoryCoordinator):

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 import pytest
 import trio
 
+from holdfast.protocols.errors import ConfigError
 from tests.harness import running
 from tests.proxy.cluster.proxies import QUICK, id_of, ids
 from tests.redis_servers import RedisServer
@@ -66,3 +67,13 @@ async def test_clusters_of_other_names_are_other_clusters(redis_server):
         for proxy in (first, second):
             assert ids(proxy) == {id_of(first), id_of(second)}
             assert proxy.app.runner.view().version == version
+
+
+async def test_a_store_that_refuses_us_ends_the_start_at_once(redis_server, tmp_path):
+    """Not after all attempts to join: 30 of them, by default."""
+    redis_server.ask("CONFIG", "SET", "requirepass", "right")
+    wrong = {"kind": "redis", "urls": (redis_server.url,), "password": "wrong"}
+    for store, named in ((wrong, "store.password"), ({"kind": "sqlite", "path": str(tmp_path)}, "unable to open")):
+        with pytest.RaisesGroup(pytest.RaisesExc(ConfigError, match=named), flatten_subgroups=True):
+            async with running(store=store, cluster={**QUICK, "retry_join": 10**6}):
+                pass

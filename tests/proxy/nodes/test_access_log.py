@@ -50,6 +50,18 @@ async def test_the_address_is_the_client_s_own_behind_a_balancer():
         assert [line["address"] for line in lines if line["event"] == "request"] == ["203.0.113.9"] * 2
 
 
+async def test_so_is_that_of_a_client_without_a_session_that_is_cut_off():
+    async with running(client={"trusted_peers": ("127.0.0.0/8",), "ping_timeout": 0.2}) as proxy:
+        with capture_logs() as lines, ScriptedNode(proxy.node) as node:
+            await node.join()
+            async with await trio.open_tcp_stream("127.0.0.1", proxy.client_port) as stream:
+                await stream.send_all(b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n")
+                request = await node.take(frames.HttpRequest)
+                node.say(frames.HttpReply(request.id, 1, b"x" * 15_000_000))
+                await proxy.until(lambda: proxy.counters.slow_consumers)
+        assert [line["address"] for line in lines if line["event"] == "slow_consumer"] == ["203.0.113.9"]
+
+
 async def test_only_a_share_is_logged():
     async with running(
         log={"access_log": True, "access_log_sample": 0.0, "level": "info"}, request={"parked_timeout": 0.1}

@@ -19,9 +19,10 @@ from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.nodes import deaths
 from holdfast.proxy.nodes.deaths import Deaths, here
-from tests.harness import PATIENCE, ScriptedNode, running
+from tests.harness import ScriptedNode, running
 from tests.holdfast.node.fake_proxy import linked
 from tests.proxy.cluster.proxies import cluster_of
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[3]
 LONG = {"election": {"lease": 600.0}, "node": {"heartbeat_interval": 0.1, "heartbeat_timeout": 60.0}}

@@ -3,15 +3,8 @@
 import trio
 
 from holdfast import Node
-from tests.harness import PATIENCE, running
-
-
-async def until(condition, what):
-    with trio.move_on_after(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - what is awaited happens on sockets
-            await trio.sleep(0.005)
-        return
-    raise AssertionError(f"waited {PATIENCE} s for {what}")
+from tests.harness import running
+from tests.waiting import until
 
 
 async def test_the_state_outlives_the_only_proxy():

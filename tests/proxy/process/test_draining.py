@@ -9,8 +9,9 @@ from websockets.exceptions import ConnectionClosed
 
 from holdfast.protocols.nodes import frames
 from holdfast.proxy.app import App, Phase
-from tests.harness import PATIENCE, ScriptedNode, configure, websocket
 from tests.harness import Proxy as RunningProxy
+from tests.harness import ScriptedNode, configure, websocket
+from tests.waiting import PATIENCE
 
 
 class Serving:
@@ -109,26 +110,84 @@ async def test_http_in_flight_gets_its_reply_and_connection_close():
             await serving.wait_ended()
 
 
-async def test_clients_that_do_not_answer_cannot_hold_it_up():
-    from tests.proxy.realtime.test_realtime import handshake
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
+UPGRADE = (
+    GET + b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+MESSAGE = b"\x81\x81\0\0\0\0?"
+LARGE = 16_000_000  # more than the kernel takes for who does not read
+# A client that then says no more: what it sends, and what a node replies to it (-1: no node does).
+MUTE = {
+    "new": (b"", None),
+    "half of a head": (GET, None),
+    "half of a body": (GET + b"Content-Length: 9\r\n\r\n?", None),
+    "keep-alive": (GET + b"\r\n", 1),
+    "no answer": (GET + b"\r\n", -1),
+    "reads nothing": (GET + b"\r\n", LARGE),
+    "WebSocket": (UPGRADE, None),
+    "WebSocket, half of a message": (UPGRADE + MESSAGE[:4], None),
+    "WebSocket, no answer": (UPGRADE + MESSAGE, -1),
+    "WebSocket, reads nothing": (UPGRADE + MESSAGE, LARGE),
+    "half of a TLS handshake": (b"\x16\x03\x01\x02\x00\x01", None),
+}
+NEVER = 1000.0  # seconds
 
-    serving = Serving(drain={"timeout": 0.5, "spread": 0.0}, client={"close_timeout": 30.0})
+
+@pytest.mark.parametrize("kind", MUTE)
+async def test_clients_that_do_not_answer_cannot_hold_it_up(kind, certificate):
+    said, size = MUTE[kind]
+    client = dict.fromkeys(("close_timeout", "handshake_timeout", "body_timeout", "keepalive_timeout"), NEVER)
+    if "TLS" in kind:
+        client |= {"tls_certificate_file": certificate[0], "tls_key_file": certificate[1]}
+    limits = {"max_message_bytes": LARGE, "max_body_bytes": LARGE}
+    serving = Serving(
+        drain={"timeout": 0.5, "spread": 0.0},
+        client=client | limits,
+        node={"max_frame_bytes": 2 * LARGE},
+        request={"timeout": NEVER},
+    )
     async with trio.open_nursery() as nursery:
         proxy = await serving.start(nursery)
-        with handshake(proxy):
-            await proxy.until(lambda: len(serving.app.registry) == 1)
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+            async with await trio.open_tcp_stream("127.0.0.1", proxy.client_port) as stream:
+                await stream.send_all(said)
+                if size is not None:
+                    request = await node.take(frames.Request | frames.HttpRequest)
+                    if size >= 0 and isinstance(request, frames.Request):
+                        await node.reply(request, b"x" * size)
+                    elif size >= 0:
+                        node.say(frames.HttpReply(request.id, 1, b"x" * size))
+                await proxy.until(lambda: proxy.counters.bytes_received >= len(said) and proxy.app.clients.connections)
+                if size is not None and size >= 0:
+                    await proxy.until(lambda: len(proxy.app.ledger) == 0)
+                os.kill(os.getpid(), signal.SIGTERM)
+                await serving.wait_ended()
+
+
+async def test_who_was_not_told_in_time_is_told_at_the_end():
+    serving = Serving(drain={"timeout": 0.0, "spread": NEVER})
+    async with trio.open_nursery() as nursery:
+        proxy = await serving.start(nursery)
+        async with websocket(proxy) as first, websocket(proxy) as second, websocket(proxy) as third:
             os.kill(os.getpid(), signal.SIGTERM)
+            for client in (first, second, third):
+                with pytest.raises(ConnectionClosed) as closed:
+                    await client.recv()
+                assert closed.value.rcvd.code == 1012
             await serving.wait_ended()
 
 
-async def test_second_signal_stops_at_once():
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_second_signal_stops_at_once(number):
     serving = Serving(drain={"timeout": 60.0, "spread": 60.0})
     async with trio.open_nursery() as nursery:
         proxy = await serving.start(nursery)
         async with websocket(proxy) as client, websocket(proxy):
             os.kill(os.getpid(), signal.SIGTERM)
             await proxy.until(lambda: serving.app.phase is Phase.DRAINING)
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             await serving.wait_ended()
             with pytest.raises(ConnectionClosed):
                 await client.recv()

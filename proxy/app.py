@@ -172,6 +172,8 @@ class App:
             guard=guard,
         )
         self.ticker = Ticker(clients, directory, dispatch, gateway, keeper, self.hub, reactor)
+        if config.client.tls_certificate_file:
+            reactor.at_turn_end(clients.handshakes.step)
         # What a turn ends with, in this order: requests leave (and who came or went), replies come (and nodes, who are
         # sent pages then), what nodes do to clients is done, sockets are written.
         for step in (announcer.step, self.hub.pump, announcer.send_pages, effects.step, clients.flush):

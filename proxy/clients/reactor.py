@@ -111,6 +111,10 @@ class Reactor:
         self._newcomers.add(fd)
         self._outside.register(fd, READABLE)
 
+    def hand_over(self, fd: int, handler: Handler) -> None:
+        """From now on it is this one's."""
+        self._handlers[fd] = handler
+
     def _admit_some(self) -> None:
         for fd, _ in self._outside.poll(0, NEWCOMERS_PER_TURN):
             self._admit(fd)

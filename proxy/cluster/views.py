@@ -15,6 +15,7 @@ def view_of(cluster: Cluster, now: float) -> ClusterView:
     membership = cluster.membership
     record = membership.record
     heard = membership.hears(now) | {cluster.me.proxy}
+    trouble = trouble_of(cluster, now)
     members = record.members if membership.is_member else (*record.members, cluster.me)
     return ClusterView(
         here=cluster.me.proxy,
@@ -23,7 +24,7 @@ def view_of(cluster: Cluster, now: float) -> ClusterView:
         master=record.master or None,
         keeper=record.keeper or None,
         fenced=membership.is_fenced(now),
-        trouble=trouble_of(cluster, now) or warning_of(cluster, now),
+        trouble="; ".join(filter(None, (trouble, warning_of(cluster, now) if membership.is_member else ""))),
         members=[_view(member, cluster.beat_of(member.proxy) or SILENT, member.proxy in heard) for member in members],
     )
 
@@ -56,7 +57,8 @@ def warning_of(cluster: Cluster, now: float) -> str:
 
 
 def _view(member: Member, beat: Beat, alive: bool) -> ProxyView:
-    return proxy_view(member, beat.figures, alive=alive, fenced=beat.fenced)
+    # What it said last is no longer so when it is not heard: it may be dead.
+    return proxy_view(member, beat.figures, alive=alive, fenced=alive and beat.fenced)
 
 
 def proxy_view(member: Member, figures: Figures, *, alive: bool, fenced: bool) -> ProxyView:

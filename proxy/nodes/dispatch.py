@@ -374,7 +374,8 @@ class Dispatch:
                     message = f"no further part of the reply within {self.pause_timeout:g} s"
                 error = RequestError(message, reason, None)
             else:
-                waited = min(self._settings.parked_timeout, self._settings.timeout)
+                # Its deadline may have come before parked_timeout.
+                waited = min(self._settings.parked_timeout, round(now - entry.since, 1))
                 error = RequestError(f"no node was available for {waited:g} s", reason, self._settings.retry_after)
             self._answer(entry, error)
 

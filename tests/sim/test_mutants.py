@@ -233,9 +233,13 @@ MUTANTS = [
 ]
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize(("rule", "story", "settings", "error"), MUTANTS, ids=lambda it: getattr(it, "__name__", ""))
-def test_without_the_rule_the_story_ends_badly(rule, story, settings, error, seed, monkeypatch):
+def test_without_the_rule_the_story_ends_badly(rule, story, settings, error, monkeypatch):
+    """With one of a few seeds: of some rules a lucky order of events makes up for the lack."""
     rule(monkeypatch)
-    with pytest.raises(error):
-        story(whole(seed, **settings))
+    for seed in range(1, 6):
+        try:
+            story(whole(seed, **settings))
+        except error:
+            return
+    pytest.fail("nobody has missed it")

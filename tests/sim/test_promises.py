@@ -6,14 +6,16 @@ from tests.sim import promises
 from tests.sim.stories import whole
 
 ALONE = {"proxies": 1, "is_alone": True}
-STORIES = [
+LONG = [
     (promises.burst_is_delivered, {**ALONE, "nodes": 1}),
     (promises.burst_is_delivered, {"proxies": 2}),
+    (promises.who_moves_hears_nothing_again, {}),
+]
+STORIES = [
     (promises.cut_link_holds_no_holes, {**ALONE, "nodes": 1}),
     (promises.reset_link_holds_no_holes, {**ALONE, "nodes": 1}),
     (promises.reset_link_holds_no_holes, {"proxies": 2}),
     (promises.another_way_takes_over, {"nodes": 1}),
-    (promises.who_moves_hears_nothing_again, {}),
     (promises.bad_effects_are_answered, {**ALONE, "nodes": 1}),
     (promises.own_notification_comes_before_the_reply, ALONE),
     (promises.own_notification_comes_before_the_reply, {"proxies": 2}),
@@ -26,6 +28,12 @@ STORIES = [
     (promises.reset_link_of_the_master_leaves_the_state_writable, {}),
     (promises.one_set_is_applied_once, {}),
 ]
+
+
+@pytest.mark.parametrize(("story", "settings"), LONG, ids=lambda value: getattr(value, "__name__", ""))
+def test_long_promise(story, settings):
+    """With one seed: it is what is in it that makes it long, not chance."""
+    story(whole(1, **settings))
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

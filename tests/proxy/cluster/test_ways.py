@@ -16,7 +16,7 @@ def by_way_of(proxy, destination, **hello):
 
 
 async def test_requests_go_through_and_replies_come_back():
-    async with cluster_of(2, cluster={"heartbeat_timeout": 2.0}) as (far, near):
+    async with cluster_of(2) as (far, near):
         with by_way_of(near, id_of(far)) as node:
             await node.finish_join()  # far is the keeper, so it has the state
             assert near.app.directory.nodes == {}
@@ -33,7 +33,7 @@ async def test_requests_go_through_and_replies_come_back():
 
 
 async def test_the_destination_ends_the_session():
-    async with cluster_of(2, cluster={"heartbeat_timeout": 2.0}) as (far, near):
+    async with cluster_of(2) as (far, near):
         with by_way_of(near, id_of(far)) as node:
             await node.finish_join()
             node.say(frames.Bye("enough"))
@@ -55,7 +55,7 @@ async def test_it_ends_when_the_way_does(nursery):
 
 
 async def test_one_hop_only():
-    async with cluster_of(2, cluster={"heartbeat_timeout": 2.0}) as (far, near):
+    async with cluster_of(2) as (far, near):
         with by_way_of(near, "nobody") as node:
             assert (await node.take(frames.Refused)).reason == "that proxy is not heard here"
             node.say(frames.Heartbeat(0.0))

@@ -1,7 +1,6 @@
 """What the admin server asks of the running proxy, and may do to it (proxy.views.Control)."""
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
@@ -25,7 +24,6 @@ class ProxyControl:
         self._proxy_id = proxy_id
         self._version = version("holdfast-proxy")
         self._started = trio.current_time()
-        self._since = time.time()
         self._life = WorkerLife.of(os.environ)
         self._exporter = Exporter(app, self._version)
 
@@ -85,7 +83,6 @@ class ProxyControl:
             worker=self._life.number,
             restarts=self._life.restarts,
             last_exit=self._life.last_exit,
-            since=self._since,
         )
 
     def cluster(self) -> ClusterView:

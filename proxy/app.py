@@ -135,9 +135,11 @@ class App:
         remembered = Remembered(
             config.realtime.max_remembered_bytes, max(MIN_REMEMBERED_SECONDS, config.request.timeout)
         )
-        self.lanes = lanes = Lanes(clients, channels, counters, remembered, config.realtime.max_unacknowledged_bytes)
+        self.lanes = lanes = Lanes(
+            clients, channels, counters, remembered, config.realtime.max_unacknowledged_bytes, dispatch
+        )
         self.mutes = mutes = Mutes(channels)
-        self.effects = effects = Effects(lanes, mutes, counters)
+        self.effects = effects = Effects(lanes, mutes, counters, steward.is_master, dispatch.refuse)
         self.keeper = keeper = Keeper(
             config.state, config.node, directory, counters, registry.__contains__, announcer.send_state, wall_clock
         )
@@ -158,11 +160,8 @@ class App:
             reactor,
             counters,
         )
-        lanes.replies = dispatch
         dispatch.in_order = effects.reply
-        effects.refuse = dispatch.refuse
         channels.on_first = mutes.unmute
-        effects.is_master = steward.is_master
         clients.client_of = registry.get
         clients.on_opened = announcer.client_opened
         clients.on_closed = self._client_closed

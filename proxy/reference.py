@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 from holdfast.protocols.close import Reason
+from holdfast.proxy.admin.exporter import METRICS
 from holdfast.proxy.config.keys import KEYS, Kind
 from holdfast.proxy.config.sections import Config
 from holdfast.proxy.config.sources import SECTIONS, value_of
 from holdfast.proxy.config.values import to_toml
-from holdfast.proxy.metrics import METRICS
 
 MADE = "<!-- Made by `make docs`: change the tables in the code, not this page. -->"
 
@@ -54,8 +54,9 @@ METRICS_PAGE = f"""{MADE}
 # Metrics
 
 `GET /metrics` of the admin server, in Prometheus text format. The label `reason` is one of [these](errors.md), `limit`
-a key of the [configuration](configuration.md), `state` a state of a node. `holdfast_build_info` carries the version,
-and the usual `process_*` metrics (memory, processor time, open files) come along.
+a key of the [configuration](configuration.md) or a name in [limits](../topics/limits.md), `state` a state of a node.
+`holdfast_build_info` carries the version, and the usual `process_*` metrics (memory, processor time, open
+files) come along.
 
 | Name | Type | Label | Meaning |
 |---|---|---|---|

@@ -4,6 +4,8 @@ The proxy that is asked shows of itself what it has told the others, not what it
 is the same wherever one asks.
 """
 
+from msgspec.structs import asdict
+
 from holdfast.balancer.cluster.cluster import Cluster
 from holdfast.protocols.peers.frames import Beat, Figures, Member
 from holdfast.proxy.views import ClusterView, ProxyView
@@ -68,16 +70,5 @@ def proxy_view(member: Member, figures: Figures, *, alive: bool, fenced: bool) -
         pub=member.pub,
         alive=alive,
         fenced=fenced,
-        clients=figures.clients,
-        connections=figures.connections,
-        in_flight=figures.in_flight,
-        parked=figures.parked,
-        requests=figures.requests,
-        replies=figures.replies,
-        redelivered=figures.redelivered,
-        errors=figures.errors,
-        channels=figures.channels,
-        worker=figures.worker,
-        restarts=figures.restarts,
-        last_exit=figures.last_exit,
+        **asdict(figures),
     )

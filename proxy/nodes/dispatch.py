@@ -383,9 +383,9 @@ class Dispatch:
         """They are more than can be held."""
         self._ledger.cancel(entries)
         self._call_off(entries)
+        error = RequestError("all clients together hold too much", Reason.OVERLOADED, self._settings.retry_after)
         for entry in entries:
-            message = "all clients together hold too much"
-            self._answer(entry, RequestError(message, Reason.OVERLOADED, self._settings.retry_after))
+            self._answer(entry, error)
 
     def _call_off(self, entries: list[Entry]) -> None:
         for entry in entries:

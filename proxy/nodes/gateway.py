@@ -121,7 +121,6 @@ class Gateway:
         self._directory.add(node)
         self._deaths.watch(hello)
         self._counters.nodes_welcomed += 1
-        self._directory.move(node, NodeState.SYNCING)
         log.info("node_joined", node=node.id, name=node.name, pid=node.pid, capacity=node.capacity)
         link.send(
             frames.Welcome(

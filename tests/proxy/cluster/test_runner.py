@@ -148,10 +148,8 @@ async def test_a_store_that_is_away_changes_nothing():
     async with cluster_of(2, store) as proxies:
         version = proxies[0].app.runner.view().version
         store.is_down = True
-        errors = proxies[0].app.runner.statistics().cluster_store_errors
-        await proxies[0].until(
-            lambda: proxies[0].app.runner.statistics().cluster_store_errors > errors + 2, "it to be missed"
-        )
+        errors = proxies[0].app.cluster.counters.store_errors
+        await proxies[0].until(lambda: proxies[0].app.cluster.counters.store_errors > errors + 2, "it to be missed")
         store.is_down = False
         for proxy in proxies:
             assert proxy.app.runner.trouble() == ""
@@ -256,7 +254,7 @@ async def test_another_token_is_another_cluster():
             with failing("attempts: 1"):
                 await app.run(lambda bound: pytest.fail("it serves"))
         assert ids(proxy) == {id_of(proxy)}
-        assert proxy.app.runner.statistics().cluster_garbled > 0
+        assert proxy.app.cluster.counters.garbled > 0
 
 
 async def test_admin_serves_while_it_joins(nursery):

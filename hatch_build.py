@@ -17,7 +17,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 # What every message passes on its way, whole: a call out of compiled code into interpreted costs more than one
 # between two interpreted functions, so one module that is left out in the middle takes half of the gain.
 MODULES = (
-    "holdfast/balancer/cluster/remembered.py",
+    "holdfast/balancer/remembered.py",
     "holdfast/balancer/directory.py",
     "holdfast/balancer/health.py",
     "holdfast/balancer/ledger.py",
@@ -33,6 +33,7 @@ MODULES = (
     "holdfast/proxy/clients/clients.py",
     "holdfast/proxy/clients/connection.py",
     "holdfast/proxy/clients/descriptors.py",
+    "holdfast/proxy/clients/held.py",
     "holdfast/proxy/clients/intake.py",
     "holdfast/proxy/clients/pace.py",
     "holdfast/proxy/nodes/dispatch.py",

@@ -6,9 +6,9 @@ directory   the nodes: states, incarnations, credit; which are available
 policies    which of the available ones takes a request
 ledger      requests in flight and parked; deadlines, redelivery
 health      passive ejection and slow start
-election    who is master, in which epoch, until when
 registry    the numbered stream that tells every node every client
 cluster/    one proxy's part in the cluster: who is in it, what peers say, what a grant of mastership needs
+remembered  a bounded memory of what was done, so that it is not done again
 state       the proxy's copy of the nodes' replicated state
 
 Thin shells:

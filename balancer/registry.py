@@ -77,15 +77,15 @@ class ClientRegistry:
         encoded = self._encoded.get(client_id)
         return None if encoded is None else decode_client(encoded)
 
-    def snapshot(self) -> "Snapshot":
+    def snapshot(self) -> "ClientsSnapshot":
         """Begin to tell a node the clients: send Welcome with the snapshot's `sequence` at once, then its pages.
 
         What is pending now is in them; before each page goes what has become so since.
         """
-        return Snapshot(self._encoded, self.sequence)
+        return ClientsSnapshot(self._encoded, self.sequence)
 
 
-class Snapshot:
+class ClientsSnapshot:
     """The clients for one node, in pages made when the link has room for them.
 
     A page has what is open when it is made, and every change after `sequence` goes to the node too, in one order with

@@ -140,7 +140,7 @@ def _too_much(limit: str, key: str) -> Refusal:
     return Refusal(f"{limit} ({key})", key)
 
 
-class Snapshot:
+class StateSnapshot:
     """The state for one node, as it was when the snapshot was made, in pages made when the link has room for them.
 
     index: of the last entry that is in it. Until the last page has been taken, the node's Entry and ProposalRefused

@@ -59,7 +59,7 @@ class Cluster(NamedTuple):
 
 async def cluster(processes: Processes, proxies: int) -> Cluster:
     """Raises HoldfastError, BenchError."""
-    deployment = await start(processes, None, SETTINGS, proxies, "sqlite")
+    deployment = await start(processes, None, SETTINGS, proxies, 1, "sqlite")
     fleet = Fleet(processes, deployment)
     address = deployment.first.node_address
     assert address is not None

@@ -8,35 +8,24 @@ batches. An experiment, no link to use.
 
 import os
 import sys
-from collections import deque
-from collections.abc import Callable
-from functools import partial
 
 import zmq
 
 import holdfast.balancer.links.zeromq as links
 from bench.bare_node import ROUTING_ID, Session
+from bench.router import Router, put_in_place
 from bench.rungs import tell_parts_on_signal, timed
 from holdfast.cli import main
 
 
-class EchoRouter:
-    """As much of a ROUTER as balancer.links.zeromq uses, and a node that echoes."""
+class EchoRouter(Router):
+    """It has a node that echoes inside."""
 
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
-        self._context = context
+        super().__init__(context)
         self._wakeup = os.eventfd(0)  # never written: there is something to take only after something was sent
         self._session = Session()
-        self._received = deque((ROUTING_ID, self._session.hello()))  # and so on: routing id, batch
-
-    def setsockopt(self, option: int, value: object) -> None:
-        pass
-
-    def get_monitor_socket(self, events: int) -> "zmq.Socket[bytes]":
-        return self._context.socket(zmq.PAIR)  # which nobody connects to
-
-    def disable_monitor(self) -> None:
-        pass
+        self._received += (ROUTING_ID, self._session.hello())
 
     def bind(self, address: str) -> None:
         pass
@@ -49,9 +38,6 @@ class EchoRouter:
             return self._wakeup
         return zmq.POLLIN if option == zmq.EVENTS and self._received else 0
 
-    def recv(self, flags: int) -> bytes:
-        return self._received.popleft()
-
     def send(self, data: bytes, flags: int) -> None:
         if flags & zmq.SNDMORE or not data:
             return
@@ -63,22 +49,11 @@ class EchoRouter:
         os.close(self._wakeup)
 
 
-class _Context:
-    def __init__(self, real: "Callable[[], zmq.Context[zmq.Socket[bytes]]]") -> None:
-        self._context = real()
-
-    def socket(self, kind: int) -> EchoRouter:
-        return EchoRouter(self._context)
-
-    def destroy(self, linger: int) -> None:
-        self._context.destroy(linger)
-
-
 if __name__ == "__main__":
     tell_parts_on_signal()
     os.dup2(2, 1)  # what the proxy says there is for people
     Session.answer = timed("node", Session.answer)  # type: ignore[method-assign]
     for name in ("encode_batch", "decode_from_node"):
         setattr(links, name, timed("batches", getattr(links, name)))
-    zmq.Context = partial(_Context, zmq.Context)  # type: ignore[assignment, misc]
+    put_in_place(EchoRouter)
     sys.exit(main())

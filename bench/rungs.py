@@ -21,12 +21,12 @@ from typing import ParamSpec, TypeVar, cast
 
 import trio
 
+from holdfast.balancer.ledger import Requester
 from holdfast.protocols.clients.base import Limits
 from holdfast.protocols.clients.events import Message, Request
 from holdfast.protocols.clients.http import HttpProtocol
 from holdfast.protocols.clients.websocket import WebSocketProtocol, accept_key
 from holdfast.proxy.clients.clients import Clients, random_prefix
-from holdfast.proxy.clients.connection import Connection
 from holdfast.proxy.clients.listener import Listener
 from holdfast.proxy.clients.reactor import READABLE, Reactor
 from holdfast.proxy.config import ClientSettings
@@ -152,7 +152,7 @@ def reactor(listening: socket.socket) -> None:
 def connection(listening: socket.socket) -> None:
     async def main() -> None:
         reactor = Reactor()
-        asked: list[tuple[Connection, Request]] = []
+        asked: list[tuple[Requester, Request]] = []
 
         def answer(now: float) -> bool:
             for connection, event in asked:

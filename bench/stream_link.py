@@ -14,37 +14,25 @@ import select
 import socket
 import struct
 import sys
-from collections import deque
 
 import zmq
 
-import holdfast.balancer.links.zeromq  # noqa: F401  before the change below: pyzmq derives a class from the real Context
+from bench.router import Router, put_in_place
 from holdfast.cli import main
 
 _LENGTH = struct.Struct("<I")
-_context = zmq.Context
 _READ_BYTES = 65536
 
 
-class StreamRouter:
-    """As much of a ROUTER as balancer.links.zeromq uses. It has one address."""
+class StreamRouter(Router):
+    """It has one address."""
 
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
-        self._context = context
+        super().__init__(context)
         self._epoll = select.epoll()
         self._peers: dict[bytes, socket.socket] = {}
         self._unfinished: dict[int, bytes] = {}
-        self._received: deque[bytes] = deque()  # routing id, message, routing id, message
         self._to = b""
-
-    def setsockopt(self, option: int, value: object) -> None:
-        pass
-
-    def get_monitor_socket(self, events: int) -> "zmq.Socket[bytes]":
-        return self._context.socket(zmq.PAIR)  # which nobody connects to
-
-    def disable_monitor(self) -> None:
-        pass
 
     def bind(self, address: str) -> None:
         kind, _, place = address.partition("://")
@@ -66,16 +54,13 @@ class StreamRouter:
             return zmq.POLLIN if self._received else 0
         return 0  # no message has two parts
 
-    def recv(self, flags: int) -> bytes:
-        return self._received.popleft()
-
     def send(self, data: bytes, flags: int) -> None:
         if flags & zmq.SNDMORE:
             self._to = data
-        elif self._to in self._peers:
-            self._peers[self._to].sendall(_LENGTH.pack(len(data)) + data)
-        else:
+        elif self._to not in self._peers:
             raise zmq.ZMQError(errno.EHOSTUNREACH)
+        elif data:
+            self._peers[self._to].sendall(_LENGTH.pack(len(data)) + data)
 
     def _receive(self) -> None:
         for descriptor, _ in self._epoll.poll(0):
@@ -113,17 +98,6 @@ class StreamRouter:
         self._epoll.close()
 
 
-class _Context:
-    def __init__(self) -> None:
-        self._context = _context()
-
-    def socket(self, kind: int) -> StreamRouter:
-        return StreamRouter(self._context)
-
-    def destroy(self, linger: int) -> None:
-        self._context.destroy(linger)
-
-
 if __name__ == "__main__":
-    zmq.Context = _Context  # type: ignore[assignment, misc]
+    put_in_place(StreamRouter)
     sys.exit(main())

@@ -10,7 +10,8 @@ node         the node that they run; messages: what clients and nodes say to eac
 load         the built-in clients; connections: all of theirs
 websocket    one's connection; witness: that of a few, on trio-websocket
 load_worker  the process they are in; remote_load: the same, from outside; lines: how the two talk
-accounting   what was sent, heard, lost; due: which notifications were; failover: how long clients waited
+accounting   what was sent, heard, lost; due: which notifications were; deliveries: which came, and how often
+failover     how long clients waited
 flood        nodes publish more than can be delivered: what is said about it; flooding: the trial's side
 listeners    the clients that hear it and count, in a process of their own
 masters      who acted as master; openings: which clients nodes were told of; hearing: how they testify

@@ -7,27 +7,46 @@ is due exactly once at each member if its request was answered by a node.
 
 With one proxy it is due at nobody if not, because effects travel with replies. With several a request may have done
 what it does without an answer, if it failed; with one as with several if its client's connection ended: then its
-notification may come once. The same is true for a client that lost its connection, from a little before that (or before
-what was done to its proxy) until a little after it has joined its channel again.
+notification may come once. The same is true at a client that lost its connection, for what was on its way then (or when
+something was done to its proxy) and for what was sent until it had joined its channel again; but not for what a run of
+a node published between two notifications that the client heard over one connection: that is due whatever happened.
 """
 
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from math import inf
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from holdfast.chaos.due import ANSWERED, FAILED, GONE, MOST, OPEN, Notifications, compared, count, while_away
-from holdfast.chaos.failover import Failover, Fault, Percentiles, failover
+from holdfast.chaos.deliveries import TOLD, Disordered, Ears, Missed, Published, Twice
+from holdfast.chaos.due import (
+    ANSWERED,
+    AWAY,
+    FAILED,
+    GONE,
+    ON_THE_WAY,
+    ON_THE_WAY_ALONE,
+    OPEN,
+    Notifications,
+    compared,
+    count,
+    while_away,
+)
+from holdfast.chaos.failover import Failover, Fault, Percentiles, failover, losses
+from holdfast.protocols.close import Reason
+
+QUARANTINED = Reason.QUARANTINED.value  # the error of a request that two nodes were lost with
 
 
 class Requests(Struct):
     """sent = answered_once + errors + answered_twice + unanswered + gone.
 
     gone: with the connection of a client that went for another. wrong_client: replies to what another client
-    asked. stray: replies to what nobody asked. errors: by kind. unexpected_errors: those of a kind that no fault
-    explains, because trying again would not help.
+    asked. stray: replies to what nobody asked. errors: by kind. unexpected_errors: those that no fault
+    explains: trying again would not help. A request that two nodes were lost with is explained by two faults.
     """
 
     sent: int = 0
@@ -43,8 +62,13 @@ class Requests(Struct):
 
 
 class Verdict(Struct):
+    """twice, disordered, missed: TOLD each of the notifications that came twice, out of order, or not though due."""
+
     requests: Requests
     notifications: Notifications
+    twice: list[Twice]
+    disordered: list[Disordered]
+    missed: list[Missed]
     dropped: dict[str, int]  # clients that were disconnected, by what they were told
     latency: Percentiles
     failover: dict[str, Failover]
@@ -53,39 +77,38 @@ class Verdict(Struct):
 class _Client:
     """One client's requests, by their numbers, and what it has heard of each neighbour's."""
 
-    __slots__ = (
-        "attempts", "away", "done_at", "heard", "highest_epoch", "is_dropped", "numbers", "outcomes", "sent_at",
-    )  # fmt: skip
+    __slots__ = ("attempts", "away", "done_at", "ears", "highest_epoch", "is_dropped", "outcomes", "sent_at")
 
     def __init__(self, neighbours: int) -> None:
         self.sent_at = array("d")
         self.done_at = array("d")
         self.outcomes = bytearray()
         self.attempts = bytearray()
-        self.heard = [bytearray() for _ in range(neighbours)]  # how often, by the neighbour's request
-        self.numbers: dict[int, int] = {}  # the last number of each run of a node
+        self.ears = Ears(neighbours)
         self.highest_epoch = 0
-        self.away: list[tuple[float, float]] = []  # from when until when it was on the move
+        self.away: list[tuple[float, float]] = []  # what may have passed it by: due.while_away
         self.is_dropped = False
 
 
 class Accounting:
-    """group: how many clients share a channel. is_cluster: of several proxies. Times: seconds of one clock.
-
-    lag: how late, at most, clients have noticed what happened to them, as far as their process can tell.
-    """
+    """group: how many clients share a channel. is_cluster: of several proxies. Times: seconds of one clock."""
 
     def __init__(self, clients: int, group: int, *, is_cluster: bool = False) -> None:
         self.group = group
-        self.lag = 0.0
         self._is_cluster = is_cluster
         self._clients = [
             _Client(min(group, clients - index // group * group))  # the last group may be smaller
             for index in range(clients)
         ]
+        self._published = [Published() for _ in range(0, clients, group)]
         self._requests = Requests(errors={})
+        self._heard_twice: list[Twice] = []
+        self._heard_again: list[Twice] = []
+        self._disordered: list[Disordered] = []
+        self._again = 0
         self._twice: set[tuple[int, int]] = set()
         self._errors: Counter[str] = Counter()
+        self._quarantined: list[tuple[float, float]] = []  # sent, answered
         self._dropped: Counter[str] = Counter()
         self._out_of_order = 0
         self._unfounded = 0
@@ -135,7 +158,9 @@ class Accounting:
             self.unasked()
         elif self._settle(client, number, FAILED, at):
             self._errors[error] += 1
-            if not retryable:
+            if error == QUARANTINED:
+                self._quarantined.append((self._clients[client].sent_at[number], at))
+            elif not retryable:
                 self._requests.unexpected_errors += 1
 
     def _settle(self, client: int, number: int, outcome: int, at: float) -> bool:
@@ -153,25 +178,32 @@ class Accounting:
         self.done += 1
         return True
 
-    def notified(self, client: int, sender: int, request: int, run: int, number: int) -> None:
+    def notified(self, client: int, sender: int, request: int, run: int, number: int, at: float) -> None:
         """`client` hears the notification of (sender, request), which is the run's `number`th in this channel."""
-        books = self._clients[client]
-        first = client // self.group * self.group
-        if not first <= sender < first + len(books.heard) or not 0 <= request < len(self._clients[sender].outcomes):
+        ears = self._clients[client].ears
+        group = client // self.group
+        place = sender - group * self.group
+        if not 0 <= place < len(ears.heard) or not 0 <= request < len(self._clients[sender].outcomes):
             self._unfounded += 1
             return
-        heard = books.heard[sender - first]
-        if request >= len(heard):
-            heard.extend(bytes(request + 1 - len(heard)))
         self.notified_count += 1
-        if heard[request]:
-            heard[request] = min(heard[request] + 1, MOST)
-            return  # doubled; that it is out of order as well says nothing more
-        heard[request] = 1
-        if number > books.numbers.get(run, 0):
-            books.numbers[run] = number
+        before = ears.hear(place, request, at)
+        if before is not None:
+            is_again = before < ears.began
+            self._again += is_again
+            told = self._heard_again if is_again else self._heard_twice
+            if len(told) < TOLD:
+                sent = self._clients[sender].sent_at[request]
+                told.append(Twice(client, sender, request, run, number, sent, before, ears.came, at))
+            if not is_again:
+                return  # that it is out of order as well says nothing more
+        if ears.is_next(run, number):
+            self._published[group].add(run, number, place, request)
         else:
             self._out_of_order += 1
+            if len(self._disordered) < TOLD:
+                sent = self._clients[sender].sent_at[request]
+                self._disordered.append(Disordered(client, sender, request, run, number, ears.last(run), sent, at))
 
     def announced(self, client: int, epoch: int) -> None:
         """`client` hears a master of this epoch."""
@@ -181,11 +213,15 @@ class Accounting:
         else:
             books.highest_epoch = epoch
 
-    def moves(self, client: int, at: float) -> None:
-        """The connection of `client` ended; it looks for another. Whether it had to is not for these books."""
+    def moves(self, client: int, at: float, lag: float = 0.0) -> None:
+        """The connection of `client` ended; it looks for another. Whether it had to is not for these books.
+
+        lag: so long ago it may have been.
+        """
         books = self._clients[client]
+        books.ears.moves(at)
         if not books.away or books.away[-1][1] < inf:
-            books.away.append((at, inf))
+            books.away.append((at - lag - (ON_THE_WAY if self._is_cluster else ON_THE_WAY_ALONE), inf))
         number = books.outcomes.find(OPEN)
         while number >= 0:
             books.outcomes[number] = GONE
@@ -196,13 +232,13 @@ class Accounting:
 
     def moved(self, client: int, at: float) -> None:
         """It has joined its channel again."""
-        away = self._clients[client].away
-        away[-1] = (away[-1][0], at)
+        books = self._clients[client]
+        books.ears.came = at
+        books.away[-1] = (books.away[-1][0], at)
 
-    def excused(self, client: int, ended: float, since: float) -> None:
-        """The connection that `client` lost at `ended` was no good since `since`."""
-        away = self._clients[client].away
-        away[:] = [(min(begun, since), until) if begun <= ended <= until else (begun, until) for begun, until in away]
+    def excused(self, client: int, since: float, until: float) -> None:
+        """What was answered since then, and sent until then, may have passed `client` by."""
+        self._clients[client].away.append((since, until))
 
     def dropped(self, client: int, why: str) -> None:
         """The connection of `client` ended, not by its own wish, and it finds no other."""
@@ -242,7 +278,12 @@ class Accounting:
         return self.open == 0 and self.notifications().missing == 0
 
     def notifications(self) -> Notifications:
-        told = Notifications(out_of_order=self._out_of_order, unfounded=self._unfounded, old_masters=self._old_masters)
+        told = Notifications(
+            again=self._again,
+            out_of_order=self._out_of_order,
+            unfounded=self._unfounded,
+            old_masters=self._old_masters,
+        )
         for index, client in enumerate(self._clients):
             told.published += client.outcomes.count(ANSWERED)
             if not client.is_dropped:  # that is counted as such; what it did not hear since is part of it
@@ -251,14 +292,49 @@ class Accounting:
 
     def _heard(self, index: int) -> Iterator[bytes]:
         """For each neighbour what came of his requests at `index` (due.compared)."""
-        client = self._clients[index]
-        first = index // self.group * self.group
-        for offset, heard in enumerate(client.heard):
-            neighbour = self._clients[first + offset]
-            outcomes = neighbour.outcomes
-            if client.away:
-                outcomes = while_away(outcomes, neighbour.sent_at, neighbour.done_at, client.away, self.lag)
+        for outcomes, heard in zip(self._outcomes(index), self._clients[index].ears.heard, strict=True):
             yield compared(outcomes, heard)
+
+    def _outcomes(self, index: int) -> list[bytearray]:
+        """For each neighbour what came of his requests, as it is to `index`."""
+        client = self._clients[index]
+        neighbours = self._neighbours(index)
+        if not client.away:
+            return [neighbour.outcomes for neighbour in neighbours]
+        changed = [while_away(one.outcomes, one.sent_at, one.done_at, client.away) for one in neighbours]
+        for place, request in self._between(index):
+            if changed[place][request] == AWAY:
+                changed[place][request] = ANSWERED
+        return changed
+
+    def _neighbours(self, index: int) -> list[_Client]:
+        first = index // self.group * self.group
+        return self._clients[first : first + self.group]
+
+    def _between(self, index: int) -> Iterator[tuple[int, int]]:
+        """Place and request of what a run published between two that `index` heard over one connection.
+
+        Of a request that had several attempts another run may have told it before.
+        """
+        neighbours = self._neighbours(index)
+        published = self._published[index // self.group]
+        for gap in self._clients[index].ears.gaps:
+            for place, request in published.between(*gap):
+                if not neighbours[place].attempts[request]:
+                    yield place, request
+
+    def _missed(self) -> Iterator[Missed]:
+        for index, client in enumerate(self._clients):
+            if client.is_dropped:
+                continue
+            between = set(self._between(index))
+            first = index // self.group * self.group
+            for place, (outcomes, heard) in enumerate(zip(self._outcomes(index), client.ears.heard, strict=True)):
+                sender = self._clients[first + place]
+                for request, outcome in enumerate(outcomes):
+                    if outcome == ANSWERED and not (request < len(heard) and heard[request]):
+                        times = sender.sent_at[request], sender.done_at[request]
+                        yield Missed(index, first + place, request, *times, (place, request) in between)
 
     def verdict(self, faults: Sequence[Fault] = ()) -> Verdict:
         """At the end. faults: those that happened meanwhile."""
@@ -271,9 +347,15 @@ class Accounting:
             if outcome == ANSWERED
         ]
         done.sort()
+        notifications = self.notifications()
+        requests = self.requests()
+        unexplained = sum(losses(faults, *times) < 2 for times in self._quarantined)
         return Verdict(
-            requests=self.requests(),
-            notifications=self.notifications(),
+            requests=replace(requests, unexpected_errors=requests.unexpected_errors + unexplained),
+            notifications=notifications,
+            twice=[*self._heard_twice, *self._heard_again],
+            disordered=self._disordered,
+            missed=list(islice(self._missed(), TOLD)) if notifications.missing else [],
             dropped=dict(self._dropped),
             latency=Percentiles.of([done - sent for sent, done, _ in done]),
             failover=failover(done, faults),

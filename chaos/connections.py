@@ -54,6 +54,7 @@ class Connections:
         self._epoll = select.epoll()
         self._by_fd: dict[int, Client] = {}
         self._limiter = trio.CapacityLimiter(CONNECTING)
+        self._seen_all_at = time.monotonic()
         self.sessions = Sessions()
 
     def fileno(self) -> int:
@@ -117,12 +118,21 @@ class Connections:
             events = select.EPOLLIN | (select.EPOLLOUT if client.waits_to_write else 0)
             self._epoll.modify(connection.fd, events)
 
+    @property
+    def lag(self) -> float:
+        """Seconds since nothing was left that had come and was not read: what is read now may be that old."""
+        return time.monotonic() - self._seen_all_at
+
     def turn(self) -> None:
         """Read and write what can be without waiting, of some."""
-        for fd, events in self._epoll.poll(0, PER_TURN):
+        now = time.monotonic()
+        ready = self._epoll.poll(0, PER_TURN)
+        for fd, events in ready:
             client = self._by_fd.get(fd)
             if client is not None:
                 self._on_ready(client, events)
+        if len(ready) < PER_TURN:
+            self._seen_all_at = now
 
     def _on_ready(self, client: Client, events: int) -> None:
         connection = client.connection
@@ -141,11 +151,11 @@ class Connections:
     # --- the end ----------------------------------------------------------------------------------------------
 
     def shut(self, client: Client) -> None:
-        """A witness's task closes its connection itself."""
         connection = client.connection
-        if client.is_open and isinstance(connection, WebSocket):
-            self._epoll.unregister(connection.fd)
-            del self._by_fd[connection.fd]
+        if client.is_open and connection is not None:
+            if isinstance(connection, WebSocket):
+                self._epoll.unregister(connection.fd)
+                del self._by_fd[connection.fd]
             connection.close()
         client.is_open = client.may_ask = False
 

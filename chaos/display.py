@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from holdfast.chaos.deliveries import Disordered, Missed, Twice
 from holdfast.chaos.failover import Percentiles
 from holdfast.chaos.flood import FloodFigures
 from holdfast.chaos.openings import Openings
@@ -157,9 +158,16 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
     yield "  delivered", f"{notifications.delivered:,}"
     yield "  missing", f"{notifications.missing:,}"
     yield "  duplicated", f"{notifications.duplicated:,}"
+    yield "  again, at another proxy", f"{notifications.again:,}"
     yield "  out of order", f"{notifications.out_of_order:,}"
     yield "  unfounded", f"{notifications.unfounded:,}"
-    yield "  not due, and came once", f"{notifications.not_due:,}"
+    yield "  not due, and came once", f"{notifications.not_due:,}, or not: {notifications.excused:,}"
+    for twice in report.twice:
+        yield "  came twice", _twice(twice)
+    for disordered in report.disordered:
+        yield "  out of order", _disordered(disordered)
+    for missed in report.missed:
+        yield "  missed", _missed(missed)
     yield "clients", f"{report.clients.count:,}"
     yield "  dropped", _counts(report.clients.dropped)
     yield "  lost with their proxy", f"{report.clients.moved:,}"
@@ -189,6 +197,30 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
         yield f"memory of {name}", sizes
     cores = ", ".join(f"{name} {cores:.2f}" for name, cores in report.cpu.items())
     yield "cores in use", f"{cores}; requests left up to {report.clients.worst_lag:g} ms late"
+
+
+def _twice(twice: Twice) -> str:
+    times = zip((twice.first, twice.again), twice.proxies, strict=True)
+    first, second = (f"{at:.3f} s from proxy {number + 1}" for at, number in times)
+    return (
+        f"request {twice.request} of client {twice.sender}, sent at {twice.sent:.3f} s: client {twice.client} heard it "
+        f"at {first} and at {second}, to which it had come at {twice.came:.3f} s"
+    )
+
+
+def _disordered(one: Disordered) -> str:
+    return (
+        f"request {one.request} of client {one.sender}, sent at {one.sent:.3f} s: client {one.client} heard it at "
+        f"{one.at:.3f} s from proxy {one.proxy + 1}, as number {one.number} of that node after number {one.last}"
+    )
+
+
+def _missed(missed: Missed) -> str:
+    between = ", though it heard earlier and later ones of that node's over one connection" if missed.is_between else ""
+    return (
+        f"request {missed.request} of client {missed.sender}, sent at {missed.sent:.3f} s and answered at "
+        f"{missed.answered:.3f} s: client {missed.client} did not hear it{between}"
+    )
 
 
 def _openings(told: Openings) -> Iterator[tuple[str, str]]:

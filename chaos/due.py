@@ -13,43 +13,45 @@ from msgspec import Struct
 # What came of a request. AWAY: what ANSWERED is for those who were on the move.
 OPEN, ANSWERED, FAILED, GONE, AWAY = 0x00, 0x10, 0x20, 0x30, 0x40
 MOST = 0x0F  # times that it can have been heard
-SETTLING = 1.0  # seconds before a client's connection is lost, and after it has joined anew, that count as on the move
-_WHILE_AWAY = bytes.maketrans(bytes((ANSWERED,)), bytes((AWAY,)))
+# Seconds before a connection's end: what was answered in them may have been on its way to the proxy yet, since nodes
+# answer without one that they can't reach. A fault freezes for 3 s, and a link comes back 2.5 s and some tenths later.
+ON_THE_WAY = 6.0
+ON_THE_WAY_ALONE = 1.0  # with one proxy all has been sent to clients when a reply is; this is what the kernel had yet
 
 
 class Notifications(Struct):
-    """published: by requests that were answered. delivered: at all members together, once each. unfounded: of requests
-    that got no reply of a node, or of another group. not_due: what might come once (chaos.accounting) and did,
-    in no other column. old_masters: announcements of an epoch below one heard before.
+    """published: by requests that were answered. delivered: those that were due, at all members together, once each.
+    duplicated: over one connection. again: over two; that is not promised, and in no other column. unfounded: of
+    requests that got no reply of a node, or of another group. not_due: what might come once (chaos.accounting) and did,
+    in no other column; excused: and did not, though it was answered. old_masters: announcements of an epoch below one
+    heard before.
     """
 
     published: int = 0
     delivered: int = 0
     missing: int = 0
     duplicated: int = 0
+    again: int = 0
     out_of_order: int = 0
     unfounded: int = 0
     not_due: int = 0
+    excused: int = 0
     old_masters: int = 0
 
 
 def while_away(
-    outcomes: bytearray,
-    sent_at: Sequence[float],
-    done_at: Iterable[float],
-    away: Iterable[tuple[float, float]],
-    lag: float = 0.0,
+    outcomes: bytearray, sent_at: Sequence[float], done_at: Sequence[float], away: Iterable[tuple[float, float]]
 ) -> bytearray:
-    """A client's requests as they are to somebody who was on the move then. Requests are in the order of sending.
+    """A client's requests as they are to somebody who was away then. Requests are in the order of sending.
 
-    lag: how late, besides SETTLING, he may have noticed that he was.
+    away: since when answered, and until when sent, it may have passed him by.
     """
     changed = outcomes[:]
     all_done_at = list(accumulate(done_at, max))  # ascending, so that it can be searched
-    for begun, ended in away:
-        first = bisect_left(all_done_at, begun - SETTLING - lag)
-        end = bisect_right(sent_at, ended + SETTLING + lag)
-        changed[first:end] = changed[first:end].translate(_WHILE_AWAY)
+    for since, until in away:
+        for request in range(bisect_left(all_done_at, since), bisect_right(sent_at, until)):
+            if changed[request] == ANSWERED and done_at[request] >= since:
+                changed[request] = AWAY
     return changed
 
 
@@ -75,6 +77,7 @@ def count(heard: bytes, told: Notifications, *, is_cluster: bool) -> None:
             told.duplicated += requests * max(0, times - 1)
         elif outcome in (GONE, AWAY) or (outcome == FAILED and is_cluster):
             told.not_due += requests if times else 0
+            told.excused += requests if outcome == AWAY and not times else 0
             told.duplicated += requests * max(0, times - 1)
         else:
             told.unfounded += requests * times

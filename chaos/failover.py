@@ -6,13 +6,15 @@ milliseconds.
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
 AFTER_FAULT = 0.05  # seconds after a fault in which whatever is sent may still meet the lost node
 # Faults by which a node loses its requests: its session ends, also by a proxy that does not hear it for a while.
-LOSING = ("kill", "all", "freeze-node", "freeze-proxy", "kill-together")
+DEATHS = ("kill", "all", "kill-together")  # of nodes
+LOSING = (*DEATHS, "freeze-node", "freeze-proxy")
+NOTICED = 2.0  # seconds until a proxy that lacks CPU knows of a death; as long as it lets a node be silent
 FELT = (*LOSING, "kill-proxy", "kill-store")  # faults after which a request might have to wait
 
 
@@ -27,6 +29,13 @@ class Fault(Struct):
     hit_master: bool = False
     until: float = 0.0
     proxies: list[int] = []
+
+
+def losses(faults: Iterable[Fault], sent: float, done: float) -> int:
+    """How many of these may have lost the node of a request that was sent and answered then."""
+    return sum(
+        fault.kind in LOSING and fault.at <= done and max(fault.at + NOTICED, fault.until) >= sent for fault in faults
+    )
 
 
 class Percentiles(Struct):

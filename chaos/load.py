@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 import trio
 from msgspec import Struct
 
-from holdfast.chaos.accounting import Accounting
+from holdfast.chaos.accounting import Accounting, Verdict
 from holdfast.chaos.connections import Client, Connections
 from holdfast.chaos.failover import Fault, Percentiles
 from holdfast.chaos.messages import MASTERS, Ask, Heard, decode_heard, encode
-from holdfast.chaos.sessions import lost_at
+from holdfast.chaos.sessions import passed_by
 from holdfast.chaos.writer import Writer
 from holdfast.protocols.errors import HoldfastError
 
@@ -96,6 +96,7 @@ class Load:
         self._chance = random.Random(settings.clients)
         self._recent: list[float] = []
         self._lag = 0.0
+        self.worst_lag = 0.0  # how late a request left, at most
 
     # --- life -------------------------------------------------------------------------------------------------
 
@@ -114,7 +115,7 @@ class Load:
             return
         raise HoldfastError(
             f"{len(self._to_join)} of {len(self._clients)} clients could not join their channel within "
-            f"{JOIN_TIMEOUT:g} s: do the nodes there run proxy.chaos.node:node?"
+            f"{JOIN_TIMEOUT:g} s: do the nodes there run holdfast.chaos.node:node?"
         )
 
     def start(self) -> None:
@@ -126,11 +127,9 @@ class Load:
         """Send no more. faults: all that happened."""
         self._due_at = None
         self.writer.stop(time.monotonic())
-        freezes = [fault for fault in faults if fault.kind == "freeze-proxy"]
         for session in self.sessions.all:
-            since = lost_at(session, freezes, self.accounting.lag)
-            if since is not None and session.ended is not None:
-                self.accounting.excused(session.client, session.ended, since)
+            for since, until in passed_by(session, faults):
+                self.accounting.excused(session.client, since, until)
 
     async def wait_complete(self, patience: float) -> None:
         """Wait until all have found their place, or nothing any more; then until nothing is due any more, at most so
@@ -179,7 +178,7 @@ class Load:
         assert self._due_at is not None
         late = now - self._due_at
         self._lag = max(self._lag, late)
-        self.accounting.lag = max(self.accounting.lag, late)
+        self.worst_lag = max(self.worst_lag, late)
         for _ in range(PER_TURN):
             if self._due_at > now:
                 break
@@ -201,7 +200,7 @@ class Load:
         elif heard.channel == MASTERS:
             accounting.announced(client.index, heard.epoch)
         elif heard.channel:
-            accounting.notified(client.index, heard.client, heard.request, heard.run, heard.number)
+            accounting.notified(client.index, heard.client, heard.request, heard.run, heard.number, now)
         elif heard.requestId == JOINING:
             self._took_join(client, heard, now)
         elif self.writer.take(client, heard, now):
@@ -234,11 +233,11 @@ class Load:
     def _lost(self, client: Client, why: str) -> None:
         if not client.is_open:
             return
-        now = time.monotonic()
+        now, lag = time.monotonic(), self._connections.lag
         self._connections.shut(client)
-        self.sessions.ended(client.index, why, now)
+        self.sessions.ended(client.index, why, now, lag)
         self._moves += 1
-        self.accounting.moves(client.index, now)
+        self.accounting.moves(client.index, now, lag)
         self.writer.writes.moves(client.index, now)
         client.answered.set()
         if not client.is_moving:
@@ -284,6 +283,16 @@ class Load:
                     return
                 except HoldfastError:  # that one does not live either, or takes nobody
                     await trio.sleep(next(pauses))
+
+    def verdict(self, faults: Sequence[Fault]) -> Verdict:
+        """At the end. faults: those that happened."""
+        verdict = self.accounting.verdict(faults)
+        proxy_of = self.sessions.proxy_of
+        for twice in verdict.twice:
+            twice.proxies = proxy_of(twice.client, twice.first), proxy_of(twice.client, twice.again)
+        for one in verdict.disordered:
+            one.proxy = proxy_of(one.client, one.at)
+        return verdict
 
     # --- what is seen meanwhile -------------------------------------------------------------------------------
 

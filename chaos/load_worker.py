@@ -93,8 +93,8 @@ async def _obey(load: Load, telling: trio.CancelScope) -> None:
             await load.wait_complete(command.patience)
             telling.cancel(reason="nobody listens any more")
             _say(load.progress())
-            verdict = load.accounting.verdict(command.faults)
-            _say(Finished(verdict, load.sessions.all, load.writer.writes.book, round(load.accounting.lag * 1000, 1)))
+            verdict = load.verdict(command.faults)
+            _say(Finished(verdict, load.sessions.all, load.writer.writes.book, round(load.worst_lag * 1000, 1)))
 
 
 async def _tell_progress(load: Load, telling: trio.CancelScope) -> None:

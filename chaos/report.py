@@ -11,6 +11,7 @@ from statistics import median
 from msgspec import Struct
 
 from holdfast.chaos.accounting import Requests, Verdict
+from holdfast.chaos.deliveries import Disordered, Missed, Twice
 from holdfast.chaos.due import Notifications
 from holdfast.chaos.failover import AFTER_FAULT, Failover, Fault, Percentiles
 from holdfast.chaos.flood import FloodFigures
@@ -78,6 +79,9 @@ class Report(Struct):
     clients: Clients
     requests: Requests
     notifications: Notifications
+    twice: list[Twice]
+    disordered: list[Disordered]
+    missed: list[Missed]
     openings: Openings | None
     state: StateFigures | None
     flood: FloodFigures | None

@@ -10,17 +10,16 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct, field
 
-from holdfast.chaos.failover import Fault, Percentiles
+from holdfast.chaos.due import ON_THE_WAY
+from holdfast.chaos.failover import DEATHS, Fault, Percentiles
 
 NOTICE = 1.0  # a proxy that drops a client tells nodes at once; the client, on a busy machine, may notice so late
-
-# Where functions take it, `lag` is how late, at most, the clients' process did what it had to: so much later again it
-# may have noticed.
 
 
 class Session(Struct):
     """A connection of `client` to the proxy of that number. began: before it was asked for. id: the proxies' id of the
     client, known since it joined its channel at `joined`. ended, why: unless it lasted until the end of the run.
+    lag: so much earlier it may have ended, because the clients' process had not looked for that long.
     """
 
     client: int
@@ -30,6 +29,7 @@ class Session(Struct):
     joined: float | None = None
     ended: float | None = None
     why: str = ""
+    lag: float = 0.0
 
 
 class Moves(Struct):
@@ -66,12 +66,19 @@ class Sessions:
         session = self._last[client]
         session.id, session.joined = id, at
 
-    def ended(self, client: int, why: str, at: float) -> None:
+    def ended(self, client: int, why: str, at: float, lag: float = 0.0) -> None:
         session = self._last[client]
-        session.ended, session.why = at, why
+        session.ended, session.why, session.lag = at, why, lag
+
+    def proxy_of(self, client: int, at: float) -> int:
+        """The number of the proxy that it was connected to at that time; -1: to none."""
+        for session in reversed(self.all):
+            if session.client == client and session.began <= at and (session.ended is None or at <= session.ended):
+                return session.proxy
+        return -1
 
 
-def lost_at(session: Session, faults: Iterable[Fault], lag: float = 0.0) -> float | None:
+def lost_at(session: Session, faults: Iterable[Fault]) -> float | None:
     """When that began which was done to the proxy of a connection, if that explains its end.
 
     A proxy that is killed takes all with it, and a connection begun after that is to another run. What lasts for a
@@ -83,7 +90,7 @@ def lost_at(session: Session, faults: Iterable[Fault], lag: float = 0.0) -> floa
         if session.proxy not in fault.proxies or session.ended < fault.at:
             continue
         if fault.until:
-            is_explained = session.began < fault.until and session.ended <= fault.until + NOTICE + lag
+            is_explained = session.began < fault.until and session.ended <= fault.until + NOTICE + session.lag
         else:
             is_explained = session.began < fault.at
         if is_explained:
@@ -91,7 +98,24 @@ def lost_at(session: Session, faults: Iterable[Fault], lag: float = 0.0) -> floa
     return None
 
 
-def moves(sessions: Iterable[Session], faults: Sequence[Fault], lag: float = 0.0) -> Moves:
+def passed_by(session: Session, faults: Iterable[Fault]) -> list[tuple[float, float]]:
+    """From when until when what was published may not have come over a connection because its proxy was frozen.
+
+    If it ended meanwhile, until then. If a node was killed meanwhile, until then as well: others were answered without
+    the proxy, and what that node had for it is lost.
+    """
+    faults = list(faults)
+    times = []
+    for freeze in faults:
+        if freeze.kind == "freeze-proxy" and lost_at(session, [freeze]) is not None:
+            times.append((freeze.at - ON_THE_WAY, session.ended or freeze.until))
+        elif freeze.kind == "freeze-proxy" and session.proxy in freeze.proxies:
+            deaths = [fault.at for fault in faults if fault.kind in DEATHS and freeze.at <= fault.at <= freeze.until]
+            times += [(freeze.at, death) for death in deaths]
+    return times
+
+
+def moves(sessions: Iterable[Session], faults: Sequence[Fault]) -> Moves:
     """faults: all that happened, in order."""
     dropped: Counter[str] = Counter()
     lost: dict[int, float] = {}  # when, by client, until it is served again
@@ -102,7 +126,7 @@ def moves(sessions: Iterable[Session], faults: Sequence[Fault], lag: float = 0.0
             away.append(session.joined - lost.pop(session.client))
         if session.ended is None:
             continue
-        if lost_at(session, faults, lag) is None:
+        if lost_at(session, faults) is None:
             dropped[session.why] += 1
         else:
             moved += 1
@@ -110,12 +134,12 @@ def moves(sessions: Iterable[Session], faults: Sequence[Fault], lag: float = 0.0
     return Moves(moved, dict(dropped), Percentiles.of(away))
 
 
-def ends(sessions: Iterable[Session], faults: Sequence[Fault], lag: float = 0.0) -> dict[int, float | None]:
+def ends(sessions: Iterable[Session], faults: Sequence[Fault]) -> dict[int, float | None]:
     """When the connection of each client's id ended, at the earliest; None: it did not."""
     ends: dict[int, float | None] = {}
     for session in sessions:
         if session.joined is not None:
-            lost = lost_at(session, faults, lag)
-            dropped = None if session.ended is None else session.ended - NOTICE - lag
+            lost = lost_at(session, faults)
+            dropped = None if session.ended is None else session.ended - NOTICE - session.lag
             ends[session.id] = dropped if lost is None else lost
     return ends

@@ -210,7 +210,7 @@ class Trial:
         """What nodes were told of clients, as soon as they know of the end what is true."""
         deployment, hearing = self._deployment, self._hearing
         assert deployment is not None
-        present = ends(finished.sessions, faults.happened, finished.worst_lag / 1000)
+        present = ends(finished.sessions, faults.happened)
         nodes = [node.pid for node in fleet.running if fleet.is_ready(node.pid)]
         self._tell("waiting for nodes to be told who is gone")
         with trio.move_on_after(deployment.closing_patience):
@@ -221,7 +221,7 @@ class Trial:
     async def _see_states(self, finished: Finished, faults: Faults, fleet: Fleet) -> StateFigures:
         """What nodes have in their state, as soon as it is what it must be."""
         assert self._deployment is not None
-        present = ends(finished.sessions, faults.happened, finished.worst_lag / 1000)
+        present = ends(finished.sessions, faults.happened)
         states: list[Contents] = []
         self._tell("waiting for nodes to have the same state")
         with trio.move_on_after(self._deployment.closing_patience):
@@ -338,8 +338,9 @@ class Trial:
     ) -> Report:
         plan = self._plan
         verdict: Verdict = finished.verdict
+        start = self._started or 0.0
         masters = self._hearing.masters if plan.nodes else None
-        moved = moves(finished.sessions, faults.happened, finished.worst_lag / 1000)
+        moved = moves(finished.sessions, faults.happened)
         dropped = {**verdict.dropped, **moved.dropped}
         surprises = [*faults.surprises, *self._surprises]
         broken = broken_promises(verdict, dropped, masters, openings, state, flood, surprises)
@@ -354,12 +355,15 @@ class Trial:
             clients=Clients(plan.clients, plan.rate, plan.group, dropped, moved.moved, moved.away, finished.worst_lag),
             requests=verdict.requests,
             notifications=verdict.notifications,
+            twice=[one.since(start) for one in verdict.twice],
+            disordered=[one.since(start) for one in verdict.disordered],
+            missed=[one.since(start) for one in verdict.missed],
             openings=openings,
             state=state,
             flood=flood,
             memory={name: Memory.of(sizes) for name, sizes in self._memory.items() if sizes},
             masters=MasterFigures(
-                epochs=since(self._hearing.masters.terms(), self._started or 0.0),
+                epochs=since(self._hearing.masters.terms(), start),
                 overlaps=self._hearing.masters.overlaps(),
                 hit=sum(fault.hit_master for fault in faults.happened),
             ),

@@ -15,9 +15,10 @@ MAX_WAITING = 10_000  # requests that are not written yet; an open-loop client m
 
 
 class Witness:
-    """send may be called as soon as `run` has started."""
+    """send and close may be called as soon as `run` has started."""
 
     def __init__(self) -> None:
+        self._scope = trio.CancelScope()
         self._send, self._waiting = trio.open_memory_channel[str](MAX_WAITING)
 
     def send(self, text: bytes) -> None:
@@ -25,6 +26,10 @@ class Witness:
             self._send.send_nowait(text.decode())
         except trio.WouldBlock:
             raise ConnectionError(f"{MAX_WAITING} requests wait to be written") from None
+
+    def close(self) -> None:
+        """Drop the connection; nothing more is taken, and its end is not told."""
+        self._scope.cancel(reason="its client has given it up")
 
     async def run(
         self,
@@ -38,12 +43,13 @@ class Witness:
         """Connect, `take` each message, and say in a few words why it ended. Raises HoldfastError if it can't begin."""
         try:
             # Our own stream: trio-websocket leaves one that the peer has closed to the garbage collector.
-            async with await trio.open_tcp_stream(host, port) as stream, trio.open_nursery() as nursery:
-                connection = await wrap_client_stream(nursery, stream, f"{host}:{port}", "/")
-                task_status.started()
-                nursery.start_soon(self._write, connection)
-                ended(await _read(connection, take))
-                nursery.cancel_scope.cancel(reason="the connection has ended")
+            with self._scope:
+                async with await trio.open_tcp_stream(host, port) as stream, trio.open_nursery() as nursery:
+                    connection = await wrap_client_stream(nursery, stream, f"{host}:{port}", "/")
+                    task_status.started()
+                    nursery.start_soon(self._write, connection)
+                    ended(await _read(connection, take))
+                    nursery.cancel_scope.cancel(reason="the connection has ended")
         except* (OSError, HandshakeError) as group:
             raise HoldfastError(f"{host}:{port}: no WebSocket: {group.exceptions[0]!r}") from group
 

@@ -15,7 +15,6 @@ import structlog
 import trio
 
 from holdfast.balancer.cluster.cluster import Cluster
-from holdfast.balancer.cluster.remembered import Remembered
 from holdfast.balancer.cluster.times import longest_grant
 from holdfast.balancer.coordination.base import Coordinator
 from holdfast.balancer.coordination.store import open_store
@@ -27,6 +26,7 @@ from holdfast.balancer.links.guard import Guard
 from holdfast.balancer.links.zeromq import ZeromqHub
 from holdfast.balancer.policies import POLICIES
 from holdfast.balancer.registry import ClientRegistry
+from holdfast.balancer.remembered import Remembered
 from holdfast.protocols.clients.http import HttpProtocol
 from holdfast.protocols.close import Reason
 from holdfast.protocols.peers.frames import Member
@@ -34,6 +34,7 @@ from holdfast.proxy.admin.api import Api
 from holdfast.proxy.admin.control import ProxyControl
 from holdfast.proxy.admin.operator import Operator
 from holdfast.proxy.admin.server import MAX_CONNECTIONS, AdminServer
+from holdfast.proxy.clients.budget import Budget
 from holdfast.proxy.clients.clients import Clients, FirstProtocol, random_prefix
 from holdfast.proxy.clients.listener import Listener, bind, port_of_protocol, raise_descriptor_limit
 from holdfast.proxy.clients.reactor import Reactor
@@ -41,7 +42,7 @@ from holdfast.proxy.clients.session import Session
 from holdfast.proxy.clients.tls import server_context
 from holdfast.proxy.cluster.alone import LoneRecord
 from holdfast.proxy.cluster.bindings import resolve
-from holdfast.proxy.cluster.fence import Fence
+from holdfast.proxy.cluster.fence import ClientsFence
 from holdfast.proxy.cluster.runner import Runner, random_number
 from holdfast.proxy.cluster.times import times_of
 from holdfast.proxy.config import Config, is_loopback, split_address
@@ -128,12 +129,17 @@ class App:
             config.node.max_untaken_bytes,
         )
         clients.dispatch = dispatch.request
+        self.budget = Budget(
+            clients, self.ledger, config.client.max_buffered_bytes, dispatch.overloaded, dispatch.abandon
+        )
         remembered = Remembered(
             config.realtime.max_remembered_bytes, max(MIN_REMEMBERED_SECONDS, config.request.timeout)
         )
-        self.lanes = lanes = Lanes(clients, channels, counters, remembered, config.realtime.max_unacknowledged_bytes)
+        self.lanes = lanes = Lanes(
+            clients, channels, counters, remembered, config.realtime.max_unacknowledged_bytes, dispatch
+        )
         self.mutes = mutes = Mutes(channels)
-        self.effects = effects = Effects(lanes, mutes, counters)
+        self.effects = effects = Effects(lanes, mutes, counters, steward.is_master, dispatch.refuse)
         self.keeper = keeper = Keeper(
             config.state, config.node, directory, counters, registry.__contains__, announcer.send_state, wall_clock
         )
@@ -154,11 +160,8 @@ class App:
             reactor,
             counters,
         )
-        lanes.replies = dispatch
         dispatch.in_order = effects.reply
-        effects.refuse = dispatch.refuse
         channels.on_first = mutes.unmute
-        effects.is_master = steward.is_master
         clients.client_of = registry.get
         clients.on_opened = announcer.client_opened
         clients.on_closed = self._client_closed
@@ -172,9 +175,12 @@ class App:
             guard=guard,
         )
         self.ticker = Ticker(clients, directory, dispatch, gateway, keeper, self.hub, reactor)
+        if config.client.tls_certificate_file:
+            reactor.at_turn_end(clients.handshakes.step)
         # What a turn ends with, in this order: requests leave (and who came or went), replies come (and nodes, who are
         # sent pages then), what nodes do to clients is done, sockets are written.
-        for step in (announcer.step, self.hub.pump, announcer.send_pages, effects.step, clients.flush):
+        steps = (announcer.step, self.hub.pump, announcer.send_pages, effects.step, self.budget.step, clients.flush)
+        for step in steps:
             reactor.at_turn_end(step)
         self.runner: Runner | None = None
         self.control = ProxyControl(self, proxy_id)
@@ -192,7 +198,7 @@ class App:
                 announcer,
                 directory,
                 channels,
-                Fence(clients, reactor, config.drain.spread),
+                ClientsFence(clients, reactor, config.drain.spread),
                 reactor,
                 self.control.figures,
                 steward.look,

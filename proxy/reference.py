@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from holdfast.protocols.close import Reason
+from holdfast.proxy.admin.exporter import METRICS
 from holdfast.proxy.config.keys import KEYS, Kind
 from holdfast.proxy.config.sections import Config
 from holdfast.proxy.config.sources import SECTIONS, value_of
 from holdfast.proxy.config.values import to_toml
 from holdfast.proxy.events import FIELDS_OF_A_REQUEST, OF_NODES, OF_PROXIES
-from holdfast.proxy.metrics import METRICS
 
 LEVELS = {name: name for name in ("debug", "info", "warning", "error")} | {"exception": "error"}
 MADE = "<!-- Made by `make docs`: change the tables in the code, not this page. -->"
@@ -58,8 +58,9 @@ METRICS_PAGE = f"""{MADE}
 # Metrics
 
 `GET /metrics` of the admin server, in Prometheus text format. The label `reason` is one of [these](errors.md), `limit`
-a key of the [configuration](configuration.md), `state` a state of a node. `holdfast_build_info` carries the version,
-and the usual `process_*` metrics (memory, processor time, open files) come along.
+a key of the [configuration](configuration.md) or a name in [limits](../topics/limits.md), `state` a state of a node.
+`holdfast_build_info` carries the version, and the usual `process_*` metrics (memory, processor time, open
+files) come along.
 
 | Name | Type | Label | Meaning |
 |---|---|---|---|
@@ -112,6 +113,7 @@ WHEN = {
     Reason.BAD_REPLY: "The node's reply can't be said in the client's protocol.",
     Reason.DEADLINE_EXCEEDED: "No reply within `request.timeout`.",
     Reason.DRAINING: "The proxy is about to stop.",
+    Reason.OVERLOADED: "All clients together hold more than `client.max_buffered_bytes`, this one among the most.",
     Reason.FENCED: "The proxy has not heard the majority of its cluster for `cluster.fence_timeout`.",
     Reason.INTERRUPTED: "What a node sent for the proxy's clients was lost on the way, and would be missing unnoticed.",
     Reason.INTERNAL_ERROR: "A fault of the proxy; its log says more.",

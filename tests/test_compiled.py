@@ -1,8 +1,6 @@
 """The build in C (docs/howto/compile.md) passes the tests of what it compiles."""
 
-import os
 import shutil
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -10,33 +8,23 @@ from pathlib import Path
 import pytest
 
 from hatch_build import MODULES
+from tests.commands import run
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
-PATIENCE = 600.0
+PYTHON = (sys.executable, "-m")
 COMPILER = sysconfig.get_config_var("CC").split()[0]
 HEADERS = Path(sysconfig.get_path("include"), "Python.h")
 TESTS = ("tests/balancer", "tests/contracts", "tests/protocols/clients", "tests/proxy")
 # Nothing of these is compiled, and what is compiled is tested by the others.
 BESIDE = (
-    *("balancer/cluster", "balancer/coordination", "proxy/admin", "chaos", "holdfast/cli", "proxy/cluster"),
-    *("proxy/config", "proxy/nodes/test_mastership.py", "proxy/test_reference.py", "proxy/process/test_supervisor.py"),
+    *("balancer/cluster", "balancer/coordination", "balancer/test_registry.py", "balancer/test_state.py"),
+    *("balancer/links/test_door.py", "balancer/links/test_peers.py", "balancer/links/test_tunnels.py"),
+    *("contracts/test_coordinator.py", "proxy/admin", "proxy/cluster", "proxy/config", "proxy/process"),
+    *("proxy/nodes/test_deaths.py", "proxy/nodes/test_keeper.py", "proxy/nodes/test_keeper_runs.py"),
+    *("proxy/nodes/test_mastership.py", "proxy/nodes/test_restart.py", "proxy/test_reference.py"),
 )
-
-
-def run(*command, cwd, **environment):
-    done = subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=cwd,
-        env=os.environ | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=PATIENCE,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +36,7 @@ def tree(tmp_path_factory):
         pytest.skip(f"no headers of Python: {HEADERS} is not there")
     tree = tmp_path_factory.mktemp("compiled")
     install = ("install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--target", tree)
-    run("pip", *install, ".", cwd=ROOT, HOLDFAST_COMPILE="1", HOLDFAST_COMPILE_LEVEL="0")
+    run(*PYTHON, "pip", *install, ".", cwd=ROOT, HOLDFAST_COMPILE="1", HOLDFAST_COMPILE_LEVEL="0")
     shutil.copytree(ROOT / "tests", tree / "tests", ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
     shutil.copytree(ROOT / "examples", tree / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tree)
@@ -60,13 +48,15 @@ def test_all_that_should_be_compiled_is(tree):
     ask = f"import importlib; print(*(importlib.import_module(name).__file__ for name in {names}), sep='\\n')"
     script = tree / "ask.py"
     script.write_text(ask, encoding="utf-8")
-    found = run("ask", cwd=tree).split()
+    found = run(*PYTHON, "ask", cwd=tree).split()
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     assert found == [str(tree / module.removesuffix(".py")) + suffix for module in MODULES]
-    assert run("holdfast", "--version", cwd=tree).endswith(" (compiled)\n")
+    assert run(*PYTHON, "holdfast", "--version", cwd=tree).endswith(" (compiled)\n")
 
 
 def test_the_tests_of_what_is_compiled_pass(tree):
     beside = [f"--ignore=tests/{name}" for name in BESIDE]
-    said = run("pytest", "-q", "-n", "auto", "--dist", "worksteal", "-m", "not slow", *TESTS, *beside, cwd=tree)
+    said = run(
+        *PYTHON, "pytest", "-q", "-n", "auto", "--dist", "worksteal", "-m", "not slow", *TESTS, *beside, cwd=tree
+    )
     assert "passed" in said

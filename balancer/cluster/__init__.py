@@ -20,7 +20,6 @@ sharing      whether a frame is replication's or the owners'
 counting     questions for the members of channels
 actions      what the shell is told to do
 cluster      all of these together, as the shell (proxy.cluster) and the simulator (tests.sim) drive them
-remembered   a bounded memory of what was done, so that it is not done again
 
 Nothing here knows a socket, a clock, a store or a task.
 """

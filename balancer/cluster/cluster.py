@@ -372,7 +372,7 @@ class Cluster:
             self._is_fenced = is_fenced
             self._has_closed = False
             actions.append(Fence(is_fenced))
-        if not self._has_closed and self.membership.must_close(now):
+        if is_fenced and not self._has_closed and self.membership.must_close(now):
             self._has_closed = True
             actions.append(CloseClients())
         peers = self.membership.peers(now)

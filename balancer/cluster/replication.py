@@ -37,7 +37,7 @@ from holdfast.balancer.cluster.recent import Recent, chunks, position_of
 from holdfast.balancer.state import Refusal, StateCopy
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes.frames import Entry, Propose
-from holdfast.protocols.nodes.state import Position, StatePages
+from holdfast.protocols.nodes.state import Position, StatePages, item_bytes
 from holdfast.protocols.peers.frames import Record
 from holdfast.protocols.peers.replication import Entries, Held, Replicated, Stamp, StatePage, Step, WantPage
 
@@ -64,8 +64,7 @@ class Replication:
         self.copy = copy
         self.counters = ReplicationCounters()
         self.phase = Phase.OUTSIDE
-        self.term = 0
-        self.above = 0
+        self.term = self.above = 0
         self.is_held = False  # as keeper: more than half of this set hold all that was committed before it
         self.waits_for: list[str] = []  # as keeper: members that have not told their position
         self._me = me
@@ -77,7 +76,8 @@ class Replication:
         self._held: dict[str, Position] = {}  # as keeper: other members' positions; once begun, those of this term
         self._stamp = NOTHING
         self._held_from = NOTHING  # where we were when this set began
-        self._uncommitted: deque[Entry] = deque()
+        self.uncommitted: deque[Entry] = deque()  # as keeper: ordered, and not held by more than half yet
+        self.uncommitted_bytes = 0
         self._unsent: list[Step] = []
         self._unsent_from = NOTHING  # the position before them
         self._given: Given | None = None
@@ -129,12 +129,12 @@ class Replication:
         if self._keeps:
             self.keeping.forsake()
         self._held.clear()
-        self._uncommitted.clear()
+        self.uncommitted.clear()
         self._unsent.clear()
         self._given = self._taken = self._question = None
         self._recent.is_copied = self._is_behind = False
         self._source = ""
-        self.above = 0
+        self.above = self.uncommitted_bytes = 0
         self.waits_for = []
         if not self._members:
             self.phase = Phase.OUTSIDE
@@ -196,7 +196,8 @@ class Replication:
         if len(self._members) == 1:
             self.keeping.committed(entry)
         else:
-            self._uncommitted.append(entry)
+            self.uncommitted.append(entry)
+            self.uncommitted_bytes += item_bytes(entry.key, entry.value)
             self._tell(former, entry)
 
     def _tell(self, former: Position, step: Step) -> None:
@@ -236,8 +237,10 @@ class Replication:
         if self.phase is Phase.BEGINNING:
             self.phase = Phase.KEEPING
             self.keeping.begun()
-        while self._uncommitted and self._uncommitted[0].index <= position[1]:
-            self.keeping.committed(self._uncommitted.popleft())
+        while self.uncommitted and self.uncommitted[0].index <= position[1]:
+            entry = self.uncommitted.popleft()
+            self.uncommitted_bytes -= item_bytes(entry.key, entry.value)
+            self.keeping.committed(entry)
 
     # --- what comes ---------------------------------------------------------------------------------------------------
 
@@ -331,10 +334,9 @@ class Replication:
     def _want(self) -> None:
         """Ask the source for what follows."""
         self._is_behind = True
-        taken = self._taken
-        question = (
-            Held(self.term, self.position, True) if taken is None else WantPage(self.term, taken.position, taken.next)
-        )
+        question: Held | WantPage = Held(self.term, self.position, True)
+        if (taken := self._taken) is not None:
+            question = WantPage(self.term, taken.position, taken.next)
         self._question = (self._source, question)
 
     def _take_steps(self, frame: Entries, now: float) -> None:
@@ -390,10 +392,9 @@ class Replication:
             self.counters.garbled += 1
             self._taken = None
             return
-        if is_last is None:
-            return
         if is_last:
             self.adopt(taken.pages)
             self._taken = None
             self.counters.copies += 1
-        self._want()
+        if is_last is not None:
+            self._want()

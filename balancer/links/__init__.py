@@ -7,5 +7,6 @@ peers      sockets between proxies: what we publish, and for each peer what we h
 tunnels    sessions of nodes with another proxy, that go through us
 door       connections of which nobody knows yet who they are, and what they may cost
 callers    which connection is whose, and whose session has ended
+sockets    what all ZeroMQ sockets are asked in the same way
 guard      what the handshake asks for; curve: the keys; zap: the thread that libzmq asks
 """

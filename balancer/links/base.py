@@ -43,7 +43,7 @@ class NodeLink(Protocol):
         ...
 
 
-class Gateway(Protocol):
+class NodeGateway(Protocol):
     """Who is told what nodes say: proxy.nodes.gateway."""
 
     def hello(self, link: NodeLink, hello: Hello) -> None:

@@ -5,7 +5,7 @@ Batches go through the real codec and numbers, so a frame that could not cross a
 
 from collections import deque
 
-from holdfast.balancer.links.base import Gateway, Outgoing
+from holdfast.balancer.links.base import NodeGateway, Outgoing
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes.frames import (
     FromNode,
@@ -68,7 +68,7 @@ class MemoryLink:
 class MemoryHub:
     """As ZeromqHub, driven by `pump`."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: NodeGateway) -> None:
         self._gateway = gateway
         self._links: dict[MemoryPeer, MemoryLink] = {}
         self.incoming: deque[tuple[MemoryPeer, bytes | None]] = deque()

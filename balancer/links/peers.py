@@ -7,10 +7,8 @@ can't be sent is asked again.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import count
 from secrets import token_bytes
-from socket import SOCK_STREAM, getaddrinfo
 
 import structlog
 import trio
@@ -18,7 +16,9 @@ import zmq
 
 from holdfast.balancer.links.door import Door
 from holdfast.balancer.links.guard import Guard
-from holdfast.protocols.endpoints import endpoints_of, name_in
+from holdfast.balancer.links.sockets import bind
+from holdfast.names import look_up
+from holdfast.protocols.endpoints import name_in
 from holdfast.protocols.peers.frames import Member
 
 log = structlog.get_logger("holdfast.peers")
@@ -48,18 +48,17 @@ class PeerPort:
         socket.linger = 0
         socket.sndhwm = PUB_HIGH_WATER_MARK
         socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)
-        socket.ipv6 = "[" in address
         socket.maxmsgsize = MAX_SUBSCRIPTION_BYTES
         guard.for_peers(socket)
-        self._door = Door(socket, is_one_way=True)
+        self.door = Door(socket, is_one_way=True)
         try:
-            socket.bind(address)
-        except zmq.ZMQError as error:
-            self._door.close()
+            bound = bind(socket, address)
+        except OSError:
+            self.door.close()
             socket.close(linger=0)
-            raise OSError(error.errno, f"can't bind {address}: {zmq.strerror(error.errno or 0)}") from error
+            raise
         self._socket = socket
-        return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        return bound
 
     def publish(self, data: bytes) -> None:
         """To every peer that is subscribed and reads."""
@@ -68,17 +67,17 @@ class PeerPort:
 
     async def watch(self) -> None:
         """Task: end who says much, or nothing at all."""
-        descriptor = self._door.fileno()
+        descriptor = self.door.fileno()
         while True:
             now = trio.current_time()
-            self._door.take_events(now)
-            self._door.look(now, lambda: None)
-            with trio.move_on_after(WATCH_INTERVAL if len(self._door) else float("inf")):
+            self.door.take_events(now)
+            self.door.look(now, lambda: None)
+            with trio.move_on_after(WATCH_INTERVAL if len(self.door) else float("inf")):
                 await trio.lowlevel.wait_readable(descriptor)
 
     def close(self) -> None:
         if self._socket is not None:
-            self._door.close()
+            self.door.close()
             self._socket.close(linger=0)
 
 
@@ -124,8 +123,8 @@ class PeerLink:
         limiter = trio.CapacityLimiter(1)  # of this peer alone: a name that nobody answers for holds up no other
         with self._life:
             for attempt in count():
-                pubs = await _look_up(member.pub, limiter)
-                routers = await _look_up(member.router, limiter)
+                pubs = await look_up(member.pub, limiter)
+                routers = await look_up(member.router, limiter)
                 if pubs and routers:
                     pub, router = pubs[attempt % len(pubs)], routers[attempt % len(routers)]
                     await self._connected(context, guard, received, pub, router, is_named)
@@ -210,19 +209,6 @@ class PeerLink:
             with trio.CancelScope() as self._nap:
                 await trio.lowlevel.wait_readable(descriptor)
             self._nap = None
-
-
-async def _look_up(endpoint: str, limiter: trio.CapacityLimiter) -> list[str]:
-    """The endpoints that it stands for at present; none if that can't be had."""
-    name = name_in(endpoint)
-    if name is None:
-        return [endpoint]
-    look_up = partial(getaddrinfo, *name, type=SOCK_STREAM)
-    try:
-        return endpoints_of(await trio.to_thread.run_sync(look_up, limiter=limiter, abandon_on_cancel=True))
-    except (OSError, UnicodeError) as error:
-        log.info("name_not_found", address=endpoint, error=str(error))
-        return []
 
 
 def _is_readable(socket: "zmq.Socket[bytes]") -> bool:

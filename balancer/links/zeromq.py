@@ -19,10 +19,11 @@ from collections.abc import Callable, Sequence
 import structlog
 import zmq
 
-from holdfast.balancer.links.base import Gateway, Outgoing
+from holdfast.balancer.links.base import NodeGateway, Outgoing
 from holdfast.balancer.links.batches import cut
 from holdfast.balancer.links.callers import Callers, Standing, descriptor_of
 from holdfast.balancer.links.guard import Guard
+from holdfast.balancer.links.sockets import bind
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes.frames import Hello, Refused, decode_from_node, encode_batch
 
@@ -99,7 +100,7 @@ class ZeromqHub:
 
     def __init__(
         self,
-        gateway: Gateway,
+        gateway: NodeGateway,
         *,
         max_batch_bytes: int,
         max_backlog_bytes: int,
@@ -134,19 +135,10 @@ class ZeromqHub:
         self._guard.for_nodes(socket)
         self.callers = Callers(socket, self.probe)
         try:
-            return [self._bind(address) for address in addresses]
+            return [bind(socket, address) for address in addresses]
         except OSError:
             self.close()  # or what is bound already keeps the process from ending
             raise
-
-    def _bind(self, address: str) -> str:
-        socket = self._socket
-        socket.ipv6 = "[" in address
-        try:
-            socket.bind(address)
-        except zmq.ZMQError as error:
-            raise OSError(error.errno, f"can't bind {address}: {zmq.strerror(error.errno or 0)}") from error
-        return socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def close(self) -> None:
         """Close the socket. What was sent and not yet written is lost: say Bye and pump before."""

@@ -31,6 +31,11 @@
 /* The nonce of RFC 6455 section 1.3, the only one that is used here, so that nobody needs SHA-1. */
 #define NONCE "dGhlIHNhbXBsZSBub25jZQ=="
 #define ACCEPT "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+/* What opens a WebSocket. path: text in quotes. */
+#define UPGRADE(path) \
+    "GET " path " HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" \
+    "Sec-WebSocket-Key: " NONCE "\r\nSec-WebSocket-Version: 13\r\n\r\n"
+static const unsigned char MASK[4] = {0x5A, 0xC3, 0x1E, 0x87}; /* of every client's frames */
 
 /* Notifications: eight hex digits that count from 1, then filler. The publisher and every receiver make the same. */
 #define FAN_OUT_BYTES 128
@@ -82,12 +87,38 @@ static inline void set_nodelay(int fd) {
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 }
 
+static inline struct sockaddr_in loopback(unsigned port) {
+    return (struct sockaddr_in){
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port)};
+}
+
+static inline int stream_socket(int flags) {
+    int fd = socket(AF_INET, SOCK_STREAM | flags, 0);
+    if (fd < 0) fail("socket: %s", strerror(errno));
+    return fd;
+}
+
+/* Returns at once if the socket does not block. */
+static inline void connect_to(int fd, unsigned port) {
+    struct sockaddr_in address = loopback(port);
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) && errno != EINPROGRESS)
+        fail("connect: %s", strerror(errno));
+}
+
+/* A connection, which blocks. */
+static inline int dial(unsigned port) {
+    int fd = stream_socket(0);
+    connect_to(fd, port);
+    set_nodelay(fd);
+    return fd;
+}
+
 /* A non-blocking listener on a free port of 127.0.0.1. Says which: {"port": 12345}. */
 static inline int listen_on_loopback(void) {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = stream_socket(SOCK_NONBLOCK);
+    struct sockaddr_in address = loopback(0);
     socklen_t size = sizeof address;
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, size) || listen(fd, 4096)) fail("listen: %s", strerror(errno));
+    if (bind(fd, (struct sockaddr *)&address, size) || listen(fd, 4096)) fail("listen: %s", strerror(errno));
     getsockname(fd, (struct sockaddr *)&address, &size);
     printf("{\"port\": %d}\n", ntohs(address.sin_port));
     fflush(stdout);

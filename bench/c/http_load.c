@@ -146,13 +146,9 @@ static void take(struct connection *connection) {
 /* --- connections -------------------------------------------------------------------------------------------------- */
 
 static void start_connection(struct connection *connection) {
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port)};
-    int fd = connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    if (fd < 0) fail("socket: %s", strerror(errno));
+    int fd = connection->fd = stream_socket(SOCK_NONBLOCK);
     set_nodelay(fd);
-    if (connect(fd, (struct sockaddr *)&address, sizeof address) && errno != EINPROGRESS)
-        fail("connect: %s", strerror(errno));
+    connect_to(fd, port);
     watch(epoll, fd, EPOLLOUT, connection);
 }
 

@@ -67,7 +67,6 @@ static double pace_interval; /* ns */
 static uint32_t notification; /* number of the one that is awaited */
 static uint64_t missing;      /* connections that do not have it */
 
-static const unsigned char MASK[4] = {0x5A, 0xC3, 0x1E, 0x87};
 static unsigned char *message, *frames;  /* a message in plain; frames of one write */
 static unsigned char masked[MAX_HEAD + MAX_MESSAGE]; /* a frame whose numbers are still to be set */
 static size_t masked_head;
@@ -156,29 +155,22 @@ static void check_notification(struct connection *connection, const unsigned cha
 /* --- connections -------------------------------------------------------------------------------------------------- */
 
 static void start_connection(struct connection *connection) {
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port)};
-    int fd = connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    if (fd < 0) fail("socket: %s", strerror(errno));
+    int fd = connection->fd = stream_socket(SOCK_NONBLOCK);
     set_nodelay(fd);
     if (connection->number >= CONNECTIONS_PER_ADDRESS) {
-        struct sockaddr_in source = address;
+        struct sockaddr_in source = loopback(0);
         source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + connection->number / CONNECTIONS_PER_ADDRESS);
-        source.sin_port = 0;
         int one = 1;
         setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one); /* connect() chooses the port */
         if (bind(fd, (struct sockaddr *)&source, sizeof source)) fail("bind: %s", strerror(errno));
     }
-    if (connect(fd, (struct sockaddr *)&address, sizeof address) && errno != EINPROGRESS)
-        fail("connect: %s", strerror(errno));
+    connect_to(fd, port);
     watch(epoll, fd, EPOLLOUT, connection);
 }
 
 static void ask(struct connection *connection) {
-    static const char form[] = "GET %s HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                               "Sec-WebSocket-Key: " NONCE "\r\nSec-WebSocket-Version: 13\r\n\r\n";
     char request[512];
-    int length = snprintf(request, sizeof request, form, path);
+    int length = snprintf(request, sizeof request, UPGRADE("%s"), path);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
     if (length >= (int)sizeof request || write(connection->fd, request, (size_t)length) != length)
         fail("connection %u: %s", connection->number, strerror(errno));

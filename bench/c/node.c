@@ -238,7 +238,7 @@ static void take_batch(const unsigned char *data, size_t size) {
 
 /* --- the session -------------------------------------------------------------------------------------------------- */
 
-static void dial(void) {
+static void dial_proxy(void) {
     unsigned char id[16];
     int zero = 0, never = -1, no_limit = 0;
     do {
@@ -322,7 +322,7 @@ int main(int argc, char **argv) {
     struct sigaction action = {.sa_handler = end};
     sigaction(SIGTERM, &action, NULL);
     reserve(&batch, BATCH_HEAD);
-    dial();
+    dial_proxy();
     run();
     return 0;
 }

@@ -67,11 +67,7 @@ int main(int argc, char **argv) {
         else exit(2);
     }
     if (!port || !path || strlen(path) > 256) fail("needs --port and --path");
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port)};
-    server = socket(AF_INET, SOCK_STREAM, 0);
-    if (server < 0 || connect(server, (struct sockaddr *)&address, sizeof address)) fail("connect: %s", strerror(errno));
-    set_nodelay(server);
+    server = dial(port);
     if (members) wait_members(members);
     char bytes[16];
     for (ssize_t got; (got = read(STDIN_FILENO, bytes, sizeof bytes)) > 0;)

@@ -55,7 +55,6 @@ static double rate;
 static uint64_t began;
 static size_t sent_before; /* messages of former runs */
 
-static const unsigned char MASK[4] = {0x5A, 0xC3, 0x1E, 0x87};
 static unsigned char message[MESSAGE_BYTES];
 static unsigned char input[65536 + 512];
 
@@ -101,16 +100,11 @@ static void check_reply(const struct connection *connection, const unsigned char
 /* --- connections -------------------------------------------------------------------------------------------------- */
 
 static void connect_all(void) {
-    static const char request[] = "GET / HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                                  "Sec-WebSocket-Key: " NONCE "\r\nSec-WebSocket-Version: 13\r\n\r\n";
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port)};
+    static const char request[] = UPGRADE("/");
     all = allocate(connections, sizeof *all);
     for (unsigned i = 0; i < connections; i++) {
-        int fd = all[i].fd = socket(AF_INET, SOCK_STREAM, 0);
-        if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address)) fail("connect: %s", strerror(errno));
+        int fd = all[i].fd = dial(port);
         all[i].number = i;
-        set_nodelay(fd);
         if (write(fd, request, sizeof request - 1) != sizeof request - 1) fail("connect: %s", strerror(errno));
         fcntl(fd, F_SETFL, O_NONBLOCK);
         watch(epoll, fd, EPOLLIN, &all[i]);

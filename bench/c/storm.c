@@ -27,16 +27,13 @@ static unsigned port, connections;
 static struct connection *all;
 static int epoll;
 static unsigned answered;
-static const char request[] = "GET / HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                              "Sec-WebSocket-Key: " NONCE "\r\nSec-WebSocket-Version: 13\r\n\r\n";
+static const char request[] = UPGRADE("/");
 
-static void start(struct connection *connection, const struct sockaddr_in *address) {
-    int fd = connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    if (fd < 0) fail("socket: %s", strerror(errno));
+static void start(struct connection *connection) {
+    int fd = connection->fd = stream_socket(SOCK_NONBLOCK);
     connection->asked_at = now_ns();
     connection->size = 0;
-    if (connect(fd, (const struct sockaddr *)address, sizeof *address) && errno != EINPROGRESS)
-        fail("connect: %s", strerror(errno));
+    connect_to(fd, port);
     watch(epoll, fd, EPOLLOUT, connection);
 }
 
@@ -74,11 +71,9 @@ static void step(void) {
 }
 
 static void open_all(void) {
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port)};
     uint64_t began = now_ns();
     answered = 0;
-    for (unsigned i = 0; i < connections; i++) start(&all[i], &address);
+    for (unsigned i = 0; i < connections; i++) start(&all[i]);
     while (answered < connections) step();
     print_result(connections, now_ns() - began);
 }

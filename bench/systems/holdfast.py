@@ -28,7 +28,7 @@ def holdfast(
     *,
     settings: tuple[str, ...] = (),
     bind: str = "tcp://127.0.0.1:*",
-    module: str = "proxy",
+    module: str = "holdfast",
     node: str = "node",
     environment: Mapping[str, str] = NOTHING,
 ) -> Iterator[System]:
@@ -60,7 +60,7 @@ def interpreted_holdfast(members: int = 0) -> Iterator[System]:
 def serve(
     *settings: str,
     bind: str = "tcp://127.0.0.1:*",
-    module: str = "proxy",
+    module: str = "holdfast",
     cpu: int = MEASURED_CPU,
     environment: Mapping[str, str] = NOTHING,
 ) -> Iterator[tuple[Process, int, str]]:

@@ -210,7 +210,7 @@ COMMAND = Command(
     _add_arguments,
     _run,
     "Starts a proxy of its own, nodes, and clients that count; or uses a proxy that runs already, whose nodes must be "
-    "of proxy.chaos.node:node. `holdfast chaos --all-at-once` is the whole proof: 1,000 clients that each ask every "
+    "of holdfast.chaos.node:node. `holdfast chaos --all-at-once` is the whole proof: 1,000 clients that each ask every "
     "100 ms, three nodes of which one is killed every 2 s for a minute, the master among them, then all three at once "
     "and one started again. The same for a cluster: `holdfast chaos --proxies 3 --store redis "
     "--fault kill,kill-proxy,kill-store,kill-together,freeze-node,freeze-proxy,restart,restart-kill,skew`. Publishing "

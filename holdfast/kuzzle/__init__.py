@@ -12,6 +12,7 @@ realtime   the controller `realtime`, and who is notified of what
 
 catalog    the controllers `index` and `collection`
 documents  the controller `document`, in memory
+holdings   how many documents, of each client and of all
 search     filter, order and page documents
 
 tokens     signed tokens
@@ -35,6 +36,7 @@ from holdfast.kuzzle.errors import (
     TooManyRequestsError,
     UnauthorizedError,
 )
+from holdfast.kuzzle.holdings import Quota
 from holdfast.kuzzle.wire import Request
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "NotFoundError",
     "PluginImplementationError",
     "PreconditionError",
+    "Quota",
     "Request",
     "ServiceUnavailableError",
     "SizeLimitError",

@@ -21,6 +21,7 @@ from holdfast.kuzzle.catalog import Catalog
 from holdfast.kuzzle.documents import Documents
 from holdfast.kuzzle.errors import KuzzleError, error
 from holdfast.kuzzle.expiring import Expiring
+from holdfast.kuzzle.holdings import Holdings, Quota
 from holdfast.kuzzle.realtime import Realtime
 from holdfast.kuzzle.routes import Routes
 from holdfast.kuzzle.wire import Action, Request
@@ -111,11 +112,16 @@ class Api:
                 self.add("realtime", name, action, None if name in ("publish", "list") else ())
         return self._realtime
 
-    def documents(self) -> Documents:
-        """The controllers `document`, `collection` and `index`: in memory, the same on every node."""
+    def documents(self, quota: Quota | None = None) -> Documents:
+        """The controllers `document`, `collection` and `index`: in memory, the same on every node.
+
+        quota: how many documents there may be, and bytes of them; every node must have the same. Who writes above it
+        gets `services.storage.write_limit_exceeded` (413).
+        """
         if self._documents is None:
-            catalog = Catalog(self.node)
-            self._documents = Documents(self.node, catalog, self.realtime(), self._expiry())
+            holdings = Holdings(self.node, quota or Quota())
+            catalog = Catalog(self.node, holdings)
+            self._documents = Documents(self.node, catalog, self.realtime(), self._expiry(), holdings)
             for controller, actions in {**catalog.actions(), "document": self._documents.actions()}.items():
                 for name, action in actions.items():
                     self.add(controller, name, action)

@@ -22,13 +22,13 @@ from holdfast import Node, StateConflict
 from holdfast.kuzzle.catalog import Catalog
 from holdfast.kuzzle.errors import error
 from holdfast.kuzzle.expiring import Expiring
+from holdfast.kuzzle.holdings import DOCUMENT, Holdings, owner_of
 from holdfast.kuzzle.realtime import Realtime
 from holdfast.kuzzle.search import Hit, find, ordered, query
 from holdfast.kuzzle.wire import Action, Request
 
 REMEMBERED_FOR = 60.0  # seconds a deletion is remembered; longer than any request is delivered again
 
-_PREFIX = "kuzzle/document/"
 _MAX_ID_BYTES = 512
 _DEFAULT_SIZE = 10  # hits of a search, as in Kuzzle
 
@@ -36,18 +36,23 @@ Source = dict[str, Any]
 
 
 class Document(msgspec.Struct, frozen=True):
-    """The value of an entry. before: the content that the request `origin` replaced, None if there was none."""
+    """The value of an entry. before: the content that the request `origin` replaced, None if there was none. owner:
+    who counts as having it, the last who wrote it."""
 
     source: Source
     version: int
     origin: str
     before: Source | None = None
+    owner: str = ""
 
 
 class Documents:
-    """catalog: whose collections are meant."""
+    """catalog: whose collections are meant. holdings: how much there may be."""
 
-    def __init__(self, node: Node, catalog: Catalog, realtime: Realtime, expiring: Expiring) -> None:
+    def __init__(
+        self, node: Node, catalog: Catalog, realtime: Realtime, expiring: Expiring, holdings: Holdings
+    ) -> None:
+        self._holdings = holdings
         self._node = node
         self._catalog = catalog
         self._realtime = realtime
@@ -137,6 +142,7 @@ class Documents:
             stands = self._node.state.version(key)
             document = self._required(request, id, self._find(key))
             deleted = {"source": document.source, "version": document.version, "stands": stands}
+            deleted["owner"] = owner_of(request)
             await self._expiring.set(name, deleted, time.time() + REMEMBERED_FOR)
             try:
                 await self._node.state.delete(key, if_version=stands)
@@ -153,9 +159,11 @@ class Documents:
                 return stored
             content = change(stored)
             before, version = (stored.source, stored.version) if stored else (None, 0)
-            document = Document(content, version + 1, request.origin, before)
+            document = Document(content, version + 1, request.origin, before, owner_of(request))
+            value = msgspec.to_builtins(document)
+            self._holdings.require(document.owner, key, value)
             try:
-                await self._node.state.set(key, msgspec.to_builtins(document), if_version=stands)
+                await self._node.state.set(key, value, if_version=stands)
             except StateConflict:
                 continue  # another request was faster
             return document
@@ -209,7 +217,7 @@ class Documents:
         self._catalog.require(index, collection)
         if len(id.encode()) > _MAX_ID_BYTES:
             raise error("api.assert.invalid_argument", "_id", f"at most {_MAX_ID_BYTES} bytes")
-        return f"{_PREFIX}{index}/{collection}/{id}"
+        return f"{DOCUMENT}{index}/{collection}/{id}"
 
     def _find(self, key: str) -> Document | None:
         stored = self._node.state.get(key)

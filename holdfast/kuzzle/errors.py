@@ -103,6 +103,11 @@ CATALOGUE: dict[str, tuple[type[KuzzleError], int, str]] = {
     "core.realtime.not_subscribed": (PreconditionError, 0x00010008, 'User "{}" has not subscribed to "{}".'),
     "services.storage.unknown_index": (PreconditionError, 0x01010001, 'The index "{}" does not exist.'),
     "services.storage.unknown_collection": (PreconditionError, 0x01010002, 'The collection "{}":"{}" does not exist.'),
+    "services.storage.write_limit_exceeded": (
+        SizeLimitError,
+        0x01010004,
+        "The number of documents edited by this request exceeds the configured server limit.",
+    ),
     "services.storage.not_found": (NotFoundError, 0x0101000B, 'Document "{}" not found in "{}":"{}".'),
     "services.storage.document_already_exists": (BadRequestError, 0x01010011, "Document already exists."),
     "services.storage.index_already_exists": (PreconditionError, 0x01010026, 'A {} index named "{}" already exists'),

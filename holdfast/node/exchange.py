@@ -17,7 +17,7 @@ from holdfast.node import effects
 from holdfast.node.effects import Outlet, check_text
 from holdfast.node.network import LinkedSession
 from holdfast.node.request import Body, Reply, Request
-from holdfast.node.stream import Origin
+from holdfast.node.stream import Origin, Turn
 from holdfast.node.workers import Job
 from holdfast.protocols.errors import HoldfastError
 from holdfast.protocols.nodes import frames
@@ -160,18 +160,23 @@ class Exchange(Job):
             self.is_open = False  # what tasks of the handler do from now on would come too late to go with the reply
         self._part += 1
         kept = self._take_effects()
+        turn: Turn | None = None
         if kept and self._is_wanted():
-            kept = await self._spread(kept)
-        if not self._is_wanted():
-            await trio.lowlevel.checkpoint()  # parts may be made without any: they end here
-            return
-        if more:
-            self._untaken += len(payload)
-            self._prolong()
-        if self.is_http:
-            session.send(frames.HttpReply(self.id, self.attempt, payload, reply.status, headers, more, kept), size)
-        else:
-            session.send(frames.Reply(self.id, self.attempt, payload, is_text, more, kept), size)
+            kept, turn = await self._spread(kept)
+        try:
+            if not self._is_wanted():
+                await trio.lowlevel.checkpoint()  # parts may be made without any: they end here
+                return
+            if more:
+                self._untaken += len(payload)
+                self._prolong()
+            if self.is_http:
+                session.send(frames.HttpReply(self.id, self.attempt, payload, reply.status, headers, more, kept), size)
+            else:
+                session.send(frames.Reply(self.id, self.attempt, payload, is_text, more, kept), size)
+        finally:
+            if turn is not None:
+                turn.end()
 
     def _is_wanted(self) -> bool:
         """Else nobody waits, or the request is another node's by now; its effects are too."""
@@ -187,8 +192,8 @@ class Exchange(Job):
             self.session.expired(self)
         return self._is_wanted()
 
-    async def _spread(self, kept: list[Effect]) -> list[Effect] | None:
-        """Have done what concerns other proxies. Returns what goes with the reply.
+    async def _spread(self, kept: list[Effect]) -> tuple[list[Effect] | None, Turn | None]:
+        """Have done what concerns other proxies. Returns what goes with the reply, and its turn if others wait for it.
 
         If there is such, all of it is numbered and leaves in one moment, for home too: what home got with the reply, a
         round trip later, others' effects would overtake. So it is when another node may have numbered it before.
@@ -196,18 +201,18 @@ class Exchange(Job):
         session = self.session
         streams, home = session.links.streams, session.proxy
         if not self._may_still():
-            return None
+            return None, None
         origin = Origin(home, self.id, self._part)
         concerned, muted = to = streams.concerned(kept)
         if (self.attempt > 1 and streams.is_clustered) or concerned - {home}:
             sent = streams.send(kept, origin, to)
             await streams.wait_taken(one for one in sent if one.stream.session is not session)
             await streams.wait_sent(session)
-            return []  # the reply waits for what was sent before it
+            return [], None  # the reply waits for what was sent before it
         is_muted_here = muted.pop(home, None) is not None
         streams.send(kept, origin, (set(), muted))  # where it is muted
-        await streams.wait_replied(session, kept)
-        return kept if concerned or is_muted_here else None
+        turn = await streams.wait_replied(session, kept)
+        return kept if concerned or is_muted_here else None, turn
 
     # --- credit for parts -------------------------------------------------------------------------------------------
 

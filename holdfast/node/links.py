@@ -6,14 +6,13 @@ the word of another and can't be reached is linked through that one, until it ca
 """
 
 import random
-import socket
 from collections.abc import Iterable, Sequence
-from functools import partial
 
 import structlog
 import trio
 import zmq
 
+from holdfast.names import look_up
 from holdfast.node import backoff, effects
 from holdfast.node.clients import Clients
 from holdfast.node.complaints import Complaints
@@ -21,7 +20,6 @@ from holdfast.node.errors import LinkRefused
 from holdfast.node.pump import LINGER, Curve, Pump
 from holdfast.node.session import Parts, Session
 from holdfast.node.streams import Concerned, Streams
-from holdfast.protocols.endpoints import endpoints_of, name_in
 from holdfast.protocols.errors import ConfigError, HoldfastError
 from holdfast.protocols.nodes.frames import Effect, Peer, Via
 
@@ -245,21 +243,14 @@ class Links:
         self._endpoints.pop(address, None)
 
     async def _look_up(self, address: str, limiter: trio.CapacityLimiter) -> list[str]:
-        """The endpoints that it stands for at present; none if that can't be had."""
-        name = name_in(address)
-        if name is None:
-            return [address]
-        found: list[str] = []
+        """As `names.look_up`, until we leave."""
         with trio.CancelScope() as scope:
             self._looking.add(scope)
             try:
-                look_up = partial(socket.getaddrinfo, *name, type=socket.SOCK_STREAM)
-                found = endpoints_of(await trio.to_thread.run_sync(look_up, limiter=limiter, abandon_on_cancel=True))
-            except (OSError, UnicodeError) as error:
-                log.info("name_not_found", address=address, error=str(error))
+                return await look_up(address, limiter)
             finally:
                 self._looking.discard(scope)
-        return found
+        return []
 
     async def _visit(
         self, parts: Parts, context: "zmq.Context[zmq.Socket[bytes]]", address: str, endpoints: list[str]

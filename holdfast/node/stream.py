@@ -59,6 +59,18 @@ class Withheld:
     is_out: bool = False
 
 
+@dataclass(slots=True, eq=False)
+class Turn:
+    """A reply's, in a stream. after: the number of the last that was to leave before it."""
+
+    stream: "Stream"
+    after: int
+
+    def end(self) -> None:
+        """The reply has left, or never will."""
+        self.stream.end_turn(self)
+
+
 class Stream:
     """To one proxy. session: the present one with it, if there is any. lost_at: since when there is none.
 
@@ -83,7 +95,7 @@ class Stream:
         self._window = FIRST_WINDOW
         self._max_bytes: int  # as the session's proxy says
         self._joins: dict[str, int] = {}  # channel: a Mute before this is acknowledged may not know of our Join
-        self.turn = trio.StrictFIFOLock()  # of replies that wait for what was sent before them
+        self.turns: deque[Turn] = deque()  # of replies that wait for what was sent before them
         self.changed = trio.lowlevel.ParkingLot()
 
     # --- sending ----------------------------------------------------------------------------------------------------
@@ -110,11 +122,33 @@ class Stream:
     def _flow(self) -> None:
         session = self.session
         while session is not None and self.waiting and self._has_room:
+            if self.turns and self.waiting[0].number > self.turns[0].after:
+                break  # it goes behind that reply
             kept = self.waiting.popleft()
             self.waiting_bytes -= kept.size
             self.sent.append(kept)
             self.sent_bytes += kept.size
             session.send(kept.frame, kept.size)
+
+    def begin_turn(self) -> "Turn":
+        """Of a reply that has effects: behind all that waits, and before all that comes later, until it is ended."""
+        turn = Turn(self, self.waiting[-1].number if self.waiting else 0)
+        self.turns.append(turn)
+        return turn
+
+    def is_turn(self, turn: "Turn") -> bool:
+        """All that is before it has left."""
+        return self.turns[0] is turn and not self.has_waiting(turn.after)
+
+    def end_turn(self, turn: "Turn") -> None:
+        if turn in self.turns:  # else the session is over
+            self.turns.remove(turn)
+            self._flow()
+            self.changed.unpark_all()
+
+    def has_waiting(self, number: int) -> bool:
+        """Whether any up to this number has not left."""
+        return bool(self.waiting) and self.waiting[0].number <= number
 
     def _drop(self, count: int) -> None:
         """Give up so many that wait: a hole is in their place."""
@@ -161,6 +195,7 @@ class Stream:
         self.sent.clear()
         self.sent_bytes = 0
         self._joins.clear()
+        self.turns.clear()
         self.listen()
         self.changed.unpark_all()
 

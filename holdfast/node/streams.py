@@ -14,7 +14,7 @@ import trio
 
 from holdfast.node.effects import check_size
 from holdfast.node.seams import ProxySession
-from holdfast.node.stream import MAX_KEPT_SECONDS, NOWHERE, OVERHEAD, Effective, Kept, Numbers, Origin, Stream
+from holdfast.node.stream import MAX_KEPT_SECONDS, NOWHERE, OVERHEAD, Effective, Kept, Numbers, Origin, Stream, Turn
 from holdfast.protocols.nodes.effects import AsMaster, Broadcast, Effect, Hole, Join, Notify, unpack_ids, weigh
 from holdfast.protocols.nodes.frames import encode_frame
 
@@ -159,24 +159,38 @@ class Streams:
         return [Sent(stream, kept.number) for stream in streams]
 
     async def wait_sent(self, session: ProxySession) -> None:
-        """Wait until all that was sent to the session's proxy has left, in the order in which it was asked for."""
+        """Wait until all that was sent to the session's proxy so far has left."""
         stream = self.of(session)
-        if stream is None or not (stream.waiting or stream.turn.locked()):
+        if stream is None or not stream.waiting:
             return
-        async with stream.turn:
-            while stream.waiting and stream.session is session:
-                await stream.changed.park()
+        last = stream.waiting[-1].number
+        while stream.session is session and stream.has_waiting(last):
+            await stream.changed.park()
 
-    async def wait_replied(self, session: ProxySession, effects: Iterable[Effective]) -> None:
-        """These go to the session's proxy with a reply, after what was sent before."""
+    async def wait_replied(self, session: ProxySession, effects: Iterable[Effective]) -> Turn | None:
+        """These go to the session's proxy with a reply, after what was sent before, and before what is sent from now
+        on. None: nothing has to wait for the reply; else its turn, which must be ended when it has left.
+        """
         stream = self.of(session)
         if stream is None:
-            return  # the session is over, and nothing goes anywhere
-        await self.wait_sent(session)
+            return None  # the session is over, and nothing goes anywhere
         joined = _joined(effects)
         stream.unmute(joined)
+        turn = None
+        if stream.waiting or stream.turns:
+            turn = stream.begin_turn()
+            has_come = False
+            try:
+                while stream.session is session and not stream.is_turn(turn):
+                    await stream.changed.park()
+                has_come = True
+            finally:
+                if not has_come:
+                    turn.end()
+            stream.unmute(joined)
         # Only what is not acknowledged can have a Mute under way, and that comes before the acknowledgement.
         stream.joins(joined, stream.last)
+        return turn
 
     async def wait_taken(self, sent: Iterable[Sent]) -> None:
         """Wait until each is acknowledged, or there is no session that could bring it."""

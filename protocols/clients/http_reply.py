@@ -116,6 +116,11 @@ class ReplyWriter(Struct, gc=False):
         return f"{status_line}{lines}{framing}\r\n".encode("latin-1")
 
 
+def error_bytes(error: HoldfastError) -> bytes:
+    """The whole of what is said to who has not asked, or whose request can't be read; the connection ends with it."""
+    return ReplyWriter(False, False, False).error(error, b"")
+
+
 def _header_lines(headers: Sequence[tuple[str, str]]) -> tuple[str, str]:
     """The node's headers as lines, without those that are said here or end with this hop. And its Content-Length."""
     lines, server, length = "", _SERVER, ""

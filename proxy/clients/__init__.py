@@ -5,6 +5,7 @@ listener     bound client sockets and the accept loop; whom we can't take
 clients      every client connection, what they share (shared), and who may come in
 connection   one connection: bytes in, adapter, events (intake, pace); requests, replies, limits (state: how far it is)
 transport    its descriptor: reading, writing, the end (outbox, progress, tls, descriptors)
+handshakes   TLS handshakes in turns
 session      a client as nodes know it
 wheel        the timers of connections
 """

@@ -17,6 +17,7 @@ from holdfast.protocols.close import Reason
 from holdfast.protocols.nodes.frames import Client
 from holdfast.proxy.clients.closings import USUAL, Closings
 from holdfast.proxy.clients.connection import Connection
+from holdfast.proxy.clients.handshakes import Handshakes, Handshaking
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.clients.session import House, Peer, Session
 from holdfast.proxy.clients.tls import TlsChannel
@@ -61,6 +62,7 @@ class Clients(House):
         self.refuses: Reason | None = None  # why nobody is taken at present
         self.has_abandoned = False  # a connection went while requests of it were with nodes
         self.wheel = Wheel(self.connections.get, reactor.now)
+        self.handshakes = Handshakes(reactor)
         self.nowhere = Transport(self, -1, None)
         self.closings = Closings()
         self._settings = settings
@@ -100,7 +102,8 @@ class Clients(House):
         if self._settings.max_connections_per_address:
             self._network_of[id] = network = _network(address.rpartition(":")[0])
             self._per_network[network] = self._per_network.get(network, 0) + 1
-        self.reactor.register_newcomer(fd, connection.transport)
+        transport = connection.transport
+        self.reactor.register_newcomer(fd, transport if tls is None else Handshaking(self.handshakes, transport))
         self.wheel.schedule(connection, protocol.deadline)
         self.counters.connections_accepted += 1
         return connection

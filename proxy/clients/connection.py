@@ -1,8 +1,8 @@
 """One client connection: a transport, an adapter, and what lies between them.
 
-Owns the connection's life, its requests and its backpressure. The descriptor is proxy.transport's, and who the client
-is to nodes and channels is proxy.session's. Knows no protocol: the adapter says what bytes mean. Knows no node:
-requests go to `dispatch`, and what nodes say comes back through `reply`, `fail`, `deliver`, `close`.
+Owns the connection's life, its requests and its backpressure. The descriptor is proxy.clients.transport's, and who
+the client is to nodes and channels is proxy.clients.session's. Knows no protocol: the adapter says what bytes mean.
+Knows no node: requests go to `dispatch`, and what nodes say comes back through `reply`, `fail`, `deliver`, `close`.
 """
 
 from math import inf
@@ -17,7 +17,7 @@ from holdfast.proxy.clients.intake import Intake
 from holdfast.proxy.clients.reactor import READABLE
 from holdfast.proxy.clients.session import House
 from holdfast.proxy.clients.state import CLOSED, CLOSING, FINISHED, OPEN
-from holdfast.proxy.clients.transport import Transport
+from holdfast.proxy.clients.transport import ROOM_BYTES, Transport
 
 log = structlog.get_logger("holdfast.connection")
 
@@ -52,8 +52,12 @@ class Connection(Intake):
             self.crashed()
             return False
         self.transport.write(data)
-        if not more:
-            self._replied()
+        if not more:  # the usual case, spelled out: as `_replied` would
+            self.in_flight -= 1
+            if self._taking:
+                self._answered = True
+            elif not self.transport.interest & READABLE:
+                self._continue(self._clients.reactor.now)
         return True
 
     def fail(self, event: Request, error: HoldfastError) -> None:
@@ -130,6 +134,25 @@ class Connection(Intake):
         self._cut_off("client.max_unread_reply_bytes", f"more than {limit} bytes wait")
         return True
 
+    @property
+    def held_bytes(self) -> int:
+        """What is let go when it ends, its open requests aside."""
+        outbox = self.transport.outbox
+        return self._counted_bytes + self._waiting_bytes + (0 if outbox is None else outbox.own_bytes)
+
+    def make_way(self) -> None:
+        """All clients hold too much together, and this one most of it. It is told so, where that can be said."""
+        now, transport = self._clients.reactor.now, self.transport
+        if self.state is OPEN and (self.session is not None or not (self.in_flight or transport.has_unsent)):
+            transport.truncate()
+            self.close(Reason.OVERLOADED, "all clients together hold too much, and this one most of it")
+            if self.state < FINISHED and self.protocol.deadline <= now:  # an unfinished request: its answer is the end
+                self._take(self.protocol.on_deadline(now), now)
+                self._after_events(now)
+            if self.transport.outbox_bytes <= ROOM_BYTES:
+                return
+        self.abort(Reason.OVERLOADED)
+
     def stalled(self) -> None:
         """What waits was not taken, not even a part of it, for as long as may be."""
         if self.state is OPEN:
@@ -163,7 +186,9 @@ class Connection(Intake):
         """Nodes and channels no longer have this client."""
         session, self.session = self.session, None
         self._reason = reason
-        self._waiting = None
+        if self._waiting is not None:
+            self._clients.held.bytes -= self._waiting_bytes
+            self._waiting = None
         self.transport.set_wire_format(None)
         self._clients.closed(self, session, reason, detail, code)
 
@@ -203,6 +228,7 @@ class Connection(Intake):
         if self.state is OPEN:
             self._leave(reason, detail)
         self.state = CLOSED
+        self._count_held(0)
         transport, self.transport = self.transport, self._clients.nowhere  # else the two would be a cycle of garbage
         transport.close(is_whole=is_whole)
         self._clients.forget(self)

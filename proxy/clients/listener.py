@@ -16,8 +16,9 @@ import structlog
 import trio
 
 from holdfast.protocols.clients.base import registered
+from holdfast.protocols.clients.http_reply import error_bytes
 from holdfast.protocols.close import Reason
-from holdfast.protocols.errors import ConfigError
+from holdfast.protocols.errors import ConfigError, RequestError
 from holdfast.proxy.clients.clients import Clients, FirstProtocol
 from holdfast.proxy.clients.tls import TlsChannel
 from holdfast.proxy.config import split_address
@@ -194,16 +195,9 @@ class Listener:
                     pass  # it is not to be had, and that is all there was to say
 
 
-def _refusal(reason: Reason, phrase: str) -> bytes:
-    body = f'{{"status":{reason.http},"error":{{"id":"holdfast.{reason.value}","message":"{phrase}"}}}}'
-    return (
-        f"HTTP/1.1 {reason.http} {phrase}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        f"Retry-After: 1\r\nConnection: close\r\n\r\n{body}"
-    ).encode()
-
-
-_REFUSALS = {
-    Reason.TOO_MANY_CONNECTIONS: _refusal(Reason.TOO_MANY_CONNECTIONS, "Too many connections"),
-    Reason.TOO_MANY_FROM_ADDRESS: _refusal(Reason.TOO_MANY_FROM_ADDRESS, "Too many connections from this address"),
-    Reason.FENCED: _refusal(Reason.FENCED, "Cut off from the other proxies"),
+_MESSAGES = {
+    Reason.TOO_MANY_CONNECTIONS: "Too many connections",
+    Reason.TOO_MANY_FROM_ADDRESS: "Too many connections from this address",
+    Reason.FENCED: "Cut off from the other proxies",
 }
+_REFUSALS = {reason: error_bytes(RequestError(message, reason, 1.0)) for reason, message in _MESSAGES.items()}

@@ -112,6 +112,24 @@ class Transport(Writer):
     def on_crash(self) -> None:
         self.owner.abort(Reason.INTERNAL_ERROR)
 
+    @property
+    def is_in_handshake(self) -> bool:
+        return self._tls is not None and not self._tls.is_ready
+
+    def put_off(self) -> bool:
+        """Be not read until `take_up`. False: nothing is to be read, or what comes is only discarded."""
+        if self._is_finishing or not self.interest & READABLE:
+            return False
+        self.interest &= ~READABLE
+        self._register()
+        return True
+
+    def take_up(self, now: float) -> None:
+        """Read what has come since `put_off`."""
+        self.interest |= READABLE
+        self._register()
+        self.on_ready(READABLE, now)
+
     def _receive_encrypted(self, data: bytes, now: float) -> None:
         tls = self._tls
         assert tls is not None
@@ -229,7 +247,7 @@ class Transport(Writer):
             outbox.take(sent)
 
     def _begin_outbox(self) -> Outbox:
-        self.outbox = outbox = Outbox()
+        self.outbox = outbox = Outbox(self._clients.held)
         self.direct = None
         return outbox
 
@@ -368,4 +386,6 @@ class Transport(Writer):
         self._clients.reactor.unregister(self.fd)
         descriptors.close(self.fd, is_whole=is_whole)
         self.fd = -1
+        if self.outbox is not None:
+            self.outbox.close()
         self.pending = self.direct = self._wire_format = self.outbox = self._progress = self._tls = None

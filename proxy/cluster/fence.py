@@ -10,7 +10,7 @@ from holdfast.proxy.process.draining import close_clients
 WHY = "cut off from the other proxies; connect again"
 
 
-class Fence:
+class ClientsFence:
     """spread: seconds over which clients are closed."""
 
     def __init__(self, clients: Clients, reactor: Reactor, spread: float) -> None:

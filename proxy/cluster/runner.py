@@ -27,9 +27,9 @@ from holdfast.balancer.state import StateCopy
 from holdfast.protocols.errors import ConfigError, HoldfastError
 from holdfast.protocols.peers.frames import READY, Figures, Member, Record
 from holdfast.proxy.clients.reactor import Reactor
-from holdfast.proxy.cluster import fence, names, views
+from holdfast.proxy.cluster import names, views
 from holdfast.proxy.cluster.bindings import advertised, resolve
-from holdfast.proxy.cluster.statistics import StatisticsOf
+from holdfast.proxy.cluster.fence import ClientsFence
 from holdfast.proxy.cluster.store import Store
 from holdfast.proxy.cluster.times import times_of
 from holdfast.proxy.cluster.ways import Kind, Ways
@@ -37,7 +37,6 @@ from holdfast.proxy.config import Config
 from holdfast.proxy.nodes.announcer import Announcer
 from holdfast.proxy.nodes.gateway import Gateway
 from holdfast.proxy.realtime.channels import Channels
-from holdfast.proxy.statistics import ClusterStatistics
 from holdfast.proxy.views import ClusterView
 
 log = structlog.get_logger("holdfast.cluster")
@@ -71,7 +70,7 @@ class Runner:
         announcer: Announcer,
         directory: Directory,
         channels: Channels,
-        clients_fence: fence.Fence,
+        clients_fence: ClientsFence,
         reactor: Reactor,
         figures: Callable[[], Figures],
         look: Callable[[], object],
@@ -118,7 +117,6 @@ class Runner:
         me = Member(self._proxy_id, router, advertised(bound), host_id(), is_bound, self._prefix, is_named)
         times, token, now = times_of(config), config.node.token.encode(), trio.current_time()
         self.cluster = cluster = Cluster(me, token, times, random_number, now, self._state)
-        self._statistics = StatisticsOf(cluster)
         self.store = Store(self._coordinator, cluster, config.cluster, times.card_ttl, self._settle)
         self._ways = Ways(self._hub, cluster, self._links, config.node)
         cluster.count_here = self._channels.count
@@ -231,8 +229,14 @@ class Runner:
         self.cluster.reset()
         self._settle()
 
-    def statistics(self) -> ClusterStatistics:
-        return self._statistics.now(trio.current_time(), len(self._ways))
+    @property
+    def tunnels(self) -> int:
+        return len(self._ways)
+
+    @property
+    def strangers_ended(self) -> int:
+        """Where proxies listen to us."""
+        return self._port.door.ended
 
     # --- what comes -----------------------------------------------------------------------------------------------
 
@@ -337,12 +341,10 @@ class Runner:
             case Introduce(peers):
                 self._announcer.introduce(peers)
             case Dial(member):
-                self._statistics.dialled(member.proxy)
                 link = self._links[member.proxy] = PeerLink(member, self._config.cluster.heartbeat_timeout)
                 self._dial.send_nowait(link)
             case HangUp(peer):
                 self._links.pop(peer).end()
-                self._statistics.hung_up(peer)
                 self._ways.lose(peer)
             case Fence(on):
                 if on:

@@ -4,6 +4,8 @@ The proxy that is asked shows of itself what it has told the others, not what it
 is the same wherever one asks.
 """
 
+from msgspec.structs import asdict
+
 from holdfast.balancer.cluster.cluster import Cluster
 from holdfast.protocols.peers.frames import Beat, Figures, Member
 from holdfast.proxy.views import ClusterView, ProxyView
@@ -15,6 +17,7 @@ def view_of(cluster: Cluster, now: float) -> ClusterView:
     membership = cluster.membership
     record = membership.record
     heard = membership.hears(now) | {cluster.me.proxy}
+    trouble = trouble_of(cluster, now)
     members = record.members if membership.is_member else (*record.members, cluster.me)
     return ClusterView(
         here=cluster.me.proxy,
@@ -23,7 +26,7 @@ def view_of(cluster: Cluster, now: float) -> ClusterView:
         master=record.master or None,
         keeper=record.keeper or None,
         fenced=membership.is_fenced(now),
-        trouble=trouble_of(cluster, now) or warning_of(cluster, now),
+        trouble="; ".join(filter(None, (trouble, warning_of(cluster, now) if membership.is_member else ""))),
         members=[_view(member, cluster.beat_of(member.proxy) or SILENT, member.proxy in heard) for member in members],
     )
 
@@ -56,7 +59,8 @@ def warning_of(cluster: Cluster, now: float) -> str:
 
 
 def _view(member: Member, beat: Beat, alive: bool) -> ProxyView:
-    return proxy_view(member, beat.figures, alive=alive, fenced=beat.fenced)
+    # What it said last is no longer so when it is not heard: it may be dead.
+    return proxy_view(member, beat.figures, alive=alive, fenced=alive and beat.fenced)
 
 
 def proxy_view(member: Member, figures: Figures, *, alive: bool, fenced: bool) -> ProxyView:
@@ -66,16 +70,5 @@ def proxy_view(member: Member, figures: Figures, *, alive: bool, fenced: bool) -
         pub=member.pub,
         alive=alive,
         fenced=fenced,
-        clients=figures.clients,
-        connections=figures.connections,
-        in_flight=figures.in_flight,
-        parked=figures.parked,
-        requests=figures.requests,
-        replies=figures.replies,
-        redelivered=figures.redelivered,
-        errors=figures.errors,
-        channels=figures.channels,
-        worker=figures.worker,
-        restarts=figures.restarts,
-        last_exit=figures.last_exit,
+        **asdict(figures),
     )

@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from holdfast.balancer.directory import Directory, Node, NodeState
 from holdfast.balancer.links.base import NodeLink
-from holdfast.balancer.registry import ClientRegistry, Snapshot
+from holdfast.balancer.registry import ClientRegistry, ClientsSnapshot
 from holdfast.protocols.close import Reason
 from holdfast.protocols.nodes import frames
 
@@ -27,7 +27,7 @@ class Sync:
 
     __slots__ = ("clients", "state")
 
-    def __init__(self, clients: Snapshot | None = None) -> None:
+    def __init__(self, clients: ClientsSnapshot | None = None) -> None:
         self.clients = clients
         self.state: Iterator[list[Raw]] | None = None
 

@@ -36,7 +36,7 @@ CountEverywhere = Callable[[str, Callable[[Mapping[str, int]], None]], bool]
 
 
 class Gateway:
-    """Implements balancer.links.base.Gateway. Synchronous; called within or between turns of the reactor.
+    """Implements balancer.links.base.NodeGateway. Synchronous; called within or between turns of the reactor.
 
     prefix: of the ids of this proxy's clients.
     """
@@ -121,23 +121,22 @@ class Gateway:
         self._directory.add(node)
         self._deaths.watch(hello)
         self._counters.nodes_welcomed += 1
-        self._directory.move(node, NodeState.SYNCING)
         log.info("node_joined", node=node.id, name=node.name, pid=node.pid, capacity=node.capacity)
         link.send(
             frames.Welcome(
                 frames.VERSION,
-                self._proxy_id,
-                self._settings.heartbeat_interval,
-                self._settings.heartbeat_timeout,
-                self._announcer.sequence,
-                self._announcer.peers,
-                self._settings.max_frame_bytes,
-                self._effects.seen(node),
-                self._steward.keeper,
-                self._prefix,
-                self._effects.lanes.max_bytes,
-                self._settings.max_untaken_bytes,
-                self._dispatch.pause_timeout,
+                proxy=self._proxy_id,
+                heartbeat_interval=self._settings.heartbeat_interval,
+                heartbeat_timeout=self._settings.heartbeat_timeout,
+                clients_sequence=self._announcer.sequence,
+                peers=self._announcer.peers,
+                max_batch_bytes=self._settings.max_frame_bytes,
+                seen=self._effects.seen(node),
+                keeper=self._steward.keeper,
+                prefix=self._prefix,
+                max_unacknowledged_bytes=self._effects.lanes.max_bytes,
+                reply_window=self._settings.max_untaken_bytes,
+                pause_timeout=self._dispatch.pause_timeout,
             )
         )
         self._steward.joined(node, hello)

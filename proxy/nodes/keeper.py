@@ -26,11 +26,11 @@ from holdfast.balancer.cluster.owners import Owners
 from holdfast.balancer.cluster.replication import Replication
 from holdfast.balancer.directory import Node, NodeState
 from holdfast.balancer.settings import NodeSettings, StateSettings
-from holdfast.balancer.state import Refusal, Snapshot, StateCopy
+from holdfast.balancer.state import Refusal, StateCopy, StateSnapshot
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import Entry, Propose, State, encode_frame
-from holdfast.protocols.nodes.state import Position, StatePages, item_bytes
+from holdfast.protocols.nodes.state import Position, StatePages
 from holdfast.protocols.peers.ranges import MAX_JUMP
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.nodes.ahead import Ahead, has_more, is_ahead
@@ -80,11 +80,11 @@ class Keeper:
         self._adoption_deadline = inf
         self._nodes = nodes
         self._ahead = Ahead()  # nodes that wait for what we do about what they have
-        self._snapshots: dict[Node, Snapshot] = {}  # on their way
-        self._unheld: deque[tuple[Node, Snapshot]] = deque()  # those with entries that are not held yet, oldest first
+        self._snapshots: dict[Node, StateSnapshot] = {}  # on their way
+        # Those with entries that are not held yet, oldest first.
+        self._unheld: deque[tuple[Node, StateSnapshot]] = deque()
         self._refusals: deque[tuple[int, Node, Raw]] = deque()  # to follow the entry with this index
         self._committed = 0
-        self._uncommitted = self._uncommitted_bytes = 0
 
     # --- the term -------------------------------------------------------------------------------------------------
 
@@ -109,7 +109,6 @@ class Keeper:
         self._snapshots.clear()
         self._unheld.clear()
         self._refusals.clear()
-        self._uncommitted = self._uncommitted_bytes = 0
 
     def tick(self, now: float) -> None:
         if self._ahead:
@@ -247,13 +246,13 @@ class Keeper:
 
     def _give(self, node: Node) -> None:
         """Send a snapshot, or have it sent as soon as all that is in it is held."""
-        snapshot = self._snapshots[node] = Snapshot(self.copy, self._node_settings.registry_page)
+        snapshot = self._snapshots[node] = StateSnapshot(self.copy, self._node_settings.registry_page)
         if snapshot.index > self._committed:
             self._unheld.append((node, snapshot))
         else:
             self._send_state(node, self._frames(node, snapshot))
 
-    def _frames(self, node: Node, snapshot: Snapshot) -> Iterator[list[Raw]]:
+    def _frames(self, node: Node, snapshot: StateSnapshot) -> Iterator[list[Raw]]:
         """Ends early if another snapshot has taken its place, or we are not keeper any more."""
         while self._snapshots.get(node) is snapshot:
             page, is_last = snapshot.next_frames()
@@ -278,14 +277,12 @@ class Keeper:
     @property
     def _is_full(self) -> bool:
         return (
-            self._uncommitted >= MAX_UNCOMMITTED
+            len(self._replication.uncommitted) >= MAX_UNCOMMITTED
             or len(self._refusals) >= MAX_UNCOMMITTED
-            or self._uncommitted_bytes >= MAX_UNCOMMITTED_BYTES
+            or self._replication.uncommitted_bytes >= MAX_UNCOMMITTED_BYTES
         )
 
     def _ordered(self, entry: Entry) -> None:
-        self._uncommitted += 1
-        self._uncommitted_bytes += item_bytes(entry.key, entry.value)
         if entry.owner:
             self._owners.noted(entry.owner)  # who has gone already, ours or another's, is found then
 
@@ -302,8 +299,6 @@ class Keeper:
     def committed(self, entry: Entry) -> None:
         """More than half of the members have it: it will stay."""
         self._committed = entry.index
-        self._uncommitted -= 1
-        self._uncommitted_bytes -= item_bytes(entry.key, entry.value)
         encoded = encode_frame(entry)
         for node in self._nodes:
             snapshot = self._snapshots.get(node)

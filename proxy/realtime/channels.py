@@ -3,7 +3,7 @@
 Owns membership, and the encoding and writing of one notification. A message is encoded once per wire format and written
 straight to the sockets; only what a kernel refuses is queued, at its connection. Who gets one is decided when it is its
 turn, channel by channel; a connection that is closed meanwhile is skipped. Knows no order between notifications: that
-is proxy.lanes'.
+is proxy.realtime.lanes'.
 """
 
 import os

@@ -4,7 +4,8 @@ Each run of a node has a lane: its Effects, and its replies that have effects, s
 is over before the next effect, a close, the acknowledgement or the reply begins, so last words come before the end and
 a client's own notification before its reply. A turn of the reactor does SLICE deliveries' worth of it, whatever a batch
 holds, and lanes with work take turns: nobody waits behind another node. What needs no lane (heartbeats, replies without
-effects, requests) passes. Knows no numbers, limits or sessions: those are proxy.effects'.
+effects, requests) passes. Knows no numbers, limits or sessions: those are
+proxy.realtime.effects'.
 """
 
 from collections import deque
@@ -13,9 +14,9 @@ from typing import Protocol
 
 import structlog
 
-from holdfast.balancer.cluster.remembered import Remembered
 from holdfast.balancer.directory import Node
 from holdfast.balancer.ledger import Entry
+from holdfast.balancer.remembered import Remembered
 from holdfast.protocols.close import Reason
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import FIRST_WINDOW, Effect, unpack_ids
@@ -115,11 +116,16 @@ class Lanes:
     max_bytes: that may be without acknowledgement. repeated: effects that had been done before.
     """
 
-    replies: Replies
-
     def __init__(
-        self, clients: Clients, channels: Channels, counters: Counters, remembered: Remembered, max_bytes: int
+        self,
+        clients: Clients,
+        channels: Channels,
+        counters: Counters,
+        remembered: Remembered,
+        max_bytes: int,
+        replies: Replies,
     ) -> None:
+        self.replies = replies
         self._clients = clients
         self._channels = channels
         self._counters = counters

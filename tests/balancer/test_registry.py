@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from holdfast.balancer.registry import ClientRegistry, Snapshot
+from holdfast.balancer.registry import ClientRegistry, ClientsSnapshot
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes.clients import ClientView
 from holdfast.protocols.nodes.frames import (
@@ -192,7 +192,7 @@ class Session:
         self.alive: set[int] = set()  # told as opened, and not as closed
         self.finished: set[int] = set()
         self.wire: deque = deque()
-        self.snapshot: Snapshot | None = None
+        self.snapshot: ClientsSnapshot | None = None
         self.is_connected = False
         self.told = 0  # of what is pending
 

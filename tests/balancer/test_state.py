@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.balancer.settings import StateSettings
-from holdfast.balancer.state import Refusal, Snapshot, StateCopy
+from holdfast.balancer.state import Refusal, StateCopy, StateSnapshot
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes.frames import (
     Entry,
@@ -185,7 +185,7 @@ class TestTerms:
 class TestSnapshot:
     def test_what_was_held_goes_with_the_last_page(self):
         copy = filled(*"abc")
-        snapshot = Snapshot(copy, 2)
+        snapshot = StateSnapshot(copy, 2)
         assert snapshot.index == 3
         [first], is_last = snapshot.next_frames()
         a, b, c = (StateItem(key, b"1", 0, version) for version, key in enumerate("abc", 1))

@@ -1,8 +1,10 @@
 import io
 
+import msgspec
 import trio
 
 from holdfast.chaos.accounting import Accounting
+from holdfast.chaos.deliveries import Disordered, Missed, Twice
 from holdfast.chaos.display import Display
 from holdfast.chaos.failover import Failover, Percentiles
 from holdfast.chaos.fleet import MasterStatus, NodeStatus, Status
@@ -38,7 +40,7 @@ def report(**changes):
     books = Accounting(1, 1)
     for _ in range(1234):
         request = books.sent(0, 1.0)
-        books.notified(0, 0, request, 1, request + 1)
+        books.notified(0, 0, request, 1, request + 1, 1.0)
         books.replied(0, request, 0, 1, 1.005)
     verdict = books.verdict()
     usual = {
@@ -49,7 +51,7 @@ def report(**changes):
         ),
         "faults": {"kill": 29, "all": 1}, "turns_skipped": 2, "requests": verdict.requests,
         "clients": Clients(1000, 10.0, 2, {}, 300, Percentiles(300, 50.0, 90.0, 99.0), 12.5),
-        "notifications": verdict.notifications, "latency": verdict.latency,
+        "notifications": verdict.notifications, "twice": [], "disordered": [], "missed": [], "latency": verdict.latency,
         "masters": MasterFigures([Acting(3, "a", 0.0, 1.0), Acting(4, "b", 2.0, 3.0)], 0, 1),
         "flood": figures(closed={"end of file": 1}), "memory": {"proxy": Memory(30.0, 40.0, 41.0, 50.0)},
         "failover": {"kill": Failover(29, Percentiles(100, 3.0, 9.0, 12.0), Percentiles())},
@@ -152,7 +154,7 @@ def test_report_of_a_cluster():
     for line in (
         *only_of_a_cluster,
         "gone with a connection 0",
-        "not due, and came once 0",
+        "not due, and came once 0, or not: 0",
         "lost with their proxy 300",
         "served again after p50 50 ms, p99 90 ms, max 99 ms, of 300",
     ):
@@ -164,6 +166,20 @@ def test_report_of_a_broken_promise():
     told = lines(shown(report(ok=False, broken=["3 requests never answered"])))
     assert "Broken: 3 requests never answered" in told
     assert "Nothing was lost." not in told
+
+
+def test_report_says_what_came_twice_and_what_did_not_come():
+    twice, missed = Twice(7, 5, 12, 99, 3, 1.0, 1.5, 2.25, 2.5, (0, 2)), Missed(7, 5, 13, 3.0, 3.5, is_between=True)
+    disordered = Disordered(7, 5, 12, 99, 3, 4, 1.0, 2.5, 0)
+    missed_both = [missed, msgspec.structs.replace(missed, is_between=False)]
+    told = lines(shown(report(twice=[twice], disordered=[disordered], missed=missed_both)))
+    heard = "client 7 heard it at 1.500 s from proxy 1 and at 2.500 s from proxy 3, to which it had come at 2.250 s"
+    assert f"came twice request 12 of client 5, sent at 1.000 s: {heard}" in told
+    heard = "client 7 heard it at 2.500 s from proxy 1, as number 3 of that node after number 4"
+    assert f"out of order request 12 of client 5, sent at 1.000 s: {heard}" in told
+    lacking = "missed request 13 of client 5, sent at 3.000 s and answered at 3.500 s: client 7 did not hear it"
+    assert lacking in told
+    assert f"{lacking}, though it heard earlier and later ones of that node's over one connection" in told
 
 
 def test_report_without_testimony():

@@ -18,7 +18,7 @@ def masters():
 def good():
     books = Accounting(1, 1)
     request = books.sent(0, 1.0)
-    books.notified(0, 0, request, 1, 1)
+    books.notified(0, 0, request, 1, 1, 2.1)
     books.replied(0, request, 0, 1, 1.1)
     return books
 
@@ -46,8 +46,8 @@ def test_nothing_broken(masters):
         ),
         (lambda books: books.dropped(0, "end of file"), "1 clients dropped"),
         (lambda books: books.replied(0, books.sent(0, 2.0), 0, 1, 2.1), "1 notifications missing"),
-        (lambda books: books.notified(0, 0, 0, 1, 2), "1 notifications duplicated"),
-        (lambda books: books.notified(0, 7, 0, 1, 2), "1 notifications of requests that no node answered"),
+        (lambda books: books.notified(0, 0, 0, 1, 2, 2.2), "1 notifications duplicated"),
+        (lambda books: books.notified(0, 7, 0, 1, 2, 2.2), "1 notifications of requests that no node answered"),
         (lambda books: (books.announced(0, 2), books.announced(0, 1)), "1 announcements of an older master"),
     ],
 )
@@ -61,9 +61,19 @@ def test_out_of_order_is_told(masters):
     books = good()
     for number in (9, 8):
         request = books.sent(0, 2.0)
-        books.notified(0, 0, request, 1, number)
+        books.notified(0, 0, request, 1, number, 2.1)
         books.replied(0, request, 0, 1, 2.1)
     assert broken(books, masters) == ["1 notifications out of order"]
+
+
+def test_what_comes_again_over_another_connection_breaks_nothing(masters):
+    books = good()
+    books.moves(0, 3.0)
+    books.moved(0, 3.1)
+    books.notified(0, 0, 0, 1, 1, 3.2)
+    assert broken(books, masters) == []
+    books.notified(0, 0, 0, 1, 1, 3.3)
+    assert broken(books, masters) == ["1 notifications duplicated"]
 
 
 def test_an_error_that_a_fault_explains_breaks_nothing(masters):

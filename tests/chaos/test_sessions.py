@@ -1,8 +1,9 @@
 import msgspec
 import pytest
 
+from holdfast.chaos.due import ON_THE_WAY
 from holdfast.chaos.failover import Fault, Percentiles
-from holdfast.chaos.sessions import NOTICE, Moves, Session, Sessions, ends, lost_at, moves
+from holdfast.chaos.sessions import NOTICE, Moves, Session, Sessions, ends, lost_at, moves, passed_by
 
 DEATH = Fault("kill-proxy", "proxy-1", 10.0, proxies=[0])
 RESTART = Fault("restart", "all proxies", 10.0, until=12.0, proxies=[0, 1])
@@ -77,9 +78,38 @@ def test_what_lasts_explains_what_ends_meanwhile(began, ended, is_explained):
 
 
 def test_who_was_late_to_notice(sessions):
-    sessions.ended(7, "close code 1012", 20.0)
-    assert ends(sessions.all, [RESTART], lag=5.0)[107] == 20.0 - NOTICE - 5.0
-    assert moves(sessions.all, [RESTART], lag=7.5).moved == 1
+    sessions.ended(7, "close code 1012", 20.0, lag=5.0)
+    assert ends(sessions.all, [RESTART])[107] == 20.0 - NOTICE - 5.0
+    assert moves(sessions.all, [RESTART]).moved == 0
+    sessions.ended(7, "close code 1012", 20.0, lag=7.5)
+    assert moves(sessions.all, [RESTART]).moved == 1
+
+
+def test_at_which_proxy_it_was(sessions):
+    sessions.ended(7, "end of file", 10.0)
+    sessions.is_there(sessions.began(7, 1, 10.5))
+    assert [sessions.proxy_of(7, at) for at in (0.5, 5.0, 10.0, 10.2, 11.0)] == [-1, 0, 0, -1, 1]
+
+
+FREEZE = Fault("freeze-proxy", "proxy-2", 10.0, until=16.0, proxies=[1])
+
+
+@pytest.mark.parametrize(
+    ("proxy", "ended", "others", "times"),
+    [
+        (1, None, [], []),  # it was brought all
+        (1, 15.0, [], [(10.0 - ON_THE_WAY, 15.0)]),
+        (1, 20.0, [], []),
+        (1, None, [Fault("kill", "node-1", 14.0)], [(10.0, 14.0)]),
+        (1, 20.0, [Fault("kill", "node-1", 14.0), Fault("kill-together", "", 15.0)], [(10.0, 14.0), (10.0, 15.0)]),
+        (1, None, [Fault("kill", "node-1", 9.9), Fault("freeze-node", "node-1", 11.0, until=14.0)], []),
+        (1, None, [Fault("kill", "node-1", 16.1)], []),  # it had brought all by then
+        (0, None, [Fault("kill", "node-1", 14.0)], []),
+    ],
+)
+def test_what_passes_by_those_of_a_frozen_proxy(proxy, ended, others, times):
+    session = Session(7, proxy, 1.0, 107, 1.0, ended, "end of file" if ended else "")
+    assert passed_by(session, [FREEZE, *others]) == times
 
 
 def test_a_refused_connection_is_none(sessions):

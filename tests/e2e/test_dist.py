@@ -1,7 +1,5 @@
 """What is published: the one package, beside modules of anybody that have the names of our folders."""
 
-import os
-import subprocess
 import sys
 import sysconfig
 import venv
@@ -9,25 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import run
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 300.0
 HOSTILE = ("proxy", "protocols", "balancer", "chaos", "tests", "examples")
-
-
-def run(*command, cwd, **environment):
-    done = subprocess.run(
-        [*map(str, command)],
-        cwd=cwd,
-        env=os.environ | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=PATIENCE,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -62,7 +62,7 @@ async def test_a_node_within_the_test(node):
 
 
 async def test_nobody_notices_that_nodes_are_killed():
-    async with proxy_for_the_test() as proxy:
+    async with proxy_for_the_test(request={"parked_timeout": 25.0}) as proxy:  # a process may take long to begin
         first = await proxy.node_process(ECHO, "--name", "first")
         second = await proxy.node_process(ECHO, "--name", "second")
         assert sorted(known["name"] for known in (await proxy.status())["nodes"]) == ["first", "second"]

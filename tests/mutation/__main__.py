@@ -27,6 +27,7 @@ REPLICAS = ["tests/sim/test_replicas.py"]
 # What is looked at, and by which tests, in this order: the quick ones first.
 TARGETS: dict[str, list[list[str]]] = {
     "balancer/cluster/*.py": [["tests/balancer/cluster"], REPLICAS, STORIES, SEEDS],
+    "balancer/remembered.py": [["tests/balancer/test_remembered.py"], LANES, SEEDS],
     "balancer/state.py": [["tests/balancer/test_state.py"], PROMISES, SEEDS],
     "balancer/ledger.py": [["tests/balancer/test_ledger.py"], ["tests/proxy/nodes/test_requests.py"], STORIES],
     "holdfast/node/stream*.py": [["tests/holdfast/node/test_streams.py"], PROMISES],

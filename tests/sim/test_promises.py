@@ -6,19 +6,25 @@ from tests.sim import promises
 from tests.sim.stories import whole
 
 ALONE = {"proxies": 1, "is_alone": True}
-STORIES = [
+LONG = [
     (promises.burst_is_delivered, {**ALONE, "nodes": 1}),
     (promises.burst_is_delivered, {"proxies": 2}),
+    (promises.who_moves_hears_nothing_again, {}),
+]
+STORIES = [
     (promises.cut_link_holds_no_holes, {**ALONE, "nodes": 1}),
     (promises.reset_link_holds_no_holes, {**ALONE, "nodes": 1}),
     (promises.reset_link_holds_no_holes, {"proxies": 2}),
     (promises.another_way_takes_over, {"nodes": 1}),
-    (promises.who_moves_hears_nothing_again, {}),
     (promises.bad_effects_are_answered, {**ALONE, "nodes": 1}),
     (promises.own_notification_comes_before_the_reply, ALONE),
     (promises.own_notification_comes_before_the_reply, {"proxies": 2}),
     (promises.last_words_are_heard, ALONE),
     (promises.last_words_are_heard, {"proxies": 2}),
+    (promises.deadly_request_ends_two_nodes, ALONE),
+    (promises.deadly_request_ends_two_nodes, {"proxies": 2, "nodes": 4}),
+    (promises.who_die_together_take_nothing_along, {**ALONE, "nodes": 4}),
+    (promises.who_die_together_take_nothing_along, {"proxies": 2, "nodes": 5}),
     (promises.state_survives_a_restart_of_all_proxies, {"proxies": 2, "nodes": 1}),
     (promises.state_survives_the_death_of_all_proxies, {"proxies": 1, "nodes": 1}),
     (promises.state_survives_the_death_of_all_proxies, ALONE),
@@ -26,6 +32,12 @@ STORIES = [
     (promises.reset_link_of_the_master_leaves_the_state_writable, {}),
     (promises.one_set_is_applied_once, {}),
 ]
+
+
+@pytest.mark.parametrize(("story", "settings"), LONG, ids=lambda value: getattr(value, "__name__", ""))
+def test_long_promise(story, settings):
+    """With one seed: it is what is in it that makes it long, not chance."""
+    story(whole(1, **settings))
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

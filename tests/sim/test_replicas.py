@@ -72,7 +72,7 @@ def mutant(changes):
         assert source.count(before) == 1, before
         source = source.replace(before, after)
     source += (
-        "\n\ndef _spill(self):\n    self.keeping.committed(self._uncommitted[-1])\n\n\nReplication._spill = _spill\n"
+        "\n\ndef _spill(self):\n    self.keeping.committed(self.uncommitted[-1])\n\n\nReplication._spill = _spill\n"
     )
     module = types.ModuleType("mutant")
     module.__dict__["SOURCE"] = True

@@ -318,6 +318,17 @@ def test_a_tail_leads_nowhere_when_another_state_was_taken():
     assert isinstance(b.hears("c", Held(8, (3, 0), wants=True)), StatePage)
 
 
+def test_what_is_not_committed_is_counted_in_bytes():
+    a = ready_keeper()
+    a.set("key", b"value")
+    a.set("k", None)
+    assert (len(a.it.uncommitted), a.it.uncommitted_bytes) == (2, 9)
+    a.hears("b", Held(5, (5, 1)))
+    assert (len(a.it.uncommitted), a.it.uncommitted_bytes) == (1, 1)
+    a.follow("abc", 6)
+    assert (len(a.it.uncommitted), a.it.uncommitted_bytes) == (0, 0)
+
+
 def test_what_was_not_committed_is_forgotten_with_the_term():
     a = ready_keeper()
     a.set()

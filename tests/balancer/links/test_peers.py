@@ -255,7 +255,7 @@ class Names:
         self.silent = set()
         self.asked = []
         self.end = threading.Event()
-        monkeypatch.setattr("holdfast.balancer.links.peers.getaddrinfo", self.look_up)
+        monkeypatch.setattr("socket.getaddrinfo", self.look_up)
 
     def look_up(self, host, port, *, type):
         self.asked.append(host)

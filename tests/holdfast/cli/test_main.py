@@ -42,9 +42,11 @@ def test_version(holdfast):
 @pytest.mark.parametrize(
     "arguments", [[], ["serf"], ["check", "--nope"], ["kick"], ["clients", "--limit", "x"], ["clients", "--limit", "0"]]
 )
-def test_a_bad_usage_is_status_2(arguments, holdfast):
-    status, out, err = holdfast(*arguments)
-    assert (status, out) == (2, "")
+def test_a_bad_usage_is_status_2(arguments, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    out, err = capsys.readouterr()
+    assert (exit.value.code, out) == (2, "")
     assert err.startswith("usage: holdfast")
 
 

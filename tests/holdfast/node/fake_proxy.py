@@ -143,7 +143,7 @@ class FakeSession:
         position=(0, 0),
         applied=(),
         interval=0.05,
-        timeout=2.0,
+        timeout=60.0,
         peers=(),
         sequence=0,
         seen=0,

@@ -162,6 +162,27 @@ async def test_a_reply_waits_for_its_effects_that_find_no_room_at_home():
         assert await a.take(frames.Reply) == frames.Reply(request, 1, b"done", False, False, [])
 
 
+async def test_what_a_redelivered_request_does_is_behind_the_replies_before_it():
+    """Its effects have numbers, and theirs go with them: one order all the same, also when there is no room."""
+    node = notifying()
+    async with linked_to_three(node) as (a, b, c):
+        for session in (b, c):
+            session.say(frames.Mute(["room"]))
+            await settled(session, node)
+        a.acknowledges = False
+        for _ in range(FIRST_WINDOW):
+            await node.notify(b"before", channels=["room"])
+        for payload, attempt in ((b"1", 2), (b"2", 1), (b"3", 2), (b"4", 1)):
+            a.request(payload, client=1 << 32, attempt=attempt)
+            await settled(a, node)
+        a.say(frames.Ack(FIRST_WINDOW, FIRST_WINDOW))
+        payloads = []
+        while len(payloads) < FIRST_WINDOW + 4:
+            frame = await a.take(frames.Effects | frames.Reply)
+            payloads += [effect.payload for effect in frame.effects]
+        assert payloads == [b"before"] * FIRST_WINDOW + [b"1", b"2", b"3", b"4"]
+
+
 async def test_what_was_published_in_the_moment_of_a_first_join_is_not_lost():
     node = notifying()
     async with linked_to_three(node) as (a, b, c):

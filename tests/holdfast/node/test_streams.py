@@ -278,6 +278,65 @@ async def test_a_reply_does_not_overtake_what_waits():
     assert replied == ["y"]
 
 
+async def test_what_is_sent_later_does_not_overtake_a_reply_that_waits():
+    """Not even if it is sent in the very moment in which the reply's turn comes."""
+    made, session = three("a")
+    for number in range(9):
+        made.send(notify(b"%d" % number, "x"))
+
+    async def reply(payload):
+        turn = await made.wait_replied(session, notify(payload, "x"))
+        assert turn is not None
+        session.sent.append(payload)
+        turn.end()
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reply, b"r")
+            await trio.testing.wait_all_tasks_blocked()
+            made.send(notify(b"9", "x"))
+            nursery.start_soon(reply, b"s")
+            await trio.testing.wait_all_tasks_blocked()
+            made.send(notify(b"10", "x"))
+            made.acknowledged(session, 8, 8)
+    sent = [one if isinstance(one, bytes) else one.effects[0].payload for one in session.sent]
+    assert sent == [b"%d" % number for number in range(9)] + [b"r", b"9", b"s", b"10"]
+    assert await made.wait_replied(session, notify(b"t", "x")) is None  # nothing waits any more
+
+
+@pytest.mark.parametrize("ends", ["cancelled", "session"])
+async def test_a_reply_that_is_given_up_holds_up_nothing(ends):
+    made, session = three("a")
+    for _ in range(9):
+        made.send([frames.Join(AT_A, "x")])
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(made.wait_replied, session, [frames.Join(AT_A, "y")])
+            await trio.testing.wait_all_tasks_blocked()
+            made.send([frames.Join(AT_A, "z")])
+            if ends == "cancelled":
+                nursery.cancel_scope.cancel()
+            else:
+                made.detach(session, for_good=False)
+                session = Session("a")
+                made.attach(session, 0)
+    made.acknowledged(session, 8, 8)
+    assert session.numbers == list(range(1, 11))
+
+
+async def test_a_reply_whose_effects_went_before_waits_for_no_later_ones():
+    made, session = three("a")
+    for _ in range(9):
+        made.send([frames.Join(AT_A, "x")])
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(made.wait_sent, session)
+            await trio.testing.wait_all_tasks_blocked()
+            for _ in range(20):
+                made.send([frames.Join(AT_A, "x")])
+            made.acknowledged(session, 1, 8)
+
+
 # --- what can't be kept ---------------------------------------------------------------------------------------------
 
 

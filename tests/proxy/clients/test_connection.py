@@ -27,6 +27,10 @@ class LineProtocol:
 
     name = "line"
 
+    @property
+    def held_bytes(self):
+        return 0 if self._over else len(self._buffer) + sum(map(len, self._lines))
+
     def __init__(self, limits, address, now):
         self.deadline = inf
         self.paused = False
@@ -339,38 +343,3 @@ async def test_peer_that_goes_while_we_write(rig):
         connection.deliver(os.urandom(100_000))
         rig.reactor.settle()
     await rig.until(lambda: not rig.clients.connections)
-
-
-async def test_a_registered_protocol_has_a_port_of_its_own(monkeypatch):
-    """As an installed package would: by its name among the entry points."""
-    from holdfast.protocols.clients import base
-    from holdfast.protocols.nodes import frames
-    from tests.harness import ScriptedNode, running
-
-    class Point:
-        name = "line"
-
-        def load(self):
-            return LineProtocol
-
-    found = base.entry_points
-    monkeypatch.setattr(base, "entry_points", lambda group: [*found(group=group), Point()])
-    async with running(client={"protocols": ("line://127.0.0.1:0",)}) as proxy:
-        with ScriptedNode(proxy.node) as node:
-            await node.join()
-            host, _, port = proxy.app.listening[1].rpartition(":")
-            async with await trio.open_tcp_stream(host, int(port)) as stream:
-                await stream.send_all(b"hello\n")
-                [opened] = (await node.take(frames.Changes)).changes
-                assert opened.client.protocol == "line"
-                await node.reply(payload=b"HELLO")
-                assert await stream.receive_some() == b"HELLO\n"
-
-
-async def test_a_protocol_that_nobody_registered_is_named():
-    from holdfast.protocols.errors import ConfigError
-    from holdfast.proxy.app import App
-    from tests.harness import configure
-
-    with pytest.raises(ConfigError, match=r'no client protocol is registered as "mqtt"; there are http, websocket'):
-        await App(configure(client={"protocols": ("mqtt://127.0.0.1:0",)})).run(lambda bound: None)

@@ -149,10 +149,8 @@ async def test_a_store_that_is_away_changes_nothing():
     async with cluster_of(2, store) as proxies:
         version = proxies[0].app.runner.view().version
         store.is_down = True
-        errors = proxies[0].app.runner.statistics().cluster_store_errors
-        await proxies[0].until(
-            lambda: proxies[0].app.runner.statistics().cluster_store_errors > errors + 2, "it to be missed"
-        )
+        errors = proxies[0].app.cluster.counters.store_errors
+        await proxies[0].until(lambda: proxies[0].app.cluster.counters.store_errors > errors + 2, "it to be missed")
         store.is_down = False
         for proxy in proxies:
             assert proxy.app.runner.trouble() == ""
@@ -257,7 +255,7 @@ async def test_another_token_is_another_cluster():
             with failing("attempts: 1; waits to hear 1 of 1 members.* another node.token, or another release"):
                 await app.run(lambda bound: pytest.fail("it serves"))
         assert ids(proxy) == {id_of(proxy)}
-        assert proxy.app.runner.statistics().cluster_garbled > 0
+        assert proxy.app.cluster.counters.garbled > 0
 
 
 async def test_both_sides_log_why_one_does_not_come_in(nursery):

@@ -70,6 +70,22 @@ def test_a_founder_in_doubt_serves_its_clients_and_says_why_there_is_no_master()
     assert warning_of(cluster, 1.0) == ""
 
 
+def test_who_is_not_heard_any_more_is_silent_and_no_longer_fenced():
+    cluster = cluster_of()
+    cluster.tick(1.0)
+    hear(cluster, "b", 1.0)
+    cluster.membership.beats["b"] = Beat(7, [], [], fenced=True)
+    assert [one.fenced for one in view_of(cluster, 1.0).members] == [False, True, False]
+    _, dead, _ = view_of(cluster, 9.0).members
+    assert (dead.alive, dead.fenced) == (False, False)
+
+
+def test_one_that_is_fenced_says_that_its_record_may_be_old():
+    """It lists who was in it when the store last answered: one of those may be dead, and evicted by the others."""
+    trouble = view_of(cluster_of(), 9.0).trouble
+    assert trouble.startswith("fenced: hears 1 of 3 proxies; the store has not answered for 9 s")
+
+
 def test_who_hears_too_few_says_how_many():
     cluster = cluster_of()
     hear(cluster, "b", 1.0)

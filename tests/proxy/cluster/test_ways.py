@@ -16,11 +16,11 @@ def by_way_of(proxy, destination, **hello):
 
 
 async def test_requests_go_through_and_replies_come_back():
-    async with cluster_of(2, cluster={"heartbeat_timeout": 2.0}) as (far, near):
+    async with cluster_of(2) as (far, near):
         with by_way_of(near, id_of(far)) as node:
             await node.finish_join()  # far is the keeper, so it has the state
             assert near.app.directory.nodes == {}
-            assert near.app.runner.statistics().cluster_tunnels == 1
+            assert near.app.runner.tunnels == 1
             async with websocket(far) as client:
                 for number in range(20):
                     await client.send(str(number))
@@ -29,11 +29,11 @@ async def test_requests_go_through_and_replies_come_back():
                     assert await client.recv() == f"to {number}"
             session = far.app.directory.nodes[node.id]
         await far.until(lambda: session.state is NodeState.LOST, "it to be known at once that the node has gone")
-        await near.until(lambda: near.app.runner.statistics().cluster_tunnels == 0, "the tunnel's end")
+        await near.until(lambda: near.app.runner.tunnels == 0, "the tunnel's end")
 
 
 async def test_the_destination_ends_the_session():
-    async with cluster_of(2, cluster={"heartbeat_timeout": 2.0}) as (far, near):
+    async with cluster_of(2) as (far, near):
         with by_way_of(near, id_of(far)) as node:
             await node.finish_join()
             node.say(frames.Bye("enough"))
@@ -55,7 +55,7 @@ async def test_it_ends_when_the_way_does(nursery):
 
 
 async def test_one_hop_only():
-    async with cluster_of(2, cluster={"heartbeat_timeout": 2.0}) as (far, near):
+    async with cluster_of(2) as (far, near):
         with by_way_of(near, "nobody") as node:
             assert (await node.take(frames.Refused)).reason == "that proxy is not heard here"
             node.say(frames.Heartbeat(0.0))

@@ -22,6 +22,7 @@ from holdfast.protocols.nodes.frames import (
     decode_from_proxy,
     encode_batch,
 )
+from holdfast.protocols.nodes.state import item_bytes
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.nodes import keeper as module
 from holdfast.proxy.nodes.ahead import TERM_EVERY
@@ -52,8 +53,12 @@ class Members:
         self.copy = keeper.copy
         self.phase = Phase.FOLLOWING
         self.term = 0
-        self.entries = []
+        self.uncommitted = []
         self.begins = 0
+
+    @property
+    def uncommitted_bytes(self):
+        return sum(item_bytes(entry.key, entry.value) for entry in self.uncommitted)
 
     def lead(self, term, now):
         self.keeper.forsake()
@@ -63,15 +68,15 @@ class Members:
     def order(self, node, propose):
         outcome = self.copy.order(node, propose, self.term)
         if isinstance(outcome, Entry):
-            self.entries.append(outcome)
+            self.uncommitted.append(outcome)
         return outcome
 
     def delete(self, key):
-        self.entries.append(self.copy.order_deletion(key, self.term))
-        return self.entries[-1]
+        self.uncommitted.append(self.copy.order_deletion(key, self.term))
+        return self.uncommitted[-1]
 
     def begin(self, clock):
-        self.entries.clear()
+        self.uncommitted.clear()
         self.begins += 1
         self.copy.begin(self.term, clock)
         self.phase = Phase.BEGINNING
@@ -85,7 +90,7 @@ class Members:
 
     def hold(self, count=1):
         for _ in range(count):
-            self.keeper.committed(self.entries.pop(0))
+            self.keeper.committed(self.uncommitted.pop(0))
 
 
 class Alone(Replication):
@@ -315,7 +320,7 @@ class TestOwners:
         assert world.keeper.copy.owners() == {THEIRS}
         assert world.owners.owners == [THEIRS]
         world.keeper.owner_gone(THEIRS)
-        assert world.members.entries == [Entry(1, 2, "", 0, "k", None)]
+        assert world.members.uncommitted == [Entry(1, 2, "", 0, "k", None)]
 
     def test_a_term_begins_with_the_deletion_of_keys_whose_owners_went_before(self, clock):
         world = World(clock)
@@ -665,7 +670,7 @@ class TestMembers:
         world.keeper.copy.adopt(coming)
         world.lead(3)
         world.members.begun()
-        assert (world.keeper.copy.items["k"].value, list(world.members.entries)) == (b"FINAL", [])
+        assert (world.keeper.copy.items["k"].value, list(world.members.uncommitted)) == (b"FINAL", [])
 
     def test_a_term_that_is_not_above_all_is_not_begun(self, clock):
         world = World(clock, Members)
@@ -700,15 +705,15 @@ class TestMembers:
         world.told(node)
         for number in range(1, 5):
             world.propose(node, number, "k")
-        assert len(world.members.entries) == 3
+        assert len(world.members.uncommitted) == 3
         world.members.hold(3)
         told = world.told(node)
         assert [type(frame) for frame in told] == [Entry, Entry, Entry, ProposalRefused]
         world.propose(node, 5, "k")
-        assert len(world.members.entries) == 1
+        assert len(world.members.uncommitted) == 1
         monkeypatch.setattr(module, "MAX_UNCOMMITTED_BYTES", 1)
         world.propose(node, 6, "k")
-        assert len(world.members.entries) == 1
+        assert len(world.members.uncommitted) == 1
 
     def test_snapshots_of_nodes_that_went_are_forgotten(self, clock):
         world = World(clock, Members).lead()

@@ -19,6 +19,7 @@ from holdfast.node.errors import StateConflict
 from holdfast.node.replica import Proposal, Replica
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import Entry, decode_from_node, decode_from_proxy, encode_batch
+from holdfast.protocols.nodes.state import item_bytes
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.nodes.keeper import Keeper
 
@@ -99,7 +100,11 @@ class Members:
     def __init__(self, run):
         self.run = run
         self.copy = run.keeper.copy
-        self.entries = deque()
+        self.uncommitted = deque()
+
+    @property
+    def uncommitted_bytes(self):
+        return sum(item_bytes(entry.key, entry.value) for entry in self.uncommitted)
 
     def lead(self, term):
         self.run.keeper.forsake()
@@ -109,11 +114,11 @@ class Members:
     def order(self, node, propose):
         outcome = self.copy.order(node, propose, self.term)
         if isinstance(outcome, Entry):
-            self.entries.append(outcome)
+            self.uncommitted.append(outcome)
         return outcome
 
     def begin(self, clock):
-        self.entries.clear()
+        self.uncommitted.clear()
         self.copy.begin(self.term, clock)
         self.phase = Phase.BEGINNING
 
@@ -130,8 +135,8 @@ class Members:
         if self.phase is Phase.BEGINNING:
             self.phase = Phase.KEEPING
             self.run.keeper.begun()
-        for _ in range(min(count, len(self.entries))):
-            entry = self.entries.popleft()
+        for _ in range(min(count, len(self.uncommitted))):
+            entry = self.uncommitted.popleft()
             self.run.keeper.committed(entry)
 
 

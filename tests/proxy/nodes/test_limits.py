@@ -6,6 +6,7 @@ import os
 import socket
 import struct
 import zlib
+from http import HTTPStatus
 
 import pytest
 import trio
@@ -246,9 +247,13 @@ async def test_message_rate_is_a_429_and_the_connection_lives():
 async def test_connection_limits(limit, status):
     async with running(client={limit: 1}) as proxy, websocket(proxy) as first:
         with Wire(proxy) as second:
-            answer = await second.rest()
-            assert answer.startswith(b"HTTP/1.1 %d " % status)
-            assert b"Retry-After" in answer
+            head, _, body = (await second.rest()).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 %d %b\r\n" % (status, HTTPStatus(status).phrase.encode()))
+            assert {b"Server: holdfast", b"Retry-After: 1", b"Connection: close"} <= set(head.split(b"\r\n"))
+            told = json.loads(body)
+            assert told.keys() == {"requestId", "room", "status", "error", "result"}
+            assert (told["status"], told["error"]["status"]) == (status, status)
+            assert (told["error"]["retryable"], told["error"]["retryAfter"]) == (True, 1.0)
         assert proxy.counters.limits_hit[f"client.{limit}"] == 1
         await first.aclose()
         await proxy.until(lambda: not proxy.app.clients.connections)

@@ -44,16 +44,14 @@ async def test_a_killed_node_is_noticed_at_once_and_not_by_silence():
 
 
 async def test_a_silent_node_is_lost_and_what_it_says_later_is_refused():
-    async with running(node={"heartbeat_interval": 0.05, "heartbeat_timeout": 0.3}) as proxy:
+    async with running(node={"heartbeat_interval": 0.05, "heartbeat_timeout": 2.0}) as proxy:
         async with websocket(proxy) as client:
             with ScriptedNode(proxy.node, "frozen") as frozen, ScriptedNode(proxy.node, "other") as other:
                 await frozen.join()
                 await client.send("question")
                 request = await frozen.take(frames.Request)
+                await proxy.until(lambda: not len(proxy.app.directory), "it to be lost")
                 await other.join()
-                while "frozen" in {node.name for node in proxy.app.directory}:
-                    other.say(frames.Heartbeat(1.0))
-                    await trio.sleep(0.05)
                 again = await other.take(frames.Request)
                 assert again.attempt == 2
                 # it wakes up: its reply, effects and plain notifications are all of a session that is over
@@ -306,10 +304,10 @@ async def test_every_node_knows_every_client_without_a_gap():
 
 
 async def test_proxy_that_was_away_blames_nobody():
-    async with running(node={"heartbeat_interval": 0.05, "heartbeat_timeout": 0.3}) as proxy:
+    async with running(node={"heartbeat_timeout": 10.0}) as proxy:
         with ScriptedNode(proxy.node) as node:
             await node.join()
-            proxy.app.ticker.tick(trio.current_time() + 5.0)  # as after SIGSTOP and SIGCONT of the proxy itself
+            proxy.app.ticker.tick(trio.current_time() + 50.0)  # as after SIGSTOP and SIGCONT of the proxy itself
             assert len(proxy.app.directory) == 1
 
 

@@ -1,5 +1,6 @@
 """The way of a request, with a node that does what the test says."""
 
+import re
 from collections import Counter
 
 import pytest
@@ -59,6 +60,16 @@ async def test_parked_too_long_is_a_503_with_the_clients_id_and_a_hint():
         assert '"status":503' in answer
         assert '"retryAfter":1.0' in answer
         assert proxy.counters.request_errors[Reason.NO_NODE] == 1
+
+
+async def test_who_is_parked_until_its_deadline_is_told_how_long_it_was():
+    """Not parked_timeout: its node was lost late, and then the deadline came first."""
+    async with running(request={"timeout": 0.3, "parked_timeout": 60.0}) as proxy, websocket(proxy) as client:
+        await client.send("x")
+        await proxy.until(lambda: proxy.app.ledger.parked)
+        (entry,) = proxy.app.ledger.parked
+        entry.since -= 40.0
+        assert re.search(r'"no node was available for 40(\.\d)? s"', await client.recv())
 
 
 async def test_parking_is_bounded_and_says_so():

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.cli import main
+
 ROOT = Path(__file__).parents[3]
 PATIENCE = 30.0
 EPHEMERAL = [
@@ -271,10 +273,8 @@ def test_a_folder_that_was_tidied_away_is_made_again(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "x", "1.5"])
-def test_a_number_of_workers(text):
-    done = subprocess.run(
-        [sys.executable, "-m", "holdfast", "serve", f"--workers={text}"],
-        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "expected a whole number above 0" in done.stderr
+def test_a_number_of_workers(text, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["serve", f"--workers={text}"])
+    assert exit.value.code == 2
+    assert "expected a whole number above 0" in capsys.readouterr().err

@@ -2,7 +2,7 @@
 
 import pytest
 
-from holdfast.balancer.cluster.remembered import Remembered
+from holdfast.balancer.remembered import Remembered
 from holdfast.protocols.nodes import frames
 from holdfast.proxy.nodes.dispatch import Dispatch
 from holdfast.proxy.process.build import is_compiled

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.balancer.cluster.remembered import BLOCK, BLOCK_BYTES, Remembered
+from holdfast.balancer.remembered import BLOCK, BLOCK_BYTES, Remembered
 
 MUCH = 1 << 20
 

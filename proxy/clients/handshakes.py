@@ -1,0 +1,67 @@
+"""TLS handshakes in turns: one costs as much as a hundred messages, and whoever asks for one is nobody yet.
+
+Owns whose handshake has something to go on with, in the order in which it came, and how much of a turn they all have.
+Who waits here is not read meanwhile.
+"""
+
+from collections import deque
+
+import structlog
+import trio
+
+from holdfast.proxy.clients.reactor import READABLE, Reactor
+from holdfast.proxy.clients.transport import Transport
+
+log = structlog.get_logger("holdfast.handshakes")
+
+# Of each turn, while others wait. One is begun in any case: with a key of RSA it takes about a millisecond.
+HANDSHAKE_TIME = 0.002
+
+
+class Handshakes:
+    """Those that wait. `step` ends a turn, before what they ask leaves for nodes."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self.waiting: deque[Transport] = deque()
+
+    def step(self, now: float) -> bool:
+        """True: some still wait."""
+        waiting = self.waiting
+        if not waiting:
+            return False
+        until = trio.current_time() + HANDSHAKE_TIME
+        while waiting:
+            self._go_on(waiting.popleft(), now)
+            if trio.current_time() >= until:
+                break
+        return bool(waiting)
+
+    def _go_on(self, transport: Transport, now: float) -> None:
+        if transport.fd < 0:  # closed meanwhile
+            return
+        try:
+            transport.take_up(now)
+        except Exception:  # a guard: a fault with one must not stop the others
+            log.exception("handshake_crashed")
+            transport.on_crash()
+        if transport.fd >= 0 and not transport.is_in_handshake:
+            self._reactor.hand_over(transport.fd, transport)
+
+
+class Handshaking:
+    """In the reactor in place of a transport until its handshake is done."""
+
+    def __init__(self, handshakes: Handshakes, transport: Transport) -> None:
+        self._handshakes = handshakes
+        self._transport = transport
+
+    def on_ready(self, events: int, now: float) -> None:
+        transport = self._transport
+        if events & READABLE and transport.put_off():
+            self._handshakes.waiting.append(transport)
+        else:
+            transport.on_ready(events, now)
+
+    def on_crash(self) -> None:
+        self._transport.on_crash()

@@ -5,7 +5,7 @@
 
 import ast
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from holdfast.protocols.close import Reason
@@ -156,11 +156,7 @@ def metrics_page() -> str:
 
 
 def log_page() -> str:
-    import holdfast
-
-    root = Path(holdfast.__file__).parent
-    proxies = events_in([root / "proxy", root / "balancer"])
-    nodes = events_in([root / "node", root / "kuzzle"])
+    proxies, nodes = events_in("proxy", "balancer", "names.py"), events_in("node", "kuzzle", "names.py")
     return LOG_PAGE + _events("A proxy", proxies, OF_PROXIES) + _events("A node, by the library", nodes, OF_NODES)
 
 
@@ -172,10 +168,16 @@ def _events(title: str, said: Mapping[str, tuple[set[str], list[str]]], meanings
     return "".join(rows)
 
 
-def events_in(folders: list[Path]) -> dict[str, tuple[set[str], list[str]]]:
-    """Levels and fields of each event, as the code says it."""
+def _modules(place: Path) -> Iterable[Path]:
+    return [place] if place.suffix else place.rglob("*.py")
+
+
+def events_in(*places: str) -> dict[str, tuple[set[str], list[str]]]:
+    """Levels and fields of each event, as the code of these files and folders of the package says it."""
+    root = Path(__file__).parents[1]
+    files = [file for place in places for file in _modules(root / place)]
     said: dict[str, tuple[set[str], list[str]]] = {}
-    for file in sorted(file for folder in folders for file in folder.rglob("*.py")):
+    for file in sorted(files):
         for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in LEVELS:
                 if ast.unparse(call.func.value) not in ("log", "self._log"):

@@ -308,6 +308,7 @@ class App:
         if runner is not None:
             pub = runner.open(node_addresses)
             self.cluster = runner.cluster
+            runner.cluster.kick_here = self.control.kick_here
             self.cluster.on_died = self.gateway.died
             self._share_state(runner.cluster)
             return pub

@@ -248,13 +248,22 @@ class WantCount(Struct, array_like=True, frozen=True, gc=False, tag=110):
 
 
 class CountIs(Struct, array_like=True, frozen=True, gc=False, tag=111):
-    """The answer to WantCount."""
+    """The answer to WantCount, and to WantKick: 1 or 0."""
 
     ask: int
     count: int
 
 
+class WantKick(Struct, array_like=True, frozen=True, gc=False, tag=112):
+    """Close this client of yours: an operator says so. reason: text for it. ask: as in WantCount."""
+
+    ask: int
+    client: int
+    reason: Word
+
+
 Frame = (
     Beat | Nodes | Told | Proof | Leaving | Dead | Prove | WantFacts | Facts | Tunnelled | WantCount | CountIs
+    | WantKick
     | Entries | Held | WantPage | StatePage | Watch | Gone
 )  # fmt: skip

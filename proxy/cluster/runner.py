@@ -224,6 +224,13 @@ class Runner:
         self._step()
         return is_asked
 
+    def kick(self, client: int, reason: str, told: Counted) -> bool:
+        """Have another proxy close its client: Cluster.kick."""
+        patience = self._config.cluster.wait_for_missing_rooms
+        is_asked = self.cluster.kick(client, reason, patience, told, trio.current_time())
+        self._step()
+        return is_asked
+
     def reset(self) -> None:
         log.warning("cluster_reset", hears=sorted(self.cluster.membership.hears(trio.current_time())))
         self.cluster.reset()

@@ -37,6 +37,7 @@ any_frame = st.one_of(
     st.builds(frames.Tunnelled, st.binary(), st.binary(), st.booleans()),
     st.builds(frames.WantCount, numbers, names),
     st.builds(frames.CountIs, numbers, numbers),
+    st.builds(frames.WantKick, numbers, numbers, names),
 )
 
 
@@ -97,6 +98,7 @@ def test_the_bytes_are_msgpack_arrays_with_tags():
         frames.Tunnelled(b"s", b"d"),
         frames.WantCount(3, "c"),
         frames.CountIs(3, 12),
+        frames.WantKick(3, 12, "r"),
         replication.Entries(4, (3, 1), [replication.Stamp(4, 1), Entry(4, 2, "n", 1, "k", b"v")], (4, 2)),
         replication.Held(4, (4, 2), True),
         replication.WantPage(4, (4, 2), 1),
@@ -124,6 +126,7 @@ def test_the_bytes_are_msgpack_arrays_with_tags():
             [93, b"s", b"d", False],
             [110, 3, "c"],
             [111, 3, 12],
+            [112, 3, 12, "r"],
             [100, 4, [3, 1], [[104, 4, 1], [41, 4, 2, "n", 1, "k", b"v", 0]], [4, 2]],
             [101, 4, [4, 2], True],
             [102, 4, [4, 2], 1],

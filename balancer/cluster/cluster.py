@@ -290,9 +290,9 @@ class Cluster:
         """The last heartbeat of a peer; for our own id the one that we last published, as the others have it."""
         return self.voice.beat if proxy == self.me.proxy else self.membership.beats.get(proxy)
 
-    def tunnel(self, session: bytes, data: bytes, *, back: bool) -> bytes:
+    def tunnel(self, proxy: str, session: bytes, data: bytes, *, back: bool) -> bytes:
         """A node's message in an envelope: to be sent on the peer's DEALER, or back to its identity."""
-        return self.voice.alone(Tunnelled(session, data, back))
+        return self.voice.alone(Tunnelled(session, data, back, proxy))
 
     # --- what we do ---------------------------------------------------------------------------------------------------
 

@@ -232,12 +232,14 @@ class Facts(Struct, array_like=True, frozen=True, gc=False, tag=92):
 class Tunnelled(Struct, array_like=True, frozen=True, gc=False, tag=93):
     """A message of a node's session that goes through another proxy, unread. session: the node's routing id there.
 
-    back: from the session's proxy to the one that has the node's link. data b"": the session is over.
+    back: from the session's proxy to the one that has the node's link. data b"": the session is over. proxy: for whom
+    it is, because another may have its address by now; "": for who gets this.
     """
 
     session: bytes
     data: bytes
     back: bool = False
+    proxy: Word = ""
 
 
 class WantCount(Struct, array_like=True, frozen=True, gc=False, tag=110):

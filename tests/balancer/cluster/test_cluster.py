@@ -423,9 +423,9 @@ def test_tunnelled_messages_go_both_ways():
     came = []
     for cluster in (a, b):
         cluster.on_tunnelled = lambda peer, frame: came.append((peer, frame))
-    assert b.asked(a.tunnel(b"s", b"data", back=False), net.now) == ("a", [])
-    a.received(b.tunnel(b"s", b"reply", back=True), net.now)
-    assert came == [("a", Tunnelled(b"s", b"data")), ("b", Tunnelled(b"s", b"reply", True))]
+    assert b.asked(a.tunnel("b", b"s", b"data", back=False), net.now) == ("a", [])
+    a.received(b.tunnel("a", b"s", b"reply", back=True), net.now)
+    assert came == [("a", Tunnelled(b"s", b"data", False, "b")), ("b", Tunnelled(b"s", b"reply", True, "a"))]
 
 
 def test_strangers_and_noise_are_counted_and_nothing_else():

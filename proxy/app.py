@@ -36,7 +36,7 @@ from holdfast.proxy.admin.operator import Operator
 from holdfast.proxy.admin.server import MAX_CONNECTIONS, AdminServer
 from holdfast.proxy.clients.budget import Budget
 from holdfast.proxy.clients.clients import Clients, FirstProtocol, random_prefix
-from holdfast.proxy.clients.listener import Listener, bind, port_of_protocol, raise_descriptor_limit
+from holdfast.proxy.clients.listener import Listener, bind, fit_connections, port_of_protocol
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.clients.session import Session
 from holdfast.proxy.clients.tls import server_context
@@ -238,10 +238,7 @@ class App:
         tls = None
         if config.client.tls_certificate_file:
             tls = server_context(config.client.tls_certificate_file, config.client.tls_key_file)
-        fit = raise_descriptor_limit(config.client.max_connections, _others(config, is_alone=runner is None))
-        if fit < config.client.max_connections:
-            log.warning("descriptor_limit", connections=fit, configured=config.client.max_connections)
-            self.clients.max_connections = fit
+        self.clients.max_connections = fit_connections(config.client, _others(config, is_alone=runner is None))
         ports: list[tuple[str, FirstProtocol | None]] = [(address, None) for address in config.client.bind]
         ports += map(port_of_protocol, config.client.protocols)
         node_addresses = self.hub.open([resolve(endpoint) for endpoint in config.node.bind])

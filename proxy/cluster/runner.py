@@ -98,7 +98,7 @@ class Runner:
         self._waits = ""  # what was said last that we wait for
         self._knocking_at = float("-inf")
         self._lacking: list[str] = []  # who had not told its part of the state when we looked last
-        self._lacking_told: list[str] = []
+        self._lacking_since = float("inf")
         self._port = PeerPort()
         self._name: socket.socket | None = None  # names.hold
         self._links: dict[str, PeerLink] = {}
@@ -303,11 +303,11 @@ class Runner:
             if hindrance:
                 log.warning("waits_to_join", why=hindrance)
         lacking = self.cluster.replication.waits_for
-        if lacking == self._lacking != self._lacking_told:
-            self._lacking_told = lacking
-            if lacking:
-                log.warning("waits_for_state", members=lacking, why="a new keeper hears from all members")
-        self._lacking = lacking
+        if lacking != self._lacking:
+            self._lacking, self._lacking_since = lacking, now
+        elif lacking and now - self._lacking_since > membership.times.heartbeat_timeout:
+            self._lacking_since = float("inf")  # once
+            log.warning("waits_for_state", members=lacking, why="a new keeper hears from all members")
 
     def _say_who_is_not_heard(self) -> None:
         """One that starts again and again has a new id each time: a line in a while is enough."""

@@ -108,7 +108,7 @@ class Connection(Intake):
             return
         self.transport.write(data)
         if self.session is not None:
-            self._leave(reason)
+            self._leave(reason, detail, code)
             self.state = CLOSING
         self._after_events(now)
 
@@ -117,19 +117,13 @@ class Connection(Intake):
 
         Where that can't be told, because a reply has begun in its place, it is a reset.
         """
-        clients, transport = self._clients, self.transport
-        clients.counters.limits_hit[limit] += 1
-        clients.counters.slow_consumers += 1
-        log.info(
-            "slow_consumer",
-            client=f"{self.id:016x}",
-            address=clients.address_of(self, self.protocol),
-            waiting_bytes=transport.outbox_bytes,
-        )
+        counters = self._clients.counters
+        counters.limits_hit[limit] += 1
+        counters.slow_consumers += 1
         if self.session is None:
-            self.abort(Reason.SLOW_CONSUMER)
+            self.abort(Reason.SLOW_CONSUMER, detail)
         else:
-            transport.truncate()
+            self.transport.truncate()
             self.close(Reason.SLOW_CONSUMER, detail)
 
     def overflowed(self) -> bool:
@@ -188,7 +182,7 @@ class Connection(Intake):
         except Exception:
             self.crashed()
 
-    def _leave(self, reason: Reason) -> None:
+    def _leave(self, reason: Reason, detail: str = "", code: int = 0) -> None:
         """Nodes and channels no longer have this client."""
         session, self.session = self.session, None
         self._reason = reason
@@ -196,14 +190,14 @@ class Connection(Intake):
             self._clients.held.bytes -= self._waiting_bytes
             self._waiting = None
         self.transport.set_wire_format(None)
-        self._clients.closed(self, session, reason)
+        self._clients.closed(self, session, reason, detail, code)
 
     def _finish(self, event: Finished, now: float) -> None:
         if event.is_broken:
-            self.ended(is_whole=False, reason=event.reason)
+            self.ended(is_whole=False, reason=event.reason, detail=event.detail)
             return
         if self.state is OPEN:
-            self._leave(event.reason)
+            self._leave(event.reason, event.detail)
         if event.detail:
             log.debug("connection_finished", client=f"{self.id:016x}", reason=event.reason.value, detail=event.detail)
         self.state = FINISHED
@@ -222,17 +216,17 @@ class Connection(Intake):
         log.exception("adapter_crashed", protocol=self.protocol.name, client=f"{self.id:016x}")
         self.abort(Reason.INTERNAL_ERROR)
 
-    def abort(self, reason: Reason) -> None:
+    def abort(self, reason: Reason, detail: str = "") -> None:
         """Close the descriptor now, whatever waits."""
         is_answering = self.session is None and self.in_flight > 0
-        self.ended(is_whole=not (is_answering or self.transport.has_unsent), reason=reason)
+        self.ended(is_whole=not (is_answering or self.transport.has_unsent), reason=reason, detail=detail)
 
-    def ended(self, *, is_whole: bool, reason: Reason = Reason.CLIENT_LEFT) -> None:
+    def ended(self, *, is_whole: bool, reason: Reason = Reason.CLIENT_LEFT, detail: str = "") -> None:
         """Close the descriptor: all has been said, or, not whole, never will be."""
         if self.state is CLOSED:
             return
         if self.state is OPEN:
-            self._leave(reason)
+            self._leave(reason, detail)
         self.state = CLOSED
         self._count_held(0)
         transport, self.transport = self.transport, self._clients.nowhere  # else the two would be a cycle of garbage

@@ -33,6 +33,7 @@ MODULES = (
     "holdfast/proxy/clients/clients.py",
     "holdfast/proxy/clients/connection.py",
     "holdfast/proxy/clients/descriptors.py",
+    "holdfast/proxy/clients/held.py",
     "holdfast/proxy/clients/intake.py",
     "holdfast/proxy/clients/pace.py",
     "holdfast/proxy/nodes/dispatch.py",

@@ -35,6 +35,7 @@ from holdfast.proxy.admin.api import Api
 from holdfast.proxy.admin.control import ProxyControl
 from holdfast.proxy.admin.operator import Operator
 from holdfast.proxy.admin.server import MAX_CONNECTIONS, AdminServer
+from holdfast.proxy.clients.budget import Budget
 from holdfast.proxy.clients.clients import Clients, FirstProtocol, random_prefix
 from holdfast.proxy.clients.listener import Listener, bind, port_of_protocol, raise_descriptor_limit
 from holdfast.proxy.clients.reactor import Reactor
@@ -127,6 +128,9 @@ class App:
             config.node.max_untaken_bytes,
         )
         clients.dispatch = dispatch.request
+        self.budget = Budget(
+            clients, self.ledger, config.client.max_buffered_bytes, dispatch.overloaded, dispatch.abandon
+        )
         remembered = Remembered(
             config.realtime.max_remembered_bytes, max(MIN_REMEMBERED_SECONDS, config.request.timeout)
         )
@@ -174,7 +178,8 @@ class App:
             reactor.at_turn_end(clients.handshakes.step)
         # What a turn ends with, in this order: requests leave (and who came or went), replies come (and nodes, who are
         # sent pages then), what nodes do to clients is done, sockets are written.
-        for step in (announcer.step, self.hub.pump, announcer.send_pages, effects.step, clients.flush):
+        steps = (announcer.step, self.hub.pump, announcer.send_pages, effects.step, self.budget.step, clients.flush)
+        for step in steps:
             reactor.at_turn_end(step)
         self.runner: Runner | None = None
         self.control = ProxyControl(self, proxy_id)

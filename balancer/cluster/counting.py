@@ -51,6 +51,8 @@ class Counting:
                 question.told(question.counts)
 
     def expire(self, now: float) -> None:
+        if not self._open:
+            return
         for number, question in [(n, q) for n, q in self._open.items() if now >= q.ends]:
             del self._open[number]
             question.told(question.counts)

@@ -67,7 +67,9 @@ class Membership:
         self.absence = Absence(times.takeover_timeout, times.card_ttl, now)
         self.beats: dict[str, Beat] = {}
         self._hearing = Hearing(times.heartbeat_timeout)
-        self._hears = (self.record, frozenset[str](), frozenset[str]())  # the members of the first in the second
+        # The members of the first that are in the second, and those that are not.
+        self._hears: tuple[Record, frozenset[str], frozenset[str], list[str]]
+        self._hears = (self.record, frozenset(), frozenset(), [])
         self._told: dict[str, int] = {}  # peer: the latest version that it follows
         self.nodes: dict[str, dict[tuple[str, int], int]] = {}  # proxy: its nodes' states
         self._confirmed_at: float | None = None  # all members follow this ballot
@@ -234,12 +236,13 @@ class Membership:
         record, heard = self.record, self._hearing.now(now)
         if self._hears[0] is not record or self._hears[1] is not heard:
             members = frozenset(proxy for proxy in record.ids if proxy in heard or proxy == self.me.proxy)
-            self._hears = record, heard, members
+            self._hears = record, heard, members, [proxy for proxy in record.ids if proxy not in members]
         return self._hears[2]
 
     def missing(self, now: float) -> list[str]:
-        hears = self.hears(now)
-        return [proxy for proxy in self.record.ids if proxy not in hears]
+        """Members that are not heard, in the record's order; not to be changed."""
+        self.hears(now)
+        return self._hears[3]
 
     def rival(self) -> Member | None:
         """Another proxy that lives and says that it is where we are. One that has died leaves a card for a while."""
@@ -372,10 +375,12 @@ class Membership:
 
     def is_agreed_vacant(self, now: float) -> bool:
         """Whether a majority says so of our record. Who is at the end of a bridge sees less than there is."""
+        if not self.is_vacant(now):
+            return False
         version, me = self.record.version, self.me.proxy
         said = (self.beats.get(proxy) for proxy in self.hears(now) if proxy != me)
         votes = sum(beat is not None and beat.vacant and beat.version == version for beat in said)
-        return self.is_vacant(now) and votes + 1 >= self.record.quorum
+        return votes + 1 >= self.record.quorum
 
     def turn(self) -> int:
         """How many members come before us when there is something to be done that anybody may: the keeper is first."""

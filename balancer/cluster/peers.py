@@ -17,7 +17,7 @@ class Peer:
         self.member = member
         self.stream = stream
         self.is_dialled = False
-        self.wanted_at = now
+        self.wanted_at = self.since = now
 
 
 class Peers(dict[str, Peer]):

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
+import structlog
 import trio
 
 from holdfast.balancer.directory import Node, NodeState
@@ -14,6 +15,8 @@ from holdfast.proxy.clients.session import Session
 from holdfast.proxy.cluster.views import view_of
 from holdfast.proxy.process.workers import WorkerLife
 from holdfast.proxy.views import ClientView, ClusterView, MasterView, NodeView, StatusView
+
+log = structlog.get_logger("holdfast.admin")
 
 
 class ProxyControl:
@@ -164,6 +167,8 @@ class ProxyControl:
     def kick(self, client_id: int, reason: str) -> bool:
         app = self._app
         found = app.lanes.kick(client_id, reason)
+        if found:
+            log.info("client_kicked", client=f"{client_id:016x}", reason=reason)
         app.reactor.settle()
         return found
 

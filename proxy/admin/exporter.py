@@ -57,6 +57,8 @@ def _strangers_ended(of: Running) -> int:
 METRICS = (
     Metric("holdfast_ready", GAUGE, "1 while /ready says 200.", lambda of: of.control.ready()[0]),
     Metric("holdfast_connections", GAUGE, "Open client connections.", lambda of: len(of.clients.connections)),
+    Metric("holdfast_buffered_bytes", GAUGE, "Clients' input and output: what client.max_buffered_bytes limits.",
+           lambda of: of.budget.held_bytes),
     Metric("holdfast_sessions", GAUGE, "Clients that every node knows.", lambda of: len(of.registry)),
     Metric("holdfast_connections_accepted_total", COUNTER, "Client connections accepted.",
            lambda of: of.counters.connections_accepted),

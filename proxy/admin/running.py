@@ -8,6 +8,7 @@ from holdfast.balancer.directory import Directory
 from holdfast.balancer.ledger import Ledger
 from holdfast.balancer.links.zeromq import ZeromqHub
 from holdfast.balancer.registry import ClientRegistry
+from holdfast.proxy.clients.budget import Budget
 from holdfast.proxy.clients.clients import Clients
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.cluster.runner import Runner
@@ -27,6 +28,7 @@ class Running(Protocol):
     config: Config
     counters: Counters
     clients: Clients
+    budget: Budget
     registry: ClientRegistry
     reactor: Reactor
     directory: Directory

@@ -40,8 +40,8 @@ class Intake(Peer):
     """
 
     __slots__ = (
-        "_answered", "_clients", "_has_early_end", "_held_until", "_is_put_off", "_pace", "_taking", "_waiting",
-        "protocol", "session", "state", "timer",
+        "_answered", "_clients", "_counted_bytes", "_has_early_end", "_held_until", "_is_put_off", "_pace", "_taking",
+        "_waiting", "protocol", "session", "state", "timer",
     )  # fmt: skip
 
     def __init__(self, clients: House, id: int, transport: Transport, protocol: ClientProtocol) -> None:
@@ -60,6 +60,7 @@ class Intake(Peer):
         self._has_early_end = False  # nevertheless the end of file came
         self._held_until = inf  # that long, and not only until the next turn
         self._pace: Pace | None = None  # where messages have a rate
+        self._counted_bytes = 0  # what the adapter held when it was last asked
         transport.owner = self
 
     @property
@@ -97,18 +98,18 @@ class Intake(Peer):
         events = self.protocol.receive_data(data, now)
         clients = self._clients
         self._taking = True
-        if (
-            len(events) == 1
-            and type(event := events[0]) is Message
-            and self.in_flight < clients.max_in_flight
-            and self._waiting is None
-            and not clients.rate
-        ):  # the usual case, spelled out: as `_take` would
-            clients.counters.messages_received += 1
-            self.in_flight += 1
-            clients.dispatch(self, event)
-        else:
-            self._take(events, now)
+        match events:
+            case [event] if (
+                type(event) is Message
+                and self.in_flight < clients.max_in_flight
+                and self._waiting is None
+                and not clients.rate
+            ):  # the usual case, spelled out: as `_take` would
+                clients.counters.messages_received += 1
+                self.in_flight += 1
+                clients.dispatch(self, event)
+            case _:
+                self._take(events, now)
         self._taking = False
         if (self._answered or self._waiting is not None) and not self._is_put_off:
             self._continue(now)
@@ -175,7 +176,9 @@ class Intake(Peer):
             if self.state is not OPEN or self._is_put_off or not self._may_take:
                 break
             if self._waiting is not None:
-                self._ask(self._waiting.popleft(), now)
+                event = self._waiting.popleft()
+                self._clients.held.bytes -= len(event.payload)
+                self._ask(event, now)
                 if not self._waiting:
                     self._waiting = None
             elif self.protocol.paused:
@@ -240,6 +243,15 @@ class Intake(Peer):
             self._waiting = deque()
             self._clients.counters.limits_hit["client.max_in_flight"] += 1
         self._waiting.append(event)
+        self._clients.held.bytes += len(event.payload)
+
+    def _count_held(self, held_bytes: int) -> None:
+        self._clients.held.bytes += held_bytes - self._counted_bytes
+        self._counted_bytes = held_bytes
+
+    @property
+    def _waiting_bytes(self) -> int:
+        return sum(len(event.payload) for event in self._waiting or ())
 
     def _is_over_rate(self, event: Request, now: float) -> bool:
         if self._pace is None or self._pace.may_ask(now):
@@ -269,6 +281,8 @@ class Intake(Peer):
             transport.set_reading(is_wanted and not self._is_put_off)
         if protocol.deadline < self.timer and self._is_heard:
             self._clients.wheel.schedule(self, protocol.deadline)
+        if protocol.held_bytes != self._counted_bytes:
+            self._count_held(protocol.held_bytes)
 
     @property
     def _may_take(self) -> bool:

@@ -40,6 +40,7 @@ log = structlog.get_logger("holdfast.cluster")
 
 TICK = 0.05  # a master is named at most this long after its lease allows it
 POLL_INTERVAL = 0.02  # while it joins
+KNOCKING_INTERVAL = 60.0  # between two lines about proxies that are not heard
 LEAVE_TIMEOUT = 2.0  # for the set to be firm, and the store to take it; then others have to find out by themselves
 STANDING = {Kind.PASSED_ON: Standing.KNOWN, Kind.DROPPED: Standing.REFUSED, Kind.FOR_US: Standing.NOBODY}
 
@@ -90,6 +91,7 @@ class Runner:
         self._prefix = prefix
         self._is_store_ours = is_store_ours
         self._waits = ""  # what was said last that we wait for
+        self._knocking_at = float("-inf")
         self._lacking: list[str] = []  # who had not told its part of the state when we looked last
         self._lacking_told: list[str] = []
         self._port = PeerPort()
@@ -156,8 +158,10 @@ class Runner:
             if self.store.is_refused:
                 raise ConfigError(f"can't join the cluster: {self.store.failure}")
             if self.store.attempts.failed >= settings.retry_join:
-                why = f"; {self.store.failure}" if self.store.failure else ""
-                raise HoldfastError(f"can't join the cluster; attempts: {self.store.attempts.failed}{why}")
+                waits = self.cluster.hindrance(trio.current_time())
+                why = self.store.failure or (f"waits {waits}" if waits else "")
+                attempts = f"attempts: {self.store.attempts.failed}"
+                raise HoldfastError(f"can't join the cluster; {attempts}{f'; {why}' if why else ''}")
             await trio.sleep(POLL_INTERVAL)
         with trio.move_on_after(settings.discover_timeout):
             while self._lacks_nodes():  # noqa: ASYNC110 - the directory is the hot path's, and sets no events
@@ -251,6 +255,7 @@ class Runner:
         self._ways.tend()
         self._look_for_the_dead()
         self._say_what_we_wait_for()
+        self._say_who_is_not_heard()
         drained = self.cluster.drained()
         if drained:
             for node in list(self._directory):
@@ -265,19 +270,30 @@ class Runner:
             membership.died(proxy)
 
     def _say_what_we_wait_for(self) -> None:
-        """If it is long: each that founds a cluster waits for a moment."""
+        """If it is long: each that founds a cluster, or joins one, waits for a moment."""
         membership, now = self.cluster.membership, trio.current_time()
         hindrance = self.cluster.hindrance(now) if now - membership.began > membership.times.card_ttl else ""
         if hindrance != self._waits:
             self._waits = hindrance
             if hindrance:
-                log.warning("waits_to_found", why=hindrance)
+                log.warning("waits_to_join", why=hindrance)
         lacking = self.cluster.replication.waits_for
         if lacking == self._lacking != self._lacking_told:
             self._lacking_told = lacking
             if lacking:
                 log.warning("waits_for_state", members=lacking, why="a new keeper hears from all members")
         self._lacking = lacking
+
+    def _say_who_is_not_heard(self) -> None:
+        """One that starts again and again has a new id each time: a line in a while is enough."""
+        now = trio.current_time()
+        if now >= self._knocking_at:
+            proxies, why = self.cluster.knocking(now)
+            if proxies:
+                self._knocking_at = now + KNOCKING_INTERVAL
+                first = proxies[0]
+                log.warning("proxy_not_heard", proxy=first.proxy, router=first.router, pub=first.pub,
+                            count=len(proxies), why=why)  # fmt: skip
 
     # --- what we do -----------------------------------------------------------------------------------------------
 

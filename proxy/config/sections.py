@@ -30,6 +30,7 @@ class ClientSettings(Limits, frozen=True):
     backlog: int = 4096
     reuse_port: bool = False
     send_buffer_bytes: int = 0
+    max_buffered_bytes: int = 256 << 20
     max_connections: int = 20_000
     # Off by default: behind another balancer every client has that balancer's address, and a limit would cut
     # all of them off.

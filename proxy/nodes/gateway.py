@@ -196,8 +196,10 @@ class Gateway:
         in_flight = node.in_flight
         self._directory.move(node, NodeState.LOST)
         expected = self._is_leaving or node.has_said_bye
-        level = log.info if expected else log.warning
-        level("node_left" if expected else "node_lost", node=node.id, pid=node.pid, why=why, in_flight=in_flight)
+        if expected:
+            log.info("node_left", node=node.id, pid=node.pid, why=why, in_flight=in_flight)
+        else:
+            log.warning("node_lost", node=node.id, pid=node.pid, why=why, in_flight=in_flight)
         self._effects.lost(node, self._reactor.now)
         self._dispatch.lose(node)
         self._steward.lost(node)

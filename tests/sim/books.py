@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 KINDS = (
     "echo", "echo", "join", "leave", "tell", "tell", "set", "set", "count", "count", "delete", "own", "slow", "stream",
-    "kick",
+    "kick", "die",
 )  # fmt: skip
 
 
@@ -158,7 +158,8 @@ class Book:
             membership = self.joined.get(arguments[0])
             if membership is not None and not membership.is_sure:
                 membership.is_sure = True
-                membership.since = {node.id: node.published.get(arguments[0], 0) for node in self._publishers()}
+                # Of the dead too: what they have said last may be on its way.
+                membership.since = {node.id: node.published.get(arguments[0], 0) for node in self.world.node_runs}
         elif kind == "tell":
             self.world.checks.told(number, payload.decode())
             if self.client.id in arguments[1] and (number, 1) not in self.effects:
@@ -166,9 +167,6 @@ class Book:
 
         elif kind == "leave":
             self._leaving.discard(arguments[0])  # of one that failed nobody knows whether it was done
-
-    def _publishers(self) -> list[Any]:
-        return list(self.world.nodes.values())
 
     def next_request(self) -> None:
         """One of the things that a client may want."""
@@ -178,13 +176,11 @@ class Book:
             client.ask("join", random.choice(CHANNELS))
             client.ask("join", OF_MASTER)
             return
-        kind = random.choice(
-            ("echo", "echo", "join", "leave", "tell", "tell", "set", "set", "delete", "own", "slow", "stream")
-        )
+        kind = random.choice(KINDS)
         checks = self.world.checks
         match kind:
-            case "echo":
-                client.ask("echo")
+            case "echo" | "count":
+                client.ask(kind)
             case "join":
                 channel = random.choice(CHANNELS)
                 if channel not in self.joined and channel not in self._leaving:
@@ -200,11 +196,12 @@ class Book:
             case "kick":
                 if random.random() < 0.3:
                     client.ask("kick", random.choice(self.world.clients).id)
+            case "die":
+                if random.random() < 0.1:
+                    client.ask("die")
             case "set":
                 key = random.randrange(3) if random.random() < 0.3 else self.world.next_number()
                 client.ask("set", f"key {key}")
-            case "count":
-                client.ask("count")
             case "delete":
                 client.ask("delete", f"gone {random.randrange(3)}")
             case "own":

@@ -17,6 +17,7 @@ from holdfast.protocols.peers.frames import Record
 from tests.sim.nodes import OPEN
 
 if TYPE_CHECKING:
+    from holdfast import Request
     from tests.sim.nodes import SimNode
     from tests.sim.process import Process
     from tests.sim.proxies import SimProxy
@@ -48,6 +49,8 @@ class Checks:
         self._sets: dict[str, dict[int, list[float]]] = {}  # key: what it was set to: begun at, acknowledged at
         self.counting = self.counted = 0  # increments that have begun, that are acknowledged
         self.kicked: dict[int, list[int]] = {}  # client: requests that have it closed
+        self.begun: dict[int, list[str]] = {}  # request: the nodes whose handlers have begun with it
+        self.taken: set[tuple[str, str, int, int, int]] = set()  # offers: proxy, node, incarnation, request, attempt
         self._tells: dict[int, tuple[str, list[Any]]] = {}
         self._due: list[tuple[Any, int, int, str, str]] = []  # a book, and the effect that must be in it
 
@@ -140,14 +143,28 @@ class Checks:
     # --- clients ------------------------------------------------------------------------------------------------------
 
     def closed(self, node: "SimNode", client: int) -> None:
-        """A node was told so. Who was frozen for long still has its clients, and so has a half of two clusters."""
+        """A node was told so. Who was frozen for long still has its clients, and so has a half of two clusters; and a
+        node that nobody told of the proxy for long has given them up, and says so when it has the state again."""
         world = self._world
         for proxy in world.proxies.values():
             if not proxy.is_up or client not in proxy.app.registry or not proxy.is_alive:
                 continue
-            is_late = world.time - proxy.was_frozen_at < world.times.grace
+            is_late = world.time - max(proxy.was_frozen_at, node.gave_up_at(proxy.id)) < world.times.grace
             if not (is_late or world.store.has_forgotten or world.is_copied or self.has_reset):
                 self.fail("N2, a client is told as closed when its proxy can't have it", node.id, client, proxy.id)
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    def begins(self, node: "SimNode", number: int, request: "Request") -> None:
+        """A handler begins with a request: with what other nodes were lost with, too, but not for ever."""
+        begun = self.begun.setdefault(number, [])
+        begun.append(node.id)
+        if len(begun) > self._world.config.request.max_attempts:
+            self.fail("R2, a request ends no more nodes than request.max_attempts", number, *begun)
+        exchange: Any = request._exchange
+        offer = (exchange.session.proxy, node.name, node.incarnation, exchange.id, exchange.attempt)
+        if request.redelivered and offer not in self.taken:
+            self.fail("R3, what a node was lost with is offered first", number, *offer)
 
     # --- the state, and effects ---------------------------------------------------------------------------------------
 
@@ -161,8 +178,10 @@ class Checks:
 
     def wiped(self) -> None:
         """No proxy is left, or no node. Who is left has the state, and gives it to who comes, if they find each other
-        in time; if both are gone, or can't be sure to, what was set may be lost."""
-        if self._world.is_at_peace and (self._world.proxies or self._world.nodes):
+        in time; if both are gone, or can't be sure to, what was set may be lost. So it is if nodes are left that have
+        just begun, and have had it from nobody."""
+        nodes = self._world.nodes.values()
+        if self._world.is_at_peace and (self._world.proxies or any(node.was_ready for node in nodes)):
             return
         self.counted = 0
         if self._world.is_alone and not self._world.proxies:  # epochs go on from what the nodes know

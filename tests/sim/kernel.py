@@ -5,9 +5,12 @@ tests.sim.stand_ins puts it where Holdfast's modules look for the real one.
 
 import select
 from collections import deque
+from collections.abc import Callable, Generator
+from types import coroutine
 from typing import TYPE_CHECKING, Any
 
 import trio
+from trio._core._traps import WaitTaskRescheduled
 
 if TYPE_CHECKING:
     from tests.sim.process import Process
@@ -15,6 +18,13 @@ if TYPE_CHECKING:
 ROOM = 4096  # bytes on their way to a client that the kernel takes
 EPSILON = 1e-9  # what is due shall be due by the process's own clock, after the rounding
 READABLE, WRITABLE, HUNG_UP = select.EPOLLIN, select.EPOLLOUT, select.EPOLLHUP
+SUCCEEDED = trio.lowlevel.Abort.SUCCEEDED
+
+
+@coroutine
+def rescheduled(abort: Callable[[Any], trio.lowlevel.Abort]) -> Generator[Any, Any, Any]:
+    """As trio.lowlevel.wait_task_rescheduled, of which each wait passes two frames more."""
+    return (yield WaitTaskRescheduled(abort)).unwrap()
 
 
 class Descriptor:
@@ -37,6 +47,10 @@ class Descriptor:
         if self.waiter is not None and self.events():
             waiter, self.waiter = self.waiter, None
             self.kernel.process.resume(waiter)
+
+    def no_waiter(self, _: object) -> trio.lowlevel.Abort:
+        self.waiter = None
+        return SUCCEEDED
 
     def close(self) -> None:
         for epoll in list(self.epolls):
@@ -87,12 +101,7 @@ class Kernel:
             await trio.lowlevel.checkpoint()
             return
         descriptor.waiter = trio.lowlevel.current_task()
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            descriptor.waiter = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(abort)
+        await rescheduled(descriptor.no_waiter)
 
     async def sleep(self, seconds: float) -> None:
         """As trio.sleep, without a cancel scope: that is most of what the ticking of all processes costs."""
@@ -107,10 +116,10 @@ class Kernel:
         def abort(_: object) -> trio.lowlevel.Abort:
             nonlocal is_over
             is_over = True
-            return trio.lowlevel.Abort.SUCCEEDED
+            return SUCCEEDED
 
         process.world.later(seconds / process.clock.rate + EPSILON, wake)
-        await trio.lowlevel.wait_task_rescheduled(abort)
+        await rescheduled(abort)
 
 
 class Flag(Descriptor):

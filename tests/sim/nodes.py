@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import trio
 from msgspec import msgpack
 
-from holdfast import Client, LinkRefused, Node, Reply, Request, StateError
-from holdfast.node import effects
+from holdfast import Client, HoldfastError, LinkRefused, Node, Reply, Request, StateError
+from holdfast.node import effects, node
 from holdfast.node.clients import UNKNOWN
 from holdfast.protocols.nodes.frames import Notify
 from tests.sim.process import Process
@@ -40,19 +40,22 @@ class SimNode(Process):
         super().__init__(world, f"{name}#{number}", rate)
         self.name = name
         self.is_draining = False
+        self._patience = 0.99 * node.FORGET_TIMEOUT / self.clock.rate
+        self._vouched_at: dict[str, float] = {}  # proxy: when its own link, or another proxy, last said it lives
+        self._gave_up_at: dict[str, float] = {}
         self.burst = 0  # publications that come at once the next time
         self.published: dict[str, int] = {}
         self.directed: dict[int, int] = {}
         self.mastered: dict[int, int] = {}
         self._order = trio.Lock()
         self.told: dict[int, str] = {}
-        self.node = node = Node(name, id=name, capacity=16, token=world.config.node.token, drain_timeout=2.0)
-        node.on_request(self._handle)
+        self.node = ours = Node(name, id=name, capacity=16, token=world.config.node.token, drain_timeout=2.0)
+        ours.on_request(self._handle)
         self.knows_clients = world.random.random() < 0.7  # else it is not told who comes and goes
         if self.knows_clients:
-            node.on_open(self._opened, inline=True)
-            node.on_close(self._closed, inline=True)
-        node.on_master(self._lead)
+            ours.on_open(self._opened, inline=True)
+            ours.on_close(self._closed, inline=True)
+        ours.on_master(self._lead)
 
     async def main(self) -> None:
         async with trio.open_nursery() as self._nursery:
@@ -75,6 +78,10 @@ class SimNode(Process):
 
     def stepped(self) -> None:
         self.world.checks.acted(self)
+        parts = self.node._parts
+        for proxy in (*parts.links.sessions, *parts.clients._listed):
+            self._gave_up_at[proxy] = self.gave_up_at(proxy)
+            self._vouched_at[proxy] = self.world.time
 
     # --- what is looked at --------------------------------------------------------------------------------------------
 
@@ -89,6 +96,18 @@ class SimNode(Process):
         if not mastership.is_elected or mastership._is_stopped or not self.is_alive:
             return -inf
         return self.clock.to_world(mastership._leases.end)
+
+    def gave_up_at(self, proxy: str) -> float:
+        """When it had for the last time been without a sign of that proxy for so long that it gives up its clients."""
+        now = self.world.time
+        if now - self._vouched_at.get(proxy, now) > self._patience:
+            return now
+        return self._gave_up_at.get(proxy, -inf)
+
+    @property
+    def was_ready(self) -> bool:
+        """Whether some proxy has given it all that there is."""
+        return self.node._parts.links.is_ready.is_set()
 
     @property
     def position(self) -> tuple[int, int]:
@@ -141,11 +160,16 @@ class SimNode(Process):
                 return
             channel = random.choice(CHANNELS)
             count, self.burst = self.burst or random.choice((1, 1, 1, 2, 5)), 0
-            for _ in range(count):
-                await self.notify(channel)
-            clients = list(self.node.clients) if self.knows_clients else self.world.client_ids()
-            if clients and random.random() < 0.5:
-                await self._direct(random.choice(clients))
+            try:
+                for _ in range(count):
+                    await self.notify(channel)
+                clients = list(self.node.clients) if self.knows_clients else self.world.client_ids()
+                if clients and random.random() < 0.5:
+                    await self._direct(random.choice(clients))
+            except HoldfastError:
+                if self.node._parts.links._is_running:
+                    raise
+                return  # it has drained just now, and says so
 
     async def notify(self, channel: str) -> None:
         """Publish, and have the world know of it. In order, whoever else does: it may have to wait."""
@@ -172,10 +196,20 @@ class SimNode(Process):
 
     async def _handle(self, request: Request) -> Any:
         number, kind, *arguments = msgpack.decode(request.payload)
+        self.world.checks.begins(self, number, request)
         return await getattr(self, f"_on_{kind}")(request, number, *arguments)
 
     async def _on_echo(self, request: Request, number: int) -> bytes:
         return b"echo"
+
+    async def _on_die(self, request: Request, number: int) -> bytes:
+        """The end of whatever node gets it, but while nothing may go wrong."""
+        world = self.world
+        if world.time >= world.quiet_until:
+            world.later(0.0, world.kill, self.id)
+            world.later(world.random.uniform(0, 4), world.start_node, self.name)
+            await trio.sleep_forever()
+        return b"lives"
 
     async def _on_slow(self, request: Request, number: int, seconds: float) -> bytes:
         await trio.sleep(seconds)

@@ -172,8 +172,8 @@ class Process:
                     return
                 if wait > 0:
                     break
-            if wait < 10_000:
-                self._schedule(world.time + (wait / self.clock.rate + EPSILON if wait else self.pause))
+        if wait < 10_000:
+            self._schedule(world.time + (wait / self.clock.rate + EPSILON if wait else self.pause))
         self.stepped()
 
     def _pass(self) -> float | None:

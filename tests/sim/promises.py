@@ -180,6 +180,38 @@ def last_words_are_heard(world: World) -> None:
     heal(world)
 
 
+def deadly_request_ends_two_nodes(world: World) -> None:
+    """And no third: who asks is told, and whoever is left serves others. Again and again."""
+    (client,) = in_channel(world, 1)
+    for _ in range(5):
+        before = world.next_number()
+        assert answer(world, client, "die") == "quarantined"
+        world.run(5.0)
+        [begun] = [begun for number, begun in world.checks.begun.items() if number > before]
+        assert len(begun) == world.config.request.max_attempts
+        assert answer(world, client, "echo") == b"echo"
+    heal(world)
+
+
+def who_die_together_take_nothing_along(world: World) -> None:
+    """A request is at one of those that are killed at one moment; what is left of them is not known to be dead."""
+    (client,) = in_channel(world, 1)
+    for _ in range(10):
+        number = client.ask("slow", 0.3)
+        soon(world, lambda number=number: number in world.checks.begun)
+        (first,) = world.checks.begun[number]
+        dead = [first, *[node for node in world.nodes if node != first][:-1]]
+        names = [world.nodes[node].name for node in dead]
+        for node in dead:
+            world.kill(node)
+        until(world, 2.0, lambda number=number: number in client.book.answers, "it is answered")
+        assert client.book.answers[number] == b"slow"
+        for name in names:
+            world.start_node(name)
+        world.run(5.0)
+    heal(world)
+
+
 # --- the state --------------------------------------------------------------------------------------------------------
 
 

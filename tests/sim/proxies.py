@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 from holdfast.balancer.cluster.actions import Action, Write
 from holdfast.balancer.cluster.cluster import Cluster
 from holdfast.balancer.cluster.peers import Peer
+from holdfast.balancer.directory import Node
 from holdfast.protocols.close import Reason
+from holdfast.protocols.nodes.frames import Offer
 from holdfast.protocols.peers.frames import SYNCING, Member, NodeSeen, Record
 from holdfast.proxy.app import App
 from tests.sim import settings
@@ -126,8 +128,16 @@ class SimProxy(Process):
 
 
 def _hook(proxy: SimProxy) -> None:
-    """Let the world see what comes to the cluster's rules, and what comes of it."""
+    """Let the world see what comes to the cluster's rules, what comes of it, and who takes what is offered."""
     app = proxy.app
+    handlers = app.gateway._handlers
+    take_offer = handlers[Offer]
+
+    def taken(node: Node, frame: Offer) -> None:
+        proxy.world.checks.taken.add((proxy.id, node.id, node.incarnation, frame.request, frame.attempt))
+        take_offer(node, frame)
+
+    handlers[Offer] = taken
     start_cluster = app._start_cluster
 
     def started(*arguments: Any) -> str:

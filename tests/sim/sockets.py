@@ -290,7 +290,7 @@ class Dealer(Socket):
     def has_room(self) -> bool:
         if self._wire is None:
             return len(self._early) < self.world.pipe
-        return self._wire.has_room(self) and self._wire.is_open(self)
+        return self._wire.takes(self)
 
     def send(self, data: bytes, flags: int = 0) -> None:
         self.flag.is_up = False

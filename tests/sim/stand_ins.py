@@ -273,9 +273,8 @@ async def sleep(seconds: float) -> None:
 
 def current_time() -> float:
     """By the shortest way: it is asked for more often than anything else."""
-    assert _world is not None
-    assert _world.current is not None
-    return _world.current.clock.current_time()
+    clock = _world.current.clock  # type: ignore[union-attr]
+    return clock.offset + _world.time * clock.rate  # type: ignore[union-attr]
 
 
 def wait_readable(number: object) -> Awaitable[None]:
@@ -290,6 +289,30 @@ class Chance:
     def shuffle(batch: list[object]) -> None:
         if len(batch) > 1:
             random.shuffle(batch)
+
+
+class Registering:
+    """In place of a generator that is a context: of it is half of what Trio's cancel scopes cost, in every nap."""
+
+    __slots__ = ("_scope",)
+
+    def __init__(self, scope: Any) -> None:
+        self._scope = scope
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        scope = self._scope
+        old = scope._registered_deadline
+        new = inf if scope._cancel_status is None or scope._cancel_called else scope._deadline
+        if old != new:
+            scope._registered_deadline = new
+            deadlines = _run.GLOBAL_RUN_CONTEXT.runner.deadlines
+            if old != inf:
+                deadlines.remove(old, scope)
+            if new != inf:
+                deadlines.add(new, scope)
 
 
 async def run_sync(function: Callable[..., object], *arguments: object, **_: object) -> object:
@@ -388,6 +411,7 @@ def _install() -> None:
     _put(trio.to_thread, "run_sync", run_sync)
     _put(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
     _put(_run, "_r", Chance())
+    _put(_run.CancelScope, "_might_change_registered_deadline", lambda scope: Registering(scope))
     _put(os, "urandom", lambda size: random.randbytes(size))
     _put(random, "_urandom", lambda size: random.randbytes(size))
     _put(Guard, "start", lambda guard, context: None)

@@ -7,8 +7,9 @@ from holdfast.balancer.cluster.absence import Absence
 from holdfast.balancer.cluster.grants import Grants
 from holdfast.balancer.cluster.membership import Membership
 from holdfast.balancer.cluster.sequence import Sequence, SequenceState
+from holdfast.balancer.ledger import Ledger
 from holdfast.protocols.peers.frames import Member
-from tests.sim import lives, stores, stories
+from tests.sim import lives, promises, stores, stories
 from tests.sim.checks import Violation
 from tests.sim.stories import FOREVER, whole
 
@@ -178,7 +179,24 @@ def cards_of_the_dead(patch):
     patch.setattr(Membership, "is_known_dead", lambda self, proxy: proxy in self._dead)
 
 
+def two_attempts(patch):
+    """What kills its nodes goes on to the next one."""
+    patch.setattr(Ledger, "max_attempts_reached", lambda self, entry: False)
+
+
+def offered_first(patch):
+    assign = Ledger.assign
+
+    def at_once(self, entry, node, now):
+        assign(self, entry, node, now)
+        entry.is_offered = False
+
+    patch.setattr(Ledger, "assign", at_once)
+
+
 MUTANTS = [
+    (two_attempts, promises.deadly_request_ends_two_nodes, {"proxies": 2, "nodes": 4}, Violation),
+    (offered_first, promises.deadly_request_ends_two_nodes, {"proxies": 2, "nodes": 4}, Violation),
     (any_member_elects, stores.keeper_loses_the_store_and_the_master_dies, {}, AssertionError),
     (same_settings, stores.newcomer_has_other_settings, {}, AssertionError),
     (

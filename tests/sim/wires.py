@@ -38,20 +38,21 @@ class Wire:
         self._ways = (Direction(), Direction())  # to the router, to the dealer
         self.world.wires[self] = None
 
-    def is_open(self, end: "Socket") -> bool:
-        return self._open[self.ends.index(end)]
+    def takes(self, end: "Socket") -> bool:
+        side = 0 if end is self.ends[0] else 1
+        return self._open[side] and self._ways[side].size < self.world.pipe
 
     def has_room(self, end: "Socket") -> bool:
-        return self._ways[self.ends.index(end)].size < self.world.pipe
+        return self._ways[0 if end is self.ends[0] else 1].size < self.world.pipe
 
     def send(self, end: "Socket", data: bytes) -> None:
-        side = self.ends.index(end)
+        side = 0 if end is self.ends[0] else 1
         self._ways[side].size += 1
         self._put(side, data)
 
     def taken(self, by: "Socket") -> None:
         """That end has received a message."""
-        side = 1 - self.ends.index(by)
+        side = 1 if by is self.ends[0] else 0
         way = self._ways[side]
         way.size -= 1
         if way.size == self.world.pipe - 1 and self._open[side]:

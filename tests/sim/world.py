@@ -55,6 +55,7 @@ class World:
         self.current: Process | None = None
         self.proxies: dict[str, SimProxy] = {}
         self.nodes: dict[str, SimNode] = {}
+        self.node_runs: list[SimNode] = []  # the dead too
         self.clients: list[Client] = []
         self.drained: set[str] = set()  # nodes, by an operator: for all their lives
         self.graveyard: list[Process] = []
@@ -162,6 +163,7 @@ class World:
             return ""
         node = SimNode(self, name, next(self._ids), self._rates[1])
         self.nodes[node.id] = node
+        self.node_runs.append(node)
         self.note("start", node.id)
         node.start()
         return node.id

@@ -27,6 +27,10 @@ class LineProtocol:
 
     name = "line"
 
+    @property
+    def held_bytes(self):
+        return 0 if self._over else len(self._buffer) + sum(map(len, self._lines))
+
     def __init__(self, limits, address, now):
         self.deadline = inf
         self.paused = False

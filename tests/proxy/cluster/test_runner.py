@@ -5,6 +5,7 @@ import signal
 from contextlib import AsyncExitStack
 
 import pytest
+import structlog
 import trio
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -251,10 +252,26 @@ async def test_another_token_is_another_cluster():
     async with joined(store, node={"token": "one"}) as proxy:
         app = App(configure(cluster={**QUICK, "retry_join": 1}, node={"token": "other"}), store)
         with trio.fail_after(PATIENCE):
-            with failing("attempts: 1"):
+            with failing("attempts: 1; waits to hear 1 of 1 members.* another node.token, or another release"):
                 await app.run(lambda bound: pytest.fail("it serves"))
         assert ids(proxy) == {id_of(proxy)}
         assert proxy.app.cluster.counters.garbled > 0
+
+
+async def test_both_sides_log_why_one_does_not_come_in(nursery):
+    store = MemoryCoordinator()
+    with structlog.testing.capture_logs() as logs:
+        async with joined(store, node={"token": "one"}) as proxy:
+            newcomer = Killable(store, cluster={"retry_join": 1000}, node={"token": "other"})
+            nursery.start_soon(newcomer.app.run, lambda bound: pytest.fail("it serves"))
+
+            def lines(event):
+                return [line for line in logs if line["event"] == event and "another node.token" in line["why"]]
+
+            await proxy.until(lambda: lines("waits_to_join") and lines("proxy_not_heard"), "both to say it")
+            [line] = lines("proxy_not_heard")
+            assert (line["proxy"], line["router"]) == (id_of(newcomer), newcomer.app.runner.cluster.me.router)
+            nursery.cancel_scope.cancel()
 
 
 async def test_admin_serves_while_it_joins(nursery):

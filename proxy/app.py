@@ -128,15 +128,10 @@ class App:
             config.node.max_untaken_bytes,
         )
         clients.dispatch = dispatch.request
-        self.budget = Budget(
-            clients, self.ledger, config.client.max_buffered_bytes, dispatch.overloaded, dispatch.abandon
-        )
-        remembered = Remembered(
-            config.realtime.max_remembered_bytes, max(MIN_REMEMBERED_SECONDS, config.request.timeout)
-        )
-        self.lanes = lanes = Lanes(
-            clients, channels, counters, remembered, config.realtime.max_unacknowledged_bytes, dispatch
-        )
+        client, node, realtime = config.client, config.node, config.realtime
+        self.budget = Budget(clients, ledger, client.max_buffered_bytes, dispatch.overloaded, dispatch.abandon)
+        remembered = Remembered(realtime.max_remembered_bytes, max(MIN_REMEMBERED_SECONDS, config.request.timeout))
+        self.lanes = lanes = Lanes(clients, channels, counters, remembered, realtime.max_unacknowledged_bytes, dispatch)
         self.mutes = mutes = Mutes(channels)
         self.effects = effects = Effects(lanes, mutes, counters, steward.is_master, dispatch.refuse)
         self.keeper = keeper = Keeper(
@@ -164,14 +159,10 @@ class App:
         clients.client_of = registry.get
         clients.on_opened = announcer.client_opened
         clients.on_closed = self._client_closed
-        node = config.node
         curve = Curve(node.curve_secret_key_file, node.curve_authorized_keys) if node.curve_secret_key_file else None
         guard = Guard(curve, node.token)
         self.hub = ZeromqHub(
-            gateway,
-            max_batch_bytes=node.max_frame_bytes,
-            max_backlog_bytes=node.max_outbox_bytes,
-            guard=guard,
+            gateway, max_batch_bytes=node.max_frame_bytes, max_backlog_bytes=node.max_outbox_bytes, guard=guard
         )
         self.ticker = Ticker(clients, directory, dispatch, gateway, keeper, self.hub, reactor)
         if config.client.tls_certificate_file:

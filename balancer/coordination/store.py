@@ -1,4 +1,4 @@
-"""Which store the proxies share, by the configuration. No I/O: a store that can't be reached says so when it is used."""
+"""Which store the proxies share, by the configuration. No I/O: one that can't be reached says so when it is used."""
 
 from holdfast.balancer.coordination.base import Coordinator
 from holdfast.balancer.coordination.redis_urls import parse_urls

@@ -51,7 +51,7 @@ def _cluster(read: Callable[[Cluster], float], alone: float = 0) -> Read:
 
 
 def _strangers_ended(of: Running) -> int:
-    return of.hub.callers.door.ended + (0 if of.runner is None else of.runner.strangers_ended)
+    return of.hub.strangers_ended + (0 if of.runner is None else of.runner.strangers_ended)
 
 
 METRICS = (

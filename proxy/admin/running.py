@@ -6,7 +6,7 @@ from holdfast.balancer.cluster.cluster import Cluster
 from holdfast.balancer.cluster.counting import Counted
 from holdfast.balancer.directory import Directory
 from holdfast.balancer.ledger import Ledger
-from holdfast.balancer.links.zeromq import ZeromqHub
+from holdfast.balancer.links.base import Hub
 from holdfast.balancer.registry import ClientRegistry
 from holdfast.proxy.clients.budget import Budget
 from holdfast.proxy.clients.clients import Clients
@@ -35,12 +35,14 @@ class Running(Protocol):
     ledger: Ledger
     dispatch: Dispatch
     gateway: Gateway
-    hub: ZeromqHub
     steward: Steward
     channels: Channels
     lanes: Lanes
     cluster: Cluster
     runner: Runner | None
+
+    @property
+    def hub(self) -> Hub: ...
 
     @property
     def control(self) -> Control: ...

@@ -8,11 +8,11 @@ import structlog
 import trio
 
 from holdfast.balancer.directory import Node, NodeState
-from holdfast.protocols.peers.frames import Figures, Member
+from holdfast.protocols.peers.frames import Figures
 from holdfast.proxy.admin.exporter import Exporter
 from holdfast.proxy.admin.running import Running
 from holdfast.proxy.clients.session import Session
-from holdfast.proxy.cluster.views import proxy_view
+from holdfast.proxy.cluster.views import view_of
 from holdfast.proxy.process.workers import WorkerLife
 from holdfast.proxy.views import ClientView, ClusterView, MasterView, NodeView, StatusView
 
@@ -66,7 +66,7 @@ class ProxyControl:
             last_failover=app.dispatch.last_failover,
             master=MasterView(node=node or None, epoch=epoch),
             nodes=self.nodes(),
-            cluster=None if app.runner is None else app.runner.view(),
+            cluster=None if app.runner is None else self.cluster(),
         )
 
     def figures(self) -> Figures:
@@ -89,21 +89,7 @@ class ProxyControl:
         )
 
     def cluster(self) -> ClusterView:
-        app = self._app
-        if app.runner is not None:
-            return app.runner.view()
-        node, epoch = app.steward.master
-        here = Member(self._proxy_id, "", "")
-        return ClusterView(
-            here=self._proxy_id,
-            version=0,
-            epoch=epoch,
-            master=node or None,
-            keeper=self._proxy_id,
-            fenced=False,
-            trouble="",
-            members=[proxy_view(here, self.figures(), alive=True, fenced=False)],
-        )
+        return view_of(self._app.cluster, trio.current_time())
 
     def reset(self) -> bool:
         runner = self._app.runner
@@ -115,16 +101,15 @@ class ProxyControl:
     async def count(self, channel: str) -> Mapping[str, int]:
         app = self._app
         counts: Mapping[str, int] = {self._proxy_id: app.channels.count(channel)}
-        if app.runner is not None:
-            is_told = trio.Event()
+        is_told = trio.Event()
 
-            def told(all_counts: Mapping[str, int]) -> None:
-                nonlocal counts
-                counts = all_counts
-                is_told.set()
+        def told(all_counts: Mapping[str, int]) -> None:
+            nonlocal counts
+            counts = all_counts
+            is_told.set()
 
-            if app.runner.count(channel, told):
-                await is_told.wait()
+        if app.count(channel, told):
+            await is_told.wait()
         return {proxy: count for proxy, count in counts.items() if count}
 
     def nodes(self) -> Sequence[NodeView]:

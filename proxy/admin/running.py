@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from holdfast.balancer.cluster.cluster import Cluster
+from holdfast.balancer.cluster.counting import Counted
 from holdfast.balancer.directory import Directory
 from holdfast.balancer.ledger import Ledger
 from holdfast.balancer.links.zeromq import ZeromqHub
@@ -43,6 +44,10 @@ class Running(Protocol):
 
     @property
     def control(self) -> Control: ...
+
+    def count(self, channel: str, told: Counted) -> bool:
+        """Ask all proxies for the members of a channel. False: too much is being asked."""
+        ...
 
     @property
     def doing(self) -> str: ...

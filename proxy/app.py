@@ -106,10 +106,10 @@ class App:
         self.ledger = ledger = Ledger(directory, config.request, int.from_bytes(os.urandom(7), "little"))
         self._id = proxy_id = os.urandom(8).hex()
         self._prefix = prefix = random_prefix()
-        self.clients = clients = Clients(config.client, HttpProtocol, reactor, counters, prefix)
+        self.registry = registry = ClientRegistry()
+        self.clients = clients = Clients(config.client, HttpProtocol, reactor, counters, prefix, registry.get)
         self.channels = channels = Channels(clients, config.realtime, config.client.max_channels)
         self.steward = steward = Steward(directory, counters, config.election)
-        self.registry = registry = ClientRegistry()
         self.announcer = announcer = Announcer(directory, registry, config.node.registry_page)
         access_log = None
         if config.log.access_log:
@@ -156,7 +156,6 @@ class App:
         )
         dispatch.in_order = effects.reply
         channels.on_first = mutes.unmute
-        clients.client_of = registry.get
         clients.on_opened = announcer.client_opened
         clients.on_closed = self._client_closed
         curve = Curve(node.curve_secret_key_file, node.curve_authorized_keys) if node.curve_secret_key_file else None

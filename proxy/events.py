@@ -9,7 +9,7 @@ OF_PROXIES = {
     "clients_closed": "So many more within that second, by reason.",
     "client_kicked": "An operator has closed a client, by `holdfast kick`.",
     "connection_finished": "The last word of a connection.",
-    "overloaded": "All clients together held more than `client.max_buffered_bytes`: those that held most were closed, or "
+    "overloaded": "All clients together held above `client.max_buffered_bytes`: those that held most were closed, or "
     "answered.",
     "accept_failed": "The system gives no further connection; it is tried again.",
     "request": "A request was answered: `log.access_log`, of a share of them. seconds: until its reply. attempt: above "

@@ -21,6 +21,7 @@ MODULES = (
     "holdfast/balancer/directory.py",
     "holdfast/balancer/health.py",
     "holdfast/balancer/ledger.py",
+    "holdfast/balancer/links/sessions.py",
     "holdfast/balancer/links/zeromq.py",
     "holdfast/balancer/policies.py",
     "holdfast/protocols/clients/http.py",

@@ -15,6 +15,7 @@ import structlog
 import trio
 
 from holdfast.balancer.cluster.cluster import Cluster
+from holdfast.balancer.cluster.counting import Counted
 from holdfast.balancer.cluster.times import longest_grant
 from holdfast.balancer.coordination.base import Coordinator
 from holdfast.balancer.coordination.store import open_store
@@ -102,19 +103,17 @@ class App:
         self.reactor = reactor = Reactor()
         self.directory = directory = Directory(config.balance)
         # A random start: a reply to a former run of this proxy fits no request of this one.
-        self.ledger = Ledger(directory, config.request, int.from_bytes(os.urandom(7), "little"))
-        ledger = self.ledger
+        self.ledger = ledger = Ledger(directory, config.request, int.from_bytes(os.urandom(7), "little"))
         self._id = proxy_id = os.urandom(8).hex()
         self._prefix = prefix = random_prefix()
-        self.clients = clients = Clients(config.client, HttpProtocol, reactor, counters, prefix)
+        self.registry = registry = ClientRegistry()
+        self.clients = clients = Clients(config.client, HttpProtocol, reactor, counters, prefix, registry.get)
         self.channels = channels = Channels(clients, config.realtime, config.client.max_channels)
         self.steward = steward = Steward(directory, counters, config.election)
-        self.registry = registry = ClientRegistry()
         self.announcer = announcer = Announcer(directory, registry, config.node.registry_page)
-        log_settings = config.log
         access_log = None
-        if log_settings.access_log:
-            access_log = AccessLog(log_settings.access_log_sample, config.request.timeout, random.random, registry.get)
+        if config.log.access_log:
+            access_log = AccessLog(config.log.access_log_sample, config.request.timeout, random.random, registry.get)
         self.dispatch = dispatch = Dispatch(
             ledger,
             directory,
@@ -129,15 +128,10 @@ class App:
             config.node.max_untaken_bytes,
         )
         clients.dispatch = dispatch.request
-        self.budget = Budget(
-            clients, self.ledger, config.client.max_buffered_bytes, dispatch.overloaded, dispatch.abandon
-        )
-        remembered = Remembered(
-            config.realtime.max_remembered_bytes, max(MIN_REMEMBERED_SECONDS, config.request.timeout)
-        )
-        self.lanes = lanes = Lanes(
-            clients, channels, counters, remembered, config.realtime.max_unacknowledged_bytes, dispatch
-        )
+        client, node, realtime = config.client, config.node, config.realtime
+        self.budget = Budget(clients, ledger, client.max_buffered_bytes, dispatch.overloaded, dispatch.abandon)
+        remembered = Remembered(realtime.max_remembered_bytes, max(MIN_REMEMBERED_SECONDS, config.request.timeout))
+        self.lanes = lanes = Lanes(clients, channels, counters, remembered, realtime.max_unacknowledged_bytes, dispatch)
         self.mutes = mutes = Mutes(channels)
         self.effects = effects = Effects(lanes, mutes, counters, steward.is_master, dispatch.refuse)
         self.keeper = keeper = Keeper(
@@ -150,7 +144,7 @@ class App:
             config.node,
             config.balance,
             directory,
-            channels,
+            self.count,
             dispatch,
             steward,
             effects,
@@ -162,17 +156,12 @@ class App:
         )
         dispatch.in_order = effects.reply
         channels.on_first = mutes.unmute
-        clients.client_of = registry.get
         clients.on_opened = announcer.client_opened
         clients.on_closed = self._client_closed
-        node = config.node
         curve = Curve(node.curve_secret_key_file, node.curve_authorized_keys) if node.curve_secret_key_file else None
         guard = Guard(curve, node.token)
         self.hub = ZeromqHub(
-            gateway,
-            max_batch_bytes=node.max_frame_bytes,
-            max_backlog_bytes=node.max_outbox_bytes,
-            guard=guard,
+            gateway, max_batch_bytes=node.max_frame_bytes, max_backlog_bytes=node.max_outbox_bytes, guard=guard
         )
         self.ticker = Ticker(clients, directory, dispatch, gateway, keeper, self.hub, reactor)
         if config.client.tls_certificate_file:
@@ -197,7 +186,6 @@ class App:
                 gateway,
                 announcer,
                 directory,
-                channels,
                 ClientsFence(clients, reactor, config.drain.spread),
                 reactor,
                 self.control.figures,
@@ -223,9 +211,23 @@ class App:
         if self.runner is not None:
             self.cluster.node_died(node, incarnation)
 
+    def count(self, channel: str, told: Counted) -> bool:
+        """A channel's members, as Cluster.count."""
+        patience = self.config.cluster.wait_for_missing_rooms
+        return self._asked(self.cluster.count(channel, patience, told, trio.current_time()))
+
+    def kick(self, client: int, reason: str, told: Counted) -> bool:
+        """Another proxy's client, as Cluster.kick."""
+        patience = self.config.cluster.wait_for_missing_rooms
+        return self._asked(self.cluster.kick(client, reason, patience, told, trio.current_time()))
+
+    def _asked(self, is_asked: bool) -> bool:
+        if self.runner is not None:
+            self.runner.step()
+        return is_asked
+
     @property
     def doing(self) -> str:
-        """Its phase, in a word."""
         return self.phase.value
 
     @property
@@ -305,12 +307,11 @@ class App:
         if runner is not None:
             pub = runner.open(node_addresses)
             self.cluster = runner.cluster
-            runner.cluster.kick_here = self.control.kick_here
-            self.cluster.on_died = self.gateway.died
             self._share_state(runner.cluster)
             return pub
         me = Member(self._id, "", "", prefix=self._prefix)
         self.cluster = Cluster(me, b"", times_of(self.config), random_number, trio.current_time(), self.keeper.copy)
+        self.cluster.voice.figures = self.control.figures
         self._share_state(self.cluster)
         nursery.start_soon(LoneRecord(self.cluster, self.steward.look, self.reactor.settle).run)
         return ""
@@ -320,6 +321,9 @@ class App:
         keeper = self.keeper
         self.steward.start(cluster)
         cluster.on_record = self.steward.followed
+        cluster.on_died = self.gateway.died
+        cluster.count_here = self.channels.count
+        cluster.kick_here = self.control.kick_here
         cluster.replication.keeping = keeper
         cluster.owners.is_here = self.registry.__contains__
         cluster.owners.on_gone = keeper.owner_gone
@@ -370,9 +374,8 @@ class App:
     def _warn(self, config: Config) -> None:
         """What an operator should know before something happens."""
         if config.node.insecure_bind_without_authentication:
-            log.warning(
-                "insecure_node_bind", bind=config.node.bind, why="whoever reaches it is a node, and gets requests"
-            )
+            why = "whoever reaches it is a node, and gets requests"
+            log.warning("insecure_node_bind", bind=config.node.bind, why=why)
 
 
 def _others(config: Config, *, is_alone: bool) -> int:

@@ -9,8 +9,8 @@ OF_PROXIES = {
     "clients_closed": "So many more within that second, by reason.",
     "client_kicked": "An operator has closed a client, by `holdfast kick`.",
     "connection_finished": "The last word of a connection.",
-    "overloaded": "All clients together held more than `client.max_buffered_bytes`: those that held most were closed, "
-    "or answered.",
+    "overloaded": "All clients together held above `client.max_buffered_bytes`: those that held most were closed, or "
+    "answered.",
     "accept_failed": "The system gives no further connection; it is tried again.",
     "request": "A request was answered: `log.access_log`, of a share of them. seconds: until its reply. attempt: above "
     "1, it was redelivered. client and request are what the node's own log may name.",
@@ -66,8 +66,8 @@ OF_PROXIES = {
     "admin_request_failed": "A fault of the proxy's, with the traceback.",
     "stranger_ended": "A connection of somebody who has not said who it is.",
     "adapter_crashed": "A fault of a client protocol's adapter, with the traceback. It ends one connection.",
-    "handshake_crashed": "A fault of the proxy's, with the traceback. It ends one connection.",
     "flush_crashed": "A fault of the proxy's, with the traceback. It ends one connection.",
+    "handshake_crashed": "A fault of the proxy's, with the traceback. It ends one connection.",
     "handler_crashed": "A fault of the proxy's, with the traceback.",
     "step_crashed": "A fault of the proxy's, with the traceback.",
     "effect_crashed": "A fault of the proxy's, with the traceback. That effect is lost.",

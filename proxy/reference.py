@@ -5,9 +5,10 @@
 
 import ast
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
+import holdfast
 from holdfast.protocols.close import Reason
 from holdfast.proxy.admin.exporter import METRICS
 from holdfast.proxy.config.keys import KEYS, Kind
@@ -156,7 +157,7 @@ def metrics_page() -> str:
 
 
 def log_page() -> str:
-    proxies, nodes = events_in("proxy", "balancer", "names.py"), events_in("node", "kuzzle", "names.py")
+    proxies, nodes = events_in("proxy", "balancer"), events_in("node", "kuzzle")
     return LOG_PAGE + _events("A proxy", proxies, OF_PROXIES) + _events("A node, by the library", nodes, OF_NODES)
 
 
@@ -168,14 +169,10 @@ def _events(title: str, said: Mapping[str, tuple[set[str], list[str]]], meanings
     return "".join(rows)
 
 
-def _modules(place: Path) -> Iterable[Path]:
-    return [place] if place.suffix else place.rglob("*.py")
-
-
-def events_in(*places: str) -> dict[str, tuple[set[str], list[str]]]:
-    """Levels and fields of each event, as the code of these files and folders of the package says it."""
-    root = Path(__file__).parents[1]
-    files = [file for place in places for file in _modules(root / place)]
+def events_in(*folders: str) -> dict[str, tuple[set[str], list[str]]]:
+    """Levels and fields of each event of these parts of holdfast, and of what lies beside them, as the code says it."""
+    root = Path(holdfast.__file__).parent
+    files = [*root.glob("*.py"), *(file for folder in folders for file in (root / folder).rglob("*.py"))]
     said: dict[str, tuple[set[str], list[str]]] = {}
     for file in sorted(files):
         for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

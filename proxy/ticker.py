@@ -8,7 +8,7 @@ import structlog
 import trio
 
 from holdfast.balancer.directory import Directory
-from holdfast.balancer.links.zeromq import ZeromqHub
+from holdfast.balancer.links.base import Hub
 from holdfast.proxy.clients.clients import Clients
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.nodes.dispatch import Dispatch
@@ -32,7 +32,7 @@ class Ticker:
         dispatch: Dispatch,
         gateway: Gateway,
         keeper: Keeper,
-        hub: ZeromqHub,
+        hub: Hub,
         reactor: Reactor,
     ) -> None:
         self._clients = clients

@@ -10,11 +10,11 @@ import trio
 
 from holdfast.balancer.cluster.counting import Counted
 from holdfast.balancer.directory import Node, NodeState
-from holdfast.protocols.peers.frames import Figures, Member
+from holdfast.protocols.peers.frames import Figures
 from holdfast.proxy.admin.exporter import Exporter
 from holdfast.proxy.admin.running import Running
 from holdfast.proxy.clients.session import Session
-from holdfast.proxy.cluster.views import proxy_view
+from holdfast.proxy.cluster.views import view_of
 from holdfast.proxy.process.workers import WorkerLife
 from holdfast.proxy.views import ClientView, ClusterView, MasterView, NodeView, StatusView
 
@@ -68,7 +68,7 @@ class ProxyControl:
             last_failover=app.dispatch.last_failover,
             master=MasterView(node=node or None, epoch=epoch),
             nodes=self.nodes(),
-            cluster=None if app.runner is None else app.runner.view(),
+            cluster=None if app.runner is None else self.cluster(),
         )
 
     def figures(self) -> Figures:
@@ -91,21 +91,7 @@ class ProxyControl:
         )
 
     def cluster(self) -> ClusterView:
-        app = self._app
-        if app.runner is not None:
-            return app.runner.view()
-        node, epoch = app.steward.master
-        here = Member(self._proxy_id, "", "")
-        return ClusterView(
-            here=self._proxy_id,
-            version=0,
-            epoch=epoch,
-            master=node or None,
-            keeper=self._proxy_id,
-            fenced=False,
-            trouble="",
-            members=[proxy_view(here, self.figures(), alive=True, fenced=False)],
-        )
+        return view_of(self._app.cluster, trio.current_time())
 
     def reset(self) -> bool:
         runner = self._app.runner
@@ -116,7 +102,7 @@ class ProxyControl:
 
     async def count(self, channel: str) -> Mapping[str, int]:
         app = self._app
-        counts = None if app.runner is None else await _answers(partial(app.runner.count, channel))
+        counts = await _answers(partial(app.count, channel))
         if counts is None:
             counts = {self._proxy_id: app.channels.count(channel)}
         return {proxy: count for proxy, count in counts.items() if count}
@@ -178,7 +164,7 @@ class ProxyControl:
         if self.kick_here(client_id, reason):
             app.reactor.settle()
             return True
-        answers = None if app.runner is None else await _answers(partial(app.runner.kick, client_id, reason))
+        answers = await _answers(partial(app.kick, client_id, reason))
         if answers is None:
             return False
         return any(answers.values()) if answers else None

@@ -51,13 +51,13 @@ def _cluster(read: Callable[[Cluster], float], alone: float = 0) -> Read:
 
 
 def _strangers_ended(of: Running) -> int:
-    return of.hub.callers.door.ended + (0 if of.runner is None else of.runner.strangers_ended)
+    return of.hub.strangers_ended + (0 if of.runner is None else of.runner.strangers_ended)
 
 
 METRICS = (
     Metric("holdfast_ready", GAUGE, "1 while /ready says 200.", lambda of: of.control.ready()[0]),
     Metric("holdfast_connections", GAUGE, "Open client connections.", lambda of: len(of.clients.connections)),
-    Metric("holdfast_buffered_bytes", GAUGE, "Held of clients' input and output: what client.max_buffered_bytes limits.",
+    Metric("holdfast_buffered_bytes", GAUGE, "Clients' input and output: what client.max_buffered_bytes limits.",
            lambda of: of.budget.held_bytes),
     Metric("holdfast_sessions", GAUGE, "Clients that every node knows.", lambda of: len(of.registry)),
     Metric("holdfast_connections_accepted_total", COUNTER, "Client connections accepted.",

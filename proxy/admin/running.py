@@ -3,9 +3,10 @@
 from typing import Protocol
 
 from holdfast.balancer.cluster.cluster import Cluster
+from holdfast.balancer.cluster.counting import Counted
 from holdfast.balancer.directory import Directory
 from holdfast.balancer.ledger import Ledger
-from holdfast.balancer.links.zeromq import ZeromqHub
+from holdfast.balancer.links.base import Hub
 from holdfast.balancer.registry import ClientRegistry
 from holdfast.proxy.clients.budget import Budget
 from holdfast.proxy.clients.clients import Clients
@@ -34,7 +35,6 @@ class Running(Protocol):
     ledger: Ledger
     dispatch: Dispatch
     gateway: Gateway
-    hub: ZeromqHub
     steward: Steward
     channels: Channels
     lanes: Lanes
@@ -42,7 +42,18 @@ class Running(Protocol):
     runner: Runner | None
 
     @property
+    def hub(self) -> Hub: ...
+
+    @property
     def control(self) -> Control: ...
+
+    def count(self, channel: str, told: Counted) -> bool:
+        """Ask all proxies for the members of a channel. False: too much is being asked."""
+        ...
+
+    def kick(self, client: int, reason: str, told: Counted) -> bool:
+        """Have another proxy close its client. False: it is nobody's but ours."""
+        ...
 
     @property
     def doing(self) -> str: ...

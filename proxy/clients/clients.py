@@ -38,15 +38,13 @@ class Clients(House):
     """Every connection, by id. Those with a session are clients to nodes; the others are HTTP requests' transports.
 
     prefix: the upper 31 bits of every client's id, this proxy's own, so that ids are unique in a cluster and over
-    restarts; the lower 32 count.
+    restarts; the lower 32 count. client_of: what nodes have been told of a session, by its id.
 
-    To be set by who joins the sides: dispatch, where requests go; on_opened and on_closed, who is told of sessions;
-    client_of, what nodes have been told of a session, by its id.
+    To be set by who joins the sides: dispatch, where requests go; on_opened and on_closed, who is told of sessions.
     """
 
     on_opened: Callable[[Client], None]
     on_closed: Callable[[Session, Reason], None]
-    client_of: Callable[[int], Client | None]
 
     def __init__(
         self,
@@ -55,8 +53,10 @@ class Clients(House):
         reactor: Reactor,
         counters: Counters,
         prefix: int,
+        client_of: Callable[[int], Client | None],
     ) -> None:
         super().__init__(settings, reactor, counters)
+        self._client_of = client_of
         self.max_connections = settings.max_connections
         self.connections: dict[int, Connection] = {}
         self.refuses: Reason | None = None  # why nobody is taken at present
@@ -140,7 +140,7 @@ class Clients(House):
 
     def _address_of(self, connection: Peer, session: Session | None) -> str:
         """Who that is, for people: a client's own address, or else that of the socket's other end."""
-        client = None if session is None else self.client_of(session.id)
+        client = None if session is None else self._client_of(session.id)
         if client is not None:
             return client.address
         protocol = self.connections[connection.id].protocol

@@ -1,20 +1,17 @@
 """One client connection: a transport, an adapter, and what lies between them.
 
-Owns the connection's life, its requests and its backpressure. The descriptor is proxy.clients.transport's, and who
-the client is to nodes and channels is proxy.clients.session's. Knows no protocol: the adapter says what bytes mean.
-Knows no node: requests go to `dispatch`, and what nodes say comes back through `reply`, `fail`, `deliver`, `close`.
+Owns how it ends, and who takes too little of what it is told; what comes and how it is answered is
+proxy.clients.intake's. The descriptor is proxy.clients.transport's, and who the client is to nodes and channels is
+proxy.clients.session's. Knows no protocol: the adapter says what bytes mean. Knows no node: requests go to `dispatch`,
+and what nodes say comes back through `reply`, `fail`, `deliver`, `close`.
 """
-
-from math import inf
 
 import structlog
 
-from holdfast.protocols.clients.base import ClientProtocol, ClosesWithCode, ReplyHead
-from holdfast.protocols.clients.events import Finished, Request
+from holdfast.protocols.clients.base import ClientProtocol, ClosesWithCode
+from holdfast.protocols.clients.events import Finished
 from holdfast.protocols.close import Reason
-from holdfast.protocols.errors import HoldfastError, ProtocolError
 from holdfast.proxy.clients.intake import Intake
-from holdfast.proxy.clients.reactor import READABLE
 from holdfast.proxy.clients.session import House
 from holdfast.proxy.clients.state import CLOSED, CLOSING, FINISHED, OPEN
 from holdfast.proxy.clients.transport import ROOM_BYTES, Transport
@@ -23,7 +20,7 @@ log = structlog.get_logger("holdfast.connection")
 
 
 class Connection(Intake):
-    """Answers, and ends. What comes is proxy.clients.intake's. All methods are called on the reactor's thread."""
+    """Ends. What comes, and its answers, are proxy.clients.intake's. All methods are called on the reactor's thread."""
 
     __slots__ = ("_reason",)
 
@@ -33,52 +30,6 @@ class Connection(Intake):
 
     def __repr__(self) -> str:
         return f"<Connection {self.id:016x} {self.protocol.name} {self.state.name}>"
-
-    # --- replies ----------------------------------------------------------------------------------------------
-
-    def reply(self, event: Request, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> bool:
-        """A node's reply to `event`, or with `more` a part of it. A bad one is answered as an error.
-
-        False: no more parts are wanted, because of that or because the connection has gone.
-        """
-        if self.state is not OPEN:
-            return False
-        try:
-            data = self.protocol.reply(event, head, payload, is_text, more)
-        except ProtocolError as error:
-            self.fail(event, error)
-            return False
-        except Exception:
-            self.crashed()
-            return False
-        self.transport.write(data)
-        if not more:  # the usual case, spelled out: as `_replied` would
-            self.in_flight -= 1
-            if self._taking:
-                self._answered = True
-            elif not self.transport.interest & READABLE:
-                self._continue(self._clients.reactor.now)
-        return True
-
-    def fail(self, event: Request, error: HoldfastError) -> None:
-        """A typed error in place of the reply."""
-        if self.state is not OPEN:
-            return
-        self._clients.counters.request_errors[error.reason] += 1
-        try:
-            data = self.protocol.error(event, error)
-        except Exception:
-            self.crashed()
-            return
-        self.transport.write(data)
-        self._replied()
-
-    def _replied(self) -> None:
-        self.in_flight -= 1
-        if self._taking:  # answered at once, while its event is being taken
-            self._answered = True
-        elif not self.transport.interest & READABLE:  # something may have been held back
-            self._continue(self._clients.reactor.now)
 
     def deliver(self, data: bytes) -> None:
         """An encoded notification. It may be the one too many for a client that does not read."""
@@ -162,26 +113,6 @@ class Connection(Intake):
         else:
             self.abort(self._reason)
 
-    def schedule(self, when: float) -> None:
-        """Have `on_timer` called then, or before."""
-        if when < self.timer:
-            self._clients.wheel.schedule(self, when)
-
-    def on_timer(self, now: float) -> None:
-        """The wheel has come round to us."""
-        self.timer = inf
-        try:
-            self.transport.check(now)
-            if self._held_until <= now:
-                self.go_on(now)
-            if self.state < FINISHED and self.protocol.deadline <= now and self._is_heard:
-                self._take(self.protocol.on_deadline(now), now)
-            if self.state is not CLOSED:
-                self._after_events(now)
-                self.schedule(min(self.transport.due, self._held_until))
-        except Exception:
-            self.crashed()
-
     def _leave(self, reason: Reason, detail: str = "", code: int = 0) -> None:
         """Nodes and channels no longer have this client."""
         session, self.session = self.session, None
@@ -210,11 +141,6 @@ class Connection(Intake):
     def lost(self) -> None:
         """The peer has gone."""
         self.abort(Reason.CLIENT_LEFT)
-
-    def crashed(self) -> None:
-        """The guard of what others call here: an adapter's fault is its connection's end, and nobody else's."""
-        log.exception("adapter_crashed", protocol=self.protocol.name, client=f"{self.id:016x}")
-        self.abort(Reason.INTERNAL_ERROR)
 
     def abort(self, reason: Reason, detail: str = "") -> None:
         """Close the descriptor now, whatever waits."""

@@ -15,7 +15,6 @@ import trio
 
 from holdfast.balancer.cluster.actions import Action, Ask, CloseClients, Dial, Fence, HangUp, Introduce, Publish, Write
 from holdfast.balancer.cluster.cluster import Cluster
-from holdfast.balancer.cluster.counting import Counted
 from holdfast.balancer.coordination.base import CoordinationError, Coordinator
 from holdfast.balancer.coordination.sqlite import boot_id
 from holdfast.balancer.directory import Directory, NodeState
@@ -36,8 +35,6 @@ from holdfast.proxy.cluster.ways import Kind, Ways
 from holdfast.proxy.config import Config
 from holdfast.proxy.nodes.announcer import Announcer
 from holdfast.proxy.nodes.gateway import Gateway
-from holdfast.proxy.realtime.channels import Channels
-from holdfast.proxy.views import ClusterView
 
 log = structlog.get_logger("holdfast.cluster")
 
@@ -69,7 +66,6 @@ class Runner:
         gateway: Gateway,
         announcer: Announcer,
         directory: Directory,
-        channels: Channels,
         clients_fence: ClientsFence,
         reactor: Reactor,
         figures: Callable[[], Figures],
@@ -87,7 +83,6 @@ class Runner:
         self._gateway = gateway
         self._announcer = announcer
         self._directory = directory
-        self._channels = channels
         self._fence = clients_fence
         self._reactor = reactor
         self._figures = figures
@@ -119,11 +114,9 @@ class Runner:
         self.cluster = cluster = Cluster(me, token, times, random_number, now, self._state)
         self.store = Store(self._coordinator, cluster, config.cluster, times.card_ttl, self._settle)
         self._ways = Ways(self._hub, cluster, self._links, config.node)
-        cluster.count_here = self._channels.count
         cluster.membership.is_first = self._is_store_ours
-        self._gateway.count_everywhere = self.count
         cluster.voice.figures = self._figures
-        self._step()  # the first heartbeat: what it says of us is what operators see, and nodes learn who we are
+        self.step()  # the first heartbeat: what it says of us is what operators see, and nodes learn who we are
         self._reactor.at_turn_end(self._replicate)
         return bound
 
@@ -192,7 +185,7 @@ class Runner:
         deadline = trio.current_time() + LEAVE_TIMEOUT
         with trio.move_on_at(deadline) as limit:
             cluster.leave()
-            self._step()
+            self.step()
             # What is being written may make us a member.
             while cluster.membership.is_member or cluster.writing.is_under_way:  # noqa: ASYNC110 - rules set no events
                 await trio.sleep(POLL_INTERVAL)
@@ -212,24 +205,6 @@ class Runner:
 
     def warning(self) -> str:
         return views.warning_of(self.cluster, trio.current_time())
-
-    def view(self) -> ClusterView:
-        return views.view_of(self.cluster, trio.current_time())
-
-    def count(self, channel: str, told: Counted) -> bool:
-        """Ask all proxies for the members of a channel. False: too much is being asked. told: called once, with the
-        counts by proxy."""
-        patience = self._config.cluster.wait_for_missing_rooms
-        is_asked = self.cluster.count(channel, patience, told, trio.current_time())
-        self._step()
-        return is_asked
-
-    def kick(self, client: int, reason: str, told: Counted) -> bool:
-        """Have another proxy close its client: Cluster.kick."""
-        patience = self._config.cluster.wait_for_missing_rooms
-        is_asked = self.cluster.kick(client, reason, patience, told, trio.current_time())
-        self._step()
-        return is_asked
 
     def reset(self) -> None:
         log.warning("cluster_reset", hears=sorted(self.cluster.membership.hears(trio.current_time())))
@@ -263,7 +238,7 @@ class Runner:
             return Standing.NOBODY
         for answer in asked[1]:
             self._hub.send_raw(identity, answer)
-        self._step()
+        self.step()
         return Standing.KNOWN
 
     async def _tick(self) -> None:
@@ -323,10 +298,11 @@ class Runner:
     # --- what we do -----------------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        self._step()
+        self.step()
         self._reactor.settle()
 
-    def _step(self) -> None:
+    def step(self) -> None:
+        """Do what the rules want done now."""
         for action in self.cluster.tick(trio.current_time()):
             self._do(action)
 

@@ -7,7 +7,7 @@ is the same wherever one asks.
 from msgspec.structs import asdict
 
 from holdfast.balancer.cluster.cluster import Cluster
-from holdfast.protocols.peers.frames import Beat, Figures, Member
+from holdfast.protocols.peers.frames import Beat, Member
 from holdfast.proxy.views import ClusterView, ProxyView
 
 SILENT = Beat(0, [], [])
@@ -59,16 +59,11 @@ def warning_of(cluster: Cluster, now: float) -> str:
 
 
 def _view(member: Member, beat: Beat, alive: bool) -> ProxyView:
-    # What it said last is no longer so when it is not heard: it may be dead.
-    return proxy_view(member, beat.figures, alive=alive, fenced=alive and beat.fenced)
-
-
-def proxy_view(member: Member, figures: Figures, *, alive: bool, fenced: bool) -> ProxyView:
     return ProxyView(
         id=member.proxy,
         router=member.router,
         pub=member.pub,
         alive=alive,
-        fenced=fenced,
-        **asdict(figures),
+        fenced=alive and beat.fenced,  # what it said last is no longer so when it is not heard: it may be dead
+        **asdict(beat.figures),
     )

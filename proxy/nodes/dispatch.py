@@ -127,8 +127,7 @@ class Dispatch:
 
     def _frame(self, entry: Entry, node: Node, timeout: int) -> frames.Request | frames.HttpRequest:
         """What the node is told. timeout: ms until nobody waits for the reply any more."""
-        connection = entry.connection
-        event = entry.event
+        connection, event = entry.connection, entry.event
         if type(event) is Message:
             if node.wants_clients and not self._untold:  # nearly always: every instruction here is one per message
                 return frames.Request(entry.id, connection.id, entry.attempt, timeout, event.payload, event.is_text)

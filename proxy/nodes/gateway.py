@@ -26,7 +26,6 @@ from holdfast.proxy.nodes.deaths import Deaths
 from holdfast.proxy.nodes.dispatch import Dispatch
 from holdfast.proxy.nodes.keeper import Keeper
 from holdfast.proxy.nodes.steward import Steward
-from holdfast.proxy.realtime.channels import Channels
 from holdfast.proxy.realtime.effects import Effects
 
 log = structlog.get_logger("holdfast.gateway")
@@ -48,7 +47,7 @@ class Gateway:
         settings: NodeSettings,
         balance: BalanceSettings,
         directory: Directory,
-        channels: Channels,
+        count_everywhere: CountEverywhere,
         dispatch: Dispatch,
         steward: Steward,
         effects: Effects,
@@ -72,8 +71,7 @@ class Gateway:
         self._reactor = reactor
         self._counters = counters
         self._nodes: dict[NodeLink, Node] = {}
-        self._channels = channels
-        self.count_everywhere: CountEverywhere = self._count_here
+        self._count_everywhere = count_everywhere
         self._is_leaving = False
         self._handlers: dict[type[Struct], Callable[[Node, Any], None]] = {
             frames.Reply: dispatch.replied,
@@ -281,13 +279,9 @@ class Gateway:
             if node.state is not NodeState.LOST:
                 node.link.send(frames.Counted(frame.ask, sum(counts.values())))
 
-        if not self.count_everywhere(frame.channel, told):
+        if not self._count_everywhere(frame.channel, told):
             self._counters.limits_hit["node.count"] += 1
             told({})
-
-    def _count_here(self, channel: str, told: Callable[[Mapping[str, int]], None]) -> bool:
-        told({self._proxy_id: self._channels.count(channel)})
-        return True
 
     def _misplaced(self, node: Node, frame: frames.Hello | frames.Via) -> None:
         raise FrameError(f"{type(frame).__name__} came within a session: say it on a new connection")

@@ -36,13 +36,12 @@ class Rig:
 
     def __init__(self, **settings):
         self.reactor = Reactor()
-        self.clients = Clients(ClientSettings(**settings), HttpProtocol, self.reactor, Counters(), 1)
+        self.clients = Clients(ClientSettings(**settings), HttpProtocol, self.reactor, Counters(), 1, lambda _: None)
         self.asked = []
         self.answer = lambda connection, event: None
         self.clients.dispatch = self._ask
         self.clients.on_opened = lambda client: None
         self.clients.on_closed = lambda session, reason: None
-        self.clients.client_of = lambda id: None
         self.sockets = []
 
     def _ask(self, connection, event):

@@ -48,7 +48,7 @@ async def test_they_join_and_hear_each_other():
             await proxy.until(lambda: len(cluster.membership.hears(trio.current_time())) == 3, "all to be heard")  # noqa: B023
             assert proxy.app.runner.trouble() == ""
             assert proxy.app.phase is Phase.SERVING
-        assert len({proxy.app.runner.view().version for proxy in proxies}) == 1
+        assert len({proxy.app.control.cluster().version for proxy in proxies}) == 1
         assert [proxy.app.cluster.membership.is_keeper for proxy in proxies] == [True, False, False]
 
 
@@ -190,14 +190,14 @@ async def test_cut_off_it_sends_its_clients_away_and_takes_none(nursery, monkeyp
 async def test_a_store_that_is_away_changes_nothing():
     store = Unreliable()
     async with cluster_of(2, store) as proxies:
-        version = proxies[0].app.runner.view().version
+        version = proxies[0].app.control.cluster().version
         store.is_down = True
         errors = proxies[0].app.cluster.counters.store_errors
         await proxies[0].until(lambda: proxies[0].app.cluster.counters.store_errors > errors + 2, "it to be missed")
         store.is_down = False
         for proxy in proxies:
             assert proxy.app.runner.trouble() == ""
-            assert proxy.app.runner.view().version == version
+            assert proxy.app.control.cluster().version == version
 
 
 async def test_nobody_is_elected_while_the_store_is_away():

@@ -6,7 +6,7 @@ Batches go through the real codec and numbers, so a frame that could not cross a
 from collections import deque
 
 from holdfast.balancer.links.base import NodeGateway, Outgoing
-from holdfast.balancer.links.sessions import SessionRules
+from holdfast.balancer.links.sessions import begin, receive
 from holdfast.protocols.nodes.frames import (
     FromNode,
     FromProxy,
@@ -64,11 +64,11 @@ class MemoryLink:
         return self.outbox
 
 
-class MemoryHub(SessionRules):
+class MemoryHub:
     """As ZeromqHub, driven by `pump`."""
 
     def __init__(self, gateway: NodeGateway) -> None:
-        super().__init__(gateway)
+        self._gateway = gateway
         self._links: dict[MemoryPeer, MemoryLink] = {}
         self.incoming: deque[tuple[MemoryPeer, bytes | None]] = deque()
         self.broken: list[tuple[MemoryLink, str]] = []
@@ -86,9 +86,9 @@ class MemoryHub(SessionRules):
                     self._lose(link, "disconnected")
             elif link is None:
                 link = self._links[peer] = MemoryLink(self, peer, now)
-                self._begin(link, data)
+                begin(self._gateway, link, data)
             else:
-                self._receive(link, data, now)
+                receive(self._gateway, link, data, now)
         self._flush()
         return False
 

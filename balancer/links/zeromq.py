@@ -23,7 +23,7 @@ from holdfast.balancer.links.base import NodeGateway, Outgoing
 from holdfast.balancer.links.batches import cut
 from holdfast.balancer.links.callers import Callers, Standing, descriptor_of
 from holdfast.balancer.links.guard import Guard
-from holdfast.balancer.links.sessions import SessionRules
+from holdfast.balancer.links.sessions import begin, receive
 from holdfast.balancer.links.sockets import bind
 from holdfast.protocols.nodes.frames import Refused, encode_batch
 
@@ -94,7 +94,7 @@ class ZeromqLink:
         return [frame for _, frames in self.backlog for frame in frames] + self.outbox
 
 
-class ZeromqHub(SessionRules):
+class ZeromqHub:
     """The ROUTER socket and its sessions.
 
     max_batch_bytes: a longer message ends its connection. max_backlog_bytes: a node that reads so slowly is lost.
@@ -113,7 +113,7 @@ class ZeromqHub(SessionRules):
         self.context: zmq.Context[zmq.Socket[bytes]]
         self.stranger: Callable[[bytes, bytes], Standing] | None = None
         self.on_end: Callable[[bytes], bool] = lambda identity: True
-        super().__init__(gateway)
+        self._gateway = gateway
         self._max_batch_bytes = max_batch_bytes
         self._max_backlog_bytes = max_backlog_bytes
         self._guard = Guard() if guard is None else guard
@@ -249,7 +249,7 @@ class ZeromqHub(SessionRules):
                 self._blocked.discard(link)
 
     def _drain(self, now: float) -> bool:
-        receive = self._socket.recv
+        recv = self._socket.recv
         option = self._socket.getsockopt
         links = self._links
         taken = 0
@@ -259,18 +259,18 @@ class ZeromqHub(SessionRules):
                 return False
             if taken > BYTES_PER_PUMP:
                 return True
-            identity = receive(NOBLOCK)
+            identity = recv(NOBLOCK)
             link = links.get(identity)
             if link is None:
                 taken += self._take_stranger(identity, now)
                 continue
-            data = receive(NOBLOCK)
+            data = recv(NOBLOCK)
             if option(RCVMORE):
                 self._discard_rest()
                 data = GARBAGE
             self.batches_received += 1
             taken += len(data)
-            self._receive(link, data, now)
+            receive(self._gateway, link, data, now)
         return True
 
     def _take_stranger(self, identity: bytes, now: float) -> int:
@@ -295,13 +295,13 @@ class ZeromqHub(SessionRules):
         """A batch of a session that comes by another way. End with a turn's end: answers are queued."""
         link = self._links.get(identity)
         if link is not None:
-            self._receive(link, data, now)
+            receive(self._gateway, link, data, now)
         else:
             self._greet(identity, data, now, route)
 
     def _greet(self, identity: bytes, data: bytes, now: float, route: Route | None) -> bool:
         link = self._links[identity] = ZeromqLink(self, identity, now, route)
-        return self._begin(link, data)
+        return begin(self._gateway, link, data)
 
     def refuse(self, identity: bytes, reason: str, *, fatal: bool = False, route: Route | None = None) -> None:
         """Tell a peer that it has no session, if it can be told."""

@@ -32,6 +32,7 @@ WELCOME_TIMEOUT = 5.0
 # does not come before.
 CALLBACKS_TIMEOUT = 3.0
 MIN_INTERVAL = 0.001  # whatever a proxy says
+BEAT_BYTES, OWED_BYTES = 64, 72  # of a heartbeat; of each proxy in it
 
 
 class Phase(Enum):
@@ -323,10 +324,12 @@ class Session:
             self.links.ready(self)
 
     def beat(self) -> float:
-        """Send a heartbeat; it tells what we have of the state. Returns its stamp, which no other one has."""
+        """Send a heartbeat; it tells what state we have, and whom we owe. Returns its stamp, which no other one has."""
         now = max(trio.current_time(), nextafter(self._beaten, inf))
         epoch, index = self._parts.replica.view.position
-        self.send(frames.Heartbeat(now, self._parts.dispatch.load, state_epoch=epoch, state_index=index))
+        owes = self.links.streams.owes(self.proxy)
+        beat = frames.Heartbeat(now, self._parts.dispatch.load, state_epoch=epoch, state_index=index, owes=owes)
+        self.send(beat, BEAT_BYTES + OWED_BYTES * len(owes))
         if stream := self.links.streams.of(self):
             stream.asked(now)
         self._beaten = now

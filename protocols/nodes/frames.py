@@ -23,7 +23,7 @@ from holdfast.protocols.nodes.announcements import Opened as Opened
 from holdfast.protocols.nodes.announcements import decode_client as decode_client
 from holdfast.protocols.nodes.counting import AskCount as AskCount
 from holdfast.protocols.nodes.counting import Counted as Counted
-from holdfast.protocols.nodes.effects import MAX_EFFECTS
+from holdfast.protocols.nodes.effects import MAX_EFFECTS, Owed
 from holdfast.protocols.nodes.effects import Ack as Ack
 from holdfast.protocols.nodes.effects import AsMaster as AsMaster
 from holdfast.protocols.nodes.effects import Broadcast as Broadcast
@@ -53,7 +53,7 @@ class Heartbeat(Struct, array_like=True, frozen=True, gc=False, tag=1):
     proxy to node: the answer, `stamp` echoed. A node that is master holds its lease until its own clock shows
     stamp + lease: counted from before the question was sent, so it ends at the node first. lease 0: not master.
     With several proxies each grants for itself: the node acts while `quorum` grants of one ballot stand.
-    state_epoch, state_index: node to proxy, as in Hello.
+    state_epoch, state_index, owes: node to proxy, as in Hello.
     """
 
     stamp: float
@@ -64,6 +64,7 @@ class Heartbeat(Struct, array_like=True, frozen=True, gc=False, tag=1):
     quorum: int = 1
     state_epoch: int = 0
     state_index: int = 0
+    owes: Owed = []
 
 
 class Bye(Struct, array_like=True, frozen=True, gc=False, tag=2):
@@ -93,7 +94,7 @@ class Hello(Struct, array_like=True, frozen=True, tag=10):
     epoch: the highest it has seen, so that epochs grow even when the proxy's memory is new.
     wants_clients: whether it is to be told every client; if not, each request brings its own. host, started: as in
     protocols.nodes.process, so that a proxy that can see the process `pid` knows of its death; "": it can't say.
-    takes_requests: whether it is to get requests. takes_offers: whether it answers an Offer.
+    takes_requests: whether it is to get requests. takes_offers: whether it answers an Offer. owes: see Owed.
     """
 
     version: int
@@ -113,6 +114,7 @@ class Hello(Struct, array_like=True, frozen=True, tag=10):
     started: int = 0
     takes_requests: bool = True
     takes_offers: bool = False
+    owes: Owed = []
 
 
 class Via(Struct, array_like=True, frozen=True, gc=False, tag=13):

@@ -7,8 +7,8 @@ is due exactly once at each member if its request was answered by a node.
 
 With one proxy it is due at nobody if not, because effects travel with replies. With several a request may have done
 what it does without an answer, if it failed; with one as with several if its client's connection ended: then its
-notification may come once. The same is true at a client that lost its connection, for what was on its way then (or when
-something was done to its proxy) and for what was sent until it had joined its channel again; but not for what a run of
+notification may come once. The same is true at a client that lost its connection, for what was on its way then (or was
+kept from its proxy by a fault) and for what was sent until it had joined its channel again; but not for what a run of
 a node published between two notifications that the client heard over one connection: that is due whatever happened.
 """
 
@@ -27,8 +27,8 @@ from holdfast.chaos.due import (
     AWAY,
     FAILED,
     GONE,
+    OLDEST,
     ON_THE_WAY,
-    ON_THE_WAY_ALONE,
     OPEN,
     Notifications,
     compared,
@@ -105,7 +105,8 @@ class Accounting:
         self._heard_twice: list[Twice] = []
         self._heard_again: list[Twice] = []
         self._disordered: list[Disordered] = []
-        self._again = 0
+        self._again = self._too_old = 0
+        self._again_after = 0.0
         self._twice: set[tuple[int, int]] = set()
         self._errors: Counter[str] = Counter()
         self._quarantined: list[tuple[float, float]] = []  # sent, answered
@@ -190,8 +191,8 @@ class Accounting:
         before = ears.hear(place, request, at)
         if before is not None:
             is_again = before < ears.began
-            self._again += is_again
-            told = self._heard_again if is_again else self._heard_twice
+            is_too_old = is_again and self._came_again(sender, request, before, at)
+            told = self._heard_again if is_again and not is_too_old else self._heard_twice
             if len(told) < TOLD:
                 sent = self._clients[sender].sent_at[request]
                 told.append(Twice(client, sender, request, run, number, sent, before, ears.came, at))
@@ -204,6 +205,16 @@ class Accounting:
             if len(self._disordered) < TOLD:
                 sent = self._clients[sender].sent_at[request]
                 self._disordered.append(Disordered(client, sender, request, run, number, ears.last(run), sent, at))
+
+    def _came_again(self, sender: int, request: int, before: float, at: float) -> bool:
+        """Over another connection, after it was heard at `before`. Whether that breaks a promise."""
+        answered = self._clients[sender].done_at[request]
+        after = at - min(before, answered or before)
+        self._again += 1
+        self._again_after = max(self._again_after, after)
+        is_too_old = after > OLDEST
+        self._too_old += is_too_old
+        return is_too_old
 
     def announced(self, client: int, epoch: int) -> None:
         """`client` hears a master of this epoch."""
@@ -221,7 +232,7 @@ class Accounting:
         books = self._clients[client]
         books.ears.moves(at)
         if not books.away or books.away[-1][1] < inf:
-            books.away.append((at - lag - (ON_THE_WAY if self._is_cluster else ON_THE_WAY_ALONE), inf))
+            books.away.append((at - lag - ON_THE_WAY, inf))
         number = books.outcomes.find(OPEN)
         while number >= 0:
             books.outcomes[number] = GONE
@@ -271,7 +282,8 @@ class Accounting:
         """As far as it can be known while it goes on."""
         requests = self._requests
         wrong = len(self._twice) + requests.wrong_client + requests.stray + requests.unexpected_errors
-        return wrong + self._dropped.total() + self._out_of_order + self._unfounded + self._old_masters
+        wrong += self._dropped.total() + self._out_of_order + self._too_old
+        return wrong + self._unfounded + self._old_masters
 
     def is_complete(self) -> bool:
         """Nothing is due any more."""
@@ -280,6 +292,8 @@ class Accounting:
     def notifications(self) -> Notifications:
         told = Notifications(
             again=self._again,
+            again_after=round(self._again_after, 3),
+            too_old=self._too_old,
             out_of_order=self._out_of_order,
             unfounded=self._unfounded,
             old_masters=self._old_masters,

@@ -15,6 +15,8 @@ from holdfast.chaos.witness import Witness
 from holdfast.node.errors import one_of_ours
 
 CONNECTING = 50  # at once
+READING = select.EPOLLIN | select.EPOLLRDHUP
+ENDED = select.EPOLLRDHUP | select.EPOLLHUP
 PER_TURN = 16  # sockets that are read: the witnesses' tasks need several turns for each message
 
 
@@ -54,7 +56,8 @@ class Connections:
         self._epoll = select.epoll()
         self._by_fd: dict[int, Client] = {}
         self._limiter = trio.CapacityLimiter(CONNECTING)
-        self._seen_all_at = time.monotonic()
+        self._seen_all_at = self._round_at = time.monotonic()
+        self._unseen = 0  # sockets that may have been ready when the round began, and were not read since
         self.sessions = Sessions()
 
     def fileno(self) -> int:
@@ -73,7 +76,7 @@ class Connections:
                     client.connection = connection = await WebSocket.open(host, port)
                     client.is_open, client.waits_to_write = True, False
                     self._by_fd[connection.fd] = client
-                    self._epoll.register(connection.fd, select.EPOLLIN)
+                    self._epoll.register(connection.fd, READING)
                 is_there = True
                 self.sessions.is_there(session)
             finally:
@@ -115,12 +118,15 @@ class Connections:
         """Wait to write if there is something, else not."""
         if client.waits_to_write is not connection.has_output:
             client.waits_to_write = connection.has_output
-            events = select.EPOLLIN | (select.EPOLLOUT if client.waits_to_write else 0)
+            events = READING | (select.EPOLLOUT if client.waits_to_write else 0)
             self._epoll.modify(connection.fd, events)
 
     @property
     def lag(self) -> float:
-        """Seconds since nothing was left that had come and was not read: what is read now may be that old."""
+        """Seconds since all that had come by then was read: what is read now may be that old.
+
+        Two rounds of all sockets at most, and what the clients' process had no CPU for.
+        """
         return time.monotonic() - self._seen_all_at
 
     def turn(self) -> None:
@@ -131,8 +137,13 @@ class Connections:
             client = self._by_fd.get(fd)
             if client is not None:
                 self._on_ready(client, events)
+        # Sockets that are ready take turns (epoll_wait(2)), and who is read is read to the end: so a process that is
+        # always behind has yet seen, after as many as there are, what was there when it began.
+        self._unseen -= len(ready)
         if len(ready) < PER_TURN:
-            self._seen_all_at = now
+            self._round_at = now
+        if len(ready) < PER_TURN or self._unseen <= 0:
+            self._seen_all_at, self._round_at, self._unseen = self._round_at, now, len(self._by_fd)
 
     def _on_ready(self, client: Client, events: int) -> None:
         connection = client.connection
@@ -141,12 +152,20 @@ class Connections:
             if events & select.EPOLLOUT:
                 connection.flush()
             if events & ~select.EPOLLOUT:
-                now = time.monotonic()
-                for message in connection.receive():
-                    self._take(client, message, now)
-            self._watch(client, connection)
+                self._read(client, connection, is_over=bool(events & ENDED))
+            if client.is_open:
+                self._watch(client, connection)
         except ConnectionError as error:
             self._lost(client, str(error))
+
+    def _read(self, client: Client, connection: WebSocket, *, is_over: bool) -> None:
+        """All that has come. is_over: the end of it, too."""
+        now = time.monotonic()
+        while client.is_open:
+            for message in connection.receive():
+                self._take(client, message, now)
+            if not (is_over or connection.has_more):
+                return
 
     # --- the end ----------------------------------------------------------------------------------------------
 

@@ -13,15 +13,17 @@ from msgspec import Struct
 # What came of a request. AWAY: what ANSWERED is for those who were on the move.
 OPEN, ANSWERED, FAILED, GONE, AWAY = 0x00, 0x10, 0x20, 0x30, 0x40
 MOST = 0x0F  # times that it can have been heard
-# Seconds before a connection's end: what was answered in them may have been on its way to the proxy yet, since nodes
-# answer without one that they can't reach. A fault freezes for 3 s, and a link comes back 2.5 s and some tenths later.
-ON_THE_WAY = 6.0
-ON_THE_WAY_ALONE = 1.0  # with one proxy all has been sent to clients when a reply is; this is what the kernel had yet
+# Seconds before a connection's end: what was answered in them may have been lost with it. Its proxy had it by then, and
+# the kernel may have had it yet. What a fault had kept from the proxy is chaos.sessions's.
+ON_THE_WAY = 1.0
+# Seconds after which nothing comes again: a node keeps for 60 what it can't bring, and looks once a second.
+OLDEST = 61.0 + ON_THE_WAY
 
 
 class Notifications(Struct):
     """published: by requests that were answered. delivered: those that were due, at all members together, once each.
-    duplicated: over one connection. again: over two; that is not promised, and in no other column. unfounded: of
+    duplicated: over one connection. again: over two, which is not promised; the latest of them `again_after` seconds
+    after it was published, at the least; too_old: of them, later than OLDEST. unfounded: of
     requests that got no reply of a node, or of another group. not_due: what might come once (chaos.accounting) and did,
     in no other column; excused: and did not, though it was answered. old_masters: announcements of an epoch below one
     heard before.
@@ -32,6 +34,8 @@ class Notifications(Struct):
     missing: int = 0
     duplicated: int = 0
     again: int = 0
+    again_after: float = 0.0
+    too_old: int = 0
     out_of_order: int = 0
     unfounded: int = 0
     not_due: int = 0

@@ -130,9 +130,12 @@ class Load:
         self._excuse(faults)
 
     def _excuse(self, faults: Sequence[Fault]) -> None:
+        if not self._settings.is_cluster:
+            return  # what a node does goes with its reply, or not at all
         for session in self.sessions.all:
-            for since, until in passed_by(session, faults):
-                self.accounting.excused(session.client, since, until)
+            times = passed_by(session, faults)
+            if times is not None:
+                self.accounting.excused(session.client, *times)
 
     async def wait_complete(self, patience: float) -> None:
         """Wait until all have found their place, or nothing any more; then until nothing is due any more, at most so

@@ -115,6 +115,7 @@ def broken_promises(
         "clients dropped": sum(dropped.values()),
         "notifications missing": notifications.missing,
         "notifications duplicated": notifications.duplicated,
+        "notifications again after more than a minute": notifications.too_old,
         "notifications out of order": notifications.out_of_order,
         "notifications of requests that no node answered": notifications.unfounded,
         "announcements of an older master": notifications.old_masters,

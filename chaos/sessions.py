@@ -13,6 +13,9 @@ from msgspec import Struct, field
 from holdfast.chaos.due import ON_THE_WAY
 from holdfast.chaos.failover import DEATHS, Fault, Percentiles
 
+# Seconds since a freeze began in which it may keep things from a proxy, since nodes answer without one that they can't
+# reach: it lasts for 3 s, and a link comes back 2.5 s and some tenths later.
+UNREACHED = 6.0
 TOLD = "close code 1012"  # that it has missed something, among others
 # Seconds for which a proxy waits for a node that others have lost: two of the limit on silence, and how long it takes
 # until it is told of that.
@@ -103,18 +106,38 @@ def _explains(fault: Fault, session: Session, faults: Sequence[Fault]) -> bool:
         return session.began < fault.at
     until = fault.until
     if fault.kind == "freeze-proxy" and session.why == TOLD:
-        brought_at = max(until, fault.at + ON_THE_WAY)
-        deaths = [other.at for other in faults if other.kind in DEATHS and fault.at <= other.at <= brought_at]
-        until = max([until, *(max(until, death) + OWED for death in deaths)])
+        until = max([until, *_owed_until(fault, faults)])
     return session.began < until and session.ended <= until + NOTICE + session.lag
 
 
-def passed_by(session: Session, faults: Sequence[Fault]) -> list[tuple[float, float]]:
-    """From when until when what was published may not have come over a connection that ended, because its proxy was
-    frozen.
+def _brought_at(freeze: Fault) -> float:
+    """When all that it kept from a proxy has come, unless a node died that had it."""
+    return max(freeze.until, freeze.at + UNREACHED)
+
+
+def _owed_until(freeze: Fault, faults: Sequence[Fault]) -> list[float]:
+    """For each death of a node that may have had things for a proxy then: until when clients of that may not know."""
+    deaths = [fault.at for fault in faults if fault.kind in DEATHS and freeze.at <= fault.at <= _brought_at(freeze)]
+    return [max(freeze.until, death) + OWED for death in deaths]
+
+
+def passed_by(session: Session, faults: Sequence[Fault]) -> tuple[float, float] | None:
+    """From when until when what was answered may have been kept from a connection that ended, by a freeze of its proxy
+    or of a node. None: all had come to its proxy.
     """
-    freezes = [fault for fault in faults if fault.kind == "freeze-proxy" and _explains(fault, session, faults)]
-    return [(freeze.at - ON_THE_WAY, session.ended or freeze.until) for freeze in freezes]
+    if session.ended is None:
+        return None
+    since = ended = session.ended - session.lag
+    freezes = [fault for fault in faults if fault.kind == "freeze-node" or _is_freeze_of(session.proxy, fault)]
+    for freeze in sorted(freezes, key=lambda freeze: freeze.at, reverse=True):
+        kept_until = max([_brought_at(freeze), *_owed_until(freeze, faults)])
+        if freeze.at <= session.ended and (since <= kept_until or _explains(freeze, session, faults)):
+            since = min(since, freeze.at)
+    return None if since == ended else (since - ON_THE_WAY, session.ended)
+
+
+def _is_freeze_of(proxy: int, fault: Fault) -> bool:
+    return fault.kind == "freeze-proxy" and proxy in fault.proxies
 
 
 def moves(sessions: Iterable[Session], faults: Sequence[Fault]) -> Moves:

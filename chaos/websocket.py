@@ -21,15 +21,18 @@ READ_BYTES = 64 << 10
 
 
 class WebSocket:
-    """fd: for an epoll. has_output: what the kernel has refused waits, so wait for writability too."""
+    """fd: for an epoll. has_output: what the kernel has refused waits, so wait for writability too. has_more: the last
+    read was as long as one can be.
+    """
 
-    __slots__ = ("_fd", "_output", "_protocol", "_socket", "fd")
+    __slots__ = ("_output", "_protocol", "_socket", "fd", "has_more")
 
     def __init__(self, connected: socket.socket, protocol: ClientProtocol) -> None:
         self._socket = connected
         self.fd = connected.fileno()
         self._protocol = protocol
         self._output = b""
+        self.has_more = False
 
     @classmethod
     async def open(cls, host: str, port: int, resource: str = "/") -> "WebSocket":
@@ -69,12 +72,14 @@ class WebSocket:
 
     def receive(self) -> Iterator[bytes]:
         """The messages of one read. Raises ConnectionError with a few words when the connection has ended."""
+        self.has_more = False
         try:
             data = os.read(self.fd, READ_BYTES)
         except BlockingIOError:
             return
         except OSError as error:
             raise ConnectionError(error.strerror) from error
+        self.has_more = len(data) == READ_BYTES
         protocol = self._protocol
         if data:
             protocol.receive_data(data)

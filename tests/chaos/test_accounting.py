@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from holdfast.chaos.accounting import Accounting
 from holdfast.chaos.deliveries import Disordered, Missed, Twice
-from holdfast.chaos.due import Notifications
+from holdfast.chaos.due import OLDEST, Notifications
 from holdfast.chaos.failover import Fault, Percentiles
 
 RUN = 77  # of a node
@@ -281,8 +281,8 @@ def test_it_goes_on_elsewhere(cluster):
 @pytest.mark.parametrize(
     ("sent", "answered", "is_due"),
     [
-        (3.0, 3.9, True),  # a good while before
-        (3.0, 4.1, False),  # the proxy may have died with it
+        (3.0, 8.9, True),  # its proxy had it for a good while
+        (3.0, 9.1, False),  # the proxy may have died with it
         (9.5, 9.6, False),
         (10.2, 10.3, False),  # it was nowhere
         (10.9, 11.1, False),
@@ -320,6 +320,23 @@ def test_heard_again_over_another_connection(cluster):
     assert (verdict.notifications.duplicated, verdict.notifications.again) == (1, 1)
     same, other = Twice(0, 1, 0, RUN, 5, 9.0, 11.2, 11.0, 11.3), Twice(0, 1, 0, RUN, 5, 9.0, 9.1, 11.0, 11.2)
     assert verdict.twice == [same, other]
+
+
+@pytest.mark.parametrize(("again", "too_old"), [(60.0, 0), (9.1 + OLDEST + 0.01, 1)])
+def test_what_comes_again_is_no_older_than_nodes_keep_it(cluster, again, too_old):
+    """However often it came meanwhile."""
+    request = ask(cluster, 1, 9.0)
+    answer(cluster, 1, request, at=9.1)
+    notify(cluster, 1, request, number=5, at=9.2)
+    for moved, at in ((11.0, 30.0), (40.0, again)):
+        cluster.moves(0, moved - 1.0)
+        cluster.moved(0, moved)
+        notify(cluster, 1, request, number=5, to=(0,), at=at)
+    verdict = cluster.verdict()
+    told = verdict.notifications
+    assert (told.again, told.again_after, told.too_old) == (2, round(again - 9.1, 3), too_old)
+    assert cluster.lost == too_old
+    assert verdict.twice[0].again == (again if too_old else 30.0)  # what breaks a promise first
 
 
 def test_order_is_per_connection(cluster):
@@ -361,20 +378,25 @@ def test_who_was_late_to_notice_may_have_moved_before():
     for late, missing in ((0.0, 1), (3.0, 0)):
         books = Accounting(clients=4, group=2, is_cluster=True)
         request = ask(books, 1, 1.0)
-        answer(books, 1, request, at=2.5)
+        answer(books, 1, request, at=7.5)
         notify(books, 1, request, to=(1,))
         books.moves(0, 10.0, late)
         assert times(books) == (1, missing, 0, 0, 0)
 
 
-def test_with_one_proxy_little_is_on_the_way(books):
-    for answered in (8.9, 9.1):
-        request = ask(books, 1, 3.0)
-        answer(books, 1, request, at=answered)
-        notify(books, 1, request, to=(1,))
+@pytest.mark.parametrize("is_cluster", [True, False])
+def test_what_a_proxy_did_not_deliver_before_it_died_is_missing(is_cluster):
+    """100 requests a second; client 0 hears nothing from 4.1 on, and its proxy is killed at 10."""
+    books = Accounting(clients=2, group=2, is_cluster=is_cluster)
+    for number in range(1, 1000):
+        at = number / 100
+        request = ask(books, 1, at)
+        notify(books, 1, request, number, to=(0, 1) if at < 4.1 else (1,), at=at)
+        answer(books, 1, request, at=at)
     books.moves(0, 10.0)
-    assert times(books) == (2, 1, 0, 0, 0)
-    assert books.notifications().excused == 1
+    books.moved(0, 10.5)
+    told = books.notifications()
+    assert (told.missing, told.excused) == (490, 100)
 
 
 def test_who_was_cut_off_before_it_noticed(cluster):

@@ -76,6 +76,14 @@ def test_what_comes_again_over_another_connection_breaks_nothing(masters):
     assert broken(books, masters) == ["1 notifications duplicated"]
 
 
+def test_what_comes_again_too_late_is_told(masters):
+    books = good()
+    books.moves(0, 3.0)
+    books.moved(0, 3.1)
+    books.notified(0, 0, 0, 1, 1, 90.0)
+    assert broken(books, masters) == ["1 notifications again after more than a minute"]
+
+
 def test_an_error_that_a_fault_explains_breaks_nothing(masters):
     books = good()
     books.failed(0, books.sent(0, 2.0), "no_node", True, 7.0)

@@ -92,25 +92,52 @@ def test_at_which_proxy_it_was(sessions):
 
 
 FREEZE = Fault("freeze-proxy", "proxy-2", 10.0, until=16.0, proxies=[1])
+NODE_DIES = Fault("kill", "node-1", 14.0)
 
 
 @pytest.mark.parametrize(
-    ("proxy", "ended", "others", "times"),
+    ("proxy", "ended", "others", "since"),
     [
-        (1, None, [], []),  # it was brought all
-        (1, 15.0, [], [(10.0 - ON_THE_WAY, 15.0)]),
-        (1, 20.0, [], []),
-        (1, None, [Fault("kill", "node-1", 14.0)], []),  # so nothing was missing
-        (1, 20.0, [Fault("kill", "node-1", 14.0)], [(10.0 - ON_THE_WAY, 20.0)]),
-        (1, 24.0, [Fault("kill", "node-1", 14.0)], []),
-        (1, 20.0, [Fault("kill", "node-1", 9.9), Fault("freeze-node", "node-1", 11.0, until=14.0)], []),
-        (1, 20.0, [Fault("kill", "node-1", 16.1)], []),  # it had brought all by then
-        (0, 20.0, [Fault("kill", "node-1", 14.0)], []),
+        (1, None, [], None),  # it was brought all
+        (1, 9.9, [], None),
+        (1, 15.0, [], 10.0),
+        (1, 20.0, [], None),
+        (1, None, [NODE_DIES], None),  # so nothing was missing
+        (1, 20.0, [NODE_DIES], 10.0),
+        (1, 24.0, [NODE_DIES], None),
+        (1, 20.0, [Fault("kill", "node-1", 9.9)], None),
+        (1, 20.0, [Fault("kill", "node-1", 16.1)], None),  # it had brought all by then
+        (0, 20.0, [NODE_DIES], None),
+        (1, 16.2, [Fault("freeze-node", "node-1", 5.0, until=8.0)], 5.0),  # what that had kept was on its way at 10
+        (1, 16.2, [Fault("freeze-node", "node-1", 3.0, until=3.9)], 10.0),
     ],
 )
-def test_what_passes_by_those_of_a_frozen_proxy(proxy, ended, others, times):
+def test_what_passes_by_those_of_a_frozen_proxy(proxy, ended, others, since):
     session = Session(7, proxy, 1.0, 107, 1.0, ended, TOLD if ended else "")
-    assert passed_by(session, [FREEZE, *others]) == times
+    assert passed_by(session, [FREEZE, *others]) == (since and (since - ON_THE_WAY, ended))
+
+
+@pytest.mark.parametrize(
+    ("fault", "others", "since"),
+    [
+        (Fault("freeze-node", "node-1", 16.0, until=19.0), [], 16.0),
+        (Fault("freeze-node", "node-1", 14.1, until=14.9), [], 14.1),
+        (Fault("freeze-node", "node-1", 13.9, until=14.9), [], None),  # its link is back
+        (Fault("freeze-node", "node-1", 11.0, until=14.0), [Fault("kill", "node-1", 16.0)], 11.0),  # nobody brings it
+        (Fault("freeze-proxy", "proxy-1", 16.0, until=22.0, proxies=[0]), [], None),  # another one
+        (Fault("freeze-node", "node-1", 20.1, until=23.0), [], None),
+        (Fault("kill", "node-1", 19.0), [], None),  # it had answered nothing that the proxy did not have
+    ],
+)
+def test_what_a_fault_had_kept_from_a_proxy_that_was_killed(fault, others, since):
+    death = Fault("kill-proxy", "proxy-2", 20.0, proxies=[1])
+    session = Session(7, 1, 1.0, 107, 1.0, 20.0, "end of file")
+    assert passed_by(session, [fault, *others, death]) == (since and (since - ON_THE_WAY, 20.0))
+
+
+def test_what_a_fault_had_kept_when_the_clients_were_not_looking():
+    session = Session(7, 1, 1.0, 107, 1.0, 20.0, "end of file", lag=2.0)
+    assert passed_by(session, [Fault("freeze-node", "node-1", 12.1, until=15.0)]) == (12.1 - ON_THE_WAY, 20.0)
 
 
 def test_a_refused_connection_is_none(sessions):

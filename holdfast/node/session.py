@@ -323,10 +323,12 @@ class Session:
             self.links.ready(self)
 
     def beat(self) -> float:
-        """Send a heartbeat; it tells what we have of the state. Returns its stamp, which no other one has."""
+        """Send a heartbeat; it tells what we have of the state, and which epoch we have seen: perhaps from a proxy that
+        this one does not know. Returns its stamp, which no other one has."""
         now = max(trio.current_time(), nextafter(self._beaten, inf))
         epoch, index = self._parts.replica.view.position
-        self.send(frames.Heartbeat(now, self._parts.dispatch.load, state_epoch=epoch, state_index=index))
+        load, seen = self._parts.dispatch.load, self._parts.mastership.epoch
+        self.send(frames.Heartbeat(now, load, seen, state_epoch=epoch, state_index=index))
         if stream := self.links.streams.of(self):
             stream.asked(now)
         self._beaten = now

@@ -48,12 +48,12 @@ MIN_WEIGHT, MAX_WEIGHT = 0.001, 1000.0  # of a Hello: shares of these can be add
 
 
 class Heartbeat(Struct, array_like=True, frozen=True, gc=False, tag=1):
-    """node to proxy: `stamp` is the node's own monotonic clock, opaque to the proxy; load 0.0-1.0, -1 unknown.
+    """node to proxy: `stamp` is the node's own monotonic clock, opaque to the proxy; load 0.0-1.0, -1 unknown; epoch,
+    state_epoch, state_index: as in Hello, if they are higher by now.
 
     proxy to node: the answer, `stamp` echoed. A node that is master holds its lease until its own clock shows
     stamp + lease: counted from before the question was sent, so it ends at the node first. lease 0: not master.
     With several proxies each grants for itself: the node acts while `quorum` grants of one ballot stand.
-    state_epoch, state_index: node to proxy, as in Hello.
     """
 
     stamp: float

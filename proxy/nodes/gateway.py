@@ -241,10 +241,18 @@ class Gateway:
     def _heartbeat(self, node: Node, frame: frames.Heartbeat) -> None:
         self._counters.node_heartbeats += 1
         node.load = frame.load
+        if frame.epoch > self._steward.epoch:
+            self._told_epoch(frame.epoch)
         if frame.state_epoch:
             self._keeper.told(node, (frame.state_epoch, frame.state_index))
         epoch, lease = self._steward.renew(node)
         node.link.send(frames.Heartbeat(frame.stamp, -1.0, epoch, lease, *self._steward.ballot))
+
+    def _told_epoch(self, epoch: int) -> None:
+        """A node has seen a later one than we follow: we are late, or it is another cluster's."""
+        if not self._keeper.is_near((epoch, 0)):
+            raise FrameError(f"an epoch near {self._steward.epoch} is wanted, got {epoch}")
+        self._steward.told(epoch)
 
     def _ready(self, node: Node, frame: frames.Ready) -> None:
         if node.state is NodeState.DRAINING and not node.ready_at:

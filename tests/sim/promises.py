@@ -1,11 +1,11 @@
 """Stories of what nodes and clients are promised: deliveries, effects, the state. See tests.sim.stories."""
 
-from collections.abc import Callable
 
 from tests.sim.clients import Client
 from tests.sim.faults import heal
 from tests.sim.nodes import SimNode
-from tests.sim.stories import members, until
+from tests.sim.proxies import SimProxy
+from tests.sim.stories import members, soon, until
 from tests.sim.world import World
 
 
@@ -28,15 +28,6 @@ def in_channel(world: World, count: int, channel: str = "red") -> list[Client]:
     for client in clients:
         assert answer(world, client, "join", channel) == b"joined"
     return clients
-
-
-def soon(world: World, condition: Callable[[], bool]) -> None:
-    """As `until`, to a hundredth of a second."""
-    for _ in range(200):
-        if condition():
-            return
-        world.run(0.01)
-    raise AssertionError("it is not so within 2 s")
 
 
 def publish(world: World, node: SimNode, count: int, channel: str = "red") -> None:

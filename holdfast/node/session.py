@@ -57,6 +57,11 @@ class Links(Network, Protocol):
     @property
     def is_draining(self) -> bool: ...
 
+    def expect(self, proxy: str, number: int) -> None:
+        """One is to stand: of the proxy's sessions the one with this number, 0 if it does not say. Raises FrameError if
+        a later one stood before."""
+        ...
+
     def welcomed(self, session: "Session", seen: int) -> None:
         """It stands. seen: number of the last of our effects that the proxy has."""
         ...
@@ -212,6 +217,7 @@ class Session:
             raise FrameError(f"the proxy speaks version {frame.version} of the node protocol, this node {VERSION}")
         if self.via not in ("", frame.proxy):
             raise FrameError(f"expected the proxy {self.via}, got {frame.proxy}")
+        self.links.expect(frame.proxy, frame.session)
         self.proxy = frame.proxy
         self.max_batch_bytes = frame.max_batch_bytes
         self._pump.max_batch_bytes = min(self._pump.max_batch_bytes, frame.max_batch_bytes - BATCH_OVERHEAD)

@@ -207,7 +207,8 @@ class Welcome(Struct, array_like=True, frozen=True, gc=False, tag=50):
     seen: number of the last Effects that came from this run of the node. keeper: as in Master. prefix: upper 32 bits of
     the ids of this proxy's clients, and of no other's. max_unacknowledged_bytes: of Effects without Ack. reply_window:
     bytes of a reply in parts without Taken. pause_timeout: seconds that may pass between two parts of a reply; 0: as
-    many as for the first one.
+    many as for the first one. session: number of this session among all that this run of the proxy has had, from 1, so
+    that a welcome which the network held up is told from a later one; 0: it does not say.
     """
 
     version: int
@@ -223,6 +224,7 @@ class Welcome(Struct, array_like=True, frozen=True, gc=False, tag=50):
     max_unacknowledged_bytes: int = 4 << 20
     reply_window: int = 1 << 20
     pause_timeout: float = 0.0
+    session: int = 0
 
 
 class Refused(Struct, array_like=True, frozen=True, gc=False, tag=51):

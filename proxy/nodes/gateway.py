@@ -138,6 +138,7 @@ class Gateway:
                 max_unacknowledged_bytes=self._effects.lanes.max_bytes,
                 reply_window=self._settings.max_untaken_bytes,
                 pause_timeout=self._dispatch.pause_timeout,
+                session=self._counters.nodes_welcomed,
             )
         )
         self._steward.joined(node, hello)

@@ -114,6 +114,31 @@ def another_way_takes_over(world: World) -> None:
     heal(world)
 
 
+def welcome_that_was_held_up_closes_nobody(world: World) -> None:
+    """What a proxy says to a node is held up. A tunnel is made, and clients come; then the first welcome arrives, and
+    a snapshot without them."""
+    for node in [node for node in nodes(world) if node.knows_clients]:
+        for proxy in world.proxies.values():
+            ends = (node.id, proxy.id)
+            former = world.wires_of(*ends)
+            world.reset(*ends)
+            world.max_delay = 0.3
+            soon(world, lambda ends=ends, former=former: set(world.wires_of(*ends)).difference(former), "it dials")
+            world.cut.add((proxy.id, node.id))
+            world.max_delay = 0.005
+            until(world, 4.0, lambda node=node, proxy=proxy: _is_passed(node, proxy), "it is linked another way")
+            clients = [world.start_client() for _ in range(4)]
+            until(world, 2.0, lambda node=node, new=clients: all(c.id in node.told for c in new), "it knows all")
+            world.mend()
+            world.run(2.0)
+    heal(world)
+
+
+def _is_passed(node: SimNode, proxy: SimProxy) -> bool:
+    session = node.node._parts.links.sessions.get(proxy.id)
+    return session is not None and session.via == proxy.id
+
+
 def who_moves_hears_nothing_again(world: World) -> None:
     """A client comes from one proxy to another, which had nobody in the channel: nodes held back what is for it."""
     (client,) = in_channel(world, 1)

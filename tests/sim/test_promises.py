@@ -16,6 +16,7 @@ STORIES = [
     (promises.reset_link_holds_no_holes, {**ALONE, "nodes": 1}),
     (promises.reset_link_holds_no_holes, {"proxies": 2}),
     (promises.another_way_takes_over, {"nodes": 1}),
+    (promises.welcome_that_was_held_up_closes_nobody, {}),
     (promises.bad_effects_are_answered, {**ALONE, "nodes": 1}),
     (promises.own_notification_comes_before_the_reply, ALONE),
     (promises.own_notification_comes_before_the_reply, {"proxies": 2}),

@@ -1,6 +1,5 @@
 """Stories of what nodes and clients are promised: deliveries, effects, the state. See tests.sim.stories."""
 
-
 from tests.sim.clients import Client
 from tests.sim.faults import heal
 from tests.sim.nodes import SimNode

@@ -8,7 +8,9 @@ from holdfast.balancer.cluster.grants import Grants
 from holdfast.balancer.cluster.membership import Membership
 from holdfast.balancer.cluster.sequence import Sequence, SequenceState
 from holdfast.balancer.ledger import Ledger
+from holdfast.node.links import Links
 from holdfast.protocols.peers.frames import Member
+from holdfast.proxy.nodes.gateway import Gateway
 from tests.sim import lives, promises, stores, stories
 from tests.sim.checks import Violation
 from tests.sim.stories import FOREVER, whole
@@ -194,7 +196,17 @@ def offered_first(patch):
     patch.setattr(Ledger, "assign", at_once)
 
 
+def sessions_in_order(patch):
+    patch.setattr(Links, "expect", lambda self, proxy, number: None)
+
+
+def epochs_in_heartbeats(patch):
+    patch.setattr(Gateway, "_told_epoch", lambda self, epoch: None)
+
+
 MUTANTS = [
+    (sessions_in_order, promises.welcome_that_was_held_up_closes_nobody, {}, Violation),
+    (epochs_in_heartbeats, stores.node_hears_later_of_a_later_epoch, stores.FAR, Violation),
     (two_attempts, promises.deadly_request_ends_two_nodes, {"proxies": 2, "nodes": 4}, Violation),
     (offered_first, promises.deadly_request_ends_two_nodes, {"proxies": 2, "nodes": 4}, Violation),
     (any_member_elects, stores.keeper_loses_the_store_and_the_master_dies, {}, AssertionError),

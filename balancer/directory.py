@@ -16,17 +16,15 @@ from holdfast.protocols.nodes.frames import Hello, encode_frame
 
 
 class NodeState(Enum):
-    CONNECTING = "connecting"  # it said hello
-    SYNCING = "syncing"  # accepted; snapshots are on their way
+    SYNCING = "syncing"  # it said hello; snapshots are on their way
     READY = "ready"  # takes requests
     DRAINING = "draining"  # finishes what it has
     LOST = "lost"  # gone, for whatever reason; this session never comes back
 
 
 TRANSITIONS: dict[NodeState, frozenset[NodeState]] = {
-    NodeState.CONNECTING: frozenset({NodeState.SYNCING, NodeState.LOST}),
     NodeState.SYNCING: frozenset({NodeState.READY, NodeState.DRAINING, NodeState.LOST}),
-    NodeState.READY: frozenset({NodeState.SYNCING, NodeState.DRAINING, NodeState.LOST}),
+    NodeState.READY: frozenset({NodeState.DRAINING, NodeState.LOST}),
     NodeState.DRAINING: frozenset({NodeState.LOST}),
     NodeState.LOST: frozenset(),
 }
@@ -62,7 +60,7 @@ class Node:
         self.takes_requests = hello.takes_requests
         self.link = link
         self.health = health
-        self.state = NodeState.CONNECTING
+        self.state = NodeState.SYNCING
         self.in_flight = 0
         self.pull = hello.weight
         self.latency = 0.0
@@ -113,7 +111,7 @@ class Directory:
         if state not in TRANSITIONS[node.state]:
             raise ValueError(f"node {node.id} can't go from {node.state.value} to {state.value}")
         node.state = state
-        if state is NodeState.READY and not node.standing:
+        if state is NodeState.READY:
             self._standings += 1
             node.standing = self._standings
         if state is NodeState.LOST:

@@ -85,6 +85,7 @@ class Ledger:
     """The table of requests. `first_id` should be random per process, so that no late reply of a former run fits.
 
     parked: the requests that wait, a heap; always the same list, so that callers may keep it.
+    held_bytes: payloads of all requests: kept until the reply, because they may have to be sent again.
     Bounds: max_in_flight entries in all, max_parked and max_parked_bytes of them parked.
     """
 
@@ -97,6 +98,7 @@ class Ledger:
         self._entries: dict[int, Entry] = {}
         self.parked: list[Entry] = []  # in order of opening
         self.parked_bytes = 0
+        self.held_bytes = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -128,6 +130,7 @@ class Ledger:
         self._next_id = id = self._next_id + 1
         entry = Entry(id, connection, event, now + self._timeout, node, now)
         entries[id] = entry
+        self.held_bytes += len(event.payload)
         if node is not None:
             node.in_flight = in_flight = node.in_flight + 1
             if in_flight >= node.capacity:
@@ -157,6 +160,7 @@ class Ledger:
         if entry is None or entry.node is not node or entry.attempt != attempt:
             return None
         del self._entries[id]
+        self.held_bytes -= len(entry.event.payload)
         took = now - entry.since
         node.latency = took if not node.latency else node.latency + (took - node.latency) * 0.1
         node.in_flight = in_flight = node.in_flight - 1
@@ -193,7 +197,7 @@ class Ledger:
         size = len(entry.event.payload)
         settings = self._settings
         if len(self.parked) >= settings.max_parked or self.parked_bytes + size > settings.max_parked_bytes:
-            del self._entries[entry.id]
+            self.drop(entry)
             return False
         entry.since = now
         entry.node = None
@@ -253,19 +257,28 @@ class Ledger:
         node.in_flight -= len(lost)
         return lost
 
-    def cancel(self, entry: Entry) -> None:
-        """Forget a request that is at a node: its reply is no longer wanted."""
-        self._forget([entry])
+    def cancel(self, entries: Iterable[Entry]) -> None:
+        """Forget requests, at a node or parked: their replies are no longer wanted."""
+        self._forget(entries)
 
     def drop(self, entry: Entry) -> None:
-        """Forget a request that `lose` gave and that can't be sent again."""
+        """Forget a request that `lose` gave and that can't be sent again, or that can't be parked."""
         del self._entries[entry.id]
+        self.held_bytes -= len(entry.event.payload)
 
     def abandon(self) -> list[Entry]:
         """Take out the requests whose connection is closed. One pass over all; call it when some are."""
         gone = [entry for entry in self._entries.values() if entry.connection.is_closed]
         self._forget(gone)
         return gone
+
+    def by_connection(self) -> dict[Requester, list[Entry]]:
+        """All requests that wait for a reply, of each connection. One pass over all."""
+        asked: dict[Requester, list[Entry]] = {}
+        for entry in self._entries.values():
+            if not entry.is_replied:
+                asked.setdefault(entry.connection, []).append(entry)
+        return asked
 
     def max_attempts_reached(self, entry: Entry) -> bool:
         return entry.attempt >= self._settings.max_attempts
@@ -282,6 +295,7 @@ class Ledger:
         unparked = False
         for entry in entries:
             del self._entries[entry.id]
+            self.held_bytes -= len(entry.event.payload)
             if entry.node is not None:
                 self._release(entry.node)
             else:

@@ -11,10 +11,10 @@ import sys
 
 import zmq
 
-import holdfast.balancer.links.zeromq as links
 from bench.bare_node import ROUTING_ID, Session
 from bench.router import Router, put_in_place
 from bench.rungs import tell_parts_on_signal, timed
+from holdfast.balancer.links import sessions, zeromq
 from holdfast.cli import main
 
 
@@ -53,7 +53,7 @@ if __name__ == "__main__":
     tell_parts_on_signal()
     os.dup2(2, 1)  # what the proxy says there is for people
     Session.answer = timed("node", Session.answer)  # type: ignore[method-assign]
-    for name in ("encode_batch", "decode_from_node"):
-        setattr(links, name, timed("batches", getattr(links, name)))
+    for module, name in (zeromq, "encode_batch"), (sessions, "decode_from_node"):
+        setattr(module, name, timed("batches", getattr(module, name)))
     put_in_place(EchoRouter)
     sys.exit(main())

@@ -160,7 +160,7 @@ def connection(listening: socket.socket) -> None:
             asked.clear()
             return False
 
-        clients = Clients(ClientSettings(), HttpProtocol, reactor, Counters(), random_prefix())
+        clients = Clients(ClientSettings(), HttpProtocol, reactor, Counters(), random_prefix(), lambda id: None)
         clients.dispatch = lambda connection, event: asked.append((connection, event))
         clients.on_opened = lambda client: None
         clients.on_closed = lambda session, reason: None

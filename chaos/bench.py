@@ -6,12 +6,11 @@ from contextlib import closing
 from functools import partial
 
 import trio
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from holdfast.chaos.echo_load import EchoLoad, Report, Settings
-from holdfast.console.output import printable, say, say_json
+from holdfast.console.output import console_on, printable, say, say_json
 from holdfast.node.errors import one_of_ours
 from holdfast.proxy.process import hangup
 
@@ -74,10 +73,10 @@ async def _heed(signals: AsyncIterator[int], working: trio.CancelScope, everythi
 
 async def _show(load: EchoLoad) -> None:
     """Task: one line that is always new on a terminal, elsewhere a line each second."""
-    console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    console = console_on(sys.stderr)
     if not console.is_terminal:
         async for line in _progress(load, LINE_INTERVAL):
-            console.print(line, markup=False)
+            console.print(line, markup=False, soft_wrap=True)
     with Live(console=console, auto_refresh=False, transient=True) as live:
         async for line in _progress(load, LIVE_INTERVAL):
             live.update(Text(f"{line}  Ctrl-C ends it"), refresh=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TextIO
 
 import trio
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -18,7 +18,7 @@ from holdfast.chaos.openings import Openings
 from holdfast.chaos.report import Report
 from holdfast.chaos.trial import Snapshot
 from holdfast.chaos.writes import StateFigures
-from holdfast.console.output import PIPE_WIDTH, printable
+from holdfast.console.output import console_on, printable
 
 LIVE_INTERVAL = 0.25
 LINE_INTERVAL = 1.0
@@ -31,9 +31,8 @@ class Display:
 
     def __init__(self, title: str, stream: TextIO) -> None:
         self._title = title
-        is_terminal = stream.isatty()
-        self._console = Console(file=stream, width=None if is_terminal else PIPE_WIDTH, highlight=False)
-        self._is_live = is_terminal
+        self._console = console_on(stream)
+        self._is_live = stream.isatty()
         self._begun = time.monotonic()
         self._events: deque[str] = deque(maxlen=EVENTS)
         self._counts: deque[tuple[float, int]] = deque()
@@ -58,10 +57,10 @@ class Display:
                 await trio.sleep(LIVE_INTERVAL)
 
     def report(self, report: Report) -> None:
-        table = Table(box=None, pad_edge=False, show_header=False)
-        for name, value in _rows(report):
-            table.add_row(name, value)
-        self._console.print(table)
+        rows = list(_rows(report))
+        width = max(len(name) for name, _ in rows)
+        for name, value in rows:
+            self._line(f"{name:{width}}  {value}")
         if report.failover:
             for number, definition in enumerate(report.definitions.values(), 1):
                 self._line(f"({number}) {definition}")

@@ -56,6 +56,7 @@ class Reason(Enum):
     DEADLINE_EXCEEDED = "deadline_exceeded", 1013, 504, 0x83, True
     # ours
     DRAINING = "draining", 1012, 503, 0x8B, True
+    OVERLOADED = "overloaded", 1013, 503, 0x89, True
     FENCED = "fenced", 1012, 503, 0x8B, True
     INTERRUPTED = "interrupted", 1012, 503, 0x8B, True
     INTERNAL_ERROR = "internal_error", 1011, 500, 0x83, False

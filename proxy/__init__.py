@@ -9,7 +9,7 @@ admin/       the operator's HTTP server: health, readiness, metrics, JSON API
 config/      the configuration: its keys, where values come from, what is refused
 process/     the process: workers and their supervisor, draining, logs, memory, what this build is
 ticker       what time alone brings: deadlines, heartbeats, sweeps
-metrics      plain counters that the hot path adds to, and their Prometheus exposition (statistics: gauges)
+metrics      plain counters that the hot path adds to
 views        what operators are shown, as data
 reference    the reference pages of the documentation, made from the tables in the code
 

@@ -15,6 +15,7 @@ import structlog
 import trio
 
 from holdfast.balancer.cluster.cluster import Cluster
+from holdfast.balancer.cluster.counting import Counted
 from holdfast.balancer.cluster.times import longest_grant
 from holdfast.balancer.coordination.base import Coordinator
 from holdfast.balancer.coordination.store import open_store
@@ -34,6 +35,7 @@ from holdfast.proxy.admin.api import Api
 from holdfast.proxy.admin.control import ProxyControl
 from holdfast.proxy.admin.operator import Operator
 from holdfast.proxy.admin.server import MAX_CONNECTIONS, AdminServer
+from holdfast.proxy.clients.budget import Budget
 from holdfast.proxy.clients.clients import Clients, FirstProtocol, random_prefix
 from holdfast.proxy.clients.listener import Listener, bind, port_of_protocol, raise_descriptor_limit
 from holdfast.proxy.clients.reactor import Reactor
@@ -101,19 +103,17 @@ class App:
         self.reactor = reactor = Reactor()
         self.directory = directory = Directory(config.balance)
         # A random start: a reply to a former run of this proxy fits no request of this one.
-        self.ledger = Ledger(directory, config.request, int.from_bytes(os.urandom(7), "little"))
-        ledger = self.ledger
+        self.ledger = ledger = Ledger(directory, config.request, int.from_bytes(os.urandom(7), "little"))
         self._id = proxy_id = os.urandom(8).hex()
         self._prefix = prefix = random_prefix()
-        self.clients = clients = Clients(config.client, HttpProtocol, reactor, counters, prefix)
+        self.registry = registry = ClientRegistry()
+        self.clients = clients = Clients(config.client, HttpProtocol, reactor, counters, prefix, registry.get)
         self.channels = channels = Channels(clients, config.realtime, config.client.max_channels)
         self.steward = steward = Steward(directory, counters, config.election)
-        self.registry = registry = ClientRegistry()
         self.announcer = announcer = Announcer(directory, registry, config.node.registry_page)
-        log_settings = config.log
         access_log = None
-        if log_settings.access_log:
-            access_log = AccessLog(log_settings.access_log_sample, config.request.timeout, random.random, registry.get)
+        if config.log.access_log:
+            access_log = AccessLog(config.log.access_log_sample, config.request.timeout, random.random, registry.get)
         self.dispatch = dispatch = Dispatch(
             ledger,
             directory,
@@ -128,12 +128,12 @@ class App:
             config.node.max_untaken_bytes,
         )
         clients.dispatch = dispatch.request
-        remembered = Remembered(
-            config.realtime.max_remembered_bytes, max(MIN_REMEMBERED_SECONDS, config.request.timeout)
-        )
-        self.lanes = lanes = Lanes(clients, channels, counters, remembered, config.realtime.max_unacknowledged_bytes)
+        client, node, realtime = config.client, config.node, config.realtime
+        self.budget = Budget(clients, ledger, client.max_buffered_bytes, dispatch.overloaded, dispatch.abandon)
+        remembered = Remembered(realtime.max_remembered_bytes, max(MIN_REMEMBERED_SECONDS, config.request.timeout))
+        self.lanes = lanes = Lanes(clients, channels, counters, remembered, realtime.max_unacknowledged_bytes, dispatch)
         self.mutes = mutes = Mutes(channels)
-        self.effects = effects = Effects(lanes, mutes, counters)
+        self.effects = effects = Effects(lanes, mutes, counters, steward.is_master, dispatch.refuse)
         self.keeper = keeper = Keeper(
             config.state, config.node, directory, counters, registry.__contains__, announcer.send_state, wall_clock
         )
@@ -144,7 +144,7 @@ class App:
             config.node,
             config.balance,
             directory,
-            channels,
+            self.count,
             dispatch,
             steward,
             effects,
@@ -154,29 +154,22 @@ class App:
             reactor,
             counters,
         )
-        lanes.replies = dispatch
         dispatch.in_order = effects.reply
-        effects.refuse = dispatch.refuse
         channels.on_first = mutes.unmute
-        effects.is_master = steward.is_master
-        clients.client_of = registry.get
         clients.on_opened = announcer.client_opened
         clients.on_closed = self._client_closed
-        node = config.node
         curve = Curve(node.curve_secret_key_file, node.curve_authorized_keys) if node.curve_secret_key_file else None
         guard = Guard(curve, node.token)
         self.hub = ZeromqHub(
-            gateway,
-            max_batch_bytes=node.max_frame_bytes,
-            max_backlog_bytes=node.max_outbox_bytes,
-            guard=guard,
+            gateway, max_batch_bytes=node.max_frame_bytes, max_backlog_bytes=node.max_outbox_bytes, guard=guard
         )
         self.ticker = Ticker(clients, directory, dispatch, gateway, keeper, self.hub, reactor)
         if config.client.tls_certificate_file:
             reactor.at_turn_end(clients.handshakes.step)
         # What a turn ends with, in this order: requests leave (and who came or went), replies come (and nodes, who are
         # sent pages then), what nodes do to clients is done, sockets are written.
-        for step in (announcer.step, self.hub.pump, announcer.send_pages, effects.step, clients.flush):
+        steps = (announcer.step, self.hub.pump, announcer.send_pages, effects.step, self.budget.step, clients.flush)
+        for step in steps:
             reactor.at_turn_end(step)
         self.runner: Runner | None = None
         self.control = ProxyControl(self, proxy_id)
@@ -193,7 +186,6 @@ class App:
                 gateway,
                 announcer,
                 directory,
-                channels,
                 ClientsFence(clients, reactor, config.drain.spread),
                 reactor,
                 self.control.figures,
@@ -219,9 +211,16 @@ class App:
         if self.runner is not None:
             self.cluster.node_died(node, incarnation)
 
+    def count(self, channel: str, told: Counted) -> bool:
+        """A channel's members, as Cluster.count."""
+        patience = self.config.cluster.wait_for_missing_rooms
+        is_asked = self.cluster.count(channel, patience, told, trio.current_time())
+        if self.runner is not None:
+            self.runner.step()
+        return is_asked
+
     @property
     def doing(self) -> str:
-        """Its phase, in a word."""
         return self.phase.value
 
     @property
@@ -304,11 +303,11 @@ class App:
         if runner is not None:
             pub = runner.open(node_addresses)
             self.cluster = runner.cluster
-            self.cluster.on_died = self.gateway.died
             self._share_state(runner.cluster)
             return pub
         me = Member(self._id, "", "", prefix=self._prefix)
         self.cluster = Cluster(me, b"", times_of(self.config), random_number, trio.current_time(), self.keeper.copy)
+        self.cluster.voice.figures = self.control.figures
         self._share_state(self.cluster)
         nursery.start_soon(LoneRecord(self.cluster, self.steward.look, self.reactor.settle).run)
         return ""
@@ -318,6 +317,8 @@ class App:
         keeper = self.keeper
         self.steward.start(cluster)
         cluster.on_record = self.steward.followed
+        cluster.on_died = self.gateway.died
+        cluster.count_here = self.channels.count
         cluster.replication.keeping = keeper
         cluster.owners.is_here = self.registry.__contains__
         cluster.owners.on_gone = keeper.owner_gone
@@ -368,9 +369,8 @@ class App:
     def _warn(self, config: Config) -> None:
         """What an operator should know before something happens."""
         if config.node.insecure_bind_without_authentication:
-            log.warning(
-                "insecure_node_bind", bind=config.node.bind, why="whoever reaches it is a node, and gets requests"
-            )
+            why = "whoever reaches it is a node, and gets requests"
+            log.warning("insecure_node_bind", bind=config.node.bind, why=why)
 
 
 def _others(config: Config, *, is_alone: bool) -> int:

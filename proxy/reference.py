@@ -1,18 +1,23 @@
 """The reference pages of the documentation, made from the tables in the code, so that they can't differ from it.
 
-`python -m holdfast.proxy.reference docs/reference` writes configuration.md, errors.md and metrics.md.
+`python -m holdfast.proxy.reference docs/reference` writes configuration.md, errors.md, log.md and metrics.md.
 """
 
+import ast
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+import holdfast
 from holdfast.protocols.close import Reason
+from holdfast.proxy.admin.exporter import METRICS
 from holdfast.proxy.config.keys import KEYS, Kind
 from holdfast.proxy.config.sections import Config
 from holdfast.proxy.config.sources import SECTIONS, value_of
 from holdfast.proxy.config.values import to_toml
-from holdfast.proxy.metrics import METRICS
+from holdfast.proxy.events import FIELDS_OF_A_REQUEST, OF_NODES, OF_PROXIES
 
+LEVELS = {name: name for name in ("debug", "info", "warning", "error")} | {"exception": "error"}
 MADE = "<!-- Made by `make docs`: change the tables in the code, not this page. -->"
 
 CONFIGURATION = f"""{MADE}
@@ -54,11 +59,27 @@ METRICS_PAGE = f"""{MADE}
 # Metrics
 
 `GET /metrics` of the admin server, in Prometheus text format. The label `reason` is one of [these](errors.md), `limit`
-a key of the [configuration](configuration.md), `state` a state of a node. `holdfast_build_info` carries the version,
-and the usual `process_*` metrics (memory, processor time, open files) come along.
+a key of the [configuration](configuration.md) or a name in [limits](../topics/limits.md), `state` a state of a node.
+`holdfast_build_info` carries the version, and the usual `process_*` metrics (memory, processor time, open
+files) come along.
 
 | Name | Type | Label | Meaning |
 |---|---|---|---|
+"""
+
+LOG_PAGE = f"""{MADE}
+# What the log says
+
+JSON lines on stderr, or text on a terminal (`log.format`), from `log.level` on. Every line has `timestamp`, `level`,
+`event`, `logger`, and of workers `worker`. A traceback is in `exception`. Nothing that clients send is in it but paths
+and addresses, and what a client was told when it was closed.
+
+| To find out | Look at |
+|---|---|
+| why a client was closed | `client_closed` by the client's id or address; `holdfast_connections_closed_total` has all |
+| where a request went, and how long it took | `log.access_log = true`: a `request` line has node, attempt, seconds |
+| which handler is slow | the same, by `path` and `node` |
+| why a request failed | `handler_failed` in the node's log, by the id that the client was told |
 """
 
 WHEN = {
@@ -93,6 +114,7 @@ WHEN = {
     Reason.BAD_REPLY: "The node's reply can't be said in the client's protocol.",
     Reason.DEADLINE_EXCEEDED: "No reply within `request.timeout`.",
     Reason.DRAINING: "The proxy is about to stop.",
+    Reason.OVERLOADED: "All clients together hold more than `client.max_buffered_bytes`, this one among the most.",
     Reason.FENCED: "The proxy has not heard the majority of its cluster for `cluster.fence_timeout`.",
     Reason.INTERRUPTED: "What a node sent for the proxy's clients was lost on the way, and would be missing unnoticed.",
     Reason.INTERNAL_ERROR: "A fault of the proxy; its log says more.",
@@ -134,7 +156,40 @@ def metrics_page() -> str:
     )
 
 
-PAGES = {"configuration.md": configuration_page, "errors.md": errors_page, "metrics.md": metrics_page}
+def log_page() -> str:
+    proxies, nodes = events_in("proxy", "balancer"), events_in("node", "kuzzle")
+    return LOG_PAGE + _events("A proxy", proxies, OF_PROXIES) + _events("A node, by the library", nodes, OF_NODES)
+
+
+def _events(title: str, said: Mapping[str, tuple[set[str], list[str]]], meanings: Mapping[str, str]) -> str:
+    rows = [f"\n## {title}\n\n| Event | Level | Fields | Meaning |\n|---|---|---|---|\n"]
+    for event, meaning in meanings.items():
+        levels, fields = said[event]
+        rows.append(f"| `{event}` | {', '.join(sorted(levels))} | {', '.join(fields)} | {meaning} |\n")
+    return "".join(rows)
+
+
+def events_in(*folders: str) -> dict[str, tuple[set[str], list[str]]]:
+    """Levels and fields of each event of these parts of holdfast, and of what lies beside them, as the code says it."""
+    root = Path(holdfast.__file__).parent
+    files = [*root.glob("*.py"), *(file for folder in folders for file in (root / folder).rglob("*.py"))]
+    said: dict[str, tuple[set[str], list[str]]] = {}
+    for file in sorted(files):
+        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in LEVELS:
+                if ast.unparse(call.func.value) not in ("log", "self._log"):
+                    continue
+                levels, fields = said.setdefault(ast.literal_eval(call.args[0]), (set(), []))
+                levels.add(LEVELS[call.func.attr])
+                for keyword in call.keywords:
+                    names = FIELDS_OF_A_REQUEST if keyword.arg is None else [keyword.arg]
+                    fields += [name for name in names if name not in fields and name not in ("exc_info", "exception")]
+    return said
+
+
+PAGES = {
+    "configuration.md": configuration_page, "errors.md": errors_page, "log.md": log_page, "metrics.md": metrics_page,
+}  # fmt: skip
 
 
 def write(folder: Path) -> None:

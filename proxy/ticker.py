@@ -8,7 +8,7 @@ import structlog
 import trio
 
 from holdfast.balancer.directory import Directory
-from holdfast.balancer.links.zeromq import ZeromqHub
+from holdfast.balancer.links.base import Hub
 from holdfast.proxy.clients.clients import Clients
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.nodes.dispatch import Dispatch
@@ -32,7 +32,7 @@ class Ticker:
         dispatch: Dispatch,
         gateway: Gateway,
         keeper: Keeper,
-        hub: ZeromqHub,
+        hub: Hub,
         reactor: Reactor,
     ) -> None:
         self._clients = clients
@@ -64,6 +64,7 @@ class Ticker:
             self._clients.has_abandoned = False
             self._dispatch.abandon()
         self._clients.wheel.turn(now)
+        self._clients.closings.tick(now)
         self._directory.tend(now)
         self._dispatch.unpark()
         self._hub.retry()

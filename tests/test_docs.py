@@ -12,12 +12,12 @@ import trio
 from holdfast.protocols.clients.base import Limits
 from holdfast.protocols.clients.conformance import check
 from holdfast.protocols.close import Reason
+from holdfast.proxy.admin.exporter import METRICS
 from holdfast.proxy.cluster.times import times_of
 from holdfast.proxy.config import Config
 from holdfast.proxy.config.keys import KEYS
 from holdfast.proxy.config.sources import SECTIONS, value_of
 from holdfast.proxy.config.values import convert, from_text
-from holdfast.proxy.metrics import METRICS
 from tests.harness import running, websocket
 from tests.waiting import PATIENCE
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
-from holdfast.balancer.cluster import changes
+from holdfast.balancer.cluster import changes, unheard
 from holdfast.balancer.cluster.actions import Action, Ask, CloseClients, Dial, Fence, HangUp, Introduce, Publish
 from holdfast.balancer.cluster.counting import Counted, Counting
 from holdfast.balancer.cluster.mastership import Mastership
@@ -95,6 +95,7 @@ class Cluster:
         self._is_fenced = self._has_closed = False
         self._introduced: list[tuple[str, str, bool]] = []
         self._touched = now
+        self._garbled_at = float("-inf")
 
     def found_alone(self, now: float) -> None:
         """A cluster of one that no store knows. It joins nobody: a former run of us may have granted a lease."""
@@ -110,7 +111,7 @@ class Cluster:
         try:
             envelope = unseal(self._token, data)
         except FrameError:
-            self.counters.garbled += 1
+            self._garbled(now)
             return
         peer = self.peers.get(envelope.proxy)
         if peer is None:
@@ -166,7 +167,7 @@ class Cluster:
         try:
             envelope = unseal(self._token, data)
         except FrameError:
-            self.counters.garbled += 1
+            self._garbled(now)
             return None
         if envelope.number or envelope.proxy == self.me.proxy:
             return None
@@ -221,6 +222,10 @@ class Cluster:
         """The state's part of following a record."""
         self.owners.know(self.membership.prefixes(now))
         self.replication.follow(self.membership.record, now)
+
+    def _garbled(self, now: float) -> None:
+        self.counters.garbled += 1
+        self._garbled_at = now
 
     def _touch(self, now: float) -> None:
         """Whoever was frozen finds old messages waiting: nothing that comes counts before a new proof."""
@@ -329,13 +334,23 @@ class Cluster:
         return changes.refusal(self.membership, now)
 
     def hindrance(self, now: float) -> str:
-        """What a newcomer that finds no cluster waits for, or the founder of one; "" if it does not."""
+        """What a newcomer waits for, or the founder of a cluster; "" if it does not, or is on its way in."""
         membership = self.membership
         if membership.is_doubtful(now):
             return changes.unknown_cluster(membership)
-        if membership.is_member or not self.writing.has_read or changes.living(membership, now):
+        if membership.is_member or membership.is_leaving or not self.writing.has_read:
             return ""
+        if changes.living(membership, now):
+            return unheard.obstacle(membership, self.peers.live(), self._why_unheard(now), now)
         return changes.hindrance(membership, self.peers.live(), now)
+
+    def knocking(self, now: float) -> tuple[list[Member], str]:
+        """As a member: who would be one, as the store says, and is not heard; and why."""
+        return unheard.knocking(self.membership, self.peers, now), self._why_unheard(now)
+
+    def _why_unheard(self, now: float) -> str:
+        is_garbled = now - self._garbled_at <= self._times.discover_timeout
+        return unheard.GARBLED if is_garbled else unheard.SILENCE
 
     def leave(self) -> None:
         """From now on no grants; and out of the record as soon as the store takes it. Then `farewell`."""

@@ -68,8 +68,7 @@ class Membership:
         self.beats: dict[str, Beat] = {}
         self._hearing = Hearing(times.heartbeat_timeout)
         # The members of the first that are in the second, and those that are not.
-        self._hears: tuple[Record, frozenset[str], frozenset[str], list[str]]
-        self._hears = (self.record, frozenset(), frozenset(), [])
+        self._hears = (self.record, frozenset[str](), frozenset[str](), list[str]())
         self._told: dict[str, int] = {}  # peer: the latest version that it follows
         self.nodes: dict[str, dict[tuple[str, int], int]] = {}  # proxy: its nodes' states
         self._confirmed_at: float | None = None  # all members follow this ballot

@@ -5,7 +5,9 @@ Owns who is dialled and for how long. Whether one counts as heard is balancer.cl
 
 from collections.abc import Callable, Container, Iterator
 
-from holdfast.balancer.cluster.sequence import Sequence, SequenceState
+from msgspec.structs import astuple
+
+from holdfast.balancer.cluster.sequence import Sequence, SequenceCounters, SequenceState
 from holdfast.balancer.cluster.times import Times
 from holdfast.protocols.peers.frames import Member, Prove, WantFacts
 
@@ -15,7 +17,7 @@ class Peer:
         self.member = member
         self.stream = stream
         self.is_dialled = False
-        self.wanted_at = now
+        self.wanted_at = self.since = now
 
 
 class Peers(dict[str, Peer]):
@@ -26,6 +28,7 @@ class Peers(dict[str, Peer]):
         self._me = me
         self._times = times
         self._random = random
+        self._gone = SequenceCounters()
 
     def want(self, member: Member, now: float) -> None:
         """There is a reason to dial it."""
@@ -48,7 +51,7 @@ class Peers(dict[str, Peer]):
         for member in dial:
             self[member.proxy].is_dialled = True
         for proxy in hang_up:
-            del self[proxy]
+            self._gone = _sum(self._gone, self.pop(proxy).stream.counters)
         return dial, hang_up
 
     def questions(self, now: float) -> Iterator[tuple[str, Prove | WantFacts]]:
@@ -59,6 +62,10 @@ class Peers(dict[str, Peer]):
             elif peer.stream.wants_facts(now):
                 yield proxy, WantFacts()
 
+    def counters(self) -> SequenceCounters:
+        """Of all streams, those that have gone as well: counters must not fall."""
+        return _sum(self._gone, *(peer.stream.counters for peer in self.values()))
+
     def live(self) -> set[str]:
         """Those whose stream is proven and whose facts are complete."""
         return {proxy for proxy, peer in self.items() if peer.stream.state is SequenceState.LIVE}
@@ -67,3 +74,7 @@ class Peers(dict[str, Peer]):
         """Nothing that comes counts before a new proof."""
         for peer in self.values():
             peer.stream.restart()
+
+
+def _sum(*counters: SequenceCounters) -> SequenceCounters:
+    return SequenceCounters(*map(sum, zip(*map(astuple, counters), strict=True)))

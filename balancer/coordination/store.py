@@ -1,7 +1,6 @@
-"""Which coordination store, by the configuration. No I/O: a store that can't be reached says so when it is used."""
+"""Which store the proxies share, by the configuration. No I/O: one that can't be reached says so when it is used."""
 
 from holdfast.balancer.coordination.base import Coordinator
-from holdfast.balancer.coordination.memory import MemoryCoordinator
 from holdfast.balancer.coordination.redis_urls import parse_urls
 from holdfast.balancer.coordination.sqlite import SqliteCoordinator
 from holdfast.balancer.settings import StoreSettings
@@ -9,9 +8,8 @@ from holdfast.protocols.errors import ConfigError
 
 
 def open_store(settings: StoreSettings) -> Coordinator:
-    """The store; who opens it closes it by `aclose`. Raises ConfigError if the settings don't say where it is."""
-    if settings.kind == "memory":
-        return MemoryCoordinator()
+    """Not of the kind memory, which is one proxy's own. Who opens it closes it by `aclose`. Raises ConfigError if the
+    settings don't say where it is."""
     if settings.kind == "sqlite":
         if not settings.path:
             raise ConfigError("store.path: expected the file that the proxies of this machine share, got nothing")

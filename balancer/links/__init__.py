@@ -2,6 +2,7 @@
 
 base       the seam: what a link and its owner promise each other
 zeromq     nodes dial a ROUTER socket; CURVE or a token says who they are (batches: how a turn's frames are cut)
+sessions   the rules of a session, which both keep: numbers, and a Hello first
 memory     the same without sockets, for tests of what stands above
 peers      sockets between proxies: what we publish, and for each peer what we hear and ask
 tunnels    sessions of nodes with another proxy, that go through us

@@ -43,6 +43,22 @@ class NodeLink(Protocol):
         ...
 
 
+class Hub(Protocol):
+    """Accepts sessions, and tells a gateway. What it has counted: batches both ways, frames sent, and connections that
+    it has ended before they had said who they are."""
+
+    batches_received: int
+    batches_sent: int
+    frames_sent: int
+
+    @property
+    def strangers_ended(self) -> int: ...
+
+    def retry(self) -> None:
+        """Try again to send what there was no room for."""
+        ...
+
+
 class NodeGateway(Protocol):
     """Who is told what nodes say: proxy.nodes.gateway."""
 

@@ -6,13 +6,11 @@ Batches go through the real codec and numbers, so a frame that could not cross a
 from collections import deque
 
 from holdfast.balancer.links.base import NodeGateway, Outgoing
-from holdfast.protocols.errors import FrameError
+from holdfast.balancer.links.sessions import begin, receive
 from holdfast.protocols.nodes.frames import (
     FromNode,
     FromProxy,
-    Hello,
     Refused,
-    decode_from_node,
     decode_from_proxy,
     encode_batch,
 )
@@ -45,10 +43,11 @@ class MemoryLink:
         self.peer = peer
         self.last_seen = now
         self.is_open = True
+        self.name = "memory"
         self.is_blocked = False  # a test sets it
         self.outbox: list[Outgoing] = []
         self.sent = 0
-        self.received = 1
+        self.received = 0
 
     def send(self, frame: Outgoing) -> None:
         self.outbox.append(frame)
@@ -82,12 +81,14 @@ class MemoryHub:
         while self.incoming:
             peer, data = self.incoming.popleft()
             link = self._links.get(peer)
-            if link is None:
-                self._greet(peer, data, now)
-            elif data is None:
-                self._lose(link, "disconnected")
+            if data is None:
+                if link is not None:
+                    self._lose(link, "disconnected")
+            elif link is None:
+                link = self._links[peer] = MemoryLink(self, peer, now)
+                begin(self._gateway, link, data)
             else:
-                self._take(link, data, now)
+                receive(self._gateway, link, data, now)
         self._flush()
         return False
 
@@ -99,35 +100,6 @@ class MemoryHub:
         if link.is_open:
             self.end(link)
             self._gateway.lost(link, why)
-
-    def _take(self, link: MemoryLink, data: bytes, now: float) -> None:
-        try:
-            number, frames = decode_from_node(data)
-            if number != link.received + 1:
-                raise FrameError(f"expected batch {link.received + 1}, got {number}")
-        except FrameError as error:
-            self._lose(link, str(error))
-            link.peer.refused = Refused(str(error))
-            return
-        link.received = number
-        link.last_seen = now
-        self._gateway.received(link, frames)
-
-    def _greet(self, peer: MemoryPeer, data: bytes | None, now: float) -> None:
-        if data is None:
-            return
-        try:
-            number, frames = decode_from_node(data)
-        except FrameError as error:
-            peer.refused = Refused(str(error))
-            return
-        if number != 1 or not frames or not isinstance(frames[0], Hello):
-            peer.refused = Refused("no such session")
-            return
-        link = self._links[peer] = MemoryLink(self, peer, now)
-        self._gateway.hello(link, frames[0])
-        if link.is_open and len(frames) > 1:
-            self._gateway.received(link, frames[1:])
 
     def _flush(self) -> None:
         while self.broken:

@@ -50,11 +50,11 @@ class PeerPort:
         socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)
         socket.maxmsgsize = MAX_SUBSCRIPTION_BYTES
         guard.for_peers(socket)
-        self._door = Door(socket, is_one_way=True)
+        self.door = Door(socket, is_one_way=True)
         try:
             bound = bind(socket, address)
         except OSError:
-            self._door.close()
+            self.door.close()
             socket.close(linger=0)
             raise
         self._socket = socket
@@ -67,17 +67,17 @@ class PeerPort:
 
     async def watch(self) -> None:
         """Task: end who says much, or nothing at all."""
-        descriptor = self._door.fileno()
+        descriptor = self.door.fileno()
         while True:
             now = trio.current_time()
-            self._door.take_events(now)
-            self._door.look(now, lambda: None)
-            with trio.move_on_after(WATCH_INTERVAL if len(self._door) else float("inf")):
+            self.door.take_events(now)
+            self.door.look(now, lambda: None)
+            with trio.move_on_after(WATCH_INTERVAL if len(self.door) else float("inf")):
                 await trio.lowlevel.wait_readable(descriptor)
 
     def close(self) -> None:
         if self._socket is not None:
-            self._door.close()
+            self.door.close()
             self._socket.close(linger=0)
 
 

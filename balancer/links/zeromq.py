@@ -23,9 +23,9 @@ from holdfast.balancer.links.base import NodeGateway, Outgoing
 from holdfast.balancer.links.batches import cut
 from holdfast.balancer.links.callers import Callers, Standing, descriptor_of
 from holdfast.balancer.links.guard import Guard
+from holdfast.balancer.links.sessions import begin, receive
 from holdfast.balancer.links.sockets import bind
-from holdfast.protocols.errors import FrameError
-from holdfast.protocols.nodes.frames import Hello, Refused, decode_from_node, encode_batch
+from holdfast.protocols.nodes.frames import Refused, encode_batch
 
 log = structlog.get_logger("holdfast.link")
 
@@ -72,6 +72,10 @@ class ZeromqLink:
     @property
     def is_blocked(self) -> bool:
         return bool(self.backlog)
+
+    @property
+    def name(self) -> str:
+        return self.identity.hex()
 
     def send(self, frame: Outgoing) -> None:
         if not self.outbox:
@@ -146,6 +150,10 @@ class ZeromqHub:
         self._socket.close(linger=0)
         self._guard.stop()
         self.context.destroy(linger=0)
+
+    @property
+    def strangers_ended(self) -> int:
+        return self.callers.door.ended
 
     def fileno(self) -> int:
         """The descriptor to wait on. Readable means: call `pump`."""
@@ -241,7 +249,7 @@ class ZeromqHub:
                 self._blocked.discard(link)
 
     def _drain(self, now: float) -> bool:
-        receive = self._socket.recv
+        recv = self._socket.recv
         option = self._socket.getsockopt
         links = self._links
         taken = 0
@@ -251,18 +259,18 @@ class ZeromqHub:
                 return False
             if taken > BYTES_PER_PUMP:
                 return True
-            identity = receive(NOBLOCK)
+            identity = recv(NOBLOCK)
             link = links.get(identity)
             if link is None:
                 taken += self._take_stranger(identity, now)
                 continue
-            data = receive(NOBLOCK)
+            data = recv(NOBLOCK)
             if option(RCVMORE):
                 self._discard_rest()
                 data = GARBAGE
             self.batches_received += 1
             taken += len(data)
-            self._receive(link, data, now)
+            receive(self._gateway, link, data, now)
         return True
 
     def _take_stranger(self, identity: bytes, now: float) -> int:
@@ -287,40 +295,13 @@ class ZeromqHub:
         """A batch of a session that comes by another way. End with a turn's end: answers are queued."""
         link = self._links.get(identity)
         if link is not None:
-            self._receive(link, data, now)
+            receive(self._gateway, link, data, now)
         else:
             self._greet(identity, data, now, route)
 
-    def _receive(self, link: ZeromqLink, data: bytes, now: float) -> None:
-        try:
-            number, frames = decode_from_node(data)
-            if number != link.received + 1:
-                raise FrameError(f"expected batch {link.received + 1}, got {number}")
-        except FrameError as error:
-            log.warning("node_link_error", identity=link.identity.hex(), error=str(error)[:200])
-            link.break_off(f"protocol error: {error}"[:200])
-            return
-        link.received = number
-        link.last_seen = now
-        self._gateway.received(link, frames)
-
     def _greet(self, identity: bytes, data: bytes, now: float, route: Route | None) -> bool:
-        """The first batch of a session, or the leftovers of one that is over. False: it is refused."""
-        try:
-            number, frames = decode_from_node(data)
-        except FrameError:
-            self.refuse(identity, "expected a batch of frames (docs/node-protocol.md)", route=route)
-            return False
-        if number != 1 or not frames or not isinstance(frames[0], Hello):
-            self.refuse(identity, "no such session: say hello on a new connection", route=route)
-            return False
         link = self._links[identity] = ZeromqLink(self, identity, now, route)
-        link.received = 1
-        self._gateway.hello(link, frames[0])
-        is_known = link.is_open
-        if is_known and len(frames) > 1:
-            self._gateway.received(link, frames[1:])
-        return is_known
+        return begin(self._gateway, link, data)
 
     def refuse(self, identity: bytes, reason: str, *, fatal: bool = False, route: Route | None = None) -> None:
         """Tell a peer that it has no session, if it can be told."""

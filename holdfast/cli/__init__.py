@@ -13,16 +13,21 @@ Exit status: 0, 1 for a failure, 2 for what the operator has to write otherwise 
 """
 
 import argparse
+import contextlib
 import errno
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from holdfast.cli import bench, chaos, demo, keygen, node, operate, serve, settings
 from holdfast.cli.command import Command
-from holdfast.console.output import complain
+from holdfast.console.output import complain, failure_of_writing, flush, say
 from holdfast.protocols.errors import ConfigError, HoldfastError
 from holdfast.proxy.process.build import description
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 COMMANDS: tuple[Command, ...] = (
     serve.COMMAND,
@@ -44,9 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout is None:  # it was closed (`>&-`)
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
     try:
-        parsed = _parser(arguments).parse_args(arguments)
-        status: int = parsed.run(parsed)
-        sys.stdout.flush()
+        return _run(arguments)
     except ConfigError as error:
         complain(str(error))
         return 2
@@ -55,25 +58,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # the reader has seen enough (`holdfast clients | head`); Python would complain once more when it exits
-        _write_no_more()
-        return 1
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EIO):
+    except (OSError, BaseExceptionGroup) as error:
+        failure = failure_of_writing(error)
+        if failure is None:
             raise
-        _write_no_more()
-        complain(f"can't write: {error.strerror}")
+        # Python would complain once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if failure.errno != errno.EPIPE:  # else the reader has seen enough: `holdfast clients | head`
+            with contextlib.suppress(OSError):
+                complain(f"can't write: {failure.strerror}")
         return 1
+
+
+def _run(arguments: Sequence[str]) -> int:
+    parsed = _parser(arguments).parse_args(arguments)
+    status: int = parsed.run(parsed)
+    sys.stdout.flush()
     return status
 
 
-def _write_no_more() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+class _Parser(argparse.ArgumentParser):
+    def _print_message(self, message: str, file: "SupportsWrite[str] | None" = None) -> None:
+        """argparse would not tell that help could not be written."""
+        if file is sys.stdout:
+            say(message.rstrip())
+            flush()
+        else:
+            super()._print_message(message, file)
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="holdfast",
         description="A front proxy and load balancer for realtime backends: clients stay connected while nodes die.",
         epilog="`holdfast COMMAND --help` tells more about a command. Exit status: 0; 1 for a failure; 2 for what "

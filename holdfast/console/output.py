@@ -1,9 +1,14 @@
 """What commands print for people: lines, JSON and tables. Text of clients is shown, but steers no terminal."""
 
+import errno
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, TextIO
 
 import msgspec
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PIPE_WIDTH = 200  # of a table that is not on a terminal: rich would otherwise fold it into 80 columns
 
@@ -22,8 +27,7 @@ def say_json(value: object) -> None:
 
 
 def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    from rich.console import Console  # slow to import, and most commands print no table
-    from rich.table import Table
+    from rich.table import Table  # slow to import, and most commands print no table
     from rich.text import Text
 
     lines = [[Text(printable(cell)) for cell in row] for row in rows]
@@ -35,7 +39,33 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         )
     for line in lines:
         table.add_row(*line)
-    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
+    console = console_on(sys.stdout)
+    if sys.stdout.isatty():
+        console.print(table)
+        return
+    with console.capture() as capture:
+        console.print(table)
+    for row in capture.get().splitlines():
+        say(row.rstrip())  # rich fills up the last column
+
+
+def console_on(stream: TextIO) -> "Console":
+    """Raises OSError when it can't be written to."""
+    from rich.console import Console
+
+    class Writing(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # rich would end the process, from within whatever runs
+
+    return Writing(file=stream, width=None if stream.isatty() else PIPE_WIDTH, highlight=False)
+
+
+def failure_of_writing(error: BaseException) -> OSError | None:
+    """If all that a command has ended with is that its output can't be written: that."""
+    if isinstance(error, BaseExceptionGroup):
+        failures = [failure_of_writing(inner) for inner in error.exceptions]
+        return failures[0] if None not in failures else None
+    return error if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.ENOSPC, errno.EIO) else None
 
 
 def printable(value: object) -> str:

@@ -15,6 +15,7 @@ import zmq
 from holdfast.names import look_up
 from holdfast.node import backoff, effects
 from holdfast.node.clients import Clients
+from holdfast.node.complaints import Complaints
 from holdfast.node.errors import LinkRefused
 from holdfast.node.pump import LINGER, Curve, Pump
 from holdfast.node.session import Parts, Session
@@ -227,7 +228,7 @@ class Links:
 
     async def _keep(self, parts: Parts, context: "zmq.Context[zmq.Socket[bytes]]", address: str) -> None:
         """Task: keep a session with the proxy at an address."""
-        delays = backoff.delays()
+        delays, complaints = backoff.delays(), Complaints()
         limiter = trio.CapacityLimiter(1)  # of this name alone: one that nobody answers for holds up no other
         while self._is_wanted(address):
             try:
@@ -246,9 +247,9 @@ class Links:
                 await self._rest(session)
             if self._lost_at[address] is None:  # it was linked
                 self._lost_at[address] = trio.current_time()
-                delays = backoff.delays()
+                delays, complaints = backoff.delays(), Complaints()
                 log.warning("link_lost", address=address, reason=session.reason)
-            else:
+            elif complaints.is_due(session.reason, trio.current_time()):
                 log.info("link_failed", address=address, reason=session.reason)
             delay = next(delays)
             with trio.move_on_after(delay):
@@ -330,7 +331,7 @@ class Links:
 
     async def _keep_tunnel(self, parts: Parts, context: "zmq.Context[zmq.Socket[bytes]]", proxy: str) -> None:
         """Task: sessions with a proxy through others, as long as it lives and has none of its own."""
-        delays = backoff.delays()
+        delays, complaints = backoff.delays(), Complaints()
         while not self._leaving.is_set() and proxy in self.alive - self.sessions.keys():
             relays = self._relays(proxy)
             if relays:
@@ -343,9 +344,10 @@ class Links:
                 finally:
                     self._sessions.discard(session)
                 if session.proxy:
-                    delays = backoff.delays()
-                event = "tunnel_ended" if session.proxy else "tunnel_failed"
-                log.info(event, proxy=proxy, address=address, reason=session.reason)
+                    delays, complaints = backoff.delays(), Complaints()
+                    log.info("tunnel_ended", proxy=proxy, address=address, reason=session.reason)
+                elif complaints.is_due(session.reason, trio.current_time()):
+                    log.info("tunnel_failed", proxy=proxy, address=address, reason=session.reason)
             with trio.move_on_after(next(delays)):
                 await self._leaving.wait()
         self._relayed.discard(proxy)

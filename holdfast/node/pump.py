@@ -30,8 +30,8 @@ LINGER = 2.0  # for what was sent before the socket is closed at a good end
 _ENDINGS = {
     zmq.EVENT_DISCONNECTED: "the connection was lost",
     zmq.EVENT_CLOSED: "can't connect",
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "the handshake failed: is it a proxy, and has it CURVE on as we do?",
-    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "the handshake failed: is it a proxy, and has it CURVE on as we do?",
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "the handshake failed",
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "the handshake failed",
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the handshake failed: our key is not one that the proxy authorizes",
 }
 
@@ -223,8 +223,14 @@ class Pump:
         while True:
             while _number(monitor, zmq.EVENTS) & zmq.POLLIN:
                 event = zmq.utils.monitor.recv_monitor_message(monitor, zmq.NOBLOCK)["event"]
-                self.end(_ENDINGS.get(zmq.Event(event), "the connection ended"))
+                self.end(self._why(zmq.Event(event)))
             await trio.lowlevel.wait_readable(_number(monitor, zmq.FD))
+
+    def _why(self, event: zmq.Event) -> str:
+        why = _ENDINGS.get(event, "the connection ended")
+        if event not in (zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL):
+            return why
+        return f"{why}: is it a proxy, and has it {'CURVE on' if self._curve else 'no CURVE'}, as we do?"
 
 
 def _number(socket: "zmq.Socket[bytes]", option: int) -> int:

@@ -66,6 +66,9 @@ class ClientProtocol(Protocol):
     has_more     True when a call has ended before all that had come was looked at, because that is more than
                  UNITS_PER_CALL: `resume` goes on with it in another turn, in which others have had theirs. `paused` is
                  True with it. Until then nothing is received, the end of file included.
+    held_bytes   what the adapter keeps of what has come and is in no event yet: parts of a body or message, what they
+                 inflate to, what is put off. All clients together have a limit (`client.max_buffered_bytes`), and those
+                 that hold the most make way. To within a few KiB; 0 after `Finished`. It may be a property.
     wire_format  adapters with equal wire_format encode a notification to identical bytes, so that a fan-out
                  encodes once per format. None: this connection's bytes are its own.
 
@@ -77,6 +80,9 @@ class ClientProtocol(Protocol):
     paused: bool
     has_more: bool
     wire_format: object
+
+    @property
+    def held_bytes(self) -> int: ...
 
     def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
         """Take what the socket gave; b"" is end of file. Events in the order they happened. Never raises.

@@ -17,6 +17,7 @@ raises Violation; an exception of the adapter's own comes through as it is. The 
   `Finished` comes, and no byte is lost.
 - A call gives no more than UNITS_PER_CALL events, and as many as belong to its last unit; what has come beyond that,
   `resume` gives, for as long as there is `has_more`.
+- `held_bytes` is what has come without an event, but for a KiB; after `Finished` it is 0.
 - `on_deadline` does nothing before `deadline`; at `deadline` it ends the connection or moves the deadline on.
 - `Silent` comes last, with the deadline moved on: it may be passed over, or answered by `close`.
 - After an end of file, and after `close`, `Finished` comes: at once, with the last reply, or by the deadline.
@@ -44,6 +45,7 @@ from holdfast.protocols.errors import HoldfastError, ProtocolError
 
 _ADDRESS = "192.0.2.1:50000"
 _MAX_READ_BYTES = 64 << 10  # one read of the reactor: so much may come while the adapter is paused
+_MAX_UNTOLD_BYTES = 1 << 10  # the head of a frame, what is between two messages
 _MAX_STEPS = 16  # of deadlines that follow one another without a byte from the peer
 _MAX_EVENTS_OF_A_UNIT = 4
 _UNSENDABLE = ReplyHead(7, (("bad\r\nname", "\u2028"),))
@@ -178,6 +180,7 @@ class _Drive:
         self._replies_late = replies_late
         self._waiting: Request | None = None  # the request of a paused adapter
         self._requests = 0
+        self._silent_bytes = 0  # came since the last event
         self._silences = 0
         self._is_closed = False
         self._has_opened = False
@@ -190,8 +193,12 @@ class _Drive:
         if self.is_finished:
             return
         waited = self._waiting is not None
+        self._silent_bytes += len(data)
         self._take(self.protocol.receive_data(data, self.now))
         self._go_on()
+        held = self.protocol.held_bytes
+        if self._silent_bytes > held + _MAX_UNTOLD_BYTES:
+            _violated(f"{self._silent_bytes} bytes came without an event, and held_bytes is {held}")
         if self.now < self.protocol.deadline and not self.is_finished:
             self._expect_nothing(self.protocol.on_deadline(self.now), "on_deadline() before the deadline")
         if waited or not self._replies_late:
@@ -243,6 +250,8 @@ class _Drive:
 
     def _take(self, events: Sequence[Event]) -> None:
         self._expect_sequence(events)
+        if events:
+            self._silent_bytes = 0
         if len(events) > UNITS_PER_CALL + _MAX_EVENTS_OF_A_UNIT:
             _violated(f"{len(events)} events of one call, the share of a call is {UNITS_PER_CALL} units")
         for place, event in enumerate(events):
@@ -350,6 +359,9 @@ class _Drive:
             _violated(f"{type(self.protocol).__name__} lacks a part of ClientProtocol")
         if isnan(self.protocol.deadline):
             _violated("deadline is not a number")
+        held = self.protocol.held_bytes
+        if held < 0 or (held and self.is_finished):
+            _violated(f"held_bytes is {held}" + " after Finished" * self.is_finished)
         has_more = self.protocol.has_more
         if self.protocol.paused and self._waiting is None and not has_more and not self.is_finished:
             _violated("paused while no request waits for its reply")

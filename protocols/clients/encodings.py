@@ -22,6 +22,7 @@ _ZLIB, _RAW, _GZIP = 15, -15, 31  # window bits: format and largest window
 _MAX_MEMBERS = 16
 
 _READ_BYTES = 64 << 10
+_INFLATER_BYTES = 40 << 10  # zlib's window, and what it knows of a stream
 SHARE_BYTES = UNITS_PER_CALL * INFLATED_BYTES_PER_UNIT  # some 0.3 ms
 
 
@@ -53,6 +54,14 @@ class Decoder:
         self._members = 0  # of the current layer, those that are done
         self._parts: list[bytes] = []  # of the current layer, inflated
         self._inflated = 0
+
+    @property
+    def is_decoded(self) -> bool:
+        return not self._encodings
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self._body) + self._inflated + _INFLATER_BYTES
 
     def advance(self) -> bytes | None:
         """Inflate SHARE_BYTES at most. The body once it is decoded, None until then.

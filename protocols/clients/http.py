@@ -20,10 +20,11 @@ from holdfast.protocols.clients.http_head import CHUNKED, Fields, Head
 from holdfast.protocols.clients.http_reply import CONTINUE, ReplyWriter, error_bytes
 from holdfast.protocols.clients.websocket import WebSocketProtocol
 from holdfast.protocols.close import Reason
-from holdfast.protocols.errors import HoldfastError, ProtocolError
+from holdfast.protocols.errors import HoldfastError, ProtocolError, RequestError
 
 # Behind a request that is with a node: the rest of the read that completed it, and one more of the reactor's reads.
 _MAX_PIPELINED_BYTES = 128 << 10
+_RETRY_AFTER = 1.0  # who is refused for the proxy's sake
 # Of a request's headers, to compare them with the next one's: longer ones are not worth an idle connection's memory.
 _MAX_KEPT_BYTES = 2 << 10
 
@@ -63,8 +64,9 @@ class HttpProtocol:
     """
 
     __slots__ = (
-        "_address", "_buffer", "_chunked", "_decoder", "_ending", "_eof", "_fields", "_head", "_is_trusted", "_limits",
-        "_request", "_searched", "_state", "_writer", "client_address", "deadline", "has_more", "paused",
+        "_address", "_buffer", "_chunked", "_decoder", "_ending", "_eof", "_fields", "_head", "_head_bytes",
+        "_is_trusted", "_limits", "_request", "_searched", "_state", "_writer",
+        "client_address", "deadline", "has_more", "held_bytes", "paused",
     )  # fmt: skip
 
     name: ClassVar[str] = "http"
@@ -79,6 +81,7 @@ class HttpProtocol:
         self._searched = 0  # so many bytes of the buffer hold no end of a head
         self._eof = False
         self._fields: Fields | None = None  # of the last request
+        self._head_bytes = 0  # of the last request, if they are many
         self._head: Head | None = None  # of the request whose body is awaited
         self._chunked: ChunkedBody | None = None  # of the same, if it comes in chunks
         self._decoder: encodings.Decoder | None = None  # of the same, when it has come and is being decoded
@@ -87,6 +90,7 @@ class HttpProtocol:
         self._ending: Finished | None = None  # to be told when all is said
         self.deadline = now + limits.handshake_timeout
         self.has_more = False
+        self.held_bytes = 0
         self.paused = False
 
     def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
@@ -96,6 +100,7 @@ class HttpProtocol:
         if not data:
             self._eof = True
         if self.paused:
+            self.held_bytes += len(data)
             if data and len(self._buffer) > _MAX_PIPELINED_BYTES:
                 return self._finish(Finished(Reason.PROTOCOL_ERROR, "too much data behind a request without a reply"))
             return []
@@ -162,7 +167,7 @@ class HttpProtocol:
             self.deadline = now
             # A new client has not asked yet, but will, and takes this for its answer.
             if reason is not Reason.DRAINING and (was in _ARRIVING or was is _NEW):
-                return error_bytes(HoldfastError(detail, reason))
+                return error_bytes(RequestError(detail, reason, _RETRY_AFTER if reason.http == 503 else None))
         return b""
 
     def _advance(self, now: float) -> list[Event]:
@@ -178,7 +183,18 @@ class HttpProtocol:
         if self._eof and not self.paused and self._state is not _CLOSED:
             detail = "in the middle of a request" if self._state in _ARRIVING else ""
             events += self._finish(Finished(Reason.CLIENT_LEFT, detail))
+        if self._buffer or self._head is not None or self._head_bytes or self.held_bytes:
+            self._count_held()
         return events
+
+    def _count_held(self) -> None:
+        chunked, decoder = self._chunked, self._decoder
+        self.held_bytes = (
+            len(self._buffer)
+            + self._head_bytes
+            + (0 if chunked is None else chunked.held_bytes)
+            + (0 if decoder is None else decoder.held_bytes)
+        )
 
     def _take_head(self, now: float, events: list[Event]) -> Head | None:
         """The head that the buffer begins with, when all of it is there and it is a request's."""
@@ -193,7 +209,8 @@ class HttpProtocol:
         self._searched = 0
         fields = head.fields
         if fields is not self._fields:
-            self._fields = fields if len(fields.lines) <= _MAX_KEPT_BYTES else None
+            size = len(fields.lines)
+            self._fields, self._head_bytes = (fields, 0) if size <= _MAX_KEPT_BYTES else (None, size)
         if fields.is_plain:
             return head
         if fields.codings:
@@ -245,12 +262,18 @@ class HttpProtocol:
         events.append(self._request)
 
     def _decode(self, body: bytes | None, fields: Fields) -> bytes | None:
-        """The body, when it has come and is decoded. None: not yet."""
+        """The body, when it has come and is decoded. None: not yet.
+
+        Not within the call that has brought it: of many that come at once each would have its first share in one turn.
+        """
         decoder = self._decoder
         if decoder is None:
             if body is None:
                 return None
-            decoder = self._decoder = encodings.Decoder(body, fields.codings, self._limits.max_body_bytes)
+            decoder = encodings.Decoder(body, fields.codings, self._limits.max_body_bytes)
+            if not decoder.is_decoded:
+                self._decoder = decoder
+                return None
         decoded = decoder.advance()
         if decoded is not None:
             self._decoder = None
@@ -260,6 +283,9 @@ class HttpProtocol:
         if not writer.keeps_alive and self._ending is None:
             self._ending = Finished(Reason.CLIENT_LEFT, "after the last reply")
         self._request = self._writer = None
+        if self._head_bytes:
+            self._head_bytes = 0
+            self._count_held()
         self.paused = False
         self._move(_REPLIED)
 
@@ -295,6 +321,7 @@ class HttpProtocol:
         self._buffer = bytearray()
         self._fields = self._head = self._chunked = self._decoder = self._request = self._writer = None
         self.has_more = self.paused = False
+        self.held_bytes = 0
         self.deadline = inf
 
     def _move(self, state: _State) -> None:

@@ -34,6 +34,10 @@ class ChunkedBody:
         self._spare = limits.max_header_bytes  # for extensions and trailers
         self.has_more = False
 
+    @property
+    def held_bytes(self) -> int:
+        return len(self._body)
+
     def take(self, buffer: bytearray) -> bytes | None:
         """Remove from the buffer's front what is of the body. The whole body once it is complete, None until then.
 

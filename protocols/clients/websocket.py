@@ -84,7 +84,7 @@ class WebSocketProtocol:
 
     __slots__ = (
         "_deflate", "_ending", "_incoming", "_limits", "_phase", "_received", "_rest",
-        "deadline", "has_more", "paused", "wire_format",
+        "deadline", "has_more", "held_bytes", "paused", "wire_format",
     )  # fmt: skip
 
     name: ClassVar[str] = "websocket"
@@ -99,6 +99,7 @@ class WebSocketProtocol:
         self._ending: Finished | None = None  # what `close()` began
         self._rest = b""  # what was more than a call's share
         self.has_more = False
+        self.held_bytes = 0
         self.paused = False  # but for that: messages need no reply before the next
         self._received = now  # when something came last; -inf: nothing since our ping
         # Not moved by what is received: `on_deadline` looks, once per interval, when that was.
@@ -144,6 +145,8 @@ class WebSocketProtocol:
                     break
             made = len(events)
             at = self._step(data, at, now, events)
+            if self._incoming is not None or self.held_bytes:
+                self._count_held()
             left -= 1 if self._deflate is None else 1 + _inflated_units(events, made)
             if at >= size or left <= 0:
                 break
@@ -214,6 +217,10 @@ class WebSocketProtocol:
         """What is left of `data` is for `resume`."""
         self._rest = data[at:]
         self.has_more = self.paused = at < len(data)
+        self._count_held()
+
+    def _count_held(self) -> None:
+        self.held_bytes = len(self._rest) + (0 if self._incoming is None else self._incoming.held_bytes)
 
     def close(self, reason: Reason, detail: str, now: float) -> bytes:
         """Our close frame; b"" if the end has begun already. `Finished` gives this reason, whatever the client does."""
@@ -228,6 +235,7 @@ class WebSocketProtocol:
         self.deadline = now + self._limits.close_timeout
         if self._incoming is not None:
             self._incoming.discard()
+            self._count_held()
         return close_frame(reason, detail, code)
 
     def _receive_last(self, data: bytes, now: float) -> Sequence[Event]:

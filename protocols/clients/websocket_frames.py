@@ -10,7 +10,7 @@ from io import BytesIO
 from struct import Struct
 from typing import Final
 
-from holdfast.protocols.clients.deflate import Deflate, Inflater
+from holdfast.protocols.clients.deflate import INFLATER_BYTES, Deflate, Inflater
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import ProtocolError
 
@@ -125,6 +125,10 @@ class Incoming:
     def is_whole(self) -> bool:
         """The current frame is complete."""
         return self._left == 0
+
+    @property
+    def held_bytes(self) -> int:
+        return self._payload.tell() + (0 if self._inflater is None else INFLATER_BYTES)
 
     def take(self, data: bytes, at: int) -> int:
         """Take bytes of the current frame, from `at` on. Returns the position after them. Raises ProtocolError."""

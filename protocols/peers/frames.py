@@ -117,7 +117,7 @@ class NodeSeen(Struct, array_like=True, frozen=True, gc=False):
 
 
 class Figures(Struct, array_like=True, frozen=True, gc=False):
-    """What the operator sees of a proxy. Totals since `since`, by the wall clock.
+    """What the operator sees of a proxy. Totals since its start.
 
     worker, restarts, last_exit: of a supervised worker; -1, 0, 0 for others.
     """
@@ -134,7 +134,6 @@ class Figures(Struct, array_like=True, frozen=True, gc=False):
     worker: int = -1
     restarts: int = 0
     last_exit: int = 0
-    since: float = 0.0
 
 
 # --- published: numbered, to every proxy ------------------------------------------------------------------------------

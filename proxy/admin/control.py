@@ -1,63 +1,22 @@
 """What the admin server asks of the running proxy, and may do to it (proxy.views.Control)."""
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Protocol
 
+import structlog
 import trio
-from msgspec.structs import asdict
 
-from holdfast.balancer.directory import Directory, Node, NodeState
-from holdfast.balancer.ledger import Ledger
-from holdfast.balancer.links.zeromq import ZeromqHub
-from holdfast.balancer.registry import ClientRegistry
-from holdfast.protocols.peers.frames import Figures, Member
-from holdfast.proxy.clients.clients import Clients
-from holdfast.proxy.clients.reactor import Reactor
+from holdfast.balancer.directory import Node, NodeState
+from holdfast.protocols.peers.frames import Figures
+from holdfast.proxy.admin.exporter import Exporter
+from holdfast.proxy.admin.running import Running
 from holdfast.proxy.clients.session import Session
-from holdfast.proxy.cluster.runner import Runner
-from holdfast.proxy.cluster.views import proxy_view
-from holdfast.proxy.config import Config
-from holdfast.proxy.metrics import Counters, Exporter
-from holdfast.proxy.nodes.dispatch import Dispatch
-from holdfast.proxy.nodes.gateway import Gateway
-from holdfast.proxy.nodes.steward import Steward
-from holdfast.proxy.process import stderr
+from holdfast.proxy.cluster.views import view_of
 from holdfast.proxy.process.workers import WorkerLife
-from holdfast.proxy.realtime.channels import Channels
-from holdfast.proxy.realtime.lanes import Lanes
-from holdfast.proxy.statistics import ClusterStatistics, Statistics
 from holdfast.proxy.views import ClientView, ClusterView, MasterView, NodeView, StatusView
 
-
-class Running(Protocol):
-    """The parts of a proxy: proxy.app. runner: None alone. phase: what it does at present, in a word."""
-
-    config: Config
-    counters: Counters
-    clients: Clients
-    registry: ClientRegistry
-    reactor: Reactor
-    directory: Directory
-    ledger: Ledger
-    dispatch: Dispatch
-    gateway: Gateway
-    hub: ZeromqHub
-    steward: Steward
-    channels: Channels
-    lanes: Lanes
-    runner: Runner | None
-
-    @property
-    def doing(self) -> str: ...
-
-    @property
-    def is_serving(self) -> bool: ...
-
-    @property
-    def is_joining(self) -> bool: ...
+log = structlog.get_logger("holdfast.admin")
 
 
 class ProxyControl:
@@ -68,9 +27,8 @@ class ProxyControl:
         self._proxy_id = proxy_id
         self._version = version("holdfast-proxy")
         self._started = trio.current_time()
-        self._since = time.time()
         self._life = WorkerLife.of(os.environ)
-        self._exporter = Exporter(app.counters, self._statistics, self._version)
+        self._exporter = Exporter(app, self._version)
 
     def ready(self) -> tuple[bool, str]:
         app = self._app
@@ -108,7 +66,7 @@ class ProxyControl:
             last_failover=app.dispatch.last_failover,
             master=MasterView(node=node or None, epoch=epoch),
             nodes=self.nodes(),
-            cluster=None if app.runner is None else app.runner.view(),
+            cluster=None if app.runner is None else self.cluster(),
         )
 
     def figures(self) -> Figures:
@@ -128,25 +86,10 @@ class ProxyControl:
             worker=self._life.number,
             restarts=self._life.restarts,
             last_exit=self._life.last_exit,
-            since=self._since,
         )
 
     def cluster(self) -> ClusterView:
-        app = self._app
-        if app.runner is not None:
-            return app.runner.view()
-        node, epoch = app.steward.master
-        here = Member(self._proxy_id, "", "")
-        return ClusterView(
-            here=self._proxy_id,
-            version=0,
-            epoch=epoch,
-            master=node or None,
-            keeper=self._proxy_id,
-            fenced=False,
-            trouble="",
-            members=[proxy_view(here, self.figures(), alive=True, fenced=False)],
-        )
+        return view_of(self._app.cluster, trio.current_time())
 
     def reset(self) -> bool:
         runner = self._app.runner
@@ -158,16 +101,15 @@ class ProxyControl:
     async def count(self, channel: str) -> Mapping[str, int]:
         app = self._app
         counts: Mapping[str, int] = {self._proxy_id: app.channels.count(channel)}
-        if app.runner is not None:
-            is_told = trio.Event()
+        is_told = trio.Event()
 
-            def told(all_counts: Mapping[str, int]) -> None:
-                nonlocal counts
-                counts = all_counts
-                is_told.set()
+        def told(all_counts: Mapping[str, int]) -> None:
+            nonlocal counts
+            counts = all_counts
+            is_told.set()
 
-            if app.runner.count(channel, told):
-                await is_told.wait()
+        if app.count(channel, told):
+            await is_told.wait()
         return {proxy: count for proxy, count in counts.items() if count}
 
     def nodes(self) -> Sequence[NodeView]:
@@ -225,33 +167,10 @@ class ProxyControl:
     def kick(self, client_id: int, reason: str) -> bool:
         app = self._app
         found = app.lanes.kick(client_id, reason)
+        if found:
+            log.info("client_kicked", client=f"{client_id:016x}", reason=reason)
         app.reactor.settle()
         return found
 
     def metrics(self) -> bytes:
-        counters, hub = self._app.counters, self._app.hub  # the hub counts these itself
-        counters.node_batches_received = hub.batches_received
-        counters.node_batches_sent = hub.batches_sent
-        counters.node_frames_sent = hub.frames_sent
         return self._exporter.render()
-
-    def _statistics(self) -> Statistics:
-        app = self._app
-        return Statistics(
-            ready=self.ready()[0],
-            connections=len(app.clients.connections),
-            sessions=len(app.registry),
-            in_flight=app.ledger.in_flight,
-            parked=len(app.ledger.parked),
-            parked_bytes=app.ledger.parked_bytes,
-            channels=len(app.channels),
-            subscriptions=app.channels.subscriptions,
-            nodes={state.value: count for state, count in app.directory.count().items()},
-            epoch=app.steward.master[1],
-            reactor_turns=app.reactor.turns,
-            reactor_events=app.reactor.events,
-            reactor_busy=app.reactor.busy,
-            effects_repeated=app.lanes.repeated,
-            log_lines_dropped=stderr.dropped(),
-            **asdict(ClusterStatistics() if app.runner is None else app.runner.statistics()),
-        )

@@ -13,11 +13,11 @@ from http import HTTPStatus
 from typing import Any
 
 import h11
+import structlog
 import trio
 
 from holdfast.proxy.admin.http import HttpError, Request, Response, as_error
 from holdfast.proxy.config import split_address
-from holdfast.proxy.process.logs import get_logger
 
 MAX_CONNECTIONS = 64  # a few scrapers, probes and people
 MAX_HEADER_BYTES = 16 << 10
@@ -29,7 +29,7 @@ WRITE_TIMEOUT = 10.0
 LINGER_TIMEOUT = 1.0  # for a caller to read a refusal while it still sends
 BACKLOG = 128
 
-log = get_logger("holdfast.admin")
+log = structlog.get_logger("holdfast.admin")
 
 
 class AdminServer:

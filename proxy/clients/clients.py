@@ -15,6 +15,7 @@ from holdfast.protocols.clients.base import ClientProtocol, KnowsAddress, Limits
 from holdfast.protocols.clients.events import Opened
 from holdfast.protocols.close import Reason
 from holdfast.protocols.nodes.frames import Client
+from holdfast.proxy.clients.closings import USUAL, Closings
 from holdfast.proxy.clients.connection import Connection
 from holdfast.proxy.clients.handshakes import Handshakes, Handshaking
 from holdfast.proxy.clients.reactor import Reactor
@@ -37,15 +38,13 @@ class Clients(House):
     """Every connection, by id. Those with a session are clients to nodes; the others are HTTP requests' transports.
 
     prefix: the upper 31 bits of every client's id, this proxy's own, so that ids are unique in a cluster and over
-    restarts; the lower 32 count.
+    restarts; the lower 32 count. client_of: what nodes have been told of a session, by its id.
 
-    To be set by who joins the sides: dispatch, where requests go; on_opened and on_closed, who is told of sessions;
-    client_of, what nodes have been told of a session, by its id.
+    To be set by who joins the sides: dispatch, where requests go; on_opened and on_closed, who is told of sessions.
     """
 
     on_opened: Callable[[Client], None]
     on_closed: Callable[[Session, Reason], None]
-    client_of: Callable[[int], Client | None]
 
     def __init__(
         self,
@@ -54,8 +53,10 @@ class Clients(House):
         reactor: Reactor,
         counters: Counters,
         prefix: int,
+        client_of: Callable[[int], Client | None],
     ) -> None:
         super().__init__(settings, reactor, counters)
+        self._client_of = client_of
         self.max_connections = settings.max_connections
         self.connections: dict[int, Connection] = {}
         self.refuses: Reason | None = None  # why nobody is taken at present
@@ -63,6 +64,7 @@ class Clients(House):
         self.wheel = Wheel(self.connections.get, reactor.now)
         self.handshakes = Handshakes(reactor)
         self.nowhere = Transport(self, -1, None)
+        self.closings = Closings()
         self._settings = settings
         self._first_protocol = first_protocol
         self._next_id = prefix << 32
@@ -109,8 +111,11 @@ class Clients(House):
     def opened(self, session: Session, event: Opened) -> None:
         self.on_opened(Client(session.id, event.protocol, event.address, event.path, event.headers, event.query))
 
-    def closed(self, connection: Peer, session: Session | None, reason: Reason) -> None:
+    def closed(self, connection: Peer, session: Session | None, reason: Reason, detail: str, code: int) -> None:
         self.counters.connections_closed[reason] += 1
+        if reason not in USUAL and (session is not None or reason is not Reason.IDLE):
+            address = self._address_of(connection, session)
+            self.closings.say(connection.id, address, reason, detail, code, self.reactor.now)
         if connection.in_flight:
             self.has_abandoned = True
         if session is not None:
@@ -133,10 +138,12 @@ class Clients(House):
         """Every client, in the order in which they came."""
         return [each.session for each in self.connections.values() if each.session is not None]
 
-    def address_of(self, connection: Peer, protocol: ClientProtocol) -> str:
-        client = None if self.find(connection.id) is None else self.client_of(connection.id)
+    def _address_of(self, connection: Peer, session: Session | None) -> str:
+        """Who that is, for people: a client's own address, or else that of the socket's other end."""
+        client = None if session is None else self._client_of(session.id)
         if client is not None:
             return client.address
+        protocol = self.connections[connection.id].protocol
         return protocol.client_address if isinstance(protocol, KnowsAddress) else connection.transport.peer_name()
 
     def flush(self, now: float) -> bool:

@@ -1,29 +1,26 @@
 """One client connection: a transport, an adapter, and what lies between them.
 
-Owns the connection's life, its requests and its backpressure. The descriptor is proxy.clients.transport's, and who
-the client is to nodes and channels is proxy.clients.session's. Knows no protocol: the adapter says what bytes mean.
-Knows no node: requests go to `dispatch`, and what nodes say comes back through `reply`, `fail`, `deliver`, `close`.
+Owns how it ends, and who takes too little of what it is told; what comes and how it is answered is
+proxy.clients.intake's. The descriptor is proxy.clients.transport's, and who the client is to nodes and channels is
+proxy.clients.session's. Knows no protocol: the adapter says what bytes mean. Knows no node: requests go to `dispatch`,
+and what nodes say comes back through `reply`, `fail`, `deliver`, `close`.
 """
-
-from math import inf
 
 import structlog
 
-from holdfast.protocols.clients.base import ClientProtocol, ClosesWithCode, ReplyHead
-from holdfast.protocols.clients.events import Finished, Request
+from holdfast.protocols.clients.base import ClientProtocol, ClosesWithCode
+from holdfast.protocols.clients.events import Finished
 from holdfast.protocols.close import Reason
-from holdfast.protocols.errors import HoldfastError, ProtocolError
 from holdfast.proxy.clients.intake import Intake
-from holdfast.proxy.clients.reactor import READABLE
 from holdfast.proxy.clients.session import House
 from holdfast.proxy.clients.state import CLOSED, CLOSING, FINISHED, OPEN
-from holdfast.proxy.clients.transport import Transport
+from holdfast.proxy.clients.transport import ROOM_BYTES, Transport
 
 log = structlog.get_logger("holdfast.connection")
 
 
 class Connection(Intake):
-    """Answers, and ends. What comes is proxy.clients.intake's. All methods are called on the reactor's thread."""
+    """Ends. What comes, and its answers, are proxy.clients.intake's. All methods are called on the reactor's thread."""
 
     __slots__ = ("_reason",)
 
@@ -33,48 +30,6 @@ class Connection(Intake):
 
     def __repr__(self) -> str:
         return f"<Connection {self.id:016x} {self.protocol.name} {self.state.name}>"
-
-    # --- replies ----------------------------------------------------------------------------------------------
-
-    def reply(self, event: Request, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> bool:
-        """A node's reply to `event`, or with `more` a part of it. A bad one is answered as an error.
-
-        False: no more parts are wanted, because of that or because the connection has gone.
-        """
-        if self.state is not OPEN:
-            return False
-        try:
-            data = self.protocol.reply(event, head, payload, is_text, more)
-        except ProtocolError as error:
-            self.fail(event, error)
-            return False
-        except Exception:
-            self.crashed()
-            return False
-        self.transport.write(data)
-        if not more:
-            self._replied()
-        return True
-
-    def fail(self, event: Request, error: HoldfastError) -> None:
-        """A typed error in place of the reply."""
-        if self.state is not OPEN:
-            return
-        self._clients.counters.request_errors[error.reason] += 1
-        try:
-            data = self.protocol.error(event, error)
-        except Exception:
-            self.crashed()
-            return
-        self.transport.write(data)
-        self._replied()
-
-    def _replied(self) -> None:
-        self.in_flight -= 1
-        if self._taking:  # answered at once, while its event is being taken
-            self._answered = True
-        elif not self.transport.interest & READABLE:  # something may have been held back
-            self._continue(self._clients.reactor.now)
 
     def deliver(self, data: bytes) -> None:
         """An encoded notification. It may be the one too many for a client that does not read."""
@@ -104,7 +59,7 @@ class Connection(Intake):
             return
         self.transport.write(data)
         if self.session is not None:
-            self._leave(reason)
+            self._leave(reason, detail, code)
             self.state = CLOSING
         self._after_events(now)
 
@@ -113,19 +68,13 @@ class Connection(Intake):
 
         Where that can't be told, because a reply has begun in its place, it is a reset.
         """
-        clients, transport = self._clients, self.transport
-        clients.counters.limits_hit[limit] += 1
-        clients.counters.slow_consumers += 1
-        log.info(
-            "slow_consumer",
-            client=f"{self.id:016x}",
-            address=clients.address_of(self, self.protocol),
-            waiting_bytes=transport.outbox_bytes,
-        )
+        counters = self._clients.counters
+        counters.limits_hit[limit] += 1
+        counters.slow_consumers += 1
         if self.session is None:
-            self.abort(Reason.SLOW_CONSUMER)
+            self.abort(Reason.SLOW_CONSUMER, detail)
         else:
-            transport.truncate()
+            self.transport.truncate()
             self.close(Reason.SLOW_CONSUMER, detail)
 
     def overflowed(self) -> bool:
@@ -136,6 +85,25 @@ class Connection(Intake):
         self._cut_off("client.max_unread_reply_bytes", f"more than {limit} bytes wait")
         return True
 
+    @property
+    def held_bytes(self) -> int:
+        """What is let go when it ends, its open requests aside."""
+        outbox = self.transport.outbox
+        return self._counted_bytes + self._waiting_bytes + (0 if outbox is None else outbox.own_bytes)
+
+    def make_way(self) -> None:
+        """All clients hold too much together, and this one most of it. It is told so, where that can be said."""
+        now, transport = self._clients.reactor.now, self.transport
+        if self.state is OPEN and (self.session is not None or not (self.in_flight or transport.has_unsent)):
+            transport.truncate()
+            self.close(Reason.OVERLOADED, "all clients together hold too much, and this one most of it")
+            if self.state < FINISHED and self.protocol.deadline <= now:  # an unfinished request: its answer is the end
+                self._take(self.protocol.on_deadline(now), now)
+                self._after_events(now)
+            if self.transport.outbox_bytes <= ROOM_BYTES:
+                return
+        self.abort(Reason.OVERLOADED)
+
     def stalled(self) -> None:
         """What waits was not taken, not even a part of it, for as long as may be."""
         if self.state is OPEN:
@@ -145,40 +113,22 @@ class Connection(Intake):
         else:
             self.abort(self._reason)
 
-    def schedule(self, when: float) -> None:
-        """Have `on_timer` called then, or before."""
-        if when < self.timer:
-            self._clients.wheel.schedule(self, when)
-
-    def on_timer(self, now: float) -> None:
-        """The wheel has come round to us."""
-        self.timer = inf
-        try:
-            self.transport.check(now)
-            if self._held_until <= now:
-                self.go_on(now)
-            if self.state < FINISHED and self.protocol.deadline <= now and self._is_heard:
-                self._take(self.protocol.on_deadline(now), now)
-            if self.state is not CLOSED:
-                self._after_events(now)
-                self.schedule(min(self.transport.due, self._held_until))
-        except Exception:
-            self.crashed()
-
-    def _leave(self, reason: Reason) -> None:
+    def _leave(self, reason: Reason, detail: str = "", code: int = 0) -> None:
         """Nodes and channels no longer have this client."""
         session, self.session = self.session, None
         self._reason = reason
-        self._waiting = None
+        if self._waiting is not None:
+            self._clients.held.bytes -= self._waiting_bytes
+            self._waiting = None
         self.transport.set_wire_format(None)
-        self._clients.closed(self, session, reason)
+        self._clients.closed(self, session, reason, detail, code)
 
     def _finish(self, event: Finished, now: float) -> None:
         if event.is_broken:
-            self.ended(is_whole=False, reason=event.reason)
+            self.ended(is_whole=False, reason=event.reason, detail=event.detail)
             return
         if self.state is OPEN:
-            self._leave(event.reason)
+            self._leave(event.reason, event.detail)
         if event.detail:
             log.debug("connection_finished", client=f"{self.id:016x}", reason=event.reason.value, detail=event.detail)
         self.state = FINISHED
@@ -192,23 +142,19 @@ class Connection(Intake):
         """The peer has gone."""
         self.abort(Reason.CLIENT_LEFT)
 
-    def crashed(self) -> None:
-        """The guard of what others call here: an adapter's fault is its connection's end, and nobody else's."""
-        log.exception("adapter_crashed", protocol=self.protocol.name, client=f"{self.id:016x}")
-        self.abort(Reason.INTERNAL_ERROR)
-
-    def abort(self, reason: Reason) -> None:
+    def abort(self, reason: Reason, detail: str = "") -> None:
         """Close the descriptor now, whatever waits."""
         is_answering = self.session is None and self.in_flight > 0
-        self.ended(is_whole=not (is_answering or self.transport.has_unsent), reason=reason)
+        self.ended(is_whole=not (is_answering or self.transport.has_unsent), reason=reason, detail=detail)
 
-    def ended(self, *, is_whole: bool, reason: Reason = Reason.CLIENT_LEFT) -> None:
+    def ended(self, *, is_whole: bool, reason: Reason = Reason.CLIENT_LEFT, detail: str = "") -> None:
         """Close the descriptor: all has been said, or, not whole, never will be."""
         if self.state is CLOSED:
             return
         if self.state is OPEN:
-            self._leave(reason)
+            self._leave(reason, detail)
         self.state = CLOSED
+        self._count_held(0)
         transport, self.transport = self.transport, self._clients.nowhere  # else the two would be a cycle of garbage
         transport.close(is_whole=is_whole)
         self._clients.forget(self)

@@ -1,13 +1,15 @@
-"""What comes from a client: from the bytes of its socket to requests that are dispatched.
+"""What comes from a client: from the bytes of its socket to requests that are dispatched, and to their replies.
 
-The half of a connection that takes; the other one, which answers and ends, is proxy.clients.connection. Owns how much
-of it is taken at once: requests up to `client.max_in_flight`, and in a turn no more than the adapter's share of work
+The half of a connection that takes and answers; the other one, its end, is proxy.clients.connection. Owns how much is
+taken at once: requests up to `client.max_in_flight`, and in a turn no more than the adapter's share of work
 (UNITS_PER_CALL). What is above that stays with the adapter, is not read on top of, and is gone on with in a later turn.
 """
 
 from collections import deque
 from collections.abc import Callable, Sequence
 from math import inf
+
+import structlog
 
 from holdfast.protocols.clients.base import UNITS_PER_CALL, ClientProtocol, ReplyHead
 from holdfast.protocols.clients.events import (
@@ -22,12 +24,14 @@ from holdfast.protocols.clients.events import (
     Switch,
 )
 from holdfast.protocols.close import Reason
-from holdfast.protocols.errors import HoldfastError, RequestError
+from holdfast.protocols.errors import HoldfastError, ProtocolError, RequestError
 from holdfast.proxy.clients.pace import Pace
 from holdfast.proxy.clients.reactor import READABLE
 from holdfast.proxy.clients.session import House, Peer, Session
 from holdfast.proxy.clients.state import CLOSED, FINISHED, OPEN
 from holdfast.proxy.clients.transport import Transport
+
+log = structlog.get_logger("holdfast.connection")
 
 _SHARE = range(UNITS_PER_CALL)
 
@@ -40,8 +44,8 @@ class Intake(Peer):
     """
 
     __slots__ = (
-        "_answered", "_clients", "_has_early_end", "_held_until", "_is_put_off", "_pace", "_taking", "_waiting",
-        "protocol", "session", "state", "timer",
+        "_answered", "_clients", "_counted_bytes", "_has_early_end", "_held_until", "_is_put_off", "_pace", "_taking",
+        "_waiting", "protocol", "session", "state", "timer",
     )  # fmt: skip
 
     def __init__(self, clients: House, id: int, transport: Transport, protocol: ClientProtocol) -> None:
@@ -60,6 +64,7 @@ class Intake(Peer):
         self._has_early_end = False  # nevertheless the end of file came
         self._held_until = inf  # that long, and not only until the next turn
         self._pace: Pace | None = None  # where messages have a rate
+        self._counted_bytes = 0  # what the adapter held when it was last asked
         transport.owner = self
 
     @property
@@ -71,23 +76,8 @@ class Intake(Peer):
         """Call it once, when less than 64 KiB wait for the client, perhaps at once. Dropped with the connection."""
         self.transport.when_drained(callback)
 
-    # --- what the other half does -----------------------------------------------------------------------------
-
-    def reply(self, event: Request, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> bool:
-        raise NotImplementedError
-
-    def fail(self, event: Request, error: HoldfastError) -> None:
-        """A typed error in place of the reply."""
-        raise NotImplementedError
-
-    def on_timer(self, now: float) -> None:
-        raise NotImplementedError
-
-    def crashed(self) -> None:
-        """The guard of what others call here: an adapter's fault is its connection's end, and nobody else's."""
-        raise NotImplementedError
-
     def _finish(self, event: Finished, now: float) -> None:
+        """The other half's."""
         raise NotImplementedError
 
     # --- taking -----------------------------------------------------------------------------------------------
@@ -97,18 +87,18 @@ class Intake(Peer):
         events = self.protocol.receive_data(data, now)
         clients = self._clients
         self._taking = True
-        if (
-            len(events) == 1
-            and type(event := events[0]) is Message
-            and self.in_flight < clients.max_in_flight
-            and self._waiting is None
-            and not clients.rate
-        ):  # the usual case, spelled out: as `_take` would
-            clients.counters.messages_received += 1
-            self.in_flight += 1
-            clients.dispatch(self, event)
-        else:
-            self._take(events, now)
+        match events:
+            case [event] if (
+                type(event) is Message
+                and self.in_flight < clients.max_in_flight
+                and self._waiting is None
+                and not clients.rate
+            ):  # the usual case, spelled out: as `_take` would
+                clients.counters.messages_received += 1
+                self.in_flight += 1
+                clients.dispatch(self, event)
+            case _:
+                self._take(events, now)
         self._taking = False
         if (self._answered or self._waiting is not None) and not self._is_put_off:
             self._continue(now)
@@ -175,7 +165,9 @@ class Intake(Peer):
             if self.state is not OPEN or self._is_put_off or not self._may_take:
                 break
             if self._waiting is not None:
-                self._ask(self._waiting.popleft(), now)
+                event = self._waiting.popleft()
+                self._clients.held.bytes -= len(event.payload)
+                self._ask(event, now)
                 if not self._waiting:
                     self._waiting = None
             elif self.protocol.paused:
@@ -240,6 +232,15 @@ class Intake(Peer):
             self._waiting = deque()
             self._clients.counters.limits_hit["client.max_in_flight"] += 1
         self._waiting.append(event)
+        self._clients.held.bytes += len(event.payload)
+
+    def _count_held(self, held_bytes: int) -> None:
+        self._clients.held.bytes += held_bytes - self._counted_bytes
+        self._counted_bytes = held_bytes
+
+    @property
+    def _waiting_bytes(self) -> int:
+        return sum(len(event.payload) for event in self._waiting or ())
 
     def _is_over_rate(self, event: Request, now: float) -> bool:
         if self._pace is None or self._pace.may_ask(now):
@@ -269,6 +270,8 @@ class Intake(Peer):
             transport.set_reading(is_wanted and not self._is_put_off)
         if protocol.deadline < self.timer and self._is_heard:
             self._clients.wheel.schedule(self, protocol.deadline)
+        if protocol.held_bytes != self._counted_bytes:
+            self._count_held(protocol.held_bytes)
 
     @property
     def _may_take(self) -> bool:
@@ -287,3 +290,76 @@ class Intake(Peer):
         """The transport has less to send than before."""
         if not self.transport.interest & READABLE and self._may_take:  # something may have been held back
             self._continue(now)
+
+    # --- replies ----------------------------------------------------------------------------------------------
+
+    def reply(self, event: Request, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> bool:
+        """A node's reply to `event`, or with `more` a part of it. A bad one is answered as an error.
+
+        False: no more parts are wanted, because of that or because the connection has gone.
+        """
+        if self.state is not OPEN:
+            return False
+        try:
+            data = self.protocol.reply(event, head, payload, is_text, more)
+        except ProtocolError as error:
+            self.fail(event, error)
+            return False
+        except Exception:
+            self.crashed()
+            return False
+        self.transport.write(data)
+        if not more:  # the usual case, spelled out: as `_replied` would
+            self.in_flight -= 1
+            if self._taking:
+                self._answered = True
+            elif not self.transport.interest & READABLE:
+                self._continue(self._clients.reactor.now)
+        return True
+
+    def fail(self, event: Request, error: HoldfastError) -> None:
+        """A typed error in place of the reply."""
+        if self.state is not OPEN:
+            return
+        self._clients.counters.request_errors[error.reason] += 1
+        try:
+            data = self.protocol.error(event, error)
+        except Exception:
+            self.crashed()
+            return
+        self.transport.write(data)
+        self._replied()
+
+    def _replied(self) -> None:
+        self.in_flight -= 1
+        if self._taking:  # answered at once, while its event is being taken
+            self._answered = True
+        elif not self.transport.interest & READABLE:  # something may have been held back
+            self._continue(self._clients.reactor.now)
+
+    # --- timers and faults ----------------------------------------------------------------------------------------
+
+    def schedule(self, when: float) -> None:
+        """Have `on_timer` called then, or before."""
+        if when < self.timer:
+            self._clients.wheel.schedule(self, when)
+
+    def on_timer(self, now: float) -> None:
+        """The wheel has come round to us."""
+        self.timer = inf
+        try:
+            self.transport.check(now)
+            if self._held_until <= now:
+                self.go_on(now)
+            if self.state < FINISHED and self.protocol.deadline <= now and self._is_heard:
+                self._take(self.protocol.on_deadline(now), now)
+            if self.state is not CLOSED:
+                self._after_events(now)
+                self.schedule(min(self.transport.due, self._held_until))
+        except Exception:
+            self.crashed()
+
+    def crashed(self) -> None:
+        """The guard of what others call here: an adapter's fault is its connection's end, and nobody else's."""
+        log.exception("adapter_crashed", protocol=self.protocol.name, client=f"{self.id:016x}")
+        self.abort(Reason.INTERNAL_ERROR)

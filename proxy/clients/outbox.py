@@ -3,6 +3,8 @@
 from collections import deque
 from collections.abc import Callable
 
+from holdfast.proxy.clients.held import Held
+
 CHUNK_BYTES = 64 << 10  # joined into one write, and encrypted at once
 
 
@@ -10,12 +12,14 @@ class Outbox:
     """Bytes in order. Never drops any by itself: the connection decides what happens above its high-water mark.
 
     With TLS, what waits is plain and is sealed just before it is written, so that what has not begun to leave can still
-    be left out. on_room: whom to tell, once each, when little enough waits.
+    be left out. held: where it is counted, each part until its last byte has left. on_room: whom to tell, once each,
+    when little enough waits.
     """
 
-    __slots__ = ("_head", "_parts", "_sealed", "on_room", "size")
+    __slots__ = ("_head", "_held", "_parts", "_sealed", "on_room", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, held: Held) -> None:
+        self._held = held
         self._parts: deque[bytes] = deque()
         self._head = 0  # bytes of the first part that are gone
         self._sealed = b""  # goes before all parts
@@ -24,12 +28,15 @@ class Outbox:
 
     def put(self, data: bytes) -> None:
         self._parts.append(data)
+        self._held.keep(data)
         self.size += len(data)
 
     def put_sealed(self, data: bytes) -> None:
         """Encrypted bytes, for right after those that have been sealed already."""
         self._sealed += data
-        self.size += len(data)
+        size = len(data)
+        self._held.bytes += size
+        self.size += size
 
     def peek(self) -> bytes | memoryview:
         """The next bytes to write: at least one part, small ones joined."""
@@ -65,17 +72,34 @@ class Outbox:
                 return
             count -= left
             self._head = 0
-            parts.popleft()
+            self._held.drop(parts.popleft())
 
     def take_sealed(self, count: int) -> None:
         """`count` bytes of what `peek_sealed` gave are written."""
         self.size -= count
+        self._held.bytes -= count
         self._sealed = self._sealed[count:]
 
     def truncate(self) -> None:
         """Keep only what has begun to leave: a frame once begun must be finished, and so must a sealed record."""
-        first = self._parts[0] if self._head else b""
+        first = self._parts.popleft() if self._head else b""
+        for part in self._parts:
+            self._held.drop(part)
         self._parts.clear()
         if first:
             self._parts.append(first)
         self.size = len(self._sealed) + len(first) - self._head
+
+    def close(self) -> None:
+        """Nothing of it will ever leave."""
+        self._head = 0
+        self.truncate()
+        self._held.bytes -= len(self._sealed)
+        self._sealed = b""
+        self.size = 0
+
+    @property
+    def own_bytes(self) -> int:
+        """What goes with it: not what others wait for as well."""
+        is_shared = self._held.is_shared
+        return len(self._sealed) + sum(len(part) for part in self._parts if not is_shared(part))

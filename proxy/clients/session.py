@@ -7,7 +7,6 @@ connection; requests over HTTP have none. What is to be said to it goes through 
 from collections.abc import Callable
 
 from holdfast.balancer.ledger import Requester
-from holdfast.protocols.clients.base import ClientProtocol
 from holdfast.protocols.clients.events import Opened, Request
 from holdfast.protocols.close import Reason
 from holdfast.proxy.clients.shared import Owner, Shared
@@ -60,14 +59,10 @@ class House(Shared):
         """A session has begun."""
         raise NotImplementedError
 
-    def closed(self, connection: Peer, session: Session | None, reason: Reason) -> None:
-        """A connection has left OPEN: nothing more is for it. session: the one that it had."""
+    def closed(self, connection: Peer, session: Session | None, reason: Reason, detail: str, code: int) -> None:
+        """A connection has left OPEN: nothing more is for it. session: the one that it had. detail, code: for logs."""
         raise NotImplementedError
 
     def forget(self, connection: Peer) -> None:
         """Its descriptor is closed."""
-        raise NotImplementedError
-
-    def address_of(self, connection: Peer, protocol: ClientProtocol) -> str:
-        """Who that is, for people: a client's own address, or else that of the socket's other end."""
         raise NotImplementedError

@@ -3,6 +3,7 @@
 from collections import deque
 
 from holdfast.protocols.close import Reason
+from holdfast.proxy.clients.held import Held
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.config import ClientSettings
 from holdfast.proxy.metrics import Counters
@@ -90,6 +91,7 @@ class Shared:
     def __init__(self, settings: ClientSettings, reactor: Reactor, counters: Counters) -> None:
         self.reactor = reactor
         self.counters = counters
+        self.held = Held()
         self.max_in_flight = settings.max_in_flight
         self.max_outbox_bytes = settings.max_outbox_bytes
         self.max_unread_reply_bytes = settings.max_unread_reply_bytes

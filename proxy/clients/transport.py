@@ -247,7 +247,7 @@ class Transport(Writer):
             outbox.take(sent)
 
     def _begin_outbox(self) -> Outbox:
-        self.outbox = outbox = Outbox()
+        self.outbox = outbox = Outbox(self._clients.held)
         self.direct = None
         return outbox
 
@@ -386,4 +386,6 @@ class Transport(Writer):
         self._clients.reactor.unregister(self.fd)
         descriptors.close(self.fd, is_whole=is_whole)
         self.fd = -1
+        if self.outbox is not None:
+            self.outbox.close()
         self.pending = self.direct = self._wire_format = self.outbox = self._progress = self._tls = None

@@ -8,5 +8,5 @@ alone       the record of a proxy without a store
 names       what each run is called on its host, and whether it still is
 bindings    endpoints by the name of an interface
 times       the times of the rules, from the configuration
-views       what operators are shown; statistics: what Prometheus is told
+views       what operators are shown
 """

@@ -15,7 +15,6 @@ import trio
 
 from holdfast.balancer.cluster.actions import Action, Ask, CloseClients, Dial, Fence, HangUp, Introduce, Publish, Write
 from holdfast.balancer.cluster.cluster import Cluster
-from holdfast.balancer.cluster.counting import Counted
 from holdfast.balancer.coordination.base import CoordinationError, Coordinator
 from holdfast.balancer.coordination.sqlite import boot_id
 from holdfast.balancer.directory import Directory, NodeState
@@ -30,21 +29,18 @@ from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.cluster import names, views
 from holdfast.proxy.cluster.bindings import advertised, resolve
 from holdfast.proxy.cluster.fence import ClientsFence
-from holdfast.proxy.cluster.statistics import StatisticsOf
 from holdfast.proxy.cluster.store import Store
 from holdfast.proxy.cluster.times import times_of
 from holdfast.proxy.cluster.ways import Kind, Ways
 from holdfast.proxy.config import Config
 from holdfast.proxy.nodes.announcer import Announcer
 from holdfast.proxy.nodes.gateway import Gateway
-from holdfast.proxy.realtime.channels import Channels
-from holdfast.proxy.statistics import ClusterStatistics
-from holdfast.proxy.views import ClusterView
 
 log = structlog.get_logger("holdfast.cluster")
 
 TICK = 0.05  # a master is named at most this long after its lease allows it
 POLL_INTERVAL = 0.02  # while it joins
+KNOCKING_INTERVAL = 60.0  # between two lines about proxies that are not heard
 LEAVE_TIMEOUT = 2.0  # for the set to be firm, and the store to take it; then others have to find out by themselves
 STANDING = {Kind.PASSED_ON: Standing.KNOWN, Kind.DROPPED: Standing.REFUSED, Kind.FOR_US: Standing.NOBODY}
 
@@ -70,7 +66,6 @@ class Runner:
         gateway: Gateway,
         announcer: Announcer,
         directory: Directory,
-        channels: Channels,
         clients_fence: ClientsFence,
         reactor: Reactor,
         figures: Callable[[], Figures],
@@ -88,7 +83,6 @@ class Runner:
         self._gateway = gateway
         self._announcer = announcer
         self._directory = directory
-        self._channels = channels
         self._fence = clients_fence
         self._reactor = reactor
         self._figures = figures
@@ -97,6 +91,7 @@ class Runner:
         self._prefix = prefix
         self._is_store_ours = is_store_ours
         self._waits = ""  # what was said last that we wait for
+        self._knocking_at = float("-inf")
         self._lacking: list[str] = []  # who had not told its part of the state when we looked last
         self._lacking_told: list[str] = []
         self._port = PeerPort()
@@ -117,14 +112,11 @@ class Runner:
         me = Member(self._proxy_id, router, advertised(bound), host_id(), is_bound, self._prefix, is_named)
         times, token, now = times_of(config), config.node.token.encode(), trio.current_time()
         self.cluster = cluster = Cluster(me, token, times, random_number, now, self._state)
-        self._statistics = StatisticsOf(cluster)
         self.store = Store(self._coordinator, cluster, config.cluster, times.card_ttl, self._settle)
         self._ways = Ways(self._hub, cluster, self._links, config.node)
-        cluster.count_here = self._channels.count
         cluster.membership.is_first = self._is_store_ours
-        self._gateway.count_everywhere = self.count
         cluster.voice.figures = self._figures
-        self._step()  # the first heartbeat: what it says of us is what operators see, and nodes learn who we are
+        self.step()  # the first heartbeat: what it says of us is what operators see, and nodes learn who we are
         self._reactor.at_turn_end(self._replicate)
         return bound
 
@@ -166,8 +158,10 @@ class Runner:
             if self.store.is_refused:
                 raise ConfigError(f"can't join the cluster: {self.store.failure}")
             if self.store.attempts.failed >= settings.retry_join:
-                why = f"; {self.store.failure}" if self.store.failure else ""
-                raise HoldfastError(f"can't join the cluster; attempts: {self.store.attempts.failed}{why}")
+                waits = self.cluster.hindrance(trio.current_time())
+                why = self.store.failure or (f"waits {waits}" if waits else "")
+                attempts = f"attempts: {self.store.attempts.failed}"
+                raise HoldfastError(f"can't join the cluster; {attempts}{f'; {why}' if why else ''}")
             await trio.sleep(POLL_INTERVAL)
         with trio.move_on_after(settings.discover_timeout):
             while self._lacks_nodes():  # noqa: ASYNC110 - the directory is the hot path's, and sets no events
@@ -191,7 +185,7 @@ class Runner:
         deadline = trio.current_time() + LEAVE_TIMEOUT
         with trio.move_on_at(deadline) as limit:
             cluster.leave()
-            self._step()
+            self.step()
             # What is being written may make us a member.
             while cluster.membership.is_member or cluster.writing.is_under_way:  # noqa: ASYNC110 - rules set no events
                 await trio.sleep(POLL_INTERVAL)
@@ -212,24 +206,19 @@ class Runner:
     def warning(self) -> str:
         return views.warning_of(self.cluster, trio.current_time())
 
-    def view(self) -> ClusterView:
-        return views.view_of(self.cluster, trio.current_time())
-
-    def count(self, channel: str, told: Counted) -> bool:
-        """Ask all proxies for the members of a channel. False: too much is being asked. told: called once, with the
-        counts by proxy."""
-        patience = self._config.cluster.wait_for_missing_rooms
-        is_asked = self.cluster.count(channel, patience, told, trio.current_time())
-        self._step()
-        return is_asked
-
     def reset(self) -> None:
         log.warning("cluster_reset", hears=sorted(self.cluster.membership.hears(trio.current_time())))
         self.cluster.reset()
         self._settle()
 
-    def statistics(self) -> ClusterStatistics:
-        return self._statistics.now(trio.current_time(), len(self._ways))
+    @property
+    def tunnels(self) -> int:
+        return len(self._ways)
+
+    @property
+    def strangers_ended(self) -> int:
+        """Where proxies listen to us."""
+        return self._port.door.ended
 
     # --- what comes -----------------------------------------------------------------------------------------------
 
@@ -249,7 +238,7 @@ class Runner:
             return Standing.NOBODY
         for answer in asked[1]:
             self._hub.send_raw(identity, answer)
-        self._step()
+        self.step()
         return Standing.KNOWN
 
     async def _tick(self) -> None:
@@ -266,6 +255,7 @@ class Runner:
         self._ways.tend()
         self._look_for_the_dead()
         self._say_what_we_wait_for()
+        self._say_who_is_not_heard()
         drained = self.cluster.drained()
         if drained:
             for node in list(self._directory):
@@ -280,13 +270,13 @@ class Runner:
             membership.died(proxy)
 
     def _say_what_we_wait_for(self) -> None:
-        """If it is long: each that founds a cluster waits for a moment."""
+        """If it is long: each that founds a cluster, or joins one, waits for a moment."""
         membership, now = self.cluster.membership, trio.current_time()
         hindrance = self.cluster.hindrance(now) if now - membership.began > membership.times.card_ttl else ""
         if hindrance != self._waits:
             self._waits = hindrance
             if hindrance:
-                log.warning("waits_to_found", why=hindrance)
+                log.warning("waits_to_join", why=hindrance)
         lacking = self.cluster.replication.waits_for
         if lacking == self._lacking != self._lacking_told:
             self._lacking_told = lacking
@@ -294,13 +284,25 @@ class Runner:
                 log.warning("waits_for_state", members=lacking, why="a new keeper hears from all members")
         self._lacking = lacking
 
+    def _say_who_is_not_heard(self) -> None:
+        """One that starts again and again has a new id each time: a line in a while is enough."""
+        now = trio.current_time()
+        if now >= self._knocking_at:
+            proxies, why = self.cluster.knocking(now)
+            if proxies:
+                self._knocking_at = now + KNOCKING_INTERVAL
+                first = proxies[0]
+                log.warning("proxy_not_heard", proxy=first.proxy, router=first.router, pub=first.pub,
+                            count=len(proxies), why=why)  # fmt: skip
+
     # --- what we do -----------------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        self._step()
+        self.step()
         self._reactor.settle()
 
-    def _step(self) -> None:
+    def step(self) -> None:
+        """Do what the rules want done now."""
         for action in self.cluster.tick(trio.current_time()):
             self._do(action)
 
@@ -322,12 +324,10 @@ class Runner:
             case Introduce(peers):
                 self._announcer.introduce(peers)
             case Dial(member):
-                self._statistics.dialled(member.proxy)
                 link = self._links[member.proxy] = PeerLink(member, self._config.cluster.heartbeat_timeout)
                 self._dial.send_nowait(link)
             case HangUp(peer):
                 self._links.pop(peer).end()
-                self._statistics.hung_up(peer)
                 self._ways.lose(peer)
             case Fence(on):
                 if on:

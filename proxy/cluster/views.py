@@ -4,8 +4,10 @@ The proxy that is asked shows of itself what it has told the others, not what it
 is the same wherever one asks.
 """
 
+from msgspec.structs import asdict
+
 from holdfast.balancer.cluster.cluster import Cluster
-from holdfast.protocols.peers.frames import Beat, Figures, Member
+from holdfast.protocols.peers.frames import Beat, Member
 from holdfast.proxy.views import ClusterView, ProxyView
 
 SILENT = Beat(0, [], [])
@@ -57,27 +59,11 @@ def warning_of(cluster: Cluster, now: float) -> str:
 
 
 def _view(member: Member, beat: Beat, alive: bool) -> ProxyView:
-    # What it said last is no longer so when it is not heard: it may be dead.
-    return proxy_view(member, beat.figures, alive=alive, fenced=alive and beat.fenced)
-
-
-def proxy_view(member: Member, figures: Figures, *, alive: bool, fenced: bool) -> ProxyView:
     return ProxyView(
         id=member.proxy,
         router=member.router,
         pub=member.pub,
         alive=alive,
-        fenced=fenced,
-        clients=figures.clients,
-        connections=figures.connections,
-        in_flight=figures.in_flight,
-        parked=figures.parked,
-        requests=figures.requests,
-        replies=figures.replies,
-        redelivered=figures.redelivered,
-        errors=figures.errors,
-        channels=figures.channels,
-        worker=figures.worker,
-        restarts=figures.restarts,
-        last_exit=figures.last_exit,
+        fenced=alive and beat.fenced,  # what it said last is no longer so when it is not heard: it may be dead
+        **asdict(beat.figures),
     )

@@ -61,6 +61,10 @@ KEYS: dict[str, Key] = {
         at_most=1 << 30,  # the kernel doubles it, in 32 bits
     ),
     # --- client: limits of the proxy
+    "client.max_buffered_bytes": Key(
+        Kind.BYTES,
+        "Of all clients in this process: unfinished bodies and messages, requests without a reply, unread replies.",
+    ),
     "client.max_connections": Key(
         Kind.COUNT,
         "Client connections at once.",

@@ -8,6 +8,7 @@ from holdfast.proxy.config.sections import Config
 from holdfast.proxy.config.values import is_local_endpoint, is_loopback, split_address
 
 FRAME_OVERHEAD = 64 << 10  # of a batch around one payload: headers of a reply, and room for effects
+BUFFERED_TIMES = 4  # a body that is inflated in layers is there several times
 AUTHENTICATION = (
     "a loopback address, or authentication by node.token or node.curve_authorized_keys "
     "(node.insecure_bind_without_authentication = true does without)"
@@ -33,6 +34,13 @@ def _client(config: Config) -> Iterator[tuple[str, str]]:
         yield "client.tls_certificate_file", "the certificate file of client.tls_key_file"
     # or a request could come in that can never be handed on
     largest = max(client.max_message_bytes, client.max_body_bytes)
+    most = max(largest, client.max_unread_reply_bytes)
+    if client.max_buffered_bytes < BUFFERED_TIMES * most:
+        yield (
+            "client.max_buffered_bytes",
+            f"at least {BUFFERED_TIMES} times what one client may hold, {most} "
+            "(client.max_message_bytes, client.max_body_bytes, client.max_unread_reply_bytes)",
+        )
     if config.node.max_outbox_bytes <= largest:
         yield (
             "node.max_outbox_bytes",

@@ -20,7 +20,7 @@ from holdfast.balancer.settings import (
 from holdfast.protocols.clients.base import Limits
 
 
-class ClientSettings(Limits, frozen=True, forbid_unknown_fields=True):
+class ClientSettings(Limits, frozen=True):
     """Section [client]. It is a Limits: adapters get it as it is."""
 
     bind: tuple[str, ...] = ("0.0.0.0:7512",)
@@ -30,6 +30,7 @@ class ClientSettings(Limits, frozen=True, forbid_unknown_fields=True):
     backlog: int = 4096
     reuse_port: bool = False
     send_buffer_bytes: int = 0
+    max_buffered_bytes: int = 256 << 20
     max_connections: int = 20_000
     # Off by default: behind another balancer every client has that balancer's address, and a limit would cut
     # all of them off.
@@ -41,7 +42,7 @@ class ClientSettings(Limits, frozen=True, forbid_unknown_fields=True):
     max_channels: int = 1000
 
 
-class RealtimeSettings(Struct, frozen=True, forbid_unknown_fields=True):
+class RealtimeSettings(Struct, frozen=True):
     """Section [realtime]: channels and fan-out."""
 
     max_channels: int = 1_000_000
@@ -50,14 +51,14 @@ class RealtimeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     max_remembered_bytes: int = 16 << 20
 
 
-class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True):
+class AdminSettings(Struct, frozen=True):
     """Section [admin]: the operator's HTTP server."""
 
     bind: str = "127.0.0.1:7513"
     token: str = ""
 
 
-class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
+class LogSettings(Struct, frozen=True):
     """Section [log]."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -66,14 +67,14 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
     access_log_sample: float = 1.0
 
 
-class DrainSettings(Struct, frozen=True, forbid_unknown_fields=True):
+class DrainSettings(Struct, frozen=True):
     """Section [drain]: what happens between SIGTERM and the end."""
 
     timeout: float = 30.0
     spread: float = 5.0
 
 
-class Config(Struct, frozen=True, forbid_unknown_fields=True):
+class Config(Struct, frozen=True):
     """The whole configuration. Config() is valid: it is what `holdfast serve` uses without a file."""
 
     client: ClientSettings = ClientSettings()

@@ -127,8 +127,7 @@ class Dispatch:
 
     def _frame(self, entry: Entry, node: Node, timeout: int) -> frames.Request | frames.HttpRequest:
         """What the node is told. timeout: ms until nobody waits for the reply any more."""
-        connection = entry.connection
-        event = entry.event
+        connection, event = entry.connection, entry.event
         if type(event) is Message:
             if node.wants_clients and not self._untold:  # nearly always: every instruction here is one per message
                 return frames.Request(entry.id, connection.id, entry.attempt, timeout, event.payload, event.is_text)
@@ -157,8 +156,7 @@ class Dispatch:
 
     def unpark(self) -> None:
         """Send what is parked to whoever is available, and go on in the next turn. Called when a node becomes so."""
-        ledger = self._ledger
-        now = self._reactor.now
+        ledger, now = self._ledger, self._reactor.now
         size = count = 0
         while self._available:
             entry = ledger.unpark()
@@ -212,7 +210,7 @@ class Dispatch:
             if taken:
                 self._give_credit(node, entry, len(frame.payload))
             else:
-                ledger.cancel(entry)
+                ledger.cancel([entry])
                 node.link.send(frames.Cancel(entry.id, entry.attempt))
         else:
             self._counters.replies += 1
@@ -266,11 +264,8 @@ class Dispatch:
 
         None: nobody waits for it any more.
         """
-        ledger = self._ledger
-        if frame.more:
-            entry = ledger.extend(frame.request, frame.attempt, node, self._reactor.now)
-        else:
-            entry = ledger.settle(frame.request, frame.attempt, node, self._reactor.now)
+        settle = self._ledger.extend if frame.more else self._ledger.settle
+        entry = settle(frame.request, frame.attempt, node, self._reactor.now)
         if entry is None:
             self._counters.stale_replies += 1
         return entry
@@ -381,7 +376,18 @@ class Dispatch:
 
     def abandon(self) -> None:
         """Ticker: tell nodes that replies are no longer wanted, because the clients have gone."""
-        for entry in self._ledger.abandon():
+        self._call_off(self._ledger.abandon())
+
+    def overloaded(self, entries: list[Entry]) -> None:
+        """They are more than can be held."""
+        self._ledger.cancel(entries)
+        self._call_off(entries)
+        error = RequestError("all clients together hold too much", Reason.OVERLOADED, self._settings.retry_after)
+        for entry in entries:
+            self._answer(entry, error)
+
+    def _call_off(self, entries: list[Entry]) -> None:
+        for entry in entries:
             if entry.node is not None:
                 entry.node.link.send(frames.Cancel(entry.id, entry.attempt))
 

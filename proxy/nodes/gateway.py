@@ -26,7 +26,6 @@ from holdfast.proxy.nodes.deaths import Deaths
 from holdfast.proxy.nodes.dispatch import Dispatch
 from holdfast.proxy.nodes.keeper import Keeper
 from holdfast.proxy.nodes.steward import Steward
-from holdfast.proxy.realtime.channels import Channels
 from holdfast.proxy.realtime.effects import Effects
 
 log = structlog.get_logger("holdfast.gateway")
@@ -48,7 +47,7 @@ class Gateway:
         settings: NodeSettings,
         balance: BalanceSettings,
         directory: Directory,
-        channels: Channels,
+        count_everywhere: CountEverywhere,
         dispatch: Dispatch,
         steward: Steward,
         effects: Effects,
@@ -72,8 +71,7 @@ class Gateway:
         self._reactor = reactor
         self._counters = counters
         self._nodes: dict[NodeLink, Node] = {}
-        self._channels = channels
-        self.count_everywhere: CountEverywhere = self._count_here
+        self._count_everywhere = count_everywhere
         self._is_leaving = False
         self._handlers: dict[type[Struct], Callable[[Node, Any], None]] = {
             frames.Reply: dispatch.replied,
@@ -121,7 +119,6 @@ class Gateway:
         self._directory.add(node)
         self._deaths.watch(hello)
         self._counters.nodes_welcomed += 1
-        self._directory.move(node, NodeState.SYNCING)
         log.info("node_joined", node=node.id, name=node.name, pid=node.pid, capacity=node.capacity)
         link.send(
             frames.Welcome(
@@ -200,8 +197,10 @@ class Gateway:
         in_flight = node.in_flight
         self._directory.move(node, NodeState.LOST)
         expected = self._is_leaving or node.has_said_bye
-        level = log.info if expected else log.warning
-        level("node_left" if expected else "node_lost", node=node.id, pid=node.pid, why=why, in_flight=in_flight)
+        if expected:
+            log.info("node_left", node=node.id, pid=node.pid, why=why, in_flight=in_flight)
+        else:
+            log.warning("node_lost", node=node.id, pid=node.pid, why=why, in_flight=in_flight)
         self._effects.lost(node, self._reactor.now)
         self._dispatch.lose(node)
         self._steward.lost(node)
@@ -289,13 +288,9 @@ class Gateway:
             if node.state is not NodeState.LOST:
                 node.link.send(frames.Counted(frame.ask, sum(counts.values())))
 
-        if not self.count_everywhere(frame.channel, told):
+        if not self._count_everywhere(frame.channel, told):
             self._counters.limits_hit["node.count"] += 1
             told({})
-
-    def _count_here(self, channel: str, told: Callable[[Mapping[str, int]], None]) -> bool:
-        told({self._proxy_id: self._channels.count(channel)})
-        return True
 
     def _misplaced(self, node: Node, frame: frames.Hello | frames.Via) -> None:
         raise FrameError(f"{type(frame).__name__} came within a session: say it on a new connection")

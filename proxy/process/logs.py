@@ -9,19 +9,13 @@ import os
 import sys
 from collections.abc import Mapping
 from functools import partial
-from typing import cast
 
 import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from holdfast.proxy.config.sections import LogSettings
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}  # as in the standard library
-
-
-def get_logger(name: str) -> FilteringBoundLogger:
-    """A logger; `name` is its field `logger`. A call below the level costs less than a microsecond."""
-    return cast("FilteringBoundLogger", structlog.get_logger(name))
 
 
 def configure(settings: LogSettings, worker: int | None = None) -> None:

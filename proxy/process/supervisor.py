@@ -16,15 +16,15 @@ from contextlib import closing
 from pathlib import Path
 
 import msgspec
+import structlog
 import trio
 
 from holdfast.proxy.config import Config
 from holdfast.proxy.process import child
 from holdfast.proxy.process.bound import Bound
-from holdfast.proxy.process.logs import get_logger
 from holdfast.proxy.process.workers import SOCKETS, VARIABLE, Ports, WorkerLife, is_store_in, settings_of
 
-log = get_logger("holdfast.supervisor")
+log = structlog.get_logger("holdfast.supervisor")
 
 FIRST_DELAY = 0.1  # until a dead worker is started anew; doubles while it goes on dying
 LONGEST_DELAY = 5.0

@@ -31,10 +31,16 @@ MAX_HOME = 64  # characters of Effects.home: it is remembered
 class Effects:
     """is_master: whether a node is master in an epoch. refuse: answers a request whose effects have no room."""
 
-    is_master: Callable[[Node, int], bool]
-    refuse: Callable[[Node, Answer], None]
-
-    def __init__(self, lanes: Lanes, mutes: Mutes, counters: Counters) -> None:
+    def __init__(
+        self,
+        lanes: Lanes,
+        mutes: Mutes,
+        counters: Counters,
+        is_master: Callable[[Node, int], bool],
+        refuse: Callable[[Node, Answer], None],
+    ) -> None:
+        self._is_master = is_master
+        self._refuse = refuse
         self.lanes = lanes
         self._mutes = mutes
         self._counters = counters
@@ -99,7 +105,7 @@ class Effects:
                     raise FrameError(f"Effects hold at most {MAX_EFFECTS} effects, with those as master")
                 for inner in effect.effects:
                     check_ids(inner)
-                if self.is_master(node, effect.epoch):
+                if self._is_master(node, effect.epoch):
                     effects += effect.effects
                 else:
                     self._counters.stale_effects += 1
@@ -134,7 +140,7 @@ class Effects:
         lane = self._of[node.id]
         if lane.answer_bytes > TOLERANCE * self.lanes.max_bytes:
             self._counters.limits_hit["realtime.max_unacknowledged_bytes"] += 1
-            self.refuse(node, frame)
+            self._refuse(node, frame)
             return
         effects: list[Effect] = []
         if isinstance(frame, frames.Failure):

@@ -116,11 +116,16 @@ class Lanes:
     max_bytes: that may be without acknowledgement. repeated: effects that had been done before.
     """
 
-    replies: Replies
-
     def __init__(
-        self, clients: Clients, channels: Channels, counters: Counters, remembered: Remembered, max_bytes: int
+        self,
+        clients: Clients,
+        channels: Channels,
+        counters: Counters,
+        remembered: Remembered,
+        max_bytes: int,
+        replies: Replies,
     ) -> None:
+        self.replies = replies
         self._clients = clients
         self._channels = channels
         self._counters = counters

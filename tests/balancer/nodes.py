@@ -33,6 +33,5 @@ def make_node(name="n", capacity=4, weight=1.0, settings=SETTINGS):
 def add_ready(directory: Directory, name="n", capacity=4, weight=1.0, settings=SETTINGS) -> Node:
     node = make_node(name, capacity, weight, settings)
     directory.add(node)
-    directory.move(node, NodeState.SYNCING)
     directory.move(node, NodeState.READY)
     return node

@@ -30,7 +30,7 @@ class Cost(NamedTuple):
 COSTS = {
     "WebSocket request": Cost(576.4, 22.6, 1.02),
     "WebSocket reply": Cost(372.4, 18.7, 1.02),
-    "WebSocket, 8 at once, request": Cost(412.5, 14.3, 0.13),
+    "WebSocket, 8 at once, request": Cost(439.0, 15.2, 0.13),
     "WebSocket, 8 at once, reply": Cost(299.2, 14.6, 0.13),
     "WebSocket, 3 nodes, request": Cost(652.0, 23.8, 1.02),
     "WebSocket, 3 nodes, reply": Cost(375.8, 18.9, 1.04),

@@ -1,21 +1,31 @@
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import fields
 from prometheus_client.parser import text_string_to_metric_families
 
+from holdfast.balancer.cluster.cluster import ClusterCounters
+from holdfast.balancer.cluster.keeping import ReplicationCounters
+from holdfast.balancer.cluster.sequence import SequenceCounters
 from holdfast.protocols.close import Reason
-from holdfast.proxy.metrics import METRICS, Counters, Exporter, Histogram, Kind
-from holdfast.proxy.statistics import Statistics
+from holdfast.proxy.admin.exporter import METRICS, Exporter, Kind
+from holdfast.proxy.metrics import Counters, Histogram
+from tests.proxy.still import StillProxy
 
 
-def statistics(**changes):
-    values = dict.fromkeys(Statistics.__struct_fields__, 0) | {"ready": True, "nodes": {"ready": 2, "draining": 1}}
-    return Statistics(**(values | changes))
+@pytest.fixture
+async def app():
+    proxy = StillProxy()
+    proxy.app.hub.open(["tcp://127.0.0.1:*"])  # in its door, strangers are counted
+    yield proxy.app
+    proxy.app.hub.close()
+    proxy.close()
 
 
-def scrape(counters=None, **changes):
+def scrape(app):
     """Every sample by name and labels."""
-    text = Exporter(counters or Counters(), lambda: statistics(**changes), "1.2.3").render().decode()
+    text = Exporter(app, "1.2.3").render().decode()
     return {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
@@ -23,12 +33,39 @@ def scrape(counters=None, **changes):
     }
 
 
-def test_every_number_has_a_row_and_every_row_a_number():
-    fields = [field.name for field in dataclasses.fields(Counters)]
-    assert sorted(metric.field for metric in METRICS) == sorted([*fields, *Statistics.__struct_fields__])
+class Noting:
+    """What counts, and which of its numbers were read."""
+
+    def __init__(self, counters, names):
+        self._counters = counters
+        self.unread = set(names)
+
+    def __getattr__(self, name):
+        self.unread.discard(name)
+        return getattr(self._counters, name)
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.field)
+async def test_every_number_has_a_row(app):
+    kinds = (ClusterCounters, ReplicationCounters, SequenceCounters)
+    noting = [Noting(app.counters, [field.name for field in dataclasses.fields(Counters)])]
+    noting += (Noting(kind(), [field.name for field in fields(kind)]) for kind in kinds)
+    app.counters, app.cluster.counters, app.cluster.replication.counters, streams = noting
+    app.cluster.peers.counters = lambda: streams
+    app.runner = SimpleNamespace(tunnels=3, strangers_ended=4)
+    app.hub.callers.door.ended = 5
+    samples = scrape(app)
+    assert [each.unread for each in noting] == [set()] * 4
+    assert (samples["holdfast_cluster_tunnels",], samples["holdfast_strangers_ended_total",]) == (3, 9)
+
+
+async def test_a_proxy_without_a_store_is_a_cluster_of_one(app):
+    app.cluster.voice.sent = 7  # nobody hears it
+    samples = scrape(app)
+    told = {name[0]: value for name, value in samples.items() if name[0].startswith("holdfast_cluster_")}
+    assert {name for name, value in told.items() if value} == {"holdfast_cluster_members", "holdfast_cluster_heard"}
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_names_follow_the_conventions(metric):
     assert metric.name.startswith("holdfast_")
     assert metric.name.endswith("_total") == (metric.kind is Kind.COUNTER)
@@ -40,46 +77,46 @@ def test_names_are_unique():
     assert len(set(names)) == len(names)
 
 
-def test_counters_are_read_when_asked():
-    counters = Counters()
-    exporter = Exporter(counters, statistics, "1.2.3")
+async def test_counters_are_read_when_asked(app):
+    counters = app.counters
+    exporter = Exporter(app, "1.2.3")
     counters.requests += 7
     assert b"\nholdfast_requests_total 7.0\n" in exporter.render()
     counters.requests += 1
     assert b"\nholdfast_requests_total 8.0\n" in exporter.render()
 
 
-def test_reasons_and_limits_are_labels():
-    counters = Counters()
+async def test_reasons_and_limits_are_labels(app):
+    counters = app.counters
     counters.connections_closed[Reason.SLOW_CONSUMER] += 3
     counters.limits_hit["client.max_outbox_bytes"] += 3
-    samples = scrape(counters)
+    samples = scrape(app)
     assert samples["holdfast_connections_closed_total", "slow_consumer"] == 3
     assert samples["holdfast_connections_closed_total", "client_left"] == 0
     assert samples["holdfast_limits_hit_total", "client.max_outbox_bytes"] == 3
 
 
-def test_every_reason_is_there_before_it_happens():
-    samples = scrape()
+async def test_every_reason_is_there_before_it_happens(app):
+    samples = scrape(app)
     for name in ("connections_refused", "connections_closed", "request_errors"):
         assert {key[1] for key in samples if key[0] == f"holdfast_{name}_total"} == {reason.value for reason in Reason}
 
 
-def test_gauges_are_how_things_stand():
-    samples = scrape(in_flight=5, epoch=3, reactor_busy=1.5)
-    assert samples["holdfast_requests_in_flight",] == 5
-    assert samples["holdfast_epoch",] == 3
-    assert samples["holdfast_ready",] == 1
-    assert samples["holdfast_nodes", "ready"] == 2
-    assert samples["holdfast_nodes", "draining"] == 1
+async def test_gauges_are_how_things_stand(app):
+    app.ledger.parked_bytes, app.reactor.busy = 5, 1.5
+    samples = scrape(app)
+    assert samples["holdfast_parked_bytes",] == 5
+    assert samples["holdfast_epoch",] == 0
+    assert samples["holdfast_ready",] == 0
+    assert samples["holdfast_nodes", "ready"] == samples["holdfast_nodes", "draining"] == 0
     assert samples["holdfast_reactor_busy_seconds_total",] == 1.5
 
 
-def test_the_failover_histogram():
-    counters = Counters()
+async def test_the_failover_histogram(app):
+    counters = app.counters
     for seconds in (0.0001, 0.001, 0.03, 60.0):
         counters.failover.observe(seconds)
-    samples = scrape(counters)
+    samples = scrape(app)
     assert samples["holdfast_failover_seconds_bucket", "0.001"] == 2
     assert samples["holdfast_failover_seconds_bucket", "0.025"] == 2
     assert samples["holdfast_failover_seconds_bucket", "0.05"] == 3
@@ -96,14 +133,16 @@ def test_a_value_on_a_bound_belongs_to_its_bucket():
     assert histogram.buckets() == [("1.0", 1), ("2.0", 1), ("+Inf", 2)]
 
 
-def test_version_and_process_come_along():
-    samples = scrape()
+async def test_version_and_process_come_along(app):
+    samples = scrape(app)
     assert samples["holdfast_build_info", "1.2.3"] == 1
     assert samples["process_resident_memory_bytes",] > 1 << 20
 
 
-def test_two_proxies_in_one_process_do_not_meet():
-    first, second = Counters(), Counters()
-    first.requests = 1
-    assert scrape(first)["holdfast_requests_total",] == 1
-    assert scrape(second)["holdfast_requests_total",] == 0
+async def test_two_proxies_in_one_process_do_not_meet(app):
+    other = StillProxy()
+    other.app.hub = app.hub
+    app.counters.requests = 1
+    assert scrape(app)["holdfast_requests_total",] == 1
+    assert scrape(other.app)["holdfast_requests_total",] == 0
+    other.close()

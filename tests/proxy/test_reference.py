@@ -1,9 +1,13 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from holdfast.protocols.clients.http import HttpProtocol
 from holdfast.protocols.close import Reason
-from holdfast.proxy.reference import PAGES, WHEN, write
+from holdfast.proxy.events import FIELDS_OF_A_REQUEST, OF_NODES, OF_PROXIES
+from holdfast.proxy.nodes.access_log import who_asked
+from holdfast.proxy.reference import PAGES, WHEN, events_in, write
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 
@@ -16,6 +20,16 @@ def test_the_page_is_what_the_code_says(name):
 
 def test_every_reason_says_when():
     assert set(WHEN) == set(Reason)
+
+
+def test_every_event_of_the_log_has_its_meaning_and_no_other():
+    assert set(events_in("proxy", "balancer")) == set(OF_PROXIES)
+    assert set(events_in("node", "kuzzle")) == set(OF_NODES)
+
+
+def test_the_fields_of_a_request_are_these():
+    entry = SimpleNamespace(id=1, connection=SimpleNamespace(id=2, protocol=HttpProtocol), event=None)
+    assert tuple(who_asked(entry, None)) == FIELDS_OF_A_REQUEST
 
 
 def test_nothing_is_ever_closed_with_1000():

@@ -60,6 +60,7 @@ class SimProtocol:
     def __init__(self, limits: Limits, address: str, now: float) -> None:
         self.deadline = inf
         self.paused = False
+        self.held_bytes = 0  # a message is here at once
         self.has_more = False  # its clients don't send so much at once
         self.wire_format: object = "sim"
         self._limits = limits

@@ -40,9 +40,9 @@ class Net:
         for name in names:
             self.add(name)
 
-    def add(self, name, me: Member | None = None, times=TIMES):
+    def add(self, name, me: Member | None = None, times=TIMES, token=TOKEN):
         me = me or member(name)
-        self.clusters[name] = Cluster(me, TOKEN, times, lambda: len(self.clusters) * 1000, self.now)
+        self.clusters[name] = Cluster(me, token, times, lambda: len(self.clusters) * 1000, self.now)
         Prompt(self.clusters[name].replication)
         self.cards[name] = me
         self.done[name] = []
@@ -74,8 +74,8 @@ class Net:
                         queue.append(other)
             case Ask(peer, data) if peer in self.clusters and peer not in self.off and (name, peer) not in self.cut:
                 asked = self.clusters[peer].asked(data, self.now)
-                assert asked is not None
-                for answer in asked[1] if peer not in self.deaf else ():
+                answers = [b"refused"] if asked is None else asked[1]
+                for answer in answers if peer not in self.deaf else ():
                     self.clusters[name].received(answer, self.now)
                 queue += [peer, name]
             case Write() if name in self.no_store:
@@ -305,6 +305,45 @@ def test_nobody_is_let_in_with_other_settings():
     assert net.record.ids == ("a",)
     assert newcomer.refusal(net.now).startswith("election.lease is 1 here and 2 in the cluster")
     assert net.clusters["a"].refusal(net.now) == ""
+
+
+LATE = TIMES.card_ttl + TIMES.discover_timeout + 1.0
+
+
+def test_who_comes_with_another_token_is_told_so_and_the_members_know_of_it():
+    net = Net("a", "b")
+    net.run(2.0)
+    newcomer = net.add("c", token=b"another")
+    net.run(1.0)
+    assert newcomer.hindrance(net.now).startswith("to hear 2 of 2 members, such as a at tcp://10.0.0.1:a and pub: ")
+    assert "another node.token" in newcomer.hindrance(net.now)
+    assert net.clusters["a"].knocking(net.now)[0] == [], "it may be about to come"
+    net.run(LATE)
+    proxies, why = net.clusters["a"].knocking(net.now)
+    assert [proxy.proxy for proxy in proxies] == ["c"]
+    assert "another node.token" in why
+    assert newcomer.knocking(net.now)[0] == [], "who is no member says what it waits for itself"
+
+
+def test_who_hears_nobody_is_told_so():
+    net = Net("a", "b")
+    net.run(2.0)
+    newcomer = net.add("c")
+    net.cut |= {("c", "a"), ("c", "b"), ("a", "c"), ("b", "c")}
+    net.run(LATE)
+    assert "nothing comes: an address that is not reached" in newcomer.hindrance(net.now)
+    proxies, why = net.clusters["a"].knocking(net.now)
+    assert [proxy.proxy for proxy in proxies] == ["c"]
+    assert "nothing comes" in why
+
+
+def test_who_leaves_waits_for_nothing():
+    net = Net("a")
+    net.run(2.0)
+    net.clusters["a"].leave()
+    net.run(3.0)
+    assert net.record.ids == ()
+    assert net.clusters["a"].hindrance(net.now) == ""
 
 
 def test_two_that_begin_at_once_are_one_cluster():

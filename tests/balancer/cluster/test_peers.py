@@ -4,6 +4,7 @@ import pytest
 
 from holdfast.balancer.cluster.actions import Ask, Publish
 from holdfast.balancer.cluster.cluster import Cluster
+from holdfast.balancer.cluster.peers import Peers
 from holdfast.protocols.peers.envelope import seal, unseal
 from holdfast.protocols.peers.frames import Proof, Prove, Record
 from tests.balancer.cluster.views import TIMES, Prompt, member
@@ -39,3 +40,15 @@ def test_nobody_proves_for_who_had_the_address_before(asked, does):
     cluster.asked(seal(TOKEN, "a", 0, [Prove(9, member("a"), asked)]), 0.1)
     assert proofs(cluster.tick(0.1)) == [Proof(9)] * does
     assert "a" in cluster.peers, "whoever asks is there, and is dialled"
+
+
+def test_what_was_counted_of_who_has_gone_still_counts():
+    peers = Peers(member("a"), TIMES, lambda: 7)
+    for name, gaps in ("b", 2), ("c", 3):
+        peers.want(member(name), 0.0)
+        peers[name].stream.counters.gaps = gaps
+    peers.tend((), 0.0)
+    assert peers.counters().gaps == 5
+    peers.want(member("c"), 1000.0)
+    assert peers.tend((), 1000.0) == ([], ["b"])
+    assert peers.counters().gaps == 5

@@ -1,16 +1,11 @@
 import pytest
 
 from holdfast.balancer.coordination.base import CoordinationError, MasterRecord
-from holdfast.balancer.coordination.memory import MemoryCoordinator
 from holdfast.balancer.coordination.store import open_store
 from holdfast.balancer.settings import StoreSettings
 from holdfast.protocols.errors import ConfigError
 
 RECORD = MasterRecord(1, "a")
-
-
-def test_memory_is_the_default():
-    assert isinstance(open_store(StoreSettings()), MemoryCoordinator)
 
 
 async def test_sqlite(tmp_path):

@@ -298,4 +298,4 @@ async def test_via_needs_what_a_hello_needs():
                 else:
                     refused = await node.take(frames.Refused)
                     assert (refused.reason, refused.fatal) == (frames.WRONG_TOKEN, True)
-                    assert near.app.runner.statistics().cluster_tunnels == 0
+                    assert near.app.runner.tunnels == 0

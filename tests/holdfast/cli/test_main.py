@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -10,8 +11,10 @@ import pytest
 from holdfast import cli
 from holdfast.cli import COMMANDS, main
 from holdfast.cli.command import Command
+from holdfast.console.output import failure_of_writing, say_table
 from holdfast.protocols.errors import HoldfastError
 from holdfast.proxy.process.build import is_compiled
+from tests.waiting import PATIENCE
 
 
 def test_help_lists_every_command(holdfast):
@@ -99,12 +102,44 @@ def test_a_reader_that_leaves_is_no_traceback():
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-def test_a_full_disk_is_one_line():
+@pytest.mark.parametrize("command", ["config", "--help", "--version", "chaos --help"])
+def test_a_full_disk_is_one_line(command):
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "holdfast", "config"], stdout=full, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "holdfast", *command.split()], stdout=full, stderr=subprocess.PIPE, text=True
         )
     assert (done.returncode, done.stderr) == (1, "holdfast: can't write: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("to", "complaint"), [("| true", ""), (">/dev/full", "holdfast: can't write: No space left on device\n")]
+)
+def test_what_shows_how_it_goes_ends_when_nobody_can_see_it(to, complaint):
+    """Not with a traceback, and not after the whole run."""
+    line = (
+        f"{sys.executable} -m holdfast chaos --clients 1 --nodes 1 --for 1h --fault none {to}; exit ${{PIPESTATUS[0]}}"
+    )
+    done = subprocess.run(["bash", "-c", line], stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stderr) == (1, complaint)
+
+
+def test_rows_in_a_pipe_end_where_their_text_does(capsys):
+    say_table(("ID", "NAME"), [("a", "long name"), ("b", "c")])
+    assert capsys.readouterr().out == "ID  NAME\na   long name\nb   c\n"
+
+
+@pytest.mark.parametrize(
+    ("errors", "found"),
+    [
+        ([BrokenPipeError(errno.EPIPE, "")], True),
+        ([OSError(errno.ENOSPC, ""), BrokenPipeError(errno.EPIPE, "")], True),
+        ([OSError(errno.ENOSPC, ""), ValueError()], False),
+        ([ConnectionRefusedError(errno.ECONNREFUSED, "")], False),
+    ],
+)
+def test_only_failures_of_writing_are_taken_for_such(errors, found):
+    group = BaseExceptionGroup("outer", [BaseExceptionGroup("inner", errors)])
+    assert (failure_of_writing(group) is not None) == found
 
 
 def test_output_that_is_closed_harms_nothing():

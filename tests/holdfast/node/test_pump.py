@@ -2,10 +2,12 @@
 
 import socket
 
+import pytest
 import trio
 import zmq
 
-from holdfast.node.pump import Pump
+from holdfast.node.pump import Curve, Pump
+from tests.waiting import PATIENCE
 
 SOON = 5.0
 
@@ -45,3 +47,23 @@ async def test_a_refused_connection_is_noticed_at_once():
                 for _ in range(20):
                     nursery.start_soon(dial, address)
     assert endings == ["can't connect"] * 100
+
+
+def keys():
+    return zmq.curve_keypair()
+
+
+@pytest.mark.parametrize(
+    ("is_curve_theirs", "is_curve_ours", "hint"), [(True, False, "has it no CURVE"), (False, True, "has it CURVE on")]
+)
+async def test_who_has_no_common_handshake_is_asked_about_what_it_has_itself(is_curve_theirs, is_curve_ours, hint):
+    server_public, server_secret = keys()
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as proxy:
+        proxy.linger = 0
+        if is_curve_theirs:
+            proxy.curve_server, proxy.curve_secretkey = True, server_secret
+        port = proxy.bind_to_random_port("tcp://127.0.0.1")
+        pump = Pump(context, f"tcp://127.0.0.1:{port}", Curve(server_public, *keys()) if is_curve_ours else None)
+        with trio.fail_after(PATIENCE):
+            await pump.run(Owner(pump))
+    assert hint in pump.ended

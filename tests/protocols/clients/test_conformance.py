@@ -70,6 +70,10 @@ class Lines:
         self.finished = False
         self.eof = False
 
+    @property
+    def held_bytes(self):
+        return 0 if self.finished else len(self.buffer)
+
     def receive_data(self, data, now):
         if self.finished:
             return []
@@ -243,6 +247,18 @@ class OwnWayOfNotifying(Lines):
         return self.said + payload
 
 
+class HoldsAfterTheEnd(Lines):
+    @property
+    def held_bytes(self):
+        return len(SCRIPT)
+
+
+class HoldsLessThanNothing(Lines):
+    @property
+    def held_bytes(self):
+        return -1
+
+
 class LeavesOutClose:
     def __init__(self, *args):
         adapter = Lines(*args)
@@ -283,12 +299,24 @@ class LeavesOutClose:
         (TextThatIsNone, "valid UTF-8"),
         (SwitchIsNotLast, "Switch must be the last"),
         (OwnWayOfNotifying, "encode a notification differently"),
+        (HoldsAfterTheEnd, "held_bytes is 24 after Finished"),
+        (HoldsLessThanNothing, "held_bytes is -1"),
         (LeavesOutClose, "lacks a part of ClientProtocol"),
     ],
 )
 def test_each_law_has_one_who_breaks_it_caught(factory, law):
     with pytest.raises(Violation, match=law):
         check(factory, SCRIPT[:-4], random.Random(1))
+
+
+def test_who_keeps_what_it_does_not_say_is_caught():
+    class KeepsInSecret(Lines):
+        held_bytes = 0
+
+    script = b"x" * 5000 + b"\n"
+    check(Lines, script, random.Random(1), rounds=1)
+    with pytest.raises(Violation, match="bytes came without an event, and held_bytes is 0"):
+        check(KeepsInSecret, script, random.Random(1), rounds=1)
 
 
 def test_an_exception_comes_through_as_it_is():

@@ -34,9 +34,17 @@ def connect(limits=LIMITS, address=PEER):
 
 
 def request_of(data, limits=LIMITS, address=PEER):
-    (event,) = connect(limits, address).receive_data(data, 1.0)
+    (event,) = take(connect(limits, address), data)
     assert isinstance(event, HttpRequest)
     return event
+
+
+def take(adapter, data, now=1.0):
+    """Events of these bytes, those of the turns that follow included."""
+    events = [*adapter.receive_data(data, now)]
+    while adapter.has_more:
+        events += adapter.resume(now)
+    return events
 
 
 def sent(*lines, body=b""):
@@ -121,6 +129,19 @@ def test_encoded_body_is_decoded():
     body = gzip.compress(gzip.compress(b"hello"))
     head = sent("POST / HTTP/1.1", "Host: x", "Content-Encoding: gzip, GZIP", f"Content-Length: {len(body)}")
     assert request_of(head + body) == HttpRequest("POST", "/", [("host", "x")], b"hello", PEER)
+
+
+def test_what_is_inflated_is_held_as_it_grows():
+    body = gzip.compress(bytes(1 << 20))
+    head = sent("POST / HTTP/1.1", "Host: x", "Content-Encoding: gzip", f"Content-Length: {len(body)}")
+    adapter = connect(Limits())
+    assert adapter.receive_data(head + body, 1.0) == []
+    held = [adapter.held_bytes]
+    while not adapter.resume(1.0):
+        held.append(adapter.held_bytes)
+    assert held == sorted(set(held))
+    assert held[-1] > 3 << 18
+    assert adapter.held_bytes == 0
 
 
 @pytest.mark.parametrize("method", ["PURGE", "get", "M-SEARCH", "TRACE"])
@@ -495,12 +516,9 @@ BOMB = gzip.compress(bytes(1 << 20))
 def test_what_fits_in_no_limit_has_a_clear_answer(data, status, reason):
     assert len(BOMB) < LIMITS.max_body_bytes
     adapter = connect()
-    events = [*adapter.receive_data(data, 1.0)]
-    while adapter.has_more:
-        events += adapter.resume(1.0)
-    assert refused(events) == (status, reason)
+    assert refused(take(adapter, data)) == (status, reason)
     adapter = connect()  # byte by byte it is the same
-    events = [event for at in range(len(data)) for event in adapter.receive_data(data[at : at + 1], 1.0)]
+    events = [event for at in range(len(data)) for event in take(adapter, data[at : at + 1])]
     assert refused(events) == (status, reason)
 
 

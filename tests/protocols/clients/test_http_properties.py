@@ -56,6 +56,8 @@ def drive(pieces, limits=LIMITS):
     told = []
     for piece in (*pieces, b""):
         events = list(adapter.receive_data(piece, 1.0))
+        while adapter.has_more:
+            events += adapter.resume(1.0)
         while events:
             for event in events:
                 if isinstance(event, Output) and told and isinstance(told[-1], bytes):
@@ -66,6 +68,8 @@ def drive(pieces, limits=LIMITS):
                 break
             assert isinstance(adapter.reply(events[-1], None, b"x", True, False), bytes)
             events = list(adapter.resume(1.0))
+            while adapter.has_more:
+                events += adapter.resume(1.0)
     return told
 
 

@@ -107,7 +107,7 @@ def test_the_bytes_are_msgpack_arrays_with_tags():
     body = msgpack.unpackb(seal(TOKEN, "p", 4, content)[DIGEST_BYTES:])
     wire_member = ["p", "tcp://a:1", "tcp://a:2", "h", True, 6, True]
     wire_agreed = [2.0, 3.0, 10.0, 60.0, 5.0]
-    figures = [0, 0, 0, 0, 0, 0, 0, 0, 0, -1, 0, 0, 0.0]
+    figures = [0, 0, 0, 0, 0, 0, 0, 0, 0, -1, 0, 0]
     assert body == [
         "p",
         4,

@@ -12,7 +12,7 @@ from holdfast.balancer.cluster.times import Times
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.peers.frames import Member
 from holdfast.proxy.admin.operator import Operator
-from holdfast.proxy.cluster.views import trouble_of, view_of, warning_of
+from holdfast.proxy.cluster.views import trouble_of, warning_of
 from tests.balancer.cluster.views import Prompt
 from tests.harness import ScriptedNode, running, websocket
 
@@ -33,9 +33,6 @@ class LonelyRunner:
     def trouble(self):
         return trouble_of(self.cluster, trio.current_time())
 
-    def view(self):
-        return view_of(self.cluster, trio.current_time())
-
     def warning(self):
         return warning_of(self.cluster, trio.current_time())
 
@@ -48,6 +45,7 @@ async def clustered(token=TOKEN, **sections):
     async with running(**sections) as proxy:
         app = proxy.app
         app.runner = LonelyRunner()
+        app.cluster = app.runner.cluster
         app.clients.dispatch = Operator(app.control, app.dispatch.request, token).request
         async with httpx.AsyncClient(base_url=f"http://{proxy.client}") as http:
             yield proxy, http

@@ -27,6 +27,10 @@ class LineProtocol:
 
     name = "line"
 
+    @property
+    def held_bytes(self):
+        return 0 if self._over else len(self._buffer) + sum(map(len, self._lines))
+
     def __init__(self, limits, address, now):
         self.deadline = inf
         self.paused = False
@@ -107,14 +111,15 @@ class Rig:
         self.reactor = Reactor()
         self.counters = Counters()
         settings.setdefault("max_in_flight", 100)
-        self.clients = Clients(ClientSettings(**settings), LineProtocol, self.reactor, self.counters, 1)
+        self.clients = Clients(
+            ClientSettings(**settings), LineProtocol, self.reactor, self.counters, 1, lambda id: None
+        )
         self.channels = Channels(self.clients, RealtimeSettings(), 10)
         self.requests = []
         self.opened = []
         self.closed = []
         self.clients.dispatch = lambda connection, event: self.requests.append((connection, event))
         self.clients.on_opened = self.opened.append
-        self.clients.client_of = lambda id: None
         self.clients.on_closed = self._on_closed
         self.reactor.at_turn_end(self.clients.flush)
 

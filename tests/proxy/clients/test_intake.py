@@ -36,13 +36,12 @@ class Rig:
 
     def __init__(self, **settings):
         self.reactor = Reactor()
-        self.clients = Clients(ClientSettings(**settings), HttpProtocol, self.reactor, Counters(), 1)
+        self.clients = Clients(ClientSettings(**settings), HttpProtocol, self.reactor, Counters(), 1, lambda _: None)
         self.asked = []
         self.answer = lambda connection, event: None
         self.clients.dispatch = self._ask
         self.clients.on_opened = lambda client: None
         self.clients.on_closed = lambda session, reason: None
-        self.clients.client_of = lambda id: None
         self.sockets = []
 
     def _ask(self, connection, event):
@@ -188,7 +187,7 @@ async def test_what_is_inflated_is_inflated_a_share_at_a_time(rig):
     assert rig.asked[0].payload == bytes(8 << 20)
 
 
-async def test_a_small_body_is_inflated_at_once(rig):
+async def test_a_small_body_is_inflated_at_the_turn_s_end(rig):
     rig = rig()
     body = gzip.compress(b"hello" * 1000)
     connection, _ = rig.connect()
@@ -196,6 +195,8 @@ async def test_a_small_body_is_inflated_at_once(rig):
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body,
         rig.reactor.now,
     )
+    assert not rig.asked
+    rig.turn()
     assert [event.payload for event in rig.asked] == [b"hello" * 1000]
     assert not rig.turn()
 

@@ -38,7 +38,7 @@ def test_the_table_of_descriptors_is_as_large_at_once_as_it_may_become():
 async def test_who_is_in_the_queue_when_a_port_is_closed_is_a_client():
     """A listening socket that is closed resets whoever waits there."""
     reactor = Reactor()
-    clients = Clients(Config().client, HttpProtocol, reactor, Counters(), random_prefix())
+    clients = Clients(Config().client, HttpProtocol, reactor, Counters(), random_prefix(), lambda id: None)
     listener = Listener(bind("127.0.0.1:0", reuse_port=False, send_buffer_bytes=0), clients, None)
     listener.listen(10)
     host, port = listener.address.split(":")

@@ -1,12 +1,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast.proxy.clients.held import Held
 from holdfast.proxy.clients.outbox import CHUNK_BYTES, Outbox
 
 
 @given(parts=st.lists(st.binary(min_size=1, max_size=50), min_size=1), takes=st.lists(st.integers(1, 60)))
 def test_whatever_is_written_at_a_time_the_bytes_come_out_in_order(parts, takes):
-    outbox = Outbox()
+    outbox = Outbox(Held())
     for part in parts:
         outbox.put(part)
     expected = b"".join(parts)
@@ -42,7 +43,7 @@ def unseal(data):
     writes=st.lists(st.integers(1, 2 * CHUNK_BYTES), max_size=6),
 )
 def test_what_is_sealed_comes_out_whole_and_the_rest_can_be_left_out(parts, writes):
-    outbox = Outbox()
+    outbox = Outbox(Held())
     sent = [bytes([place]) * size for place, size in enumerate(parts)]
     for part in sent:
         outbox.put(part)
@@ -65,7 +66,7 @@ def test_what_is_sealed_comes_out_whole_and_the_rest_can_be_left_out(parts, writ
 
 
 def test_small_parts_are_joined_and_large_ones_are_not_copied():
-    outbox = Outbox()
+    outbox = Outbox(Held())
     outbox.put(b"a" * 10)
     outbox.put(b"b" * 10)
     outbox.put(b"c" * CHUNK_BYTES)
@@ -76,7 +77,7 @@ def test_small_parts_are_joined_and_large_ones_are_not_copied():
 
 @given(parts=st.lists(st.binary(min_size=2, max_size=9), min_size=1, max_size=5), data=st.data())
 def test_truncate_keeps_only_a_part_that_is_half_written(parts, data):
-    outbox = Outbox()
+    outbox = Outbox(Held())
     for part in parts:
         outbox.put(part)
     taken = data.draw(st.integers(0, sum(map(len, parts)) - 1))

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from holdfast.proxy.clients.reactor import NEWCOMERS_PER_TURN, READABLE, WRITABLE, Reactor
+from holdfast.proxy.clients import reactor as reactor_module
+from holdfast.proxy.clients.reactor import EVENTS_PER_LOOK, NEWCOMERS_PER_TURN, READABLE, WRITABLE, Reactor
 
 
 class Pair:
@@ -167,3 +168,16 @@ async def test_a_step_that_fails_stops_neither_the_others_nor_the_loop(capsys):
         nursery.cancel_scope.cancel()
     reactor.close()
     assert capsys.readouterr().out.count("step_crashed") == 2  # once for each kind
+
+
+async def test_a_turn_takes_what_is_ready_for_so_long_and_the_next_one_goes_on(monkeypatch):
+    monkeypatch.setattr(reactor_module, "READING_TIME", 0.0)  # over when the clock is looked at, however fast this is
+    async with a_world() as world:
+        pairs = [world.pair() for _ in range(2 * EVENTS_PER_LOOK + 5)]
+        for pair in pairs:
+            world.reactor.register(pair.fd, pair)
+            pair.say()
+        await world.until_heard(len(pairs))
+        turns = [pair.turn for pair in pairs]
+        assert [turns.count(turn) for turn in sorted(set(turns))] == [EVENTS_PER_LOOK, EVENTS_PER_LOOK, 5]
+        assert world.reactor.events >= len(pairs)

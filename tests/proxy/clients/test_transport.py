@@ -39,11 +39,12 @@ class Rig:
         self.clock = clock
         self.reactor = Reactor()
         self.counters = Counters()
-        self.clients = Clients(ClientSettings(**settings), HttpProtocol, self.reactor, self.counters, 1)
+        self.clients = Clients(
+            ClientSettings(**settings), HttpProtocol, self.reactor, self.counters, 1, lambda id: None
+        )
         self.clients.dispatch = lambda connection, event: self.requests.append((connection, event))
         self.clients.on_opened = lambda client: None
         self.clients.on_closed = lambda session, reason: self.channels.forget(session)
-        self.clients.client_of = lambda id: None
         self.channels = Channels(self.clients, RealtimeSettings(), 10)
         self.requests = []
         self.reactor.at_turn_end(self.clients.flush)

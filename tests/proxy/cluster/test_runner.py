@@ -5,6 +5,7 @@ import signal
 from contextlib import AsyncExitStack
 
 import pytest
+import structlog
 import trio
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -47,7 +48,7 @@ async def test_they_join_and_hear_each_other():
             await proxy.until(lambda: len(cluster.membership.hears(trio.current_time())) == 3, "all to be heard")  # noqa: B023
             assert proxy.app.runner.trouble() == ""
             assert proxy.app.phase is Phase.SERVING
-        assert len({proxy.app.runner.view().version for proxy in proxies}) == 1
+        assert len({proxy.app.control.cluster().version for proxy in proxies}) == 1
         assert [proxy.app.cluster.membership.is_keeper for proxy in proxies] == [True, False, False]
 
 
@@ -146,16 +147,14 @@ async def test_cut_off_it_sends_its_clients_away_and_takes_none(nursery, monkeyp
 async def test_a_store_that_is_away_changes_nothing():
     store = Unreliable()
     async with cluster_of(2, store) as proxies:
-        version = proxies[0].app.runner.view().version
+        version = proxies[0].app.control.cluster().version
         store.is_down = True
-        errors = proxies[0].app.runner.statistics().cluster_store_errors
-        await proxies[0].until(
-            lambda: proxies[0].app.runner.statistics().cluster_store_errors > errors + 2, "it to be missed"
-        )
+        errors = proxies[0].app.cluster.counters.store_errors
+        await proxies[0].until(lambda: proxies[0].app.cluster.counters.store_errors > errors + 2, "it to be missed")
         store.is_down = False
         for proxy in proxies:
             assert proxy.app.runner.trouble() == ""
-            assert proxy.app.runner.view().version == version
+            assert proxy.app.control.cluster().version == version
 
 
 async def test_nobody_is_elected_while_the_store_is_away():
@@ -253,10 +252,26 @@ async def test_another_token_is_another_cluster():
     async with joined(store, node={"token": "one"}) as proxy:
         app = App(configure(cluster={**QUICK, "retry_join": 1}, node={"token": "other"}), store)
         with trio.fail_after(PATIENCE):
-            with failing("attempts: 1"):
+            with failing("attempts: 1; waits to hear 1 of 1 members.* another node.token, or another release"):
                 await app.run(lambda bound: pytest.fail("it serves"))
         assert ids(proxy) == {id_of(proxy)}
-        assert proxy.app.runner.statistics().cluster_garbled > 0
+        assert proxy.app.cluster.counters.garbled > 0
+
+
+async def test_both_sides_log_why_one_does_not_come_in(nursery):
+    store = MemoryCoordinator()
+    with structlog.testing.capture_logs() as logs:
+        async with joined(store, node={"token": "one"}) as proxy:
+            newcomer = Killable(store, cluster={"retry_join": 1000}, node={"token": "other"})
+            nursery.start_soon(newcomer.app.run, lambda bound: pytest.fail("it serves"))
+
+            def lines(event):
+                return [line for line in logs if line["event"] == event and "another node.token" in line["why"]]
+
+            await proxy.until(lambda: lines("waits_to_join") and lines("proxy_not_heard"), "both to say it")
+            [line] = lines("proxy_not_heard")
+            assert (line["proxy"], line["router"]) == (id_of(newcomer), newcomer.app.runner.cluster.me.router)
+            nursery.cancel_scope.cancel()
 
 
 async def test_admin_serves_while_it_joins(nursery):

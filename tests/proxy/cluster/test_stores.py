@@ -36,7 +36,7 @@ async def test_sqlite(tmp_path):
 async def test_redis_may_go_and_come_back(redis_server):
     async with AsyncExitStack() as stack:
         first, second = await become_one(stack, kind="redis", urls=(redis_server.url,), timeout=0.4)
-        version = first.app.runner.view().version
+        version = first.app.control.cluster().version
         await trio.to_thread.run_sync(redis_server.stop)
         for proxy in (first, second):
             counters = proxy.app.runner.cluster.counters
@@ -49,7 +49,7 @@ async def test_redis_may_go_and_come_back(redis_server):
         )
         for proxy in (first, second, third):
             await proxy.until(lambda: ids(proxy) == {id_of(first), id_of(second), id_of(third)}, "the third to join")  # noqa: B023
-        assert first.app.runner.view().version > version
+        assert first.app.control.cluster().version > version
 
 
 async def test_clusters_of_other_names_are_other_clusters(redis_server):
@@ -60,13 +60,13 @@ async def test_clusters_of_other_names_are_other_clusters(redis_server):
             running(store={"kind": "redis", "urls": (redis_server.url,), "name": "two"}, cluster=dict(QUICK))
         )
         assert ids(stranger) == {id_of(stranger)}
-        version = first.app.runner.view().version
+        version = first.app.control.cluster().version
         stranger.app.runner.reset()
-        await stranger.until(lambda: stranger.app.runner.view().version > 1, "its reset")
+        await stranger.until(lambda: stranger.app.control.cluster().version > 1, "its reset")
         assert ids(stranger) == {id_of(stranger)}
         for proxy in (first, second):
             assert ids(proxy) == {id_of(first), id_of(second)}
-            assert proxy.app.runner.view().version == version
+            assert proxy.app.control.cluster().version == version
 
 
 async def test_a_store_that_refuses_us_ends_the_start_at_once(redis_server, tmp_path):

@@ -20,7 +20,7 @@ async def test_requests_go_through_and_replies_come_back():
         with by_way_of(near, id_of(far)) as node:
             await node.finish_join()  # far is the keeper, so it has the state
             assert near.app.directory.nodes == {}
-            assert near.app.runner.statistics().cluster_tunnels == 1
+            assert near.app.runner.tunnels == 1
             async with websocket(far) as client:
                 for number in range(20):
                     await client.send(str(number))
@@ -29,7 +29,7 @@ async def test_requests_go_through_and_replies_come_back():
                     assert await client.recv() == f"to {number}"
             session = far.app.directory.nodes[node.id]
         await far.until(lambda: session.state is NodeState.LOST, "it to be known at once that the node has gone")
-        await near.until(lambda: near.app.runner.statistics().cluster_tunnels == 0, "the tunnel's end")
+        await near.until(lambda: near.app.runner.tunnels == 0, "the tunnel's end")
 
 
 async def test_the_destination_ends_the_session():

@@ -33,9 +33,10 @@ def file(tmp_path):
         (["client.tls_certificate_file={file}"], "client.tls_key_file: expected the key file"),
         (["node.max_outbox_bytes=8MiB"], "node.max_outbox_bytes: expected more than the largest request, 8388608"),
         (
-            ["client.max_message_bytes=1GiB", "node.max_frame_bytes=2GiB"],
+            ["client.max_message_bytes=1GiB", "node.max_frame_bytes=2GiB", "client.max_buffered_bytes=4GiB"],
             "node.max_outbox_bytes: expected more than the largest request",
         ),
+        (["client.max_buffered_bytes=127MiB"], "client.max_buffered_bytes: expected at least 4 times"),
         (["client.max_body_bytes=16MiB"], "node.max_frame_bytes: expected at least 16842752"),
         (
             ["state.max_value_bytes=16MiB", "state.max_bytes=1GiB"],

@@ -59,7 +59,9 @@ async def test_so_is_that_of_a_client_without_a_session_that_is_cut_off():
                 request = await node.take(frames.HttpRequest)
                 node.say(frames.HttpReply(request.id, 1, b"x" * 15_000_000))
                 await proxy.until(lambda: proxy.counters.slow_consumers)
-        assert [line["address"] for line in lines if line["event"] == "slow_consumer"] == ["203.0.113.9"]
+        [line] = [line for line in lines if line["event"] == "client_closed"]
+        assert (line["address"], line["reason"]) == ("203.0.113.9", "slow_consumer")
+        assert "none was taken for 0.2 s" in line["detail"]
 
 
 async def test_only_a_share_is_logged():

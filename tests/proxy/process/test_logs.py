@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from holdfast.proxy.config import LogSettings
-from holdfast.proxy.process.logs import configure, get_logger
+from holdfast.proxy.process.logs import configure
 
 
 class Terminal(io.StringIO):
@@ -48,7 +48,7 @@ def terminal(monkeypatch):
 
 def test_json_lines_when_stderr_is_no_terminal(stderr):
     configure(LogSettings())
-    get_logger("holdfast.test").info("node_ready", node="n1", capacity=5)
+    structlog.get_logger("holdfast.test").info("node_ready", node="n1", capacity=5)
     line = json.loads(stderr.getvalue())
     assert list(line) == ["timestamp", "level", "event", "logger", "node", "capacity"]
     assert line["timestamp"].endswith("Z")
@@ -59,7 +59,7 @@ def test_json_lines_when_stderr_is_no_terminal(stderr):
 def test_coloured_text_on_a_terminal(terminal):
     with terminal() as written:
         configure(LogSettings())
-        get_logger("holdfast.test").info("node_ready", node="n1")
+        structlog.get_logger("holdfast.test").info("node_ready", node="n1")
     assert "\x1b[" in written.getvalue()
     assert "node_ready" in written.getvalue()
 
@@ -68,24 +68,24 @@ def test_no_colour_where_it_is_not_wanted(terminal, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     with terminal() as written:
         configure(LogSettings())
-        get_logger("holdfast.test").info("node_ready", node="n1")
+        structlog.get_logger("holdfast.test").info("node_ready", node="n1")
     assert "\x1b" not in written.getvalue()
     assert "node=n1" in written.getvalue()
 
 
 def test_the_format_can_be_forced(stderr, terminal):
     configure(LogSettings(format="text"))
-    get_logger("holdfast.test").info("node_ready", node="n1")
+    structlog.get_logger("holdfast.test").info("node_ready", node="n1")
     assert "node=n1" in stderr.getvalue()
     with terminal() as written:
         configure(LogSettings(format="json"))
-        get_logger("holdfast.test").info("node_ready", node="n1")
+        structlog.get_logger("holdfast.test").info("node_ready", node="n1")
     assert json.loads(written.getvalue())["node"] == "n1"
 
 
 def test_the_level(stderr):
     configure(LogSettings(level="warning"))
-    log = get_logger("holdfast.test")
+    log = structlog.get_logger("holdfast.test")
     log.debug("a")
     log.info("b")
     log.warning("c")
@@ -100,7 +100,7 @@ def test_a_traceback_shows_no_local_variables(format, stderr):
     try:
         raise RuntimeError(f"{len(payload)} bytes")
     except RuntimeError:
-        get_logger("holdfast.test").exception("failed")
+        structlog.get_logger("holdfast.test").exception("failed")
     assert "RuntimeError: 19 bytes" in stderr.getvalue()
     assert "test_logs.py" in stderr.getvalue()
     assert "payload of" not in stderr.getvalue()
@@ -109,7 +109,7 @@ def test_a_traceback_shows_no_local_variables(format, stderr):
 @pytest.mark.parametrize("format", ["json", "text"])
 def test_a_field_breaks_no_line_and_steers_no_terminal(format, stderr):
     configure(LogSettings(format=format))
-    get_logger("holdfast.test").info("opened", path="/a\n\x1b[2Jb\x9b\ud800")
+    structlog.get_logger("holdfast.test").info("opened", path="/a\n\x1b[2Jb\x9b\ud800")
     assert stderr.getvalue().count("\n") == 1
     assert stderr.getvalue().rstrip("\n").isprintable()
 
@@ -120,7 +120,7 @@ def test_a_log_that_cannot_be_written_is_lost(monkeypatch):
             raise OSError(28, "No space left on device")
 
     configure(LogSettings())
-    log = get_logger("holdfast.test")
+    log = structlog.get_logger("holdfast.test")
     monkeypatch.setattr(sys, "stderr", Full())
     log.warning("lost")
     closed = io.StringIO()

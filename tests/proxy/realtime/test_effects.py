@@ -193,7 +193,7 @@ async def test_a_count_is_asked_for():
 async def test_the_answers_of_other_proxies_may_come_later():
     async with room() as (proxy, node, _, _):
         asked = []
-        proxy.app.gateway.count_everywhere = lambda *question: asked.append(question) or True
+        proxy.app.gateway._count_everywhere = lambda *question: asked.append(question) or True
         node.say(frames.AskCount(6, "a"))
         await proxy.until(lambda: asked)
         [(channel, told)] = asked
@@ -205,7 +205,7 @@ async def test_the_answers_of_other_proxies_may_come_later():
 
 async def test_too_many_questions_are_answered_with_nothing():
     async with room() as (proxy, node, _, _):
-        proxy.app.gateway.count_everywhere = lambda channel, told: False
+        proxy.app.gateway._count_everywhere = lambda channel, told: False
         node.say(frames.AskCount(1, "a"))
         assert await node.take(frames.Counted) == frames.Counted(1, 0)
         assert proxy.counters.limits_hit["node.count"] == 1

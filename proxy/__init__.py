@@ -11,6 +11,7 @@ process/     the process: workers and their supervisor, draining, logs, memory, 
 ticker       what time alone brings: deadlines, heartbeats, sweeps
 metrics      plain counters that the hot path adds to
 views        what operators are shown, as data
+events       what each event of the logs means
 reference    the reference pages of the documentation, made from the tables in the code
 
 Only app names concrete classes of the others; protocols and balancer know nothing of this package.

@@ -37,7 +37,7 @@ from holdfast.proxy.admin.operator import Operator
 from holdfast.proxy.admin.server import MAX_CONNECTIONS, AdminServer
 from holdfast.proxy.clients.budget import Budget
 from holdfast.proxy.clients.clients import Clients, FirstProtocol, random_prefix
-from holdfast.proxy.clients.listener import Listener, bind, port_of_protocol, raise_descriptor_limit
+from holdfast.proxy.clients.listener import Listener, bind, fit_connections, port_of_protocol
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.clients.session import Session
 from holdfast.proxy.clients.tls import server_context
@@ -214,7 +214,14 @@ class App:
     def count(self, channel: str, told: Counted) -> bool:
         """A channel's members, as Cluster.count."""
         patience = self.config.cluster.wait_for_missing_rooms
-        is_asked = self.cluster.count(channel, patience, told, trio.current_time())
+        return self._asked(self.cluster.count(channel, patience, told, trio.current_time()))
+
+    def kick(self, client: int, reason: str, told: Counted) -> bool:
+        """Another proxy's client, as Cluster.kick."""
+        patience = self.config.cluster.wait_for_missing_rooms
+        return self._asked(self.cluster.kick(client, reason, patience, told, trio.current_time()))
+
+    def _asked(self, is_asked: bool) -> bool:
         if self.runner is not None:
             self.runner.step()
         return is_asked
@@ -233,10 +240,7 @@ class App:
         tls = None
         if config.client.tls_certificate_file:
             tls = server_context(config.client.tls_certificate_file, config.client.tls_key_file)
-        fit = raise_descriptor_limit(config.client.max_connections, _others(config, is_alone=runner is None))
-        if fit < config.client.max_connections:
-            log.warning("descriptor_limit", connections=fit, configured=config.client.max_connections)
-            self.clients.max_connections = fit
+        self.clients.max_connections = fit_connections(config.client, _others(config, is_alone=runner is None))
         ports: list[tuple[str, FirstProtocol | None]] = [(address, None) for address in config.client.bind]
         ports += map(port_of_protocol, config.client.protocols)
         node_addresses = self.hub.open([resolve(endpoint) for endpoint in config.node.bind])
@@ -305,8 +309,8 @@ class App:
             self.cluster = runner.cluster
             self._share_state(runner.cluster)
             return pub
-        me = Member(self._id, "", "", prefix=self._prefix)
-        self.cluster = Cluster(me, b"", times_of(self.config), random_number, trio.current_time(), self.keeper.copy)
+        me, now = Member(self._id, "", "", prefix=self._prefix), trio.current_time()
+        self.cluster = Cluster(me, b"", times_of(self.config), random_number, now, self.keeper.copy, self.gateway.debts)
         self.cluster.voice.figures = self.control.figures
         self._share_state(self.cluster)
         nursery.start_soon(LoneRecord(self.cluster, self.steward.look, self.reactor.settle).run)
@@ -319,6 +323,7 @@ class App:
         cluster.on_record = self.steward.followed
         cluster.on_died = self.gateway.died
         cluster.count_here = self.channels.count
+        cluster.kick_here = self.control.kick_here
         cluster.replication.keeping = keeper
         cluster.owners.is_here = self.registry.__contains__
         cluster.owners.on_gone = keeper.owner_gone

@@ -154,7 +154,8 @@ class ClientView(Struct, frozen=True, kw_only=True):
 
 
 class Control(Protocol):
-    """The running proxy, as the admin server needs it. Called from its tasks; nothing blocks, only `count` waits."""
+    """The running proxy, as the admin server needs it. Called from its tasks; nothing blocks, only `count` and
+    `kick` wait."""
 
     def ready(self) -> tuple[bool, str]:
         """Whether clients should be sent here; if not, why not, in a few words. If so, what is not as it should be."""
@@ -177,15 +178,16 @@ class Control(Protocol):
     def nodes(self) -> Sequence[NodeView]: ...
 
     def clients(self, limit: int, after: int | None) -> Sequence[ClientView]:
-        """At most `limit` clients in ascending order of id, those above `after` only."""
+        """At most `limit` clients of this proxy in ascending order of id, those above `after` only."""
         ...
 
     def drain_node(self, node_id: str) -> bool:
         """Give the node no more requests. False: there is no such node."""
         ...
 
-    def kick(self, client_id: int, reason: str) -> bool:
-        """End the client's connection, with `reason` as text for it. False: there is no such client."""
+    async def kick(self, client_id: int, reason: str) -> bool | None:
+        """End the client's connection, at whatever proxy, with `reason` as text for it. False: there is no such client.
+        None: nobody knows, because its proxy does not answer."""
         ...
 
     def metrics(self) -> bytes:

@@ -17,7 +17,9 @@ recent       its last steps, for who is a little behind
 copying      all of it on its way to who is far behind
 owners       clients of other proxies with which keys of the state end
 sharing      whether a frame is replication's or the owners'
-counting     questions for the members of channels
+counting     questions to other proxies that wait for an answer
+counters     what is counted
+unheard      proxies that do not come together, and why, for people
 actions      what the shell is told to do
 cluster      all of these together, as the shell (proxy.cluster) and the simulator (tests.sim) drive them
 

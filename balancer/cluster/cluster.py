@@ -5,12 +5,13 @@ out the actions of `tick`. Refuses what is not from a proxy that knows the token
 """
 
 from collections.abc import Callable, Mapping, Sequence
-
-from msgspec import Struct
+from functools import partial
 
 from holdfast.balancer.cluster import changes, unheard
 from holdfast.balancer.cluster.actions import Action, Ask, CloseClients, Dial, Fence, HangUp, Introduce, Publish
+from holdfast.balancer.cluster.counters import ClusterCounters
 from holdfast.balancer.cluster.counting import Counted, Counting
+from holdfast.balancer.cluster.debts import Debts
 from holdfast.balancer.cluster.mastership import Mastership
 from holdfast.balancer.cluster.membership import Membership
 from holdfast.balancer.cluster.owners import Owners
@@ -19,7 +20,7 @@ from holdfast.balancer.cluster.replication import Replication
 from holdfast.balancer.cluster.sequence import SequenceState
 from holdfast.balancer.cluster.sharing import Sharing
 from holdfast.balancer.cluster.times import Times
-from holdfast.balancer.cluster.voice import Voice
+from holdfast.balancer.cluster.voice import Voice, beat_of
 from holdfast.balancer.cluster.writing import Writing
 from holdfast.balancer.settings import StateSettings
 from holdfast.balancer.state import StateCopy
@@ -44,24 +45,17 @@ from holdfast.protocols.peers.frames import (
     Tunnelled,
     WantCount,
     WantFacts,
+    WantKick,
 )
-from holdfast.protocols.peers.replication import Owned, Replicated
-
-
-class ClusterCounters(Struct):
-    bytes_received: int = 0
-    garbled: int = 0
-    evictions: int = 0
-    joins: int = 0
-    store_errors: int = 0
+from holdfast.protocols.peers.replication import Debt, Owned, Replicated
 
 
 class Cluster:
     """Call `tick` after each batch of messages, after each answer of the store, and every 0.1 s at least.
 
-    random: 63 bits. state: our copy. count_here: of a channel's members. Callbacks come from within `received`,
-    `stored`, and `tick`: on_record(former, new); on_died(node, incarnation), a process that a peer knows to be dead;
-    on_tunnelled(peer, frame); those of replication and owners.
+    random: 63 bits. state: our copy. count_here: of a channel's members. kick_here: a client of ours. Callbacks come
+    from within `received`, `stored`, and `tick`: on_record(former, new); on_died(node, incarnation), a process that a
+    peer knows to be dead; on_tunnelled(peer, frame); those of replication, owners and debts.
     """
 
     def __init__(
@@ -72,6 +66,7 @@ class Cluster:
         random: Callable[[], int],
         now: float,
         state: StateCopy | None = None,
+        debts: Debts | None = None,
     ) -> None:
         self.me = me
         self.membership = Membership(me, times, now)
@@ -80,11 +75,13 @@ class Cluster:
         copy = StateCopy(StateSettings()) if state is None else state
         self.replication = Replication(me.proxy, copy)
         self.owners = Owners(me.prefix, copy)
-        self._sharing = Sharing(self.membership, self.replication, self.owners)
+        self.debts = Debts(me.proxy) if debts is None else debts
+        self._sharing = Sharing(self.membership, self.replication, self.owners, self.debts)
         self.counters = ClusterCounters()
         self.mastership = Mastership(self.membership, now)
         self.writing = Writing(self.membership, self.mastership)
         self.count_here: Callable[[str], int] = lambda channel: 0
+        self.kick_here: Callable[[int, str], bool] = lambda client, reason: False
         self.on_record: Callable[[Record, Record], None] = lambda former, new: None
         self.on_died: Callable[[str, int], None] = lambda node, incarnation: None
         self.on_tunnelled: Callable[[str, Tunnelled], None] = lambda peer, frame: None
@@ -117,7 +114,7 @@ class Cluster:
         if peer is None:
             return
         for frame in envelope.frames:
-            if isinstance(frame, Replicated | Owned):
+            if isinstance(frame, Replicated | Owned | Debt):
                 self._sharing.received(envelope.proxy, frame, now)  # these have numbers of their own
         if envelope.number:
             self._published(envelope.proxy, peer, envelope.number, envelope.frames, now)
@@ -182,9 +179,11 @@ class Cluster:
                     answers.append(self.voice.all_facts(self.membership.record))
                 case WantCount(ask, channel):
                     answers.append(self.voice.alone(CountIs(ask, self.count_here(channel))))
+                case WantKick(ask, client, reason):
+                    answers.append(self.voice.alone(CountIs(ask, int(self.kick_here(client, reason)))))
                 case Tunnelled():
                     self.on_tunnelled(envelope.proxy, frame)
-                case _ if isinstance(frame, Replicated | Owned):
+                case _ if isinstance(frame, Replicated | Owned | Debt):
                     answer = self._sharing.received(envelope.proxy, frame, now)
                     if answer is not None:
                         answers.append(self.voice.alone(answer))
@@ -231,6 +230,7 @@ class Cluster:
         """Whoever was frozen finds old messages waiting: nothing that comes counts before a new proof."""
         if now - self._touched > self._times.heartbeat_timeout / 2:
             self.awoke(now)
+            self.debts.slept(now - self._touched, is_alone=len(self.membership.record.members) < 2)
         self._touched = now
 
     def awoke(self, now: float) -> None:
@@ -259,10 +259,27 @@ class Cluster:
         if not others:
             told(ours)
             return True
-        question = self._counting.ask(channel, ours, others, now + patience, told)
+        question = self._counting.ask(partial(WantCount, channel=channel), ours, others, now + patience, told)
         if question is None:
             return False
         self._asks += (Ask(proxy, self.voice.alone(question)) for proxy in others)
+        return True
+
+    def kick(self, client: int, reason: str, patience: float, told: Counted, now: float) -> bool:
+        """Have a client closed by the proxy that its id names. False: it is nobody's but ours.
+
+        told: called once, after `patience` at the latest, with 1 or 0 of that proxy, or with nothing if it is silent.
+        """
+        owner = self.membership.prefixes(now).get(client >> 32, self.me.proxy)
+        if owner == self.me.proxy:
+            return False
+        is_heard = owner in self.membership.heard_now(now) and owner in self.peers
+        what = partial(WantKick, client=client, reason=reason)
+        question = self._counting.ask(what, {}, [owner], now + patience, told) if is_heard else None
+        if question is None:
+            told({})
+        else:
+            self._asks.append(Ask(owner, self.voice.alone(question)))
         return True
 
     def drained(self) -> set[tuple[str, int]]:
@@ -276,9 +293,9 @@ class Cluster:
         """The last heartbeat of a peer; for our own id the one that we last published, as the others have it."""
         return self.voice.beat if proxy == self.me.proxy else self.membership.beats.get(proxy)
 
-    def tunnel(self, session: bytes, data: bytes, *, back: bool) -> bytes:
+    def tunnel(self, proxy: str, session: bytes, data: bytes, *, back: bool) -> bytes:
         """A node's message in an envelope: to be sent on the peer's DEALER, or back to its identity."""
-        return self.voice.alone(Tunnelled(session, data, back))
+        return self.voice.alone(Tunnelled(session, data, back, proxy))
 
     # --- what we do ---------------------------------------------------------------------------------------------------
 
@@ -289,7 +306,7 @@ class Cluster:
         actions: list[Action] = [*self._asks]
         self._asks.clear()
         self._dial(now, actions)
-        self._ask(now, actions)
+        actions += (Ask(proxy, self.voice.alone(question)) for proxy, question in self.peers.questions(now))
         self._sharing.tend(now)
         self._write(now, actions)
         self._guard(now, actions)
@@ -321,9 +338,6 @@ class Cluster:
             self.membership.forget(proxy)
             actions.append(HangUp(proxy))
 
-    def _ask(self, now: float, actions: list[Action]) -> None:
-        actions += (Ask(proxy, self.voice.alone(question)) for proxy, question in self.peers.questions(now))
-
     def _write(self, now: float, actions: list[Action]) -> None:
         write = self.writing.next(self.peers.live(), self.voice.nodes, self.replication.above, now)
         if write is not None:
@@ -349,8 +363,7 @@ class Cluster:
         return unheard.knocking(self.membership, self.peers, now), self._why_unheard(now)
 
     def _why_unheard(self, now: float) -> str:
-        is_garbled = now - self._garbled_at <= self._times.discover_timeout
-        return unheard.GARBLED if is_garbled else unheard.SILENCE
+        return unheard.GARBLED if now - self._garbled_at <= self._times.discover_timeout else unheard.SILENCE
 
     def leave(self) -> None:
         """From now on no grants; and out of the record as soon as the store takes it. Then `farewell`."""
@@ -381,20 +394,7 @@ class Cluster:
             actions.append(Introduce(peers))
 
     def _say(self, now: float, actions: list[Action]) -> None:
-        membership, is_member = self.membership, self.membership.is_member
-        beat = Beat(
-            membership.record.version,
-            membership.missing(now),
-            membership.strangers(now),
-            self._is_fenced,
-            is_member and membership.is_confirmed,
-            is_member and membership.is_established(now),
-            vacant=membership.is_vacant(now),
-            firm=is_member and membership.is_firm,
-            term=self.replication.term,
-            position=self.replication.position,
-            evicted=membership.lingering.say(now),
-        )
-        data = self.voice.message(membership.record, beat, now)
+        beat = beat_of(self.membership, self.replication, is_fenced=self._is_fenced, now=now)
+        data = self.voice.message(self.membership.record, beat, now)
         if data is not None:
             actions.append(Publish(data))

@@ -1,15 +1,17 @@
-"""Questions to other proxies: how many members has a channel with you?
+"""Questions to other proxies: how many members has a channel with you? Is this client gone that was yours?
 
 Owns those that are not answered yet. Refuses more of them than LIMIT; one that nobody answers in time counts 0.
 """
 
 from collections.abc import Callable, Collection, Mapping
 from itertools import count
+from typing import TypeVar
 
-from holdfast.protocols.peers.frames import CountIs, WantCount
+from holdfast.protocols.peers.frames import CountIs, WantCount, WantKick
 
 LIMIT = 1000
 
+Q = TypeVar("Q", WantCount, WantKick)
 Counted = Callable[[Mapping[str, int]], object]
 
 
@@ -29,17 +31,18 @@ class Counting:
         self._open: dict[int, Question] = {}
 
     def ask(
-        self, channel: str, ours: dict[str, int], peers: Collection[str], ends: float, told: Counted
-    ) -> WantCount | None:
+        self, what: Callable[[int], Q], ours: dict[str, int], peers: Collection[str], ends: float, told: Counted
+    ) -> Q | None:
         """What to ask these peers. None: too much is being asked.
 
-        ours: what is known already. told: called once, with the counts by proxy, at `ends` at the latest.
+        what: the question, by its number. ours: what is known already. told: called once, with the counts by proxy, at
+        `ends` at the latest.
         """
         if len(self._open) >= LIMIT:
             return None
         number = next(self._numbers)
         self._open[number] = Question(peers, ours, ends, told)
-        return WantCount(number, channel)
+        return what(number)
 
     def answered(self, peer: str, answer: CountIs) -> None:
         question = self._open.get(answer.ask)

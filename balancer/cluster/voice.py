@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
+from holdfast.balancer.cluster.membership import Membership
+from holdfast.balancer.cluster.replication import Replication
 from holdfast.protocols.peers.envelope import seal
 from holdfast.protocols.peers.frames import Beat, Facts, Figures, Frame, Nodes, NodeSeen, Published, Record, Told
 
@@ -72,3 +74,21 @@ class Voice:
     def alone(self, frame: Frame) -> bytes:
         """A frame that is asked or answered, outside the stream."""
         return seal(self._token, self._proxy, 0, [frame])
+
+
+def beat_of(membership: Membership, replication: Replication, *, is_fenced: bool, now: float) -> Beat:
+    """What is to be said now, the figures aside."""
+    is_member = membership.is_member
+    return Beat(
+        membership.record.version,
+        membership.missing(now),
+        membership.strangers(now),
+        is_fenced,
+        is_member and membership.is_confirmed,
+        is_member and membership.is_established(now),
+        vacant=membership.is_vacant(now),
+        firm=is_member and membership.is_firm,
+        term=replication.term,
+        position=replication.position,
+        evicted=membership.lingering.say(now),
+    )

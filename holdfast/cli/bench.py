@@ -76,7 +76,7 @@ COMMAND = Command(
     _add_arguments,
     _run,
     "Each connection sends a message, waits until it comes back, and sends the next; no two messages are alike. The "
-    "target is whatever echoes: a Holdfast proxy with a node such as examples/echo_node.py, or anything else. "
+    "target is whatever echoes: a Holdfast proxy with a node that replies what it was asked, or anything else. "
     "Latencies are those of the highest load that so many connections make. This load is one Python process and says "
     "how much CPU it took: at a whole core it is the limit itself, so start several. Ctrl-C ends it with the result so "
     "far. Exit status 1 unless every message came back as it was.",

@@ -127,6 +127,8 @@ def _clients(arguments: argparse.Namespace) -> int:
             for client in page["clients"]
         ),
     )
+    if page.get("elsewhere"):
+        say(f"at proxy {page['proxy']}; {page['elsewhere']} more are at others of its cluster: --admin asks another")
     if page["next"]:
         say(f"more: --after {page['next']}")
     return 0
@@ -179,7 +181,7 @@ def _kick(arguments: argparse.Namespace) -> int:
 COMMANDS = (
     Command("status", "show how a running proxy is", _add_common, _status),
     Command("nodes", "list the nodes of a running proxy", _add_common, _nodes),
-    Command("clients", "list the clients of a running proxy", _add_clients, _clients),
+    Command("clients", "list the clients of a running proxy, not those of its cluster", _add_clients, _clients),
     Command("drain", "let a node finish what it has and give it nothing new", _add_drain, _drain),
-    Command("kick", "disconnect a client", _add_kick, _kick),
+    Command("kick", "disconnect a client, at whichever proxy of the cluster it is", _add_kick, _kick),
 )

@@ -5,13 +5,17 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
+from holdfast.balancer.coordination.redis_urls import parse_urls
 from holdfast.balancer.links.curve import Curve
+from holdfast.balancer.settings import StoreSettings
 from holdfast.cli.command import Command, add_config_arguments, add_json_argument
 from holdfast.console.output import say, say_json
 from holdfast.protocols.errors import ConfigError
 from holdfast.proxy.clients.listener import port_of_protocol
 from holdfast.proxy.clients.tls import server_context
+from holdfast.proxy.cluster.bindings import resolve
 from holdfast.proxy.config import Config, Loaded, examine, load
 from holdfast.proxy.config.keys import MASK, is_secret
 from holdfast.proxy.config.sources import value_of
@@ -36,18 +40,42 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def refused_later(config: Config) -> Iterator[str]:
-    """What `serve` would find first where it is used: in files, and what others have registered."""
-    client, node = config.client, config.node
+    """What `serve` would find first where it is used: in files, interfaces, and what others have registered."""
+    client, node, cluster, store = config.client, config.node, config.cluster, config.store
     trials: list[Callable[[], object]] = [partial(port_of_protocol, spec) for spec in client.protocols]
     if client.tls_certificate_file:
         trials.append(partial(server_context, client.tls_certificate_file, client.tls_key_file))
     if node.curve_secret_key_file:
         trials.append(partial(Curve, node.curve_secret_key_file, node.curve_authorized_keys))
+    trials += (partial(_resolve, "node.bind", address) for address in node.bind)
+    if store.kind != "memory":
+        trials += [partial(_resolve, "cluster.pub", cluster.pub), partial(_resolve, "cluster.router", cluster.router)]
+        trials.append(partial(_look_at_sqlite if store.kind == "sqlite" else _look_at_redis, store))
     for trial in trials:
         try:
             trial()
         except ConfigError as error:
             yield str(error)
+
+
+def _resolve(key: str, address: str) -> None:
+    try:
+        resolve(address)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from error
+
+
+def _look_at_sqlite(store: StoreSettings) -> None:
+    folder = Path(store.path).parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"store.path: expected a folder that can be written to, got {folder}")
+
+
+def _look_at_redis(store: StoreSettings) -> None:
+    """Its files. Whether it is there is another matter: it may come later."""
+    for option, value in (parse_urls(store.urls).tls or {}).items():
+        if option in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile") and not os.access(str(value), os.R_OK):
+            raise ConfigError(f"store.urls: {option}: expected a file that can be read, got {value}")
 
 
 def _config(arguments: argparse.Namespace) -> int:

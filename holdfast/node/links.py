@@ -42,6 +42,7 @@ class Links:
 
     def __init__(self, curve: Curve | None, forget_timeout: float, streams: Streams, clients: Clients) -> None:
         self.streams = streams
+        streams.on_owes = self._say_owes
         self._clients = clients
         self._curve = curve
         self._forget_timeout = forget_timeout
@@ -152,6 +153,11 @@ class Links:
         else:
             self._clients.lost(session.proxy, trio.current_time())
         self._relist()
+
+    def _say_owes(self) -> None:
+        """To all proxies, before anything that is said from now on: a reply may not be read before it."""
+        for session in list(self.sessions.values()):
+            session.beat()
 
     def _relist(self) -> None:
         """The lists of all linked proxies, put together. What one says of itself tells nothing that its link does not.

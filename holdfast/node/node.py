@@ -26,7 +26,7 @@ from holdfast.node.pump import Curve
 from holdfast.node.replica import Replica
 from holdfast.node.request import Client
 from holdfast.node.session import Parts
-from holdfast.node.state import State, decode
+from holdfast.node.state import State, decode, follow
 from holdfast.node.streams import Streams
 from holdfast.protocols.errors import ConfigError
 from holdfast.protocols.nodes.frames import MAX_WEIGHT, MIN_WEIGHT, VERSION, Hello
@@ -335,10 +335,11 @@ class Node(Functions):
                 *place,
                 takes_requests=self._on_request is not None,
                 takes_offers=True,
+                owes=links.streams.owes(),
             )
 
         self._parts = Parts(hello, callbacks, clients, dispatch, mastership, replica, links, Counts(links))
-        self._state.follow(replica)
+        follow(self._state, replica)
 
     def _state_changed(self, key: str, value: bytes | None) -> None:
         if not self._on_state:

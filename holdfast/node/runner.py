@@ -38,9 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"{help} (or in the environment: {variable})",
         )
 
-    parser.add_argument(
-        "node", metavar="MODULE:NAME", help="a Node, as `app:node` for `node` of app.py; examples.echo_node:node is one"
-    )
+    parser.add_argument("node", metavar="MODULE:NAME", help="a Node, as `app:node` for `node` of app.py in this folder")
     parser.add_argument(
         "--join",
         metavar="ADDRESS",
@@ -49,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"(or in the environment: {PREFIX}JOIN, with spaces between)",
     )
     option("name", "NAME", "what it is, the same for all nodes that do the same")
-    option("id", "ID", "its id, unique among live nodes")
+    option("id", "ID", "its id, unique among live nodes: who takes that of another ends it; default: one made up")
     option("capacity", "N", "how many requests it takes at once", int)
     option("weight", "X", "its share of requests where that counts; 1.0 is normal", float)
     option("token", "TOKEN", "the proxies' node.token; better in the environment, where no process list shows it")

@@ -32,6 +32,7 @@ WELCOME_TIMEOUT = 5.0
 # does not come before.
 CALLBACKS_TIMEOUT = 3.0
 MIN_INTERVAL = 0.001  # whatever a proxy says
+BEAT_BYTES, OWED_BYTES = 64, 72  # of a heartbeat; of each proxy in it
 
 
 class Phase(Enum):
@@ -329,12 +330,14 @@ class Session:
             self.links.ready(self)
 
     def beat(self) -> float:
-        """Send a heartbeat; it tells what we have of the state, and which epoch we have seen: perhaps from a proxy that
-        this one does not know. Returns its stamp, which no other one has."""
+        """Send a heartbeat; it tells what state we have, whom we owe, and which epoch we have seen, perhaps from another
+        proxy. Returns its stamp, which no other one has."""
         now = max(trio.current_time(), nextafter(self._beaten, inf))
         epoch, index = self._parts.replica.view.position
         load, seen = self._parts.dispatch.load, self._parts.mastership.epoch
-        self.send(frames.Heartbeat(now, load, seen, state_epoch=epoch, state_index=index))
+        owes = self.links.streams.owes(self.proxy)
+        beat = frames.Heartbeat(now, load, seen, state_epoch=epoch, state_index=index, owes=owes)
+        self.send(beat, BEAT_BYTES + OWED_BYTES * len(owes))
         if stream := self.links.streams.of(self):
             stream.asked(now)
         self._beaten = now

@@ -54,10 +54,6 @@ class State:
 
     _replica: Replica
 
-    def follow(self, replica: Replica) -> None:
-        """From now on it is what this one has: each run of a node has its own."""
-        self._replica = replica
-
     def __getitem__(self, key: str) -> Any:  # noqa: ANN401 - values are the author's
         return decode(self._replica.view.items[key].value)
 
@@ -150,3 +146,8 @@ def _expected(if_version: int | None) -> int:
     if if_version < 0:
         raise ValueError(f"versions are at least 0, got {if_version}")
     return if_version
+
+
+def follow(state: State, replica: Replica) -> None:
+    """From now on it is what this one has: each run of a node has its own. No method: authors are shown those."""
+    state._replica = replica

@@ -6,7 +6,7 @@ that would miss it.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
@@ -75,14 +75,17 @@ class Stream:
     """To one proxy. session: the present one with it, if there is any. lost_at: since when there is none.
 
     acknowledged: highest number that it has. sent: in this session, and not acknowledged. waiting: for room to be sent,
-    or for a session. changed: something was acknowledged, sent or muted, or the session is another.
+    or for a session. changed: something was acknowledged, sent or muted, or the session is another. owed: while there
+    was no session this was the last that waited for one; 0: the proxy has it, and would miss nothing if we died.
+    owes: told when `owed` begins or ceases to be above 0.
     """
 
-    def __init__(self, numbers: "Numbers", now: float) -> None:
+    def __init__(self, numbers: "Numbers", now: float, owes: Callable[[], None]) -> None:
         self._numbers = numbers
+        self._owes = owes
         self.session: ProxySession | None = None
         self.lost_at = now
-        self.acknowledged = 0
+        self.acknowledged = self.owed = 0
         self.sent: deque[Kept] = deque()
         self.sent_bytes = 0
         self.waiting: deque[Kept] = deque()
@@ -118,6 +121,14 @@ class Stream:
         self._flow()
         if self.waiting_bytes > MAX_KEPT_BYTES:  # and can't be sent
             self._drop(len(self.waiting))
+        if self.session is None:
+            self.owe()
+
+    def owe(self) -> None:
+        """What is not acknowledged is lost if we die now: others have to know, before we say that it is done."""
+        former, self.owed = self.owed, self.last
+        if self.owed and not former:
+            self._owes()
 
     def _flow(self) -> None:
         session = self.session
@@ -197,6 +208,7 @@ class Stream:
         self._joins.clear()
         self.turns.clear()
         self.listen()
+        self.owe()
         self.changed.unpark_all()
 
     def has(self, number: int, window: int = FIRST_WINDOW) -> None:
@@ -209,6 +221,9 @@ class Stream:
             del self._joins[channel]
         self._flow()
         self.changed.unpark_all()
+        if 0 < self.owed <= number:
+            self.owed = 0
+            self._owes()
 
     # --- channels without anybody -----------------------------------------------------------------------------------
 

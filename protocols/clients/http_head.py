@@ -267,4 +267,4 @@ def _check_target(method: bytes, target: bytes, headers: list[tuple[str, str]]) 
     absolute = _ABSOLUTE.match(target.decode("ascii"))
     if absolute is None or not _HOST.fullmatch(absolute[1]):
         raise ProtocolError('the target must be a path, an http URL, or "*" with OPTIONS')
-    return [("host", absolute[1]), *(header for header in headers if header[0] != "host")]
+    return [("host", absolute[1]), *[header for header in headers if header[0] != "host"]]

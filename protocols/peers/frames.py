@@ -16,7 +16,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from holdfast.protocols.peers.ranges import MAX_MEMBERS, Endpoint, Id, Number, Prefix, Seconds, Word
-from holdfast.protocols.peers.replication import Entries, Gone, Held, StatePage, WantPage, Watch
+from holdfast.protocols.peers.replication import Entries, Gone, Held, Noted, Owed, StatePage, WantPage, Watch
 
 # --- parts of frames --------------------------------------------------------------------------------------------------
 
@@ -232,12 +232,14 @@ class Facts(Struct, array_like=True, frozen=True, gc=False, tag=92):
 class Tunnelled(Struct, array_like=True, frozen=True, gc=False, tag=93):
     """A message of a node's session that goes through another proxy, unread. session: the node's routing id there.
 
-    back: from the session's proxy to the one that has the node's link. data b"": the session is over.
+    back: from the session's proxy to the one that has the node's link. data b"": the session is over. proxy: for whom
+    it is, because another may have its address by now; "": for who gets this.
     """
 
     session: bytes
     data: bytes
     back: bool = False
+    proxy: Word = ""
 
 
 class WantCount(Struct, array_like=True, frozen=True, gc=False, tag=110):
@@ -248,13 +250,21 @@ class WantCount(Struct, array_like=True, frozen=True, gc=False, tag=110):
 
 
 class CountIs(Struct, array_like=True, frozen=True, gc=False, tag=111):
-    """The answer to WantCount."""
+    """The answer to WantCount, and to WantKick: 1 or 0."""
 
     ask: int
     count: int
 
 
+class WantKick(Struct, array_like=True, frozen=True, gc=False, tag=112):
+    """Close this client of yours: an operator says so. reason: text for it. ask: as in WantCount."""
+
+    ask: int
+    client: int
+    reason: Word
+
+
 Frame = (
     Beat | Nodes | Told | Proof | Leaving | Dead | Prove | WantFacts | Facts | Tunnelled | WantCount | CountIs
-    | Entries | Held | WantPage | StatePage | Watch | Gone
+    | WantKick | Owed | Noted | Entries | Held | WantPage | StatePage | Watch | Gone
 )  # fmt: skip

@@ -134,8 +134,11 @@ class Api:
         # one more than asked for, to see whether there is another page
         clients = self._control.clients(int(limit) + 1, None if after is None else parse_client_id(after))
         page = clients[: int(limit)]
+        cluster = self._control.cluster()
         return as_json(
             {
+                "proxy": cluster.here,
+                "elsewhere": sum(proxy.clients for proxy in cluster.members if proxy.id != cluster.here),
                 "clients": [{**msgspec.structs.asdict(client), "id": format_client_id(client.id)} for client in page],
                 "next": format_client_id(page[-1].id) if len(clients) > len(page) else None,
             }
@@ -147,12 +150,15 @@ class Api:
             raise HttpError(404, "no such node")
         return as_json({"node": node, "state": "draining"}, 202)
 
-    def _kick(self, call: Call) -> Response:
+    async def _kick(self, call: Call) -> Response:
         client = parse_client_id(call.parts["id"])
         reason = call.body.get("reason", "")
         if not isinstance(reason, str) or len(reason.encode()) > MAX_REASON_BYTES:
             raise HttpError(400, f"reason: expected text of at most {MAX_REASON_BYTES} bytes")
-        if not self._control.kick(client, reason):
+        is_kicked = await self._control.kick(client, reason)
+        if is_kicked is None:
+            raise HttpError(503, "the proxy that has this client does not answer")
+        if not is_kicked:
             raise HttpError(404, "no such client")
         return as_json({"client": format_client_id(client), "kicked": True})
 

@@ -1,12 +1,14 @@
 """What the admin server asks of the running proxy, and may do to it (proxy.views.Control)."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 
 import structlog
 import trio
 
+from holdfast.balancer.cluster.counting import Counted
 from holdfast.balancer.directory import Node, NodeState
 from holdfast.protocols.peers.frames import Figures
 from holdfast.proxy.admin.exporter import Exporter
@@ -100,16 +102,9 @@ class ProxyControl:
 
     async def count(self, channel: str) -> Mapping[str, int]:
         app = self._app
-        counts: Mapping[str, int] = {self._proxy_id: app.channels.count(channel)}
-        is_told = trio.Event()
-
-        def told(all_counts: Mapping[str, int]) -> None:
-            nonlocal counts
-            counts = all_counts
-            is_told.set()
-
-        if app.count(channel, told):
-            await is_told.wait()
+        counts = await _answers(partial(app.count, channel))
+        if counts is None:
+            counts = {self._proxy_id: app.channels.count(channel)}
         return {proxy: count for proxy, count in counts.items() if count}
 
     def nodes(self) -> Sequence[NodeView]:
@@ -164,13 +159,38 @@ class ProxyControl:
         app.reactor.settle()
         return True
 
-    def kick(self, client_id: int, reason: str) -> bool:
+    async def kick(self, client_id: int, reason: str) -> bool | None:
         app = self._app
-        found = app.lanes.kick(client_id, reason)
+        if self.kick_here(client_id, reason):
+            app.reactor.settle()
+            return True
+        answers = await _answers(partial(app.kick, client_id, reason))
+        if answers is None:
+            return False
+        return any(answers.values()) if answers else None
+
+    def kick_here(self, client_id: int, reason: str) -> bool:
+        """End it with the turn, if it is a client of this proxy."""
+        found = self._app.lanes.kick(client_id, reason)
         if found:
             log.info("client_kicked", client=f"{client_id:016x}", reason=reason)
-        app.reactor.settle()
         return found
 
     def metrics(self) -> bytes:
         return self._exporter.render()
+
+
+async def _answers(ask: Callable[[Counted], bool]) -> Mapping[str, int] | None:
+    """What other proxies have said in time. None: they could not be asked."""
+    answers: Mapping[str, int] = {}
+    is_told = trio.Event()
+
+    def told(by_proxy: Mapping[str, int]) -> None:
+        nonlocal answers
+        answers = by_proxy
+        is_told.set()
+
+    if not ask(told):
+        return None
+    await is_told.wait()
+    return answers

@@ -51,6 +51,10 @@ class Running(Protocol):
         """Ask all proxies for the members of a channel. False: too much is being asked."""
         ...
 
+    def kick(self, client: int, reason: str, told: Counted) -> bool:
+        """Have another proxy close its client. False: it is nobody's but ours."""
+        ...
+
     @property
     def doing(self) -> str: ...
 

@@ -8,4 +8,5 @@ transport    its descriptor: reading, writing, the end (outbox, progress, tls, d
 handshakes   TLS handshakes in turns
 session      a client as nodes know it
 wheel        the timers of connections
+closings     what the log says of those that were closed
 """

@@ -113,7 +113,11 @@ class Clients(House):
 
     def closed(self, connection: Peer, session: Session | None, reason: Reason, detail: str, code: int) -> None:
         self.counters.connections_closed[reason] += 1
-        if reason not in USUAL and (session is not None or reason is not Reason.IDLE):
+        if (
+            reason is not Reason.CLIENT_LEFT
+            and reason not in USUAL
+            and (session is not None or reason is not Reason.IDLE)
+        ):
             address = self._address_of(connection, session)
             self.closings.say(connection.id, address, reason, detail, code, self.reactor.now)
         if connection.in_flight:

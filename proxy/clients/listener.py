@@ -21,7 +21,7 @@ from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import ConfigError, RequestError
 from holdfast.proxy.clients.clients import Clients, FirstProtocol
 from holdfast.proxy.clients.tls import TlsChannel
-from holdfast.proxy.config import split_address
+from holdfast.proxy.config import ClientSettings, split_address
 
 log = structlog.get_logger("holdfast.listener")
 
@@ -75,6 +75,19 @@ def format_address(name: tuple[str, int]) -> str:
     """ "host:port", or "[host]:port" for IPv6."""
     host, port = name[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def fit_connections(settings: ClientSettings, others: int) -> int:
+    """How many clients there may be at once: as configured, or as many as the limit of open files has room for."""
+    wanted = settings.max_connections
+    fit = raise_descriptor_limit(wanted, others)
+    if fit >= wanted:
+        return wanted
+    if wanted == ClientSettings().max_connections:  # nobody has asked for so many
+        log.info("descriptor_limit", connections=fit, configured=wanted)
+    else:
+        log.warning("descriptor_limit", connections=fit, configured=wanted)
+    return fit
 
 
 def raise_descriptor_limit(wanted: int, others: int = 0) -> int:

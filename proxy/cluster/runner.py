@@ -49,8 +49,8 @@ class Runner:
     """This proxy's part of a cluster. `open`, then `run`, then `join`; `cluster` and `store` are there from `open` on.
 
     figures: what operators see of this proxy, made when it is asked for. look: called before each tick, to tell the
-    cluster of our nodes. state: our copy. prefix: of our clients' ids. is_store_ours: nobody but this process and its
-    siblings can know the store.
+    cluster of our nodes. state: our copy. prefix: of our clients' ids. is_store_ours:
+    nobody but this process and its siblings can know the store.
     """
 
     cluster: Cluster
@@ -93,7 +93,7 @@ class Runner:
         self._waits = ""  # what was said last that we wait for
         self._knocking_at = float("-inf")
         self._lacking: list[str] = []  # who had not told its part of the state when we looked last
-        self._lacking_told: list[str] = []
+        self._lacking_since = float("inf")
         self._port = PeerPort()
         self._name: socket.socket | None = None  # names.hold
         self._links: dict[str, PeerLink] = {}
@@ -111,7 +111,7 @@ class Runner:
         is_named = self._name is not None
         me = Member(self._proxy_id, router, advertised(bound), host_id(), is_bound, self._prefix, is_named)
         times, token, now = times_of(config), config.node.token.encode(), trio.current_time()
-        self.cluster = cluster = Cluster(me, token, times, random_number, now, self._state)
+        self.cluster = cluster = Cluster(me, token, times, random_number, now, self._state, self._gateway.debts)
         self.store = Store(self._coordinator, cluster, config.cluster, times.card_ttl, self._settle)
         self._ways = Ways(self._hub, cluster, self._links, config.node)
         cluster.membership.is_first = self._is_store_ours
@@ -278,11 +278,11 @@ class Runner:
             if hindrance:
                 log.warning("waits_to_join", why=hindrance)
         lacking = self.cluster.replication.waits_for
-        if lacking == self._lacking != self._lacking_told:
-            self._lacking_told = lacking
-            if lacking:
-                log.warning("waits_for_state", members=lacking, why="a new keeper hears from all members")
-        self._lacking = lacking
+        if lacking != self._lacking:
+            self._lacking, self._lacking_since = lacking, now
+        elif lacking and now - self._lacking_since > membership.times.heartbeat_timeout:
+            self._lacking_since = float("inf")  # once
+            log.warning("waits_for_state", members=lacking, why="a new keeper hears from all members")
 
     def _say_who_is_not_heard(self) -> None:
         """One that starts again and again has a new id each time: a line in a while is enough."""

@@ -78,10 +78,14 @@ class Ways:
 
     def _send(self, proxy: str, session: bytes, data: bytes, *, back: bool) -> bool:
         link = self._links.get(proxy)
-        return link is not None and link.send(self._cluster.tunnel(session, data, back=back))
+        return link is not None and link.send(self._cluster.tunnel(proxy, session, data, back=back))
 
     def _tunnelled(self, peer: str, frame: Tunnelled) -> None:
         """Back to a node here; or of a session with us, and the peer has the node's connection."""
+        if frame.proxy not in ("", self._cluster.me.proxy):  # of a proxy that was at our address
+            if frame.data and not frame.back:
+                self._send(peer, frame.session, b"", back=True)
+            return
         if frame.back:
             self._tunnels.returned(peer, frame.session, frame.data)
             return

@@ -34,6 +34,9 @@ def proxy_view(id, **fields):
     )
 
 
+SILENT = 0xEE  # a client at a proxy that does not answer
+
+
 class FakeControl:
     """Control in memory: three nodes, some clients, three proxies, and a record of what was done to them."""
 
@@ -130,7 +133,9 @@ class FakeControl:
         self.drained.append(node_id)
         return True
 
-    def kick(self, client_id, reason):
+    async def kick(self, client_id, reason):
+        if client_id == SILENT:
+            return None
         if client_id not in self.client_ids:
             return False
         self.kicked.append((client_id, reason))

@@ -5,7 +5,7 @@ import pytest
 from msgspec.structs import fields
 from prometheus_client.parser import text_string_to_metric_families
 
-from holdfast.balancer.cluster.cluster import ClusterCounters
+from holdfast.balancer.cluster.counters import ClusterCounters
 from holdfast.balancer.cluster.keeping import ReplicationCounters
 from holdfast.balancer.cluster.sequence import SequenceCounters
 from holdfast.protocols.close import Reason

@@ -163,7 +163,7 @@ class Book:
                 # Of the dead too: what they have said last may be on its way.
                 membership.since = {node.id: node.published.get(arguments[0], 0) for node in self.world.node_runs}
         elif kind == "tell":
-            self.world.checks.told(number, payload.decode())
+            self.world.checks.told(self.proxy, number, payload.decode())
             if self.client.id in arguments[1] and (number, 1) not in self.effects:
                 self.fail("E3, what a handler did comes before its reply", number)
 

@@ -1,5 +1,6 @@
 """Stories of what nodes and clients are promised: deliveries, effects, the state. See tests.sim.stories."""
 
+from holdfast.balancer.cluster.debts import PATIENCE
 from tests.sim.clients import Client
 from tests.sim.faults import heal
 from tests.sim.nodes import SimNode
@@ -159,6 +160,66 @@ def who_moves_hears_nothing_again(world: World) -> None:
         last, first = before.joined["red"].last[node.id], client.book.joined["red"].first[node.id]
         assert first > last, f"{first} comes again after {last}"
     assert moves > 5, "there was something to hear again"
+    heal(world)
+
+
+def owed_by_who_has_died(world: World, *, drains: bool = False) -> None:
+    """A proxy is frozen, and nodes give up their links to it. One of them answers a request elsewhere that notifies its
+    clients, publishes something more, and is gone before the proxy wakes up."""
+    clients = in_channel(world, 8)
+    far = clients[0].proxy
+    asker = next(client for client in clients if client.proxy is not far)
+    missing = [client.book for client in clients if client.proxy is far]
+    heard = [client.book for client in clients if client.proxy is not far]
+    world.freeze(far.id)
+    world.run(world.config.node.heartbeat_timeout + 0.5)
+    asked = world.time
+    node = world.nodes[bytes(answer(world, asker, "tell", "red", [])).decode()]
+    number = max(asker.book.answers)
+    assert world.time - asked < 0.5, "nobody waits for the proxy any more"
+    publish(world, node, 3)
+    world.run(0.2)
+    if drains:
+        node.drain()
+        until(world, 4.0, lambda: not node.is_alive, "it has left")
+    else:
+        world.kill(node.id)
+    world.run(0.5)
+    world.thaw(far.id)
+    until(world, 10.0, lambda: all(book.ended for book in missing), "who has missed something is told")
+    assert {book.ended for book in missing} == {"interrupted"}
+    assert not any(book.ended for book in heard), "and nobody else"
+    assert all((number, 0) in book.effects for book in heard)
+    until(world, 10.0, lambda: all(client.is_linked for client in clients), "they come again")
+    back = [client.book for client in clients]
+    world.run(2 * PATIENCE * world.config.node.heartbeat_timeout)
+    assert not any(book.ended for book in back), "once is enough"
+    heal(world)
+
+
+def owed_by_who_drains(world: World) -> None:
+    """Likewise, and the node leaves as it should, without having brought all."""
+    owed_by_who_has_died(world, drains=True)
+
+
+def owed_by_who_lives(world: World) -> None:
+    """A node owes a frozen proxy, and is cut off from all others: they take it for lost, but it brings what it has."""
+    clients = in_channel(world, 8)
+    books = [client.book for client in clients]
+    far, node = clients[0].proxy, nodes(world)[0]
+    rest = {proxy for proxy in world.proxies if proxy != far.id}
+    world.freeze(far.id)
+    world.run(world.config.node.heartbeat_timeout + 0.5)
+    publish(world, node, 3)
+    world.run(1.0)
+    world.part({node.id}, rest)
+    lost = nodes_lost(world)
+    world.run(world.config.node.heartbeat_timeout + 0.5)
+    assert nodes_lost(world) > lost, "the others have lost it"
+    world.thaw(far.id)
+    world.run(2 * PATIENCE * world.config.node.heartbeat_timeout)
+    assert not any(book.ended for book in books), "nobody has missed anything"
+    world.mend()
     heal(world)
 
 

@@ -419,7 +419,7 @@ def _install() -> None:
     _put(app, "time", Time())
     _put(control, "version", lambda name: "")  # to look it up takes as long as all else of a proxy's start
     _put(app, "bind", lambda address, **_: None)
-    _put(app, "raise_descriptor_limit", lambda wanted, others: wanted)
+    _put(app, "fit_connections", lambda settings, others: settings.max_connections)
     _put(app, "Listener", Listening)
     _put(runner, "names", Names())
     _put(runner, "host_id", lambda: "host")

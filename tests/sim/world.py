@@ -181,6 +181,8 @@ class World:
         process = self.process(who)
         if process is not None:
             self.note("kill", who)
+            if isinstance(process, SimNode):
+                self.checks.dies(process)
             process.kill()
             self.gone(process)
 

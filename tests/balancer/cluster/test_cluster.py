@@ -2,8 +2,12 @@
 
 from collections import deque
 
+import pytest
+
+from holdfast.balancer.cluster import debts
 from holdfast.balancer.cluster.actions import Ask, CloseClients, Dial, Fence, HangUp, Introduce, Publish, Write
 from holdfast.balancer.cluster.cluster import Cluster
+from holdfast.balancer.cluster.debts import Run
 from holdfast.balancer.cluster.mastership import RAISE_EVERY
 from holdfast.balancer.cluster.sequence import SequenceState
 from holdfast.protocols.peers.envelope import seal
@@ -99,6 +103,45 @@ def test_three_find_each_other():
     assert set(records.pop().ids) == {"a", "b", "c"}
     assert {action.member.proxy for action in net.actions("a", Dial)} == {"b", "c"}
     assert net.clusters["a"].counters.joins == 3
+
+
+def test_who_is_owed_by_a_lost_node_is_told_and_says_so():
+    net = Net("a", "b", "c")
+    net.run(3.0)
+    a, b, c = (cluster.debts for cluster in net.clusters.values())
+    missed = []
+    b._on_missed = c._on_missed = missed.append
+    a.lost(Run("n", 7), ["b"], net.now)
+    net.run(1.0)
+    assert (len(a), missed) == (0, ["n"])
+
+
+def test_who_is_owed_and_frozen_is_told_when_it_wakes_up():
+    net = Net("a", "b", "c")
+    net.run(3.0)
+    a, b = net.clusters["a"].debts, net.clusters["b"].debts
+    missed = []
+    b._on_missed = missed.append
+    net.off.add("b")
+    a.lost(Run("n", 7), ["b"], net.now)
+    net.run(debts.MAX_SLEEP - 5)
+    assert len(a) == 1
+    net.off.remove("b")
+    net.run(3.0)
+    assert (len(a), missed) == (0, ["n"])
+
+
+@pytest.mark.parametrize("names", [("a", "b", "c"), ("b",)])
+def test_who_was_away_for_too_long_closes_its_clients(names):
+    net = Net(*names)
+    net.run(3.0)
+    missed = []
+    net.clusters["b"].debts._on_missed = missed.append
+    net.off.add("b")
+    net.run(debts.MAX_SLEEP + 1)
+    net.off.remove("b")
+    net.run(1.0)
+    assert missed == [""] * (len(names) > 1), "alone it is not forgotten"
 
 
 def test_nodes_and_figures_come_to_all():
@@ -448,9 +491,9 @@ def test_tunnelled_messages_go_both_ways():
     came = []
     for cluster in (a, b):
         cluster.on_tunnelled = lambda peer, frame: came.append((peer, frame))
-    assert b.asked(a.tunnel(b"s", b"data", back=False), net.now) == ("a", [])
-    a.received(b.tunnel(b"s", b"reply", back=True), net.now)
-    assert came == [("a", Tunnelled(b"s", b"data")), ("b", Tunnelled(b"s", b"reply", True))]
+    assert b.asked(a.tunnel("b", b"s", b"data", back=False), net.now) == ("a", [])
+    a.received(b.tunnel("a", b"s", b"reply", back=True), net.now)
+    assert came == [("a", Tunnelled(b"s", b"data", False, "b")), ("b", Tunnelled(b"s", b"reply", True, "a"))]
 
 
 def test_strangers_and_noise_are_counted_and_nothing_else():

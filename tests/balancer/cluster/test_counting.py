@@ -2,11 +2,11 @@
 
 from holdfast.balancer.cluster import counting
 from holdfast.balancer.cluster.counting import Counting
-from holdfast.protocols.peers.frames import CountIs
+from holdfast.protocols.peers.frames import CountIs, WantCount
 
 
 def asked(it, told, *peers, ends=1.0):
-    return it.ask("c", {"me": 1}, peers, ends, told.append)
+    return it.ask(lambda number: WantCount(number, "c"), {"me": 1}, peers, ends, told.append)
 
 
 def test_all_have_answered():

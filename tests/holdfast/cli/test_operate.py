@@ -63,10 +63,11 @@ async def test_nodes(ask):
 async def test_clients_and_their_next_page(ask):
     out = (await ask("clients", "--limit", "2")).out
     assert "0000000000000001  websocket  127.0.0.1:50000  61 s" in out
-    assert out.endswith("more: --after 0000000000000002\n")
+    assert out.endswith("--admin asks another\nmore: --after 0000000000000002\n")
+    assert "at proxy p-1; 6 more are at others of its cluster" in out
     out = (await ask("clients", "--limit", "2", "--after", "0000000000000002")).out
     assert "ffffffffffffffff" in out
-    assert "more" not in out
+    assert "--after" not in out
     assert json.loads((await ask("clients", "--json", "--limit", "1")).out)["next"] == "0000000000000001"
 
 

@@ -40,6 +40,24 @@ def test_check_finds_what_serve_would(holdfast, tmp_path):
     assert [line.partition(":")[0] for line in out.splitlines()] == ["client.protocols", "node.curve_secret_key_file"]
 
 
+@pytest.mark.parametrize(
+    ("sets", "expected"),
+    [
+        (["node.bind=tcp://[nope0:ipv4]:7510", "node.token=x"], "node.bind: "),
+        (["store.kind=sqlite", "store.path=/none/store"], "store.path: expected a folder that can be written to"),
+        (
+            ["store.kind=redis", "store.urls=rediss://h/0?ssl_ca_certs=/none"],
+            "store.urls: ssl_ca_certs: expected a file",
+        ),
+        (["store.kind=redis", "cluster.pub=tcp://[nope0:ipv4]:7511", "node.token=x"], "cluster.pub: "),
+    ],
+)
+def test_check_looks_at_this_machine_as_serve_would(sets, expected, holdfast):
+    status, out, _ = holdfast("check", *(part for each in sets for part in ("--set", each)))
+    assert (status, out.count("\n")) == (2, 1)
+    assert out.startswith(expected)
+
+
 def test_check_loads_the_certificate(holdfast, tmp_path):
     """What it takes must start: a key that is another's would end the proxy."""
     (tmp_path / "no.pem").write_text("no certificate")

@@ -86,6 +86,12 @@ def test_a_full_last_page_has_no_next(call):
     assert call("GET", "/api/clients?limit=2")[1]["next"] == "0000000000000002"
 
 
+def test_whose_clients_they_are_is_told_and_how_many_others_there_are(call, control):
+    content = call("GET", "/api/clients")[1]
+    assert (content["proxy"], content["elsewhere"]) == ("p-1", sum(p.clients for p in control.cluster().members[1:]))
+    assert content["elsewhere"]
+
+
 def test_ids_of_clients_are_hexadecimal_text(call):
     assert call("GET", "/api/clients")[1]["clients"][-1]["id"] == "ffffffffffffffff"
 
@@ -114,6 +120,7 @@ def test_kicking_a_client(call, control):
     assert call("POST", "/api/clients/FFFFFFFFFFFFFFFF/kick")[0] == 200
     assert control.kicked == [(1, "spam"), (0xFFFFFFFFFFFFFFFF, "")]
     assert call("POST", "/api/clients/00000000000000aa/kick")[0] == 404
+    assert call("POST", "/api/clients/00000000000000ee/kick")[0] == 503
 
 
 def test_members_of_a_channel(call):

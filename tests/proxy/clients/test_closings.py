@@ -68,7 +68,7 @@ async def test_what_an_operator_does_to_a_client_is_a_line_that_says_so():
             async with websocket(proxy):
                 await proxy.until(lambda: len(proxy.app.registry), "it to be known")
                 [id] = proxy.app.clients.connections
-                assert proxy.app.control.kick(id, "spam")
+                assert await proxy.app.control.kick(id, "spam")
     [line] = of("client_kicked", lines)
     assert (line["client"], line["reason"]) == (f"{id:016x}", "spam")
     assert len(of("client_closed", lines)) == 1

@@ -4,13 +4,16 @@ import socket
 import subprocess
 import sys
 
+import pytest
 import trio
+from structlog.testing import capture_logs
 
 from holdfast.protocols.clients.http import HttpProtocol
+from holdfast.proxy.clients import listener
 from holdfast.proxy.clients.clients import Clients, random_prefix
-from holdfast.proxy.clients.listener import Listener, bind
+from holdfast.proxy.clients.listener import Listener, bind, fit_connections
 from holdfast.proxy.clients.reactor import Reactor
-from holdfast.proxy.config import Config
+from holdfast.proxy.config import ClientSettings, Config
 from holdfast.proxy.metrics import Counters
 
 SCRIPT = """
@@ -33,6 +36,18 @@ def test_the_table_of_descriptors_is_as_large_at_once_as_it_may_become():
     assert int(fit) >= int(before)
     assert int(after) >= int(before) + int(reserved)
     assert leaves_none_open == "True"
+
+
+@pytest.mark.parametrize(
+    ("configured", "room", "expected", "level"),
+    [(None, 10**6, None, None), (None, 100, 100, "info"), (30_000, 100, 100, "warning"), (50, 100, 50, None)],
+)
+def test_only_who_has_asked_for_more_clients_than_fit_is_warned(configured, room, expected, level, monkeypatch):
+    monkeypatch.setattr(listener, "raise_descriptor_limit", lambda wanted, others: room)
+    settings = ClientSettings() if configured is None else ClientSettings(max_connections=configured)
+    with capture_logs() as lines:
+        assert fit_connections(settings, 10) == (expected or settings.max_connections)
+    assert [line["log_level"] for line in lines] == [level] * (level is not None)
 
 
 async def test_who_is_in_the_queue_when_a_port_is_closed_is_a_client():

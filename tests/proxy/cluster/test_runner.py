@@ -120,6 +120,49 @@ async def test_counts_of_all_proxies():
             assert await proxy.app.control.count("hall") == {}
 
 
+async def test_a_client_is_kicked_wherever_it_is():
+    async with cluster_of(2) as (first, second):
+        async with websocket(second) as client:
+            await second.until(lambda: len(second.app.registry), "it to be known")
+            [id] = second.app.clients.connections
+            assert not await first.app.control.kick(id + 1, "nobody")
+            assert not await first.app.control.kick(1, "nobody's")
+            with structlog.testing.capture_logs() as logs:
+                assert await first.app.control.kick(id, "spam")
+            with pytest.raises(ConnectionClosed, match="spam"):
+                await client.recv()
+            assert [line["client"] for line in logs if line["event"] == "client_kicked"] == [f"{id:016x}"]
+            assert not await first.app.control.kick(id, "again")
+
+
+async def test_a_client_of_a_silent_proxy_is_not_said_to_be_gone(nursery, monkeypatch):
+    monkeypatch.setattr("holdfast.proxy.cluster.names.is_free", lambda proxy: False)
+    store = MemoryCoordinator()
+    async with joined(store) as first:
+        second, third = Killable(store), Killable(store)
+        for proxy in (second, third):
+            await nursery.start(proxy.run)
+        await first.until(lambda: len(ids(first)) == 3, "all to be members")
+        for proxy in (second, third):
+            proxy.kill()
+        await first.until(lambda: first.app.runner.trouble(), "them to be missed")
+        prefix = second.app.runner.cluster.me.prefix
+        assert await first.app.control.kick(prefix << 32 | 1, "spam") is None
+
+
+async def test_only_a_long_wait_for_the_state_is_a_line():
+    """Each first start of several has a short one."""
+    async with cluster_of(1) as [proxy]:
+        runner, begun = proxy.app.runner, trio.current_time()
+        runner.cluster.replication.waits_for = ["x"]
+        timeout = runner.cluster.membership.times.heartbeat_timeout
+        with structlog.testing.capture_logs() as logs, pytest.MonkeyPatch.context() as patch:
+            for after, lines in ((0.0, 0), (timeout / 2, 0), (timeout * 1.1, 1), (timeout * 5, 1)):
+                patch.setattr(trio, "current_time", lambda after=after: begun + after)
+                runner._say_what_we_wait_for()
+                assert [line["event"] for line in logs].count("waits_for_state") == lines
+
+
 async def test_cut_off_it_sends_its_clients_away_and_takes_none(nursery, monkeypatch):
     monkeypatch.setattr("holdfast.proxy.cluster.names.is_free", lambda proxy: False)  # as if they were on other hosts
     store = MemoryCoordinator()

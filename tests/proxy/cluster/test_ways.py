@@ -54,6 +54,23 @@ async def test_it_ends_when_the_way_does(nursery):
             await kept.finish_join()
 
 
+async def test_what_goes_to_a_dead_proxy_is_not_its_successors():
+    """libzmq connects again to whoever has the address. A node's hello to the dead one would end its session here."""
+    async with cluster_of(2) as (far, near):
+        with ScriptedNode(far.node) as node:
+            await node.join()
+            session, answers = far.app.directory.nodes[node.id], []
+            runner = near.app.runner
+            runner.cluster.on_tunnelled = lambda peer, frame: answers.append(
+                (peer, frame.session, frame.data, frame.back)
+            )
+            hello = encode_batch(1, [node.hello])
+            runner._links[id_of(far)].send(runner.cluster.tunnel("the dead one", b"way", hello, back=False))
+            await near.until(lambda: answers, "an answer")
+            assert answers == [(id_of(far), b"way", b"", True)]
+            assert far.app.directory.nodes[node.id] is session
+
+
 async def test_one_hop_only():
     async with cluster_of(2) as (far, near):
         with by_way_of(near, "nobody") as node:

@@ -330,8 +330,8 @@ class Session:
             self.links.ready(self)
 
     def beat(self) -> float:
-        """Send a heartbeat; it tells what state we have, whom we owe, and which epoch we have seen, perhaps from another
-        proxy. Returns its stamp, which no other one has."""
+        """Send a heartbeat; it tells what state we have, whom we owe, and which epoch we have seen, at whichever proxy.
+        Returns its stamp, which no other one has."""
         now = max(trio.current_time(), nextafter(self._beaten, inf))
         epoch, index = self._parts.replica.view.position
         load, seen = self._parts.dispatch.load, self._parts.mastership.epoch

@@ -90,10 +90,14 @@ class Outbox:
             self._parts.append(first)
         self.size = len(self._sealed) + len(first) - self._head
 
-    def close(self) -> None:
-        """Nothing of it will ever leave."""
+    def keep_sealed(self) -> None:
+        """Keep only what is encrypted."""
         self._head = 0
         self.truncate()
+
+    def close(self) -> None:
+        """Nothing of it will ever leave."""
+        self.keep_sealed()
         self._held.bytes -= len(self._sealed)
         self._sealed = b""
         self.size = 0

@@ -42,6 +42,22 @@ class Handler(Protocol):
         ...
 
 
+class Crashing(Protocol):
+    """Who has a fault of its own to bear, and nobody else."""
+
+    def on_crash(self) -> None: ...
+
+
+def close_crashed(crashed: Crashing) -> bool:
+    """Have one that raised close what is its own. False: that raised as well."""
+    try:
+        crashed.on_crash()
+    except Exception:  # the guard's own guard
+        log.exception("handler_crashed")
+        return False
+    return True
+
+
 class _Wakeup:
     def on_ready(self, events: int, now: float) -> None:
         pass
@@ -200,7 +216,8 @@ class Reactor:
                     handler.on_ready(events, now)
                 except Exception:  # a guard: a fault with one descriptor must not stop the others
                     log.exception("handler_crashed")
-                    handler.on_crash()
+                    if not close_crashed(handler) and handlers.get(fd) is handler:
+                        self.unregister(fd)  # it would be ready again in every turn
         self.events += len(ready)
         return []
 

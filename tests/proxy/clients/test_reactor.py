@@ -170,6 +170,26 @@ async def test_a_step_that_fails_stops_neither_the_others_nor_the_loop(capsys):
     assert capsys.readouterr().out.count("step_crashed") == 2  # once for each kind
 
 
+async def test_who_raises_and_can_not_even_be_closed_is_heard_no_more_and_ends_nobody_else(capsys):
+    class Hopeless(Pair):
+        def on_ready(self, events, now):
+            raise ValueError("a fault of ours")
+
+        def on_crash(self):
+            raise KeyError("one more")
+
+    async with a_world() as world:
+        hopeless, well = Hopeless(world), world.pair()
+        world.pairs.append(hopeless)
+        for pair in (hopeless, well):
+            world.reactor.register(pair.fd, pair)
+        for _ in range(2):
+            hopeless.say()
+            well.say()
+            await world.until_heard(1)
+        assert capsys.readouterr().out.count("handler_crashed") == 2  # its fault, and that of its end
+
+
 async def test_a_turn_takes_what_is_ready_for_so_long_and_the_next_one_goes_on(monkeypatch):
     monkeypatch.setattr(reactor_module, "READING_TIME", 0.0)  # over when the clock is looked at, however fast this is
     async with a_world() as world:

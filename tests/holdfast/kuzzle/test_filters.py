@@ -359,3 +359,9 @@ def test_the_size_of_a_filter_is_bounded():
     normalise({"equals": {"a": "x" * (MAX_FILTER_BYTES - 100)}})
     with pytest.raises(FilterError, match="filter too large"):
         normalise({"equals": {"a": "x" * MAX_FILTER_BYTES}})
+
+
+@pytest.mark.parametrize(("array", "wanted"), [([1], "true"), ([True], "1"), ([0], "false"), ([False], "0.0")])
+def test_a_boolean_in_an_array_is_no_number(array, wanted):
+    assert not matches(normalise({"exists": f"a[{wanted}]"}), flatten({"a": array}))
+    assert matches(normalise({"exists": f"a[{json.dumps(array[0])}]"}), flatten({"a": array}))

@@ -71,3 +71,24 @@ async def test_who_has_a_slice_uses_it_up_though_others_wait():
         workers.start_soon(work, "other")
     slices = [len(list(same)) for _, same in groupby(order)]
     assert slices == [4, 4, 4, 4]
+
+
+async def come_in_order():
+    """Two come at once; the one whose turn is first starts another."""
+    pace, order = Pace(Clock()), []
+
+    async def work(name):
+        await pace.turn()
+        order.append(name)
+        if len(order) == 1:
+            workers.start_soon(work, "newcomer")
+
+    async with trio.open_nursery() as workers:
+        workers.start_soon(work, "one")
+        workers.start_soon(work, "other")
+    return order
+
+
+async def test_nobody_passes_who_waits():
+    for _ in range(30):  # Trio chooses which of two tasks runs first
+        assert (await come_in_order())[2] == "newcomer"

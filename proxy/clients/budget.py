@@ -83,4 +83,6 @@ class Budget:
                 self._refuse(entries)
                 answered += len(entries)
         self._clients.counters.limits_hit[LIMIT] += ended + answered
-        log.warning("overloaded", held_bytes=held, limit=self._max_bytes, ended=ended, answered=answered)
+        reactor = self._clients.reactor
+        if reactor.masses.admits("overloaded", reactor.now):
+            log.warning("overloaded", held_bytes=held, limit=self._max_bytes, ended=ended, answered=answered)

@@ -38,12 +38,13 @@ class Node:
     latency: moving average of reply times in seconds, 0.0 before the first. standing: order of becoming ready.
     state_position: epoch and index of the last entry of the state that it has told to have.
     wants_clients: whether it is told every client; a request to another one brings its own.
-    takes_offers: whether it answers them. takes_requests: if not, it never gets any.
+    owes: proxies that would miss something if it died now. takes_offers: whether it answers them. takes_requests: if
+    not, it never gets any.
     """
 
     __slots__ = (
         "capacity", "ejected", "has_said_bye", "health", "id", "in_flight", "incarnation", "joined", "labels",
-        "latency", "link", "load", "name", "pid", "pull", "ready_at", "standing", "state", "state_position",
+        "latency", "link", "load", "name", "owes", "pid", "pull", "ready_at", "standing", "state", "state_position",
         "takes_offers", "takes_requests", "wants_clients", "weight",
     )  # fmt: skip
 
@@ -70,6 +71,7 @@ class Node:
         self.joined = now
         self.ready_at = 0.0
         self.standing = 0
+        self.owes = hello.owes
         self.state_position = (hello.state_epoch, hello.state_index)
 
     def __repr__(self) -> str:
@@ -94,6 +96,11 @@ class Directory:
 
     def __len__(self) -> int:
         return len(self.nodes)
+
+    def has(self, node: str, incarnation: int) -> bool:
+        """Whether this process of a node has a session."""
+        known = self.nodes.get(node)
+        return known is not None and known.incarnation == incarnation
 
     def add(self, node: Node) -> None:
         """Take a new session: its Welcome is sent next. A former one of the same id has been lost."""

@@ -127,6 +127,9 @@ class Load:
         """Send no more. faults: all that happened."""
         self._due_at = None
         self.writer.stop(time.monotonic())
+        self._excuse(faults)
+
+    def _excuse(self, faults: Sequence[Fault]) -> None:
         for session in self.sessions.all:
             for since, until in passed_by(session, faults):
                 self.accounting.excused(session.client, since, until)
@@ -286,6 +289,7 @@ class Load:
 
     def verdict(self, faults: Sequence[Fault]) -> Verdict:
         """At the end. faults: those that happened."""
+        self._excuse(faults)  # again: a proxy that was frozen in the end closes who has missed something after it
         verdict = self.accounting.verdict(faults)
         proxy_of = self.sessions.proxy_of
         for twice in verdict.twice:

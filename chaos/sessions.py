@@ -13,6 +13,10 @@ from msgspec import Struct, field
 from holdfast.chaos.due import ON_THE_WAY
 from holdfast.chaos.failover import DEATHS, Fault, Percentiles
 
+TOLD = "close code 1012"  # that it has missed something, among others
+# Seconds for which a proxy waits for a node that others have lost: two of the limit on silence, and how long it takes
+# until it is told of that.
+OWED = 6.0
 NOTICE = 1.0  # a proxy that drops a client tells nodes at once; the client, on a busy machine, may notice so late
 
 
@@ -84,35 +88,33 @@ def lost_at(session: Session, faults: Iterable[Fault]) -> float | None:
     A proxy that is killed takes all with it, and a connection begun after that is to another run. What lasts for a
     while explains ends within that time, also of connections begun in it.
     """
-    if session.ended is None:
-        return None
-    for fault in faults:
-        if session.proxy not in fault.proxies or session.ended < fault.at:
-            continue
-        if fault.until:
-            is_explained = session.began < fault.until and session.ended <= fault.until + NOTICE + session.lag
-        else:
-            is_explained = session.began < fault.at
-        if is_explained:
-            return fault.at
-    return None
-
-
-def passed_by(session: Session, faults: Iterable[Fault]) -> list[tuple[float, float]]:
-    """From when until when what was published may not have come over a connection because its proxy was frozen.
-
-    If it ended meanwhile, until then. If a node was killed meanwhile, until then as well: others were answered without
-    the proxy, and what that node had for it is lost.
-    """
     faults = list(faults)
-    times = []
-    for freeze in faults:
-        if freeze.kind == "freeze-proxy" and lost_at(session, [freeze]) is not None:
-            times.append((freeze.at - ON_THE_WAY, session.ended or freeze.until))
-        elif freeze.kind == "freeze-proxy" and session.proxy in freeze.proxies:
-            deaths = [fault.at for fault in faults if fault.kind in DEATHS and freeze.at <= fault.at <= freeze.until]
-            times += [(freeze.at, death) for death in deaths]
-    return times
+    return next((fault.at for fault in faults if _explains(fault, session, faults)), None)
+
+
+def _explains(fault: Fault, session: Session, faults: Sequence[Fault]) -> bool:
+    """Whether it is why a connection ended. faults: all of them.
+
+    A proxy that was frozen while a node died waits for that one before it closes who has missed what it had.
+    """
+    if session.ended is None or session.proxy not in fault.proxies or session.ended < fault.at:
+        return False
+    if not fault.until:
+        return session.began < fault.at
+    until = fault.until
+    if fault.kind == "freeze-proxy" and session.why == TOLD:
+        brought_at = max(until, fault.at + ON_THE_WAY)
+        deaths = [other.at for other in faults if other.kind in DEATHS and fault.at <= other.at <= brought_at]
+        until = max([until, *(max(until, death) + OWED for death in deaths)])
+    return session.began < until and session.ended <= until + NOTICE + session.lag
+
+
+def passed_by(session: Session, faults: Sequence[Fault]) -> list[tuple[float, float]]:
+    """From when until when what was published may not have come over a connection that ended, because its proxy was
+    frozen.
+    """
+    freezes = [fault for fault in faults if fault.kind == "freeze-proxy" and _explains(fault, session, faults)]
+    return [(freeze.at - ON_THE_WAY, session.ended or freeze.until) for freeze in freezes]
 
 
 def moves(sessions: Iterable[Session], faults: Sequence[Fault]) -> Moves:

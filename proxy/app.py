@@ -309,8 +309,8 @@ class App:
             self.cluster = runner.cluster
             self._share_state(runner.cluster)
             return pub
-        me = Member(self._id, "", "", prefix=self._prefix)
-        self.cluster = Cluster(me, b"", times_of(self.config), random_number, trio.current_time(), self.keeper.copy)
+        me, now = Member(self._id, "", "", prefix=self._prefix), trio.current_time()
+        self.cluster = Cluster(me, b"", times_of(self.config), random_number, now, self.keeper.copy, self.gateway.debts)
         self.cluster.voice.figures = self.control.figures
         self._share_state(self.cluster)
         nursery.start_soon(LoneRecord(self.cluster, self.steward.look, self.reactor.settle).run)

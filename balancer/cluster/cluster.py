@@ -11,6 +11,7 @@ from holdfast.balancer.cluster import changes, unheard
 from holdfast.balancer.cluster.actions import Action, Ask, CloseClients, Dial, Fence, HangUp, Introduce, Publish
 from holdfast.balancer.cluster.counters import ClusterCounters
 from holdfast.balancer.cluster.counting import Counted, Counting
+from holdfast.balancer.cluster.debts import Debts
 from holdfast.balancer.cluster.mastership import Mastership
 from holdfast.balancer.cluster.membership import Membership
 from holdfast.balancer.cluster.owners import Owners
@@ -46,16 +47,15 @@ from holdfast.protocols.peers.frames import (
     WantFacts,
     WantKick,
 )
-from holdfast.protocols.peers.replication import Owned, Replicated
+from holdfast.protocols.peers.replication import Debt, Owned, Replicated
 
 
 class Cluster:
     """Call `tick` after each batch of messages, after each answer of the store, and every 0.1 s at least.
 
-    random: 63 bits. state: our copy. count_here: of a channel's members.
-    kick_here: a client of ours. Callbacks come from within `received`,
-    `stored`, and `tick`: on_record(former, new); on_died(node, incarnation), a process that a peer knows to be dead;
-    on_tunnelled(peer, frame); those of replication and owners.
+    random: 63 bits. state: our copy. count_here: of a channel's members. kick_here: a client of ours. Callbacks come
+    from within `received`, `stored`, and `tick`: on_record(former, new); on_died(node, incarnation), a process that a
+    peer knows to be dead; on_tunnelled(peer, frame); those of replication, owners and debts.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Cluster:
         random: Callable[[], int],
         now: float,
         state: StateCopy | None = None,
+        debts: Debts | None = None,
     ) -> None:
         self.me = me
         self.membership = Membership(me, times, now)
@@ -74,7 +75,8 @@ class Cluster:
         copy = StateCopy(StateSettings()) if state is None else state
         self.replication = Replication(me.proxy, copy)
         self.owners = Owners(me.prefix, copy)
-        self._sharing = Sharing(self.membership, self.replication, self.owners)
+        self.debts = Debts(me.proxy) if debts is None else debts
+        self._sharing = Sharing(self.membership, self.replication, self.owners, self.debts)
         self.counters = ClusterCounters()
         self.mastership = Mastership(self.membership, now)
         self.writing = Writing(self.membership, self.mastership)
@@ -112,7 +114,7 @@ class Cluster:
         if peer is None:
             return
         for frame in envelope.frames:
-            if isinstance(frame, Replicated | Owned):
+            if isinstance(frame, Replicated | Owned | Debt):
                 self._sharing.received(envelope.proxy, frame, now)  # these have numbers of their own
         if envelope.number:
             self._published(envelope.proxy, peer, envelope.number, envelope.frames, now)
@@ -181,7 +183,7 @@ class Cluster:
                     answers.append(self.voice.alone(CountIs(ask, int(self.kick_here(client, reason)))))
                 case Tunnelled():
                     self.on_tunnelled(envelope.proxy, frame)
-                case _ if isinstance(frame, Replicated | Owned):
+                case _ if isinstance(frame, Replicated | Owned | Debt):
                     answer = self._sharing.received(envelope.proxy, frame, now)
                     if answer is not None:
                         answers.append(self.voice.alone(answer))
@@ -228,6 +230,7 @@ class Cluster:
         """Whoever was frozen finds old messages waiting: nothing that comes counts before a new proof."""
         if now - self._touched > self._times.heartbeat_timeout / 2:
             self.awoke(now)
+            self.debts.slept(now - self._touched, is_alone=len(self.membership.record.members) < 2)
         self._touched = now
 
     def awoke(self, now: float) -> None:
@@ -303,7 +306,7 @@ class Cluster:
         actions: list[Action] = [*self._asks]
         self._asks.clear()
         self._dial(now, actions)
-        self._ask(now, actions)
+        actions += (Ask(proxy, self.voice.alone(question)) for proxy, question in self.peers.questions(now))
         self._sharing.tend(now)
         self._write(now, actions)
         self._guard(now, actions)
@@ -334,9 +337,6 @@ class Cluster:
         for proxy in hang_up:
             self.membership.forget(proxy)
             actions.append(HangUp(proxy))
-
-    def _ask(self, now: float, actions: list[Action]) -> None:
-        actions += (Ask(proxy, self.voice.alone(question)) for proxy, question in self.peers.questions(now))
 
     def _write(self, now: float, actions: list[Action]) -> None:
         write = self.writing.next(self.peers.live(), self.voice.nodes, self.replication.above, now)

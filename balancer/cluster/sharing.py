@@ -1,30 +1,35 @@
-"""What members say to each other about the nodes' state: entries are replication's, clients the owners'.
+"""What members say to each other about what nodes leave: entries of the state are replication's, clients the owners',
+what lost nodes owed the debts'.
 
-Owns which of the two a frame is for, and that nothing of another term counts.
+Owns which of these a frame is for, and that nothing about the state of another term counts.
 """
 
 from collections.abc import Sequence
 
+from holdfast.balancer.cluster.debts import Debts
 from holdfast.balancer.cluster.keeping import Phase
 from holdfast.balancer.cluster.membership import Membership
 from holdfast.balancer.cluster.owners import Owners
 from holdfast.balancer.cluster.replication import Replication
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.peers.frames import Frame
-from holdfast.protocols.peers.replication import Entries, Gone, Owned, Replicated
+from holdfast.protocols.peers.replication import Debt, Entries, Gone, Owned, Replicated
 
 
 class Sharing:
-    def __init__(self, membership: Membership, replication: Replication, owners: Owners) -> None:
+    def __init__(self, membership: Membership, replication: Replication, owners: Owners, debts: Debts) -> None:
         self._membership = membership
         self._replication = replication
         self._owners = owners
+        self._debts = debts
 
-    def received(self, proxy: str, frame: Replicated | Owned, now: float) -> Frame | None:
+    def received(self, proxy: str, frame: Replicated | Owned | Debt, now: float) -> Frame | None:
         """Returns the answer."""
         replication = self._replication
         if isinstance(frame, Replicated):
             return replication.received(proxy, frame, now)
+        if isinstance(frame, Debt):
+            return self._debts.received(proxy, frame, now)
         if frame.term != replication.term:
             return None
         try:
@@ -47,10 +52,14 @@ class Sharing:
             asks.append((self._membership.record.keeper, gone))
         if replication.phase is Phase.KEEPING:
             asks += owners.ask(replication.term, now)
+        if self._debts:
+            heard, known = self._membership.heard_now(now), self._membership.prefixes(now).values()
+            asks += self._debts.questions(heard, known, now)
         return published, asks
 
     def tend(self, now: float) -> None:
         self._owners.know(self._membership.prefixes(now))
         self._replication.tick(now)
+        self._debts.tick(now)
         if self._replication.is_held:
             self._membership.state_is_held()

@@ -335,6 +335,7 @@ class Node(Functions):
                 *place,
                 takes_requests=self._on_request is not None,
                 takes_offers=True,
+                owes=links.streams.owes(),
             )
 
         self._parts = Parts(hello, callbacks, clients, dispatch, mastership, replica, links, Counts(links))

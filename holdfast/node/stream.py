@@ -6,7 +6,7 @@ that would miss it.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
@@ -75,14 +75,17 @@ class Stream:
     """To one proxy. session: the present one with it, if there is any. lost_at: since when there is none.
 
     acknowledged: highest number that it has. sent: in this session, and not acknowledged. waiting: for room to be sent,
-    or for a session. changed: something was acknowledged, sent or muted, or the session is another.
+    or for a session. changed: something was acknowledged, sent or muted, or the session is another. owed: while there
+    was no session this was the last that waited for one; 0: the proxy has it, and would miss nothing if we died.
+    owes: told when `owed` begins or ceases to be above 0.
     """
 
-    def __init__(self, numbers: "Numbers", now: float) -> None:
+    def __init__(self, numbers: "Numbers", now: float, owes: Callable[[], None]) -> None:
         self._numbers = numbers
+        self._owes = owes
         self.session: ProxySession | None = None
         self.lost_at = now
-        self.acknowledged = 0
+        self.acknowledged = self.owed = 0
         self.sent: deque[Kept] = deque()
         self.sent_bytes = 0
         self.waiting: deque[Kept] = deque()
@@ -91,7 +94,8 @@ class Stream:
         self.withheld: dict[str, deque[Withheld]] = {}  # by channel
         self.withheld_bytes = 0
         self._places = 0
-        self._asked: deque[tuple[float, int]] = deque()  # heartbeats under way: stamp, last place before it
+        self._asked: deque[tuple[float, int, int]] = deque()  # heartbeats: stamp, last place and last number before it
+        self._heard = -inf  # stamp of the last heartbeat that was answered
         self._window = FIRST_WINDOW
         self._max_bytes: int  # as the session's proxy says
         self._joins: dict[str, int] = {}  # channel: a Mute before this is acknowledged may not know of our Join
@@ -118,6 +122,14 @@ class Stream:
         self._flow()
         if self.waiting_bytes > MAX_KEPT_BYTES:  # and can't be sent
             self._drop(len(self.waiting))
+        if self.session is None:
+            self.owe()
+
+    def owe(self) -> None:
+        """What is not acknowledged is lost if we die now: others have to know, before we say that it is done."""
+        former, self.owed = self.owed, self.last
+        if self.owed and not former:
+            self._owes()
 
     def _flow(self) -> None:
         session = self.session
@@ -197,6 +209,7 @@ class Stream:
         self._joins.clear()
         self.turns.clear()
         self.listen()
+        self.owe()
         self.changed.unpark_all()
 
     def has(self, number: int, window: int = FIRST_WINDOW) -> None:
@@ -207,8 +220,12 @@ class Stream:
             self.sent_bytes -= self.sent.popleft().size
         for channel in [channel for channel, joined in self._joins.items() if joined <= number]:
             del self._joins[channel]
+        self._forget()
         self._flow()
         self.changed.unpark_all()
+        if 0 < self.owed <= number:
+            self.owed = 0
+            self._owes()
 
     # --- channels without anybody -----------------------------------------------------------------------------------
 
@@ -238,6 +255,7 @@ class Stream:
         """As if nothing had ever been muted."""
         self.muted.clear()
         self._asked.clear()
+        self._heard = -inf
         withheld = {id(each): each for queue in self.withheld.values() for each in queue}
         self.withheld.clear()
         self._release(sorted(withheld.values(), key=lambda each: each.place))
@@ -265,13 +283,22 @@ class Stream:
     def asked(self, stamp: float) -> None:
         """A heartbeat is sent, with a stamp of its own."""
         if self.withheld and (not self._asked or self._asked[-1][1] < self._places):
-            self._asked.append((stamp, self._places))
+            self._asked.append((stamp, self._places, self.last))
 
     def answered(self, stamp: float) -> None:
-        """The answer to a heartbeat: whoever had joined before what was withheld before that, we would know of."""
+        """The answer to a heartbeat: whoever had joined before what was withheld before that, we would know of.
+
+        But not who joins before it is the turn of what was sent before that: who hears the one would miss the other.
+        """
+        self._heard = max(self._heard, stamp)
+        self._forget()
+
+    def _forget(self) -> None:
         place = 0
-        while self._asked and self._asked[0][0] <= stamp:
-            _, place = self._asked.popleft()
+        while self._asked and self._asked[0][0] <= self._heard and self._asked[0][2] <= self.acknowledged:
+            _, place, _ = self._asked.popleft()
+        if not place:
+            return
         for channel, queue in list(self.withheld.items()):
             while queue and (queue[0].is_out or queue[0].place <= place):
                 each = queue.popleft()

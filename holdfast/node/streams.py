@@ -15,7 +15,17 @@ import trio
 from holdfast.node.effects import check_size
 from holdfast.node.seams import ProxySession
 from holdfast.node.stream import MAX_KEPT_SECONDS, NOWHERE, OVERHEAD, Effective, Kept, Numbers, Origin, Stream, Turn
-from holdfast.protocols.nodes.effects import AsMaster, Broadcast, Effect, Hole, Join, Notify, unpack_ids, weigh
+from holdfast.protocols.nodes.effects import (
+    MAX_OWED,
+    AsMaster,
+    Broadcast,
+    Effect,
+    Hole,
+    Join,
+    Notify,
+    unpack_ids,
+    weigh,
+)
 from holdfast.protocols.nodes.frames import encode_frame
 
 log = structlog.get_logger("holdfast.node")
@@ -34,7 +44,7 @@ class Sent(NamedTuple):
 
 
 class Streams:
-    """is_clustered: more than one proxy is known, or was.
+    """is_clustered: more than one proxy is known, or was. on_owes: called when `owes` says something else.
 
     proxy_of: whose client this is, if that is known.
     """
@@ -46,6 +56,7 @@ class Streams:
         self._former: dict[str, None] = {}
         self._listed: frozenset[str] = frozenset()
         self.is_clustered = False
+        self.on_owes: Callable[[], object] = lambda: None
 
     def __contains__(self, proxy: object) -> bool:
         return proxy in self._streams
@@ -61,7 +72,7 @@ class Streams:
     def _stream(self, proxy: str) -> Stream:
         stream = self._streams.get(proxy)
         if stream is None:
-            stream = self._streams[proxy] = Stream(self._numbers, trio.current_time())
+            stream = self._streams[proxy] = Stream(self._numbers, trio.current_time(), self._owe)
             self.is_clustered = self.is_clustered or len(self._streams) > 1
             if proxy in self._former:  # what it was not sent meanwhile may have been for clients that it has
                 del self._former[proxy]
@@ -90,10 +101,24 @@ class Streams:
 
     def forget(self, proxy: str) -> None:
         """It has no clients any more, or is one to which we had no way for too long."""
-        if self._streams.pop(proxy, None) is not None:
+        stream = self._streams.pop(proxy, None)
+        if stream is not None:
             self._former[proxy] = None
             if len(self._former) > MAX_FORMER:
                 del self._former[next(iter(self._former))]
+            if stream.owed:
+                self.on_owes()
+
+    def owes(self, to: str = "") -> list[str]:
+        """The proxies that would miss something if we died now: each other one tells them so, if we do.
+
+        to: who is told this. A proxy itself has, by then, what it was sent before.
+        """
+        owed = [proxy for proxy, stream in self._streams.items() if stream.owed and (proxy != to or stream.waiting)]
+        return owed[:MAX_OWED]
+
+    def _owe(self) -> None:
+        self.on_owes()
 
     # --- effects ----------------------------------------------------------------------------------------------------
 
@@ -218,9 +243,14 @@ class Streams:
         return untaken
 
     def close(self) -> None:
-        """The end: what has not been acknowledged by now goes nowhere."""
-        for proxy, count in self._untaken().items():
+        """The end: what has not been acknowledged by now goes nowhere, and the others are told that."""
+        untaken = self._untaken()
+        for proxy, count in untaken.items():
+            stream = self._streams[proxy]
+            stream.owed = stream.last
             log.warning("effects_given_up", proxy=proxy, count=count)
+        if untaken:
+            self.on_owes()
 
     def of(self, session: ProxySession) -> Stream | None:
         """For what its proxy says of it; None: the session is over."""

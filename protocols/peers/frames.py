@@ -16,7 +16,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from holdfast.protocols.peers.ranges import MAX_MEMBERS, Endpoint, Id, Number, Prefix, Seconds, Word
-from holdfast.protocols.peers.replication import Entries, Gone, Held, StatePage, WantPage, Watch
+from holdfast.protocols.peers.replication import Entries, Gone, Held, Noted, Owed, StatePage, WantPage, Watch
 
 # --- parts of frames --------------------------------------------------------------------------------------------------
 
@@ -266,6 +266,5 @@ class WantKick(Struct, array_like=True, frozen=True, gc=False, tag=112):
 
 Frame = (
     Beat | Nodes | Told | Proof | Leaving | Dead | Prove | WantFacts | Facts | Tunnelled | WantCount | CountIs
-    | WantKick
-    | Entries | Held | WantPage | StatePage | Watch | Gone
+    | WantKick | Owed | Noted | Entries | Held | WantPage | StatePage | Watch | Gone
 )  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 MAX_MEMBERS = 1000
+MAX_RUNS = 100  # of nodes, in one frame
 Number = Annotated[int, Meta(ge=0, lt=2**53)]  # versions, epochs, indices: these are clocks in microseconds, at most
 Prefix = Annotated[int, Meta(ge=0, lt=2**32)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]  # not NaN

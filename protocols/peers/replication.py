@@ -1,13 +1,16 @@
-"""The frames with which members hold the nodes' state together; balancer.cluster.replication says what they mean.
+"""The frames with which members hold the nodes' state together, and tell what lost nodes owed. What they mean say
+balancer.cluster.replication and balancer.cluster.debts.
 
-Each names the term of its sender's record: who follows another one takes nothing from it. A position is the epoch and
-index that a state is at; it stands for one state only, whoever tells it.
+Each about the state names the term of its sender's record: who follows another one takes nothing from it. A position is
+the epoch and index that a state is at; it stands for one state only, whoever tells it.
 """
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from holdfast.protocols.nodes.frames import Entry, State
-from holdfast.protocols.peers.ranges import Number
+from holdfast.protocols.peers.ranges import MAX_RUNS, Id, Number, Word
 
 
 class Stamp(Struct, array_like=True, frozen=True, gc=False, tag=104):
@@ -74,4 +77,24 @@ class Gone(Struct, array_like=True, frozen=True, gc=False, tag=106):
 
 
 Replicated = Entries | Held | WantPage | StatePage
+Runs = Annotated[list[tuple[Word, int]], Meta(max_length=MAX_RUNS)]
+
+
+class Owed(Struct, array_like=True, frozen=True, gc=False, tag=113):
+    """These runs of nodes, (node, incarnation), are lost, and had effects for you that they could not bring.
+
+    proxy: to whom it is said; another run of it has none of those clients.
+    """
+
+    proxy: Id
+    runs: Runs
+
+
+class Noted(Struct, array_like=True, frozen=True, gc=False, tag=114):
+    """The answer to Owed: it need not be said again."""
+
+    runs: Runs
+
+
 Owned = Watch | Gone
+Debt = Owed | Noted

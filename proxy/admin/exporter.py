@@ -140,6 +140,8 @@ METRICS = (
            _cluster(lambda it: it.membership.is_fenced(trio.current_time()))),
     Metric("holdfast_cluster_evictions_total", COUNTER, "Members gone from the record.",
            _cluster(lambda it: it.counters.evictions)),
+    Metric("holdfast_cluster_debts", GAUGE, "Runs of lost nodes that owed a proxy something.",
+           _cluster(lambda it: len(it.debts))),
     Metric("holdfast_cluster_joins_total", COUNTER, "Members new in the record.",
            _cluster(lambda it: it.counters.joins)),
     Metric("holdfast_cluster_messages_sent_total", COUNTER, "Messages to all proxies.",

@@ -49,8 +49,8 @@ class Runner:
     """This proxy's part of a cluster. `open`, then `run`, then `join`; `cluster` and `store` are there from `open` on.
 
     figures: what operators see of this proxy, made when it is asked for. look: called before each tick, to tell the
-    cluster of our nodes. state: our copy. prefix: of our clients' ids. is_store_ours: nobody but this process and its
-    siblings can know the store.
+    cluster of our nodes. state: our copy. prefix: of our clients' ids. is_store_ours:
+    nobody but this process and its siblings can know the store.
     """
 
     cluster: Cluster
@@ -111,7 +111,7 @@ class Runner:
         is_named = self._name is not None
         me = Member(self._proxy_id, router, advertised(bound), host_id(), is_bound, self._prefix, is_named)
         times, token, now = times_of(config), config.node.token.encode(), trio.current_time()
-        self.cluster = cluster = Cluster(me, token, times, random_number, now, self._state)
+        self.cluster = cluster = Cluster(me, token, times, random_number, now, self._state, self._gateway.debts)
         self.store = Store(self._coordinator, cluster, config.cluster, times.card_ttl, self._settle)
         self._ways = Ways(self._hub, cluster, self._links, config.node)
         cluster.membership.is_first = self._is_store_ours

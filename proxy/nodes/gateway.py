@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from msgspec import Struct
 
+from holdfast.balancer.cluster.debts import Debts, Run
 from holdfast.balancer.directory import Directory, Node, NodeState
 from holdfast.balancer.health import Health
 from holdfast.balancer.links.base import NodeLink
@@ -37,7 +38,7 @@ CountEverywhere = Callable[[str, Callable[[Mapping[str, int]], None]], bool]
 class Gateway:
     """Implements balancer.links.base.NodeGateway. Synchronous; called within or between turns of the reactor.
 
-    prefix: of the ids of this proxy's clients.
+    prefix: of the ids of this proxy's clients. debts: of nodes that were lost.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Gateway:
         self._announcer = announcer
         self._deaths = deaths
         self._keeper = keeper
+        self.debts = Debts(proxy_id, settings.heartbeat_timeout, directory.has, effects.lanes.interrupt)
         self._reactor = reactor
         self._counters = counters
         self._nodes: dict[NodeLink, Node] = {}
@@ -119,6 +121,7 @@ class Gateway:
             self._lose(former, why)
         node = self._nodes[link] = Node(hello, link, Health(self._balance), now)
         self._directory.add(node)
+        self.debts.came(Run(node.id, node.incarnation), node.owes)
         self._deaths.watch(hello)
         self._counters.nodes_welcomed += 1
         log.info("node_joined", node=node.id, name=node.name, pid=node.pid, capacity=node.capacity)
@@ -137,6 +140,7 @@ class Gateway:
                 max_unacknowledged_bytes=self._effects.lanes.max_bytes,
                 reply_window=self._settings.max_untaken_bytes,
                 pause_timeout=self._dispatch.pause_timeout,
+                session=self._counters.nodes_welcomed,
             )
         )
         self._steward.joined(node, hello)
@@ -206,6 +210,7 @@ class Gateway:
         self._dispatch.lose(node)
         self._steward.lost(node)
         self._keeper.lost(node)
+        self.debts.lost(Run(node.id, node.incarnation), node.owes, self._reactor.now)
 
     def died(self, node_id: str, incarnation: int) -> None:
         """A node's process is known to be dead. What it said last and we have not read counts no more."""
@@ -231,6 +236,7 @@ class Gateway:
         """We were away ourselves (stopped, or starved of CPU): nobody's silence counts until we have listened again."""
         for link in self._nodes:
             link.last_seen = now
+        self.debts.awoke(now)
 
     def leave(self) -> None:
         """The proxy stops: tell every node, and take no more."""
@@ -242,10 +248,19 @@ class Gateway:
     def _heartbeat(self, node: Node, frame: frames.Heartbeat) -> None:
         self._counters.node_heartbeats += 1
         node.load = frame.load
+        node.owes = frame.owes
+        if frame.epoch > self._steward.epoch:
+            self._told_epoch(frame.epoch)
         if frame.state_epoch:
             self._keeper.told(node, (frame.state_epoch, frame.state_index))
         epoch, lease = self._steward.renew(node)
         node.link.send(frames.Heartbeat(frame.stamp, -1.0, epoch, lease, *self._steward.ballot))
+
+    def _told_epoch(self, epoch: int) -> None:
+        """A node has seen a later one than we follow: we are late, or it is another cluster's."""
+        if not self._keeper.is_near((epoch, 0)):
+            raise FrameError(f"an epoch near {self._steward.epoch} is wanted, got {epoch}")
+        self._steward.told(epoch)
 
     def _ready(self, node: Node, frame: frames.Ready) -> None:
         if node.state is NodeState.DRAINING and not node.ready_at:
@@ -272,6 +287,7 @@ class Gateway:
 
     def _bye(self, node: Node, frame: frames.Bye) -> None:
         node.has_said_bye = True
+        self.debts.left(Run(node.id, node.incarnation), node.owes)
         self._steward.draining(node, by_itself=True)
         node.link.close("bye")
         self._lose(node, "said bye")

@@ -9,6 +9,7 @@ proxy.realtime.effects'.
 """
 
 from collections import deque
+from collections.abc import Sized
 from math import inf
 from typing import Protocol
 
@@ -133,6 +134,7 @@ class Lanes:
         self._busy: deque[Lane] = deque()
         self._budget = SLICE  # deliveries that are left in this turn
         self.max_bytes = max_bytes
+        self._interrupted: deque[Session] = deque()  # to be closed, with nobody left to acknowledge it to
         self.unanswered: list[Lane] = []
         self.is_due = False
         self.repeated = 0
@@ -174,8 +176,11 @@ class Lanes:
         """Turn's end: go on with what waits. True: more is left, or it has been."""
         self._budget = SLICE
         busy = self._busy
-        if not busy:
+        if not busy and not self._interrupted:
             return False
+        while self._interrupted and self._budget > 0:
+            self._budget -= 1
+            self._interrupted.popleft().close(Reason.INTERRUPTED)
         for _ in range(len(busy)):
             lane = busy[0]
             busy.rotate(-1)
@@ -227,8 +232,7 @@ class Lanes:
                 return
         elif isinstance(frame, frames.Hole):
             effects = self._clients.all_sessions()
-            if effects:
-                log.warning("effects_missing", node=work.node.id, clients=len(effects))
+            self._missing(work.node.id, effects)
         elif not isinstance(frame, frames.Failure):
             work.entry = self.replies.take(work.node, frame)
             if work.entry is None:
@@ -315,6 +319,16 @@ class Lanes:
             self.replies.forget(frame)
         if work.entry is not None or isinstance(frame, frames.Failure):
             self.replies.finish(work.node, frame, work.entry)
+
+    def interrupt(self, node: str) -> None:
+        """A node is lost, and has told other proxies of what it had for our clients: as a Hole, which it can't send."""
+        sessions = self._clients.all_sessions()
+        self._missing(node, sessions)
+        self._interrupted += sessions
+
+    def _missing(self, node: str, sessions: Sized) -> None:
+        if sessions:
+            log.warning("effects_missing", node=node, clients=len(sessions))
 
     def acknowledge(self, lane: Lane) -> None:
         """Have its node told what is done."""

@@ -3,7 +3,7 @@ import pytest
 
 from holdfast.chaos.due import ON_THE_WAY
 from holdfast.chaos.failover import Fault, Percentiles
-from holdfast.chaos.sessions import NOTICE, Moves, Session, Sessions, ends, lost_at, moves, passed_by
+from holdfast.chaos.sessions import NOTICE, TOLD, Moves, Session, Sessions, ends, lost_at, moves, passed_by
 
 DEATH = Fault("kill-proxy", "proxy-1", 10.0, proxies=[0])
 RESTART = Fault("restart", "all proxies", 10.0, until=12.0, proxies=[0, 1])
@@ -100,15 +100,16 @@ FREEZE = Fault("freeze-proxy", "proxy-2", 10.0, until=16.0, proxies=[1])
         (1, None, [], []),  # it was brought all
         (1, 15.0, [], [(10.0 - ON_THE_WAY, 15.0)]),
         (1, 20.0, [], []),
-        (1, None, [Fault("kill", "node-1", 14.0)], [(10.0, 14.0)]),
-        (1, 20.0, [Fault("kill", "node-1", 14.0), Fault("kill-together", "", 15.0)], [(10.0, 14.0), (10.0, 15.0)]),
-        (1, None, [Fault("kill", "node-1", 9.9), Fault("freeze-node", "node-1", 11.0, until=14.0)], []),
-        (1, None, [Fault("kill", "node-1", 16.1)], []),  # it had brought all by then
-        (0, None, [Fault("kill", "node-1", 14.0)], []),
+        (1, None, [Fault("kill", "node-1", 14.0)], []),  # so nothing was missing
+        (1, 20.0, [Fault("kill", "node-1", 14.0)], [(10.0 - ON_THE_WAY, 20.0)]),
+        (1, 24.0, [Fault("kill", "node-1", 14.0)], []),
+        (1, 20.0, [Fault("kill", "node-1", 9.9), Fault("freeze-node", "node-1", 11.0, until=14.0)], []),
+        (1, 20.0, [Fault("kill", "node-1", 16.1)], []),  # it had brought all by then
+        (0, 20.0, [Fault("kill", "node-1", 14.0)], []),
     ],
 )
 def test_what_passes_by_those_of_a_frozen_proxy(proxy, ended, others, times):
-    session = Session(7, proxy, 1.0, 107, 1.0, ended, "end of file" if ended else "")
+    session = Session(7, proxy, 1.0, 107, 1.0, ended, TOLD if ended else "")
     assert passed_by(session, [FREEZE, *others]) == times
 
 

@@ -14,7 +14,7 @@ from msgspec import msgpack
 from holdfast.balancer.cluster.sequence import SequenceState
 from holdfast.balancer.directory import NodeState
 from holdfast.protocols.peers.frames import Record
-from tests.sim.nodes import OPEN
+from tests.sim.nodes import EFFECT, OPEN
 
 if TYPE_CHECKING:
     from holdfast import Request
@@ -52,7 +52,9 @@ class Checks:
         self.begun: dict[int, list[str]] = {}  # request: the nodes whose handlers have begun with it
         self.taken: set[tuple[str, str, int, int, int]] = set()  # offers: proxy, node, incarnation, request, attempt
         self._tells: dict[int, tuple[str, list[Any]]] = {}
-        self._due: list[tuple[Any, int, int, str, str]] = []  # a book, and the effect that must be in it
+        self._due: list[tuple[Any, int, int, str, str, SimProxy]] = []  # a book, and the effect that must be in it
+        self._sent: dict[tuple[int, int, str], set[str]] = {}  # effect, node: proxies to which it sends it
+        self._owed: list[tuple[Any, str, str, int, SimProxy]] = []  # by dead nodes: a book, and what is due in it
 
     def fail(self, invariant: str, *what: object) -> None:
         if self.broken is None:
@@ -179,9 +181,10 @@ class Checks:
     def wiped(self) -> None:
         """No proxy is left, or no node. Who is left has the state, and gives it to who comes, if they find each other
         in time; if both are gone, or can't be sure to, what was set may be lost. So it is if nodes are left that have
-        just begun, and have had it from nobody."""
+        just begun, and have had it from nobody, and a proxy that has not joined has none of it."""
+        members = [p for p in self._world.proxies.values() if p.is_up and p.cluster.membership.is_member]
         nodes = self._world.nodes.values()
-        if self._world.is_at_peace and (self._world.proxies or any(node.was_ready for node in nodes)):
+        if self._world.is_at_peace and (members or any(node.was_ready for node in nodes)):
             return
         self.counted = 0
         if self._world.is_alone and not self._world.proxies:  # epochs go on from what the nodes know
@@ -208,11 +211,34 @@ class Checks:
         members = [b for b in books if channel in b.joined and b.joined[channel].is_sure]
         self._tells[number] = (channel, [(b, 0) for b in members] + [(b, 1) for b in books if b.client.id in others])
 
-    def told(self, number: int, node: str) -> None:
-        """The reply says that it was done: then it must come, if the node lives on. What it could not bring to a proxy
-        that it was cut off from is gone with it."""
+    def sends(self, node: str, what: list[Any], concerned: set[str]) -> None:
+        """A node sends effects of a request to these proxies, or keeps them for them."""
+        if what[0] == EFFECT:
+            self._sent.setdefault((what[1], what[2], node), set()).update(concerned)
+
+    def told(self, proxy: "SimProxy", number: int, node: str) -> None:
+        """The reply, at this proxy, says that it was done: then it must come, or the client is closed."""
         channel, due = self._tells.pop(number, ("", []))
-        self._due += [(book, number, place, channel, node) for book, place in due]
+        self._due += [(book, number, place, channel, node, proxy) for book, place in due]
+
+    def _is_due(self, book: Any, number: int, place: int, channel: str, node: str, proxy: "SimProxy") -> bool:
+        """If the node is dead, only where it has sent it, and if the proxy lives that has its word of whom it owes.
+        What it held back, because a proxy had nobody in the channel, is gone with it."""
+        if book.ended or not (place or channel in book.joined):
+            return False
+        is_sent = book.proxy.id in self._sent.get((number, place, node), ())
+        return node in self._world.nodes or (is_sent and proxy.is_alive)
+
+    def dies(self, node: "SimNode") -> None:
+        """What it has published is due where it is known to have owed it; but the last, which may not have begun."""
+        for proxy, owed in node.owes:
+            for book in (client.book for client in self._world.clients):
+                if book is not None and not book.ended and book.proxy is owed:
+                    self._owed += [
+                        (book, channel, node.id, node.published.get(channel, 0) - 1, proxy)
+                        for channel, membership in book.joined.items()
+                        if membership.is_sure
+                    ]
 
     # --- in the end ---------------------------------------------------------------------------------------------------
 
@@ -291,9 +317,14 @@ class Checks:
                             f"D1, what {node.id} has published in {channel}, at client {client.number}: it has"
                             f" {membership.last.get(node.id, 0)} of {published}"
                         )
-        for book, number, place, channel, node in self._due:
-            is_due = node in self._world.nodes and not book.ended and (place or channel in book.joined)
-            if is_due and (number, place) not in book.effects:
+        for book, channel, node, number, proxy in self._owed:
+            membership = book.joined.get(channel)
+            if proxy.is_alive and not book.ended and membership is not None and membership.is_sure:
+                last = max(membership.since.get(node, 0), membership.last.get(node, 0))
+                if last < number:
+                    return f"D1, what {node} has owed in {channel}, at client {book.client.number}: {last} of {number}"
+        for book, number, place, channel, node, proxy in self._due:
+            if self._is_due(book, number, place, channel, node, proxy) and (number, place) not in book.effects:
                 return f"E2, the effect {number}, {place} of a request that was answered, at {book.client.number}"
         return ""
 
@@ -328,10 +359,12 @@ class Checks:
         living = set(world.proxies).intersection(record.ids)
         bound = 3 * times.heartbeat_timeout + 3 * times.lease_wait + 2 * times.discover_timeout + 2.5
         bound += world.config.request.timeout + times.grace + 5.0  # nodes redial, requests end, clients come back
-        # Who leaves just now may leave a pair behind of which one is dead: then only time can tell.
-        is_left = any(proxy.is_leaving for proxy in world.proxies.values())
+        # Who leaves just now may leave a pair behind of which one is dead: then only time can tell. So it can where a
+        # node knows of another cluster.
+        is_open = any(proxy.is_leaving for proxy in world.proxies.values())
+        is_open |= any(node.node.epoch > record.epoch for node in world.nodes.values())
         for group in (record.ids, record.former):
-            if is_left or 2 * len(living.intersection(group)) <= len(group):
+            if is_open or 2 * len(living.intersection(group)) <= len(group):
                 return bound + (times.takeover_timeout + times.card_ttl) * 1.1
         return bound
 

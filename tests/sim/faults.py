@@ -168,6 +168,18 @@ def freeze(world: World, random: Random) -> None:
         world.later(random.uniform(0.1, 8), world.thaw, victim)
 
 
+def lose_debtor(world: World, random: Random) -> None:
+    """A proxy is frozen for so long that nodes give it up, and one of them is killed before it wakes up."""
+    if world.proxies and world.nodes:
+        proxy, node = random.choice(list(world.proxies)), random.choice(list(world.nodes.values()))
+        silence = world.config.node.heartbeat_timeout
+        world.freeze(proxy)
+        dies_at = silence + random.uniform(0.0, 1.5)
+        world.later(dies_at, world.kill, node.id)
+        world.later(dies_at + random.uniform(0.1, 3.0), world.thaw, proxy)
+        world.later(dies_at + random.uniform(0.1, 3.0), world.start_node, node.name)
+
+
 def split(world: World, random: Random) -> None:
     """Two sides, the store on one of them; or one that reaches both."""
     ends = [*_everyone(world), STORE]
@@ -276,7 +288,8 @@ def drain_by_operator(world: World, random: Random) -> None:
 
 NOTICES = ((True, True), (True, True), (True, False), (False, True))
 KINDS = [
-    kill_proxy, kill_node, freeze, split, split, cut_one_way, cut_master, cut_master, cut_keeper, cut_keeper,
-    lose_store, cut_from_store, store_forgets, store_is_odd, mend, mend, mend, new_proxy, leave, roll, skew, drain_node,
-    drain_by_operator, restart_all, reset_link, reset_link, hold_up, hold_up, clients_go, client_reads_slowly, burst,
+    kill_proxy, kill_node, lose_debtor, freeze, split, split, cut_one_way, cut_master, cut_master, cut_keeper,
+    cut_keeper, lose_store, cut_from_store, store_forgets, store_is_odd, mend, mend, mend, new_proxy, leave, roll,
+    skew, drain_node, drain_by_operator, restart_all, reset_link, reset_link, hold_up, hold_up, clients_go,
+    client_reads_slowly, burst,
 ]  # fmt: skip

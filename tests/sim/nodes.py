@@ -4,7 +4,7 @@ What the author does is such that the others can tell what must come of it: publ
 and channel, effects of a request bear its number, what a master says bears its epoch.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,13 @@ from msgspec import msgpack
 from holdfast import Client, HoldfastError, LinkRefused, Node, Reply, Request, StateError
 from holdfast.node import effects, node
 from holdfast.node.clients import UNKNOWN
+from holdfast.node.stream import NOWHERE, Effective, Origin
+from holdfast.node.streams import Concerned, Sent, Streams
 from holdfast.protocols.nodes.frames import Notify
 from tests.sim.process import Process
 
 if TYPE_CHECKING:
+    from tests.sim.proxies import SimProxy
     from tests.sim.world import World
 
 CHANNELS = ("red", "green", "blue")
@@ -64,16 +67,38 @@ class SimNode(Process):
     async def _run(self) -> None:
         async with trio.open_nursery() as nursery:
             await nursery.start(self.node.run, self.world.seeds)
+            self._watch(self.node._parts.links.streams)
             if self.world.is_busy:
                 self._nursery.start_soon(self._publish)
         self._nursery.cancel_scope.cancel()
+
+    def _watch(self, streams: Streams) -> None:
+        """Let the world see to which proxies effects of requests are sent before the reply."""
+        send = streams.send
+
+        def sent(effects: Sequence[Effective], origin: Origin = NOWHERE, to: Concerned | None = None) -> list[Sent]:
+            if origin.request and to is not None:
+                for effect in effects:
+                    if isinstance(effect, Notify):
+                        self.world.checks.sends(self.id, msgpack.decode(effect.payload), to[0])
+            return send(effects, origin, to)
+
+        streams.send = sent  # type: ignore[method-assign]
+
+    @property
+    def owes(self) -> list[tuple["SimProxy", "SimProxy"]]:
+        """Whom it owes, by whose word: what has come of its own."""
+        proxies = self.world.proxies
+        known = [(p, p.app.directory.nodes.get(self.name)) for p in proxies.values() if p.is_up]
+        owes = [(p, node.owes) for p, node in known if node is not None and node.incarnation == self.incarnation]
+        return [(p, proxies[owed]) for p, told in owes for owed in told if owed in proxies and owed != p.id]
 
     def ended(self, error: BaseException | None) -> None:
         self.world.gone(self)
         self.world.note(self.id, "ends", error)
         if isinstance(error, LinkRefused):  # a word of its former run came late, and had its id taken from it
             self.world.later(0.5, self.world.start_node, self.name)
-        elif error is not None:
+        elif error is not None and not (self.is_draining and isinstance(error, HoldfastError)):
             self.world.checks.crashed(self.id, "the node ends", error)
 
     def stepped(self) -> None:

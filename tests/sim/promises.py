@@ -1,11 +1,11 @@
 """Stories of what nodes and clients are promised: deliveries, effects, the state. See tests.sim.stories."""
 
-from collections.abc import Callable
-
+from holdfast.balancer.cluster.debts import PATIENCE
 from tests.sim.clients import Client
 from tests.sim.faults import heal
 from tests.sim.nodes import SimNode
-from tests.sim.stories import members, until
+from tests.sim.proxies import SimProxy
+from tests.sim.stories import members, soon, until
 from tests.sim.world import World
 
 
@@ -28,15 +28,6 @@ def in_channel(world: World, count: int, channel: str = "red") -> list[Client]:
     for client in clients:
         assert answer(world, client, "join", channel) == b"joined"
     return clients
-
-
-def soon(world: World, condition: Callable[[], bool]) -> None:
-    """As `until`, to a hundredth of a second."""
-    for _ in range(200):
-        if condition():
-            return
-        world.run(0.01)
-    raise AssertionError("it is not so within 2 s")
 
 
 def publish(world: World, node: SimNode, count: int, channel: str = "red") -> None:
@@ -123,6 +114,31 @@ def another_way_takes_over(world: World) -> None:
     heal(world)
 
 
+def welcome_that_was_held_up_closes_nobody(world: World) -> None:
+    """What a proxy says to a node is held up. A tunnel is made, and clients come; then the first welcome arrives, and
+    a snapshot without them."""
+    for node in [node for node in nodes(world) if node.knows_clients]:
+        for proxy in world.proxies.values():
+            ends = (node.id, proxy.id)
+            former = world.wires_of(*ends)
+            world.reset(*ends)
+            world.max_delay = 0.3
+            soon(world, lambda ends=ends, former=former: set(world.wires_of(*ends)).difference(former), "it dials")
+            world.cut.add((proxy.id, node.id))
+            world.max_delay = 0.005
+            until(world, 4.0, lambda node=node, proxy=proxy: _is_passed(node, proxy), "it is linked another way")
+            clients = [world.start_client() for _ in range(4)]
+            until(world, 2.0, lambda node=node, new=clients: all(c.id in node.told for c in new), "it knows all")
+            world.mend()
+            world.run(2.0)
+    heal(world)
+
+
+def _is_passed(node: SimNode, proxy: SimProxy) -> bool:
+    session = node.node._parts.links.sessions.get(proxy.id)
+    return session is not None and session.via == proxy.id
+
+
 def who_moves_hears_nothing_again(world: World) -> None:
     """A client comes from one proxy to another, which had nobody in the channel: nodes held back what is for it."""
     (client,) = in_channel(world, 1)
@@ -144,6 +160,66 @@ def who_moves_hears_nothing_again(world: World) -> None:
         last, first = before.joined["red"].last[node.id], client.book.joined["red"].first[node.id]
         assert first > last, f"{first} comes again after {last}"
     assert moves > 5, "there was something to hear again"
+    heal(world)
+
+
+def owed_by_who_has_died(world: World, *, drains: bool = False) -> None:
+    """A proxy is frozen, and nodes give up their links to it. One of them answers a request elsewhere that notifies its
+    clients, publishes something more, and is gone before the proxy wakes up."""
+    clients = in_channel(world, 8)
+    far = clients[0].proxy
+    asker = next(client for client in clients if client.proxy is not far)
+    missing = [client.book for client in clients if client.proxy is far]
+    heard = [client.book for client in clients if client.proxy is not far]
+    world.freeze(far.id)
+    world.run(world.config.node.heartbeat_timeout + 0.5)
+    asked = world.time
+    node = world.nodes[bytes(answer(world, asker, "tell", "red", [])).decode()]
+    number = max(asker.book.answers)
+    assert world.time - asked < 0.5, "nobody waits for the proxy any more"
+    publish(world, node, 3)
+    world.run(0.2)
+    if drains:
+        node.drain()
+        until(world, 4.0, lambda: not node.is_alive, "it has left")
+    else:
+        world.kill(node.id)
+    world.run(0.5)
+    world.thaw(far.id)
+    until(world, 10.0, lambda: all(book.ended for book in missing), "who has missed something is told")
+    assert {book.ended for book in missing} == {"interrupted"}
+    assert not any(book.ended for book in heard), "and nobody else"
+    assert all((number, 0) in book.effects for book in heard)
+    until(world, 10.0, lambda: all(client.is_linked for client in clients), "they come again")
+    back = [client.book for client in clients]
+    world.run(2 * PATIENCE * world.config.node.heartbeat_timeout)
+    assert not any(book.ended for book in back), "once is enough"
+    heal(world)
+
+
+def owed_by_who_drains(world: World) -> None:
+    """Likewise, and the node leaves as it should, without having brought all."""
+    owed_by_who_has_died(world, drains=True)
+
+
+def owed_by_who_lives(world: World) -> None:
+    """A node owes a frozen proxy, and is cut off from all others: they take it for lost, but it brings what it has."""
+    clients = in_channel(world, 8)
+    books = [client.book for client in clients]
+    far, node = clients[0].proxy, nodes(world)[0]
+    rest = {proxy for proxy in world.proxies if proxy != far.id}
+    world.freeze(far.id)
+    world.run(world.config.node.heartbeat_timeout + 0.5)
+    publish(world, node, 3)
+    world.run(1.0)
+    world.part({node.id}, rest)
+    lost = nodes_lost(world)
+    world.run(world.config.node.heartbeat_timeout + 0.5)
+    assert nodes_lost(world) > lost, "the others have lost it"
+    world.thaw(far.id)
+    world.run(2 * PATIENCE * world.config.node.heartbeat_timeout)
+    assert not any(book.ended for book in books), "nobody has missed anything"
+    world.mend()
     heal(world)
 
 

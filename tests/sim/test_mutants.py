@@ -4,11 +4,16 @@ import pytest
 
 from holdfast.balancer.cluster import changes, cluster, mastership, peers, times
 from holdfast.balancer.cluster.absence import Absence
+from holdfast.balancer.cluster.debts import Debts
 from holdfast.balancer.cluster.grants import Grants
 from holdfast.balancer.cluster.membership import Membership
 from holdfast.balancer.cluster.sequence import Sequence, SequenceState
 from holdfast.balancer.ledger import Ledger
+from holdfast.node.links import Links
+from holdfast.node.stream import Stream
+from holdfast.node.streams import Streams
 from holdfast.protocols.peers.frames import Member
+from holdfast.proxy.nodes.gateway import Gateway
 from tests.sim import lives, promises, stores, stories
 from tests.sim.checks import Violation
 from tests.sim.stories import FOREVER, whole
@@ -179,6 +184,25 @@ def cards_of_the_dead(patch):
     patch.setattr(Membership, "is_known_dead", lambda self, proxy: proxy in self._dead)
 
 
+def debts_are_kept_back(patch):
+    """Whom a lost node has owed is told to nobody."""
+    patch.setattr(Debts, "lost", lambda self, run, owes, now: None)
+
+
+def nobody_owes(patch):
+    """A node does not say whom it owes."""
+    patch.setattr(Streams, "owes", lambda self, to="": [])
+
+
+def owed_is_never_noted(patch):
+    patch.setattr(Stream, "owe", lambda self: None)
+
+
+def lost_is_dead(patch):
+    """One proxy's word that a node is lost is enough."""
+    patch.setattr(Debts, "_miss", lambda self, run, now: self._on_missed(run.node))
+
+
 def two_attempts(patch):
     """What kills its nodes goes on to the next one."""
     patch.setattr(Ledger, "max_attempts_reached", lambda self, entry: False)
@@ -194,9 +218,24 @@ def offered_first(patch):
     patch.setattr(Ledger, "assign", at_once)
 
 
+def sessions_in_order(patch):
+    patch.setattr(Links, "expect", lambda self, proxy, number: None)
+
+
+def epochs_in_heartbeats(patch):
+    patch.setattr(Gateway, "_told_epoch", lambda self, epoch: None)
+
+
 MUTANTS = [
+    (sessions_in_order, promises.welcome_that_was_held_up_closes_nobody, {}, Violation),
+    (epochs_in_heartbeats, stores.node_hears_later_of_a_later_epoch, stores.FAR, Violation),
     (two_attempts, promises.deadly_request_ends_two_nodes, {"proxies": 2, "nodes": 4}, Violation),
     (offered_first, promises.deadly_request_ends_two_nodes, {"proxies": 2, "nodes": 4}, Violation),
+    (debts_are_kept_back, promises.owed_by_who_has_died, {}, AssertionError),
+    (debts_are_kept_back, promises.owed_by_who_drains, {}, AssertionError),
+    (nobody_owes, promises.owed_by_who_has_died, {}, AssertionError),
+    (owed_is_never_noted, promises.owed_by_who_has_died, {}, AssertionError),
+    (lost_is_dead, promises.owed_by_who_lives, {}, AssertionError),
     (any_member_elects, stores.keeper_loses_the_store_and_the_master_dies, {}, AssertionError),
     (same_settings, stores.newcomer_has_other_settings, {}, AssertionError),
     (

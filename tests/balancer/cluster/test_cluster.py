@@ -2,8 +2,13 @@
 
 from collections import deque
 
+import pytest
+
+from holdfast.balancer.cluster import debts
 from holdfast.balancer.cluster.actions import Ask, CloseClients, Dial, Fence, HangUp, Introduce, Publish, Write
 from holdfast.balancer.cluster.cluster import Cluster
+from holdfast.balancer.cluster.debts import Run
+from holdfast.balancer.cluster.mastership import RAISE_EVERY
 from holdfast.balancer.cluster.sequence import SequenceState
 from holdfast.protocols.peers.envelope import seal
 from holdfast.protocols.peers.frames import (
@@ -98,6 +103,45 @@ def test_three_find_each_other():
     assert set(records.pop().ids) == {"a", "b", "c"}
     assert {action.member.proxy for action in net.actions("a", Dial)} == {"b", "c"}
     assert net.clusters["a"].counters.joins == 3
+
+
+def test_who_is_owed_by_a_lost_node_is_told_and_says_so():
+    net = Net("a", "b", "c")
+    net.run(3.0)
+    a, b, c = (cluster.debts for cluster in net.clusters.values())
+    missed = []
+    b._on_missed = c._on_missed = missed.append
+    a.lost(Run("n", 7), ["b"], net.now)
+    net.run(1.0)
+    assert (len(a), missed) == (0, ["n"])
+
+
+def test_who_is_owed_and_frozen_is_told_when_it_wakes_up():
+    net = Net("a", "b", "c")
+    net.run(3.0)
+    a, b = net.clusters["a"].debts, net.clusters["b"].debts
+    missed = []
+    b._on_missed = missed.append
+    net.off.add("b")
+    a.lost(Run("n", 7), ["b"], net.now)
+    net.run(debts.MAX_SLEEP - 5)
+    assert len(a) == 1
+    net.off.remove("b")
+    net.run(3.0)
+    assert (len(a), missed) == (0, ["n"])
+
+
+@pytest.mark.parametrize("names", [("a", "b", "c"), ("b",)])
+def test_who_was_away_for_too_long_closes_its_clients(names):
+    net = Net(*names)
+    net.run(3.0)
+    missed = []
+    net.clusters["b"].debts._on_missed = missed.append
+    net.off.add("b")
+    net.run(debts.MAX_SLEEP + 1)
+    net.off.remove("b")
+    net.run(1.0)
+    assert missed == [""] * (len(names) > 1), "alone it is not forgotten"
 
 
 def test_nodes_and_figures_come_to_all():
@@ -214,6 +258,30 @@ class TestElection:
         net.clusters["a"].membership.node_told(40, net.now + TIMES.takeover_timeout)
         net.run(0.3)
         assert (net.record.master, net.record.epoch) == ("n", 41)
+
+    def test_so_it_is_where_nobody_is_ready_yet(self):
+        """Who has seen a higher epoch may wait for its keeper, and never be ready to be elected."""
+        net = self.proxies("a", "b")
+        self.say(net, "a", "b", nodes=[("n", 1, SYNCING)])
+        net.clusters["a"].membership.node_told(40, net.now + TIMES.takeover_timeout)
+        net.run(0.3)
+        assert (net.record.master, net.record.epoch) == ("", 41)
+        self.say(net, "a", "b")
+        net.run(1.0)
+        assert net.record.master == "n"
+
+    def test_that_is_not_done_all_the_time(self):
+        """Two clusters that have nodes in common would be above each other in turn."""
+        net = self.proxies("a")
+        self.say(net, "a")
+        net.run(TIMES.takeover_timeout)
+        epochs = []
+        for _ in range(40):
+            net.clusters["a"].membership.node_told(net.record.epoch + 10, net.now)
+            net.run(0.25)
+            if net.record.epoch not in epochs:
+                epochs.append(net.record.epoch)
+        assert len(epochs) <= 1 + 10.0 / RAISE_EVERY
 
     def test_the_next_one_waits_for_its_lease(self):
         net = self.proxies("a")

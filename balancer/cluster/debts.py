@@ -1,0 +1,158 @@
+"""What nodes that are lost have owed: effects for a proxy that they had no way to when they were lost.
+
+A node says whom it owes before it says that anything is done. Owns, where it is lost, who is to be told of that, until
+they know; and where it is owed, which runs of nodes are missed, and whether their clients have to be told. Refuses to
+take one proxy's word that a node is gone: it may live, and have another way to us.
+
+A run that comes back says in its hello whether it owes us, and that counts from then on. One that has a session with us
+when `patience` is over lives: a session that only looks so, because we were frozen, is lost within
+node.heartbeat_timeout.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from typing import NamedTuple
+
+from holdfast.protocols.peers.ranges import MAX_MEMBERS, MAX_RUNS
+from holdfast.protocols.peers.replication import Debt as DebtFrame
+from holdfast.protocols.peers.replication import Noted, Owed
+
+ASK_INTERVAL = 0.5  # seconds; what is asked may be lost
+LATELY = 60.0  # seconds for which a debt is kept to a proxy that is not known, or not any more: it may be frozen
+MAX_SLEEP = 45.0  # seconds; whoever was away for longer may not be told any more what it is owed (LATELY, and drift)
+# Times node.heartbeat_timeout. A node dials each second, and finds the way by another proxy in two; and what only looks
+# like a session with it is over when it has been silent for once that long.
+PATIENCE = 2
+MAX_SETTLED = 1000  # runs; one that is forgotten here and told of again closes clients again
+
+
+class Run(NamedTuple):
+    """One process of a node."""
+
+    node: str
+    incarnation: int
+
+
+class Debt:
+    """To one proxy. runs: who has owed it. Of many one that is lost for good is enough, so only MAX_RUNS are kept."""
+
+    __slots__ = ("asked_at", "runs", "since")
+
+    def __init__(self, now: float) -> None:
+        self.runs: dict[Run, None] = {}
+        self.asked_at = float("-inf")
+        self.since = now
+
+
+class Debts:
+    """heartbeat_timeout: of nodes. is_here: whether a run of a node has a session with us. on_missed: told the node
+    whose effects our clients have missed.
+    """
+
+    def __init__(
+        self,
+        proxy: str,
+        heartbeat_timeout: float = 0.0,
+        is_here: Callable[[str, int], bool] = lambda node, incarnation: False,
+        on_missed: Callable[[str], object] = lambda node: None,
+    ) -> None:
+        self._proxy = proxy
+        self._patience = PATIENCE * heartbeat_timeout
+        self._is_here = is_here
+        self._on_missed = on_missed
+        self._debts: dict[str, Debt] = {}  # by proxy
+        self._missed: dict[Run, float] = {}  # until when we wait for it
+        self._settled: dict[Run, None] = {}  # clients were closed, or nothing is missing
+
+    def __len__(self) -> int:
+        """Runs that we or others miss, and that is not settled."""
+        return len(self._missed) + sum(len(debt.runs) for debt in self._debts.values())
+
+    # --- what becomes of nodes ----------------------------------------------------------------------------------------
+
+    def came(self, run: Run, owes: Collection[str]) -> None:
+        """A session of it begins here, by a hello that says whom it owes."""
+        if self._proxy in owes:
+            self._missed.pop(run, None)
+            self._settled.pop(run, None)
+
+    def lost(self, run: Run, owes: Collection[str], now: float) -> None:
+        """Its session here is over, and that was its last word."""
+        for proxy in owes:
+            if proxy == self._proxy:
+                self._miss(run, now)
+                continue
+            debt = self._debts.get(proxy)
+            if debt is None:
+                if len(self._debts) == MAX_MEMBERS:
+                    del self._debts[next(iter(self._debts))]
+                debt = self._debts[proxy] = Debt(now)
+            if len(debt.runs) < MAX_RUNS:
+                debt.runs[run] = None
+
+    def left(self, run: Run, owes: Collection[str]) -> None:
+        """It has said goodbye here: we have all of it, or it says that we have not."""
+        if self._proxy not in owes:
+            self._settle(run)
+
+    def received(self, proxy: str, frame: DebtFrame, now: float) -> Noted | None:
+        """Returns the answer."""
+        if isinstance(frame, Owed):
+            return self.told(frame, now)
+        self.answered(proxy, frame)
+        return None
+
+    # --- to other proxies ---------------------------------------------------------------------------------------------
+
+    def questions(self, heard: Collection[str], known: Collection[str], now: float) -> Iterator[tuple[str, Owed]]:
+        """Whom of those that are heard to tell now. known: who has clients, or may have; others need not be told."""
+        for proxy, debt in list(self._debts.items()):
+            if proxy not in known and now - debt.since > LATELY:
+                del self._debts[proxy]
+            elif proxy in heard and now - debt.asked_at >= ASK_INTERVAL:
+                debt.asked_at = now
+                yield proxy, Owed(proxy, list(debt.runs))
+
+    def answered(self, proxy: str, frame: Noted) -> None:
+        debt = self._debts.get(proxy)
+        if debt is not None:
+            for run in frame.runs:
+                debt.runs.pop(Run(*run), None)
+            if not debt.runs:
+                del self._debts[proxy]
+
+    # --- as the one who is owed ---------------------------------------------------------------------------------------
+
+    def told(self, frame: Owed, now: float) -> Noted | None:
+        """None: it is said to a former run of us."""
+        if frame.proxy != self._proxy:
+            return None
+        for run in frame.runs:
+            self._miss(Run(*run), now)
+        return Noted(frame.runs)
+
+    def _miss(self, run: Run, now: float) -> None:
+        if run not in self._settled and len(self._missed) < MAX_RUNS:
+            self._missed[run] = now + self._patience
+
+    def _settle(self, run: Run) -> None:
+        self._missed.pop(run, None)
+        self._settled[run] = None
+        if len(self._settled) > MAX_SETTLED:
+            del self._settled[next(iter(self._settled))]
+
+    def awoke(self, now: float) -> None:
+        """We were away, and who came back meanwhile waits to be heard."""
+        self._missed = dict.fromkeys(self._missed, now + self._patience)
+
+    def slept(self, seconds: float, *, is_alone: bool) -> None:
+        """We were away for so long; others, if there are any, may have forgotten what we are owed."""
+        if seconds > MAX_SLEEP and not is_alone:
+            self._on_missed("")
+
+    def tick(self, now: float) -> None:
+        for run in [run for run, until in self._missed.items() if now >= until]:
+            if self._is_here(*run):
+                del self._missed[run]
+            else:
+                self._settle(run)
+                self._on_missed(run.node)

@@ -1,0 +1,196 @@
+"""Who is told of what a lost node has owed, and whose clients are told that they have missed it."""
+
+import pytest
+
+from holdfast.balancer.cluster import debts
+from holdfast.balancer.cluster.debts import ASK_INTERVAL, LATELY, MAX_SLEEP, Debts, Run
+from holdfast.balancer.cluster.times import MAX_DRIFT
+from holdfast.protocols.peers.ranges import MAX_RUNS
+from holdfast.protocols.peers.replication import Noted, Owed
+
+N, M = Run("n", 7), Run("m", 3)
+PATIENCE = debts.PATIENCE * 2.0
+EVERYBODY = ("a", "b", "c")
+
+
+class Proxy(Debts):
+    """here: runs with a session. missed: nodes whose effects clients have missed."""
+
+    def __init__(self, name="b"):
+        self.here, self.missed = set(), []
+        super().__init__(name, 2.0, lambda *run: run in self.here, self.missed.append)
+
+    def asks(self, now=0.0, heard=EVERYBODY, known=EVERYBODY):
+        return dict(self.questions(heard, known, now))
+
+
+def owed(*runs, proxy="b"):
+    return Owed(proxy, list(runs))
+
+
+# --- where it is lost -------------------------------------------------------------------------------------------------
+
+
+def test_who_is_owed_is_told_until_it_knows():
+    a = Proxy("a")
+    a.lost(N, ["b", "c"], 0.0)
+    a.lost(M, ["b"], 0.0)
+    assert a.asks(heard=()) == {}
+    assert a.asks() == {"b": owed(N, M), "c": owed(N, proxy="c")}
+    assert a.asks(ASK_INTERVAL / 2) == {}
+    a.answered("c", Noted([M]))  # which it was not told of
+    a.answered("b", Noted([N]))
+    a.answered("x", Noted([N]))
+    assert a.asks(ASK_INTERVAL) == {"b": owed(M), "c": owed(N, proxy="c")}
+    a.answered("b", Noted([M]))
+    a.answered("c", Noted([N]))
+    assert len(a) == 0
+
+
+def test_who_owed_nobody_leaves_nothing():
+    a = Proxy("a")
+    a.lost(N, [], 0.0)
+    assert len(a) == 0
+
+
+def test_who_can_have_no_clients_need_not_be_told():
+    a = Proxy("a")
+    a.lost(N, ["b", "c"], 0.0)
+    assert a.asks(LATELY, heard=(), known=["b"]) == {}
+    assert a.asks(LATELY + 1, known=["b"]) == {"b": owed(N)}
+    assert len(a) == 1
+
+
+def test_it_is_bounded(monkeypatch):
+    monkeypatch.setattr(debts, "MAX_MEMBERS", 2)
+    a = Proxy("a")
+    for number in range(MAX_RUNS + 5):
+        a.lost(Run("n", number), ["b"], 0.0)
+    assert len(a.asks()["b"].runs) == MAX_RUNS
+    a.lost(N, ["c"], 0.0)
+    a.lost(N, ["d"], 0.0)
+    assert set(a.asks(1.0, heard="bcd")) == {"c", "d"}
+
+
+# --- where it is owed -------------------------------------------------------------------------------------------------
+
+
+def test_clients_are_told_when_it_does_not_come_back():
+    b = Proxy()
+    assert b.told(owed(N), 1.0) == Noted([N])
+    b.tick(1.0 + PATIENCE - 0.1)
+    assert b.missed == []
+    b.tick(1.0 + PATIENCE)
+    assert b.missed == ["n"]
+    b.tick(100.0)
+    assert (b.missed, len(b)) == (["n"], 0)
+
+
+def test_once_whoever_tells_it():
+    b = Proxy()
+    b.told(owed(N), 1.0)
+    b.tick(1.0 + PATIENCE)
+    assert b.told(owed(N), 10.0) == Noted([N])
+    b.lost(N, ["b"], 10.0)
+    b.tick(100.0)
+    assert b.missed == ["n"]
+
+
+def test_another_run_of_a_proxy_is_not_owed():
+    b = Proxy()
+    assert b.told(owed(N, proxy="a former one"), 1.0) is None
+    b.tick(100.0)
+    assert b.missed == []
+
+
+def test_a_node_that_has_a_session_in_the_end_lives():
+    b = Proxy()
+    b.told(owed(N, M), 1.0)
+    b.here.add(N)
+    b.tick(1.0 + PATIENCE)
+    assert b.missed == ["m"]
+
+
+def test_a_session_that_only_looks_so_does_not_count():
+    """We were frozen, and have not noticed yet that it has ended."""
+    b = Proxy()
+    b.here.add(N)
+    b.told(owed(N), 1.0)
+    b.here.remove(N)
+    b.lost(N, [], 1.5)
+    b.tick(1.0 + PATIENCE)
+    assert b.missed == ["n"]
+
+
+def test_what_it_says_when_it_comes_back_counts_from_then_on():
+    b = Proxy()
+    b.told(owed(N), 1.0)
+    b.came(N, ["b"])
+    b.lost(N, [], 2.0)  # it has brought all
+    b.tick(100.0)
+    assert b.missed == []
+    b.came(N, ["b"])
+    b.lost(N, ["b"], 101.0)
+    b.tick(101.0 + PATIENCE)
+    assert b.missed == ["n"]
+
+
+def test_a_hello_of_before_it_owed_us_does_not_count():
+    b = Proxy()
+    b.told(owed(N), 1.0)
+    b.came(N, [])
+    b.lost(N, [], 2.0)
+    b.tick(1.0 + PATIENCE)
+    assert b.missed == ["n"]
+
+
+def test_who_was_lost_for_good_may_come_back_and_be_lost_again():
+    b = Proxy()
+    b.told(owed(N), 1.0)
+    b.tick(1.0 + PATIENCE)
+    b.came(N, ["b"])
+    b.lost(N, ["b"], 20.0)
+    b.tick(20.0 + PATIENCE)
+    assert b.missed == ["n", "n"]
+
+
+@pytest.mark.parametrize(("owes", "missed"), [([], []), (["c"], []), (["b"], ["n"])])
+def test_who_says_goodbye_here_says_whether_we_have_all(owes, missed):
+    b = Proxy()
+    b.told(owed(N), 1.0)
+    b.left(N, owes)
+    b.lost(N, owes, 2.0)
+    b.told(owed(N), 3.0)  # the others have it from before we acknowledged all
+    b.tick(100.0)
+    assert b.missed == missed
+
+
+def test_our_own_absence_is_not_the_nodes():
+    b = Proxy()
+    b.told(owed(N), 1.0)
+    b.awoke(50.0)
+    b.tick(50.1)
+    assert b.missed == []
+    b.tick(50.0 + PATIENCE)
+    assert b.missed == ["n"]
+
+
+def test_who_was_away_for_as_long_as_others_remember_misses_something():
+    b = Proxy()
+    b.slept(MAX_SLEEP, is_alone=False)
+    b.slept(MAX_SLEEP + 1, is_alone=True)
+    assert b.missed == []
+    b.slept(MAX_SLEEP + 1, is_alone=False)
+    assert b.missed == [""]
+    assert MAX_SLEEP * (1 + MAX_DRIFT) < LATELY
+
+
+def test_what_is_missed_and_settled_is_bounded(monkeypatch):
+    monkeypatch.setattr(debts, "MAX_SETTLED", 2)
+    b = Proxy()
+    for batch in range(3):
+        b.told(owed(*(Run("n", number + 100 * batch) for number in range(MAX_RUNS))), 1.0)
+    assert len(b) == MAX_RUNS
+    b.tick(100.0)
+    assert len(b.missed) == MAX_RUNS
+    assert len(b._settled) == 2

@@ -1,0 +1,166 @@
+"""Whom a node owes: proxies that would miss something if it died now. That is said before any reply."""
+
+import trio
+
+from holdfast import Node
+from holdfast.node import stream
+from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.effects import MAX_OWED
+from tests.holdfast.node.fake_proxy import fake_proxy
+from tests.holdfast.node.test_several_proxies import linked_to_three, notifying
+from tests.holdfast.node.test_streams import AT_A, Session, broadcast, three
+from tests.waiting import PATIENCE, until
+
+
+def watched(*linked):
+    """Streams, the lists that were told, and sessions."""
+    made, *sessions = three(*linked)
+    told = []
+    made.on_owes = lambda: told.append(made.owes())
+    return made, told, *sessions
+
+
+async def test_nobody_is_owed_while_all_have_sessions():
+    made, told, *_ = watched("a", "b", "c")
+    made.send(broadcast(b"1"))
+    assert (made.owes(), told) == ([], [])
+
+
+async def test_who_can_not_be_sent_something_is_owed_and_that_is_told_once():
+    made, told, _ = watched("a")
+    made.send([frames.Join(AT_A, "x")])
+    assert told == []
+    made.send(broadcast(b"1"))
+    made.send(broadcast(b"2"))
+    assert sorted(told) in ([["b"], ["b", "c"]], [["b", "c"], ["c"]]), "in either order"
+
+
+async def test_what_a_lost_session_has_not_acknowledged_is_owed():
+    made, told, a, *_ = watched("a", "b", "c")
+    made.send(broadcast(b"1"))
+    made.acknowledged(a, 1)
+    made.detach(a, for_good=False)
+    assert told == []
+    a = Session("a")
+    made.attach(a, 1)
+    made.send(broadcast(b"2"))
+    made.detach(a, for_good=False)
+    assert told == [["a"]]
+
+
+async def test_what_was_withheld_is_owed_too():
+    made, told, a, *_ = watched("a", "b", "c")
+    made.mute(a, ["x"])
+    made.send([frames.Notify(b"", True, ["x"])])
+    made.detach(a, for_good=False)
+    assert told == [["a"]]
+
+
+async def test_nothing_is_owed_any_more_when_it_is_acknowledged_and_not_when_it_is_sent():
+    made, told, a, *_ = watched("a", "b", "c")
+    for number in range(12):  # more than the first window
+        made.send(broadcast(b"%d" % number))
+    made.detach(a, for_good=False)
+    a = Session("a")
+    made.attach(a, 0)
+    made.send(broadcast(b"later"))
+    assert (made.owes(), made.owes("b"), made.owes("a")) == (["a"], ["a"], ["a"])
+    made.acknowledged(a, 8, 100)
+    assert (made.owes("b"), made.owes("a")) == (["a"], []), "it has, by then, what it was sent before"
+    made.acknowledged(a, 12, 100)
+    assert told == [["a"], []], "what came later is not owed: nobody says that it is done"
+
+
+async def test_who_has_seen_all_is_owed_nothing():
+    made, told, a, *_ = watched("a", "b", "c")
+    made.send(broadcast(b"1"))
+    made.detach(a, for_good=False)
+    made.attach(Session("a"), 1)
+    assert told == [["a"], []]
+
+
+async def test_a_hole_is_owed(monkeypatch):
+    monkeypatch.setattr(stream, "MAX_KEPT_BYTES", 10)
+    made, told, a, *_ = watched("a", "b", "c")
+    made.detach(a, for_good=False)
+    made.send(broadcast(b"too much"))
+    assert told == [["a"]]
+    a = Session("a")
+    made.attach(a, 0)
+    made.acknowledged(a, 1)
+    assert told == [["a"], []]
+
+
+async def test_who_has_left_is_owed_nothing():
+    made, _told, a, *_ = watched("a", "b", "c")
+    made.send(broadcast(b"1"))
+    made.detach(a, for_good=True)
+    assert made.owes() == []
+
+
+async def test_in_the_end_all_is_owed_that_was_not_acknowledged():
+    made, told, a, *_ = watched("a", "b", "c")
+    for _number in range(9):
+        made.send([frames.Join(AT_A, "x")])
+    made.acknowledged(a, 0, 8)
+    made.close()
+    assert told == [["a"]]
+    assert made.owes("a") == ["a"]
+    made.acknowledged(a, 1, 8)
+    assert (made.owes("b"), made.owes("a")) == (["a"], [])
+
+
+async def test_a_list_is_bounded():
+    made, *_ = three()
+    made.listed([f"p{number}" for number in range(MAX_OWED + 5)])
+    made.send(broadcast(b"1"))
+    assert len(made.owes()) == MAX_OWED
+
+
+async def test_it_is_told_before_the_reply_and_in_each_hello():
+    node = notifying()
+    async with linked_to_three(node) as (a, b, c):
+        heard = []
+        heartbeats, frames_of_a = a.heartbeats, a.frames
+        a.heartbeats, a.frames = Both(heartbeats, heard), Both(frames_of_a, heard)
+        b.acknowledges = False
+        request = a.request(client=1 << 32)
+        await b.take(frames.Effects)
+        b.say(frames.Refused("lost"))  # its session is over
+        await a.take(frames.Effects)
+        assert (await a.take(frames.Reply)).request == request
+        reply = next(place for place, frame in enumerate(heard) if isinstance(frame, frames.Reply))
+        assert any(getattr(frame, "owes", []) == ["b"] for frame in heard[:reply])
+        again = await b.proxy.accept()
+        assert again.hello.owes == ["b"]
+        again.welcome(peers=[a.proxy, c.proxy], keeper="a")
+        await until(lambda: a.heartbeats[-1].owes == [], "it to be told that nothing is owed any more")
+
+
+class Both(list):
+    """A list, and one of several together."""
+
+    def __init__(self, former, together):
+        super().__init__(former)
+        self._together = together
+
+    def append(self, item):
+        super().append(item)
+        self._together.append(item)
+
+
+async def test_who_leaves_without_having_brought_all_says_so_first():
+    node = Node("test", drain_timeout=0.1)
+    with trio.fail_after(2 * PATIENCE):
+        async with fake_proxy("a") as a, fake_proxy("b") as b, trio.open_nursery() as nursery:
+            nursery.start_soon(node.run, [a.address])
+            at_a = await a.join(peers=[b])
+            at_b = await b.join(peers=[a], keeper="a")
+            at_b.acknowledges = False
+            await node.notify(b"", channels=["room"])
+            await at_b.take(frames.Effects)
+            node.drain()
+            await until(lambda: any(isinstance(frame, frames.Bye) for frame in at_a.frames), "it to leave")
+            await until(lambda: any(isinstance(frame, frames.Bye) for frame in at_b.frames), "it to leave")
+            assert at_a.heartbeats[-1].owes == ["b"]
+            assert at_b.heartbeats[-1].owes == [], "it has all, when it reads this"

@@ -1,0 +1,100 @@
+"""What a node had for our clients when it was lost, by its own word or another proxy's: they are told, or it comes."""
+
+from contextlib import asynccontextmanager
+
+import pytest
+
+from holdfast.balancer.cluster.debts import Run
+from holdfast.protocols.nodes import frames
+from holdfast.protocols.peers.replication import Owed
+from tests.harness import ScriptedNode, client_ids, running, websocket
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Nobody is waited for."""
+    monkeypatch.setattr("holdfast.balancer.cluster.debts.PATIENCE", 0.0)
+
+
+@asynccontextmanager
+async def room():
+    """A proxy, its id, a node with a session, a client."""
+    async with running(node={"heartbeat_timeout": 60.0}) as proxy:
+        async with websocket(proxy) as client:
+            await proxy.until(lambda: len(client_ids(proxy)) == 1)
+            with ScriptedNode(proxy.node) as node:
+                await node.join()
+                yield proxy, proxy.app.cluster.me.proxy, node, client
+
+
+async def closed(client):
+    from websockets.exceptions import ConnectionClosed
+
+    with pytest.raises(ConnectionClosed) as closed:
+        await client.recv()
+    return closed.value.rcvd.code
+
+
+@pytest.mark.parametrize("last", [None, frames.Bye()])
+@pytest.mark.usefixtures("at_once")
+async def test_who_owes_us_and_goes(last):
+    async with room() as (proxy, id, node, client):
+        node.say(frames.Heartbeat(1.0, owes=[id]), *([last] if last else []))
+        await proxy.until(lambda: all(known.owes == [id] for known in proxy.app.directory))
+        node.close()
+        assert await closed(client) == 1012
+
+
+async def test_who_has_brought_it_may_go():
+    async with room() as (proxy, id, node, _client):
+        node.say(frames.Heartbeat(1.0, owes=[id]), frames.Heartbeat(2.0, owes=["another"]), frames.Bye())
+        await proxy.until(lambda: not len(proxy.app.directory))
+        assert len(proxy.app.gateway.debts) == 1, "the other one has to be told"
+        proxy.app.gateway.debts.tick(1e9)
+        assert len(client_ids(proxy)) == 1
+
+
+async def test_who_comes_back_and_brings_it():
+    async with room() as (proxy, id, node, client):
+        node.say(frames.Heartbeat(1.0, owes=[id]))
+        await proxy.until(lambda: all(known.owes for known in proxy.app.directory))
+        node.close()
+        await proxy.until(lambda: len(proxy.app.gateway.debts) == 1)
+        with ScriptedNode(proxy.node) as again:
+            again.hello = frames.Hello(*(getattr(node.hello, name) for name in node.hello.__struct_fields__[:-1]), [id])
+            await again.join()
+            assert len(proxy.app.gateway.debts) == 0
+            again.say(frames.Effects(1, [frames.Broadcast(b"late", True)]))
+            assert await client.recv() == "late"
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_by_another_proxys_word():
+    async with room() as (proxy, id, _node, client):
+        debts = proxy.app.gateway.debts
+        debts.told(Owed(id, [Run("n", 7), Run("m", 3)]), proxy.app.reactor.now)
+        assert await closed(client) == 1012
+        async with websocket(proxy):  # who comes later has missed nothing
+            await proxy.until(lambda: len(client_ids(proxy)) == 1)
+            debts.told(Owed(id, [Run("n", 7)]), proxy.app.reactor.now)
+            debts.tick(1e9)
+            assert len(debts) == 0
+            assert len(client_ids(proxy)) == 1
+
+
+async def test_a_node_that_is_here_is_not_lost_whatever_others_say():
+    async with room() as (proxy, id, node, _):
+        proxy.app.gateway.debts.told(Owed(id, [Run(node.hello.node, node.hello.incarnation)]), 0.0)
+        proxy.app.gateway.debts.tick(1e9)
+        assert len(client_ids(proxy)) == 1
+
+
+async def test_many_are_closed_in_slices(monkeypatch):
+    monkeypatch.setattr("holdfast.proxy.realtime.lanes.SLICE", 1)
+    async with room() as (proxy, _, _node, first), websocket(proxy) as second, websocket(proxy) as third:
+        await proxy.until(lambda: len(client_ids(proxy)) == 3)
+        proxy.app.lanes.interrupt("n")
+        proxy.app.reactor.settle()
+        for client in (first, second, third):
+            assert await closed(client) == 1012
+        assert client_ids(proxy) == []

@@ -94,7 +94,8 @@ class Clients(House):
         try:
             protocol = (first_protocol or self._first_protocol)(self._settings, address, now)
         except Exception:
-            log.exception("adapter_crashed", address=address)
+            if self.reactor.masses.admits("adapter_crashed", now):
+                log.exception("adapter_crashed", address=address)
             os.close(fd)
             return None
         self._next_id = id = self._next_id + 1
@@ -159,7 +160,8 @@ class Clients(House):
                 try:
                     transport.flush()
                 except Exception:  # a guard: a fault with one connection must not keep back what others have queued
-                    log.exception("flush_crashed")
+                    if self.reactor.masses.admits("flush_crashed", now):
+                        log.exception("flush_crashed")
                     close_crashed(transport)
         if not self.unfinished:
             return False

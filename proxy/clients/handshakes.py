@@ -43,7 +43,8 @@ class Handshakes:
         try:
             transport.take_up(now)
         except Exception:  # a guard: a fault with one must not stop the others
-            log.exception("handshake_crashed")
+            if self._reactor.masses.admits("handshake_crashed", now):
+                log.exception("handshake_crashed")
             close_crashed(transport)
         if transport.fd >= 0 and not transport.is_in_handshake:
             self._reactor.hand_over(transport.fd, transport)

@@ -361,6 +361,8 @@ class Intake(Peer):
 
     def crashed(self) -> None:
         """The guard of what others call here: an adapter's fault is its connection's end, and nobody else's."""
-        log.exception("adapter_crashed", protocol=self.protocol.name, client=f"{self.id:016x}")
+        reactor = self._clients.reactor
+        if reactor.masses.admits("adapter_crashed", reactor.now):
+            log.exception("adapter_crashed", protocol=self.protocol.name, client=f"{self.id:016x}")
         if self.state is not CLOSED:
             close_crashed(self.transport)

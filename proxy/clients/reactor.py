@@ -16,6 +16,8 @@ from typing import Final, Protocol
 import structlog
 import trio
 
+from holdfast.balancer.masses import Masses
+
 log = structlog.get_logger("holdfast.reactor")
 
 EVENTS_PER_TURN = 256  # then links flush and Trio's other tasks run
@@ -100,7 +102,10 @@ class _Door:
 
 
 class Reactor:
-    """The loop. `now` is the time of the current turn, trio.current_time's clock, read once per turn."""
+    """The loop. `now` is the time of the current turn, trio.current_time's clock, read once per turn.
+
+    masses: what the log says of those whom it serves, who are strangers; the ticker ticks it.
+    """
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -109,6 +114,7 @@ class Reactor:
         self._handlers: dict[int, Handler] = {}
         self._steps: list[Callable[[float], bool]] = []
         self._crashes: set[tuple[Callable[[float], bool], type[Exception]]] = set()  # that have been logged
+        self.masses = Masses()
         self.now = trio.current_time()
         self.turns = 0
         self.events = 0
@@ -215,7 +221,8 @@ class Reactor:
                 try:
                     handler.on_ready(events, now)
                 except Exception:  # a guard: a fault with one descriptor must not stop the others
-                    log.exception("handler_crashed")
+                    if self.masses.admits("handler_crashed", now):
+                        log.exception("handler_crashed")
                     if not close_crashed(handler) and handlers.get(fd) is handler:
                         self.unregister(fd)  # it would be ready again in every turn
         self.events += len(ready)

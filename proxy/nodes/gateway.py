@@ -101,12 +101,14 @@ class Gateway:
             return
         if len(self._nodes) >= self._settings.max_nodes:
             self._counters.limits_hit["node.max_nodes"] += 1
-            log.warning("too_many_nodes", node=shown(hello.node), limit=self._settings.max_nodes)
+            if self._reactor.masses.admits("too_many_nodes", self._reactor.now):
+                log.warning("too_many_nodes", node=shown(hello.node), limit=self._settings.max_nodes)
             link.close(f"too many nodes: the limit is {self._settings.max_nodes}")
             return
         refusal = self._refusal(hello)
         if refusal is not None:
-            log.warning("node_refused", node=shown(hello.node), why=refusal)
+            if self._reactor.masses.admits("node_refused", self._reactor.now):
+                log.warning("node_refused", node=shown(hello.node), why=refusal)
             link.close(refusal, fatal=True)
             return
         now = self._reactor.now

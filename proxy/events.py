@@ -10,7 +10,7 @@ OF_PROXIES = {
     "client_kicked": "An operator has closed a client, by `holdfast kick`.",
     "connection_finished": "The last word of a connection.",
     "overloaded": "All clients together held above `client.max_buffered_bytes`: those that held most were closed, or "
-    "answered.",
+    "answered. One line a second: the most that was held, and how many since the last line.",
     "accept_failed": "The system gives no further connection; it is tried again.",
     "request": "A request was answered: `log.access_log`, of a share of them. seconds: until its reply. attempt: above "
     "1, it was redelivered. client and request are what the node's own log may name.",

@@ -99,7 +99,6 @@ class Outbox:
         self.size = 0
 
     @property
-    def own_bytes(self) -> int:
-        """What goes with it: not what others wait for as well."""
-        is_shared = self._held.is_shared
-        return len(self._sealed) + sum(len(part) for part in self._parts if not is_shared(part))
+    def share_bytes(self) -> int:
+        """Its part of what is held: of what others wait for as well, it and each of them has an equal part."""
+        return len(self._sealed) + sum(map(self._held.share, self._parts))

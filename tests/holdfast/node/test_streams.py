@@ -563,10 +563,30 @@ async def test_what_was_withheld_is_forgotten_when_a_later_heartbeat_is_answered
     made.answered(session, 2.0)
     made.unmute(session, ["x"])
     assert session.payloads == [b"2"]
+    made.acknowledged(session, session.numbers[-1], FIRST_WINDOW)
     made.mute(session, ["x", "y"])
     made.send(notify(b"3", "x", "y"))
     made.asked(session, 1000.0)
     made.answered(session, 1000.0)
+    assert (made.of(session).withheld, made.of(session).withheld_bytes) == ({}, 0)
+
+
+async def test_what_was_withheld_is_kept_until_what_was_sent_before_it_is_done():
+    """Whoever joins before that hears the earlier one, when it is its turn, and the later: and what is between."""
+    made, session = three("a")
+    made.send(notify(b"1", "x"))
+    made.mute(session, ["x"])
+    made.send(notify(b"2", "x"))
+    made.asked(session, 1.0)
+    made.answered(session, 1.0)
+    made.unmute(session, ["x"])
+    made.send(notify(b"3", "x"))
+    assert session.payloads == [b"1", b"2", b"3"]
+    made.mute(session, ["x"])
+    made.send(notify(b"4", "x"))
+    made.asked(session, 2.0)
+    made.answered(session, 2.0)
+    made.acknowledged(session, session.numbers[-1], FIRST_WINDOW)
     assert (made.of(session).withheld, made.of(session).withheld_bytes) == ({}, 0)
 
 

@@ -35,6 +35,15 @@ async def test_states_on_the_way_in_and_out():
             await proxy.until(lambda: states(proxy) == [])
 
 
+async def test_sessions_are_numbered():
+    """So a node tells a welcome that the network held up from a later one."""
+    async with running() as proxy:
+        for number in (1, 2, 3):
+            with ScriptedNode(proxy.node, "node") as node:
+                node.say(node.hello)
+                assert (await node.take(frames.Welcome)).session == number
+
+
 async def test_a_killed_node_is_noticed_at_once_and_not_by_silence():
     async with running(node={"heartbeat_timeout": 60.0}) as proxy:
         with ScriptedNode(proxy.node) as node:

@@ -304,6 +304,30 @@ async def test_what_is_sent_later_does_not_overtake_a_reply_that_waits():
     assert await made.wait_replied(session, notify(b"t", "x")) is None  # nothing waits any more
 
 
+async def test_replies_go_in_their_order():
+    """Also one that comes when nothing waits any more, and the others have not had their turn."""
+    for _ in range(20):  # the scheduler may do it right by chance
+        made, session = three("a")
+        for number in range(9):
+            made.send(notify(b"%d" % number, "x"))
+        order = []
+
+        async def reply(payload):
+            turn = await made.wait_replied(session, notify(payload, "x"))  # noqa: B023 - it ends with the nursery
+            order.append(payload)  # noqa: B023
+            if turn is not None:
+                turn.end()
+
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                for payload in (b"r", b"s", b"t"):
+                    nursery.start_soon(reply, payload)
+                    await trio.testing.wait_all_tasks_blocked()
+                made.acknowledged(session, 8, 8)
+                nursery.start_soon(reply, b"u")
+        assert order == [b"r", b"s", b"t", b"u"]
+
+
 @pytest.mark.parametrize("ends", ["cancelled", "session"])
 async def test_a_reply_that_is_given_up_holds_up_nothing(ends):
     made, session = three("a")
@@ -467,6 +491,24 @@ async def test_a_join_with_a_reply_counts_against_a_mute_that_is_under_way():
     made.acknowledged(session, 1, 8)
     made.mute(session, ["x"])
     assert not concerns(made, "x")
+
+
+async def test_a_mute_that_comes_while_a_reply_waits_does_not_count_against_its_join():
+    made, session = three("a")
+    for _ in range(9):
+        made.send([frames.Join(AT_A, "x")])
+
+    async def reply():
+        turn = await made.wait_replied(session, [frames.Join(AT_A, "y")])
+        turn.end()
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reply)
+            await trio.testing.wait_all_tasks_blocked()
+            made.mute(session, ["y"])
+            made.acknowledged(session, 8, 8)
+    assert concerns(made, "y")
 
 
 def remembered(made):

@@ -351,6 +351,24 @@ async def test_who_had_a_late_request_last_is_not_blamed_for_the_time_before():
             assert not proxy.app.directory.nodes[second.id].ejected
 
 
+async def test_who_was_only_offered_a_late_request_is_not_blamed():
+    """It has never had it. Whether it lives is for its heartbeats to say."""
+    settings = {"ejection_failures": 1, "ejection_max_share": 1.0}
+    async with running(balance=settings, request={"timeout": 60.0}) as proxy, websocket(proxy) as client:
+        with ScriptedNode(proxy.node) as first, ScriptedNode(proxy.node, takes_offers=True) as second:
+            await first.join()
+            await client.send("hello")
+            await first.take(frames.Request)
+            await second.join()
+            first.close()
+            await second.take(frames.Offer)
+            with ScriptedNode(proxy.node) as other:
+                await other.join()
+                proxy.app.dispatch.expire(trio.current_time() + 61.0)
+                assert "deadline_exceeded" in await client.recv()
+                assert not proxy.app.directory.nodes[second.id].ejected
+
+
 async def test_curve_lets_in_only_authorized_keys(tmp_path):
     proxy_public, proxy_secret = zmq.auth.create_certificates(tmp_path, "proxy")
     authorized = tmp_path / "authorized"

@@ -42,6 +42,7 @@ MODULES = (
     "holdfast/proxy/nodes/gateway.py",
     "holdfast/proxy/realtime/lanes.py",
     "holdfast/proxy/metrics.py",
+    "holdfast/proxy/clients/nowhere.py",
     "holdfast/proxy/realtime/mutes.py",
     "holdfast/proxy/clients/outbox.py",
     "holdfast/proxy/clients/reactor.py",

@@ -273,11 +273,10 @@ class Ledger:
         return gone
 
     def by_connection(self) -> dict[Requester, list[Entry]]:
-        """All requests that wait for a reply, of each connection. One pass over all."""
+        """All requests of each connection, those whose reply waits too: they are held as well. One pass over all."""
         asked: dict[Requester, list[Entry]] = {}
         for entry in self._entries.values():
-            if not entry.is_replied:
-                asked.setdefault(entry.connection, []).append(entry)
+            asked.setdefault(entry.connection, []).append(entry)
         return asked
 
     def max_attempts_reached(self, entry: Entry) -> bool:

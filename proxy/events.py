@@ -10,7 +10,7 @@ OF_PROXIES = {
     "client_kicked": "An operator has closed a client, by `holdfast kick`.",
     "connection_finished": "The last word of a connection.",
     "overloaded": "All clients together held above `client.max_buffered_bytes`: those that held most were closed, or "
-    "answered.",
+    "answered. One line a second: the most that was held, and how many since the last line.",
     "accept_failed": "The system gives no further connection; it is tried again.",
     "request": "A request was answered: `log.access_log`, of a share of them. seconds: until its reply. attempt: above "
     "1, it was redelivered. client and request are what the node's own log may name.",
@@ -21,7 +21,7 @@ OF_PROXIES = {
     "node_draining": "It finishes what it has, and gets nothing new.",
     "node_lost": "Its session has ended without a goodbye. What it had goes to other nodes.",
     "node_left": "It has said goodbye.",
-    "node_refused": "It may not be a node here, for good.",
+    "node_refused": "It may not be a node here, for good. Its connection is ended.",
     "too_many_nodes": "`node.max_nodes` are linked.",
     "node_ejected": "It has failed too often, and rests until then.",
     "node_process_died": "A process on this host is dead: nobody waits for its silence.",
@@ -60,6 +60,8 @@ OF_PROXIES = {
     "sighup_not_used": "SIGHUP came.",
     "descriptor_limit": "The system's limit of open files leaves room for fewer clients than `client.max_connections`.",
     "was_away": "The process stood still for so long: nobody is given up for a silence that was ours.",
+    "lines_left_out": "So many more of that event within the second: of what strangers and clients can cause at will, "
+    "or what may go wrong for many at once, there are no more than 10 lines a second.",
     "log_lines_dropped": "Whoever reads the log is too slow.",
     "admin_connections": "As many connections to the admin server as may be.",
     "admin_connection_lost": "One of them has gone.",

@@ -65,6 +65,7 @@ class Ticker:
             self._dispatch.abandon()
         self._clients.wheel.turn(now)
         self._clients.closings.tick(now)
+        self._reactor.masses.tick(now)
         self._directory.tend(now)
         self._dispatch.unpark()
         self._hub.retry()

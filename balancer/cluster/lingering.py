@@ -1,8 +1,9 @@
 """Members that were evicted, and may live and have their clients for a while: nodes keep those, and keys that they own.
 
-Owns until when. Whoever comes after an eviction has not seen it. So the record names those who are out of it, for who
-finds nobody left to ask: they count from then on as if they were evicted now. Members know better, and tell how long it
-is with their heartbeats. Refuses whoever is proven dead by another's address, and whoever is in again.
+Owns until when. Whoever comes after an eviction has not seen it, nor has who missed a record. So the record names those
+who are out of it, for who finds nobody left to ask: they count from then on as if they were evicted now. Members know
+better, and tell how long it is with their heartbeats. Refuses whoever is proven dead by another's address, and whoever
+is in again.
 """
 
 from collections.abc import Container, Iterable, Iterator
@@ -21,11 +22,16 @@ class Lingering:
 
     def followed(self, former: Record, record: Record, but: Container[str], now: float) -> None:
         """Another record is followed now. but: of whom we know better."""
-        is_first = not former.members
-        for member in record.gone if is_first else former.members:
+        for member in former.members:
             if member.proxy not in but:
                 self._until[member.proxy] = (member, now + self._grace)
-                (self._guessed.add if is_first else self._guessed.discard)(member.proxy)
+                self._guessed.discard(member.proxy)
+        # Of the next record we know better whom it may name yet, and whose time is over.
+        if not former.members or record.version != former.version + 1:
+            for member in record.gone:
+                if member.proxy not in but and member.proxy not in self._until:
+                    self._until[member.proxy] = (member, now + self._grace)
+                    self._guessed.add(member.proxy)
         self.prune(record, now)
 
     def told(self, evicted: Iterable[Evicted], but: Container[str], now: float) -> None:

@@ -5,11 +5,16 @@ balancer.cluster.changes', and why that makes at most one master is argued in ba
 """
 
 from collections.abc import Iterable
+from math import inf
 
 from holdfast.balancer.cluster import changes
 from holdfast.balancer.cluster.grants import Grants, Process
 from holdfast.balancer.cluster.membership import Membership
 from holdfast.protocols.peers.frames import READY, NodeSeen, Record
+
+# Seconds between two epochs that are there only because a node has seen a later one: of two clusters that have nodes
+# in common each would be above the other in turn.
+RAISE_EVERY = 5.0
 
 
 class Mastership:
@@ -20,6 +25,7 @@ class Mastership:
         self._membership = membership
         self._is_vacant = False  # a majority has lost the master, and there is another to be elected
         self._due_since: float | None = None  # an election could be written
+        self._raises_at = -inf  # the epoch of the same master again, at the earliest
 
     def followed(self, *, is_joining: bool) -> None:
         """We follow another record. is_joining: with which we have become a member."""
@@ -48,8 +54,9 @@ class Mastership:
     def elect(self, nodes: Iterable[NodeSeen], now: float) -> Record | None:
         """What to write when a majority has lost the master, with the first of our nodes that a majority has ready.
 
-        The master stays otherwise, ready or not. It gets a new epoch if some node has seen a higher one, because that
-        node would refuse the present one. nodes: ours, the longest-standing first.
+        The master stays otherwise, ready or not, or nobody is. There is a new epoch if some node has seen a higher one,
+        because that node would refuse the present one, and its keeper too, without which it may never be ready to be
+        elected. nodes: ours, the longest-standing first.
         """
         membership = self._membership
         record = membership.record
@@ -62,7 +69,8 @@ class Mastership:
             ready = ((seen.node, seen.incarnation) for seen in nodes if seen.state == READY)
             elected = next((process for process in ready if membership.majority_sees(*process, now, ready=True)), None)
             self._is_vacant = elected is not None
-        elif membership.highest_epoch > record.epoch and membership.is_quorate(now) and not membership.is_vacant(now):
+        is_behind = membership.highest_epoch > record.epoch and membership.is_quorate(now)
+        if elected is None and is_behind and now >= self._raises_at:
             elected = (record.master, record.incarnation)
         if elected is None or (self._is_vacant and now < self.grants.end):
             self._due_since = None
@@ -71,4 +79,6 @@ class Mastership:
             self._due_since = now
         if now - self._due_since < membership.turn() * changes.STEP:
             return None
+        if not self._is_vacant:
+            self._raises_at = now + RAISE_EVERY
         return changes.elect(membership, elected)

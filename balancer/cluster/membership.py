@@ -110,7 +110,7 @@ class Membership:
                 self._confirmed_at = now
 
     def node_told(self, epoch: int, now: float) -> None:
-        """A node's hello did, of an epoch that it has seen."""
+        """A node's hello did, or a heartbeat, of an epoch that it has seen."""
         self.highest_epoch = max(self.highest_epoch, epoch)
         is_alone = self.record.ids == (self.me.proxy,)  # else others have made it, and we are late to hear of it
         self._is_doubted |= is_alone and now < self._blind_until and epoch > self.record.version

@@ -39,6 +39,8 @@ class Callers:
         self.door = Door(watched, left=self._left)
         self._probe = probe
         self._identities: dict[int, bytes] = {}  # by descriptor, of those that have said something without a session
+        self._known: dict[int, bytes] = {}  # of these
+        self._refused: dict[int, bytes] = {}  # likewise: they have had their hello
         self._ended: dict[bytes, int] = {}  # identity: how often it was probed since
         self._nap: trio.CancelScope | None = None
 
@@ -51,15 +53,28 @@ class Callers:
         self._ended[identity] = len(PROBE_DELAYS) - 1  # its end may have been among these: it is looked at once
         self._wake()
 
+    def is_refused(self, identity: bytes, fd: int) -> bool:
+        """A connection has one hello: what this one still says is nothing. Also after its end, when it may wait."""
+        return self._refused.get(fd) == identity
+
+    def refuse(self, identity: bytes, fd: int, now: float) -> None:
+        """It was told that it may not be here, and is ended soon. Whose session is over may be told again."""
+        if self._known.get(fd) != identity:
+            self._refused[fd] = identity
+            self.door.refuse(fd, now)
+
     def know(self, identity: bytes, fd: int) -> None:
         """It has said who it is."""
         if self._identities.get(fd) == identity:
+            self._known[fd] = identity
             self.door.forget(fd)
 
     def take_events(self, now: float) -> None:
         self.door.take_events(now)
 
     def _left(self, fd: int) -> None:
+        self._known.pop(fd, None)
+        self._refused.pop(fd, None)
         identity = self._identities.pop(fd, None)
         if identity is not None:
             self._ended[identity] = 0
@@ -86,7 +101,7 @@ class Callers:
     def _pause(self) -> float:
         if self._ended:
             return PROBE_DELAYS[min(self._ended.values())]
-        return INTERVAL if len(self.door) else float("inf")
+        return INTERVAL if self.door.has_work else float("inf")
 
     def _look_at_ended(self) -> None:
         for identity, probes in list(self._ended.items()):

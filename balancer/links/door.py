@@ -13,11 +13,14 @@ import errno
 import os
 import struct
 from collections.abc import Callable
+from math import inf
 from socket import IPPROTO_TCP, SHUT_RDWR, TCP_INFO, socket
 
 import structlog
 import zmq
 import zmq.utils.monitor
+
+from holdfast.balancer.masses import Masses, quietly
 
 log = structlog.get_logger("holdfast.door")
 
@@ -28,6 +31,8 @@ POLLIN = int(zmq.POLLIN)
 # Who a peer is fits into 2 KiB, CURVE's handshake included; a hello with many labels may be longer.
 MAX_BYTES = 16 << 10
 PATIENCE = 5.0  # so long it may take somebody to say it
+# So long somebody who was refused may stay: by then it has read why, and a node that has goes by itself.
+FAREWELL = 1.0
 LONGEST_LOOK = 0.5  # of that, what may pass between two looks: longer, and it was we who stood still
 MAX_STRANGERS = 256  # at once: all nodes may come back at one moment
 # Between two looks. It is what a stranger can send in this time that we hold: some tens of MiB of all together.
@@ -41,13 +46,14 @@ INFO_BYTES, SILENCE_AT, RECEIVED_AT = 136, 52, 128  # of struct tcp_info: last_d
 
 
 class Stranger:
-    """fd: libzmq's. handle: ours, of the same connection."""
+    """fd: libzmq's. handle: ours, of the same connection. refused_at: inf if it was not."""
 
-    __slots__ = ("fd", "handle", "since")
+    __slots__ = ("fd", "handle", "refused_at", "since")
 
     def __init__(self, fd: int, now: float) -> None:
         self.fd = fd
         self.since = now
+        self.refused_at = inf
         ours = os.dup(fd)
         try:
             self.handle = socket(fileno=ours)
@@ -92,10 +98,16 @@ class Door:
         self._strangers: dict[int, Stranger] = {}  # the oldest first
         self._looked_at = float("-inf")
         self.ended = 0
+        self._masses = Masses(quietly)
         self.monitor: zmq.Socket[bytes] = watched.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
 
     def __len__(self) -> int:
         return len(self._strangers)
+
+    @property
+    def has_work(self) -> bool:
+        """`look` is to be called, every INTERVAL."""
+        return bool(self._strangers) or self._masses.has_unsaid
 
     def fileno(self) -> int:
         return int(self.monitor.getsockopt(zmq.FD))
@@ -113,12 +125,12 @@ class Door:
 
     def _admit(self, fd: int, now: float) -> None:
         if len(self._strangers) >= self._limit:
-            self._end(self._whom_to_end(now), "too many that have not said who they are")
+            self._end(self._whom_to_end(now), "too many that have not said who they are", now)
         stranger = self._hold(fd, now)
         if stranger is not None:
             self._strangers[fd] = stranger
             if len(self._strangers) > self._limit:
-                self._end(stranger, "too many connections")
+                self._end(stranger, "too many connections", now)
 
     def _hold(self, fd: int, now: float) -> Stranger | None:
         while True:
@@ -127,7 +139,7 @@ class Door:
             except OSError as error:
                 if error.errno not in OUT_OF_DESCRIPTORS or not self._strangers:
                     return None  # it has gone already
-            self._end(next(iter(self._strangers.values())), "no descriptors")
+            self._end(next(iter(self._strangers.values())), "no descriptors", now)
 
     def _whom_to_end(self, now: float) -> Stranger | None:
         """The oldest of those that may still be in the handshake. libzmq ends those who take too long about that."""
@@ -142,12 +154,19 @@ class Door:
         if stranger is not None:
             stranger.handle.close()
 
+    def refuse(self, fd: int, now: float) -> None:
+        """It has said who it is, and may not be that here: it was told, and has its FAREWELL."""
+        stranger = self._strangers.get(fd)
+        if stranger is not None:
+            stranger.refused_at = now
+
     def look(self, now: float, settle: Callable[[], object]) -> None:
         """End those who have had their time, or more. settle: takes what has come, of which we may not know yet."""
         away = now - self._looked_at
         if away < INTERVAL:
             return
         self._looked_at = now
+        self._masses.tick(now)
         if away > LONGEST_LOOK and not self._is_one_way:
             for stranger in self._strangers.values():
                 stranger.since = min(now, stranger.since + away - LONGEST_LOOK)
@@ -156,7 +175,7 @@ class Door:
             settle()
             for stranger, fault in faults:
                 if self._strangers.get(stranger.fd) is stranger:
-                    self._end(stranger, fault)
+                    self._end(stranger, fault, now)
 
     def _fault(self, stranger: Stranger, now: float) -> str:
         received, silence = stranger.received()
@@ -164,17 +183,20 @@ class Door:
         if not self._is_one_way:
             if received > MAX_BYTES:
                 return f"more than {MAX_BYTES} bytes, and not who it is"
+            if now - stranger.refused_at > FAREWELL:
+                return "refused"
             return f"not said within {PATIENCE:g} s who it is" if age > PATIENCE else ""
         if received > MAX_BYTES + BYTES_PER_SECOND * age:
             return f"more than {MAX_BYTES} bytes, where nothing is to be said"
         return f"silent for {MAX_SILENCE:g} s" if silence > MAX_SILENCE else ""
 
-    def _end(self, stranger: Stranger | None, why: str) -> None:
+    def _end(self, stranger: Stranger | None, why: str, now: float) -> None:
         if stranger is not None:
             del self._strangers[stranger.fd]
             stranger.end()
             self.ended += 1
-            log.debug("stranger_ended", why=why)
+            if self._masses.admits("stranger_ended", now):
+                log.debug("stranger_ended", why=why)
 
     def close(self) -> None:
         """Before its socket is."""

@@ -72,7 +72,7 @@ class PeerPort:
             now = trio.current_time()
             self.door.take_events(now)
             self.door.look(now, lambda: None)
-            with trio.move_on_after(WATCH_INTERVAL if len(self.door) else float("inf")):
+            with trio.move_on_after(WATCH_INTERVAL if self.door.has_work else float("inf")):
                 await trio.lowlevel.wait_readable(descriptor)
 
     def close(self) -> None:

@@ -286,9 +286,13 @@ class ZeromqHub:
             self.refuse(identity, "expected ZMTP 3.0 or later")
             return len(data)
         self.callers.meet(identity, fd, now)
+        if self.callers.is_refused(identity, fd):
+            return len(data)
         standing = Standing.NOBODY if self.stranger is None else self.stranger(identity, data)
         if standing is Standing.KNOWN or (standing is Standing.NOBODY and self._greet(identity, data, now, None)):
             self.callers.know(identity, fd)
+        else:
+            self.callers.refuse(identity, fd, now)
         return len(data)
 
     def take(self, identity: bytes, data: bytes, now: float, route: Route) -> None:

@@ -13,7 +13,8 @@ realtime   the controller `realtime`, and who is notified of what
 catalog    the controllers `index` and `collection`
 documents  the controller `document`, in memory
 holdings   how many documents, of each client and of all
-search     filter, order and page documents
+search     filter and order documents
+pace       long work in short pieces
 
 tokens     signed tokens
 auth       the controller `auth` with the strategy `local`

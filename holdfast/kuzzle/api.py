@@ -22,6 +22,7 @@ from holdfast.kuzzle.documents import Documents
 from holdfast.kuzzle.errors import KuzzleError, error
 from holdfast.kuzzle.expiring import Expiring
 from holdfast.kuzzle.holdings import Holdings, Quota
+from holdfast.kuzzle.pace import Pace
 from holdfast.kuzzle.realtime import Realtime
 from holdfast.kuzzle.routes import Routes
 from holdfast.kuzzle.wire import Action, Request
@@ -53,6 +54,7 @@ class Api:
         self._actions: dict[str, dict[str, Callable[[Request], Awaitable[object]]]] = {}
         self._threads = Threads(node.threads)
         self._routes = Routes()
+        self._pace = Pace()
         self._auth: LocalAuth | None = None
         self._realtime: Realtime | None = None
         self._documents: Documents | None = None
@@ -106,7 +108,7 @@ class Api:
     def realtime(self) -> Realtime:
         """The controller `realtime`: subscribe, join, unsubscribe, publish, count, list."""
         if self._realtime is None:
-            self._realtime = Realtime(self.node, self._is_revoked)
+            self._realtime = Realtime(self.node, self._is_revoked, self._pace)
             for name, action in self._realtime.actions().items():
                 # Only what needs no connection to be told things on later has a route.
                 self.add("realtime", name, action, None if name in ("publish", "list") else ())
@@ -121,7 +123,7 @@ class Api:
         if self._documents is None:
             holdings = Holdings(self.node, quota or Quota())
             catalog = Catalog(self.node, holdings)
-            self._documents = Documents(self.node, catalog, self.realtime(), self._expiry(), holdings)
+            self._documents = Documents(self.node, catalog, self.realtime(), self._expiry(), holdings, self._pace)
             for controller, actions in {**catalog.actions(), "document": self._documents.actions()}.items():
                 for name, action in actions.items():
                     self.add(controller, name, action)
@@ -147,7 +149,7 @@ class Api:
 
     def _expiry(self) -> Expiring:
         if self._expiring is None:
-            self._expiring = Expiring(self.node)
+            self._expiring = Expiring(self.node, self._pace)
         return self._expiring
 
     # --- the way of a request -------------------------------------------------------------------------------------

@@ -17,20 +17,26 @@ from hashlib import sha256
 from typing import Any
 
 import msgspec
+import trio
 
 from holdfast import Node, StateConflict
 from holdfast.kuzzle.catalog import Catalog
 from holdfast.kuzzle.errors import error
 from holdfast.kuzzle.expiring import Expiring
+from holdfast.kuzzle.filters import flatten
 from holdfast.kuzzle.holdings import DOCUMENT, Holdings, owner_of
+from holdfast.kuzzle.pace import Pace
 from holdfast.kuzzle.realtime import Realtime
-from holdfast.kuzzle.search import Hit, find, ordered, query
+from holdfast.kuzzle.search import criteria, find, query
 from holdfast.kuzzle.wire import Action, Request
 
 REMEMBERED_FOR = 60.0  # seconds a deletion is remembered; longer than any request is delivered again
 
 _MAX_ID_BYTES = 512
 _DEFAULT_SIZE = 10  # hits of a search, as in Kuzzle
+MAX_SIZE = 10_000  # Kuzzle's limits.documentsFetchCount
+MAX_PAGE_BYTES = 8 << 20  # of these hits as JSON; a proxy takes 16 MiB (node.max_frame_bytes)
+MAX_SEARCHES = 4  # of one node at the same time: each may hold the ids and sort keys of a whole collection
 
 Source = dict[str, Any]
 
@@ -50,8 +56,10 @@ class Documents:
     """catalog: whose collections are meant. holdings: how much there may be."""
 
     def __init__(
-        self, node: Node, catalog: Catalog, realtime: Realtime, expiring: Expiring, holdings: Holdings
+        self, node: Node, catalog: Catalog, realtime: Realtime, expiring: Expiring, holdings: Holdings, pace: Pace
     ) -> None:
+        self._pace = pace
+        self._searches = trio.CapacityLimiter(MAX_SEARCHES)
         self._holdings = holdings
         self._node = node
         self._catalog = catalog
@@ -115,7 +123,7 @@ class Documents:
             return _merged(former, {**changes, "_kuzzle_info": _updated(request)})
 
         document = await self._write(request, id, change)
-        await self._notify(request, id, document, updated=sorted(_leaves(changes)))
+        await self._notify(request, id, document, updated=_leaves(changes))
         if request.flag("source"):
             return _described(id, document)
         shown = {**changes, "_kuzzle_info": document.source["_kuzzle_info"]}
@@ -189,26 +197,48 @@ class Documents:
         return self._find(self._key(request, request.document_id)) is not None
 
     async def count(self, request: Request) -> dict[str, int]:
-        return {"count": len(self._hits(request))}
+        return {"count": len(await self._found(request, None))}
 
     async def search(self, request: Request) -> dict[str, Any]:
         first, size = request.integer("from", 0), request.integer("size", _DEFAULT_SIZE)
         if first < 0 or size < 0:
             raise error("api.assert.invalid_argument", "from, size", "numbers from 0 on")
-        hits = self._hits(request)
-        hits = ordered(hits, (request.body or {}).get("sort"))
-        page = [{"_id": hit.id, "_source": hit.source, "_version": hit.version} for hit in hits[first : first + size]]
-        return {"hits": page, "total": len(hits), "fetched": len(page)}
+        if size > MAX_SIZE:
+            raise error("services.storage.get_limit_exceeded")
+        found = await self._found(request, (request.body or {}).get("sort"))
+        page = await self._page(request, found[first : first + size])
+        return {"hits": page, "total": len(found), "fetched": len(page)}
 
-    def _hits(self, request: Request) -> list[Hit]:
+    async def _found(self, request: Request, sort: object) -> list[str]:
+        """Ids, in order."""
         filters = query(request.body, request.string("lang", "elasticsearch"))
-        return find(self._all(request), filters)
+        wanted = criteria(sort)
+        async with self._searches:
+            return await find(self._all(request), filters, wanted, self._pace)
 
-    def _all(self, request: Request) -> Iterator[tuple[str, Source, int]]:
+    def _all(self, request: Request) -> Iterator[tuple[str, Source]]:
+        """Read one after the other: all of them at once would take ten times what they take in the state."""
         prefix = self._key(request, "")
-        for key, stored in self._node.state.items(prefix):
-            document = msgspec.convert(stored, Document)
-            yield key.removeprefix(prefix), document.source, document.version
+        for key in [key for key in self._node.state if key.startswith(prefix)]:
+            document = self._find(key)
+            if document is not None:
+                yield key.removeprefix(prefix), document.source
+
+    async def _page(self, request: Request, ids: list[str]) -> list[msgspec.Raw]:
+        """What has gone since it was found is left out."""
+        page: list[msgspec.Raw] = []
+        prefix, left = self._key(request, ""), MAX_PAGE_BYTES
+        for id in ids:
+            await self._pace.turn()
+            document = self._find(prefix + id)
+            if document is None:
+                continue
+            hit = msgspec.json.encode(_described(id, document))
+            left -= len(hit)
+            if left < 0:
+                raise error("services.storage.get_limit_exceeded")
+            page.append(msgspec.Raw(hit))
+        return page
 
     # ------------------------------------------------------------------------------------------------------------------
 
@@ -254,10 +284,6 @@ def _merged(former: Source, changes: Source) -> Source:
     return merged
 
 
-def _leaves(changes: Source, prefix: str = "") -> Iterator[str]:
+def _leaves(changes: Source) -> list[str]:
     """Dotted paths of the values that an update sets."""
-    for name, value in changes.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name
+    return sorted(path for path, value in flatten(changes).items() if not isinstance(value, dict))

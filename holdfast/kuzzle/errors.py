@@ -103,6 +103,11 @@ CATALOGUE: dict[str, tuple[type[KuzzleError], int, str]] = {
     "core.realtime.not_subscribed": (PreconditionError, 0x00010008, 'User "{}" has not subscribed to "{}".'),
     "services.storage.unknown_index": (PreconditionError, 0x01010001, 'The index "{}" does not exist.'),
     "services.storage.unknown_collection": (PreconditionError, 0x01010002, 'The collection "{}":"{}" does not exist.'),
+    "services.storage.get_limit_exceeded": (
+        SizeLimitError,
+        0x01010003,
+        "The number of documents returned by this request exceeds the configured server limit.",
+    ),
     "services.storage.write_limit_exceeded": (
         SizeLimitError,
         0x01010004,

@@ -11,6 +11,7 @@ from typing import Any
 import trio
 
 from holdfast import Node, StateConflict
+from holdfast.kuzzle.pace import Pace
 
 PREFIX = "kuzzle/expiring/"
 SWEEP_INTERVAL = 5.0  # seconds; what is past its time is no longer seen, so this is only about memory
@@ -19,7 +20,8 @@ SWEEP_INTERVAL = 5.0  # seconds; what is past its time is no longer seen, so thi
 class Expiring:
     """`kuzzle/expiring/NAME -> {until, value}`, until in seconds since 1970."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, pace: Pace) -> None:
+        self._pace = pace
         self._node = node
         node.on_master(self._sweep)
 
@@ -34,7 +36,8 @@ class Expiring:
     async def _sweep(self) -> None:
         """As master: on one node at a time."""
         while True:
-            for key, _ in self._node.state.items(PREFIX):
+            for key in [key for key in self._node.state if key.startswith(PREFIX)]:
+                await self._pace.turn()  # a deletion is as large as what it has deleted
                 version, entry = self._node.state.version(key), self._node.state.get(key)
                 if entry is not None and time.time() >= entry["until"]:
                     with suppress(StateConflict):  # it was set anew

@@ -3,6 +3,7 @@
 Owns the meaning of a subscription's filter. Pure. The clauses are equals, exists, missing, ids, in, range and
 nothing; the operators and, or, not and bool; an empty filter and `match_all` match everything. What it
 refuses: the geographical clauses, `match`, `select`, and `regexp`, because one hostile pattern would hold up a node.
+Filters and documents are strangers' words: what they cost is linear in their size, and the size of a filter bounded.
 
 `normalise` is what makes a room the same on every node: it moves `not` down to the clauses, flattens, sorts and
 drops doubles, so that filters which differ only in order, nesting or double negation become equal. It does not
@@ -12,19 +13,18 @@ find every equivalence (x < 3 inside x < 5): two such filters are two rooms, whi
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from math import inf
-from re import compile as pattern
 from typing import Any
 
 import msgspec
 
 MAX_CONDITIONS = 100  # clauses in one filter; Kuzzle's limits.subscriptionConditionsCount
 MAX_DEPTH = 32  # operators inside operators: the parser and the evaluation are recursive
+MAX_FILTER_BYTES = 64 << 10  # of a filter as JSON: it is encoded again at each level on its way to the canonical form
+MAX_FIELD_LENGTH = 256  # characters of a field's dotted path: each field of a document costs as much, see `flatten`
 
 Filter = tuple[Any, ...]  # (kind, ...): nested tuples of JSON values, so that a filter can be stored and hashed
 EVERYTHING: Filter = ("everything",)
 NOTHING: Filter = ("nothing",)
-
-_ARRAY_FIELD = pattern(r"^(.*?[^\\])\[(.*)\]$")  # `path.to.array["value"]`
 
 
 class FilterError(ValueError):
@@ -33,6 +33,12 @@ class FilterError(ValueError):
 
 def normalise(filters: object) -> Filter:
     """The canonical form of a filter as a client wrote it. Raises FilterError."""
+    try:
+        size = len(msgspec.json.encode(filters))
+    except RecursionError:
+        raise FilterError(f"filter too deep: at most {MAX_DEPTH} levels") from None
+    if size > MAX_FILTER_BYTES:
+        raise FilterError(f"filter too large: at most {MAX_FILTER_BYTES} bytes of JSON, got {size}")
     budget = [MAX_CONDITIONS]
     return _parse(filters, "", 0, budget)
 
@@ -56,15 +62,24 @@ def conditions_of(filters: Sequence[Any]) -> int:
 
 
 def flatten(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Every value of a document by its dotted path, objects included. Arrays are values, not descended into."""
+    """Every value of a document by its dotted path, objects included. Arrays are not descended into: each is the set
+    of the scalars in it.
+
+    Paths that are longer than a filter's may be are left out. With them a long name with many fields below it, each
+    of which repeats it, would take the square of the document's size.
+    """
     flat: dict[str, Any] = {}
     waiting: list[tuple[str, Mapping[str, Any]]] = [("", document)]
     while waiting:
         prefix, branch = waiting.pop()
         for key, value in branch.items():
-            flat[prefix + key] = value
+            if len(prefix) + len(key) > MAX_FIELD_LENGTH:
+                continue
             if isinstance(value, dict):
                 waiting.append((f"{prefix}{key}.", value))
+            elif isinstance(value, list):
+                value = {_strict(item) for item in value if not isinstance(item, dict | list)}
+            flat[prefix + key] = value
     return flat
 
 
@@ -86,8 +101,16 @@ def matches(filters: Filter, flat: Mapping[str, Any]) -> bool:
         return filters[1] in flat
     if kind == "contains":
         value = flat.get(filters[1])
-        return isinstance(value, list) and any(_same(item, filters[2]) for item in value)
+        return isinstance(value, set) and _strict(filters[2]) in value
     return filters == EVERYTHING
+
+
+_BOOLEANS = {True: object(), False: object()}
+
+
+def _strict(scalar: object) -> object:
+    """For a set: what `_same` calls the same is equal, and nothing else."""
+    return _BOOLEANS[scalar] if isinstance(scalar, bool) else scalar
 
 
 def _same(value: object, wanted: object) -> bool:
@@ -166,12 +189,12 @@ def _parse_bool(content: object, path: str, depth: int, budget: list[int]) -> Fi
 
 def _equals(content: object, path: str) -> Filter:
     [(field, value)] = _fields(content, path, 1).items()
-    return ("equals", field, _scalar(value, f"{path}.{field}"))
+    return ("equals", _field(field, path), _scalar(value, f"{path}.{field}"))
 
 
 def _in(content: object, path: str) -> Filter:
     [(field, values)] = _fields(content, path, 1).items()
-    return _any_of(field, values, f"{path}.{field}")
+    return _any_of(_field(field, path), values, f"{path}.{field}")
 
 
 def _ids(content: object, path: str) -> Filter:
@@ -208,7 +231,7 @@ def _range(content: object, path: str) -> Filter:
             raise FilterError(f'{path}: "{name}" is not allowed (allowed: gt, gte, lt, lte)')
     if (inf if high is None else high) <= (-inf if low is None else low):
         raise FilterError(f"{path}: lower boundary must be strictly inferior to the upper one")
-    return ("range", field, low, above, high, below)
+    return ("range", _field(field, path), low, above, high, below)
 
 
 def _exists(content: object, path: str) -> Filter:
@@ -217,14 +240,32 @@ def _exists(content: object, path: str) -> Filter:
         content = _fields(content, path, 1).get("field")
     if not isinstance(content, str) or not content:
         raise FilterError(f"{path}: must be a field name that is not empty")
-    found = _ARRAY_FIELD.match(content)
-    if found is None:
-        return ("exists", _unescaped(content))
+    opening = _opening_bracket(content) if content.endswith("]") else -1
+    if opening < 0:
+        return ("exists", _field(_unescaped(content), path))
+    wanted = content[opening + 1 : -1]
     try:
-        value = msgspec.json.decode(found[2].encode())
+        value = msgspec.json.decode(wanted.encode())
     except (msgspec.DecodeError, RecursionError):
-        raise FilterError(f"{path}: the array value must be JSON, got {found[2]}") from None
-    return ("contains", _unescaped(found[1]), _scalar(value, path))
+        raise FilterError(f"{path}: the array value must be JSON, got {wanted}") from None
+    return ("contains", _field(_unescaped(content[:opening]), path), _scalar(value, path))
+
+
+def _opening_bracket(content: str) -> int:
+    r"""Where the value of `path.to.array[value]` begins: at the first `[` after something that is no `\`. -1: nowhere.
+
+    Not a regular expression: those that say this take the square of the length of many brackets.
+    """
+    at = content.find("[", 1)
+    while at > 0 and content[at - 1] == "\\":
+        at = content.find("[", at + 1)
+    return at
+
+
+def _field(name: str, path: str) -> str:
+    if len(name) > MAX_FIELD_LENGTH:
+        raise FilterError(f"{path}: a field's path has at most {MAX_FIELD_LENGTH} characters, got {len(name)}")
+    return name
 
 
 def _unescaped(field: str) -> str:

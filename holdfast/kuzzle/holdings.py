@@ -5,7 +5,8 @@ Counted are documents, indexes, collections, and deletions while they are rememb
 turn would fill the state all the same. Refuses only what makes it more; a deletion is never refused.
 
 A client is the user who is logged in, or else the connection; anonymous requests over HTTP are one client together,
-since each has a connection of its own to the eyes of a node.
+since each has a connection of its own to the eyes of a node. What anonymous ones write stays when they have gone, and
+they may come again as somebody else, so they have a share together, and users the rest.
 """
 
 from typing import Any
@@ -25,12 +26,15 @@ DELETED = f"{EXPIRING}deleted/"
 
 
 class Quota(Struct, frozen=True):
-    """So many documents, and bytes of them as JSON with what they were before: of all clients, and of each."""
+    """So many documents, and bytes of them as JSON with what they were before: of all clients, of each, and of those
+    together who have not logged in."""
 
     max_documents: int = 100_000
     max_bytes: int = 128 << 20  # half of what the state may have by default
     max_documents_of_client: int = 10_000
     max_bytes_of_client: int = 16 << 20
+    max_documents_of_anonymous: int = 50_000
+    max_bytes_of_anonymous: int = 64 << 20
 
 
 class _Held:
@@ -51,6 +55,7 @@ class Holdings:
         self._entries: dict[str, tuple[str, int]] = {}  # key -> owner and bytes
         self._of_owner: dict[str, _Held] = {}
         self._of_all = _Held()
+        self._of_anonymous = _Held()
         node.on_state(self._follow, inline=True)
 
     def require(self, owner: str, key: str, value: object) -> None:
@@ -59,14 +64,17 @@ class Holdings:
         former_owner, former = self._entries.get(key, ("", 0))
         if former_owner == owner and size <= former:
             return
-        quota, held, is_mine = self._quota, self._of_owner.get(owner, _NOTHING), former_owner == owner
-        if (
-            self._of_all.count + (not former_owner) > quota.max_documents
-            or self._of_all.bytes + size - former > quota.max_bytes
-            or held.count + (not is_mine) > quota.max_documents_of_client
-            or held.bytes + size - (former if is_mine else 0) > quota.max_bytes_of_client
-        ):
-            raise error("services.storage.write_limit_exceeded")
+        quota, held = self._quota, self._of_owner.get(owner, _NOTHING)
+        groups = [  # each with whether the former entry counts in it
+            (self._of_all, former_owner != "", quota.max_documents, quota.max_bytes),
+            (held, former_owner == owner, quota.max_documents_of_client, quota.max_bytes_of_client),
+        ]
+        if _is_anonymous(owner):
+            most, most_bytes = quota.max_documents_of_anonymous, quota.max_bytes_of_anonymous
+            groups.append((self._of_anonymous, _is_anonymous(former_owner), most, most_bytes))
+        for held, is_in, most, most_bytes in groups:
+            if held.count + (not is_in) > most or held.bytes + size - (former if is_in else 0) > most_bytes:
+                raise error("services.storage.write_limit_exceeded")
 
     def _follow(self, key: str, value: Any) -> None:  # noqa: ANN401 - any JSON
         owner = "" if value is None else _owner(key, value)
@@ -80,7 +88,7 @@ class Holdings:
 
     def _count(self, owner: str, entries: int, size: int) -> None:
         held = self._of_owner.setdefault(owner, _Held())
-        for each in (held, self._of_all):
+        for each in (held, self._of_all, *([self._of_anonymous] if _is_anonymous(owner) else [])):
             each.count += entries
             each.bytes += size
         if not held.count:
@@ -92,6 +100,10 @@ def owner_of(request: Request) -> str:
     if request.user != ANONYMOUS:
         return f"user {request.user}"
     return "http" if request.protocol == "http" else f"client {request.client:x}"
+
+
+def _is_anonymous(owner: str) -> bool:
+    return owner != "" and not owner.startswith("user ")
 
 
 def _owner(key: str, value: Any) -> str:  # noqa: ANN401

@@ -23,7 +23,8 @@ import trio
 from holdfast import Node
 from holdfast.kuzzle import wire
 from holdfast.kuzzle.errors import error
-from holdfast.kuzzle.filters import Filter, FilterError, flatten, normalise, room_id
+from holdfast.kuzzle.filters import Filter, FilterError, normalise, room_id
+from holdfast.kuzzle.pace import Pace
 from holdfast.kuzzle.rooms import (
     ALL_DIGITS,
     PREFIX,
@@ -40,6 +41,8 @@ from holdfast.kuzzle.wire import Action, Request
 
 EXPIRY_INTERVAL = 1.0  # seconds between two looks for tokens that have ended
 MAX_LEFT = 10_000  # that wait to be told who left; more than that while there is no master are not told
+MAX_VOLATILE_BYTES = 4 << 10  # of a subscription, as JSON: it goes to all in the room, at each "in" and "out"
+MAX_NAME_BYTES = 126  # of an index or a collection, as of those that are created: it does, too
 
 Source = Mapping[str, Any]  # a document's content
 
@@ -50,7 +53,8 @@ class Realtime:
     is_revoked: whether the token of a name was logged out, as far as this node's state goes.
     """
 
-    def __init__(self, node: Node, is_revoked: Callable[[str], bool]) -> None:
+    def __init__(self, node: Node, is_revoked: Callable[[str], bool], pace: Pace) -> None:
+        self._pace = pace
         self._is_revoked = is_revoked
         self._node = node
         self._state = node.state
@@ -93,6 +97,7 @@ class Realtime:
         if request.protocol == "http":  # nothing can be told to it later
             raise error("api.assert.unsupported_protocol", request.protocol, f"realtime:{request.action}")
         digits = _digits(request)
+        _check_sizes(request, index, collection)
         subscription = Subscription(
             index, collection, list(filters), request.volatile, request.origin, request.token, request.token_ends
         )
@@ -156,7 +161,7 @@ class Realtime:
         index, collection = request.index, request.collection
         message = {**request.object_body(), "_kuzzle_info": {"author": request.user, "createdAt": request.timestamp}}
         id = request.args.get("_id")
-        rooms = self._rooms.in_scope(index, collection, _flat(id, message))
+        rooms = self._rooms.in_scope(index, collection, _with_id(id, message))
         await self._notify_rooms(request, "publish", "in", rooms, {"_id": id, "_source": message})
         return {"published": True}
 
@@ -168,10 +173,12 @@ class Realtime:
         before, after: its content; None if there was, or is, none. result: what the notification says of it.
         """
         index, collection = request.index, request.collection
-        now = [] if after is None else self._rooms.in_scope(index, collection, _flat(id, after))
-        formerly = [] if before is None else self._rooms.in_scope(index, collection, _flat(id, before))
+        await self._pace.turn()  # one frame may have told many handlers that their writes are done
+        now = [] if after is None else self._rooms.in_scope(index, collection, _with_id(id, after))
+        formerly = [] if before is None else self._rooms.in_scope(index, collection, _with_id(id, before))
+        still = set(now)
         await self._notify_rooms(request, action, "in", now, result)
-        await self._notify_rooms(request, action, "out", [room for room in formerly if room not in now], result)
+        await self._notify_rooms(request, action, "out", [room for room in formerly if room not in still], result)
 
     async def _notify_rooms(self, request: Request, action: str, scope: str, rooms: list[Room], result: object) -> None:
         channels = [channel for room in rooms for channel in room.channels_for_scope(scope)]
@@ -234,5 +241,14 @@ def _digits(request: Request) -> str:
     return f"{USERS[users]}1{SCOPES[scope]}"
 
 
-def _flat(id: str | None, source: Source) -> dict[str, Any]:
-    return flatten(source if id is None else {**source, "_id": id})
+def _check_sizes(request: Request, index: str, collection: str) -> None:
+    """Of what a subscription says to all others in its room."""
+    for name, value in (("index", index), ("collection", collection)):
+        if len(value.encode()) > MAX_NAME_BYTES:
+            raise error("api.assert.invalid_argument", name, f"at most {MAX_NAME_BYTES} bytes")
+    if len(msgspec.json.encode(request.volatile)) > MAX_VOLATILE_BYTES:
+        raise error("api.assert.invalid_argument", "volatile", f"at most {MAX_VOLATILE_BYTES} bytes of JSON")
+
+
+def _with_id(id: str | None, source: Source) -> Source:
+    return source if id is None else {**source, "_id": id}

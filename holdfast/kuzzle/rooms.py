@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from holdfast.kuzzle.filters import Filter, conditions_of, from_json, matches
+from holdfast.kuzzle.filters import Filter, conditions_of, flatten, from_json, matches
 
 PREFIX = "kuzzle/subscription/"
 
@@ -219,9 +219,12 @@ class Rooms:
         room = self._rooms.get(room_id)
         return len(room.members) if room else 0
 
-    def in_scope(self, index: str, collection: str, flat: Mapping[str, Any]) -> list[Room]:
-        """The rooms whose filter a flattened document passes."""
-        rooms = self._by_collection.get((index, collection), {})
+    def in_scope(self, index: str, collection: str, document: Mapping[str, Any]) -> list[Room]:
+        """The rooms whose filter a document passes."""
+        rooms = self._by_collection.get((index, collection))
+        if not rooms:
+            return []
+        flat = flatten(document)
         return [room for room in rooms.values() if matches(room.filter, flat)]
 
     def listing(self) -> dict[str, dict[str, dict[str, int]]]:

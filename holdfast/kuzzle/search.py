@@ -1,21 +1,25 @@
-"""Searching documents: filter, order, page. Pure.
+"""Searching documents: filter and order. Pure, but for its pace.
 
 A query is a Koncorde filter (`lang: "koncorde"`); of Elasticsearch's language, which is the default, only the empty
 query and `match_all` are known. What else it can do is refused, not ignored.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from holdfast.kuzzle.errors import error
 from holdfast.kuzzle.filters import EVERYTHING, Filter, FilterError, flatten, matches, normalise
+from holdfast.kuzzle.pace import Pace
+
+MAX_CRITERIA = 16  # of an order: each is one more pass over all hits
+MAX_KEY_LENGTH = 256  # characters by which texts are ordered
+
+Criterion = tuple[str, bool]  # a field, and whether the largest come first
 
 
 class Hit(NamedTuple):
     id: str
-    source: Mapping[str, Any]
-    version: int
-    flat: Mapping[str, Any]  # the source by dotted paths, with `_id`
+    keys: tuple[Any, ...]  # what it is ordered by, one for each criterion
 
 
 def query(body: object, language: str) -> Filter:
@@ -38,24 +42,44 @@ def query(body: object, language: str) -> Filter:
         raise error("api.assert.koncorde_dsl_error", wrong) from wrong
 
 
-def find(documents: Iterable[tuple[str, Mapping[str, Any], int]], filters: Filter) -> list[Hit]:
-    """The documents that pass a filter, by id. Each is (id, source, version)."""
-    hits = (Hit(id, source, version, flatten({**source, "_id": id})) for id, source, version in documents)
-    return sorted((hit for hit in hits if matches(filters, hit.flat)), key=lambda hit: hit.id)
+async def find(
+    documents: Iterable[tuple[str, Mapping[str, Any]]], filters: Filter, wanted: Sequence[Criterion], pace: Pace
+) -> list[str]:
+    """The ids of the documents, each (id, source), that pass a filter, in the wanted order and then by id.
 
-
-def ordered(hits: list[Hit], sort: object) -> list[Hit]:
-    """By `sort`: a field, an object {field: "asc" | "desc"}, or an array of both. Without one they stay by id.
-
-    Documents without the field come last. Values of different types are ordered by type: booleans, numbers, text.
+    Documents without a field come last. Values of different types are ordered by type: booleans, numbers, text; texts
+    by their beginnings. Takes long: other work goes on meanwhile.
     """
-    criteria = [*sort] if isinstance(sort, list) else [] if sort is None else [sort]
-    for criterion in reversed(criteria):  # a stable sort: the first criterion is applied last
+    hits = []
+    for id, source in documents:
+        await pace.turn()
+        flat = flatten({**source, "_id": id})
+        if matches(filters, flat):
+            hits.append(Hit(id, tuple(_key(flat.get(field)) for field, _ in wanted)))
+    await pace.turn()
+    hits.sort(key=lambda hit: hit.id)
+    for number, (_, is_descending) in reversed(list(enumerate(wanted))):  # a stable sort: the first one comes last
+        await pace.turn()
+        hits = _ordered(hits, number, is_descending)
+    return [hit.id for hit in hits]
+
+
+def _ordered(hits: list[Hit], number: int, is_descending: bool) -> list[Hit]:
+    there = [hit for hit in hits if hit.keys[number] is not None]
+    there.sort(key=lambda hit: (_rank(hit.keys[number]), hit.keys[number]), reverse=is_descending)
+    return there + [hit for hit in hits if hit.keys[number] is None]
+
+
+def criteria(sort: object) -> list[Criterion]:
+    """Of `sort`: a field, an object {field: "asc" | "desc"}, or an array of both. A field that comes again is idle."""
+    given = sort if isinstance(sort, list) else [] if sort is None else [sort]
+    if len(given) > MAX_CRITERIA:
+        raise error("api.assert.invalid_argument", "body.sort", f"at most {MAX_CRITERIA} fields")
+    found: dict[str, bool] = {}
+    for criterion in given:
         field, direction = _criterion(criterion)
-        there = [hit for hit in hits if _rank(hit.flat.get(field)) is not None]
-        there.sort(key=lambda hit: (_rank(hit.flat[field]), hit.flat[field]), reverse=direction == "desc")
-        hits = there + [hit for hit in hits if _rank(hit.flat.get(field)) is None]
-    return hits
+        found.setdefault(field, direction == "desc")
+    return list(found.items())
 
 
 def _criterion(criterion: object) -> tuple[str, str]:
@@ -70,9 +94,14 @@ def _criterion(criterion: object) -> tuple[str, str]:
     raise error("api.assert.invalid_argument", "body.sort", 'fields, or objects such as {"field": "desc"}')
 
 
-def _rank(value: object) -> int | None:
-    if isinstance(value, bool):
+def _key(value: object) -> object:
+    """None: it has no order."""
+    if isinstance(value, str):
+        return value[:MAX_KEY_LENGTH]
+    return value if isinstance(value, int | float) else None
+
+
+def _rank(key: object) -> int:
+    if isinstance(key, bool):
         return 0
-    if isinstance(value, int | float):
-        return 1
-    return 2 if isinstance(value, str) else None
+    return 2 if isinstance(key, str) else 1

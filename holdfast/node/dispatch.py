@@ -74,8 +74,8 @@ class Dispatch:
             self._cancel(exchange, "the reply is no longer wanted: client gone, or deadline passed")
 
     def expired(self, exchange: Exchange) -> None:
-        """A handler goes on with a request whose deadline has passed."""
-        self._cancel(exchange, "its deadline has passed")
+        """A handler goes on with a request whose deadline has passed, or whose session is over."""
+        self._cancel(exchange, "its deadline has passed, or its session is over")
 
     def taken(self, session: RequestSession, frame: frames.Taken) -> None:
         exchange = session.exchanges.get(frame.request)

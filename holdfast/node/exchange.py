@@ -13,13 +13,13 @@ from typing import Protocol
 
 import trio
 
-from holdfast.node import effects
+from holdfast.node import effects, threads
 from holdfast.node.effects import Outlet, check_text
 from holdfast.node.network import LinkedSession
 from holdfast.node.request import Body, Reply, Request
 from holdfast.node.stream import Origin, Turn
 from holdfast.node.workers import Job
-from holdfast.protocols.errors import HoldfastError
+from holdfast.protocols.errors import HoldfastError, StaleError
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import MAX_EFFECTS, Effect, weigh
 
@@ -89,13 +89,19 @@ class Exchange(Job):
         self._effects_bytes = size
 
     async def flush(self) -> None:
-        """Carry out what waits, and wait until that is done."""
+        """Carry out what waits, and wait until that is done. Raises StaleError where the end of the handler is that of
+        no task: in a thread, or in a task that outlives it."""
+        await threads.call(self._flush)
+
+    async def _flush(self) -> None:
         links = self.session.links
         await links.wait_room(self._effects or ())
         taken = self._take_effects()
-        if taken and self._may_still():
+        if self.is_open and self._may_still() and taken:
             await links.streams.wait_taken(links.streams.send(taken, Origin(self.session.proxy)))
-        await trio.lowlevel.checkpoint_if_cancelled()
+        if self.is_cancelled:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            raise StaleError(threads.CANCELLED)
 
     def _take_effects(self) -> list[Effect] | None:
         taken, self._effects, self._effects_bytes = self._effects, None, 0
@@ -185,12 +191,13 @@ class Exchange(Job):
     def _may_still(self) -> bool:
         """Whether effects may be carried out. If it is too late for that it is for the reply: the handler is cancelled.
 
-        The proxy cancels too, but says so later than its clock: what a handler does between must not be half done. Not
-        while its client has parts yet to take: then the proxy waits, for as long as it alone knows.
+        The proxy cancels too, but says so later than its clock, and a session ends a little before its handlers: what a
+        handler does between must not be half done. No deadline while its client has parts yet to take: then the proxy
+        waits, for as long as it alone knows.
         """
-        if trio.current_time() >= self.deadline and not self._untaken:
+        if not self.session.is_open or (trio.current_time() >= self.deadline and not self._untaken):
             self.session.expired(self)
-        return self._is_wanted()
+        return not self.is_cancelled
 
     async def _spread(self, kept: list[Effect]) -> tuple[list[Effect] | None, Turn | None]:
         """Have done what concerns other proxies. Returns what goes with the reply, and its turn if others wait for it.

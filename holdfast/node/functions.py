@@ -46,8 +46,9 @@ class Functions:
         then. A node without this function is given no requests.
 
         A plain function runs in a thread, `Node(threads=...)` of them at once, and awaits by
-        `trio.from_thread.run(node.notify, ...)`. When it is cancelled its thread goes on, but counts for nothing. With
-        `inline=True` it is called in the node's own thread, and holds up everything else in the node while it runs.
+        `trio.from_thread.run(node.notify, ...)`. When it is cancelled its thread goes on, but counts for nothing: what
+        it does through the node, or waits for there, raises StaleError. With `inline=True` it is called in the node's
+        own thread, and holds up everything else in the node while it runs.
         """
         if function is None:
             return partial(self.on_request, inline=inline)

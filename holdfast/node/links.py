@@ -20,7 +20,7 @@ from holdfast.node.errors import LinkRefused
 from holdfast.node.pump import LINGER, Curve, Pump
 from holdfast.node.session import Parts, Session
 from holdfast.node.streams import Concerned, Streams
-from holdfast.protocols.errors import ConfigError, HoldfastError
+from holdfast.protocols.errors import ConfigError, FrameError, HoldfastError
 from holdfast.protocols.nodes.frames import Effect, Peer, Via
 
 log = structlog.get_logger("holdfast.node")
@@ -28,6 +28,7 @@ log = structlog.get_logger("holdfast.node")
 SUCCESSION_TIMEOUT = 2.0  # for a proxy's other address to come back, before this one is tried
 TUNNEL_DELAY = 0.5  # a proxy that lives gets so long to be linked directly
 TUNNEL_INTERVAL = 0.1
+MAX_LATEST = 1000  # far more runs of proxies than there are within the 5 s that a welcome is waited for
 
 
 class Links:
@@ -59,6 +60,7 @@ class Links:
         self._is_running = False
         self._looking: set[trio.CancelScope] = set()  # up names: nobody waits for that when the node leaves
         self._endpoints: dict[str, str] = {}  # by address: where it was linked last
+        self._latest: dict[str, int] = {}  # by proxy, also those that have gone: the number of the last session
         self.is_ready = trio.Event()
         self.is_draining = False
         self.sessions: dict[str, Session] = {}
@@ -93,6 +95,19 @@ class Links:
                 await trio.to_thread.run_sync(context.term, abandon_on_cancel=True)
 
     # --- from the sessions ------------------------------------------------------------------------------------------
+
+    def expect(self, proxy: str, number: int) -> None:
+        """A session is to stand. Raises FrameError if it is over, and a later one was here before.
+
+        A network that holds up what it carries brings the welcome of a session that the proxy has given up since, for
+        one by another way. What that one's snapshot lacks has not gone, and what it has may have.
+        """
+        latest = self._latest.pop(proxy, 0)
+        self._latest[proxy] = max(latest, number)
+        if len(self._latest) > MAX_LATEST:
+            del self._latest[next(iter(self._latest))]
+        if 0 < number <= latest:
+            raise FrameError(f"this is session {number} of the proxy, and {latest} was here before")
 
     def welcomed(self, session: Session, seen: int) -> None:
         """A session stands. seen: number of the last of our effects that the proxy has."""

@@ -11,7 +11,7 @@ import structlog
 import trio
 from msgspec import Struct
 
-from holdfast.node import effects
+from holdfast.node import effects, threads
 from holdfast.node.callbacks import Callbacks
 from holdfast.node.clients import Clients
 from holdfast.node.counts import Counts
@@ -203,7 +203,7 @@ class Node(Functions):
 
         What this handler does is not counted before its reply has left. Waits until a proxy is linked.
         """
-        return await self._parts.counts.ask(effects.check_text(channel))
+        return await threads.call(self._parts.counts.ask, effects.check_text(channel))
 
     # --- running ----------------------------------------------------------------------------------------------------
 

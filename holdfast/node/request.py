@@ -114,7 +114,8 @@ class Request(Struct):
         """Carry out now what this handler did through the node so far, instead of with the reply; then return.
 
         For what should be seen before a long handler returns. The price: it stays done if this node dies before it
-        replies, and the request's next attempt does it again.
+        replies, and the request's next attempt does it again. After the deadline it ends the handler: it raises
+        trio.Cancelled, or in a plain function StaleError.
         """
         if self._exchange is not None:
             await self._exchange.flush()

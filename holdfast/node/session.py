@@ -58,6 +58,11 @@ class Links(Network, Protocol):
     @property
     def is_draining(self) -> bool: ...
 
+    def expect(self, proxy: str, number: int) -> None:
+        """One is to stand: of the proxy's sessions the one with this number, 0 if it does not say. Raises FrameError if
+        a later one stood before."""
+        ...
+
     def welcomed(self, session: "Session", seen: int) -> None:
         """It stands. seen: number of the last of our effects that the proxy has."""
         ...
@@ -213,6 +218,7 @@ class Session:
             raise FrameError(f"the proxy speaks version {frame.version} of the node protocol, this node {VERSION}")
         if self.via not in ("", frame.proxy):
             raise FrameError(f"expected the proxy {self.via}, got {frame.proxy}")
+        self.links.expect(frame.proxy, frame.session)
         self.proxy = frame.proxy
         self.max_batch_bytes = frame.max_batch_bytes
         self._pump.max_batch_bytes = min(self._pump.max_batch_bytes, frame.max_batch_bytes - BATCH_OVERHEAD)
@@ -324,11 +330,13 @@ class Session:
             self.links.ready(self)
 
     def beat(self) -> float:
-        """Send a heartbeat; it tells what state we have, and whom we owe. Returns its stamp, which no other one has."""
+        """Send a heartbeat; it tells what state we have, whom we owe, and which epoch we have seen, at whichever proxy.
+        Returns its stamp, which no other one has."""
         now = max(trio.current_time(), nextafter(self._beaten, inf))
         epoch, index = self._parts.replica.view.position
+        load, seen = self._parts.dispatch.load, self._parts.mastership.epoch
         owes = self.links.streams.owes(self.proxy)
-        beat = frames.Heartbeat(now, self._parts.dispatch.load, state_epoch=epoch, state_index=index, owes=owes)
+        beat = frames.Heartbeat(now, load, seen, state_epoch=epoch, state_index=index, owes=owes)
         self.send(beat, BEAT_BYTES + OWED_BYTES * len(owes))
         if stream := self.links.streams.of(self):
             stream.asked(now)

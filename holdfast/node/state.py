@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from holdfast.node import threads
 from holdfast.node.effects import check_text, id_of
 from holdfast.node.errors import StateConflict, StateError
 from holdfast.node.replica import Replica
@@ -102,11 +103,12 @@ class State:
             if if_version:
                 raise ValueError(f"a key that is not there has no version, got if_version={if_version} and if_absent")
             if_version = 0
-        return await self._replica.propose(check_text(key), encode(value), _owner(owner), _expected(if_version))
+        change = check_text(key), encode(value), _owner(owner), _expected(if_version)
+        return await threads.call(self._replica.propose, *change)
 
     async def delete(self, key: str, *, if_version: int | None = None) -> None:
         """Delete a key. Nothing happens if there is none. Returns and raises as `set` does."""
-        await self._replica.propose(check_text(key), None, 0, _expected(if_version))
+        await threads.call(self._replica.propose, check_text(key), None, 0, _expected(if_version))
 
     async def update(
         self,

@@ -94,7 +94,8 @@ class Stream:
         self.withheld: dict[str, deque[Withheld]] = {}  # by channel
         self.withheld_bytes = 0
         self._places = 0
-        self._asked: deque[tuple[float, int]] = deque()  # heartbeats under way: stamp, last place before it
+        self._asked: deque[tuple[float, int, int]] = deque()  # heartbeats: stamp, last place and last number before it
+        self._heard = -inf  # stamp of the last heartbeat that was answered
         self._window = FIRST_WINDOW
         self._max_bytes: int  # as the session's proxy says
         self._joins: dict[str, int] = {}  # channel: a Mute before this is acknowledged may not know of our Join
@@ -219,6 +220,7 @@ class Stream:
             self.sent_bytes -= self.sent.popleft().size
         for channel in [channel for channel, joined in self._joins.items() if joined <= number]:
             del self._joins[channel]
+        self._forget()
         self._flow()
         self.changed.unpark_all()
         if 0 < self.owed <= number:
@@ -253,6 +255,7 @@ class Stream:
         """As if nothing had ever been muted."""
         self.muted.clear()
         self._asked.clear()
+        self._heard = -inf
         withheld = {id(each): each for queue in self.withheld.values() for each in queue}
         self.withheld.clear()
         self._release(sorted(withheld.values(), key=lambda each: each.place))
@@ -280,13 +283,22 @@ class Stream:
     def asked(self, stamp: float) -> None:
         """A heartbeat is sent, with a stamp of its own."""
         if self.withheld and (not self._asked or self._asked[-1][1] < self._places):
-            self._asked.append((stamp, self._places))
+            self._asked.append((stamp, self._places, self.last))
 
     def answered(self, stamp: float) -> None:
-        """The answer to a heartbeat: whoever had joined before what was withheld before that, we would know of."""
+        """The answer to a heartbeat: whoever had joined before what was withheld before that, we would know of.
+
+        But not who joins before it is the turn of what was sent before that: who hears the one would miss the other.
+        """
+        self._heard = max(self._heard, stamp)
+        self._forget()
+
+    def _forget(self) -> None:
         place = 0
-        while self._asked and self._asked[0][0] <= stamp:
-            _, place = self._asked.popleft()
+        while self._asked and self._asked[0][0] <= self._heard and self._asked[0][2] <= self.acknowledged:
+            _, place, _ = self._asked.popleft()
+        if not place:
+            return
         for channel, queue in list(self.withheld.items()):
             while queue and (queue[0].is_out or queue[0].place <= place):
                 each = queue.popleft()

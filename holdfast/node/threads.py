@@ -1,20 +1,24 @@
 """Plain functions of the node's author, in threads of the node: what blocks in one holds up nobody else.
 
 Owns the limit of how many run at once. Who waits for one may be cancelled; the thread itself can't be, so it goes on to
-its end, keeps its place in the limit until then, and what it still wants to do for the request that it was for is
+its end, keeps its place in the limit until then, and what it still wants to do through the node, or waits for there, is
 refused. Async functions never come here, and cost nothing of it.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import trio
 
 from holdfast.node import effects
 from holdfast.protocols.errors import StaleError
 from holdfast.protocols.nodes.frames import Effect
+
+ResultT = TypeVar("ResultT")
+
+CANCELLED = "this handler was cancelled, and what it does no longer counts"
 
 
 class Threads:
@@ -34,7 +38,7 @@ class Threads:
         try:
             return await self._run(function, arguments)
         except trio.Cancelled:
-            caller.is_gone = True
+            caller.leave()
             raise
         finally:
             effects.current.reset(token)
@@ -48,19 +52,43 @@ class Threads:
 
 
 class Caller:
-    """The Outlet of a thread: that of who waits for it. is_gone: nobody does any more."""
+    """The Outlet of a thread: that of who waits for it, until nobody does any more."""
 
     def __init__(self, outlet: effects.Outlet) -> None:
         self._outlet = outlet
-        self.is_gone = False
+        self._is_gone = False
+        self._waits: set[trio.CancelScope] = set()  # of what the thread does through the node
+
+    def leave(self) -> None:
+        """Nobody waits for the thread any more."""
+        self._is_gone = True
+        for scope in self._waits:
+            scope.cancel(reason="the handler that it was for was cancelled")
 
     def serves(self, default: effects.Outlet) -> bool:
-        return self._outlet.serves(default)
+        return self._is_gone or self._outlet.serves(default)  # then no node does what it wants
 
     async def put(self, effect: Effect) -> None:
-        if self.is_gone:
-            raise StaleError("this handler was cancelled, and what it does no longer counts")
-        await self._outlet.put(effect)
+        await self.call(self._outlet.put, effect)
+
+    async def call(self, function: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:  # noqa: ANN401
+        """Raises StaleError if nobody waits for the thread, or when nobody does any more."""
+        if not self._is_gone:
+            with trio.CancelScope() as scope:
+                self._waits.add(scope)
+                try:
+                    return await function(*arguments)
+                finally:
+                    self._waits.discard(scope)
+        raise StaleError(CANCELLED)
+
+
+async def call(function: Callable[..., Awaitable[ResultT]], *arguments: Any) -> ResultT:  # noqa: ANN401 - anything
+    """Do for an author's function what is no effect. Raises StaleError in a thread that counts for nothing by now."""
+    caller = effects.current.get()
+    if isinstance(caller, Caller):
+        return cast("ResultT", await caller.call(function, *arguments))
+    return await function(*arguments)
 
 
 def is_async(function: Callable[..., Any]) -> bool:

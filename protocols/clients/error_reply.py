@@ -1,21 +1,25 @@
 """A typed error as the JSON reply that a client of a message protocol waits for.
 
 It looks into the request for one thing, the client's own request id, so that the SDK can match the reply.
-A request that is not JSON, or has no such id, gets an error with a null id. Nothing else of it is echoed.
+A request that is not JSON, or has no such id, gets an error with a null id. Nothing else of it is echoed, and the id
+only up to MAX_ID: an error must not be as large as what it refuses, or twice that.
 """
 
 import json
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from holdfast.protocols.errors import HoldfastError
+
+MAX_ID = 1024  # characters. SDKs take 36. A number has 4,300 digits at most: neither decoder takes more
 
 
 class _Asked(Struct, gc=False):
     """The part of a request that says which one it is."""
 
-    requestId: str | int | None = None
+    requestId: Annotated[str, Meta(max_length=MAX_ID)] | int | None = None
 
 
 # JavaScript writes half of a surrogate pair as it stands ("\\ud83d"). msgspec refuses all of such a message; Python's

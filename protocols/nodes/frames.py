@@ -49,11 +49,10 @@ MIN_WEIGHT, MAX_WEIGHT = 0.001, 1000.0  # of a Hello: shares of these can be add
 
 class Heartbeat(Struct, array_like=True, frozen=True, gc=False, tag=1):
     """node to proxy: `stamp` is the node's own monotonic clock, opaque to the proxy; load 0.0-1.0, -1 unknown.
-
+    epoch, state_epoch, state_index, owes: as in Hello, as they are by now.
     proxy to node: the answer, `stamp` echoed. A node that is master holds its lease until its own clock shows
     stamp + lease: counted from before the question was sent, so it ends at the node first. lease 0: not master.
     With several proxies each grants for itself: the node acts while `quorum` grants of one ballot stand.
-    state_epoch, state_index, owes: node to proxy, as in Hello.
     """
 
     stamp: float
@@ -209,7 +208,7 @@ class Welcome(Struct, array_like=True, frozen=True, gc=False, tag=50):
     seen: number of the last Effects that came from this run of the node. keeper: as in Master. prefix: upper 32 bits of
     the ids of this proxy's clients, and of no other's. max_unacknowledged_bytes: of Effects without Ack. reply_window:
     bytes of a reply in parts without Taken. pause_timeout: seconds that may pass between two parts of a reply; 0: as
-    many as for the first one.
+    many as for the first one. session: its number among all of this run of the proxy, from 1; 0: it does not say.
     """
 
     version: int
@@ -225,6 +224,7 @@ class Welcome(Struct, array_like=True, frozen=True, gc=False, tag=50):
     max_unacknowledged_bytes: int = 4 << 20
     reply_window: int = 1 << 20
     pause_timeout: float = 0.0
+    session: int = 0
 
 
 class Refused(Struct, array_like=True, frozen=True, gc=False, tag=51):

@@ -16,6 +16,7 @@ import h11
 import structlog
 import trio
 
+from holdfast.balancer.masses import INTERVAL, Masses, quietly
 from holdfast.proxy.admin.http import HttpError, Request, Response, as_error
 from holdfast.proxy.config import split_address
 
@@ -40,6 +41,8 @@ class AdminServer:
         self._answer = answer
         self._open = 0
         self._is_full = False
+        self._masses = Masses()
+        self._lost = Masses(quietly)
         self._awaited: dict[_Connection, None] = {}  # whose caller is to do something, longest first
 
     async def run(self, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
@@ -54,13 +57,22 @@ class AdminServer:
         bound_host = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(trio.serve_listeners, self._serve, listeners))
+            nursery.start_soon(self._tell)
             task_status.started(f"{bound_host}:{bound[1]}")
+
+    async def _tell(self) -> None:
+        """Task: of how much the log has said nothing."""
+        while True:
+            await trio.sleep(INTERVAL)
+            for masses in (self._masses, self._lost):
+                masses.tick(trio.current_time())
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         """One connection, from its beginning to its end. What goes wrong in it ends it, and nothing else."""
         if self._open >= MAX_CONNECTIONS:
             awaited = next(iter(self._awaited), None)
-            if not self._is_full:  # one line, however many come
+            is_new = not self._is_full  # one line, however many come
+            if is_new and self._masses.admits("admin_connections", trio.current_time()):
                 log.warning(
                     "admin_connections", limit=MAX_CONNECTIONS, why="those that were idle the longest are ended"
                 )
@@ -75,7 +87,8 @@ class AdminServer:
         try:
             await _Connection(stream, self._answer, self._awaited).run()
         except (trio.BrokenResourceError, trio.TooSlowError):
-            log.debug("admin_connection_lost")
+            if self._lost.admits("admin_connection_lost", trio.current_time()):
+                log.debug("admin_connection_lost")
         finally:
             self._open -= 1
             await trio.aclose_forcefully(stream)

@@ -18,7 +18,8 @@ from holdfast.protocols.nodes.frames import Client
 from holdfast.proxy.clients.closings import USUAL, Closings
 from holdfast.proxy.clients.connection import Connection
 from holdfast.proxy.clients.handshakes import Handshakes, Handshaking
-from holdfast.proxy.clients.reactor import Reactor
+from holdfast.proxy.clients.nowhere import Nowhere
+from holdfast.proxy.clients.reactor import Reactor, close_crashed
 from holdfast.proxy.clients.session import House, Peer, Session
 from holdfast.proxy.clients.tls import TlsChannel
 from holdfast.proxy.clients.transport import Transport
@@ -63,7 +64,7 @@ class Clients(House):
         self.has_abandoned = False  # a connection went while requests of it were with nodes
         self.wheel = Wheel(self.connections.get, reactor.now)
         self.handshakes = Handshakes(reactor)
-        self.nowhere = Transport(self, -1, None)
+        self.nowhere = Nowhere(self, -1, None)
         self.closings = Closings()
         self._settings = settings
         self._first_protocol = first_protocol
@@ -93,7 +94,8 @@ class Clients(House):
         try:
             protocol = (first_protocol or self._first_protocol)(self._settings, address, now)
         except Exception:
-            log.exception("adapter_crashed", address=address)
+            if self.reactor.masses.admits("adapter_crashed", now):
+                log.exception("adapter_crashed", address=address)
             os.close(fd)
             return None
         self._next_id = id = self._next_id + 1
@@ -158,8 +160,9 @@ class Clients(House):
                 try:
                     transport.flush()
                 except Exception:  # a guard: a fault with one connection must not keep back what others have queued
-                    log.exception("flush_crashed")
-                    transport.on_crash()
+                    if self.reactor.masses.admits("flush_crashed", now):
+                        log.exception("flush_crashed")
+                    close_crashed(transport)
         if not self.unfinished:
             return False
         self._go_on(now)

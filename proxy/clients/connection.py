@@ -87,9 +87,9 @@ class Connection(Intake):
 
     @property
     def held_bytes(self) -> int:
-        """What is let go when it ends, its open requests aside."""
+        """Its part of what all hold, its open requests aside."""
         outbox = self.transport.outbox
-        return self._counted_bytes + self._waiting_bytes + (0 if outbox is None else outbox.own_bytes)
+        return self._counted_bytes + self._waiting_bytes + (0 if outbox is None else outbox.share_bytes)
 
     def make_way(self) -> None:
         """All clients hold too much together, and this one most of it. It is told so, where that can be said."""
@@ -99,7 +99,8 @@ class Connection(Intake):
             self.close(Reason.OVERLOADED, "all clients together hold too much, and this one most of it")
             if self.state < FINISHED and self.protocol.deadline <= now:  # an unfinished request: its answer is the end
                 self._take(self.protocol.on_deadline(now), now)
-                self._after_events(now)
+                if self.state is not CLOSED:
+                    self._after_events(now)
             if self.transport.outbox_bytes <= ROOM_BYTES:
                 return
         self.abort(Reason.OVERLOADED)
@@ -151,10 +152,12 @@ class Connection(Intake):
         """Close the descriptor: all has been said, or, not whole, never will be."""
         if self.state is CLOSED:
             return
-        if self.state is OPEN:
-            self._leave(reason, detail)
-        self.state = CLOSED
-        self._count_held(0)
-        transport, self.transport = self.transport, self._clients.nowhere  # else the two would be a cycle of garbage
-        transport.close(is_whole=is_whole)
-        self._clients.forget(self)
+        try:
+            if self.state is OPEN:
+                self._leave(reason, detail)
+        finally:  # whoever could not be told, the descriptor and its place are free
+            self.state = CLOSED
+            self._count_held(0)
+            transport, self.transport = self.transport, self._clients.nowhere  # else the two are a cycle of garbage
+            self._clients.forget(self)
+            transport.close(is_whole=is_whole)

@@ -9,7 +9,7 @@ from collections import deque
 import structlog
 import trio
 
-from holdfast.proxy.clients.reactor import READABLE, Reactor
+from holdfast.proxy.clients.reactor import READABLE, WRITABLE, Reactor, close_crashed
 from holdfast.proxy.clients.transport import Transport
 
 log = structlog.get_logger("holdfast.handshakes")
@@ -43,8 +43,9 @@ class Handshakes:
         try:
             transport.take_up(now)
         except Exception:  # a guard: a fault with one must not stop the others
-            log.exception("handshake_crashed")
-            transport.on_crash()
+            if self._reactor.masses.admits("handshake_crashed", now):
+                log.exception("handshake_crashed")
+            close_crashed(transport)
         if transport.fd >= 0 and not transport.is_in_handshake:
             self._reactor.hand_over(transport.fd, transport)
 
@@ -58,7 +59,12 @@ class Handshaking:
 
     def on_ready(self, events: int, now: float) -> None:
         transport = self._transport
-        if events & READABLE and transport.put_off():
+        if transport.waits_for_turn:
+            if events & ~(READABLE | WRITABLE):  # reset
+                transport.owner.lost()
+            else:
+                transport.on_ready(events & WRITABLE, now)
+        elif events & READABLE and transport.put_off():
             self._handshakes.waiting.append(transport)
         else:
             transport.on_ready(events, now)

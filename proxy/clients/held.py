@@ -34,6 +34,6 @@ class Held:
             del self._holders[key]
             self.bytes -= len(part)
 
-    def is_shared(self, part: bytes) -> bool:
-        """More than one has it."""
-        return self._holders[id(part)] > 1
+    def share(self, part: bytes) -> int:
+        """Of its bytes, an equal part for each that has it: the shares of all are what is held."""
+        return len(part) // self._holders[id(part)]

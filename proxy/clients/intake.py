@@ -26,7 +26,7 @@ from holdfast.protocols.clients.events import (
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, ProtocolError, RequestError
 from holdfast.proxy.clients.pace import Pace
-from holdfast.proxy.clients.reactor import READABLE
+from holdfast.proxy.clients.reactor import READABLE, close_crashed
 from holdfast.proxy.clients.session import House, Peer, Session
 from holdfast.proxy.clients.state import CLOSED, FINISHED, OPEN
 from holdfast.proxy.clients.transport import Transport
@@ -361,5 +361,8 @@ class Intake(Peer):
 
     def crashed(self) -> None:
         """The guard of what others call here: an adapter's fault is its connection's end, and nobody else's."""
-        log.exception("adapter_crashed", protocol=self.protocol.name, client=f"{self.id:016x}")
-        self.abort(Reason.INTERNAL_ERROR)
+        reactor = self._clients.reactor
+        if reactor.masses.admits("adapter_crashed", reactor.now):
+            log.exception("adapter_crashed", protocol=self.protocol.name, client=f"{self.id:016x}")
+        if self.state is not CLOSED:
+            close_crashed(self.transport)

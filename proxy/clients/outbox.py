@@ -90,16 +90,19 @@ class Outbox:
             self._parts.append(first)
         self.size = len(self._sealed) + len(first) - self._head
 
-    def close(self) -> None:
-        """Nothing of it will ever leave."""
+    def keep_sealed(self) -> None:
+        """Keep only what is encrypted."""
         self._head = 0
         self.truncate()
+
+    def close(self) -> None:
+        """Nothing of it will ever leave."""
+        self.keep_sealed()
         self._held.bytes -= len(self._sealed)
         self._sealed = b""
         self.size = 0
 
     @property
-    def own_bytes(self) -> int:
-        """What goes with it: not what others wait for as well."""
-        is_shared = self._held.is_shared
-        return len(self._sealed) + sum(len(part) for part in self._parts if not is_shared(part))
+    def share_bytes(self) -> int:
+        """Its part of what is held: of what others wait for as well, it and each of them has an equal part."""
+        return len(self._sealed) + sum(map(self._held.share, self._parts))

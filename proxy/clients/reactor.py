@@ -16,6 +16,8 @@ from typing import Final, Protocol
 import structlog
 import trio
 
+from holdfast.balancer.masses import Masses
+
 log = structlog.get_logger("holdfast.reactor")
 
 EVENTS_PER_TURN = 256  # then links flush and Trio's other tasks run
@@ -40,6 +42,22 @@ class Handler(Protocol):
     def on_crash(self) -> None:
         """`on_ready` raised: a fault of ours. Close what belongs to this descriptor; the others live on."""
         ...
+
+
+class Crashing(Protocol):
+    """Who has a fault of its own to bear, and nobody else."""
+
+    def on_crash(self) -> None: ...
+
+
+def close_crashed(crashed: Crashing) -> bool:
+    """Have one that raised close what is its own. False: that raised as well."""
+    try:
+        crashed.on_crash()
+    except Exception:  # the guard's own guard
+        log.exception("handler_crashed")
+        return False
+    return True
 
 
 class _Wakeup:
@@ -84,7 +102,10 @@ class _Door:
 
 
 class Reactor:
-    """The loop. `now` is the time of the current turn, trio.current_time's clock, read once per turn."""
+    """The loop. `now` is the time of the current turn, trio.current_time's clock, read once per turn.
+
+    masses: what the log says of those whom it serves, who are strangers; the ticker ticks it.
+    """
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -93,6 +114,7 @@ class Reactor:
         self._handlers: dict[int, Handler] = {}
         self._steps: list[Callable[[float], bool]] = []
         self._crashes: set[tuple[Callable[[float], bool], type[Exception]]] = set()  # that have been logged
+        self.masses = Masses()
         self.now = trio.current_time()
         self.turns = 0
         self.events = 0
@@ -199,8 +221,10 @@ class Reactor:
                 try:
                     handler.on_ready(events, now)
                 except Exception:  # a guard: a fault with one descriptor must not stop the others
-                    log.exception("handler_crashed")
-                    handler.on_crash()
+                    if self.masses.admits("handler_crashed", now):
+                        log.exception("handler_crashed")
+                    if not close_crashed(handler) and handlers.get(fd) is handler:
+                        self.unregister(fd)  # it would be ready again in every turn
         self.events += len(ready)
         return []
 

@@ -1,8 +1,9 @@
 """TLS in the reactor: an ssl object over two memory buffers per connection. Bytes in, bytes out, no socket."""
 
 import ssl
+from typing import NoReturn
 
-from holdfast.protocols.clients.client_hello import NO_APPLICATION_PROTOCOL, offered_protocols
+from holdfast.protocols.clients.client_hello import NO_APPLICATION_PROTOCOL, HelloError, HelloReader, asks_again
 from holdfast.protocols.errors import ConfigError
 
 READ_BYTES = 64 << 10
@@ -27,13 +28,21 @@ def server_context(certificate_file: str, key_file: str) -> ssl.SSLContext:
 class TlsChannel:
     """One connection's encryption. is_http: a client that offers protocols, and not ours, is refused.
 
-    is_ready: the handshake is done; before, there is nobody to send to. is_over: the peer will send no more.
+    is_ready: the handshake is done; before, there is nobody to send to. is_over: the peer will send no more. After a
+    TlsError, and after `close`, nothing is sealed any more: `seal` raises.
+
+    A hello reaches OpenSSL when it is whole, and not at all when it is longer than any that is meant.
     """
 
-    __slots__ = ("_hello", "_incoming", "_object", "_outgoing", "is_over", "is_ready")
+    __slots__ = (
+        "_hello", "_incoming", "_is_closed", "_is_http", "_object", "_outgoing", "_said", "is_over", "is_ready",
+    )  # fmt: skip
 
     def __init__(self, context: ssl.SSLContext, *, is_http: bool) -> None:
-        self._hello: bytes | None = b"" if is_http else None  # while it is not whole
+        self._is_http = is_http
+        self._hello: HelloReader | None = HelloReader()  # while it is not whole
+        self._is_closed = False
+        self._said = b""  # before what is in `_outgoing`
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
@@ -42,12 +51,34 @@ class TlsChannel:
 
     def receive(self, data: bytes) -> bytes:
         """Encrypted bytes of the socket (b"": end of file) to plain ones. Raises TlsError."""
-        if data:
-            if self._hello is not None:
-                self._hear(self._hello + data)
+        if not data:
+            self._incoming.write_eof()
+        elif self._hello is None:
             self._incoming.write(data)
         else:
-            self._incoming.write_eof()
+            return self._hear(self._hello, data)
+        return self._go_on()
+
+    def _hear(self, reader: HelloReader, data: bytes) -> bytes:
+        """A part of a hello. When that is whole, it is taken, and what is behind it."""
+        try:
+            hello = reader.receive(data)
+        except HelloError as error:
+            self._refuse(error.alert, str(error))
+        if hello is None:
+            return b""
+        self._hello = None
+        if self._is_http and hello.protocols and HTTP.encode() not in hello.protocols:
+            self._refuse(NO_APPLICATION_PROTOCOL, f"no protocol in common: {HTTP} is not offered")
+        self._incoming.write(reader.data[: hello.size])
+        self._go_on()
+        self._said = self._outgoing.read()
+        if asks_again(self._said):
+            self._hello = HelloReader()
+        behind = bytes(reader.data[hello.size :])
+        return self.receive(behind) if behind else b""
+
+    def _go_on(self) -> bytes:
         parts = []
         try:
             if not self.is_ready:
@@ -66,19 +97,20 @@ class TlsChannel:
         except ssl.SSLEOFError:  # a peer that just closes its socket: common, and told by the empty read as well
             self.is_over = True
         except ssl.SSLError as error:
+            self._is_closed = True
             raise TlsError(error.reason or str(error)) from error
         return b"".join(parts)
 
-    def _hear(self, hello: bytes) -> None:
-        """What the client offers, if all of that has come."""
-        offered = offered_protocols(hello)
-        self._hello = hello if offered is None else None
-        if offered and HTTP.encode() not in offered:
-            self._outgoing.write(NO_APPLICATION_PROTOCOL)
-            raise TlsError(f"no protocol in common: {HTTP} is not offered")
+    def _refuse(self, alert: bytes, why: str) -> NoReturn:
+        self._hello = None
+        self._is_closed = True
+        self._outgoing.write(alert)
+        raise TlsError(why)
 
     def seal(self, data: bytes) -> bytes:
         """Plain bytes to encrypted ones, all of which must be written, in this order. Raises OSError."""
+        if self._is_closed:
+            raise OSError("nothing is sealed after the end")
         view = memoryview(data)
         while view:
             view = view[self._object.write(view) :]
@@ -86,12 +118,14 @@ class TlsChannel:
 
     def output(self) -> bytes:
         """What the handshake, or its failure, has to say."""
-        return self._outgoing.read()
+        said, self._said = self._said + self._outgoing.read(), b""
+        return said
 
     def close(self) -> bytes:
-        """The alert that says that we send no more. Does not wait for the peer's."""
-        if not self.is_ready:
+        """The alert that says that we send no more, once. Does not wait for the peer's."""
+        if not self.is_ready or self._is_closed:
             return b""
+        self._is_closed = True
         try:
             self._object.unwrap()
         except ssl.SSLError:

@@ -37,12 +37,12 @@ class Transport(Writer):
     fd: -1 when closed. pending: what this turn has queued. direct: the wire format in which a fan-out may write to `fd`
     itself while nothing is pending; None: it may not. The three are side by side in memory: a fan-out to thousands is
     made of misses. outbox: what the kernel has refused, or None. interest: what we want to be woken
-    for. has_eof: the peer will send no more.
+    for. has_eof: the peer will send no more. waits_for_turn: since `put_off`, until `take_up`.
     """
 
     __slots__ = (
         "_clients", "_is_finishing", "_progress", "_registered", "_tls", "_wire_format",
-        "direct", "fd", "has_eof", "interest", "outbox", "owner", "pending",
+        "direct", "fd", "has_eof", "interest", "outbox", "owner", "pending", "waits_for_turn",
     )  # fmt: skip
 
     owner: Owner
@@ -54,6 +54,7 @@ class Transport(Writer):
         self.direct: object = None
         self.interest = READABLE
         self.has_eof = False
+        self.waits_for_turn = False
         self._registered = READABLE  # what the reactor wakes us for
         self._wire_format: object = None
         self.outbox: Outbox | None = None
@@ -117,16 +118,19 @@ class Transport(Writer):
         return self._tls is not None and not self._tls.is_ready
 
     def put_off(self) -> bool:
-        """Be not read until `take_up`. False: nothing is to be read, or what comes is only discarded."""
+        """Be not read until `take_up`. False: nothing is to be read, or what comes is only discarded.
+
+        `interest` stays as it is: whoever looks at that has not stopped to listen, and its time runs.
+        """
         if self._is_finishing or not self.interest & READABLE:
             return False
-        self.interest &= ~READABLE
+        self.waits_for_turn = True
         self._register()
         return True
 
     def take_up(self, now: float) -> None:
         """Read what has come since `put_off`."""
-        self.interest |= READABLE
+        self.waits_for_turn = False
         self._register()
         self.on_ready(READABLE, now)
 
@@ -136,9 +140,12 @@ class Transport(Writer):
         try:
             plain = tls.receive(data)
         except TlsError as error:
+            self.pending = None  # nothing can be encrypted any more, and what waits is plain
+            if self.outbox is not None:
+                self.outbox.keep_sealed()
             self._write_sealed(tls.output(), now)  # the alert that says why
-            self._tls = None  # it has nothing more to say
-            self.owner.refused(str(error), now)
+            if self.fd >= 0:
+                self.owner.refused(str(error), now)
             return
         self._write_sealed(tls.output(), now)
         if plain and self.fd >= 0:
@@ -165,8 +172,8 @@ class Transport(Writer):
             self._register()
 
     def _register(self) -> None:
-        self._registered = self.interest
-        self._clients.reactor.modify(self.fd, self.interest)
+        self._registered = self.interest & ~READABLE if self.waits_for_turn else self.interest
+        self._clients.reactor.modify(self.fd, self._registered)
 
     # --- writing ----------------------------------------------------------------------------------------------
 
@@ -360,11 +367,9 @@ class Transport(Writer):
 
     def _end_writing(self, now: float) -> None:
         """All is with the kernel. Say that we send no more; the peer may, which is not listened to."""
-        tls, self._tls = self._tls, None
-        farewell = b"" if tls is None else tls.close()
+        farewell = b"" if self._tls is None else self._tls.close()
         if farewell:
-            self._begin_outbox().put(farewell)
-            self._write_outbox(now)  # which comes back here
+            self._write_sealed(farewell, now)  # which comes back here
         elif self.has_eof or not descriptors.shut_down(self.fd):
             self.owner.ended(is_whole=True)
         else:

@@ -111,7 +111,11 @@ KEYS: dict[str, Key] = {
     "client.application_ping": Key(Kind.FLAG, 'Whether `{"p":1}` is answered `{"p":2}` by the proxy.'),
     "client.origins": Key(Kind.ORIGIN, "Values of Origin that may open a WebSocket; `*` allows all, also none."),
     "client.subprotocols": Key(Kind.TOKEN, "WebSocket subprotocols by preference; empty takes the client's first."),
-    "client.compression": Key(Kind.FLAG, "Whether permessage-deflate is offered. Costs memory per connection."),
+    "client.compression": Key(
+        Kind.FLAG,
+        "Whether permessage-deflate is offered. Costs memory per connection, and CPU per reply and "
+        "notification: one of 128 bytes to 64 KiB is compressed, a longer one is sent as it is.",
+    ),
     "client.trusted_peers": Key(Kind.NETWORK, "Networks whose X-Forwarded-For is believed."),
     # --- node
     "node.bind": Key(Kind.ENDPOINT, "Where nodes connect; `tcp://HOST:*` takes a free port."),

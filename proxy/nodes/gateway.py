@@ -101,12 +101,14 @@ class Gateway:
             return
         if len(self._nodes) >= self._settings.max_nodes:
             self._counters.limits_hit["node.max_nodes"] += 1
-            log.warning("too_many_nodes", node=shown(hello.node), limit=self._settings.max_nodes)
+            if self._reactor.masses.admits("too_many_nodes", self._reactor.now):
+                log.warning("too_many_nodes", node=shown(hello.node), limit=self._settings.max_nodes)
             link.close(f"too many nodes: the limit is {self._settings.max_nodes}")
             return
         refusal = self._refusal(hello)
         if refusal is not None:
-            log.warning("node_refused", node=shown(hello.node), why=refusal)
+            if self._reactor.masses.admits("node_refused", self._reactor.now):
+                log.warning("node_refused", node=shown(hello.node), why=refusal)
             link.close(refusal, fatal=True)
             return
         now = self._reactor.now
@@ -138,6 +140,7 @@ class Gateway:
                 max_unacknowledged_bytes=self._effects.lanes.max_bytes,
                 reply_window=self._settings.max_untaken_bytes,
                 pause_timeout=self._dispatch.pause_timeout,
+                session=self._counters.nodes_welcomed,
             )
         )
         self._steward.joined(node, hello)
@@ -246,10 +249,18 @@ class Gateway:
         self._counters.node_heartbeats += 1
         node.load = frame.load
         node.owes = frame.owes
+        if frame.epoch > self._steward.epoch:
+            self._told_epoch(frame.epoch)
         if frame.state_epoch:
             self._keeper.told(node, (frame.state_epoch, frame.state_index))
         epoch, lease = self._steward.renew(node)
         node.link.send(frames.Heartbeat(frame.stamp, -1.0, epoch, lease, *self._steward.ballot))
+
+    def _told_epoch(self, epoch: int) -> None:
+        """A node has seen a later one than we follow: we are late, or it is another cluster's."""
+        if not self._keeper.is_near((epoch, 0)):
+            raise FrameError(f"an epoch near {self._steward.epoch} is wanted, got {epoch}")
+        self._steward.told(epoch)
 
     def _ready(self, node: Node, frame: frames.Ready) -> None:
         if node.state is NodeState.DRAINING and not node.ready_at:

@@ -38,6 +38,10 @@ class Steward:
         return self._cluster.mastership.master(trio.current_time())
 
     @property
+    def epoch(self) -> int:
+        return self._cluster.membership.record.epoch
+
+    @property
     def keeper(self) -> str:
         """What nodes are told: the proxy that keeps the state; "" if it is this one."""
         return "" if self._cluster.membership.is_keeper else self._cluster.membership.record.keeper
@@ -71,7 +75,7 @@ class Steward:
         """The cluster has another record."""
         if (record.master, record.incarnation, record.epoch) == (former.master, former.incarnation, former.epoch):
             return
-        if record == self._cluster.writing.record and record.ballot == former.ballot:
+        if record.master and record == self._cluster.writing.record and record.ballot == former.ballot:
             self._counters.elections += 1
             log.info("master_elected", node=record.master, epoch=record.epoch)
         self._directory.tell(self._word_on_master())
@@ -87,7 +91,7 @@ class Steward:
         has_it = node.state is not NodeState.DRAINING and self._cluster.mastership.renew(
             (node.id, node.incarnation), now
         )
-        return self._cluster.membership.record.epoch, self._lease if has_it else 0.0
+        return self.epoch, self._lease if has_it else 0.0
 
     def is_master(self, node: Node, epoch: int) -> bool:
         """Whether what it does as master counts. In a cluster also in an epoch of which we have not heard yet: only a
@@ -101,9 +105,13 @@ class Steward:
 
     def joined(self, node: Node, hello: Hello) -> None:
         """A session has begun."""
-        self._cluster.membership.node_told(hello.epoch, trio.current_time())
-        if self._cluster.membership.record.epoch:
+        self.told(hello.epoch)
+        if self.epoch:
             node.link.send(self._word_on_master())
+
+    def told(self, epoch: int) -> None:
+        """A node has seen this epoch."""
+        self._cluster.membership.node_told(epoch, trio.current_time())
 
     def draining(self, node: Node, *, by_itself: bool) -> None:
         """by_itself: the node said Drain or Bye, and has stopped acting as master before."""

@@ -31,7 +31,7 @@ async def test_what_is_read_may_be_as_old_as_the_last_look_that_left_nothing(mon
         for client in clients:
             await connections.open(client, nursery)
         for client in list(proxy.app.clients.connections):
-            proxy.app.control.kick(client, "for the test")
+            await proxy.app.control.kick(client, "for the test")
         for client in clients:
             await trio.lowlevel.wait_readable(client.connection.fd)
         for now[0] in (105.0, 107.0, 108.0):

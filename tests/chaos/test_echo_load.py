@@ -164,7 +164,7 @@ async def test_when_nobody_is_left_it_is_over():
     async with node_that(echo) as proxy, load_on(proxy.client_port) as load:
         await until(lambda: load.report().round_trips)
         for client in list(proxy.app.clients.connections):
-            proxy.app.control.kick(client, "for the test")
+            await proxy.app.control.kick(client, "for the test")
         with trio.fail_after(PATIENCE):
             await load.complete.wait()
         report = load.report()

@@ -159,7 +159,8 @@ async def test_the_node_echoes_to_people():
 
 def kick_all(proxy):
     for client in list(proxy.app.clients.connections):
-        proxy.app.control.kick(client, "for the test")
+        proxy.app.control.kick_here(client, "for the test")
+    proxy.app.reactor.settle()
 
 
 def heard(notifications):

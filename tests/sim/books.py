@@ -35,7 +35,7 @@ class Membership:
 class Book:
     """joined: by channel. effects: what requests did, by number and place. asked: what has no answer yet.
 
-    ended: why the connection is no more; "" while it is.
+    ended: why the connection is no more; "" while it is. is_known: some node has had a request of it.
     """
 
     def __init__(self, world: "World", client: "Client", proxy: "SimProxy") -> None:
@@ -43,6 +43,7 @@ class Book:
         self.client = client
         self.proxy = proxy
         self.ended = ""
+        self.is_known = False
         self.joined: dict[str, Membership] = {}
         self.effects: set[tuple[int, int]] = set()
         self.waiting: dict[int, tuple[str, tuple[Any, ...], float]] = {}
@@ -153,6 +154,7 @@ class Book:
     def replied(self, number: int, payload: bytes) -> None:
         kind, arguments = self._answered(number)
         self.answers[number] = payload
+        self.is_known = True
         self.world.checks.answered += 1
         if kind == "join":
             membership = self.joined.get(arguments[0])

@@ -359,10 +359,12 @@ class Checks:
         living = set(world.proxies).intersection(record.ids)
         bound = 3 * times.heartbeat_timeout + 3 * times.lease_wait + 2 * times.discover_timeout + 2.5
         bound += world.config.request.timeout + times.grace + 5.0  # nodes redial, requests end, clients come back
-        # Who leaves just now may leave a pair behind of which one is dead: then only time can tell.
-        is_left = any(proxy.is_leaving for proxy in world.proxies.values())
+        # Who leaves just now may leave a pair behind of which one is dead: then only time can tell. So it can where a
+        # node knows of another cluster.
+        is_open = any(proxy.is_leaving for proxy in world.proxies.values())
+        is_open |= any(node.node.epoch > record.epoch for node in world.nodes.values())
         for group in (record.ids, record.former):
-            if is_left or 2 * len(living.intersection(group)) <= len(group):
+            if is_open or 2 * len(living.intersection(group)) <= len(group):
                 return bound + (times.takeover_timeout + times.card_ttl) * 1.1
         return bound
 

@@ -1,12 +1,11 @@
 """Stories of what nodes and clients are promised: deliveries, effects, the state. See tests.sim.stories."""
 
-from collections.abc import Callable
-
 from holdfast.balancer.cluster.debts import PATIENCE
 from tests.sim.clients import Client
 from tests.sim.faults import heal
 from tests.sim.nodes import SimNode
-from tests.sim.stories import members, until
+from tests.sim.proxies import SimProxy
+from tests.sim.stories import members, soon, until
 from tests.sim.world import World
 
 
@@ -29,15 +28,6 @@ def in_channel(world: World, count: int, channel: str = "red") -> list[Client]:
     for client in clients:
         assert answer(world, client, "join", channel) == b"joined"
     return clients
-
-
-def soon(world: World, condition: Callable[[], bool]) -> None:
-    """As `until`, to a hundredth of a second."""
-    for _ in range(200):
-        if condition():
-            return
-        world.run(0.01)
-    raise AssertionError("it is not so within 2 s")
 
 
 def publish(world: World, node: SimNode, count: int, channel: str = "red") -> None:
@@ -122,6 +112,31 @@ def another_way_takes_over(world: World) -> None:
         world.mend()
         world.run(1.5)
     heal(world)
+
+
+def welcome_that_was_held_up_closes_nobody(world: World) -> None:
+    """What a proxy says to a node is held up. A tunnel is made, and clients come; then the first welcome arrives, and
+    a snapshot without them."""
+    for node in [node for node in nodes(world) if node.knows_clients]:
+        for proxy in world.proxies.values():
+            ends = (node.id, proxy.id)
+            former = world.wires_of(*ends)
+            world.reset(*ends)
+            world.max_delay = 0.3
+            soon(world, lambda ends=ends, former=former: set(world.wires_of(*ends)).difference(former), "it dials")
+            world.cut.add((proxy.id, node.id))
+            world.max_delay = 0.005
+            until(world, 4.0, lambda node=node, proxy=proxy: _is_passed(node, proxy), "it is linked another way")
+            clients = [world.start_client() for _ in range(4)]
+            until(world, 2.0, lambda node=node, new=clients: all(c.id in node.told for c in new), "it knows all")
+            world.mend()
+            world.run(2.0)
+    heal(world)
+
+
+def _is_passed(node: SimNode, proxy: SimProxy) -> bool:
+    session = node.node._parts.links.sessions.get(proxy.id)
+    return session is not None and session.via == proxy.id
 
 
 def who_moves_hears_nothing_again(world: World) -> None:

@@ -4,7 +4,7 @@ tests.sim.stories."""
 from holdfast.balancer.cluster.changes import STEP
 from tests.sim.faults import heal
 from tests.sim.store import STORE
-from tests.sim.stories import FOREVER, ids, members, others, speak, until
+from tests.sim.stories import FOREVER, ids, members, others, soon, speak, until
 from tests.sim.world import World
 
 PLACE = "tcp://10.0.7.1:7510"
@@ -123,6 +123,36 @@ def emptied_store_and_a_node_that_knows_better(world: World) -> None:
     heal(world)
 
 
+def node_hears_later_of_a_later_epoch(world: World) -> None:
+    """The members don't reach the store, which is emptied, and a newcomer founds another cluster on it. A node tells it
+    of no epoch, and hears of theirs after that: it refuses those of this one, and this one has to know of it."""
+    rest = members(world)
+    for node in list(world.nodes):
+        world.kill(node)
+    world.part(ids(rest), {STORE})
+    world.store.empty()
+    newcomer = world.proxies[world.start_proxy(PLACE)]
+    world.part({newcomer.id}, ids(rest))
+    ours = lambda: newcomer.is_up and newcomer.cluster.membership.record.ids == (newcomer.id,)  # noqa: E731
+    until(world, 10.0, ours, "it has founded one")
+    node = world.nodes[world.start_node("n9")]
+    world.max_delay = 0.3
+    for proxy in rest:
+        soon(world, lambda proxy=proxy: world.wires_of(node.id, proxy.id), "it dials them")
+        world.cut.add((proxy.id, node.id))
+    until(world, 3.0, lambda: "n9" in newcomer.app.directory.nodes, "it has said hello")
+    theirs = max(proxy.cluster.membership.record.epoch for proxy in rest)
+    assert node.node.epoch < theirs
+    world.max_delay = 0.005
+    for proxy in rest:
+        world.rejoin(node.id, proxy.id)
+    soon(world, lambda: node.node.epoch == theirs, "it has heard")
+    for proxy in rest:
+        world.kill(proxy.id)
+    heal(world)
+    assert newcomer.cluster.membership.record.epoch > theirs
+
+
 def one_can_not_be_asked(world: World) -> None:
     """What it says comes, but it hears nobody, and so answers nobody. It is not a member to count on: it is evicted."""
     one, *rest = members(world)
@@ -181,5 +211,6 @@ SPECIAL = [
     (what_a_frozen_one_had_is_given_up_with_a_line, {"proxies": 2}),
     (all_leave_and_others_with_other_settings_come, {"lease": 8.0, **FAR}),
     (emptied_store_and_a_node_that_knows_better, {"takeover": 30.0, **FAR}),
+    (node_hears_later_of_a_later_epoch, FAR),
     (halves_and_a_store_that_forgets, HALVES),
 ]

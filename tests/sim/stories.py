@@ -3,6 +3,8 @@
 Here: what puts "at most one acts" at risk, who is evicted, what is missed. tests.sim.lives: comings and goings.
 """
 
+from collections.abc import Callable
+
 from tests.sim.faults import heal
 from tests.sim.proxies import SimProxy
 from tests.sim.store import STORE
@@ -32,6 +34,15 @@ def ids(proxies: list[SimProxy]) -> set[str]:
 
 def until(world: World, duration: float, condition, what: str) -> None:
     assert world.run(duration, condition), what
+
+
+def soon(world: World, condition: Callable[[], object], what: str = "it is so") -> None:
+    """As `until`, to a hundredth of a second, within 2 s."""
+    for _ in range(200):
+        if condition():
+            return
+        world.run(0.01)
+    raise AssertionError(what)
 
 
 def cut_master(world: World, proxies: list[SimProxy], *, at_once: bool) -> str:

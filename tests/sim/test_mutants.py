@@ -9,9 +9,11 @@ from holdfast.balancer.cluster.grants import Grants
 from holdfast.balancer.cluster.membership import Membership
 from holdfast.balancer.cluster.sequence import Sequence, SequenceState
 from holdfast.balancer.ledger import Ledger
+from holdfast.node.links import Links
 from holdfast.node.stream import Stream
 from holdfast.node.streams import Streams
 from holdfast.protocols.peers.frames import Member
+from holdfast.proxy.nodes.gateway import Gateway
 from tests.sim import lives, promises, stores, stories
 from tests.sim.checks import Violation
 from tests.sim.stories import FOREVER, whole
@@ -216,7 +218,17 @@ def offered_first(patch):
     patch.setattr(Ledger, "assign", at_once)
 
 
+def sessions_in_order(patch):
+    patch.setattr(Links, "expect", lambda self, proxy, number: None)
+
+
+def epochs_in_heartbeats(patch):
+    patch.setattr(Gateway, "_told_epoch", lambda self, epoch: None)
+
+
 MUTANTS = [
+    (sessions_in_order, promises.welcome_that_was_held_up_closes_nobody, {}, Violation),
+    (epochs_in_heartbeats, stores.node_hears_later_of_a_later_epoch, stores.FAR, Violation),
     (two_attempts, promises.deadly_request_ends_two_nodes, {"proxies": 2, "nodes": 4}, Violation),
     (offered_first, promises.deadly_request_ends_two_nodes, {"proxies": 2, "nodes": 4}, Violation),
     (debts_are_kept_back, promises.owed_by_who_has_died, {}, AssertionError),

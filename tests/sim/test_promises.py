@@ -16,6 +16,7 @@ STORIES = [
     (promises.reset_link_holds_no_holes, {**ALONE, "nodes": 1}),
     (promises.reset_link_holds_no_holes, {"proxies": 2}),
     (promises.another_way_takes_over, {"nodes": 1}),
+    (promises.welcome_that_was_held_up_closes_nobody, {}),
     (promises.owed_by_who_has_died, {}),
     (promises.owed_by_who_has_died, {"proxies": 2, "takeover": 2.0}),
     (promises.owed_by_who_drains, {}),

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.sim.faults import run_seed
+from tests.sim.stories import until, whole
 
 
 @pytest.mark.parametrize("first", range(0, 100, 10))
@@ -19,3 +20,16 @@ def test_a_seed_replays():
         run_seed(7, log.append)
     assert lines[0] == lines[1]
     assert len(lines[0]) > 20
+
+
+def test_nobody_names_a_client_that_no_node_knows():
+    """A node has no way to a proxy that it has not heard of, nor can it know of that one's clients (seed 8139)."""
+    world = whole(proxies=1, nodes=1)
+    (node,) = world.nodes
+    world.kill(node)
+    client = world.start_client()
+    until(world, 5.0, lambda: client.is_linked, "it is there")
+    assert world.client_ids() == []
+    world.start_node("later")
+    client.ask("echo")
+    until(world, 5.0, lambda: world.client_ids() == [client.id], "a node has answered it")

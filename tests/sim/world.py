@@ -226,8 +226,10 @@ class World:
         return [p.id for p in (*self.proxies.values(), *self.nodes.values()) if p.is_frozen]
 
     def client_ids(self) -> list[int]:
-        """Of those that are connected, as nodes know them."""
-        return [client.id for client in self.clients if client.book and not client.book.ended]
+        """Of those that are connected, and that a node has answered. Of others nobody can know, and a node that has not
+        heard of a client's proxy has no way to it."""
+        books = [client.book for client in self.clients if client.book and not client.book.ended]
+        return [book.client.id for book in books if book.is_known]
 
     def acting(self) -> list[str]:
         return [node.id for node in self.nodes.values() if node.acts_until() > self.time]

@@ -323,6 +323,7 @@ class TestJoin:
             assert (changes.join(it, (), float(second)) is None) is (second < 61)
         record = changes.join(it, (), 61.5)
         assert (record.ids, record.version, record.master) == (("x",), 6, "")
+        assert record.gone == tuple(map(member, "abc")), "they may live all the same"
 
     def test_whose_names_are_free_on_our_host_are_dead_when_their_cards_have_ended(self):
         it = self.newcomer("abc", cards="b")

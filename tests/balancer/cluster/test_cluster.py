@@ -8,6 +8,7 @@ from holdfast.balancer.cluster import debts
 from holdfast.balancer.cluster.actions import Ask, CloseClients, Dial, Fence, HangUp, Introduce, Publish, Write
 from holdfast.balancer.cluster.cluster import Cluster
 from holdfast.balancer.cluster.debts import Run
+from holdfast.balancer.cluster.mastership import RAISE_EVERY
 from holdfast.balancer.cluster.sequence import SequenceState
 from holdfast.protocols.peers.envelope import seal
 from holdfast.protocols.peers.frames import (
@@ -257,6 +258,30 @@ class TestElection:
         net.clusters["a"].membership.node_told(40, net.now + TIMES.takeover_timeout)
         net.run(0.3)
         assert (net.record.master, net.record.epoch) == ("n", 41)
+
+    def test_so_it_is_where_nobody_is_ready_yet(self):
+        """Who has seen a higher epoch may wait for its keeper, and never be ready to be elected."""
+        net = self.proxies("a", "b")
+        self.say(net, "a", "b", nodes=[("n", 1, SYNCING)])
+        net.clusters["a"].membership.node_told(40, net.now + TIMES.takeover_timeout)
+        net.run(0.3)
+        assert (net.record.master, net.record.epoch) == ("", 41)
+        self.say(net, "a", "b")
+        net.run(1.0)
+        assert net.record.master == "n"
+
+    def test_that_is_not_done_all_the_time(self):
+        """Two clusters that have nodes in common would be above each other in turn."""
+        net = self.proxies("a")
+        self.say(net, "a")
+        net.run(TIMES.takeover_timeout)
+        epochs = []
+        for _ in range(40):
+            net.clusters["a"].membership.node_told(net.record.epoch + 10, net.now)
+            net.run(0.25)
+            if net.record.epoch not in epochs:
+                epochs.append(net.record.epoch)
+        assert len(epochs) <= 1 + 10.0 / RAISE_EVERY
 
     def test_the_next_one_waits_for_its_lease(self):
         net = self.proxies("a")

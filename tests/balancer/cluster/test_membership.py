@@ -447,6 +447,16 @@ class TestPeers:
         newcomer.adopt(record_of("abxe", 6, gone=(member("c"), member("d"))), 1.0 + TIMES.grace + JUST)
         assert newcomer.peers(1.0 + TIMES.grace + JUST)[4:] == [], "it has been here when they went"
 
+    def test_those_that_the_record_names_to_who_has_missed_that_they_came(self):
+        it = membership("ab", me="b")
+        it.adopt(record_of("ab", 7, gone=(member("x"),)), 1.0, from_store=True)  # 6 was {a, b, x}
+        assert [proxy for proxy, _, _ in it.peers(1.0 + TIMES.grace)] == ["b", "a", "x"]
+        assert [m.proxy for m in it.gone(("b",), 1.0)] == ["x", "a"], "and tells it on"
+        it.beat("a", Beat(7, [], [], evicted=[Evicted(member("x"), 2.0)]), 1.0)
+        assert [proxy for proxy, _, _ in it.peers(3.0 + JUST)] == ["b", "a"], "unless members know better"
+        it.adopt(record_of("ab", 8, gone=(member("x"),)), 4.0)
+        assert [proxy for proxy, _, _ in it.peers(4.0)] == ["b", "a"], "it has been here since"
+
     def test_not_who_said_that_it_leaves(self):
         it = membership("abc")
         it.adopt(record_of("ab", 6), 1.0)

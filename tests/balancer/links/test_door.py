@@ -10,9 +10,12 @@ import pytest
 import trio
 import zmq
 import zmq.auth
+from structlog.testing import capture_logs
 
+from holdfast.balancer import masses
 from holdfast.balancer.links import door
 from holdfast.balancer.links.guard import Guard
+from holdfast.balancer.masses import MOST
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import Via, encode_batch
 from tests.harness import ScriptedNode, running
@@ -181,6 +184,64 @@ async def test_who_does_not_say_who_it_is_does_not_stay(monkeypatch):
             callers = proxy.app.hub.callers
             await proxy.until(lambda: callers.door.ended >= 41 and not len(callers.door), "the last of them to go")
             assert set(callers._identities.values()) >= set(proxy.app.hub._links)
+
+
+async def test_a_stranger_has_one_hello(monkeypatch):
+    """What follows it in the same connection is not looked at, and the connection is ended, however little it says."""
+    monkeypatch.setattr(door, "PATIENCE", 600.0)
+    monkeypatch.setattr(door, "FAREWELL", 600.0)
+    async with running(node={"token": "secret"}) as proxy:
+        hub = proxy.app.hub
+        with capture_logs() as lines, ScriptedNode(proxy.node) as stranger:
+            for number in range(1, 201):
+                stranger.say_raw(encode_batch(1, [stranger.hello]))
+                if number == 1:
+                    await stranger.take(frames.Refused)
+            await proxy.until(lambda: hub.batches_received == 200, "all to come")
+            assert hub.callers.door.ended == 0
+            monkeypatch.setattr(door, "FAREWELL", 0.0)
+            await proxy.until(lambda: hub.callers.door.ended == 1, "it to be ended")
+            await proxy.until(lambda: not hub.callers._refused, "it to be forgotten")
+        assert [line["why"] for line in lines if line["event"] == "node_refused"] == [frames.WRONG_TOKEN]
+        await serves(proxy)
+
+
+async def test_what_a_node_says_after_its_session_is_answered_each_time():
+    """It may not have been told: there was no room, or it did not read."""
+    async with running(node={"token": "secret"}) as proxy:
+        with ScriptedNode(proxy.node, token="secret") as node:
+            await node.join()
+            node.say(frames.Bye())
+            for _ in range(3):
+                node.say(frames.Heartbeat(1.0))
+                await node.take(frames.Refused)
+            assert proxy.app.hub.callers.door.ended == 0
+
+
+async def test_a_mass_of_strangers_is_few_lines(monkeypatch):
+    monkeypatch.setattr(masses, "INTERVAL", 1e6)
+    monkeypatch.setattr(door, "FAREWELL", 0.0)
+    async with running(node={"token": "secret"}) as proxy:
+        with capture_logs() as lines:
+            for number in range(1, MOST + 6):
+                with ScriptedNode(proxy.node) as stranger:
+                    stranger.say(stranger.hello)
+                    await proxy.until(
+                        lambda number=number: proxy.app.hub.callers.door.ended == number, "it to be ended"
+                    )
+            monkeypatch.setattr(masses, "INTERVAL", 0.0)
+            told = "node_refused", "stranger_ended"
+            await proxy.until(lambda: {line["of"] for line in left_out(lines)} >= {*told}, "the counts")
+    for event in told:
+        assert len([line for line in lines if line["event"] == event]) == MOST
+        assert [line["count"] for line in left_out(lines) if line["of"] == event] == [5]
+    assert {line["of"]: line["log_level"] for line in left_out(lines)} == {
+        "node_refused": "warning", "stranger_ended": "debug",
+    }  # fmt: skip
+
+
+def left_out(lines):
+    return [line for line in lines if line["event"] == "lines_left_out"]
 
 
 async def test_while_we_stood_still_nobody_could_say_who_it_is():

@@ -3,6 +3,7 @@
 import pytest
 import trio
 
+from holdfast.kuzzle import documents
 from holdfast.kuzzle.wire import Request
 from tests.holdfast.kuzzle.world import kuzzle
 from tests.waiting import until
@@ -252,3 +253,28 @@ async def test_a_document_without_id_is_created_once_however_often_it_is_deliver
         asked.redelivered = True
         assert await world.apis[1].documents().create(asked) == first
         assert await client.result("document", "count", **HERE) == {"count": 1}
+
+
+async def test_what_a_search_brings_is_bounded(monkeypatch):
+    async with kuzzle() as world, world.client() as client:
+        await prepare(client)
+        for id in ("1", "2"):
+            await client.result("document", "create", **HERE, _id=id, body={"a": "x" * 1000})
+        too_much = ("services.storage.get_limit_exceeded", 413)
+        assert await client.refusal("document", "search", **HERE, size=documents.MAX_SIZE + 1) == too_much
+        assert (await client.result("document", "search", **HERE, size=documents.MAX_SIZE))["fetched"] == 2
+        monkeypatch.setattr(documents, "MAX_PAGE_BYTES", 2000)
+        assert await client.refusal("document", "search", **HERE) == too_much
+        found = await client.result("document", "search", **HERE, size=1)
+        assert (found["total"], found["fetched"]) == (2, 1)
+
+
+async def test_what_an_update_has_set_is_named_in_linear_size():
+    """A long name with many fields below it: each repeats it."""
+    async with kuzzle() as world, world.client() as client:
+        await prepare(client)
+        await client.result("document", "create", **HERE, _id="1", body={})
+        await client.result("realtime", "subscribe", **HERE, body={})
+        body = {"K" * 20_000: {f"{n}": 1 for n in range(1000)}, "a": {"b": 1, "c": {}}}
+        await client.result("document", "update", **HERE, _id="1", body=body)
+        assert (await client.told())["result"]["_updatedFields"] == ["a.b"]

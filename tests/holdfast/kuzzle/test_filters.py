@@ -11,6 +11,8 @@ from holdfast.kuzzle.filters import (
     EVERYTHING,
     MAX_CONDITIONS,
     MAX_DEPTH,
+    MAX_FIELD_LENGTH,
+    MAX_FILTER_BYTES,
     NOTHING,
     FilterError,
     flatten,
@@ -325,3 +327,41 @@ def test_the_deepest_and_widest_filter_is_normalised_at_once():
 def test_brackets_in_field_names_are_escaped():
     assert normalise({"exists": r"a\[0\]"}) == ("exists", "a[0]")
     assert normalise({"exists": 'a.b["]"]'}) == ("contains", "a.b", "]")
+
+
+@given(st.text('[]\\\\a1"', max_size=12))
+def test_the_value_of_an_array_field_is_found_where_a_pattern_finds_it(name):
+    """The pattern says it shortly, and takes the square of a long name's length."""
+    found = re.match(r"^(.*?[^\\])\[(.*)\]\Z", name)
+    try:
+        filters = normalise({"exists": name})
+    except FilterError:
+        assert not name or found is not None
+        return
+    assert (filters[0] == "contains") == (found is not None)
+    if found is not None:
+        assert filters[1] == found[1].replace("\\[", "[").replace("\\]", "]")
+        assert filters[2] == json.loads(found[2])
+
+
+@pytest.mark.parametrize("keyword", ["equals", "in", "range", "exists", "missing"])
+def test_the_length_of_a_field_is_bounded(keyword):
+    def written(field):
+        content = {"equals": {field: 1}, "in": {field: [1]}, "range": {field: {"gt": 1}}}.get(keyword, field)
+        return {keyword: content}
+
+    normalise(written("x" * MAX_FIELD_LENGTH))
+    with pytest.raises(FilterError, match="at most 256 characters, got 257"):
+        normalise(written("x" * (MAX_FIELD_LENGTH + 1)))
+
+
+def test_the_size_of_a_filter_is_bounded():
+    normalise({"equals": {"a": "x" * (MAX_FILTER_BYTES - 100)}})
+    with pytest.raises(FilterError, match="filter too large"):
+        normalise({"equals": {"a": "x" * MAX_FILTER_BYTES}})
+
+
+@pytest.mark.parametrize(("array", "wanted"), [([1], "true"), ([True], "1"), ([0], "false"), ([False], "0.0")])
+def test_a_boolean_in_an_array_is_no_number(array, wanted):
+    assert not matches(normalise({"exists": f"a[{wanted}]"}), flatten({"a": array}))
+    assert matches(normalise({"exists": f"a[{json.dumps(array[0])}]"}), flatten({"a": array}))

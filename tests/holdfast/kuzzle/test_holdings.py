@@ -55,6 +55,25 @@ async def test_all_together():
             assert await client.refusal("document", "create", **HERE, _id="3", body={}) == FULL
 
 
+@pytest.mark.parametrize("share", [{"max_documents_of_anonymous": 4}, {"max_bytes_of_anonymous": 1500}])
+async def test_those_who_have_not_logged_in_have_a_share_together(share):
+    """What they write stays when they have gone: one after the other they would fill all, for ever."""
+    async with kuzzle(nodes=2, make=limited(**share)) as world:
+        async with world.client() as first:
+            await prepare(first)
+            await create(first, "1")
+        async with world.client() as second:
+            body = {"a": "x" * 500}
+            await second.result("document", "create", **HERE, _id="2", body=body)
+            assert await second.refusal("document", "create", **HERE, _id="3", body=body) == FULL
+            await second.result("document", "createOrReplace", **HERE, _id="1", body={"a": 2})  # one of theirs
+            credentials = {"username": "ada", "password": "lovelace"}
+            token = (await second.result("auth", "login", strategy="local", body=credentials))["jwt"]
+            await create(second, "3", jwt=token)
+            assert await second.refusal("document", "createOrReplace", **HERE, _id="3", body=body) == FULL
+            await second.result("document", "delete", **HERE, _id="2", jwt=token)
+
+
 async def test_bytes_are_counted_and_less_is_always_possible():
     async with kuzzle(make=limited(max_bytes_of_client=10_000)) as world, world.client() as client:
         await prepare(client)

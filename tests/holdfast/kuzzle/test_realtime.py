@@ -315,3 +315,16 @@ async def test_numbers_that_no_state_holds():
                 assert (answer["error"] and answer["error"]["id"]) == id
         await publish(client, x=10**30)
         assert len({(await client.told())["room"] for _ in range(2)}) == 2
+
+
+async def test_what_a_subscription_says_to_all_others_is_bounded():
+    async with kuzzle() as world, world.client() as client:
+        too_much = ("api.assert.invalid_argument", 400)
+        text = "x" * (realtime.MAX_VOLATILE_BYTES - len('{"a":""}'))
+        await subscribe(client, volatile={"a": text})
+        more = {"controller": "realtime", "action": "subscribe", "body": CHEAP}
+        assert await client.refusal(**more, **HERE, volatile={"a": text + "x"}) == too_much
+        name = "x" * realtime.MAX_NAME_BYTES
+        await client.result(**more, index=name, collection=name)
+        assert await client.refusal(**more, index=name + "x", collection=name) == too_much
+        assert await client.refusal(**more, index=name, collection=name + "x") == too_much

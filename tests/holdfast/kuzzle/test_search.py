@@ -1,24 +1,28 @@
 """Searching documents: what is found, in which order, and what is refused."""
 
+from itertools import count
+
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.kuzzle.errors import KuzzleError
 from holdfast.kuzzle.filters import EVERYTHING, normalise
-from holdfast.kuzzle.search import find, ordered, query
+from holdfast.kuzzle.pace import Pace
+from holdfast.kuzzle.search import MAX_CRITERIA, criteria, find, query
 
-DOCUMENTS = [("b", {"n": 2, "deep": {"er": "y"}}, 1), ("a", {"n": 1}, 3), ("c", {"n": None}, 1)]
-
-
-def ids(hits):
-    return [hit.id for hit in hits]
+DOCUMENTS = [("b", {"n": 2, "deep": {"er": "y"}}), ("a", {"n": 1}), ("c", {"n": None})]
 
 
-def test_documents_come_by_id_and_can_be_found_by_it():
-    assert ids(find(DOCUMENTS, EVERYTHING)) == ["a", "b", "c"]
-    assert ids(find(DOCUMENTS, normalise({"ids": {"values": ["c", "x"]}}))) == ["c"]
-    assert ids(find(DOCUMENTS, normalise({"equals": {"deep.er": "y"}}))) == ["b"]
+async def ids(documents, filters=EVERYTHING, sort=None):
+    return await find(documents, filters, criteria(sort), Pace())
+
+
+async def test_documents_come_by_id_and_can_be_found_by_it():
+    assert await ids(DOCUMENTS) == ["a", "b", "c"]
+    assert await ids(DOCUMENTS, normalise({"ids": {"values": ["c", "x"]}})) == ["c"]
+    assert await ids(DOCUMENTS, normalise({"equals": {"deep.er": "y"}})) == ["b"]
 
 
 @pytest.mark.parametrize(
@@ -51,19 +55,49 @@ def test_what_it_does_not_know_is_refused(body, language, id):
     assert caught.value.id == id
 
 
-@pytest.mark.parametrize("sort", [1, {"a": "up"}, {"a": "asc", "b": "asc"}, [["a"]], {"a": {"mode": "min"}}])
+@pytest.mark.parametrize(
+    "sort",
+    [1, {"a": "up"}, {"a": "asc", "b": "asc"}, [["a"]], {"a": {"mode": "min"}}, ["a"] * (MAX_CRITERIA + 1)],
+    ids=str,
+)
 def test_what_is_no_order_is_refused(sort):
     with pytest.raises(KuzzleError) as caught:
-        ordered(find(DOCUMENTS, EVERYTHING), sort)
+        criteria(sort)
     assert caught.value.id == "api.assert.invalid_argument"
 
 
-def test_orders():
-    hits = find([(str(n), {"a": n % 2, "b": n}, 1) for n in range(4)], EVERYTHING)
-    assert ids(ordered(hits, None)) == ["0", "1", "2", "3"]
-    assert ids(ordered(hits, "a")) == ["0", "2", "1", "3"]
-    assert ids(ordered(hits, ["a", {"b": "desc"}])) == ["2", "0", "3", "1"]
-    assert ids(ordered(hits, {"a": {"order": "desc"}})) == ["1", "3", "0", "2"]
+async def test_orders():
+    documents = [(str(n), {"a": n % 2, "b": n}) for n in range(4)]
+    assert await ids(documents) == ["0", "1", "2", "3"]
+    assert await ids(documents, sort="a") == ["0", "2", "1", "3"]
+    assert await ids(documents, sort=["a", {"b": "desc"}, "b", {"a": "desc"}]) == ["2", "0", "3", "1"]
+    assert await ids(documents, sort={"a": {"order": "desc"}}) == ["1", "3", "0", "2"]
+
+
+async def test_texts_are_ordered_by_their_beginnings():
+    documents = [("1", {"a": "x" * 300 + "b"}), ("2", {"a": "x" * 300 + "a"}), ("3", {"a": "w" + "x" * 300})]
+    assert await ids(documents, sort="a") == ["3", "1", "2"]
+
+
+@pytest.mark.parametrize(("documents", "order"), [(100, 0), (1, MAX_CRITERIA)])
+async def test_others_have_their_turn_while_a_search_goes_on(documents, order):
+    """However many documents there are and criteria, between two slices everything else has run."""
+    passes = 0
+
+    async def count_passes():
+        nonlocal passes
+        while True:
+            passes += 1
+            await trio.lowlevel.checkpoint()
+
+    now = count(1)  # each look at the clock finds it so much later that the slice is over
+    pace = Pace(lambda: float(next(now)))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count_passes)
+        sort = [f"{n}" for n in range(order)]
+        await find([(str(n), {"a": n}) for n in range(documents)], EVERYTHING, criteria(sort), pace)
+        nursery.cancel_scope.cancel()
+    assert passes >= documents + order
 
 
 values = st.one_of(
@@ -73,10 +107,10 @@ values = st.one_of(
 
 @given(st.lists(st.fixed_dictionaries({}, optional={"x": values}), max_size=8), st.sampled_from(["asc", "desc"]))
 def test_any_values_can_be_ordered_and_none_gets_lost(sources, direction):
-    hits = find(((f"{n}", source, 1) for n, source in enumerate(sources)), EVERYTHING)
-    found = [hit.source.get("x") for hit in ordered(hits, {"x": direction})]
+    order = trio.run(ids, [(f"{n}", source) for n, source in enumerate(sources)], EVERYTHING, {"x": direction})
+    assert sorted(order) == [f"{n}" for n in range(len(sources))]
+    found = [sources[int(id)].get("x") for id in order]
     numbers = [value for value in found if isinstance(value, int | float) and not isinstance(value, bool)]
     assert numbers == sorted(numbers, reverse=direction == "desc")
-    assert len(found) == len(sources)
     scalars = [isinstance(value, str | int | float) for value in found]
     assert scalars == sorted(scalars, reverse=True)  # what can't be ordered comes last

@@ -151,6 +151,7 @@ class FakeSession:
         reply_window=1 << 20,
         max_batch_bytes=16 << 20,
         pause_timeout=0.0,
+        session=0,
     ):
         """Say welcome and everything that is: clients, and items of the state if we keep it.
 
@@ -174,6 +175,7 @@ class FakeSession:
                 prefix=self.proxy.prefix,
                 reply_window=reply_window,
                 pause_timeout=pause_timeout,
+                session=session,
             ),
             *([frames.Clients(list(clients), last=True)] if self.hello.wants_clients else []),
             *([] if keeper else [frames.State(*position, list(state), True, list(applied))]),

@@ -2,7 +2,7 @@ import pytest
 import structlog
 import trio
 
-from holdfast import HoldfastError, Node, Reply, RequestError, StateError
+from holdfast import HoldfastError, Node, Reply, RequestError, StaleError, StateError
 from holdfast.node import exchange
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import MAX_CHANNELS
@@ -259,6 +259,45 @@ async def test_flush_after_the_deadline_ends_the_handler():
         await until(lambda: node.statistics().cancelled)
         await until(lambda: not node.statistics().in_flight)
         assert (session.untaken(), went_on) == ([], [])
+
+
+async def test_flush_after_the_deadline_ends_the_handler_also_when_nothing_waits():
+    node, went_on = Node("test"), []
+
+    @node.on_request
+    async def handle(request):
+        with trio.move_on_at(request.deadline + 0.01):
+            await trio.sleep_forever()
+        await request.flush()
+        went_on.append("without what it did")
+
+    async with linked(node, clients=[client()]) as session:
+        session.request(timeout=50)
+        await until(lambda: node.statistics().cancelled)
+        await until(lambda: not node.statistics().in_flight)
+        assert (session.untaken(), went_on) == ([], [])
+
+
+async def test_flush_ends_the_handler_when_its_session_has_just_ended():
+    """The session knows before its handlers do."""
+    node, went_on = Node("test"), []
+
+    @node.on_request
+    async def handle(request):
+        await node.join(request.client, "late")
+        request._exchange.session.end("cut")
+        with trio.CancelScope(shield=True):
+            try:
+                await request.flush()
+            except StaleError:
+                went_on.append("and knows")
+        await request.flush()
+        went_on.append("without what it did")
+
+    async with linked(node, clients=[client()]) as session:
+        session.request()
+        await until(lambda: went_on and not node.statistics().in_flight)
+        assert (session.untaken(), went_on, node.statistics().failed) == ([], ["and knows"], 0)
 
 
 @pytest.mark.parametrize("flushes", [False, True])

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from holdfast import ConfigError, HoldfastError, Node
-from holdfast.node import links
+from holdfast.node import links, session
 from holdfast.protocols.nodes import frames
 from tests.holdfast.node.fake_proxy import client, fake_proxy, linked
 from tests.waiting import PATIENCE, until
@@ -280,3 +280,38 @@ async def test_a_name_that_has_only_an_ipv6_address(monkeypatch):
     with trio.fail_after(3 * PATIENCE):
         async with fake_proxy(address="tcp://[::1]:*") as proxy, node_of(at("proxy.test", proxy)):
             await proxy.join()
+
+
+@pytest.mark.parametrize("has_left", [False, True])
+async def test_a_welcome_that_was_held_up_is_not_believed(monkeypatch, has_left):
+    """The direct way is stuck, a tunnel is made, and what was said first arrives last: it knows less."""
+    monkeypatch.setattr(links, "TUNNEL_DELAY", 0.05)
+    monkeypatch.setattr(session, "WELCOME_TIMEOUT", PATIENCE)
+    node = Node("test", clients=True)
+    events = []
+    node.on_open(lambda client: events.append(client.id))
+    node.on_close(lambda client: events.append(-client.id))
+    first, second = 2 << 32, (2 << 32) + 1
+    with trio.fail_after(2 * PATIENCE):
+        async with fake_proxy("a") as a, fake_proxy("b") as b, trio.open_nursery() as nursery:
+            nursery.start_soon(node.run, [a.address])
+            await a.join(peers=[b])
+            stuck, passed = await b.accept(), await a.accept()
+            passed.say(
+                frames.Welcome(1, "b", 0.05, 60.0, 1, [a.peer, b.peer], keeper="a", session=2),
+                frames.Clients([client(second)], last=True),
+            )
+            await until(lambda: events == [second])
+            if has_left:
+                passed.say(frames.Bye())
+                await until(lambda: events == [second, -second])
+            before = list(events)
+            stuck.welcome(clients=[client(first)], peers=[a], keeper="a", session=1)
+            # It is ended. The next one is as any other.
+            direct = await b.accept()
+            assert events == before
+            if not has_left:
+                direct.welcome(clients=[client(second)], peers=[a], keeper="a", session=3)
+                direct.close(second)
+                await until(lambda: events == [second, -second])
+            nursery.cancel_scope.cancel()

@@ -327,6 +327,13 @@ async def test_a_proxy_that_can_not_be_reached_is_linked_through_another(monkeyp
             nursery.cancel_scope.cancel()
 
 
+async def test_every_heartbeat_tells_the_highest_epoch_of_whichever_proxy():
+    async with linked_to_three(Node("test")) as (a, b, _):
+        assert b.heartbeats[-1].epoch == 0
+        a.say(frames.Master("other", 7))
+        await until(lambda: b.heartbeats[-1].epoch == 7)
+
+
 async def test_clients_of_a_lost_proxy_are_closed_when_none_lists_it():
     node = Node("test", clients=True)
     closed = []

@@ -304,6 +304,30 @@ async def test_what_is_sent_later_does_not_overtake_a_reply_that_waits():
     assert await made.wait_replied(session, notify(b"t", "x")) is None  # nothing waits any more
 
 
+async def test_replies_go_in_their_order():
+    """Also one that comes when nothing waits any more, and the others have not had their turn."""
+    for _ in range(20):  # the scheduler may do it right by chance
+        made, session = three("a")
+        for number in range(9):
+            made.send(notify(b"%d" % number, "x"))
+        order = []
+
+        async def reply(payload):
+            turn = await made.wait_replied(session, notify(payload, "x"))  # noqa: B023 - it ends with the nursery
+            order.append(payload)  # noqa: B023
+            if turn is not None:
+                turn.end()
+
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                for payload in (b"r", b"s", b"t"):
+                    nursery.start_soon(reply, payload)
+                    await trio.testing.wait_all_tasks_blocked()
+                made.acknowledged(session, 8, 8)
+                nursery.start_soon(reply, b"u")
+        assert order == [b"r", b"s", b"t", b"u"]
+
+
 @pytest.mark.parametrize("ends", ["cancelled", "session"])
 async def test_a_reply_that_is_given_up_holds_up_nothing(ends):
     made, session = three("a")
@@ -469,6 +493,24 @@ async def test_a_join_with_a_reply_counts_against_a_mute_that_is_under_way():
     assert not concerns(made, "x")
 
 
+async def test_a_mute_that_comes_while_a_reply_waits_does_not_count_against_its_join():
+    made, session = three("a")
+    for _ in range(9):
+        made.send([frames.Join(AT_A, "x")])
+
+    async def reply():
+        turn = await made.wait_replied(session, [frames.Join(AT_A, "y")])
+        turn.end()
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reply)
+            await trio.testing.wait_all_tasks_blocked()
+            made.mute(session, ["y"])
+            made.acknowledged(session, 8, 8)
+    assert concerns(made, "y")
+
+
 def remembered(made):
     return sum(len(stream._joins) for stream in made._streams.values())
 
@@ -521,10 +563,30 @@ async def test_what_was_withheld_is_forgotten_when_a_later_heartbeat_is_answered
     made.answered(session, 2.0)
     made.unmute(session, ["x"])
     assert session.payloads == [b"2"]
+    made.acknowledged(session, session.numbers[-1], FIRST_WINDOW)
     made.mute(session, ["x", "y"])
     made.send(notify(b"3", "x", "y"))
     made.asked(session, 1000.0)
     made.answered(session, 1000.0)
+    assert (made.of(session).withheld, made.of(session).withheld_bytes) == ({}, 0)
+
+
+async def test_what_was_withheld_is_kept_until_what_was_sent_before_it_is_done():
+    """Whoever joins before that hears the earlier one, when it is its turn, and the later: and what is between."""
+    made, session = three("a")
+    made.send(notify(b"1", "x"))
+    made.mute(session, ["x"])
+    made.send(notify(b"2", "x"))
+    made.asked(session, 1.0)
+    made.answered(session, 1.0)
+    made.unmute(session, ["x"])
+    made.send(notify(b"3", "x"))
+    assert session.payloads == [b"1", b"2", b"3"]
+    made.mute(session, ["x"])
+    made.send(notify(b"4", "x"))
+    made.asked(session, 2.0)
+    made.answered(session, 2.0)
+    made.acknowledged(session, session.numbers[-1], FIRST_WINDOW)
     assert (made.of(session).withheld, made.of(session).withheld_bytes) == ({}, 0)
 
 

@@ -3,9 +3,10 @@
 import threading
 from functools import partial
 
+import pytest
 import trio
 
-from holdfast import Node, RequestError, StaleError
+from holdfast import Node, Request, RequestError, StaleError
 from holdfast.protocols.nodes import frames
 from tests.holdfast.node.fake_proxy import client, fake_proxy, linked
 from tests.waiting import PATIENCE, until
@@ -107,25 +108,119 @@ async def test_an_error_is_the_handlers_as_ever():
         assert (failure.status, failure.message) == (404, "there is none")
 
 
-async def test_a_thread_that_was_cancelled_goes_on_and_does_nothing_more():
-    held, node, raised = Held(), Node("test"), []
+def ways(node, request, room):
+    """Everything that a function may do through the node and has to wait for, by name."""
+    return {
+        "join": (node.join, request.client, room),
+        "leave": (node.leave, request.client, room),
+        "notify": (partial(node.notify, "late", clients=[request.client]),),
+        "broadcast": (node.broadcast, "late"),
+        "close": (node.close, request.client),
+        "flush": (request.flush,),
+        "count": (node.count, room),
+        "set": (node.state.set, "k", 1),
+        "owner": (node.state.set, "k", 1, request.client),
+        "delete": (node.state.delete, "k"),
+        "update": (node.state.update, "k", lambda value: 1),
+    }
+
+
+WAYS = list(ways(Node("test"), Request(b"", False, client()), ""))
+
+
+def tried(*way):
+    """What came of it in a thread."""
+    try:
+        trio.from_thread.run(*way)
+    except BaseException as error:
+        return type(error)
+    return "done"
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("ending", ["cancel", "link"])
+async def test_a_thread_that_was_cancelled_goes_on_and_does_nothing_more(way, ending):
+    held, node, came = Held(), Node("test"), []
 
     @node.on_request
     def handle(request):
-        held()
-        try:
-            trio.from_thread.run(partial(node.notify, "late", clients=[request.client]))
-        except StaleError as error:
-            raised.append(error)
+        if request.payload != b"next":
+            trio.from_thread.run(node.join, request.client, "before")
+            held()
+            came.append(tried(*ways(node, request, "late")[way]))
 
     async with linked(node, clients=[client()]) as session:
         request = session.request()
         await until(lambda: held.running)
-        session.say(frames.Cancel(request, 1))
+        if ending == "cancel":
+            session.say(frames.Cancel(request, 1))
+        else:
+            node._parts.links.sessions[session.proxy.id].end("cut")
+            session = await session.proxy.join(clients=[client()])
         await until(lambda: not node.statistics().in_flight)
         held.go.set()
-        await until(lambda: raised)
-        assert session.untaken() == []
+        await until(lambda: came)
+        assert came == [StaleError]
+        session.request(b"next")
+        assert (await session.take(frames.Reply)).effects is None, "nothing came before it"
+
+
+@pytest.mark.parametrize("way", ["flush", "count", "set", "update"])
+async def test_what_a_thread_waits_for_ends_when_it_is_cancelled(way):
+    node, came = Node("test"), []
+
+    @node.on_request
+    def handle(request):
+        trio.from_thread.run(node.join, request.client, "before")
+        came.append(tried(*ways(node, request, "late")[way]))
+
+    async with linked(node, clients=[client()]) as session:
+        session.acknowledges = False
+        request = session.request()
+        asks = {"flush": frames.Effects, "count": frames.AskCount}.get(way, frames.Propose)
+        await session.take(asks)
+        session.say(frames.Cancel(request, 1))
+        await until(lambda: came)
+        assert came == [StaleError]
+
+
+async def test_a_thread_of_a_former_run_does_nothing_in_the_next():
+    held, node, came = Held(), Node("test"), []
+
+    @node.on_request
+    def handle(request):
+        if request.payload != b"next":
+            held()
+            came.append(tried(partial(node.notify, "late", clients=[request.client])))
+
+    async with linked(node, clients=[client()]) as session:
+        session.request()
+        await until(lambda: held.running)
+    async with linked(node, clients=[client()]) as session:
+        held.go.set()
+        await until(lambda: came)
+        assert came == [StaleError]
+        session.request(b"next")
+        await session.take(frames.Reply)
+
+
+async def test_flush_of_a_thread_after_the_deadline_ends_its_handler():
+    """Though the proxy has not cancelled it yet."""
+    node, came = Node("test"), []
+
+    @node.on_request
+    def handle(request):
+        if request.payload != b"next":
+            trio.from_thread.run(node.join, request.client, "late")
+            trio.from_thread.run(trio.sleep_until, request.deadline + 0.01)
+            came.append(tried(request.flush))
+
+    async with linked(node, clients=[client()]) as session:
+        session.request(timeout=50)
+        await until(lambda: came and not node.statistics().in_flight)
+        assert (came, node.statistics().cancelled) == ([StaleError], 1)
+        session.request(b"next")
+        assert (await session.take(frames.Reply)).effects is None, "nothing came before it"
 
 
 async def test_what_is_known_can_be_read_in_a_thread():

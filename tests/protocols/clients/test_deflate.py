@@ -13,7 +13,7 @@ from websockets.frames import Frame, Opcode
 from websockets.headers import parse_extension
 
 from holdfast.protocols.clients.base import Limits
-from holdfast.protocols.clients.deflate import MIN_COMPRESSED_BYTES, Inflater, negotiate
+from holdfast.protocols.clients.deflate import MAX_COMPRESSED_BYTES, MIN_COMPRESSED_BYTES, Inflater, negotiate
 from holdfast.protocols.clients.events import Finished, Message, Output
 from holdfast.protocols.clients.websocket import WIRE_FORMAT, WebSocketProtocol
 from holdfast.protocols.close import Reason
@@ -158,6 +158,14 @@ def test_what_deflate_would_not_make_smaller_is_sent_as_it_is():
     short = b"x" * (MIN_COMPRESSED_BYTES - 1)
     assert adapter().notification(short, True)[0] == 0x81
     assert adapter().notification(short + b"x", True)[0] == 0xC1
+
+
+def test_a_long_message_is_sent_as_it_is():
+    """A call of zlib can't be cut in two: a reply of 6 MiB held the reactor up for 25 to 157 ms."""
+    longest = b"x" * MAX_COMPRESSED_BYTES
+    assert adapter().notification(longest, True)[0] == 0xC1
+    assert adapter().notification(longest + b"x", True) == b"\x81\x7f" + (65537).to_bytes(8, "big") + longest + b"x"
+    assert adapter().reply(Message(b"", False), None, bytes(6 << 20), False, False)[0] == 0x82
 
 
 def test_control_frames_and_closes_are_not_compressed():

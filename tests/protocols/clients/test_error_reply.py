@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.protocols.clients.error_reply import error_reply
+from holdfast.protocols.clients.error_reply import MAX_ID, error_reply
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, ProtocolError
 
@@ -25,7 +25,7 @@ def test_the_whole_reply():
     }
 
 
-@pytest.mark.parametrize("request_id", ["", "grüße", 'a"b\\c', 0, -1, 1 << 64, None])
+@pytest.mark.parametrize("request_id", ["", "grüße", 'a"b\\c', "ü" * MAX_ID, 0, -1, 1 << 64, None])
 def test_the_request_id_comes_back_as_it_came(request_id):
     body = reply(json.dumps({"requestId": request_id, "controller": 7, "deep": {"requestId": "no"}}).encode())
     assert body["requestId"] == body["room"] == request_id
@@ -48,6 +48,10 @@ def test_the_request_id_comes_back_as_it_came(request_id):
         b'{"requestId": "\\ud800"}',
         pytest.param(b'{"a":' + b"[" * 100_000, id="deep"),
         pytest.param(b'{"requestId":' + b"9" * 5000 + b"}", id="a number of 5000 digits"),
+        pytest.param(b'{"requestId":"' + b"a" * (MAX_ID + 1) + b'"}', id="too long"),
+        pytest.param(
+            b'{"requestId":"' + b"a" * (MAX_ID + 1) + b'","t":"\\ud83d"}', id="too long, with half a character"
+        ),
     ],
 )
 def test_a_request_without_a_usable_id_gets_a_null_one(payload):
@@ -70,6 +74,11 @@ def test_a_request_without_a_usable_id_gets_a_null_one(payload):
 )
 def test_half_a_character_elsewhere_does_not_hide_the_id(payload, request_id):
     assert reply(payload)["requestId"] == request_id
+
+
+@pytest.mark.parametrize("id", [b'"' + b"\\u0001" * (1 << 20) + b'"', b"9" * 4300, b"9" * (1 << 20)])
+def test_an_error_is_never_as_large_as_what_it_refuses(id):
+    assert len(error_reply(b'{"requestId":' + id + b"}", HoldfastError("no", Reason.NO_NODE))) < 16 << 10
 
 
 def test_retry_after_is_told_if_the_error_has_it():

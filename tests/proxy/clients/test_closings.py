@@ -4,8 +4,9 @@ import pytest
 from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed
 
+from holdfast.balancer.masses import INTERVAL, MOST
 from holdfast.protocols.close import Reason
-from holdfast.proxy.clients.closings import INTERVAL, MOST, Closings
+from holdfast.proxy.clients.closings import Closings
 from tests.harness import ScriptedNode, running, websocket
 from tests.proxy.clients.test_connection import Rig
 

@@ -5,8 +5,11 @@ import socket
 from contextlib import asynccontextmanager
 
 import trio
+from structlog.testing import capture_logs
 from trio.testing import wait_all_tasks_blocked
 
+from holdfast.balancer import masses
+from holdfast.balancer.masses import MOST
 from holdfast.proxy.clients import reactor as reactor_module
 from holdfast.proxy.clients.reactor import EVENTS_PER_LOOK, NEWCOMERS_PER_TURN, READABLE, WRITABLE, Reactor
 
@@ -170,6 +173,26 @@ async def test_a_step_that_fails_stops_neither_the_others_nor_the_loop(capsys):
     assert capsys.readouterr().out.count("step_crashed") == 2  # once for each kind
 
 
+async def test_who_raises_and_can_not_even_be_closed_is_heard_no_more_and_ends_nobody_else(capsys):
+    class Hopeless(Pair):
+        def on_ready(self, events, now):
+            raise ValueError("a fault of ours")
+
+        def on_crash(self):
+            raise KeyError("one more")
+
+    async with a_world() as world:
+        hopeless, well = Hopeless(world), world.pair()
+        world.pairs.append(hopeless)
+        for pair in (hopeless, well):
+            world.reactor.register(pair.fd, pair)
+        for _ in range(2):
+            hopeless.say()
+            well.say()
+            await world.until_heard(1)
+        assert capsys.readouterr().out.count("handler_crashed") == 2  # its fault, and that of its end
+
+
 async def test_a_turn_takes_what_is_ready_for_so_long_and_the_next_one_goes_on(monkeypatch):
     monkeypatch.setattr(reactor_module, "READING_TIME", 0.0)  # over when the clock is looked at, however fast this is
     async with a_world() as world:
@@ -181,3 +204,27 @@ async def test_a_turn_takes_what_is_ready_for_so_long_and_the_next_one_goes_on(m
         turns = [pair.turn for pair in pairs]
         assert [turns.count(turn) for turn in sorted(set(turns))] == [EVENTS_PER_LOOK, EVENTS_PER_LOOK, 5]
         assert world.reactor.events >= len(pairs)
+
+
+class Faulty(Pair):
+    def on_ready(self, events, now):
+        super().on_ready(events, now)
+        raise RuntimeError("a fault of ours")
+
+    def on_crash(self):
+        pass
+
+
+async def test_a_fault_that_many_meet_is_few_tracebacks(monkeypatch):
+    monkeypatch.setattr(masses, "INTERVAL", 1e6)
+    async with a_world() as world:
+        for _ in range(MOST + 5):
+            world.pairs.append(pair := Faulty(world))
+            world.reactor.register(pair.fd, pair)
+            pair.say()
+        with capture_logs() as lines:
+            await world.until_heard(MOST + 5)
+            monkeypatch.setattr(masses, "INTERVAL", 0.0)
+            world.reactor.masses.tick(world.reactor.now)
+    assert [line["event"] for line in lines] == ["handler_crashed"] * MOST + ["lines_left_out"]
+    assert (lines[-1]["of"], lines[-1]["count"]) == ("handler_crashed", 5)

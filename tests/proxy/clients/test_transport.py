@@ -49,7 +49,7 @@ class Rig:
         self.requests = []
         self.reactor.at_turn_end(self.clients.flush)
 
-    async def connect(self, data=b"", receive_buffer=64 << 10):
+    async def connect(self, data=b"", receive_buffer=64 << 10, tls=None):
         """A client that reads only what the test reads, and its connection."""
         with socket.socket() as listening:
             listening.bind(("127.0.0.1", 0))
@@ -62,7 +62,7 @@ class Rig:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         ours.setblocking(False)
         theirs.setblocking(False)
-        connection = self.clients.add(ours.detach(), "127.0.0.1:5", None)
+        connection = self.clients.add(ours.detach(), "127.0.0.1:5", tls)
         theirs.sendall(data)
         return connection, theirs
 

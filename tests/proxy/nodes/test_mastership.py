@@ -94,6 +94,28 @@ async def test_a_higher_epoch_that_a_node_has_seen_is_passed():
                 assert master == frames.Master(one.id, 42)
 
 
+async def test_likewise_one_that_it_has_seen_since_its_hello():
+    async with running(**sections()) as proxy:
+        with ScriptedNode(proxy.node) as one:
+            await one.join()
+            await elected(one)
+            one.say(frames.Heartbeat(5.0, epoch=41))
+            while (master := await one.take(frames.Master)).epoch < 42:
+                pass
+            assert master == frames.Master(one.id, 42)
+
+
+@pytest.mark.parametrize("epoch", [2**53 - 1, 2**63])
+async def test_an_epoch_that_can_not_be_this_clusters_ends_the_session(epoch):
+    async with running(**sections()) as proxy:
+        with ScriptedNode(proxy.node) as one:
+            await one.join()
+            _, before = await elected(one)
+            one.say(frames.Heartbeat(5.0, epoch=epoch))
+            assert (await one.take(frames.Refused)).reason.startswith(f"an epoch near {before} is wanted")
+            assert proxy.app.steward.epoch == before
+
+
 async def test_effects_as_master_count_only_from_the_master_in_its_epoch():
     async with running(**sections()) as proxy, websocket(proxy) as client:
         with ScriptedNode(proxy.node) as one, ScriptedNode(proxy.node) as two:

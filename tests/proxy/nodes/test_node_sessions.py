@@ -35,6 +35,15 @@ async def test_states_on_the_way_in_and_out():
             await proxy.until(lambda: states(proxy) == [])
 
 
+async def test_sessions_are_numbered():
+    """So a node tells a welcome that the network held up from a later one."""
+    async with running() as proxy:
+        for number in (1, 2, 3):
+            with ScriptedNode(proxy.node, "node") as node:
+                node.say(node.hello)
+                assert (await node.take(frames.Welcome)).session == number
+
+
 async def test_a_killed_node_is_noticed_at_once_and_not_by_silence():
     async with running(node={"heartbeat_timeout": 60.0}) as proxy:
         with ScriptedNode(proxy.node) as node:
@@ -340,6 +349,24 @@ async def test_who_had_a_late_request_last_is_not_blamed_for_the_time_before():
             proxy.app.dispatch.expire(now + 2.2)
             assert "deadline_exceeded" in await client.recv()
             assert not proxy.app.directory.nodes[second.id].ejected
+
+
+async def test_who_was_only_offered_a_late_request_is_not_blamed():
+    """It has never had it. Whether it lives is for its heartbeats to say."""
+    settings = {"ejection_failures": 1, "ejection_max_share": 1.0}
+    async with running(balance=settings, request={"timeout": 60.0}) as proxy, websocket(proxy) as client:
+        with ScriptedNode(proxy.node) as first, ScriptedNode(proxy.node, takes_offers=True) as second:
+            await first.join()
+            await client.send("hello")
+            await first.take(frames.Request)
+            await second.join()
+            first.close()
+            await second.take(frames.Offer)
+            with ScriptedNode(proxy.node) as other:
+                await other.join()
+                proxy.app.dispatch.expire(trio.current_time() + 61.0)
+                assert "deadline_exceeded" in await client.recv()
+                assert not proxy.app.directory.nodes[second.id].ejected
 
 
 async def test_curve_lets_in_only_authorized_keys(tmp_path):

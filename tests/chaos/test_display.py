@@ -6,6 +6,7 @@ import trio
 from holdfast.chaos.accounting import Accounting
 from holdfast.chaos.deliveries import Disordered, Missed, Twice
 from holdfast.chaos.display import Display
+from holdfast.chaos.due import Notifications
 from holdfast.chaos.failover import Failover, Percentiles
 from holdfast.chaos.fleet import MasterStatus, NodeStatus, Status
 from holdfast.chaos.load import Progress
@@ -186,3 +187,9 @@ def test_report_without_testimony():
     told = lines(shown(report(masters=MasterFigures([], 0, 0), failover={})))
     assert "masters the nodes are not ours: nobody testified" in told
     assert not any(line.startswith("(1)") for line in told)
+
+
+def test_report_says_how_old_was_what_came_again():
+    told = lines(shown(report(notifications=Notifications(again=42, again_after=3.125))))
+    assert "again, at another proxy 42, at most 3.125 s after it was published" in told
+    assert "again, at another proxy 0" in lines(shown(report()))

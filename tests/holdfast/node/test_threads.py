@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import trio
 
-from holdfast import Node, Request, RequestError, StaleError
+from holdfast import HoldfastError, Node, Request, RequestError, StaleError
 from holdfast.protocols.nodes import frames
 from tests.holdfast.node.fake_proxy import client, fake_proxy, linked
 from tests.waiting import PATIENCE, until
@@ -132,7 +132,7 @@ def tried(*way):
     """What came of it in a thread."""
     try:
         trio.from_thread.run(*way)
-    except BaseException as error:
+    except HoldfastError as error:
         return type(error)
     return "done"
 

@@ -16,7 +16,7 @@ def watched(*linked):
     """Streams, the lists that were told, and sessions."""
     made, *sessions = three(*linked)
     told = []
-    made.on_owes = lambda: told.append(made.owes())
+    made.on_owes = lambda: told.append(sorted(made.owes()))
     return made, told, *sessions
 
 

@@ -116,7 +116,7 @@ async def test_nothing_is_told_to_a_master_that_the_sentinel_has_replaced(server
 async def test_wrong_passwords_are_told_and_not_shown(servers):
     url = f"redis+sentinel://127.0.0.1:{servers[2].port}/main"
     for passwords, message in (
-        ((PASSWORD, "hunter4"), "none of these can be reached"),
+        ((PASSWORD, "hunter4"), "a Sentinel refuses store.sentinel_password"),
         (("hunter4", SENTINELS_PASSWORD), "invalid username-password pair"),
     ):
         coordinator = RedisCoordinator(parse_urls([url]), "test", 5.0, *passwords)

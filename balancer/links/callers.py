@@ -58,10 +58,12 @@ class Callers:
         return self._refused.get(fd) == identity
 
     def refuse(self, identity: bytes, fd: int, now: float) -> None:
-        """It was told that it may not be here, and is ended soon. Whose session is over may be told again."""
-        if self._known.get(fd) != identity:
+        """It was told that it may not be here, and is ended soon. Whose session is over may be told again.
+
+        Whom the door can't end is heard again: else nobody would ever answer it.
+        """
+        if self._known.get(fd) != identity and self.door.refuse(fd, now):
             self._refused[fd] = identity
-            self.door.refuse(fd, now)
 
     def know(self, identity: bytes, fd: int) -> None:
         """It has said who it is."""

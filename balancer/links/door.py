@@ -154,11 +154,13 @@ class Door:
         if stranger is not None:
             stranger.handle.close()
 
-    def refuse(self, fd: int, now: float) -> None:
-        """It has said who it is, and may not be that here: it was told, and has its FAREWELL."""
+    def refuse(self, fd: int, now: float) -> bool:
+        """It has said who it is, and may not be that here: it was told, and has its FAREWELL. False: it is not here."""
         stranger = self._strangers.get(fd)
-        if stranger is not None:
-            stranger.refused_at = now
+        if stranger is None:
+            return False
+        stranger.refused_at = now
+        return True
 
     def look(self, now: float, settle: Callable[[], object]) -> None:
         """End those who have had their time, or more. settle: takes what has come, of which we may not know yet."""

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from holdfast.balancer import masses
 from holdfast.balancer.links import door
+from holdfast.balancer.links.callers import Callers
 from holdfast.balancer.links.guard import Guard
 from holdfast.balancer.masses import MOST
 from holdfast.protocols.nodes import frames
@@ -360,3 +361,16 @@ async def test_via_needs_what_a_hello_needs():
                     refused = await node.take(frames.Refused)
                     assert (refused.reason, refused.fatal) == (frames.WRONG_TOKEN, True)
                     assert near.app.runner.tunnels == 0
+
+
+def test_whom_the_door_can_not_end_is_heard_again():
+    context = zmq.Context()
+    watched = context.socket(zmq.ROUTER)
+    callers = Callers(watched, lambda identity: False)
+    try:
+        callers.refuse(b"a peer", 99, 0.0)  # the door holds no such connection
+        assert not callers.is_refused(b"a peer", 99)
+    finally:
+        callers.door.close()
+        watched.close(linger=0)
+        context.term()

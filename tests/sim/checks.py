@@ -187,8 +187,10 @@ class Checks:
         if self._world.is_at_peace and (members or any(node.was_ready for node in nodes)):
             return
         self.counted = 0
-        if self._world.is_alone and not self._world.proxies:  # epochs go on from what the nodes know
-            self.highest_epoch = max((node.node.epoch for node in self._world.nodes.values()), default=0)
+        if self._world.is_alone:  # epochs go on from what those know who are left
+            known = [node.node.epoch for node in nodes]
+            known += [p.cluster.membership.record.epoch for p in self._world.proxies.values() if p.is_up]
+            self.highest_epoch = min(self.highest_epoch, max(known, default=0))
         for sets in self._sets.values():
             for times in sets.values():
                 times[1] = inf

@@ -4,7 +4,7 @@ Owns the order of these, heartbeats, and the table that says who is told of whic
 What is over stays over: a new session begins from nothing (docs/topics/architecture.md, Sessions of nodes).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from math import inf, nextafter
@@ -67,7 +67,7 @@ class Links(Network, Protocol):
         """It stands. seen: number of the last of our effects that the proxy has."""
         ...
 
-    def introduced(self, session: "Session", peers: Iterable[frames.Peer]) -> None:
+    def introduced(self, session: "Session", peers: frames.Peers) -> None:
         """Proxies, as its proxy tells them."""
         ...
 
@@ -104,7 +104,7 @@ class Session:
         self.links = parts.links
         self.address = address
         self.via = via
-        self.peers: list[frames.Peer] = []
+        self.peers = frames.Peers([])
         self.proxy = ""
         self.phase = Phase.CONNECTING
         self.exchanges: dict[int, Exchange] = {}
@@ -250,7 +250,7 @@ class Session:
         }
         self._parts.clients.welcome(self.proxy, frame.clients_sequence, frame.prefix)
         self.links.welcomed(self, frame.seen)
-        self.links.introduced(self, frame.peers)
+        self.links.introduced(self, frames.Peers(frame.peers, frame.ballot))
         self._parts.replica.kept_by(self, frame.keeper, 0)
         if self.links.is_draining:
             self.drain()
@@ -266,7 +266,7 @@ class Session:
         self.end(f"the proxy has left: {frame.reason}")
 
     def _peers(self, frame: frames.Peers) -> None:
-        self.links.introduced(self, frame.proxies)
+        self.links.introduced(self, frame)
 
     def _ack(self, frame: frames.Ack) -> None:
         if stream := self.links.streams.of(self):

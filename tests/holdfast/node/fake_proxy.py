@@ -186,8 +186,8 @@ class FakeSession:
         listed = [peer.peer if isinstance(peer, FakeProxy) else peer for peer in peers]
         return [self.proxy.peer, *listed] if listed else []
 
-    def introduce(self, *peers):
-        self.say(frames.Peers(self.listing(*peers) or [self.proxy.peer]))
+    def introduce(self, *peers, ballot=0):
+        self.say(frames.Peers(self.listing(*peers) or [self.proxy.peer], ballot))
 
     def open(self, client):
         self._clients[client.id] = client

@@ -32,6 +32,7 @@ WELCOME_TIMEOUT = 5.0
 # does not come before.
 CALLBACKS_TIMEOUT = 3.0
 MIN_INTERVAL = 0.001  # whatever a proxy says
+AWAY = 0.5  # a turn that comes so much later than it is due says that this process stood still; as for a proxy
 BEAT_BYTES, OWED_BYTES = 64, 72  # of a heartbeat; of each proxy in it
 
 
@@ -124,6 +125,8 @@ class Session:
         self.pause_timeout = 0.0
         self._patience = WELCOME_TIMEOUT
         self._heartbeat_interval = 0.0
+        self._longest_nap = inf  # between two turns
+        self._still, self._awoke = 0.0, -inf  # it stood still for long enough to be given up: how long, until when
         self._next_heartbeat = self._ready_at = self._drain_stamp = inf
         self._beaten = -inf
         self._soon = 0.5  # between heartbeats whose answers are needed, as the last Mute says
@@ -189,13 +192,16 @@ class Session:
         return min(self._seen + self._patience, self._next_heartbeat, self._ready_at)
 
     def tick(self, now: float) -> None:
-        still = now - self.now if self.now else 0.0
+        still = now - self.now
         self.now = now
-        if now >= self._seen + self._patience:
-            if self._heartbeat_interval and still >= self._patience:  # heartbeats were due meanwhile
-                self.end(f"this process stood still for {still:.1f} s: stopped, or a handler that does not await")
-            else:
-                self.end(f"nothing came for {now - self._seen:.1f} s")
+        if still > self._longest_nap:
+            # What came meanwhile is not read yet, and nothing has asked for more: nobody is silent for that. A proxy
+            # that has given us up has said so.
+            self._seen = now
+            if still >= self._patience:
+                self._still, self._awoke = still, now
+        elif now >= self._seen + self._patience:
+            self.end(f"nothing came for {now - self._seen:.1f} s")
             return
         if now >= self._next_heartbeat:
             self.beat()
@@ -227,6 +233,7 @@ class Session:
         self.pause_timeout = frame.pause_timeout
         self._heartbeat_interval = frame.heartbeat_interval
         self._patience = frame.heartbeat_timeout
+        self._longest_nap = frame.heartbeat_interval + AWAY
         self._next_heartbeat = self.now
         self._move(Phase.SYNCING)
         del self._table[frames.Welcome]
@@ -257,6 +264,8 @@ class Session:
         self.check_synced()  # no page comes to a node that wants no clients, from a proxy that keeps no state
 
     def _refused(self, frame: frames.Refused) -> None:
+        if not frame.fatal and self.now - self._awoke < WELCOME_TIMEOUT:
+            self.end(f"this process stood still for {self._still:.1f} s: stopped, or a handler that does not await")
         self.end(f"refused: {frame.reason}")
         if frame.fatal:
             self.refused_for_good = frame.reason

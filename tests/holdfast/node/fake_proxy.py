@@ -119,6 +119,10 @@ class FakeSession:
         self._sent += 1
         self.proxy.say_raw(self.identity, encode_batch(self._sent, what))
 
+    def refuse(self, reason):
+        """As a proxy that has given it up."""
+        self.proxy.say_raw(self.identity, encode_batch(0, [frames.Refused(reason)]))
+
     async def take(self, kind):
         """The next frame; it is of this kind."""
         await until(lambda: len(self.frames) > self._taken, f"a frame {kind}")

@@ -272,8 +272,8 @@ def _losses(figures: Losses) -> Iterator[tuple[str, str]]:
 def _quarantined(one: Quarantined) -> str:
     lost = "; ".join(f"{loss.node} at {loss.at:.3f} s ({loss.why}), with {loss.in_flight:,}" for loss in one.lost)
     return (
-        f"request {one.request} of {one.proxy} at {one.at:.3f} s, after {one.attempts} attempts; which had lost: "
-        f"{printable(lost) or 'nothing'}"
+        f"{one.count:,} of {one.proxy} from {one.at:.3f} s on, after {one.attempts} attempts, the first is request "
+        f"{one.request}; it had lost: {printable(lost) or 'nothing'}"
     )
 
 

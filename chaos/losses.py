@@ -32,11 +32,12 @@ class Loss(Struct):
 
 
 class Quarantined(Struct):
-    """request: as that proxy numbers it. lost: what it lost within the request's time, in order, the last with it. One
-    of those before had it too.
+    """Requests with which a proxy lost the same. request: the first of them, as it numbers it. lost: what it lost
+    within their time, in order, the last with them. One of those before had each of them too.
     """
 
     proxy: str
+    count: int
     request: int
     attempts: int
     at: float
@@ -49,7 +50,7 @@ class Quarantined(Struct):
 
 class Losses(Struct):
     """by_proxies, by_nodes: how often they gave each other up, by why. quarantined: requests; of_silence: those within
-    whose time some proxy or node was given up for its silence, or for its own. told: the first TOLD of them.
+    whose time some proxy or node was given up for its silence, or for its own. told: the first TOLD kinds.
     """
 
     by_proxies: dict[str, int] = {}
@@ -67,6 +68,7 @@ def losses(proxies: Mapping[str, str], nodes: Mapping[str, str], start: float, t
     by_nodes: Counter[str] = Counter()
     silences: list[float] = []  # at nodes
     quarantined: list[Quarantined] = []
+    latest: dict[str, Quarantined] = {}  # by proxy
     for log in nodes.values():
         for line in _lines(log):
             if line["event"] == "link_lost":
@@ -84,9 +86,16 @@ def losses(proxies: Mapping[str, str], nodes: Mapping[str, str], start: float, t
             elif line["event"] == "request_quarantined":
                 name = proxy if worker is None else f"{proxy}, worker {worker}"
                 with_it = [loss for loss in lost.get(worker, ()) if at - loss.at <= timeout]
-                quarantined.append(Quarantined(name, line["request"], line["attempts"], at, with_it))
-    of_silence = sum(one.is_of_silence or any(0.0 <= one.at - at <= timeout for at in silences) for one in quarantined)
-    return Losses(dict(by_proxies), dict(by_nodes), len(quarantined), of_silence, quarantined[:TOLD])
+                last = latest.get(name)
+                if last is None or last.lost != with_it:
+                    last = latest[name] = Quarantined(name, 0, line["request"], line["attempts"], at, with_it)
+                    quarantined.append(last)
+                last.count += 1
+    count = sum(one.count for one in quarantined)
+    of_silence = sum(
+        one.count for one in quarantined if one.is_of_silence or any(0.0 <= one.at - at <= timeout for at in silences)
+    )
+    return Losses(dict(by_proxies), dict(by_nodes), count, of_silence, quarantined[:TOLD])
 
 
 def _lines(log: str) -> Iterator[dict[str, Any]]:

@@ -198,12 +198,12 @@ def test_report_says_how_old_was_what_came_again():
 
 
 def test_report_says_who_was_given_up_and_what_was_lost_with_it():
-    one = Quarantined("proxy, worker 0", 7, 2, 12.0, [Loss(8.0, "node-1-a", "silent for 2.1 s", 256)])
+    one = Quarantined("proxy, worker 0", 60, 7, 2, 12.0, [Loss(8.0, "node-1-a", "silent for 2.1 s", 256)])
     figures = Losses({"silent": 2, "disconnected": 1}, {"nothing came": 3}, 89, 60, [one])
     text = lines(shown(report(losses=figures)))
     assert "nodes lost by proxies disconnected 1, silent 2" in text
     assert "proxies lost by nodes nothing came 3" in text
     assert "quarantined 89, of them within a time of silence 60" in text
-    told = "quarantined request 7 of proxy, worker 0 at 12.000 s, after 2 attempts; which had lost: "
+    told = "quarantined 60 of proxy, worker 0 from 12.000 s on, after 2 attempts, the first is request 7; it had lost: "
     assert told + "node-1-a at 8.000 s (silent for 2.1 s), with 256" in text
     assert not any("quarantined" in line for line in lines(shown(report(losses=Losses()))))

@@ -49,15 +49,18 @@ def test_a_quarantined_request_is_told_with_what_its_proxy_had_lost_in_its_time(
         lost(8.0, "a", "disconnected", worker=0),
         lost(12.0, "b", "its process died", worker=0),
         quarantined(12.001, worker=0),
+        quarantined(12.002, request=9, worker=1),
+        quarantined(12.003, request=8, worker=0),
     )
     figures = losses({"proxy": proxy}, {}, START, 10.0)
     assert figures.told == [
         Quarantined(
-            "proxy, worker 0", 7, 2, 12.001,
+            "proxy, worker 0", 2, 7, 2, 12.001,
             [Loss(8.0, "a", "disconnected", 3), Loss(12.0, "b", "its process died", 3)],
-        )
+        ),
+        Quarantined("proxy, worker 1", 1, 9, 2, 12.002, [Loss(7.0, "x", "silent for 2.1 s", 3)]),
     ]  # fmt: skip
-    assert (figures.quarantined, figures.of_silence) == (1, 0)
+    assert (figures.quarantined, figures.of_silence) == (3, 1)
 
 
 @pytest.mark.parametrize(

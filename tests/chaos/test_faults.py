@@ -13,9 +13,7 @@ class FakeFleet:
     """Three nodes, of which one that is harmed is never replaced."""
 
     def __init__(self):
-        self.status = Status(
-            nodes=tuple(NodeStatus(f"n{pid}", f"n{pid}", "ready", 0, pid, {}) for pid in (11, 12, 13))
-        )
+        self.status = Status(nodes=tuple(NodeStatus(f"n{pid}", f"n{pid}", "ready", 0, pid, {}) for pid in (11, 12, 13)))
         self.signalled = Counter()
 
     def ready(self):

@@ -194,6 +194,7 @@ async def test_a_deployment_that_runs_already(run):
 
 # --- clusters -------------------------------------------------------------------------------------------------------
 
+
 async def test_proxies_die_and_others_go_on(run, monkeypatch):
     monkeypatch.setattr("holdfast.chaos.servers.AWAY", (0.0, 1.0))
     sets = [*PATIENT, *OWN_ADDRESSES]

@@ -15,8 +15,11 @@ from holdfast.protocols.errors import HoldfastError
 from tests.waiting import until
 
 # So that masters change, and frozen nodes are given up, as often in seconds as usually in a minute; but on a busy
-# machine somebody who lives may be silent for a second.
-QUICK = ("election.lease=0.4", "node.heartbeat_timeout=2", "node.heartbeat_interval=0.1", "log.level=warning")
+# machine somebody who lives may be silent for a second, and all nodes be away for longer than requests usually wait.
+QUICK = (
+    "election.lease=0.4", "node.heartbeat_timeout=2", "node.heartbeat_interval=0.1", "request.parked_timeout=60",
+    "log.level=warning",
+)  # fmt: skip
 # Where nobody is frozen: nor is anybody given up that a busy machine lets wait.
 PATIENT = (*QUICK, "node.heartbeat_timeout=10", "cluster.heartbeat=0.1", "cluster.heartbeat_timeout=10")
 

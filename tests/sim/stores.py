@@ -69,7 +69,7 @@ def what_a_frozen_one_had_is_given_up_with_a_line(world: World) -> None:
     begins without what was acknowledged; who has that says that it is lost."""
     frozen, killed = members(world)
     for node in world.nodes.values():
-        node.spawn(node.set, f"key of {node.name}", 1)
+        node.start_set(f"key of {node.name}", 1)
     until(world, 12.0, world.checks.is_all_set, "something is set")
     world.run(1.0)
     had = frozen.app.keeper.copy.position
@@ -81,6 +81,7 @@ def what_a_frozen_one_had_is_given_up_with_a_line(world: World) -> None:
     world.start_node("n9")
     ours = lambda: founder.is_up and founder.cluster.membership.record.ids == (founder.id,)  # noqa: E731
     until(world, world.times.takeover_timeout + 4 * world.times.card_ttl, ours, "it goes on without the frozen one")
+    until(world, 5.0, lambda: founder.app.keeper.copy.position[0] > had[0], "and begins a term")
     lines: list[str] = []
     world._log = lines.append
     world.thaw(frozen.id)

@@ -20,7 +20,8 @@ FELT = (*LOSING, "kill-proxy", "kill-store")  # faults after which a request mig
 
 class Fault(Struct):
     """Something that was done to nodes, proxies or the store. at, until: CLOCK_MONOTONIC; until, its end, where there
-    is one. node: to whom, for people. proxies: numbers of those, from 0, that may lose their clients by it.
+    is one; struck: when a proxy had been killed, which is later where the machine is busy. node: to whom, for people.
+    proxies: numbers of those, from 0, that may lose their clients by it.
     """
 
     kind: str
@@ -28,6 +29,7 @@ class Fault(Struct):
     at: float
     hit_master: bool = False
     until: float = 0.0
+    struck: float = 0.0
     proxies: list[int] = []
 
 

@@ -51,6 +51,10 @@ READY_PATIENCE = 30.0  # for a node that was started to be ready
 ALONE = 3.0  # seconds that one node serves alone after all were killed
 
 
+def _needs_node(kind: str) -> bool:
+    return kind in NODE_KINDS or kind == "kill-together"
+
+
 class Faults:
     """happened: what was done. skipped: turns at which there was no node to harm. surprises: what should not have
     happened. tell: for people. burst: has the node with a pid publish one.
@@ -87,13 +91,21 @@ class Faults:
             begun = trio.current_time()
             while (at := begun + (turn + 1) * every) < until:
                 await trio.sleep_until(at)
-                node = self._choose(turn)
-                kind = self._next_kind(has_node=node is not None)
-                if kind is None:
-                    self.skipped += 1
-                else:
-                    nursery.start_soon(self._harm, kind, node)
+                self._take_turn(turn, nursery)
                 turn += 1
+
+    def _take_turn(self, turn: int, nursery: trio.Nursery) -> None:
+        node = self._choose(turn)
+        kind = self._next_kind(has_node=node is not None)
+        if kind is None:
+            self.skipped += 1
+            return
+        # Now: after a moment in which the machine stood still the next turn comes before the task does.
+        self._under_way.append(kind)
+        self._servers.begins(kind)
+        if node is not None and _needs_node(kind):
+            self._under_fault.add(node.pid)
+        nursery.start_soon(self._harm, kind, node)
 
     def _next_kind(self, *, has_node: bool) -> str | None:
         """Each kind as often as the others, in a new order each time. None: of what is left nothing can be done now.
@@ -103,8 +115,7 @@ class Faults:
         if not self._deck:
             self._deck = self._random.sample(self._kinds, len(self._kinds))
         for kind in reversed(self._deck):
-            needs_node = kind in NODE_KINDS or kind == "kill-together"
-            if self._servers.may(kind) and self._is_time(kind) and (has_node or not needs_node):
+            if self._servers.may(kind) and self._is_time(kind) and (has_node or not _needs_node(kind)):
                 self._deck.remove(kind)
                 return kind
         return None
@@ -147,12 +158,10 @@ class Faults:
             "restart": partial(self._restart_all, "restart", signal.SIGTERM),
             "restart-kill": partial(self._restart_all, "restart-kill", signal.SIGKILL),
         }
-        self._under_way.append(kind)
         if kind in on_servers:
             await on_servers[kind]()
         else:
             assert node is not None
-            self._under_fault.add(node.pid)
             await on_nodes[kind](node)
             self._under_fault.discard(node.pid)
         self._under_way.remove(kind)
@@ -210,8 +219,9 @@ class Faults:
 
     async def _kill_proxy(self) -> None:
         proxy = self._servers.choose()
-        self._record(Fault("kill-proxy", proxy.name, time.monotonic(), proxies=[proxy.number]), proxy.process.pid)
-        await self._servers.kill_proxy(proxy)
+        fault = Fault("kill-proxy", proxy.name, time.monotonic(), proxies=[proxy.number])
+        self._record(fault, proxy.process.pid)
+        await self._servers.kill_proxy(proxy, fault)
 
     async def _freeze_proxy(self) -> None:
         proxy = self._servers.choose()
@@ -238,12 +248,12 @@ class Faults:
     async def _kill_together(self, node: NodeStatus) -> None:
         proxy = self._servers.choose()
         names = [proxy.name, node.name, *(["the store"] if self._servers.has_store else [])]
-        self._record(
-            Fault("kill-together", ", ".join(names), time.monotonic(), self._is_master(node), proxies=[proxy.number])
-        )
+        harmed, hit_master = ", ".join(names), self._is_master(node)
+        fault = Fault("kill-together", harmed, time.monotonic(), hit_master, proxies=[proxy.number])
+        self._record(fault)
         self._fleet.signal(node.pid, signal.SIGKILL)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._servers.kill_proxy, proxy)
+            nursery.start_soon(self._servers.kill_proxy, proxy, fault)
             nursery.start_soon(self._servers.kill_store)
             nursery.start_soon(self._replace, node, -signal.SIGKILL)
 

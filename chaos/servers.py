@@ -33,6 +33,14 @@ WHOLE_PATIENCE = 60.0
 POLL_INTERVAL = 0.1
 
 
+def _harms_proxies(kind: str) -> bool:
+    return kind in KINDS and kind != "kill-store"
+
+
+def _harms_store(kind: str) -> bool:
+    return kind in ("kill-store", "kill-together")
+
+
 class Servers:
     """surprise: called with what should not have happened."""
 
@@ -57,9 +65,14 @@ class Servers:
 
     def may(self, kind: str) -> bool:
         """Whether that can be done now. What is done to nodes always can, but while all proxies are restarted."""
-        needs_store = kind in ("kill-store", "kill-together")
-        needs_proxies = kind in KINDS and kind != "kill-store"
-        return not (needs_proxies and self._is_mending_proxy) and not (needs_store and self._is_mending_store)
+        return not (_harms_proxies(kind) and self._is_mending_proxy) and not (
+            _harms_store(kind) and self._is_mending_store
+        )
+
+    def begins(self, kind: str) -> None:
+        """It is decided, and done in a moment: until it is mended, nothing may be done that must not be beside it."""
+        self._is_mending_proxy |= _harms_proxies(kind)
+        self._is_mending_store |= _harms_store(kind) and self.has_store
 
     def choose(self) -> OwnProxy:
         """The one to harm: every third time the keeper; not the last one again, which has no clients yet."""
@@ -74,17 +87,17 @@ class Servers:
 
     def _harms(self, proxy: OwnProxy) -> float:
         """Seconds that it is away, if it is killed."""
-        self._is_mending_proxy = True
         self._last = proxy
         self._proxies_harmed += 1
         return AWAY[(self._proxies_harmed - 1) % len(AWAY)]
 
     # --- one of them ------------------------------------------------------------------------------------------
 
-    async def kill_proxy(self, proxy: OwnProxy) -> None:
-        """Returns when it serves again, and the cluster is whole."""
+    async def kill_proxy(self, proxy: OwnProxy, fault: Fault) -> None:
+        """Returns when it serves again, and the cluster is whole. struck: when it had been done."""
         away = self._harms(proxy)
         proxy.signal(signal.SIGKILL)
+        fault.struck = time.monotonic()
         await proxy.process.wait()
         await trio.sleep(away)
         if await self._start([proxy]):  # else no other will be harmed
@@ -105,7 +118,6 @@ class Servers:
 
     async def skew(self) -> None:
         """A proxy with another lease wants to join: it must end with a line that says why."""
-        self._is_mending_proxy = True
         process = self._deployment.skewed(SKEW)
         with trio.move_on_after(REFUSED_PATIENCE):
             await process.wait()
@@ -121,7 +133,6 @@ class Servers:
         redis = self._deployment.redis
         if redis is None:
             return
-        self._is_mending_store = True
         away = AWAY[self._stores_killed % len(AWAY)]
         self._stores_killed += 1
         await redis.kill().wait()
@@ -137,7 +148,6 @@ class Servers:
 
     async def restart_all(self, number: signal.Signals, fault: Fault) -> None:
         """SIGTERM or SIGKILL to all at the same time; then all are started anew. until: when all had ended."""
-        self._is_mending_proxy = True
         away = AWAY[self._restarts % len(AWAY)]
         self._restarts += 1
         own = self._deployment.own

@@ -103,7 +103,7 @@ def _explains(fault: Fault, session: Session, faults: Sequence[Fault]) -> bool:
     if session.ended is None or session.proxy not in fault.proxies or session.ended < fault.at:
         return False
     if not fault.until:
-        return session.began < fault.at
+        return session.began < max(fault.at, fault.struck)
     until = fault.until
     if fault.kind == "freeze-proxy" and session.why == TOLD:
         until = max([until, *_owed_until(fault, faults)])

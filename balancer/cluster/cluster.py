@@ -90,7 +90,7 @@ class Cluster:
         self._counting = Counting()
         self._asks: list[Ask] = []
         self._is_fenced = self._has_closed = False
-        self._introduced: list[tuple[str, str, bool]] = []
+        self._introduced: Introduce | None = None
         self._touched = now
         self._garbled_at = float("-inf")
 
@@ -388,10 +388,10 @@ class Cluster:
         if is_fenced and not self._has_closed and self.membership.must_close(now):
             self._has_closed = True
             actions.append(CloseClients())
-        peers = self.membership.peers(now)
-        if peers != self._introduced:
-            self._introduced = peers
-            actions.append(Introduce(peers))
+        introduce = Introduce(self.membership.peers(now), self.membership.record.ballot)
+        if introduce != self._introduced:
+            self._introduced = introduce
+            actions.append(introduce)
 
     def _say(self, now: float, actions: list[Action]) -> None:
         beat = beat_of(self.membership, self.replication, is_fenced=self._is_fenced, now=now)

@@ -12,6 +12,7 @@ raises Violation; an exception of the adapter's own comes through as it is. The 
 - No bytes make a method raise. `reply` may raise ProtocolError, and then `error` is still accepted.
 - The same bytes give the same events however they are cut (adjacent Outputs count as one).
 - `Finished` comes once, nothing comes after it; a `Switch` ends its list too. `Opened` comes once at most.
+- An event is of one of the types of protocols.clients.events, not of a subclass. `Opened` comes before a Message.
 - The text of a Message is UTF-8. What is to be written is bytes.
 - `paused` is True only while a request waits for its reply, and with `has_more`. In the first case nothing but
   `Finished` comes, and no byte is lost.
@@ -48,6 +49,7 @@ _MAX_READ_BYTES = 64 << 10  # one read of the reactor: so much may come while th
 _MAX_UNTOLD_BYTES = 1 << 10  # the head of a frame, what is between two messages
 _MAX_STEPS = 16  # of deadlines that follow one another without a byte from the peer
 _MAX_EVENTS_OF_A_UNIT = 4
+_EVENTS = (Finished, HttpRequest, Message, Opened, Output, Silent, Switch)
 _UNSENDABLE = ReplyHead(7, (("bad\r\nname", "\u2028"),))
 
 
@@ -255,12 +257,16 @@ class _Drive:
         if len(events) > UNITS_PER_CALL + _MAX_EVENTS_OF_A_UNIT:
             _violated(f"{len(events)} events of one call, the share of a call is {UNITS_PER_CALL} units")
         for place, event in enumerate(events):
+            if type(event) not in _EVENTS:  # the proxy looks at the type itself: for it a subclass is none
+                _violated(f"{type(event).__name__} is not an event")
             is_last = place == len(events) - 1
             if self._waiting is not None and not isinstance(event, Finished):
                 _violated(f"{type(event).__name__} while a request waits for its reply")
             match event:
                 case Output():
                     self._record_output(self.written(event.data))
+                case Message() if not self._has_opened:
+                    _violated("a Message before Opened: the client of a connection without one is gone")
                 case Message() | HttpRequest():
                     self._take_request(event, is_last)
                 case Opened():
@@ -282,8 +288,6 @@ class _Drive:
                     if not is_last:
                         _violated("Switch must be the last event")
                     self._switch(event)
-                case _:
-                    _violated(f"{type(event).__name__} is not an event")
         self._check_state()
 
     def _take_request(self, request: Request, is_last: bool) -> None:

@@ -219,6 +219,8 @@ class Intake(Peer):
                     self.close(Reason.IDLE, event.detail)
             elif type(event) is Finished:
                 self._finish(event, now)
+            else:
+                raise TypeError(f"{type(event).__name__} is not an event of protocols.clients.events")
             if self.state >= FINISHED:
                 return
 

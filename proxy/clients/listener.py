@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from holdfast.protocols.clients.base import registered
+from holdfast.protocols.clients.http import HttpProtocol
 from holdfast.protocols.clients.http_reply import error_bytes
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import ConfigError, RequestError
@@ -134,6 +135,7 @@ class Listener:
         self._listening = listening
         self._is_anothers = is_anothers
         self._first_protocol = first_protocol
+        self._is_http = first_protocol in (None, HttpProtocol)
         self._clients = clients
         self._tls = tls
         self._backlog = 0
@@ -191,7 +193,7 @@ class Listener:
         except OSError:  # already gone
             accepted.close()
             return
-        tls = None if self._tls is None else TlsChannel(self._tls, is_http=self._first_protocol is None)
+        tls = None if self._tls is None else TlsChannel(self._tls, is_http=self._is_http)
         self._clients.add(accepted.detach(), format_address(name), tls, self._first_protocol)
 
     def _refuse(self, accepted: socket.socket, reason: Reason) -> None:
@@ -200,7 +202,7 @@ class Listener:
             key = "client.max_connections" + ("_per_address" if reason is Reason.TOO_MANY_FROM_ADDRESS else "")
             self._clients.counters.limits_hit[key] += 1
         with accepted:
-            if self._tls is None and self._first_protocol is None:
+            if self._tls is None and self._is_http:
                 try:
                     os.write(accepted.fileno(), _REFUSALS[reason])
                     accepted.shutdown(socket.SHUT_WR)

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from holdfast.chaos.deployment import Deployment
+from holdfast.chaos.failover import Fault
 from holdfast.chaos.fleet import ClusterStatus, Fleet, Status
 from holdfast.chaos.processes import Processes
 from holdfast.chaos.proxies import Launch, OwnProxy
@@ -45,7 +46,9 @@ async def test_no_other_proxy_is_killed_while_one_is_not_mended(servers, monkeyp
     monkeypatch.setattr("holdfast.chaos.servers.AWAY", (0.0,))
     proxy = servers.choose()
     process = proxy.process
-    await servers.kill_proxy(proxy)
+    servers.begins("kill-proxy")
+    assert not any(map(servers.may, set(KINDS) - {"kill-store"}))  # though it is not done yet
+    await servers.kill_proxy(proxy, Fault("kill-proxy", proxy.name, 0.0))
     assert not process.is_running
     assert not proxy.is_serving
     (surprise,) = servers.surprises  # it could not be started anew
@@ -60,7 +63,7 @@ async def test_the_third_is_the_keeper_and_none_is_the_last_one(servers, monkeyp
     chosen = []
     for _ in range(2):
         chosen.append(servers.choose())
-        await servers.kill_proxy(chosen[-1])
+        await servers.kill_proxy(chosen[-1], Fault("kill-proxy", chosen[-1].name, 0.0))
     assert chosen[0] is not chosen[1]
     if chosen[1].id != "id-1":
         assert {servers.choose().id for _ in range(10)} == {"id-1"}

@@ -77,6 +77,13 @@ def test_what_lasts_explains_what_ends_meanwhile(began, ended, is_explained):
     )
 
 
+def test_who_came_between_the_word_and_the_deed():
+    kill = Fault("kill-proxy", "proxy-2", 10.0, proxies=[1], struck=10.6)
+    for began, is_explained in ((9.0, True), (10.3, True), (10.7, False)):
+        session = Session(7, 1, began, 107, began, 11.0, "end of file")
+        assert (lost_at(session, [kill]) is not None) == is_explained
+
+
 def test_who_was_late_to_notice(sessions):
     sessions.ended(7, "close code 1012", 20.0, lag=5.0)
     assert ends(sessions.all, [RESTART])[107] == 20.0 - NOTICE - 5.0

@@ -326,6 +326,32 @@ def newcomer_knows_of_nobody(world: World) -> None:
     heal(world)
 
 
+def who_is_behind_knows_nobody_new(world: World) -> None:
+    """One is cut off from the others while a newcomer joins them, and soon is the only one that nodes reach: that it
+    does not list the newcomer tells nothing of it."""
+    *rest, behind = members(world)
+    ballot = behind.cluster.membership.record.ballot
+    world.part({behind.id}, {STORE, *ids(rest)})
+    newcomer = world.proxies[world.start_proxy("tcp://10.0.7.1:7510")]
+    world.part({behind.id}, {newcomer.id})
+    until(world, 3.0, lambda: newcomer.listener and newcomer.listener.accepts, "it has joined")
+    clients = [world.start_client() for _ in range(8)]
+    until(world, 2.0, lambda: all(client.is_linked for client in clients), "they are connected")
+    theirs = [client.id for client in clients if client.proxy is newcomer]
+    knowing = [node for node in world.nodes.values() if node.knows_clients]
+    until(world, 2.0, lambda: all(client in node.node.clients for node in knowing for client in theirs), "they know")
+    world.part(set(world.nodes), {newcomer.id, *ids(rest)})
+    for node in world.nodes:
+        for proxy in (newcomer, *rest):
+            world.reset(node, proxy.id)
+    world.run(0.5)
+    assert behind.cluster.membership.record.ballot == ballot
+    assert knowing
+    assert theirs
+    assert behind.app.directory.nodes
+    heal(world)
+
+
 def evicted_one_outlives_who_has_evicted_it(world: World) -> None:
     """It is cut off, and its clients are there until it closes them. The one who knows that is another process by
     then, which never knew it."""

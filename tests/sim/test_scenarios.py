@@ -19,6 +19,7 @@ PLAIN = [
     lives.store_hiccup_of_one_refresh,
     lives.redis_and_a_proxy_die_together,
     lives.frozen_proxy_wakes_up_evicted,
+    lives.who_is_behind_knows_nobody_new,
     lives.new_process_with_a_dead_masters_id,
     lives.store_forgets_its_last_write,
     lives.every_proxy_is_restarted_in_turn,

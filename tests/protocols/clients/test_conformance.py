@@ -44,10 +44,20 @@ FRAMES = (
 )
 
 
+class Upgraded(WebSocketProtocol):
+    """As if it had begun with it."""
+
+    begun = False
+
+    def receive_data(self, data, now):
+        opened, self.begun = [] if self.begun else [Opened("lines", "/", [])], True
+        return [*opened, *super().receive_data(data, now)]
+
+
 @pytest.mark.parametrize("limits", [Limits(), Limits(compression=True, trusted_peers=("192.0.2.0/24",))])
 @pytest.mark.parametrize(
     ("factory", "script"),
-    [(HttpProtocol, REQUESTS), (HttpProtocol, REQUESTS[:29] + HANDSHAKE + FRAMES), (WebSocketProtocol, FRAMES)],
+    [(HttpProtocol, REQUESTS), (HttpProtocol, REQUESTS[:29] + HANDSHAKE + FRAMES), (Upgraded, FRAMES)],
     ids=["http", "upgrade", "websocket"],
 )
 def test_adapters_conform(factory, script, limits):
@@ -69,6 +79,7 @@ class Lines:
         self.ending = None
         self.finished = False
         self.eof = False
+        self.opened = False
 
     @property
     def held_bytes(self):
@@ -79,7 +90,8 @@ class Lines:
             return []
         self.buffer += data
         self.eof = self.eof or not data
-        return [] if self.paused else self.advance()
+        opened, self.opened = [] if self.opened else [Opened("lines", "/", [])], True
+        return [] if self.paused else [*opened, *self.advance()]
 
     def advance(self):
         if self.ending:
@@ -174,7 +186,8 @@ class IgnoresItsOwnPause(Lines):
     def receive_data(self, data, now):
         self.buffer += data
         self.eof = self.eof or not data
-        return [] if self.finished else self.advance()
+        opened, self.opened = [] if self.opened else [Opened("lines", "/", [])], True
+        return [] if self.finished else [*opened, *self.advance()]
 
 
 class LosesWhatComesWhilePaused(Lines):
@@ -216,6 +229,21 @@ class ActsBeforeItsDeadline(Lines):
 class IgnoresItsDeadline(Lines):
     def on_deadline(self, now):
         return []
+
+
+class OpensNothing(Lines):
+    def receive_data(self, data, now):
+        self.opened = True
+        return super().receive_data(data, now)
+
+
+class Asked(Message):
+    pass
+
+
+class OfAKindOfItsOwn(Lines):
+    def advance(self):
+        return [Asked(e.payload, e.is_text) if type(e) is Message else e for e in super().advance()]
 
 
 class OpensTwice(Lines):
@@ -296,6 +324,8 @@ class LeavesOutClose:
         (ActsBeforeItsDeadline, "before the deadline gave"),
         (IgnoresItsDeadline, "neither ended the connection nor moved"),
         (OpensTwice, "Opened came twice"),
+        (OpensNothing, "a Message before Opened"),
+        (OfAKindOfItsOwn, "Asked is not an event"),
         (TextThatIsNone, "valid UTF-8"),
         (SwitchIsNotLast, "Switch must be the last"),
         (OwnWayOfNotifying, "encode a notification differently"),

@@ -11,6 +11,7 @@ from holdfast.protocols.nodes import frames
 from holdfast.proxy.app import App
 from tests.harness import ScriptedNode, configure, running
 from tests.proxy.clients.test_connection import LineProtocol
+from tests.waiting import until
 
 
 def register(monkeypatch, name, factory):
@@ -75,6 +76,17 @@ async def test_a_registered_protocol_has_a_port_of_its_own(monkeypatch):
                 assert await stream.receive_some() == b"HELLO\n"
 
 
-async def test_a_protocol_that_nobody_registered_is_named():
-    with pytest.raises(ConfigError, match=r'no client protocol is registered as "mqtt"; there are http, websocket'):
-        await App(configure(client={"protocols": ("mqtt://127.0.0.1:0",)})).run(lambda bound: None)
+@pytest.mark.parametrize("name", ["mqtt", "websocket"])  # which begins as an HTTP request
+async def test_a_protocol_that_nobody_registered_is_named(name):
+    with pytest.raises(ConfigError, match=f'no client protocol is registered as "{name}"; there are http$'):
+        await App(configure(client={"protocols": (f"{name}://127.0.0.1:0",)})).run(lambda bound: None)
+
+
+async def test_http_on_a_port_of_its_own_is_told_that_there_is_no_room():
+    async with running(client={"protocols": ("http://127.0.0.1:0",), "max_connections": 1}) as proxy:
+        host, _, port = proxy.app.listening[1].rpartition(":")
+        async with await trio.open_tcp_stream(host, int(port)) as first:
+            await first.send_all(b"GET / HTTP/1.1\r\n")
+            await until(lambda: proxy.app.clients.connections)
+            async with await trio.open_tcp_stream(host, int(port)) as second:
+                assert (await second.receive_some()).startswith(b"HTTP/1.1 503 ")

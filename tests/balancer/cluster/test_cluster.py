@@ -413,6 +413,10 @@ def test_who_falls_silent_is_evicted_given_up_and_hung_up_on():
     assert net.clusters["a"].beat_of("c") is None
     net.run(TIMES.grace)
     assert [proxy for proxy, _, _ in net.actions("a", Introduce)[-1].peers] == ["a", "b"]
+    told = net.actions("a", Introduce)
+    assert all(introduce.peers for introduce in told), "before it is a member it tells nothing"
+    assert [introduce.ballot for introduce in told] == sorted(introduce.ballot for introduce in told)
+    assert told[0].ballot < told[-1].ballot == net.record.ballot
 
 
 def test_who_is_alone_is_fenced_once_then_closes_once_and_comes_back():

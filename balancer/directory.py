@@ -39,14 +39,14 @@ class Node:
     latency: moving average of reply times in seconds, 0.0 before the first. standing: order of becoming ready.
     state_position: epoch and index of the last entry of the state that it has told to have.
     wants_clients: whether it is told every client; a request to another one brings its own.
-    owes: proxies that may miss something if it dies now, and up to which number of its effects. takes_offers: whether it answers them. takes_requests: if
-    not, it never gets any.
+    owes: proxies that may miss something if it dies now, and up to which number of its effects. died_at: when its
+    process was known to be dead. takes_offers: whether it answers them. takes_requests: if not, it never gets any.
     """
 
     __slots__ = (
-        "capacity", "died_at", "ejected", "has_said_bye", "health", "id", "in_flight", "incarnation", "joined", "labels",
-        "latency", "link", "load", "name", "owes", "pid", "pull", "ready_at", "standing", "state", "state_position",
-        "takes_offers", "takes_requests", "wants_clients", "weight",
+        "capacity", "died_at", "ejected", "has_said_bye", "health", "id", "in_flight", "incarnation", "joined",
+        "labels", "latency", "link", "load", "name", "owes", "pid", "pull", "ready_at", "standing", "state",
+        "state_position", "takes_offers", "takes_requests", "wants_clients", "weight",
     )  # fmt: skip
 
     def __init__(self, hello: Hello, link: NodeLink, health: Health, now: float) -> None:

@@ -50,7 +50,7 @@ def _remember(memory: dict[Run, Any], run: Run, value: object) -> None:
 
 
 class Debt:
-    """To one proxy. runs: who has owed it, and up to which number. Of many one that is lost for good is enough, so only MAX_RUNS are kept."""
+    """To one proxy. runs: who has owed it, up to which number. One that is lost for good is enough: MAX_RUNS."""
 
     __slots__ = ("asked_at", "runs", "since")
 

@@ -68,8 +68,8 @@ class CloseClient(Struct, array_like=True, frozen=True, gc=False, tag=24):
 
 Effect = Join | Leave | Notify | Broadcast | CloseClient
 
-# Proxies that may miss something if the node dies now, since they have not acknowledged all: each with the number of the
-# last effects that were sent to it, or wait for a way to it. Each such list replaces the one before.
+# Proxies that may miss something if the node dies now, since they have not acknowledged all: each with the number of
+# the last effects that were sent to it, or wait for a way to it. Each such list replaces the one before.
 Owed = Annotated[
     list[tuple[Annotated[str, Meta(max_length=64)], Annotated[int, Meta(ge=0, lt=2**53)]]], Meta(max_length=MAX_OWED)
 ]

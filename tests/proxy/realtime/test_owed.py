@@ -60,7 +60,8 @@ async def test_who_comes_back_and_brings_it():
         node.close()
         await proxy.until(lambda: len(proxy.app.gateway.debts) == 1)
         with ScriptedNode(proxy.node) as again:
-            again.hello = frames.Hello(*(getattr(node.hello, name) for name in node.hello.__struct_fields__[:-1]), [(id, 1)])
+            fields = [getattr(node.hello, name) for name in node.hello.__struct_fields__[:-1]]
+            again.hello = frames.Hello(*fields, [(id, 1)])
             await again.join()
             assert len(proxy.app.gateway.debts) == 0
             again.say(frames.Effects(1, [frames.Broadcast(b"late", True)]))

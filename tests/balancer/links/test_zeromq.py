@@ -158,14 +158,16 @@ def test_what_was_said_by_a_connection_that_has_ended_is_read_before_the_session
     node.close(linger=-1)
     context.term()  # all has left
     assert hub.callers.door.monitor.poll(60_000), "the end of the connection"
-    if how == "its end is seen":
-        assert hub.probe(link.identity)
-    else:
-        link.send(Heartbeat(1.0))
+    while not hub._ended:  # libzmq tells of the end before it knows of it
+        if how == "its end is seen":
+            hub.probe(link.identity)
+        else:
+            link.send(Heartbeat(1.0))
+            hub._flush()
     more = hub.pump(1.0)
     assert (more, keeper.losses) == (True, [])
     while hub.pump(1.0):
         pass
     assert [batch[0].stamp for batch in keeper.batches] == [float(number) for number in range(200)]
     assert keeper.losses == [(link, "disconnected")]
-    assert len(link.unsent()) == (how == "something is sent to it")
+    assert bool(link.unsent()) is (how == "something is sent to it")

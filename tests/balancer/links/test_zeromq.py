@@ -14,6 +14,7 @@ from holdfast.protocols.nodes.frames import (
     decode_from_proxy,
     encode_batch,
 )
+from tests.waiting import until
 
 WELCOME = Welcome(1, "p", 0.5, 2.0, 0, [], 1 << 20)
 
@@ -142,7 +143,7 @@ def test_a_fault_with_one_link_keeps_nothing_of_others_back(hub, keeper):
 
 
 @pytest.mark.parametrize("how", ["something is sent to it", "its end is seen"])
-def test_what_was_said_by_a_connection_that_has_ended_is_read_before_the_session_is_lost(hub, keeper, how):
+async def test_what_was_said_by_a_connection_that_has_ended_is_read_before_the_session_is_lost(hub, keeper, how):
     """More of it than is taken at a time; and what was for it is still to be had."""
     context = zmq.Context()
     node = context.socket(zmq.DEALER)
@@ -158,12 +159,16 @@ def test_what_was_said_by_a_connection_that_has_ended_is_read_before_the_session
     node.close(linger=-1)
     context.term()  # all has left
     assert hub.callers.door.monitor.poll(60_000), "the end of the connection"
-    while not hub._ended:  # libzmq tells of the end before it knows of it
+
+    def is_known():  # libzmq tells of the end a moment before it knows of it
         if how == "its end is seen":
             hub.probe(link.identity)
         else:
             link.send(Heartbeat(1.0))
             hub._flush()
+        return bool(hub._ended)
+
+    await until(is_known, interval=0.01)
     more = hub.pump(1.0)
     assert (more, keeper.losses) == (True, [])
     while hub.pump(1.0):

@@ -193,7 +193,10 @@ class Node(Functions):
         await effects.put(self._parts.links, effects.broadcast(payload, exclude, text))
 
     async def close(self, client: Client | int, reason: str = "", *, code: int | None = None) -> None:
-        """Close a client's connection. reason: text for it. code: of a WebSocket, 4000 to 4999; without one 1008."""
+        """Close a client's connection. reason: text for it, of which it gets the first 123 bytes.
+
+        code: of a WebSocket, 4000 to 4999; without one 1008.
+        """
         await effects.put(self._parts.links, effects.close(client, reason, code))
 
     # --- questions --------------------------------------------------------------------------------------------------
@@ -201,7 +204,8 @@ class Node(Functions):
     async def count(self, channel: str) -> int:
         """How many clients of all proxies are in a channel; of those of other proxies, as of a moment ago.
 
-        What this handler does is not counted before its reply has left. Waits until a proxy is linked.
+        What this handler does is not counted before its reply has left. Waits until a proxy is linked. Raises
+        RequestError (503), so that a handler need not care, if more is asked at a time than the proxies answer.
         """
         return await threads.call(self._parts.counts.ask, effects.check_text(channel))
 

@@ -18,7 +18,7 @@ import structlog
 from holdfast.balancer.directory import Node
 from holdfast.balancer.ledger import Entry
 from holdfast.balancer.remembered import Remembered
-from holdfast.protocols.close import Reason
+from holdfast.protocols.close import Reason, shown
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import FIRST_WINDOW, Effect, unpack_ids
 from holdfast.proxy.clients.clients import Clients
@@ -341,5 +341,5 @@ class Lanes:
         session = self._clients.find(client)
         if session is None:
             return False
-        session.close(Reason.KICKED, reason[:100], code)
+        session.close(Reason.KICKED, shown(reason), code)
         return True

@@ -5,7 +5,7 @@ import socket
 import pytest
 import trio
 
-from holdfast.protocols.close import Reason
+from holdfast.protocols.close import MAX_TEXT_BYTES, Reason
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import pack_ids
 from tests.harness import ScriptedNode, client_ids, running, websocket
@@ -124,6 +124,17 @@ async def test_close_client_says_kicked_and_the_reason(room):
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (Reason.KICKED.websocket, "bad manners")
     [closed] = (await room.node.take(frames.Changes)).changes
     assert closed == frames.Closed(room.ids[0], Reason.KICKED.value)
+
+
+@pytest.mark.parametrize("reason", ["x" * MAX_TEXT_BYTES, "ü" * 61 + "x"])
+async def test_a_reason_comes_whole_if_the_admin_server_takes_it(room, reason):
+    from websockets.exceptions import ConnectionClosed
+
+    room.node.do(frames.CloseClient(room.ids[0], reason + "and more"))
+    with pytest.raises(ConnectionClosed) as closed:
+        await room.clients[0].recv()
+    assert closed.value.rcvd.reason == reason
+    assert len(reason.encode()) == MAX_TEXT_BYTES
 
 
 async def test_a_node_chooses_the_close_code(room):

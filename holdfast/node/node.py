@@ -177,14 +177,17 @@ class Node(Functions):
         clients: Iterable[Client | int] = (),
         exclude: Iterable[Client | int] = (),
         text: bool | None = None,
+        tail: bytes = b"",
     ) -> None:
         """Send a message to all clients in the channels, once per channel, and to each of `clients`; none to `exclude`.
 
         str, dict and list go as text (the latter as JSON), bytes as binary; `text` says otherwise. UnicodeDecodeError:
         bytes that are to go as text are none.
+        tail: with it, what clients get is the payload, the name of the channel and the tail, as one message, so they
+        can tell through which channel it came; 1 KiB at most, and no `clients`.
         Messages of one node reach each client in the order in which they were sent.
         """
-        await effects.put(self._parts.links, effects.notify(payload, channels, clients, exclude, text))
+        await effects.put(self._parts.links, effects.notify(payload, channels, clients, exclude, text, tail))
 
     async def broadcast(
         self, payload: Payload, *, exclude: Iterable[Client | int] = (), text: bool | None = None

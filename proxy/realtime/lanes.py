@@ -268,6 +268,7 @@ class Lanes:
                         unpack_ids(effect.clients) if effect.clients else (),
                         self._excluded(effect.exclude),
                         lane.vain if isinstance(work.frame, frames.Effects) else None,
+                        effect.tail,
                     )
                     self._counters.notifications += 1
                     budget -= fan_out.is_done

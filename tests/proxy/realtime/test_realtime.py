@@ -8,6 +8,7 @@ import trio
 from holdfast.protocols.close import MAX_TEXT_BYTES, Reason
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import pack_ids
+from holdfast.proxy.realtime import lanes
 from tests.harness import ScriptedNode, client_ids, running, websocket
 
 
@@ -80,6 +81,23 @@ async def test_client_in_two_channels_gets_each_channels_message_once(room):
     room.node.do(frames.Notify(b"x", True, ["a", "b", "none"]), frames.Broadcast(b"end", True))
     assert await said(room.clients[0], 3) == ["x", "x", "end"]
     assert await said(room.clients[1], 2) == ["x", "end"]
+
+
+@pytest.mark.parametrize("slice", [1, lanes.SLICE])
+async def test_with_a_tail_each_channel_gets_its_own_name_in_the_message(room, slice, monkeypatch):
+    """Also when one message takes several turns, and when nobody is in a channel."""
+    monkeypatch.setattr(lanes, "SLICE", slice)
+    room.join(0, "a")
+    room.join(0, "ü")
+    room.join(1, "ü")
+    room.join(1, "a")
+    head = "y" * 2 * lanes.BYTES_PER_UNIT
+    room.node.do(frames.Notify(b"<", True, ["a", "none", "ü"], tail=b">"))
+    room.node.do(frames.Notify(head.encode(), True, ["a", "ü"], tail=b">"), frames.Broadcast(b"end", True))
+    big = [f"{head}a>", f"{head}ü>"]
+    assert await said(room.clients[0], 5) == ["<a>", "<ü>", *big, "end"]
+    assert await said(room.clients[1], 5) == ["<a>", "<ü>", *big, "end"]
+    assert await said(room.clients[2], 1) == ["end"]
 
 
 async def test_notify_by_ids_and_exclude(room):

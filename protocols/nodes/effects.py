@@ -38,8 +38,8 @@ class Leave(Struct, array_like=True, frozen=True, gc=False, tag=21):
 class Notify(Struct, array_like=True, frozen=True, gc=False, tag=22):
     """A message to every client in the channels, once per channel, and to each of the clients; none to `exclude`.
 
-    clients, exclude: packed ids. tail: if there is one, the message for a channel is the payload, the channel's name and
-    the tail, and there are no `clients`.
+    clients, exclude: packed ids. tail: if there is one, the message for a channel is the payload, the channel's name
+    and the tail, and there are no `clients`.
     """
 
     payload: bytes

@@ -207,6 +207,19 @@ async def test_effects_travel_with_the_reply_in_order():
     ]
 
 
+async def test_a_reply_that_says_that_the_handler_failed_has_none_of_its_effects():
+    node = Node("test")
+
+    @node.on_request
+    async def handle(request):
+        await node.join(request.client, "room")
+        return Reply(b"no", failed=True)
+
+    async with linked(node, clients=[client()]) as session:
+        session.request()
+        assert await session.take(frames.Reply) == frames.Reply(1, 1, b"no", False)
+
+
 async def test_effects_of_a_handler_that_fails_are_dropped():
     node = Node("test")
 

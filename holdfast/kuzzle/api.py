@@ -179,13 +179,14 @@ class Api:
             failure = _kuzzle_error(raised)
             if failure is None:
                 id = token_hex(4)
-                log.error(
-                    "action_failed",
-                    id=id,
-                    controller=request.controller,
-                    action=request.action,
-                    exception=traceback_of(raised),
-                )
+                if self.node.failures.admits("action_failed"):
+                    log.error(
+                        "action_failed",
+                        id=id,
+                        controller=request.controller,
+                        action=request.action,
+                        exception=traceback_of(raised),
+                    )
                 failure = error("plugin.runtime.unexpected_error", f"internal error ({id})")
             return failure.status, wire.response(request, self.node.id, failure), True
 

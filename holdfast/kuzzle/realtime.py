@@ -141,11 +141,14 @@ class Realtime:
         await self._end_for(request, self._rooms.with_token(request.token))
 
     async def _end_for(self, request: Request, keys: Iterable[str]) -> None:
+        failure = None
         try:
             await self._end(keys)
-        except StateError:
+        except StateError as error:
+            failure = error
+        if failure is not None:
             await request.flush()  # who is out of a room is out of its channels, though the request fails
-            raise
+            raise failure
 
     async def _end(self, keys: Iterable[str]) -> None:
         for key in keys:

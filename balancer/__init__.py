@@ -12,7 +12,6 @@ remembered  a bounded memory of what was done, so that it is not done again
 state       the proxy's copy of the nodes' replicated state
 
 Thin shells:
-masses         how many lines the log has of what others can cause at will
 links/         what carries frames to a node (zeromq, memory)
 coordination/  the store that proxies share (memory, sqlite, redis); one proxy needs only memory
 """

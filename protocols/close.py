@@ -6,6 +6,8 @@ close code is never 1000: SDKs take that for the user's own wish and stay away (
 
 from enum import Enum
 
+MAX_TEXT_BYTES = 123  # of what a client is told beside the code: what fits into a close frame (RFC 6455 section 5.5)
+
 
 class Reason(Enum):
     """One reason: its name in metrics and logs, and what each protocol is told.
@@ -60,3 +62,8 @@ class Reason(Enum):
     FENCED = "fenced", 1012, 503, 0x8B, True
     INTERRUPTED = "interrupted", 1012, 503, 0x8B, True
     INTERNAL_ERROR = "internal_error", 1011, 500, 0x83, False
+
+
+def shown(text: str) -> str:
+    """What a client is told of a text: whole characters of it, MAX_TEXT_BYTES in UTF-8 at most."""
+    return text.encode(errors="replace")[:MAX_TEXT_BYTES].decode(errors="ignore")

@@ -171,8 +171,9 @@ class Control(Protocol):
         """Begin to make the cluster anew of the proxies that are heard here. False: this one is alone."""
         ...
 
-    async def count(self, channel: str) -> Mapping[str, int]:
-        """Members of the channel at each proxy that answers in time, those without any left out."""
+    async def count(self, channel: str) -> Mapping[str, int] | None:
+        """Members of the channel at each proxy that answers in time, those without any left out. None: nobody was
+        asked, because too much is being asked."""
         ...
 
     def nodes(self) -> Sequence[NodeView]: ...

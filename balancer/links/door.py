@@ -20,7 +20,7 @@ import structlog
 import zmq
 import zmq.utils.monitor
 
-from holdfast.balancer.masses import Masses, quietly
+from holdfast.masses import Masses, quietly
 
 log = structlog.get_logger("holdfast.door")
 

@@ -46,7 +46,8 @@ class Api:
     An action gets a `wire.Request` and returns the result, which must be JSON; a plain function does so in a thread, as
     handlers of a node do. What it raises: a
     KuzzleError goes to the client as it is; anything else as `plugin.runtime.unexpected_error` with an id that the log
-    has too, and nothing of the inside. What it does through the node (notify, join) travels with its response.
+    has too, and nothing of the inside. What it does through the node (notify, join) travels with its response, and is
+    dropped if it raises; `await request.flush()` has it done at once.
     """
 
     def __init__(self, node: Node) -> None:
@@ -143,9 +144,9 @@ class Api:
     def _is_revoked(self, token: str) -> bool:
         return self._auth is not None and self._auth.is_revoked(token)
 
-    async def _token_ended(self, token: str) -> None:
+    async def _token_ended(self, request: Request) -> None:
         if self._realtime is not None:
-            await self._realtime.token_ended(token)
+            await self._realtime.token_ended(request)
 
     def _expiry(self) -> Expiring:
         if self._expiring is None:
@@ -160,33 +161,34 @@ class Api:
         request = Request(client=message.client.id, protocol=message.client.protocol, redelivered=message.redelivered)
         request.timestamp = int(time.time() * 1000)
         request.origin = _origin(message)
+        request.flush = message.flush
         if http is None:
-            _, body = await self._guarded(request, message)
-            return Reply(body, text=True)
+            _, body, failed = await self._guarded(request, message)
+            return Reply(body, text=True, failed=failed)
         request.request_id = http.headers.get("x-kuzzle-request-id") or str(uuid4())
-        status, body = await self._guarded(request, message)
-        return Reply(
-            body, status, kuzzle_http.response_headers(request.request_id, self.node.id, http.headers.get("origin"))
-        )
+        status, body, failed = await self._guarded(request, message)
+        headers = kuzzle_http.response_headers(request.request_id, self.node.id, http.headers.get("origin"))
+        return Reply(body, status, headers, failed=failed)
 
-    async def _guarded(self, request: Request, message: Message) -> tuple[int, bytes]:
-        """The guard of actions: status and response, whatever they raise."""
+    async def _guarded(self, request: Request, message: Message) -> tuple[int, bytes, bool]:
+        """The guard of actions: status, response, and whether it is one of a failure, whatever they raise."""
         try:
             outcome = await self._run(request, message)
-            return request.status, wire.response(request, self.node.id, outcome)
+            return request.status, wire.response(request, self.node.id, outcome), False
         except Exception as raised:
             failure = _kuzzle_error(raised)
             if failure is None:
                 id = token_hex(4)
-                log.error(
-                    "action_failed",
-                    id=id,
-                    controller=request.controller,
-                    action=request.action,
-                    exception=traceback_of(raised),
-                )
+                if self.node.failures.admits("action_failed"):
+                    log.error(
+                        "action_failed",
+                        id=id,
+                        controller=request.controller,
+                        action=request.action,
+                        exception=traceback_of(raised),
+                    )
                 failure = error("plugin.runtime.unexpected_error", f"internal error ({id})")
-            return failure.status, wire.response(request, self.node.id, failure)
+            return failure.status, wire.response(request, self.node.id, failure), True
 
     async def _run(self, request: Request, message: Message) -> object:
         http = message.http

@@ -21,7 +21,7 @@ STRATEGY = "local"
 class LocalAuth:
     """users: passwords by name, in clear: for demonstrations and tests. A name is the user's id too.
 
-    on_logout: told the name of a token that is good for nothing any more.
+    on_logout: told the request whose token is good for nothing any more.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class LocalAuth:
         users: Mapping[str, str],
         secret: bytes,
         lifetime: float,
-        on_logout: Callable[[str], Awaitable[None]],
+        on_logout: Callable[[Request], Awaitable[None]],
     ) -> None:
         self._expiring = expiring
         self._users = users
@@ -83,7 +83,7 @@ class LocalAuth:
         assert request.jwt is not None
         until = self._verify(request.jwt, revoked_too=True).exp
         await self._expiring.set(_revocation(request.token), {}, until)
-        await self._on_logout(request.token)
+        await self._on_logout(request)
         return {"acknowledged": True}
 
     async def check_token(self, request: Request) -> dict[str, Any]:

@@ -6,11 +6,14 @@ them, so they are those of Kuzzle 2 (kuzzleio/kuzzle, lib/kerror/codes). The mes
 
 from typing import Any, ClassVar
 
+MAX_MESSAGE = 2000  # characters: what is wrong may be as large as the request, and is said twice
+
 
 class KuzzleError(Exception):
     """An error for the client. Raise a subclass from an action, with an id of your own, or `error(id, ...)`.
 
-    props: what the message was made with, for programs; the client gets them as text.
+    props: what the message was made with, for programs; the client gets them as text. Of each of these, and of the
+    message, it gets the first 2,000 characters.
     """
 
     status: ClassVar[int] = 500
@@ -26,11 +29,15 @@ class KuzzleError(Exception):
     def as_json(self) -> dict[str, Any]:
         return {
             "status": self.status,
-            "message": str(self),
+            "message": _cut(str(self)),
             "id": self.id,
             "code": self.code,
-            "props": [str(prop) for prop in self.props],
+            "props": [_cut(str(prop)) for prop in self.props],
         }
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_MESSAGE else text[:MAX_MESSAGE] + "..."
 
 
 class BadRequestError(KuzzleError):

@@ -38,8 +38,10 @@ from holdfast.kuzzle.rooms import (
     parts_of,
 )
 from holdfast.kuzzle.wire import Action, Request
+from holdfast.node.errors import StateError
 
 EXPIRY_INTERVAL = 1.0  # seconds between two looks for tokens that have ended
+CHANNELS_AT_ONCE = 10_000  # less than 3 MB of names, which travel with a reply or with as many others before it
 MAX_LEFT = 10_000  # that wait to be told who left; more than that while there is no master are not told
 MAX_VOLATILE_BYTES = 4 << 10  # of a subscription, as JSON: it goes to all in the room, at each "in" and "out"
 MAX_NAME_BYTES = 126  # of an index or a collection, as of those that are created: it does, too
@@ -59,7 +61,7 @@ class Realtime:
         self._node = node
         self._state = node.state
         self._rooms = Rooms()
-        self._left: deque[tuple[int, str, bytes]] = deque()  # to be told as master: epoch, channel, notification
+        self._left: deque[tuple[int, list[str], bytes]] = deque()  # to be told as master: epoch, channels, notification
         self._somebody_left = trio.Event()
         node.on_state(self._on_state, inline=True)
         node.on_master(self._tell_who_left)
@@ -107,12 +109,15 @@ class Realtime:
         await self._node.state.set(key, msgspec.to_builtins(subscription), owner=request.client)
         if request.token and self._is_revoked(request.token):  # a logout that came first has not seen this one
             await self._end([key])
+            await request.flush()
             raise error("security.token.invalid")
         room = self._rooms.get(name)
         member = room.members.get(request.client) if room else None
         if room is not None and member is not None and member.origin == request.origin:
             notification = self._user_notification("in", room, subscription, request.timestamp)
-            await self._send(room.channels_for_user("in"), notification)  # before it joins: it is not told of itself
+            await self._send(
+                request, room.channels_for_user("in"), notification
+            )  # before it joins: it is not told of itself
         channel = f"{name}-{digits}"
         await self._node.join(request.client, channel)
         return {"roomId": name, "channel": channel}
@@ -125,16 +130,25 @@ class Realtime:
         if member is None and not request.redelivered:
             raise error("core.realtime.not_subscribed", f"{request.client:x}", name)
         channels = [*member.subscriptions] if member else []
-        for digits in channels:
-            await self._node.state.delete(entry_key(name, request.client, digits))
+        await self._end_for(request, [entry_key(name, request.client, digits) for digits in channels])
         # A former delivery may have deleted entries, and its leaving died with its node: then leave whatever there is.
-        for digits in ALL_DIGITS if request.redelivered else channels:
+        for digits in ALL_DIGITS if request.redelivered else ():
             await self._node.leave(request.client, f"{name}-{digits}")
         return {"roomId": name}
 
-    async def token_ended(self, token: str) -> None:
-        """It was revoked: whoever subscribes with it from now on sees that in the state."""
-        await self._end(self._rooms.with_token(token))
+    async def token_ended(self, request: Request) -> None:
+        """Its token was revoked: whoever subscribes with it from now on sees that in the state."""
+        await self._end_for(request, self._rooms.with_token(request.token))
+
+    async def _end_for(self, request: Request, keys: Iterable[str]) -> None:
+        failure = None
+        try:
+            await self._end(keys)
+        except StateError as error:
+            failure = error
+        if failure is not None:
+            await request.flush()  # who is out of a room is out of its channels, though the request fails
+            raise failure
 
     async def _end(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -183,16 +197,28 @@ class Realtime:
     async def _notify_rooms(self, request: Request, action: str, scope: str, rooms: list[Room], result: object) -> None:
         channels = [channel for room in rooms for channel in room.channels_for_scope(scope)]
         if channels:
-            await self._send(channels, wire.document_notification(request, self._node.id, scope, action, result))
+            await self._send(
+                request, channels, wire.document_notification(request, self._node.id, scope, action, result)
+            )
 
     def _user_notification(self, user: str, room: Room, subscription: Subscription, timestamp: int) -> bytes:
         return wire.user_notification(
             user, len(room.members), room.index, room.collection, subscription.volatile, self._node.id, timestamp
         )
 
-    async def _send(self, channels: list[str], notification: bytes) -> None:
-        for channel in channels:
-            await self._node.notify(wire.for_channel(notification, channel), channels=[channel], text=True)
+    async def _send(self, request: Request, channels: list[str], notification: bytes) -> None:
+        """With the response; some of it before, if there are too many channels: how many listen fails nobody's request.
+
+        The price: if this node dies before it responds, the request's next attempt tells those again.
+        """
+        for place in range(0, len(channels), CHANNELS_AT_ONCE):
+            if place:
+                await request.flush()
+            await self._tell(channels[place : place + CHANNELS_AT_ONCE], notification)
+
+    async def _tell(self, channels: list[str], notification: bytes) -> None:
+        head, tail = wire.for_channels(notification)
+        await self._node.notify(head, channels=channels, text=True, tail=tail)
 
     # --- following the state ------------------------------------------------------------------------------------------
 
@@ -214,9 +240,9 @@ class Realtime:
             return
         room = change.room
         notification = self._user_notification("out", room, change.subscription, int(time.time() * 1000))
-        for channel in room.channels_for_user("out"):
-            if len(self._left) < MAX_LEFT:
-                self._left.append((self._node.epoch, channel, wire.for_channel(notification, channel)))
+        channels = room.channels_for_user("out")
+        if channels and len(self._left) < MAX_LEFT:
+            self._left.append((self._node.epoch, channels, notification))
         self._somebody_left.set()
 
     async def _tell_who_left(self) -> None:
@@ -224,9 +250,9 @@ class Realtime:
         term = self._node.epoch
         while True:
             while self._left:
-                epoch, channel, notification = self._left[0]
+                epoch, channels, notification = self._left[0]
                 if epoch >= term - 1:  # else another master came between, and told its own
-                    await self._node.notify(notification, channels=[channel], text=True)
+                    await self._tell(channels, notification)
                 self._left.popleft()  # not before: the lease may end while it waits to be sent
             self._somebody_left = trio.Event()
             await self._somebody_left.wait()

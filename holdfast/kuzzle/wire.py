@@ -19,6 +19,12 @@ NAMED = frozenset({"requestId", "controller", "action", "jwt", "volatile", "body
 
 LONG_NUMBER = pattern(rb"[0-9]{19}")  # digits in a row without which no whole number is beyond 64 bits
 LEAST, MOST = -(2**63), 2**64 - 1
+MAX_LEVELS = 200  # of arrays and objects in a request: less than what a document is put into, or a stack, may bear
+
+
+async def _no_flush() -> None:
+    """Of a request that no node has got."""
+
 
 # Returns the result, or what has to be awaited for it.
 Action = Callable[["Request"], Awaitable[object] | object]
@@ -44,6 +50,8 @@ class Request:
     origin: str = ""  # equal for all deliveries of one request and for nothing else
     redelivered: bool = False  # another node may have done this, or part of it, already
     status: int = 200  # of a successful response
+    # Carry out now what was done through the node so far, as holdfast.Request.flush, also if the action fails later.
+    flush: Callable[[], Awaitable[None]] = _no_flush
 
     @property
     def index(self) -> str:
@@ -130,9 +138,25 @@ def decode_any(payload: bytes, failure: str) -> Any:  # noqa: ANN401 - JSON
     number of JavaScript is."""
     try:
         data = msgspec.json.decode(payload)
+        if payload.count(b"{") + payload.count(b"[") > MAX_LEVELS and _is_deep(data):
+            raise error(failure, f"at most {MAX_LEVELS} levels of arrays and objects")
         return _within_64_bits(data) if LONG_NUMBER.search(payload) else data
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as reason:
         raise error(failure, reason) from reason
+
+
+def _is_deep(data: Any) -> bool:  # noqa: ANN401 - JSON
+    level = [data]
+    for _ in range(MAX_LEVELS):
+        level = [
+            part
+            for whole in level
+            for part in (whole.values() if isinstance(whole, dict) else whole)
+            if isinstance(part, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _within_64_bits(data: Any) -> Any:  # noqa: ANN401 - JSON
@@ -233,6 +257,8 @@ def user_notification(
     )
 
 
-def for_channel(notification: bytes, channel: str) -> bytes:
-    """The notification as one channel gets it. Encoded once, completed per channel: `room` is the only difference."""
-    return notification[:-1] + b',"room":' + msgspec.json.encode(channel) + b"}"
+def for_channels(notification: bytes) -> tuple[bytes, bytes]:
+    """What stands before and after the channel's name, for each of the channels that get it: `room` is the only
+    difference. Nothing in a name needs an escape: it is a hash and some digits.
+    """
+    return notification[:-1] + b',"room":"', b'"}'

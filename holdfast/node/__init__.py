@@ -12,6 +12,7 @@ effects       what a node does to clients and channels, and which way it goes
 Beside it:
 clients       every client of every proxy, for a node that wants them
 callbacks     the calling of on_open, on_close and on_state
+failures      how many lines of the log what they do wrong gets
 process       this process, as a proxy on the same host may see it
 mastership    the epoch, the lease, the running of on_master
 state         the shared state as authors see it; replica: how it follows the keeper, and what is proposed

@@ -17,6 +17,7 @@ import structlog
 import trio
 
 from holdfast.node.errors import split, traceback_of
+from holdfast.node.failures import Failures
 from holdfast.node.threads import Threads, is_async, name_of
 
 log = structlog.get_logger("holdfast.node")
@@ -46,7 +47,8 @@ Call = tuple[Callback | None, tuple[Any, ...]]  # None: a function of ours, the 
 class Callbacks:
     """len(): calls that have not returned yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, failures: Failures) -> None:
+        self._failures = failures
         self._threads = Threads(1)
         self._queue: deque[Call] = deque()  # the first one is being called
         self._held: deque[tuple[Callback, tuple[Any, ...]]] | None = deque()  # until there is a state
@@ -157,5 +159,5 @@ class Callbacks:
                 raise cancelled from None
 
     def _failed(self, callback: Callback, error: BaseException | None) -> None:
-        if error is not None:
+        if error is not None and self._failures.admits("callback_failed"):
             log.error("callback_failed", callback=callback.name, exception=traceback_of(error))

@@ -8,6 +8,7 @@ from itertools import count
 import trio
 
 from holdfast.node.effects import check_size
+from holdfast.node.errors import RequestError
 from holdfast.node.network import Network
 from holdfast.node.seams import ProxySession
 from holdfast.protocols.nodes.frames import AskCount, Counted
@@ -17,7 +18,7 @@ class Question:
     __slots__ = ("answer", "is_over")
 
     def __init__(self) -> None:
-        self.answer: int | None = None
+        self.answer: Counted | None = None
         self.is_over = trio.Event()
 
 
@@ -28,16 +29,20 @@ class Counts:
         self._asked: dict[ProxySession, dict[int, Question]] = {}
 
     async def ask(self, channel: str) -> int:
-        """Members of the channel, as the proxy that is asked knows it. Waits until one is linked."""
+        """Members of the channel, as the proxy that is asked knows it. Waits until one is linked. Raises RequestError
+        if that is asked too much.
+        """
         while True:
             await self._links.wait_room()
             for session in self._links.sessions.values():
                 answer = await self._ask(session, channel)
                 if answer is not None:
-                    return answer
+                    if answer.refused:
+                        raise RequestError(503, "too many ask for the counts of channels: try again in a moment")
+                    return answer.count
                 break  # that session has ended
 
-    async def _ask(self, session: ProxySession, channel: str) -> int | None:
+    async def _ask(self, session: ProxySession, channel: str) -> Counted | None:
         size = 64 + 4 * len(channel)
         check_size(size, session.max_batch_bytes)
         number, question = next(self._numbers), Question()
@@ -53,7 +58,7 @@ class Counts:
     def counted(self, session: ProxySession, frame: Counted) -> None:
         question = self._asked.get(session, {}).get(frame.ask)
         if question is not None:
-            question.answer = frame.count
+            question.answer = frame
             question.is_over.set()
 
     def lost(self, session: ProxySession) -> None:

@@ -18,6 +18,7 @@ from holdfast.node import effects
 from holdfast.node.clients import Clients
 from holdfast.node.errors import RequestError, split, traceback_of
 from holdfast.node.exchange import Exchange, RequestSession
+from holdfast.node.failures import Failures
 from holdfast.node.request import Client, HttpInfo, Request
 from holdfast.node.workers import Workers
 from holdfast.protocols.nodes import frames
@@ -30,8 +31,9 @@ Handler = Callable[[Request], Any]  # of what Exchange.reply takes, or an awaita
 class Dispatch:
     """handler: the author's, as it is to be called; None: every request fails. in_flight: taken and not ended."""
 
-    def __init__(self, handler: Handler | None, clients: Clients, capacity: int) -> None:
+    def __init__(self, handler: Handler | None, clients: Clients, capacity: int, failures: Failures) -> None:
         self._handler = handler or _no_handler
+        self._failures = failures
         self._clients = clients
         self._capacity = capacity
         self._idle = trio.Event()
@@ -161,7 +163,9 @@ class Dispatch:
             exchange.fail(wanted.status, str(wanted))
             return
         id = token_hex(4)
-        log.error("handler_failed", id=id, request=exchange.id, attempt=exchange.attempt, exception=traceback_of(error))
+        if self._failures.admits("handler_failed"):
+            text = traceback_of(error)
+            log.error("handler_failed", id=id, request=exchange.id, attempt=exchange.attempt, exception=text)
         exchange.fail(500, f"internal error ({id})")
 
 

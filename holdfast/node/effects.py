@@ -13,7 +13,7 @@ import msgspec
 
 from holdfast.node.request import Client
 from holdfast.protocols.errors import HoldfastError
-from holdfast.protocols.nodes.effects import MAX_CHANNELS, MAX_PACKED_BYTES, OWN_CODES
+from holdfast.protocols.nodes.effects import MAX_CHANNELS, MAX_PACKED_BYTES, MAX_TAIL_BYTES, OWN_CODES
 from holdfast.protocols.nodes.frames import Broadcast, CloseClient, Effect, Join, Leave, Notify, pack_ids
 
 BATCH_OVERHEAD = 1 << 10  # of the batch around a frame, which a proxy's limit is for
@@ -67,14 +67,22 @@ def notify(
     clients: Iterable[Client | int],
     exclude: Iterable[Client | int],
     text: bool | None,
+    tail: bytes = b"",
 ) -> Notify:
     if isinstance(channels, str):
         raise TypeError(f"expected a list of channels, got the string {channels!r}")
     data, is_text = _encode_for_all(payload, text)
+    if tail:
+        tail, _ = _encode_for_all(tail, is_text)
+        if len(tail) > MAX_TAIL_BYTES:
+            raise HoldfastError(f"a tail has at most {MAX_TAIL_BYTES} bytes, got {len(tail)}")
     names = [check_text(channel) for channel in channels]
     if len(names) > MAX_CHANNELS:
         raise HoldfastError(f"an effect names at most {MAX_CHANNELS} channels, got {len(names)}")
-    return Notify(data, is_text, names, pack(clients), pack(exclude))
+    packed = pack(clients)
+    if tail and packed:
+        raise ValueError("a notification with a tail names channels only")
+    return Notify(data, is_text, names, packed, pack(exclude), tail)
 
 
 def check_size(size: int, max_batch_bytes: int) -> None:

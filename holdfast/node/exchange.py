@@ -113,7 +113,10 @@ class Exchange(Job):
         """Send what a handler returned. Raises TypeError if it can't be sent, HoldfastError if it is too large."""
         if not isinstance(result, Reply):
             await self._send(result, _PLAIN)
-        elif isinstance(result.body, AsyncGenerator):
+            return
+        if result.failed:
+            self._take_effects()
+        if isinstance(result.body, AsyncGenerator):
             async with aclosing(result.body) as parts:  # one that is left early ends here, in its own task
                 await self._stream(parts, result)
         elif isinstance(result.body, AsyncIterable):

@@ -18,6 +18,7 @@ from holdfast.node.counts import Counts
 from holdfast.node.dispatch import Dispatch
 from holdfast.node.effects import Payload
 from holdfast.node.errors import StateError, one_of_ours
+from holdfast.node.failures import Failures
 from holdfast.node.functions import Functions
 from holdfast.node.links import Links
 from holdfast.node.mastership import Mastership
@@ -68,6 +69,7 @@ class Node(Functions):
     that hangs.
     clients: whether `node.clients` is wanted. on_open and on_close want it too; other nodes are not told who comes and
     goes, which costs them and the proxies nothing then.
+    failures: which of what its functions do wrong gets a line in the log.
 
     Functions are registered before `run`. Everything else is for within it.
     """
@@ -97,6 +99,7 @@ class Node(Functions):
         self.drain_timeout = drain_timeout
         self.threads = threads
         self._asks_for_clients = clients
+        self.failures = Failures()
         self._is_running = False
         self._is_draining = trio.Event()
         self._state = State()
@@ -177,14 +180,17 @@ class Node(Functions):
         clients: Iterable[Client | int] = (),
         exclude: Iterable[Client | int] = (),
         text: bool | None = None,
+        tail: bytes = b"",
     ) -> None:
         """Send a message to all clients in the channels, once per channel, and to each of `clients`; none to `exclude`.
 
         str, dict and list go as text (the latter as JSON), bytes as binary; `text` says otherwise. UnicodeDecodeError:
         bytes that are to go as text are none.
+        tail: with it, what clients get is the payload, the name of the channel and the tail, as one message, so they
+        can tell through which channel it came; 1 KiB at most, and no `clients`.
         Messages of one node reach each client in the order in which they were sent.
         """
-        await effects.put(self._parts.links, effects.notify(payload, channels, clients, exclude, text))
+        await effects.put(self._parts.links, effects.notify(payload, channels, clients, exclude, text, tail))
 
     async def broadcast(
         self, payload: Payload, *, exclude: Iterable[Client | int] = (), text: bool | None = None
@@ -193,7 +199,10 @@ class Node(Functions):
         await effects.put(self._parts.links, effects.broadcast(payload, exclude, text))
 
     async def close(self, client: Client | int, reason: str = "", *, code: int | None = None) -> None:
-        """Close a client's connection. reason: text for it. code: of a WebSocket, 4000 to 4999; without one 1008."""
+        """Close a client's connection. reason: text for it, of which it gets the first 123 bytes.
+
+        code: of a WebSocket, 4000 to 4999; without one 1008.
+        """
         await effects.put(self._parts.links, effects.close(client, reason, code))
 
     # --- questions --------------------------------------------------------------------------------------------------
@@ -201,7 +210,8 @@ class Node(Functions):
     async def count(self, channel: str) -> int:
         """How many clients of all proxies are in a channel; of those of other proxies, as of a moment ago.
 
-        What this handler does is not counted before its reply has left. Waits until a proxy is linked.
+        What this handler does is not counted before its reply has left. Waits until a proxy is linked. Raises
+        RequestError (503), so that a handler need not care, if more is asked at a time than the proxies answer.
         """
         return await threads.call(self._parts.counts.ask, effects.check_text(channel))
 
@@ -292,6 +302,7 @@ class Node(Functions):
             now = trio.current_time()
             self._parts.clients.forget_lost(now)
             self._links.streams.give_up_old(now)
+            self.failures.tick()
 
     async def _leave_in_the_end(self) -> None:
         await self._is_draining.wait()
@@ -310,12 +321,12 @@ class Node(Functions):
     def _assemble(self) -> None:
         """Make the parts of a run. Nothing of a former run is left, and nothing begins yet."""
         incarnation = 1 + randbits(62)
-        callbacks = Callbacks()
+        callbacks = Callbacks(self.failures)
         clients = Clients(callbacks, self._on_open, self._on_close, FORGET_TIMEOUT)
         self._links = links = Links(self.curve, FORGET_TIMEOUT, Streams(clients.proxy_of), clients)
         mastership = Mastership(self.id, self._on_master, links)
         replica = Replica(self.id, incarnation, links, callbacks, self._state_changed)
-        dispatch = Dispatch(self._handler(self.threads), clients, self.capacity)
+        dispatch = Dispatch(self._handler(self.threads), clients, self.capacity, self.failures)
         place = whereabouts()
 
         def hello() -> Hello:
@@ -347,6 +358,7 @@ class Node(Functions):
         try:
             content = None if value is None else decode(value)
         except StateError as error:  # one value that can't be read must not end every node that looks at it
-            log.error("state_unreadable", key=key[:100], error=str(error))
+            if self.failures.admits("state_unreadable"):
+                log.error("state_unreadable", key=key[:100], error=str(error))
             return
         self._parts.callbacks.call(self._on_state, key, content)

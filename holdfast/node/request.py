@@ -130,9 +130,12 @@ class Reply:
     What yields them must not do so within a cancel scope or nursery of its own (Trio's rule): that would cancel us.
     status, headers: for HTTP; protocols without them ignore both. 200 to 599.
     text: whether it goes as text; None: str, dict and list do, and bytes have the kind of their request.
+    failed: it says that the handler has failed: what this one did through the node and has not flushed is dropped, as
+    when it raises.
     """
 
     body: Body | AsyncIterable[Body] = None
     status: int = 200
     headers: Mapping[str, str] | Iterable[tuple[str, str]] = ()
     text: bool | None = None
+    failed: bool = False

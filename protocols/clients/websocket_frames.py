@@ -11,7 +11,7 @@ from struct import Struct
 from typing import Final
 
 from holdfast.protocols.clients.deflate import INFLATER_BYTES, Deflate, Inflater
-from holdfast.protocols.close import Reason
+from holdfast.protocols.close import Reason, shown
 from holdfast.protocols.errors import ProtocolError
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA  # opcodes; 0: continuation
@@ -68,8 +68,7 @@ def close_frame(reason: Reason, detail: str, code: int = 0) -> bytes:
     """Our close frame: the code, 0 for that of `reason`, and as much of `detail` as fits. 1005 is sent as no code."""
     if reason is Reason.CLIENT_LEFT:
         return control_frame(CLOSE, b"")
-    text = detail.encode(errors="replace")[: MAX_CONTROL_BYTES - 2].decode(errors="ignore").encode()
-    return control_frame(CLOSE, (code or reason.websocket).to_bytes(2, "big") + text)
+    return control_frame(CLOSE, (code or reason.websocket).to_bytes(2, "big") + shown(detail).encode())
 
 
 def read_close(payload: bytes) -> str:

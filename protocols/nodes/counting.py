@@ -11,7 +11,8 @@ class AskCount(Struct, array_like=True, frozen=True, gc=False, tag=28):
 
 
 class Counted(Struct, array_like=True, frozen=True, gc=False, tag=58):
-    """The answer to AskCount."""
+    """The answer to AskCount. refused: too much is being asked, and nobody has counted: ask again later."""
 
     ask: int
     count: int
+    refused: bool = False

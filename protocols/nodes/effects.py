@@ -21,6 +21,7 @@ MAX_PACKED_BYTES = 1 << 20  # 131,072 ids: to make a set of them takes 10 ms, an
 MAX_EFFECTS = 20_000
 OWN_CODES = range(4000, 5000)
 MAX_CHANNELS = 20_000  # of one Notify, likewise
+MAX_TAIL_BYTES = 1 << 10  # it is copied for each channel, before anybody looks at how many have members
 MAX_OWED = 100  # proxies that a node owes something
 
 
@@ -37,7 +38,8 @@ class Leave(Struct, array_like=True, frozen=True, gc=False, tag=21):
 class Notify(Struct, array_like=True, frozen=True, gc=False, tag=22):
     """A message to every client in the channels, once per channel, and to each of the clients; none to `exclude`.
 
-    clients, exclude: packed ids.
+    clients, exclude: packed ids. tail: if there is one, the message for a channel is the payload, the channel's name
+    and the tail, and there are no `clients`.
     """
 
     payload: bytes
@@ -45,6 +47,7 @@ class Notify(Struct, array_like=True, frozen=True, gc=False, tag=22):
     channels: Annotated[list[str], Meta(max_length=MAX_CHANNELS)]
     clients: bytes = b""
     exclude: bytes = b""
+    tail: Annotated[bytes, Meta(max_length=MAX_TAIL_BYTES)] = b""
 
 
 class Broadcast(Struct, array_like=True, frozen=True, gc=False, tag=23):
@@ -131,7 +134,7 @@ def weigh(effect: Effect | AsMaster) -> int:
     """At most how many bytes an effect takes in a batch. What a window of bytes counts, on both sides."""
     if isinstance(effect, Notify):
         names = 5 * len(effect.channels) + 4 * sum(map(len, effect.channels))
-        return 64 + len(effect.payload) + len(effect.clients) + len(effect.exclude) + names
+        return 64 + len(effect.payload) + len(effect.clients) + len(effect.exclude) + len(effect.tail) + names
     if isinstance(effect, Broadcast):
         return 64 + len(effect.payload) + len(effect.exclude)
     if isinstance(effect, AsMaster):
@@ -148,8 +151,11 @@ def pack_ids(ids: Iterable[int]) -> bytes:
 
 
 def check_ids(effect: Effect) -> None:
-    """Raises FrameError if packed ids in it are not a whole number of them, or a close code is not a node's to say."""
+    """Raises FrameError if packed ids in it are not a whole number of them, clients are to get a tail, or a close code
+    is not a node's to say."""
     if isinstance(effect, Notify):
+        if effect.tail and effect.clients:
+            raise FrameError("a notification with a tail names channels only")
         _check_packed(effect.clients)
         _check_packed(effect.exclude)
     elif isinstance(effect, Broadcast):

@@ -13,13 +13,13 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from holdfast.protocols.close import MAX_TEXT_BYTES
 from holdfast.proxy.admin.http import CHALLENGE, JSON, HttpError, Request, Response, as_error, as_json, bears
 from holdfast.proxy.config import is_loopback
 from holdfast.proxy.views import Control, PluginStatus
 
 DEFAULT_PAGE = 100
 LARGEST_PAGE = 1000
-MAX_REASON_BYTES = 123  # what fits into a WebSocket close frame: RFC 6455 section 5.5
 
 
 class Call(NamedTuple):
@@ -127,13 +127,11 @@ class Api:
         return as_json({"nodes": self._control.nodes()})
 
     def _clients(self, call: Call) -> Response:
-        limit = call.query.get("limit", str(DEFAULT_PAGE))
-        if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= LARGEST_PAGE):
-            raise HttpError(400, f"limit: expected a number from 1 to {LARGEST_PAGE}")
+        limit = _page(call.query.get("limit", str(DEFAULT_PAGE)))
         after = call.query.get("after")
         # one more than asked for, to see whether there is another page
-        clients = self._control.clients(int(limit) + 1, None if after is None else parse_client_id(after))
-        page = clients[: int(limit)]
+        clients = self._control.clients(limit + 1, None if after is None else parse_client_id(after))
+        page = clients[:limit]
         cluster = self._control.cluster()
         return as_json(
             {
@@ -153,8 +151,8 @@ class Api:
     async def _kick(self, call: Call) -> Response:
         client = parse_client_id(call.parts["id"])
         reason = call.body.get("reason", "")
-        if not isinstance(reason, str) or len(reason.encode()) > MAX_REASON_BYTES:
-            raise HttpError(400, f"reason: expected text of at most {MAX_REASON_BYTES} bytes")
+        if not isinstance(reason, str) or len(reason.encode()) > MAX_TEXT_BYTES:
+            raise HttpError(400, f"reason: expected text of at most {MAX_TEXT_BYTES} bytes")
         is_kicked = await self._control.kick(client, reason)
         if is_kicked is None:
             raise HttpError(503, "the proxy that has this client does not answer")
@@ -165,6 +163,8 @@ class Api:
     async def _channel(self, call: Call) -> Response:
         channel = call.parts["channel"]
         counts = await self._control.count(channel)
+        if counts is None:
+            raise HttpError(503, "too many ask for the counts of channels: try again in a moment")
         return as_json({"channel": channel, "count": sum(counts.values()), "proxies": counts})
 
     def _cluster_health(self, call: Call) -> Response:
@@ -178,6 +178,12 @@ class Api:
         if not self._control.reset():
             raise HttpError(409, "this proxy is alone: store.kind is memory")
         return as_json("ok")
+
+
+def _page(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_PAGE)) and 1 <= int(text) <= LARGEST_PAGE:
+        return int(text)
+    raise HttpError(400, f"limit: expected a number from 1 to {LARGEST_PAGE}")
 
 
 def format_client_id(number: int) -> str:

@@ -100,12 +100,9 @@ class ProxyControl:
         runner.reset()
         return True
 
-    async def count(self, channel: str) -> Mapping[str, int]:
-        app = self._app
-        counts = await _answers(partial(app.count, channel))
-        if counts is None:
-            counts = {self._proxy_id: app.channels.count(channel)}
-        return {proxy: count for proxy, count in counts.items() if count}
+    async def count(self, channel: str) -> Mapping[str, int] | None:
+        counts = await _answers(partial(self._app.count, channel))
+        return None if counts is None else {proxy: count for proxy, count in counts.items() if count}
 
     def nodes(self) -> Sequence[NodeView]:
         now = trio.current_time()

@@ -16,7 +16,7 @@ import h11
 import structlog
 import trio
 
-from holdfast.balancer.masses import INTERVAL, Masses, quietly
+from holdfast.masses import INTERVAL, Masses, quietly
 from holdfast.proxy.admin.http import HttpError, Request, Response, as_error
 from holdfast.proxy.config import split_address
 

@@ -8,7 +8,7 @@ from collections import Counter
 
 import structlog
 
-from holdfast.balancer.masses import Masses
+from holdfast.masses import Masses
 from holdfast.protocols.close import Reason
 
 log = structlog.get_logger("holdfast.clients")

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 import structlog
 import trio
 
-from holdfast.balancer.masses import Masses
+from holdfast.masses import Masses
 
 log = structlog.get_logger("holdfast.reactor")
 

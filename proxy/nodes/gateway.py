@@ -306,7 +306,7 @@ class Gateway:
 
         if not self._count_everywhere(frame.channel, told):
             self._counters.limits_hit["node.count"] += 1
-            told({})
+            node.link.send(frames.Counted(frame.ask, 0, refused=True))
 
     def _misplaced(self, node: Node, frame: frames.Hello | frames.Via) -> None:
         raise FrameError(f"{type(frame).__name__} came within a session: say it on a new connection")

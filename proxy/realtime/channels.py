@@ -31,11 +31,13 @@ class FanOut:
     """One notification on its way: where it has yet to go, and its bytes per wire format.
 
     channels, clients: of these nothing has been looked up before `place`. left: of the present receivers.
-    vain: channels that had nobody, if anybody wants to know.
+    vain: channels that had nobody, if anybody wants to know. tail: with it, each channel's name stands between the
+    head, which is what was given as payload, and the tail.
     """
 
     __slots__ = (
-        "channels", "clients", "excluded", "frames", "is_text", "left", "payload", "place", "receivers", "vain",
+        "channels", "clients", "excluded", "frames", "head", "is_text", "left", "payload", "place", "receivers", "tail",
+        "vain",
     )  # fmt: skip
 
     def __init__(
@@ -46,8 +48,10 @@ class FanOut:
         clients: Sequence[int],
         excluded: set[int] | None,
         vain: dict[str, None] | None = None,
+        tail: bytes = b"",
     ) -> None:
-        self.payload = payload
+        self.payload = self.head = payload
+        self.tail = tail
         self.is_text = is_text
         self.channels = channels
         self.clients = clients
@@ -61,6 +65,11 @@ class FanOut:
     @property
     def is_done(self) -> bool:
         return not self.left and self.place == len(self.channels) + len(self.clients)
+
+    def is_for(self, channel: str) -> None:
+        """With a tail: what this channel gets."""
+        self.payload = b"%b%b%b" % (self.head, channel.encode(), self.tail)
+        self.frames = {}
 
     def goes_to(self, receivers: list[Transport]) -> None:
         self.left = len(receivers)
@@ -177,6 +186,9 @@ class Channels:
                 channel = channels[place]
                 members = self._members.get(channel)
                 if members is not None:
+                    if fan_out.tail:
+                        fan_out.is_for(channel)
+                        budget -= 1  # it is encoded anew
                     fan_out.goes_to(list(members.values()))
                 else:
                     budget -= 1

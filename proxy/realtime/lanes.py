@@ -18,7 +18,7 @@ import structlog
 from holdfast.balancer.directory import Node
 from holdfast.balancer.ledger import Entry
 from holdfast.balancer.remembered import Remembered
-from holdfast.protocols.close import Reason
+from holdfast.protocols.close import Reason, shown
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import FIRST_WINDOW, Effect, unpack_ids
 from holdfast.proxy.clients.clients import Clients
@@ -268,6 +268,7 @@ class Lanes:
                         unpack_ids(effect.clients) if effect.clients else (),
                         self._excluded(effect.exclude),
                         lane.vain if isinstance(work.frame, frames.Effects) else None,
+                        effect.tail,
                     )
                     self._counters.notifications += 1
                     budget -= fan_out.is_done
@@ -341,5 +342,5 @@ class Lanes:
         session = self._clients.find(client)
         if session is None:
             return False
-        session.close(Reason.KICKED, reason[:100], code)
+        session.close(Reason.KICKED, shown(reason), code)
         return True

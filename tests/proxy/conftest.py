@@ -109,6 +109,8 @@ class FakeControl:
         return not self.is_alone
 
     async def count(self, channel):
+        if channel == "too many":
+            return None
         return {"p-1": 2, "p-3": 5} if channel == "the kitchen" else {}
 
     def clients(self, limit, after):

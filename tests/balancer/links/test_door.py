@@ -12,11 +12,11 @@ import zmq
 import zmq.auth
 from structlog.testing import capture_logs
 
-from holdfast.balancer import masses
+from holdfast import masses
 from holdfast.balancer.links import door
 from holdfast.balancer.links.callers import Callers
 from holdfast.balancer.links.guard import Guard
-from holdfast.balancer.masses import MOST
+from holdfast.masses import MOST
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import Via, encode_batch
 from tests.harness import ScriptedNode, running

@@ -93,6 +93,30 @@ async def test_an_unexpected_error_says_nothing_but_the_id_of_the_log_line(actio
         assert "hunter2" not in json.dumps(response)
 
 
+async def test_what_an_action_did_before_it_failed_is_not_done_unless_it_was_flushed():
+    """As with every handler: its effects travel with its reply, and a failure is none."""
+
+    def make(node: Node) -> Api:
+        api = full_api(node)
+
+        @api.action("taxi", "fail")
+        async def fail(request):
+            await node.notify({"room": "flushed"}, clients=[request.client])
+            if request.flag("flush"):
+                await request.flush()
+            await node.notify({"room": "dropped"}, clients=[request.client])
+            raise ForbiddenError("Not yours", "taxi.fleet.not_yours")
+
+        return api
+
+    async with kuzzle(make=make) as world, world.client() as client:
+        assert await client.refusal("taxi", "fail") == ("taxi.fleet.not_yours", 403)
+        assert await client.told_nothing()
+        assert await client.refusal("taxi", "fail", flush=True) == ("taxi.fleet.not_yours", 403)
+        assert await client.told() == {"room": "flushed"}
+        assert await client.told_nothing()
+
+
 async def test_cors_preflight_and_head():
     async with kuzzle(make=taxi_api) as world, world.http() as http:
         answer = await http.options("/taxi/7/call", headers={"origin": "https://app.example"})

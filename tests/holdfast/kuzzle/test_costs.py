@@ -72,7 +72,7 @@ class Hearsay:
     def on_master(self, function):
         pass
 
-    async def notify(self, payload, *, channels, text):
+    async def notify(self, payload, *, channels, text, tail):
         self.told += len(channels)
 
 

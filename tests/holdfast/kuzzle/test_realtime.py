@@ -1,5 +1,8 @@
 """Subscriptions through one node, messages through another, and what everybody is told of everybody."""
 
+import pytest
+
+from holdfast import State, StateError
 from holdfast.kuzzle import realtime, rooms
 from holdfast.kuzzle.rooms import SCOPES, USERS, Load
 from holdfast.kuzzle.wire import Request
@@ -168,6 +171,78 @@ async def test_how_many_wait_to_be_told_is_bounded(monkeypatch):
             await guest.result("realtime", "unsubscribe", body={"roomId": room})
         assert not world.nodes[0].is_master
         assert len(world.apis[0].realtime()._left) == 2
+
+
+async def many_rooms(client, count):
+    """So many, which every message passes into."""
+    rooms = [await subscribe(client, {"not": {"equals": {"f": number}}}) for number in range(count)]
+    return sorted(room["channel"] for room in rooms)
+
+
+async def written(client, **body):
+    """Told to as many as a message. The answer says that it was done."""
+    assert (await client.result("document", "create", **HERE, body=body))["_source"].items() > body.items()
+
+
+SMALL = {"client": {"max_message_bytes": 60_000, "max_body_bytes": 60_000}, "node": {"max_frame_bytes": 126_000}}
+
+
+@pytest.mark.parametrize("at_once", [3, 10_000])
+@pytest.mark.parametrize("does", [publish, written])
+async def test_how_many_listen_fails_nobodys_request(does, at_once, monkeypatch):
+    """Not by their number, which is above that of a handler's effects, nor by the bytes of what each of them gets."""
+    monkeypatch.setattr("holdfast.node.exchange.MAX_EFFECTS", 2)
+    monkeypatch.setattr(realtime, "CHANNELS_AT_ONCE", at_once)
+    async with kuzzle(**SMALL) as world, world.client() as listener, world.client() as other:
+        await other.result("index", "create", index="city")
+        await other.result("collection", "create", **HERE)
+        channels = await many_rooms(listener, 8)
+        await does(other, text="x" * 20_000)
+        told = [await listener.told() for _ in channels]
+        assert sorted(each["room"] for each in told) == channels
+        assert {each["result"]["_source"]["text"] for each in told} == {"x" * 20_000}
+        assert await listener.told_nothing()
+
+
+async def test_what_is_wrong_with_a_request_is_never_too_large_to_say():
+    async with kuzzle(**SMALL) as world, world.client() as client:
+        response = await client.ask("x" * 55_000, "y")
+        assert response["error"]["id"] == "api.process.controller_not_found"
+        assert len(response["error"]["message"]) < 2100
+        assert [len(prop) for prop in response["error"]["props"]] == [2003]
+
+
+async def test_who_comes_and_who_goes_is_told_in_each_channel_that_wants_to_know():
+    async with kuzzle() as world, world.client() as listener:
+        mine = [(await subscribe(listener, users=users, scope=scope))["channel"] for users in USERS for scope in SCOPES]
+        async with world.client() as guest:
+            await subscribe(guest)
+        told = [await listener.told() for _ in range(16)]
+        for user, wanted in (("in", "12"), ("out", "14")):
+            channels = [channel for channel in mine if channel.partition("-")[2][0] in wanted]
+            assert sorted(each["room"] for each in told if each["user"] == user) == sorted(channels)
+
+
+async def test_a_logout_that_fails_half_way_leaves_nobody_in_a_channel_without_a_room(monkeypatch):
+    deleted = []
+    delete = State.delete
+
+    async def only_one(state, key, **more):
+        if deleted and key.startswith("kuzzle/subscription/"):
+            raise StateError("as many as there may be")
+        deleted.append(key)
+        await delete(state, key, **more)
+
+    async with kuzzle() as world, world.client() as one, world.client() as other:
+        token = await logged_in(one)
+        channels = [(await subscribe(one, filters, jwt=token))["channel"] for filters in ({}, CHEAP)]
+        await subscribe(other, {})
+        monkeypatch.setattr(State, "delete", only_one)
+        assert await one.refusal("auth", "logout", jwt=token) == ("core.fatal.service_unavailable", 500)
+        monkeypatch.undo()
+        await publish(other, price=1)
+        assert (await one.told())["room"] == channels[1]
+        assert await one.told_nothing()
 
 
 REFUSED = [

@@ -132,7 +132,7 @@ def test_a_document_notification(action, event):
     request = parsed(controller="document", action=action, index="i", collection="c", volatile={"v": 1})
     request.timestamp = 1700000000000
     base = wire.document_notification(request, "n", "in", action, {"_id": "7", "_source": {"a": 1}})
-    assert json.loads(wire.for_channel(base, "room-311")) == {
+    assert json.loads(b"room-311".join(wire.for_channels(base))) == {
         "type": "document",
         "status": 200,
         "action": action,
@@ -154,7 +154,7 @@ def test_a_document_notification(action, event):
 @pytest.mark.parametrize(("user", "action"), [("in", "subscribe"), ("out", "unsubscribe")])
 def test_a_user_notification(user, action):
     base = wire.user_notification(user, 3, "i", "c", {"name": "Ada"}, "n", 1700000000000)
-    content = json.loads(wire.for_channel(base, "room-111"))
+    content = json.loads(b"room-111".join(wire.for_channels(base)))
     assert content == {
         "type": "user",
         "status": 200,
@@ -193,3 +193,19 @@ def test_whatever_is_parsed_can_be_answered(data):
     given_id = data.get("requestId")
     assert content["room"] == (given_id if isinstance(given_id, str) and given_id else "r")
     assert (content["status"], content["result"]) in [(200, data), (400, None)]
+
+
+@pytest.mark.parametrize(
+    "made", [lambda levels: "[" * levels + "]" * levels, lambda levels: '{"a":' * levels + "1" + "}" * levels]
+)
+def test_what_is_nested_too_deeply_is_refused(made):
+    wire.decode_any(made(wire.MAX_LEVELS).encode(), "network.websocket.unexpected_error")
+    for levels in (wire.MAX_LEVELS + 1, 700, 900, 5000):
+        with pytest.raises(KuzzleError) as refused:
+            wire.decode_any(made(levels).encode(), "network.websocket.unexpected_error")
+        assert (refused.value.status, refused.value.id) == (400, "network.websocket.unexpected_error")
+
+
+def test_what_is_wide_is_not_deep():
+    assert wire.decode(b'{"a": [%b{}], "b": "%b"}' % (b"{}, " * 300, b"[" * 300), "network.websocket.unexpected_error")
+    assert wire.decode_any(b'"%b"' % (b"[" * 300), "network.websocket.unexpected_error")

@@ -2,6 +2,7 @@ import structlog
 import trio
 
 from holdfast.node.callbacks import Callback, Callbacks
+from holdfast.node.failures import Failures
 
 
 def called(*functions):
@@ -13,7 +14,7 @@ def inline(*functions):
 
 
 async def test_inline_functions_are_called_at_once_and_others_in_order():
-    callbacks = Callbacks()
+    callbacks = Callbacks(Failures())
     told = []
     go = trio.Event()
 
@@ -46,7 +47,7 @@ async def test_inline_functions_are_called_at_once_and_others_in_order():
 
 async def test_what_a_plain_function_returns_is_awaited_in_order():
     """Lambdas, wrappers of decorators and objects with an async __call__ do not look like async functions."""
-    callbacks = Callbacks()
+    callbacks = Callbacks(Failures())
     told = []
 
     async def tell(what):
@@ -74,12 +75,12 @@ async def test_what_a_plain_function_returns_is_awaited_in_order():
 
 def test_after_is_at_once_if_none_waits():
     told = []
-    Callbacks().after(lambda: told.append("after"))
+    Callbacks(Failures()).after(lambda: told.append("after"))
     assert told == ["after"]
 
 
 async def test_what_raises_is_logged_and_the_others_are_called():
-    callbacks = Callbacks()
+    callbacks = Callbacks(Failures())
     told = []
 
     def fail_now():
@@ -104,7 +105,7 @@ async def test_what_raises_is_logged_and_the_others_are_called():
 
 
 async def test_what_needs_the_state_waits_for_it():
-    callbacks, told = Callbacks(), []
+    callbacks, told = Callbacks(Failures()), []
 
     async def later(name):
         told.append(name)

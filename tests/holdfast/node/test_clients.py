@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 import holdfast.node.clients as clients_module
 from holdfast.node.callbacks import Callback, Callbacks
 from holdfast.node.clients import NO_WORD, Clients
+from holdfast.node.failures import Failures
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
 from tests.holdfast.node.fake_proxy import client, encoded
@@ -12,7 +13,7 @@ from tests.holdfast.node.fake_proxy import client, encoded
 
 def callbacks():
     """Of a node that has the state."""
-    callbacks = Callbacks()
+    callbacks = Callbacks(Failures())
     callbacks.release()
     return callbacks
 

@@ -186,6 +186,7 @@ async def test_effects_travel_with_the_reply_in_order():
     async def handle(request):
         await node.join(request.client, "room")
         await node.notify("hi", channels=["room"], clients=[3], exclude=[request.client])
+        await node.notify(b"hi ", channels=["room"], text=True, tail=b"!")
         await node.broadcast(b"all", exclude=[5])
         await node.leave(request.client.id, "room")
         await node.close(8, "bye")
@@ -198,11 +199,25 @@ async def test_effects_travel_with_the_reply_in_order():
     assert reply.effects == [
         frames.Join(7, "room"),
         frames.Notify(b"hi", True, ["room"], frames.pack_ids([3]), frames.pack_ids([7])),
+        frames.Notify(b"hi ", True, ["room"], tail=b"!"),
         frames.Broadcast(b"all", False, frames.pack_ids([5])),
         frames.Leave(7, "room"),
         frames.CloseClient(8, "bye"),
         frames.CloseClient(9, "moved", 4001),
     ]
+
+
+async def test_a_reply_that_says_that_the_handler_failed_has_none_of_its_effects():
+    node = Node("test")
+
+    @node.on_request
+    async def handle(request):
+        await node.join(request.client, "room")
+        return Reply(b"no", failed=True)
+
+    async with linked(node, clients=[client()]) as session:
+        session.request()
+        assert await session.take(frames.Reply) == frames.Reply(1, 1, b"no", False)
 
 
 async def test_effects_of_a_handler_that_fails_are_dropped():
@@ -551,6 +566,17 @@ async def test_close_codes_that_are_not_an_applications(code):
     async with linked(node):
         with pytest.raises(ValueError, match="4000 to 4999"):
             await node.close(1, "bye", code=code)
+
+
+@pytest.mark.parametrize(
+    ("tail", "clients", "error"),
+    [(b"\xff", [], UnicodeDecodeError), (b"x" * 1025, [], HoldfastError), (b"x", [7], ValueError)],
+)
+async def test_a_tail_that_a_proxy_would_not_take(tail, clients, error):
+    node = Node("test")
+    async with linked(node):
+        with pytest.raises(error):
+            await node.notify("hi", channels=["room"], clients=clients, tail=tail)
 
 
 @pytest.mark.parametrize("payload", [b"\xff", bytearray(b"\xed\xa0\x80"), memoryview(b"a\x80")])

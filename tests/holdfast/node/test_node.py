@@ -2,7 +2,7 @@ import pytest
 import trio
 import zmq
 
-from holdfast import Client, ConfigError, Curve, Headers, Node, Request
+from holdfast import Client, ConfigError, Curve, Headers, Node, Request, RequestError
 from holdfast.protocols.nodes import frames
 from tests.holdfast.node.fake_proxy import client, fake_proxy, linked
 from tests.waiting import PATIENCE, until
@@ -184,3 +184,19 @@ async def test_how_many_are_in_a_channel_is_asked_again_when_the_session_ends():
         question = await session.take(frames.AskCount)
         session.say(frames.Counted(question.ask + 1, 7), frames.Counted(question.ask, 12))
     assert counts == [12]
+
+
+async def test_a_count_that_is_refused_is_an_error_and_no_empty_channel():
+    node = Node("test")
+    refusals = []
+
+    async def count():
+        with pytest.raises(RequestError) as refused:
+            await node.count("room")
+        refusals.append(refused.value.status)
+
+    async with linked(node) as session, trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        question = await session.take(frames.AskCount)
+        session.say(frames.Counted(question.ask, 0, refused=True))
+    assert refusals == [503]

@@ -108,6 +108,7 @@ effects = st.one_of(
     st.builds(frames.Join, numbers, names),
     st.builds(frames.Leave, numbers, names),
     st.builds(frames.Notify, payloads, st.booleans(), st.lists(names, max_size=3), packed, packed),
+    st.builds(frames.Notify, payloads, st.booleans(), st.lists(names), exclude=packed, tail=payloads),
     st.builds(frames.Broadcast, payloads, st.booleans(), packed),
     st.builds(frames.CloseClient, numbers, names, st.sampled_from((0, 4000, 4999))),
 )
@@ -191,6 +192,21 @@ def test_a_batch_of_a_node_has_a_limit_of_frames_and_an_effect_one_of_ids():
     check_ids(frames.Broadcast(b"", True, bytes(1 << 20)))
     with pytest.raises(FrameError, match="at most 1048576 bytes"):
         check_ids(frames.Broadcast(b"", True, bytes((1 << 20) + 8)))
+
+
+def test_a_tail_is_for_channels():
+    check_ids(frames.Notify(b"", True, ["a"], tail=b"x"))
+    with pytest.raises(FrameError, match="names channels only"):
+        check_ids(frames.Notify(b"", True, [], bytes(8), tail=b"x"))
+
+
+def test_a_tail_is_short():
+    def sent(size):
+        return frames.encode_batch(1, [frames.Effects(1, [frames.Notify(b"", True, ["a"], tail=bytes(size))])])
+
+    frames.decode_from_node(sent(1024))
+    with pytest.raises(FrameError, match="1024"):
+        frames.decode_from_node(sent(1025))
 
 
 LEAVE = frames.Leave(0, "")

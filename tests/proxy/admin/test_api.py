@@ -96,7 +96,10 @@ def test_ids_of_clients_are_hexadecimal_text(call):
     assert call("GET", "/api/clients")[1]["clients"][-1]["id"] == "ffffffffffffffff"
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=-1", "limit=x", "limit=٣", "after=1", "after=xyz"])
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=1001", "limit=-1", "limit=x", "limit=٣", "limit=0000000019999999", "after=1", "after=xyz"],
+)
 def test_bad_pages(call, query):
     status, content, _ = call("GET", f"/api/clients?{query}")
     assert status == 400
@@ -127,6 +130,12 @@ def test_members_of_a_channel(call):
     counts = {"p-1": 2, "p-3": 5}
     assert call("GET", "/api/channels/the%20kitchen")[1] == {"channel": "the kitchen", "count": 7, "proxies": counts}
     assert call("GET", "/api/channels/nobody")[1] == {"channel": "nobody", "count": 0, "proxies": {}}
+
+
+def test_members_that_nobody_could_be_asked_for(call):
+    """It is not the same as an empty channel."""
+    status, content, _ = call("GET", "/api/channels/too%20many")
+    assert (status, content["error"]["status"]) == (503, 503)
 
 
 # --- as Kuzzle's cluster plugin -----------------------------------------------------------------------------------

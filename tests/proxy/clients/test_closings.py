@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed
 
-from holdfast.balancer.masses import INTERVAL, MOST
+from holdfast.masses import INTERVAL, MOST
 from holdfast.protocols.close import Reason
 from holdfast.proxy.clients.closings import Closings
 from tests.harness import ScriptedNode, running, websocket

@@ -8,8 +8,8 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import wait_all_tasks_blocked
 
-from holdfast.balancer import masses
-from holdfast.balancer.masses import MOST
+from holdfast import masses
+from holdfast.masses import MOST
 from holdfast.proxy.clients import reactor as reactor_module
 from holdfast.proxy.clients.reactor import EVENTS_PER_LOOK, NEWCOMERS_PER_TURN, READABLE, WRITABLE, Reactor
 

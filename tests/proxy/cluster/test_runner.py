@@ -120,6 +120,15 @@ async def test_counts_of_all_proxies():
             assert await proxy.app.control.count("hall") == {}
 
 
+async def test_a_count_is_of_all_proxies_or_none(monkeypatch):
+    """Too much is being asked: our own members alone would be taken for all."""
+    monkeypatch.setattr("holdfast.balancer.cluster.counting.LIMIT", 0)
+    async with cluster_of(2) as (first, _), websocket(first):
+        [id] = first.app.clients.connections
+        first.app.channels.join(id, "kitchen")
+        assert await first.app.control.count("kitchen") is None
+
+
 async def test_a_client_is_kicked_wherever_it_is():
     async with cluster_of(2) as (first, second):
         async with websocket(second) as client:

@@ -204,11 +204,11 @@ async def test_the_answers_of_other_proxies_may_come_later():
         assert await node.take(frames.Counted) == frames.Counted(6, 12)
 
 
-async def test_too_many_questions_are_answered_with_nothing():
+async def test_too_many_questions_are_refused():
     async with room() as (proxy, node, _, _):
         proxy.app.gateway._count_everywhere = lambda channel, told: False
         node.say(frames.AskCount(1, "a"))
-        assert await node.take(frames.Counted) == frames.Counted(1, 0)
+        assert await node.take(frames.Counted) == frames.Counted(1, 0, refused=True)
         assert proxy.counters.limits_hit["node.count"] == 1
 
 

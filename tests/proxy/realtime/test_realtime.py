@@ -5,9 +5,10 @@ import socket
 import pytest
 import trio
 
-from holdfast.protocols.close import Reason
+from holdfast.protocols.close import MAX_TEXT_BYTES, Reason
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import pack_ids
+from holdfast.proxy.realtime import lanes
 from tests.harness import ScriptedNode, client_ids, running, websocket
 
 
@@ -82,6 +83,23 @@ async def test_client_in_two_channels_gets_each_channels_message_once(room):
     assert await said(room.clients[1], 2) == ["x", "end"]
 
 
+@pytest.mark.parametrize("slice", [1, lanes.SLICE])
+async def test_with_a_tail_each_channel_gets_its_own_name_in_the_message(room, slice, monkeypatch):
+    """Also when one message takes several turns, and when nobody is in a channel."""
+    monkeypatch.setattr(lanes, "SLICE", slice)
+    room.join(0, "a")
+    room.join(0, "ü")
+    room.join(1, "ü")
+    room.join(1, "a")
+    head = "y" * 2 * lanes.BYTES_PER_UNIT
+    room.node.do(frames.Notify(b"<", True, ["a", "none", "ü"], tail=b">"))
+    room.node.do(frames.Notify(head.encode(), True, ["a", "ü"], tail=b">"), frames.Broadcast(b"end", True))
+    big = [f"{head}a>", f"{head}ü>"]
+    assert await said(room.clients[0], 5) == ["<a>", "<ü>", *big, "end"]
+    assert await said(room.clients[1], 5) == ["<a>", "<ü>", *big, "end"]
+    assert await said(room.clients[2], 1) == ["end"]
+
+
 async def test_notify_by_ids_and_exclude(room):
     room.join(0, "a")
     room.join(1, "a")
@@ -124,6 +142,17 @@ async def test_close_client_says_kicked_and_the_reason(room):
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (Reason.KICKED.websocket, "bad manners")
     [closed] = (await room.node.take(frames.Changes)).changes
     assert closed == frames.Closed(room.ids[0], Reason.KICKED.value)
+
+
+@pytest.mark.parametrize("reason", ["x" * MAX_TEXT_BYTES, "ü" * 61 + "x"])
+async def test_a_reason_comes_whole_if_the_admin_server_takes_it(room, reason):
+    from websockets.exceptions import ConnectionClosed
+
+    room.node.do(frames.CloseClient(room.ids[0], reason + "and more"))
+    with pytest.raises(ConnectionClosed) as closed:
+        await room.clients[0].recv()
+    assert closed.value.rcvd.reason == reason
+    assert len(reason.encode()) == MAX_TEXT_BYTES
 
 
 async def test_a_node_chooses_the_close_code(room):

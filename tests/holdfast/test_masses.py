@@ -2,7 +2,7 @@
 
 from structlog.testing import capture_logs
 
-from holdfast.balancer.masses import INTERVAL, MOST, Masses, quietly
+from holdfast.masses import INTERVAL, MOST, Masses, quietly
 
 
 def test_each_event_has_so_many_lines_and_then_a_count():

@@ -1,0 +1,27 @@
+"""Lines of the log for what the author's functions do wrong: of a mass of them, some and a count, since clients can
+cause it at will.
+
+Owns the bound for one node. What a line says is its place's own.
+"""
+
+import time
+from threading import Lock
+
+from holdfast.masses import Masses
+
+
+class Failures:
+    """For all threads. Call `tick` now and then: it tells how many lines were left out."""
+
+    def __init__(self) -> None:
+        self._masses = Masses()
+        self._lock = Lock()
+
+    def admits(self, event: str) -> bool:
+        """Whether this one gets its line."""
+        with self._lock:
+            return self._masses.admits(event, time.monotonic())
+
+    def tick(self) -> None:
+        with self._lock:
+            self._masses.tick(time.monotonic())

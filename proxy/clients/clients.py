@@ -63,7 +63,7 @@ class Clients(House):
         self.refuses: Reason | None = None  # why nobody is taken at present
         self.has_abandoned = False  # a connection went while requests of it were with nodes
         self.wheel = Wheel(self.connections.get, reactor.now)
-        self.handshakes = Handshakes(reactor)
+        self.handshakes = Handshakes(reactor, self.encrypted)
         self.nowhere = Nowhere(self, -1, None)
         self.closings = Closings()
         self._settings = settings

@@ -140,9 +140,9 @@ class Debts:
         if len(self._settled) > MAX_SETTLED:
             del self._settled[next(iter(self._settled))]
 
-    def awoke(self, now: float) -> None:
-        """We were away, and who came back meanwhile waits to be heard."""
-        self._missed = dict.fromkeys(self._missed, now + self._patience)
+    def awoke(self, seconds: float) -> None:
+        """We were away, and who came back meanwhile waits to be heard: so much does not count."""
+        self._missed = {run: until + seconds for run, until in self._missed.items()}
 
     def slept(self, seconds: float, *, is_alone: bool) -> None:
         """We were away for so long; others, if there are any, may have forgotten what we are owed."""

@@ -176,6 +176,11 @@ class Clients(House):
             if trio.current_time() >= until:
                 break
 
+    def turn_wheel(self) -> None:
+        """Ticker: timers that are due; in the next turns those that are more than one's share."""
+        if self.wheel.turn(self.reactor.now):
+            self.reactor.in_next_turn(self.turn_wheel)
+
     def close(self) -> None:
         """Close every descriptor, now."""
         for connection in list(self.connections.values()):

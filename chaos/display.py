@@ -14,6 +14,7 @@ from rich.text import Text
 from holdfast.chaos.deliveries import Disordered, Missed, Twice
 from holdfast.chaos.failover import Percentiles
 from holdfast.chaos.flood import FloodFigures
+from holdfast.chaos.losses import Losses, Quarantined
 from holdfast.chaos.openings import Openings
 from holdfast.chaos.report import Report
 from holdfast.chaos.trial import Snapshot
@@ -180,6 +181,8 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
         yield from _state(report.state)
     if report.flood is not None:
         yield from _flood(report.flood)
+    if report.losses is not None:
+        yield from _losses(report.losses)
     epochs = [acting.epoch for acting in report.masters.epochs]
     if epochs:
         yield "masters", f"{len(epochs)}, epochs {min(epochs)} to {max(epochs)}"
@@ -255,6 +258,23 @@ def _flood(figures: FloodFigures) -> Iterator[tuple[str, str]]:
     yield "  closed", _counts(figures.closed)
     yield "  closed that do not read", f"{figures.slow_closed:,} of {figures.slow:,}"
     yield "  nodes given up", f"{figures.nodes_lost:,}"
+
+
+def _losses(figures: Losses) -> Iterator[tuple[str, str]]:
+    yield "nodes lost by proxies", _counts(figures.by_proxies)
+    yield "proxies lost by nodes", _counts(figures.by_nodes)
+    if figures.quarantined:
+        yield "quarantined", f"{figures.quarantined:,}, of them within a time of silence {figures.of_silence:,}"
+    for one in figures.told:
+        yield "  quarantined", _quarantined(one)
+
+
+def _quarantined(one: Quarantined) -> str:
+    lost = "; ".join(f"{loss.node} at {loss.at:.3f} s ({loss.why}), with {loss.in_flight:,}" for loss in one.lost)
+    return (
+        f"{one.count:,} of {one.proxy} from {one.at:.3f} s on, after {one.attempts} attempts, the first is request "
+        f"{one.request}; it had lost: {printable(lost) or 'nothing'}"
+    )
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -123,6 +123,11 @@ class Processes:
         self._all.append(process)
         return process
 
+    def log(self, name: str) -> str:
+        """What all processes of this name have written to stderr."""
+        log = self.directory / f"{name}.log"
+        return log.read_text(errors="replace") if log.exists() else ""
+
     def forget(self, process: Process) -> None:
         """It has ended and nobody needs it any more."""
         self._all.remove(process)

@@ -15,6 +15,7 @@ from holdfast.chaos.deliveries import Disordered, Missed, Twice
 from holdfast.chaos.due import Notifications
 from holdfast.chaos.failover import AFTER_FAULT, Failover, Fault, Percentiles
 from holdfast.chaos.flood import FloodFigures
+from holdfast.chaos.losses import Losses
 from holdfast.chaos.masters import Acting, Masters
 from holdfast.chaos.openings import Openings
 from holdfast.chaos.writes import StateFigures
@@ -65,8 +66,8 @@ class Memory(Struct):
 
 
 class Report(Struct):
-    """ok: every promise holds. openings: null for one proxy. state, flood: null if there was none. Times in ms unless
-    said otherwise; cpu: cores in use, on average.
+    """ok: every promise holds. openings: null for one proxy. state, flood: null if there was none. losses: null if the
+    proxies are not ours. Times in ms unless said otherwise; cpu: cores in use, on average.
     """
 
     ok: bool
@@ -85,6 +86,7 @@ class Report(Struct):
     openings: Openings | None
     state: StateFigures | None
     flood: FloodFigures | None
+    losses: Losses | None
     masters: MasterFigures
     latency: Percentiles
     failover: dict[str, Failover]

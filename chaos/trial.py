@@ -24,6 +24,7 @@ from holdfast.chaos.hearing import Hearing
 from holdfast.chaos.listeners import Settings as ListenerSettings
 from holdfast.chaos.load import Progress, Settings
 from holdfast.chaos.load_worker import Finished
+from holdfast.chaos.losses import Losses, losses
 from holdfast.chaos.openings import Openings
 from holdfast.chaos.processes import Process, Processes, cpu_seconds
 from holdfast.chaos.proxies import OwnProxy
@@ -122,6 +123,7 @@ class Trial:
         self._flooding: Flooding | None = None
         self._memory: dict[str, list[int]] = defaultdict(list)  # bytes of each proxy, once a second
         self._started: float | None = None
+        self._started_at = 0.0  # of time.time(), as logs have it
         self._measuring = trio.CancelScope()
         self._surprises: list[str] = []
         self._is_ending = False
@@ -186,7 +188,8 @@ class Trial:
             await flooding.measure(fleet.running[0].pid)
         used_before = _cpu(deployment, clients)
         faults = self._faults = Faults(deployment, fleet, plan.kinds, plan.seed, self._tell, self._burst)
-        started = self._started = time.monotonic()
+        started, self._started_at = time.monotonic(), time.time()
+        self._started = started
         load.start()
         if flooding is not None:
             flooding.start(plan.nodes)
@@ -204,7 +207,8 @@ class Trial:
         flood = None if flooding is None else await self._finish_flood(flooding, faults, fleet)
         load.end()
         await self._end(clients, fleet, deployment)
-        return self._report(finished, faults, openings, state, flood, seconds, cpu)
+        lost = self._losses(deployment) if deployment.own else None
+        return self._report(finished, faults, openings, state, flood, lost, seconds, cpu)
 
     async def _hear_openings(self, finished: Finished, faults: Faults, fleet: Fleet) -> Openings:
         """What nodes were told of clients, as soon as they know of the end what is true."""
@@ -232,6 +236,12 @@ class Trial:
                     return figures
                 await trio.sleep(POLL_INTERVAL)
         return audit(finished.book, states, present)
+
+    def _losses(self, deployment: Deployment) -> Losses:
+        """By the logs of all processes of the run, also those that have ended."""
+        proxies = {proxy.name: self._processes.log(proxy.name) for proxy in deployment.own}
+        nodes = {name: self._processes.log(name) for name in _names(self._plan.nodes)}
+        return losses(proxies, nodes, self._started_at, deployment.config.request.timeout)
 
     # --- a flood ----------------------------------------------------------------------------------------------
 
@@ -281,9 +291,8 @@ class Trial:
             raise HoldfastError(f"the {proxy.name} ended: status {status}\n{proxy.process.log_tail()}".rstrip())
 
     async def _start_nodes(self, fleet: Fleet) -> None:
-        wanted = self._plan.nodes
-        for number in range(1, wanted + 1):
-            fleet.start(f"node-{number}")
+        for name in _names(self._plan.nodes):
+            fleet.start(name)
         with trio.move_on_after(SETTLE_PATIENCE):
             await fleet.wait(lambda: fleet.is_complete or not all(node.is_running for node in fleet.running))
         if not fleet.is_complete:
@@ -333,6 +342,7 @@ class Trial:
         openings: Openings | None,
         state: StateFigures | None,
         flood: FloodFigures | None,
+        lost: Losses | None,
         seconds: float,
         cpu: dict[str, float],
     ) -> Report:
@@ -361,6 +371,7 @@ class Trial:
             openings=openings,
             state=state,
             flood=flood,
+            losses=lost,
             memory={name: Memory.of(sizes) for name, sizes in self._memory.items() if sizes},
             masters=MasterFigures(
                 epochs=since(self._hearing.masters.terms(), start),
@@ -372,6 +383,10 @@ class Trial:
             cpu=cpu,
             definitions=DEFINITIONS,
         )
+
+
+def _names(nodes: int) -> list[str]:
+    return [f"node-{number}" for number in range(1, nodes + 1)]
 
 
 def _cpu(deployment: Deployment, clients: Process) -> dict[str, float]:

@@ -48,9 +48,10 @@ class CloseClients(NamedTuple):
 
 
 class Introduce(NamedTuple):
-    """Tell nodes of these proxies: id, router's address, whether it is heard."""
+    """Tell nodes of these proxies: id, router's address, whether it is heard; by this set of members."""
 
     peers: list[tuple[str, str, bool]]
+    ballot: int
 
 
 Action = Publish | Ask | Dial | HangUp | Write | Fence | CloseClients | Introduce

@@ -90,7 +90,7 @@ class Cluster:
         self._counting = Counting()
         self._asks: list[Ask] = []
         self._is_fenced = self._has_closed = False
-        self._introduced: list[tuple[str, str, bool]] = []
+        self._introduced = Introduce([], 0)
         self._touched = now
         self._garbled_at = float("-inf")
 
@@ -389,9 +389,10 @@ class Cluster:
             self._has_closed = True
             actions.append(CloseClients())
         peers = self.membership.peers(now)
-        if peers != self._introduced:
-            self._introduced = peers
-            actions.append(Introduce(peers))
+        introduce = Introduce(peers, self.membership.record.ballot if peers else 0)
+        if introduce != self._introduced:
+            self._introduced = introduce
+            actions.append(introduce)
 
     def _say(self, now: float, actions: list[Action]) -> None:
         beat = beat_of(self.membership, self.replication, is_fenced=self._is_fenced, now=now)

@@ -3,13 +3,13 @@
 Owns `node.clients` and the order in which on_open and on_close are called: one at a time, in the order it happened,
 each client once as opened and once as closed however often sessions are made anew. A proxy that is lost keeps its
 clients: it may only have lost us. They are told as closed when no other proxy lists theirs any more, or, where none
-ever did, after `forget_timeout`.
+ever did, or only such as may not have heard of it, after `forget_timeout`.
 
 A node that does not want clients is told of none. Then there is nothing here but which ids are whose, and the clients
 that have asked something lately: to read 400 bytes of headers with each request would cost 5 us.
 """
 
-from collections.abc import Collection, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, Set, ValuesView
 
 from holdfast.node.callbacks import Callback, Callbacks
 from holdfast.node.request import Client
@@ -17,6 +17,7 @@ from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.clients import ClientView
 
 MAX_ASKED = 10_000  # of some 2 KiB
+NO_WORD = -1
 UNKNOWN = "unknown"  # the reason when a client went while nobody could tell us why
 
 
@@ -38,8 +39,8 @@ class Clients(Mapping[int, Client]):
         self._views: dict[str, ClientView] = {}  # by proxy
         self._prefixes: dict[int, str] = {}  # upper half of clients' ids: their proxy, as it said itself
         self._lost: dict[str, float] = {}  # proxies without a session, and when they are forgotten
-        self._listed: frozenset[str] = frozenset()  # proxies that may live, by the word of another one that is linked
-        self._vouched: set[str] = set()  # those that were so once
+        self._listed: Set[str] = frozenset()  # proxies that may live, by the word of another one that is linked
+        self._vouched: dict[str, int] = {}  # those that were so once, and with which set
         self._callbacks = callbacks
         self._on_open = on_open
         self._on_close = on_close
@@ -105,24 +106,31 @@ class Clients(Mapping[int, Client]):
     def forget(self, proxy: str) -> None:
         """The proxy is gone for good: so are its clients."""
         self._lost.pop(proxy, None)
-        self._vouched.discard(proxy)
+        self._vouched.pop(proxy, None)
         view = self._views.pop(proxy, None)
         if view is not None:
             for prefix in [prefix for prefix, owner in self._prefixes.items() if owner == proxy]:
                 del self._prefixes[prefix]
             self._close(view.clients, UNKNOWN)
 
-    def introduced(self, listed: Collection[str], *, has_word: bool) -> None:
-        """Proxies that may have clients, by the word of others. One that we have lost and that was listed is gone.
+    def introduced(self, listed: Mapping[str, int], latest: int) -> set[str]:
+        """Proxies that may have clients, by the word of others: of each the latest set of members with which it is
+        listed. One that we have lost and that was listed is gone.
 
-        has_word: there is a linked proxy that lists any. Without one nothing follows from an empty list.
+        latest: the latest set with which a linked proxy lists any. Of a lost one that came with a later set who lists
+        now may not have heard: those are returned. NO_WORD: nobody lists any, and nothing follows.
         """
-        self._listed = frozenset(listed)
-        self._vouched |= self._listed
-        if has_word:
-            for proxy in [proxy for proxy in self._lost if proxy in self._vouched and proxy not in self._listed]:
+        self._listed = listed.keys()
+        for proxy, ballot in listed.items():
+            self._vouched[proxy] = max(ballot, self._vouched.get(proxy, 0))
+        former = [proxy for proxy in self._lost if proxy in self._vouched and proxy not in listed]
+        for proxy in former:
+            if self._vouched[proxy] <= latest:
                 self.forget(proxy)
-            self._vouched &= self._listed | self._views.keys()
+        if latest > NO_WORD:
+            known = listed.keys() | self._views.keys()
+            self._vouched = {proxy: ballot for proxy, ballot in self._vouched.items() if proxy in known}
+        return {proxy for proxy in former if proxy in self._vouched}
 
     def forget_lost(self, now: float) -> None:
         """Forget those that have been lost for too long and that none vouches for. To be called about every second."""

@@ -14,14 +14,14 @@ import zmq
 
 from holdfast.names import look_up
 from holdfast.node import backoff, effects
-from holdfast.node.clients import Clients
+from holdfast.node.clients import NO_WORD, Clients
 from holdfast.node.complaints import Complaints
 from holdfast.node.errors import LinkRefused
 from holdfast.node.pump import LINGER, Curve, Pump
 from holdfast.node.session import Parts, Session
 from holdfast.node.streams import Concerned, Streams
 from holdfast.protocols.errors import ConfigError, FrameError, HoldfastError
-from holdfast.protocols.nodes.frames import Effect, Peer, Via
+from holdfast.protocols.nodes.frames import Effect, Peers, Via
 
 log = structlog.get_logger("holdfast.node")
 
@@ -129,9 +129,9 @@ class Links:
                 self._clients.forget(former)  # another proxy is at its address now
                 self.streams.forget(former)
 
-    def introduced(self, session: Session, peers: Iterable[Peer]) -> None:
+    def introduced(self, session: Session, peers: Peers) -> None:
         """Proxies, as one of them tells them."""
-        session.peers = list(peers)
+        session.peers = peers
         self._relist()
 
     def ready(self, session: Session) -> None:
@@ -165,13 +165,17 @@ class Links:
         Without any list the former ones still say what to keep for whom, and where to look; but nobody vouches for
         clients any more.
         """
-        told = [(session, peer) for session in self.sessions.values() for peer in session.peers]
-        listed = {peer.proxy for session, peer in told if peer.proxy != session.proxy}
-        self._clients.introduced(listed, has_word=bool(told))
+        told = [(session, peer) for session in self.sessions.values() for peer in session.peers.proxies]
+        listed: dict[str, int] = {}
+        for session, peer in told:
+            if peer.proxy != session.proxy:
+                listed[peer.proxy] = max(listed.get(peer.proxy, 0), session.peers.ballot)
+        latest = max((session.peers.ballot for session, _ in told), default=NO_WORD)
+        unheard = self._clients.introduced(listed, latest)
         self.alive = frozenset(peer.proxy for session, peer in told if peer.alive and peer.proxy != session.proxy)
         if told:
             self._addresses = {peer.proxy: peer.address for _, peer in told}
-            self.streams.listed(listed | self.sessions.keys())
+            self.streams.listed(listed.keys() | unheard | self.sessions.keys())
         linked = {proxy for proxy, session in self.sessions.items() if not session.via}
         self._add(address for proxy, address in self._addresses.items() if proxy not in linked)
         self._changed.set()
@@ -332,7 +336,7 @@ class Links:
         return [
             self._endpoints[session.address]
             for session in self.sessions.values()
-            if not session.via and any(peer.proxy == proxy and peer.alive for peer in session.peers)
+            if not session.via and any(peer.proxy == proxy and peer.alive for peer in session.peers.proxies)
         ]
 
     async def _keep_tunnel(self, parts: Parts, context: "zmq.Context[zmq.Socket[bytes]]", proxy: str) -> None:

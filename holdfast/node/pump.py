@@ -157,7 +157,8 @@ class Pump:
             now = trio.current_time()
             owner.tick(now)
             received = not self.ended and self._drain(socket, owner, now)
-            if owner.wake_handlers(now) or received:
+            # What came before the end, and has not begun, is for nobody any more.
+            if not self.ended and (owner.wake_handlers(now) or received):
                 await trio.lowlevel.checkpoint()  # most handlers need not wait: their replies make one batch
             if self.ended:
                 return

@@ -4,7 +4,7 @@ Owns the order of these, heartbeats, and the table that says who is told of whic
 What is over stays over: a new session begins from nothing (docs/topics/architecture.md, Sessions of nodes).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from math import inf, nextafter
@@ -32,6 +32,7 @@ WELCOME_TIMEOUT = 5.0
 # does not come before.
 CALLBACKS_TIMEOUT = 3.0
 MIN_INTERVAL = 0.001  # whatever a proxy says
+AWAY = 0.5  # a turn that comes so much later than it is due says that this process stood still; as for a proxy
 BEAT_BYTES, OWED_BYTES = 64, 72  # of a heartbeat; of each proxy in it
 
 
@@ -67,7 +68,7 @@ class Links(Network, Protocol):
         """It stands. seen: number of the last of our effects that the proxy has."""
         ...
 
-    def introduced(self, session: "Session", peers: Iterable[frames.Peer]) -> None:
+    def introduced(self, session: "Session", peers: frames.Peers) -> None:
         """Proxies, as its proxy tells them."""
         ...
 
@@ -104,7 +105,7 @@ class Session:
         self.links = parts.links
         self.address = address
         self.via = via
-        self.peers: list[frames.Peer] = []
+        self.peers = frames.Peers([])
         self.proxy = ""
         self.phase = Phase.CONNECTING
         self.exchanges: dict[int, Exchange] = {}
@@ -124,6 +125,8 @@ class Session:
         self.pause_timeout = 0.0
         self._patience = WELCOME_TIMEOUT
         self._heartbeat_interval = 0.0
+        self._longest_nap = inf  # between two turns
+        self._still, self._awoke = 0.0, -inf  # it stood still for long enough to be given up: how long, until when
         self._next_heartbeat = self._ready_at = self._drain_stamp = inf
         self._beaten = -inf
         self._soon = 0.5  # between heartbeats whose answers are needed, as the last Mute says
@@ -189,13 +192,16 @@ class Session:
         return min(self._seen + self._patience, self._next_heartbeat, self._ready_at)
 
     def tick(self, now: float) -> None:
-        still = now - self.now if self.now else 0.0
+        still = now - self.now
         self.now = now
-        if now >= self._seen + self._patience:
-            if self._heartbeat_interval and still >= self._patience:  # heartbeats were due meanwhile
-                self.end(f"this process stood still for {still:.1f} s: stopped, or a handler that does not await")
-            else:
-                self.end(f"nothing came for {now - self._seen:.1f} s")
+        if still > self._longest_nap:
+            # What came meanwhile is not read yet, and nothing has asked for more: nobody is silent for that. A proxy
+            # that has given us up has said so.
+            self._seen = now
+            if still >= self._patience:
+                self._still, self._awoke = still, now
+        elif now >= self._seen + self._patience:
+            self.end(f"nothing came for {now - self._seen:.1f} s")
             return
         if now >= self._next_heartbeat:
             self.beat()
@@ -227,6 +233,7 @@ class Session:
         self.pause_timeout = frame.pause_timeout
         self._heartbeat_interval = frame.heartbeat_interval
         self._patience = frame.heartbeat_timeout
+        self._longest_nap = frame.heartbeat_interval + AWAY
         self._next_heartbeat = self.now
         self._move(Phase.SYNCING)
         del self._table[frames.Welcome]
@@ -250,13 +257,15 @@ class Session:
         }
         self._parts.clients.welcome(self.proxy, frame.clients_sequence, frame.prefix)
         self.links.welcomed(self, frame.seen)
-        self.links.introduced(self, frame.peers)
+        self.links.introduced(self, frames.Peers(frame.peers, frame.ballot))
         self._parts.replica.kept_by(self, frame.keeper, 0)
         if self.links.is_draining:
             self.drain()
         self.check_synced()  # no page comes to a node that wants no clients, from a proxy that keeps no state
 
     def _refused(self, frame: frames.Refused) -> None:
+        if not frame.fatal and self.now - self._awoke < WELCOME_TIMEOUT:
+            self.end(f"this process stood still for {self._still:.1f} s: stopped, or a handler that does not await")
         self.end(f"refused: {frame.reason}")
         if frame.fatal:
             self.refused_for_good = frame.reason
@@ -266,7 +275,7 @@ class Session:
         self.end(f"the proxy has left: {frame.reason}")
 
     def _peers(self, frame: frames.Peers) -> None:
-        self.links.introduced(self, frame.proxies)
+        self.links.introduced(self, frame)
 
     def _ack(self, frame: frames.Ack) -> None:
         if stream := self.links.streams.of(self):

@@ -209,6 +209,7 @@ class Welcome(Struct, array_like=True, frozen=True, gc=False, tag=50):
     the ids of this proxy's clients, and of no other's. max_unacknowledged_bytes: of Effects without Ack. reply_window:
     bytes of a reply in parts without Taken. pause_timeout: seconds that may pass between two parts of a reply; 0: as
     many as for the first one. session: its number among all of this run of the proxy, from 1; 0: it does not say.
+    ballot: as in Peers.
     """
 
     version: int
@@ -225,6 +226,7 @@ class Welcome(Struct, array_like=True, frozen=True, gc=False, tag=50):
     reply_window: int = 1 << 20
     pause_timeout: float = 0.0
     session: int = 0
+    ballot: int = 0
 
 
 class Refused(Struct, array_like=True, frozen=True, gc=False, tag=51):
@@ -292,9 +294,14 @@ class Master(Struct, array_like=True, frozen=True, gc=False, tag=70):
 
 
 class Peers(Struct, array_like=True, frozen=True, gc=False, tag=71):
-    """Every proxy whose clients may still be there, the sender too. It replaces the sender's former list."""
+    """Every proxy whose clients may still be there, the sender too. It replaces the sender's former list.
+
+    ballot: number of the set of members that the sender follows; 0: it does not say. Who is not in a list of an older
+    set may have come with a later one.
+    """
 
     proxies: list[Peer]
+    ballot: int = 0
 
 
 class StateItem(Struct, array_like=True, frozen=True, gc=False):

@@ -321,8 +321,8 @@ class Runner:
                 self._links[peer].send(data)
             case Write():
                 self.store.ask(action)
-            case Introduce(peers):
-                self._announcer.introduce(peers)
+            case Introduce(peers, ballot):
+                self._announcer.introduce(peers, ballot)
             case Dial(member):
                 link = self._links[member.proxy] = PeerLink(member, self._config.cluster.heartbeat_timeout)
                 self._dial.send_nowait(link)

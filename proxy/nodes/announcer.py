@@ -69,7 +69,7 @@ class Announcer:
         self._due = 0.0
         self.untold = registry.untold
         self.info = registry.info
-        self.peers: list[frames.Peer] = []
+        self.peers = frames.Peers([])
 
     @property
     def sequence(self) -> int:
@@ -119,10 +119,10 @@ class Announcer:
 
     # --- what all are told ----------------------------------------------------------------------------------------
 
-    def introduce(self, peers: Iterable[tuple[str, str, bool]]) -> None:
-        """These proxies may have clients, we too: id, address for nodes, whether it is heard."""
-        self.peers = [frames.Peer(*peer) for peer in peers]
-        self._directory.tell(frames.Peers(self.peers))
+    def introduce(self, peers: Iterable[tuple[str, str, bool]], ballot: int) -> None:
+        """These proxies may have clients, we too: id, address for nodes, whether it is heard. ballot: as in Peers."""
+        self.peers = frames.Peers([frames.Peer(*peer) for peer in peers], ballot)
+        self._directory.tell(self.peers)
 
     def farewell(self, reason: str) -> None:
         """The proxy stops: its clients have gone before it."""

@@ -132,7 +132,7 @@ class Gateway:
                 heartbeat_interval=self._settings.heartbeat_interval,
                 heartbeat_timeout=self._settings.heartbeat_timeout,
                 clients_sequence=self._announcer.sequence,
-                peers=self._announcer.peers,
+                peers=self._announcer.peers.proxies,
                 max_batch_bytes=self._settings.max_frame_bytes,
                 seen=self._effects.seen(node),
                 keeper=self._steward.keeper,
@@ -141,6 +141,7 @@ class Gateway:
                 reply_window=self._settings.max_untaken_bytes,
                 pause_timeout=self._dispatch.expired.pause_timeout,
                 session=self._counters.nodes_welcomed,
+                ballot=self._announcer.peers.ballot,
             )
         )
         self._steward.joined(node, hello)

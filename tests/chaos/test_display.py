@@ -10,6 +10,7 @@ from holdfast.chaos.due import Notifications
 from holdfast.chaos.failover import Failover, Percentiles
 from holdfast.chaos.fleet import MasterStatus, NodeStatus, Status
 from holdfast.chaos.load import Progress
+from holdfast.chaos.losses import Loss, Losses, Quarantined
 from holdfast.chaos.masters import Acting
 from holdfast.chaos.openings import Openings
 from holdfast.chaos.report import DEFINITIONS, Clients, MasterFigures, Memory, Report
@@ -55,6 +56,7 @@ def report(**changes):
         "notifications": verdict.notifications, "twice": [], "disordered": [], "missed": [], "latency": verdict.latency,
         "masters": MasterFigures([Acting(3, "a", 0.0, 1.0), Acting(4, "b", 2.0, 3.0)], 0, 1),
         "flood": figures(closed={"end of file": 1}), "memory": {"proxy": Memory(30.0, 40.0, 41.0, 50.0)},
+        "losses": None,
         "failover": {"kill": Failover(29, Percentiles(100, 3.0, 9.0, 12.0), Percentiles())},
         "cpu": {"proxy": 0.41}, "definitions": DEFINITIONS,
     }  # fmt: skip
@@ -193,3 +195,15 @@ def test_report_says_how_old_was_what_came_again():
     told = lines(shown(report(notifications=Notifications(again=42, again_after=3.125))))
     assert "again, at another proxy 42, at most 3.125 s after it was published" in told
     assert "again, at another proxy 0" in lines(shown(report()))
+
+
+def test_report_says_who_was_given_up_and_what_was_lost_with_it():
+    one = Quarantined("proxy, worker 0", 60, 7, 2, 12.0, [Loss(8.0, "node-1-a", "silent for 2.1 s", 256)])
+    figures = Losses({"silent": 2, "disconnected": 1}, {"nothing came": 3}, 89, 60, [one])
+    text = lines(shown(report(losses=figures)))
+    assert "nodes lost by proxies disconnected 1, silent 2" in text
+    assert "proxies lost by nodes nothing came 3" in text
+    assert "quarantined 89, of them within a time of silence 60" in text
+    told = "quarantined 60 of proxy, worker 0 from 12.000 s on, after 2 attempts, the first is request 7; it had lost: "
+    assert told + "node-1-a at 8.000 s (silent for 2.1 s), with 256" in text
+    assert not any("quarantined" in line for line in lines(shown(report(losses=Losses()))))

@@ -9,6 +9,7 @@ from holdfast.balancer.cluster.grants import Grants
 from holdfast.balancer.cluster.membership import Membership
 from holdfast.balancer.cluster.sequence import Sequence, SequenceState
 from holdfast.balancer.ledger import Ledger
+from holdfast.node.clients import Clients
 from holdfast.node.links import Links
 from holdfast.node.stream import Stream
 from holdfast.node.streams import Streams
@@ -226,7 +227,18 @@ def epochs_in_heartbeats(patch):
     patch.setattr(Gateway, "_told_epoch", lambda self, epoch: None)
 
 
+def lists_of_older_sets(patch):
+    """Whoever lists nobody's name says that it is gone."""
+    introduced = Clients.introduced
+    patch.setattr(
+        Clients,
+        "introduced",
+        lambda self, listed, latest: introduced(self, dict.fromkeys(listed, 0), min(latest, 0)),
+    )
+
+
 MUTANTS = [
+    (lists_of_older_sets, lives.who_is_behind_knows_nobody_new, {}, Violation),
     (sessions_in_order, promises.welcome_that_was_held_up_closes_nobody, {}, Violation),
     (epochs_in_heartbeats, stores.node_hears_later_of_a_later_epoch, stores.FAR, Violation),
     (two_attempts, promises.deadly_request_ends_two_nodes, {"proxies": 2, "nodes": 4}, Violation),

@@ -119,6 +119,10 @@ class FakeSession:
         self._sent += 1
         self.proxy.say_raw(self.identity, encode_batch(self._sent, what))
 
+    def refuse(self, reason):
+        """As a proxy that has given it up."""
+        self.proxy.say_raw(self.identity, encode_batch(0, [frames.Refused(reason)]))
+
     async def take(self, kind):
         """The next frame; it is of this kind."""
         await until(lambda: len(self.frames) > self._taken, f"a frame {kind}")
@@ -186,8 +190,8 @@ class FakeSession:
         listed = [peer.peer if isinstance(peer, FakeProxy) else peer for peer in peers]
         return [self.proxy.peer, *listed] if listed else []
 
-    def introduce(self, *peers):
-        self.say(frames.Peers(self.listing(*peers) or [self.proxy.peer]))
+    def introduce(self, *peers, ballot=0):
+        self.say(frames.Peers(self.listing(*peers) or [self.proxy.peer], ballot))
 
     def open(self, client):
         self._clients[client.id] = client

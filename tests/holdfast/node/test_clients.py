@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 import holdfast.node.clients as clients_module
 from holdfast.node.callbacks import Callback, Callbacks
-from holdfast.node.clients import Clients
+from holdfast.node.clients import NO_WORD, Clients
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
 from tests.holdfast.node.fake_proxy import client, encoded
@@ -81,13 +81,36 @@ def test_one_that_another_lists_is_kept_and_in_time_forgotten_when_nobody_does()
     world = World(forget_timeout=60.0)
     world.snapshot("a", 1)
     world.clients.lost("a", 100.0)
-    world.clients.introduced(["a"], has_word=True)
+    world.clients.introduced({"a": 1}, 1)
     world.clients.forget_lost(1000.0)
-    world.clients.introduced([], has_word=False)  # who listed it is lost too
+    world.clients.introduced({}, NO_WORD)  # who listed it is lost too
     world.clients.forget_lost(1059.9)
     assert list(world.clients) == [1]
     world.clients.forget_lost(1060.0)
     assert list(world.clients) == []
+
+
+def test_who_is_not_listed_any_more_is_forgotten_at_once():
+    world = World()
+    world.snapshot("a", 1)
+    world.clients.introduced({"a": 3}, 3)
+    world.clients.lost("a", 100.0)
+    assert world.clients.introduced({}, 3) == set()
+    assert world.told[-1] == ("close", 1, "unknown")
+
+
+def test_who_follows_an_older_set_of_members_has_not_heard_of_who_came_later():
+    world = World(forget_timeout=60.0)
+    world.snapshot("a", 1)
+    world.clients.introduced({"a": 3}, 3)
+    world.clients.lost("a", 100.0)
+    assert world.clients.introduced({}, 2) == {"a"}
+    assert list(world.clients) == [1]
+    world.clients.forget_lost(159.9)
+    assert world.clients.introduced({}, 2) == {"a"}
+    world.clients.forget_lost(160.0)  # nobody vouches for it
+    assert world.clients.introduced({}, 2) == set()
+    assert world.told[-1] == ("close", 1, "unknown")
 
 
 def test_a_proxy_that_came_back_is_not_forgotten():

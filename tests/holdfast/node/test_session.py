@@ -153,6 +153,41 @@ async def test_an_empty_message_is_a_probe_and_means_nothing():
         await assert_works(session)
 
 
+async def test_a_node_that_stood_still_gives_nobody_up_for_it(monkeypatch):
+    monkeypatch.setattr(session, "AWAY", 0.05)
+    node = Node("test")
+
+    @node.on_request(inline=True)
+    def handle(request):
+        time.sleep(float(request.payload))  # as a handler that does not await
+        return b"late"
+
+    async with linked(node, clients=[client()], interval=0.05, timeout=0.3) as here:
+        here.request(b"1.0")
+        assert (await here.take(frames.Reply)).payload == b"late"
+        count = len(here.heartbeats)
+        await until(lambda: len(here.heartbeats) > count + 2)
+        here.request(b"0.0")
+        assert (await here.take(frames.Reply)).payload == b"late"
+
+
+async def test_what_came_before_the_end_of_a_session_is_not_begun_after_it():
+    begun = []
+    node = Node("test")
+
+    @node.on_request(inline=True)
+    def handle(request):
+        begun.append(request.payload)
+
+    async with linked(node, clients=[client()]) as session:
+        session.request(b"for nobody")
+        session.refuse("no heartbeat")
+        again = await session.proxy.join(clients=[client()])
+        again.request(b"for somebody")
+        await again.take(frames.Reply)
+    assert begun == [b"for somebody"]
+
+
 async def test_a_node_that_stood_still_says_so_and_blames_no_network():
     node = Node("test")
 
@@ -164,6 +199,8 @@ async def test_a_node_that_stood_still_says_so_and_blames_no_network():
     with structlog.testing.capture_logs() as logs:
         async with linked(node, clients=[client()], interval=0.05, timeout=0.3) as session:
             session.request(b"1.0")
+            await session.take(frames.Reply)
+            session.refuse("no heartbeat")
             await session.proxy.join(clients=[client()], interval=60.0, timeout=120.0)
     [why] = [line["reason"] for line in logs if line["event"] == "link_lost" and "still" in line["reason"]]
     assert re.match(r"this process stood still for [\d.]+ s: stopped, or a handler that does not await", why)

@@ -272,6 +272,29 @@ async def test_a_node_that_leaves_does_not_wait_for_a_proxy_that_has_no_clients_
         await c.take(frames.Bye)
 
 
+async def test_a_node_that_leaves_waits_for_a_proxy_of_which_the_last_one_has_not_heard():
+    """The one that is linked follows a set of members of before: that it does not list the other tells nothing."""
+    node = Node("test", clients=True)
+    async with linked_to_three(node) as (a, b, c):
+        a.introduce(b.proxy, ballot=2)
+        b.introduce(a.proxy, c.proxy, ballot=3)
+        await settled(a, node)
+        await settled(b, node)
+        await lose(c)
+        await node.notify(b"hello", channels=["room"])
+        await b.take(frames.Effects)
+        await settled(b, node)
+        await lose(b)
+        assert 3 << 32 in node.clients
+        node.drain()
+        await a.take(frames.Effects)
+        await a.take(frames.Drain)
+        await settled(a, node)
+        assert a.untaken() == []
+        a.introduce(b.proxy, ballot=3)
+        await a.take(frames.Bye)
+
+
 async def test_parts_of_a_reply_are_told_apart():
     node = Node("test", clients=True)
 

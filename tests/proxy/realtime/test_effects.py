@@ -174,13 +174,14 @@ async def test_effects_come_numbered_or_with_a_reply_and_in_no_other_way():
 
 async def test_nodes_are_introduced_to_the_other_proxies():
     async with room() as (proxy, node, _, _):
-        proxy.app.announcer.introduce([("p", "tcp://10.0.0.1:7510", True), ("q", "tcp://10.0.0.2:7510", False)])
+        proxy.app.announcer.introduce([("p", "tcp://10.0.0.1:7510", True), ("q", "tcp://10.0.0.2:7510", False)], 7)
         proxy.app.reactor.settle()
         peers = [frames.Peer("p", "tcp://10.0.0.1:7510"), frames.Peer("q", "tcp://10.0.0.2:7510", False)]
-        assert (await node.take(frames.Peers)).proxies == peers
+        assert await node.take(frames.Peers) == frames.Peers(peers, 7)
         with ScriptedNode(proxy.node) as late:
             late.say(late.hello)
-            assert (await late.take(frames.Welcome)).peers == peers
+            welcome = await late.take(frames.Welcome)
+            assert (welcome.peers, welcome.ballot) == (peers, 7)
 
 
 async def test_a_count_is_asked_for():

@@ -36,6 +36,7 @@ MODULES = (
     "holdfast/proxy/clients/descriptors.py",
     "holdfast/proxy/clients/held.py",
     "holdfast/proxy/clients/intake.py",
+    "holdfast/proxy/clients/interest.py",
     "holdfast/proxy/clients/pace.py",
     "holdfast/proxy/nodes/dispatch.py",
     "holdfast/proxy/realtime/effects.py",

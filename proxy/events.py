@@ -59,7 +59,7 @@ OF_PROXIES = {
     "stopped": "The last line.",
     "sighup_not_used": "SIGHUP came.",
     "descriptor_limit": "The system's limit of open files leaves room for fewer clients than `client.max_connections`.",
-    "was_away": "The process stood still for so long: nobody is given up for a silence that was ours.",
+    "was_away": "The process stood still for so long, or its turns are long: nobody is given up for that time.",
     "lines_left_out": "So many more of that event within the second: of what strangers and clients can cause at will, "
     "or what may go wrong for many at once, there are no more than 10 lines a second.",
     "log_lines_dropped": "Whoever reads the log is too slow.",

@@ -1,7 +1,8 @@
 """The ticker: one Trio task that does, ten times a second, what depends on time and not on a message.
 
 Deadlines of requests, timers of connections, silence of nodes, shares of new nodes, links that were blocked. Also
-notices when this process itself was away (stopped, or starved of CPU): then nobody else is to be blamed for silence.
+notices when this process itself was away (stopped, starved of CPU, or its turns are long): then nobody else is to be
+blamed for silence, and nobody is excused for ever.
 """
 
 import structlog
@@ -18,7 +19,9 @@ from holdfast.proxy.nodes.keeper import Keeper
 log = structlog.get_logger("holdfast.ticker")
 
 INTERVAL = 0.1
-# A tick that comes so late says that we were away. Nodes' heartbeats wait in our socket then, unread.
+# A tick that comes so late says that we were away. Nodes' heartbeats and replies may wait in our socket then, unread:
+# nobody is judged before the next tick. That one judges, however late it is: if our turns are long, a whole one has
+# listened since.
 AWAY = 0.5
 
 
@@ -43,6 +46,7 @@ class Ticker:
         self._hub = hub
         self._reactor = reactor
         self._last = reactor.now
+        self._has_excused = False  # at the last tick
 
     async def run(self) -> None:
         while True:
@@ -53,17 +57,19 @@ class Ticker:
         self._reactor.now = now
         away = now - self._last - INTERVAL
         self._last = now
-        if away > AWAY:
+        is_late = away > AWAY
+        if is_late:
             log.warning("was_away", seconds=round(away, 2))
-            self._gateway.forgive(now)
-        else:
+            self._gateway.forgive(INTERVAL + away, now)
+        self._has_excused = is_late and not self._has_excused
+        if not self._has_excused:
             self._gateway.tick(now)
-            self._dispatch.expire(now)  # not if replies may wait, unread, that came in time
+            self._dispatch.expire(now)
         self._keeper.tick(now)
         if self._clients.has_abandoned:
             self._clients.has_abandoned = False
             self._dispatch.abandon()
-        self._clients.wheel.turn(now)
+        self._clients.turn_wheel()
         self._clients.closings.tick(now)
         self._reactor.masses.tick(now)
         self._directory.tend(now)

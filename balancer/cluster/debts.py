@@ -166,10 +166,10 @@ class Debts:
         self._missed.pop(run, None)
         _remember(self._settled, run, None)
 
-    def awoke(self, now: float) -> None:
-        """We were away, and who came back meanwhile waits to be heard."""
-        until = now + self._patience
-        self._missed = {run: missed._replace(until=until) for run, missed in self._missed.items()}
+    def awoke(self, seconds: float) -> None:
+        """We were away, and who came back meanwhile waits to be heard: so much does not count."""
+        missed = self._missed.items()
+        self._missed = {run: each._replace(until=each.until + seconds) for run, each in missed}
 
     def slept(self, seconds: float, *, is_alone: bool) -> None:
         """We were away for so long; others, if there are any, may have forgotten what we are owed."""

@@ -126,6 +126,7 @@ class Session:
         self._patience = WELCOME_TIMEOUT
         self._heartbeat_interval = 0.0
         self._longest_nap = inf  # between two turns
+        self._has_excused = False  # the last turn was late, and nobody was judged
         self._still, self._awoke = 0.0, -inf  # it stood still for long enough to be given up: how long, until when
         self._next_heartbeat = self._ready_at = self._drain_stamp = inf
         self._beaten = -inf
@@ -195,12 +196,15 @@ class Session:
         still = now - self.now
         self.now = now
         if still > self._longest_nap:
-            # What came meanwhile is not read yet, and nothing has asked for more: nobody is silent for that. A proxy
-            # that has given us up has said so.
-            self._seen = now
+            # What came meanwhile is not read yet, and nothing has asked for more: of a silence it counts as one
+            # heartbeat that did not come. A proxy that has given us up has said so.
+            self._seen = min(now, self._seen + still - self._heartbeat_interval)
+            self._has_excused = not self._has_excused
             if still >= self._patience:
                 self._still, self._awoke = still, now
-        elif now >= self._seen + self._patience:
+        else:
+            self._has_excused = False
+        if now >= self._seen + self._patience and not self._has_excused:
             self.end(f"nothing came for {now - self._seen:.1f} s")
             return
         if now >= self._next_heartbeat:

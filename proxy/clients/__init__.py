@@ -4,8 +4,8 @@ reactor      one task that owns the client sockets and the node link's descripto
 listener     bound client sockets and the accept loop; whom we can't take
 clients      every client connection, what they share (shared), and who may come in
 connection   one connection: bytes in, adapter, events (intake, pace); requests, replies, limits (state: how far it is)
-transport    its descriptor: reading, writing, the end (outbox, progress, tls, descriptors)
-handshakes   TLS handshakes in turns
+transport    its descriptor: reading, writing, the end (interest, outbox, progress, tls, descriptors)
+handshakes   TLS in turns: handshakes, and many records at once
 session      a client as nodes know it
 wheel        the timers of connections
 closings     what the log says of those that were closed

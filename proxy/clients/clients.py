@@ -63,7 +63,7 @@ class Clients(House):
         self.refuses: Reason | None = None  # why nobody is taken at present
         self.has_abandoned = False  # a connection went while requests of it were with nodes
         self.wheel = Wheel(self.connections.get, reactor.now)
-        self.handshakes = Handshakes(reactor)
+        self.handshakes = Handshakes(reactor, self.encrypted)
         self.nowhere = Nowhere(self, -1, None)
         self.closings = Closings()
         self._settings = settings
@@ -175,6 +175,11 @@ class Clients(House):
             self.unfinished.popleft().go_on(now)
             if trio.current_time() >= until:
                 break
+
+    def turn_wheel(self) -> None:
+        """Ticker: timers that are due; in the next turns those that are more than one's share."""
+        if self.wheel.turn(self.reactor.now):
+            self.reactor.in_next_turn(self.turn_wheel)
 
     def close(self) -> None:
         """Close every descriptor, now."""

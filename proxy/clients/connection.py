@@ -88,8 +88,9 @@ class Connection(Intake):
     @property
     def held_bytes(self) -> int:
         """Its part of what all hold, its open requests aside."""
-        outbox = self.transport.outbox
-        return self._counted_bytes + self._waiting_bytes + (0 if outbox is None else outbox.share_bytes)
+        transport, outbox = self.transport, self.transport.outbox
+        waiting_bytes = transport.kept_bytes + self._waiting_bytes
+        return self._counted_bytes + waiting_bytes + (0 if outbox is None else outbox.share_bytes)
 
     def make_way(self) -> None:
         """All clients hold too much together, and this one most of it. It is told so, where that can be said."""

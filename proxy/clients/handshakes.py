@@ -1,7 +1,8 @@
-"""TLS handshakes in turns: one costs as much as a hundred messages, and whoever asks for one is nobody yet.
+"""TLS in turns. A handshake costs as much as a hundred messages, and whoever asks for one is nobody yet; what records
+cost only OpenSSL knows.
 
-Owns whose handshake has something to go on with, in the order in which it came, and how much of a turn they all have.
-Who waits here is not read meanwhile.
+Owns whose handshake has something to go on with, or who has sent more records than are a share, in the order in which
+they came, and how much of a turn they all have. Who waits here is not read meanwhile.
 """
 
 from collections import deque
@@ -10,6 +11,7 @@ import structlog
 import trio
 
 from holdfast.proxy.clients.reactor import READABLE, WRITABLE, Reactor, close_crashed
+from holdfast.proxy.clients.shared import Waiting
 from holdfast.proxy.clients.transport import Transport
 
 log = structlog.get_logger("holdfast.handshakes")
@@ -19,11 +21,11 @@ HANDSHAKE_TIME = 0.002
 
 
 class Handshakes:
-    """Those that wait. `step` ends a turn, before what they ask leaves for nodes."""
+    """Those that wait, each once. `step` ends a turn, before what they ask leaves for nodes."""
 
-    def __init__(self, reactor: Reactor) -> None:
+    def __init__(self, reactor: Reactor, waiting: deque[Waiting]) -> None:
         self._reactor = reactor
-        self.waiting: deque[Transport] = deque()
+        self.waiting = waiting
 
     def step(self, now: float) -> bool:
         """True: some still wait."""
@@ -31,13 +33,13 @@ class Handshakes:
         if not waiting:
             return False
         until = trio.current_time() + HANDSHAKE_TIME
-        while waiting:
+        for _ in range(len(waiting)):
             self._go_on(waiting.popleft(), now)
             if trio.current_time() >= until:
                 break
         return bool(waiting)
 
-    def _go_on(self, transport: Transport, now: float) -> None:
+    def _go_on(self, transport: Waiting, now: float) -> None:
         if transport.fd < 0:  # closed meanwhile
             return
         try:

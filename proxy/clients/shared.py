@@ -22,6 +22,25 @@ class Writer:
         raise NotImplementedError
 
 
+class Waiting(Writer):
+    """Who may wait for a turn of its own: a transport."""
+
+    __slots__ = ()
+
+    fd: int
+
+    def on_ready(self, events: int, now: float) -> None:
+        raise NotImplementedError
+
+    @property
+    def is_in_handshake(self) -> bool:
+        raise NotImplementedError
+
+    def take_up(self, now: float) -> None:
+        """Go on with what had come when it began to wait, or read what has come since."""
+        raise NotImplementedError
+
+
 class Owner:
     """Whose transport it is: the connection. It is told what comes, what has left, and of the end.
 
@@ -85,7 +104,8 @@ class Owner:
 class Shared:
     """Limits as attributes, since each message looks at some. touched: writers, each once.
 
-    unfinished: who has had its share of a turn and has more, each once, in the order in which they go on.
+    unfinished: who has had its share of a turn and has more, each once, in the order in which they go on. encrypted:
+    the same of transports whose TLS has something to go on with.
     """
 
     def __init__(self, settings: ClientSettings, reactor: Reactor, counters: Counters) -> None:
@@ -99,3 +119,4 @@ class Shared:
         self.rate = settings.max_message_rate
         self.touched: list[Writer] = []
         self.unfinished: deque[Owner] = deque()
+        self.encrypted: deque[Waiting] = deque()

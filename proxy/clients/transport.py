@@ -12,10 +12,11 @@ from typing import Final
 
 from holdfast.protocols.close import Reason
 from holdfast.proxy.clients import descriptors
+from holdfast.proxy.clients.interest import Interest
 from holdfast.proxy.clients.outbox import CHUNK_BYTES, Outbox
 from holdfast.proxy.clients.progress import Progress, unacknowledged_bytes
 from holdfast.proxy.clients.reactor import READABLE, WRITABLE
-from holdfast.proxy.clients.shared import Owner, Shared, Writer
+from holdfast.proxy.clients.shared import Owner, Shared
 from holdfast.proxy.clients.tls import TlsChannel, TlsError
 
 # More than 128 KiB makes malloc use mmap: 12 us per read instead of 2 (measured). 64 KiB is as cheap as 4.
@@ -31,35 +32,22 @@ MAX_LINGER = 30.0
 LOOKS = 4
 
 
-class Transport(Writer):
+class Transport(Interest):
     """See the module. Each has one `owner`, the connection, which it tells of what comes and of its end.
 
-    fd: -1 when closed. pending: what this turn has queued. direct: the wire format in which a fan-out may write to `fd`
-    itself while nothing is pending; None: it may not. The three are side by side in memory: a fan-out to thousands is
-    made of misses. outbox: what the kernel has refused, or None. interest: what we want to be woken
-    for. has_eof: the peer will send no more. waits_for_turn: since `put_off`, until `take_up`.
+    pending: what this turn has queued. direct: the wire format in which a fan-out may write to `fd` itself while
+    nothing is pending; None: it may not. outbox: what the kernel has refused, or None.
     """
 
-    __slots__ = (
-        "_clients", "_is_finishing", "_progress", "_registered", "_tls", "_wire_format",
-        "direct", "fd", "has_eof", "interest", "outbox", "owner", "pending", "waits_for_turn",
-    )  # fmt: skip
+    __slots__ = ("_progress", "_tls", "_wire_format", "outbox", "owner")
 
     owner: Owner
 
     def __init__(self, clients: Shared, fd: int, tls: TlsChannel | None) -> None:
-        self._clients = clients
-        self.fd = fd
-        self.pending: bytes | list[bytes] | None = None
-        self.direct: object = None
-        self.interest = READABLE
-        self.has_eof = False
-        self.waits_for_turn = False
-        self._registered = READABLE  # what the reactor wakes us for
+        super().__init__(clients, fd)
         self._wire_format: object = None
         self.outbox: Outbox | None = None
         self._progress: Progress | None = None  # while something is to be taken
-        self._is_finishing = False
         self._tls = tls
 
     @property
@@ -117,28 +105,20 @@ class Transport(Writer):
     def is_in_handshake(self) -> bool:
         return self._tls is not None and not self._tls.is_ready
 
-    def put_off(self) -> bool:
-        """Be not read until `take_up`. False: nothing is to be read, or what comes is only discarded.
-
-        `interest` stays as it is: whoever looks at that has not stopped to listen, and its time runs.
-        """
-        if self._is_finishing or not self.interest & READABLE:
-            return False
-        self.waits_for_turn = True
-        self._register()
-        return True
-
     def take_up(self, now: float) -> None:
-        """Read what has come since `put_off`."""
         self.waits_for_turn = False
         self._register()
-        self.on_ready(READABLE, now)
+        if self.kept_bytes and self.interest & READABLE and not self._is_finishing:
+            self._receive_encrypted(None, now)
+        else:
+            self.on_ready(READABLE, now)
 
-    def _receive_encrypted(self, data: bytes, now: float) -> None:
+    def _receive_encrypted(self, data: bytes | None, now: float) -> None:
+        """What the socket gave; None: what is kept."""
         tls = self._tls
         assert tls is not None
         try:
-            plain = tls.receive(data)
+            plain = tls.resume() if data is None else tls.receive(data)
         except TlsError as error:
             self.pending = None  # nothing can be encrypted any more, and what waits is plain
             if self.outbox is not None:
@@ -150,30 +130,11 @@ class Transport(Writer):
         self._write_sealed(tls.output(), now)
         if plain and self.fd >= 0:
             self.owner.receive(plain, now)
-        if (tls.is_over or not data) and not self._is_finishing and self.fd >= 0:
+        if (tls.has_more or self.kept_bytes) and self.fd >= 0:
+            self._keep(len(tls.kept) if tls.has_more else 0)
+        if tls.is_over and not self._is_finishing and self.fd >= 0:
             self._end_of_file()
             self.owner.receive_end(now)
-
-    def _end_of_file(self) -> None:
-        self.has_eof = True
-        self.interest &= ~READABLE
-
-    def set_reading(self, is_wanted: bool) -> None:
-        """Backpressure reaches the client through its own socket."""
-        interest = (READABLE if is_wanted and not self.has_eof else 0) | (WRITABLE if self.outbox is not None else 0)
-        if interest != self.interest:
-            self._set_interest(interest)
-
-    def _set_interest(self, interest: int) -> None:
-        self.interest = interest
-        # Who is not to be read stays registered until something comes: an HTTP client's next request mostly comes after
-        # the reply, so that saves two system calls for each.
-        if interest != self._registered and interest | READABLE != self._registered:
-            self._register()
-
-    def _register(self) -> None:
-        self._registered = self.interest & ~READABLE if self.waits_for_turn else self.interest
-        self._clients.reactor.modify(self.fd, self._registered)
 
     # --- writing ----------------------------------------------------------------------------------------------
 
@@ -393,4 +354,5 @@ class Transport(Writer):
         self.fd = -1
         if self.outbox is not None:
             self.outbox.close()
+        self._keep(0)
         self.pending = self.direct = self._wire_format = self.outbox = self._progress = self._tls = None

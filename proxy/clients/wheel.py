@@ -6,11 +6,13 @@ object that all of them have for their time. Costs nothing per message: a deadli
 old one comes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import inf
 from typing import Protocol
 
 SLOTS_PER_SECOND = 4
+# Then others have their turn: those who came at one moment are due at one moment, and a ping costs 7 us.
+TIMERS_PER_TURN = 256
 _NONE: tuple[float, list[int]] = (inf, [])
 
 
@@ -28,6 +30,8 @@ class Wheel:
         self._find = find
         self._slots: dict[int, tuple[float, list[int]]] = {}
         self._current = int(now * SLOTS_PER_SECOND)
+        self._due = inf  # the time of the slot that is run
+        self._left: Iterator[int] = iter(())  # of it
 
     def schedule(self, timed: Timed, when: float) -> None:
         """Call `on_timer` at the first turn of the wheel after `when`; inf: never. Replaces what was scheduled."""
@@ -43,16 +47,23 @@ class Wheel:
             timed.timer = due
             ids.append(timed.id)
 
-    def turn(self, now: float) -> None:
-        """Run what is due."""
+    def turn(self, now: float) -> bool:
+        """Run what is due, of so many connections. True: there may be more."""
         due = int(now * SLOTS_PER_SECOND)
-        while self._current < due:
+        count = 0
+        while True:
+            for id in self._left:
+                timed = self._find(id)
+                if timed is not None and timed.timer == self._due:
+                    timed.on_timer(now)
+                count += 1
+                if count == TIMERS_PER_TURN:
+                    return True
+            if self._current >= due:
+                return False
             if not self._slots:
                 self._current = due
-                return
+                return False
             self._current += 1
-            this, ids = self._slots.pop(self._current, _NONE)
-            for id in ids:
-                timed = self._find(id)
-                if timed is not None and timed.timer == this:
-                    timed.on_timer(now)
+            self._due, ids = self._slots.pop(self._current, _NONE)
+            self._left = iter(ids)

@@ -4,7 +4,7 @@ Joins the ledger, the policy and the links. Owns what happens when there is no n
 up: every request that comes in here gets exactly one answer, a node's reply or a typed error.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Sized
 
 import structlog
 import trio
@@ -22,6 +22,7 @@ from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.nodes.access_log import AccessLog, who_asked
 from holdfast.proxy.nodes.announcer import Announcer
+from holdfast.proxy.nodes.expired import Expired
 from holdfast.proxy.nodes.routing_key import KeyOf
 
 log = structlog.get_logger("holdfast.dispatch")
@@ -70,10 +71,15 @@ class Dispatch:
         self._settings = settings
         self._timeout = int(settings.timeout * 1000)
         self._access_log = access_log
-        self.pause_timeout = max(settings.pause_timeout, settings.timeout)
         self._credit_step = max(1, reply_window // 4)  # not a frame for each small part; a node never waits for it
         self.last_failover: float | None = None
         self.late: dict[int, int] = {}  # how many of each
+        self.expired = Expired(reactor, settings, self._answer, self._strike)
+
+    @property
+    def unsaid(self) -> Sequence[Sized]:
+        """What is still to be said of requests that have ended: replies that wait, and errors."""
+        return self.late, self.expired
 
     # --- to a node --------------------------------------------------------------------------------------------
 
@@ -336,11 +342,6 @@ class Dispatch:
         if self._directory.failed(node, self._reactor.now):
             log.warning("node_ejected", node=node.id, until=round(node.health.returns_at - self._reactor.now, 1))
 
-    def _strike_late(self, node: Node, entry: Entry, now: float) -> None:
-        """Not if it waits for us, nor if the time was spent before: parked, or at a node that was lost."""
-        if not entry.is_replied and not entry.is_offered and now - entry.since >= self._settings.timeout / 2:
-            self._strike(node)
-
     def _lost(self, entry: Entry, node: Node) -> None:
         if self._ledger.max_attempts_reached(entry):
             self._quarantine(entry, node)
@@ -358,21 +359,7 @@ class Dispatch:
 
     def expire(self, now: float) -> None:
         """Ticker: answer what is past its time."""
-        for entry, reason in self._ledger.expire(now):
-            node = entry.node
-            if node is not None:
-                node.link.send(frames.Cancel(entry.id, entry.attempt))
-                self._strike_late(node, entry, now)
-                if entry.parts is None:
-                    message = f"no reply within {self._settings.timeout:g} s"
-                else:
-                    message = f"no further part of the reply within {self.pause_timeout:g} s"
-                error = RequestError(message, reason, None)
-            else:
-                # Its deadline may have come before parked_timeout.
-                waited = min(self._settings.parked_timeout, round(now - entry.since, 1))
-                error = RequestError(f"no node was available for {waited:g} s", reason, self._settings.retry_after)
-            self._answer(entry, error)
+        self.expired.add(self._ledger.expire(now))
 
     def abandon(self) -> None:
         """Ticker: tell nodes that replies are no longer wanted, because the clients have gone."""

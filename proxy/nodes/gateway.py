@@ -140,7 +140,7 @@ class Gateway:
                 prefix=self._prefix,
                 max_unacknowledged_bytes=self._effects.lanes.max_bytes,
                 reply_window=self._settings.max_untaken_bytes,
-                pause_timeout=self._dispatch.pause_timeout,
+                pause_timeout=self._dispatch.expired.pause_timeout,
                 session=self._counters.nodes_welcomed,
                 ballot=self._announcer.peers.ballot,
             )
@@ -239,11 +239,15 @@ class Gateway:
                 link.close("not ready in time")
                 self._lose(node, f"not ready within {self._settings.handshake_timeout:g} s")
 
-    def forgive(self, now: float) -> None:
-        """We were away ourselves (stopped, or starved of CPU): nobody's silence counts until we have listened again."""
+    def forgive(self, seconds: float, now: float) -> None:
+        """We were away ourselves for so long: of that a silence is as long as if one heartbeat had not come.
+
+        So who was heard before is not given up, and who is silent is, by a proxy whose turns are always long as well.
+        """
+        excused = max(0.0, seconds - self._settings.heartbeat_interval)
         for link in self._nodes:
-            link.last_seen = now
-        self.debts.awoke(now)
+            link.last_seen = min(now, link.last_seen + excused)
+        self.debts.awoke(excused)
 
     def leave(self) -> None:
         """The proxy stops: tell every node, and take no more."""

@@ -3,7 +3,7 @@
 Clients are closed with 1012 spread over time, because all at once they would storm whoever takes them.
 """
 
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 
 import structlog
 import trio
@@ -20,16 +20,18 @@ WHY = "the proxy restarts; connect again"
 STEP = 0.05  # clients are closed in groups this far apart
 
 
-async def drain(settings: DrainSettings, clients: Clients, ledger: Ledger, late: Sized, reactor: Reactor) -> None:
+async def drain(
+    settings: DrainSettings, clients: Clients, ledger: Ledger, unsaid: Sequence[Sized], reactor: Reactor
+) -> None:
     """Returns when no client is left, or after the time limit: then some may be, who have been told at least.
 
     Listeners are closed already.
 
-    late: replies that are here, and wait for what their nodes did before.
+    unsaid: replies that are here, and wait for what their nodes did before, and errors.
     """
     log.info("draining", connections=len(clients.connections), requests=len(ledger))
     with trio.move_on_after(settings.timeout) as limit:
-        await _finish_requests(ledger, late, deadline=trio.current_time() + settings.timeout / 2)
+        await _finish_requests(ledger, unsaid, deadline=trio.current_time() + settings.timeout / 2)
         await close_clients(settings.spread, clients, reactor, Reason.DRAINING, WHY)
         while clients.connections:  # noqa: ASYNC110 - the hot path sets no events
             await trio.sleep(STEP)
@@ -42,10 +44,10 @@ async def drain(settings: DrainSettings, clients: Clients, ledger: Ledger, late:
         log.info("drained")
 
 
-async def _finish_requests(ledger: Ledger, late: Sized, deadline: float) -> None:
+async def _finish_requests(ledger: Ledger, unsaid: Sequence[Sized], deadline: float) -> None:
     # Clients go on asking until they are closed, so "no request at all" may never come: wait for those of now.
     last = ledger.last_id
-    while trio.current_time() < deadline and (late or ledger.has_before(last)):  # noqa: ASYNC110 - as above
+    while trio.current_time() < deadline and (any(map(len, unsaid)) or ledger.has_before(last)):  # noqa: ASYNC110 - as above
         await trio.sleep(STEP)
 
 

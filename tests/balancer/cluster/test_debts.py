@@ -205,10 +205,10 @@ def test_what_it_said_before_it_died_is_read_first(had, missed):
 def test_our_own_absence_is_not_the_nodes():
     b = Proxy()
     b.told(owed(N), 1.0)
-    b.awoke(50.0)
-    b.tick(50.1)
+    b.awoke(48.0)
+    b.tick(50.0)
     assert b.missed == []
-    b.tick(50.0 + PATIENCE)
+    b.tick(49.0 + PATIENCE)
     assert b.missed == ["n"]
 
 

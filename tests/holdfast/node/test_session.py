@@ -1,5 +1,6 @@
 import re
 import time
+from types import SimpleNamespace
 
 import pytest
 import structlog
@@ -169,6 +170,52 @@ async def test_a_node_that_stood_still_gives_nobody_up_for_it(monkeypatch):
         await until(lambda: len(here.heartbeats) > count + 2)
         here.request(b"0.0")
         assert (await here.take(frames.Reply)).payload == b"late"
+
+
+@pytest.mark.parametrize("is_mute", [False, True])
+async def test_a_node_that_is_slow_for_long_gives_up_who_is_silent_and_nobody_else(monkeypatch, is_mute):
+    monkeypatch.setattr(session, "AWAY", 0.05)
+
+    async def be_slow():
+        while True:
+            time.sleep(0.2)  # noqa: ASYNC251 - as handlers that do not await
+            await trio.lowlevel.checkpoint()
+
+    with structlog.testing.capture_logs() as logs:
+        async with (
+            linked(Node("test"), clients=[client()], interval=0.05, timeout=0.3) as here,
+            trio.open_nursery() as nursery,
+        ):
+            here.is_mute = is_mute
+            nursery.start_soon(be_slow)
+            if is_mute:
+                await until(lambda: any(line["event"] == "link_lost" for line in logs))
+            else:
+                count = len(here.heartbeats)
+                await until(lambda: len(here.heartbeats) > count + 20)
+            nursery.cancel_scope.cancel()
+    lost = [line["reason"] for line in logs if line["event"] == "link_lost"]
+    assert all("nothing came for" in reason for reason in lost)
+    assert bool(lost) is is_mute
+
+
+@pytest.mark.parametrize("is_heard", [False, True])
+def test_what_waits_unread_after_a_standstill_is_read_before_anybody_is_given_up(is_heard):
+    ended = []
+    pump = SimpleNamespace(send=None, wait_room=None, end=ended.append)
+    workers = SimpleNamespace(wake=None)
+    here = session.Session(SimpleNamespace(links=None, dispatch=SimpleNamespace(workers=workers)), pump, "address")
+    here._patience, here._heartbeat_interval, here._longest_nap = 2.0, 0.5, 1.0
+    here.tick(100.0)
+    here.receive([], 100.0)
+    here.tick(101.0)
+    here.tick(101.9)
+    here.tick(150.0)
+    assert not ended
+    if is_heard:
+        here.receive([], 150.0)
+    here.tick(151.5)  # late again, and judges
+    assert bool(ended) is not is_heard
 
 
 async def test_what_came_before_the_end_of_a_session_is_not_begun_after_it():

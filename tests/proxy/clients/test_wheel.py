@@ -3,7 +3,7 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.proxy.clients.wheel import Wheel
+from holdfast.proxy.clients.wheel import TIMERS_PER_TURN, Wheel
 
 
 class Timed:
@@ -72,3 +72,21 @@ def test_each_is_called_once_and_never_early(plan):
     wheel.turn(now + 200.0)
     assert sorted(id for id, _ in log) == list(range(len(plan)))
     assert all(called >= plan[id][0] for id, called in log)
+
+
+def test_those_that_are_due_at_one_moment_have_shares_of_turns():
+    count = 2 * TIMERS_PER_TURN + 1
+    wheel, table, log = make(count)
+    for each in table.values():
+        wheel.schedule(each, 101.0)
+    assert wheel.turn(102.0)
+    assert log == [(id, 102.0) for id in range(TIMERS_PER_TURN)]
+    last = table[count - 1]
+    wheel.schedule(last, 110.0)  # it has moved on meanwhile
+    wheel.schedule(table[0], 102.0)
+    assert wheel.turn(102.0)
+    assert not wheel.turn(102.0)
+    assert [id for id, _ in log] == list(range(count - 1))
+    assert not wheel.turn(102.5)
+    assert not wheel.turn(111.0)
+    assert log[count - 1 :] == [(0, 102.5), (last.id, 111.0)]

@@ -1,0 +1,69 @@
+"""Requests past their time: each is answered that it is, in slices, for all that are parked are late at once.
+
+They are not the ledger's any more: a reply that comes now is too late.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from holdfast.balancer.directory import Node
+from holdfast.balancer.ledger import Entry
+from holdfast.balancer.settings import RequestSettings
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import RequestError
+from holdfast.protocols.nodes import frames
+from holdfast.proxy.clients.reactor import Reactor
+
+ANSWERED_PER_TURN = 256  # then clients get their turn: 50,000 are 150 ms
+
+
+class Expired:
+    """answer: sends a request's client the error. strike: the node has failed."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        settings: RequestSettings,
+        answer: Callable[[Entry, RequestError], None],
+        strike: Callable[[Node], None],
+    ) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self.pause_timeout = max(settings.pause_timeout, settings.timeout)
+        self._answer = answer
+        self._strike = strike
+        self._entries: deque[tuple[Entry, Reason]] = deque()
+
+    def __len__(self) -> int:
+        """How many are not answered yet."""
+        return len(self._entries)
+
+    def add(self, entries: list[tuple[Entry, Reason]]) -> None:
+        """Answer these, and why; the next turns do what is more than one's share."""
+        self._entries += entries
+        self._go_on()
+
+    def _go_on(self) -> None:
+        now = self._reactor.now
+        for _ in range(min(ANSWERED_PER_TURN, len(self._entries))):
+            entry, reason = self._entries.popleft()
+            if entry.node is not None:
+                self._call_off(entry, entry.node, now)
+            self._answer(entry, self._error(entry, reason, now))
+        if self._entries:
+            self._reactor.in_next_turn(self._go_on)
+
+    def _call_off(self, entry: Entry, node: Node, now: float) -> None:
+        """No fault of its own if it waits for us, nor if the time was spent before: parked, or at a lost node."""
+        node.link.send(frames.Cancel(entry.id, entry.attempt))
+        if not entry.is_replied and not entry.is_offered and now - entry.since >= self._settings.timeout / 2:
+            self._strike(node)
+
+    def _error(self, entry: Entry, reason: Reason, now: float) -> RequestError:
+        settings = self._settings
+        if entry.node is None:  # its deadline may have come before parked_timeout
+            waited = min(settings.parked_timeout, round(now - entry.since, 1))
+            return RequestError(f"no node was available for {waited:g} s", reason, settings.retry_after)
+        if entry.parts is None:
+            return RequestError(f"no reply within {settings.timeout:g} s", reason, None)
+        return RequestError(f"no further part of the reply within {self.pause_timeout:g} s", reason, None)

@@ -87,6 +87,8 @@ class Links:
                         nursery.start_soon(self._keep_tunnels, parts, context, nursery)
                     await self._changed.wait()
                     self._changed = trio.Event()
+                # Whoever has not read what is before our goodbye has been waited for.
+                nursery.cancel_scope.deadline = trio.current_time() + LINGER
         finally:
             self._is_running = False
             self._linked.set()  # who still waits is told that it is in vain

@@ -90,7 +90,7 @@ class Cluster:
         self._counting = Counting()
         self._asks: list[Ask] = []
         self._is_fenced = self._has_closed = False
-        self._introduced: Introduce | None = None
+        self._introduced = Introduce([], 0)
         self._touched = now
         self._garbled_at = float("-inf")
 
@@ -388,7 +388,8 @@ class Cluster:
         if is_fenced and not self._has_closed and self.membership.must_close(now):
             self._has_closed = True
             actions.append(CloseClients())
-        introduce = Introduce(self.membership.peers(now), self.membership.record.ballot)
+        peers = self.membership.peers(now)
+        introduce = Introduce(peers, self.membership.record.ballot if peers else 0)
         if introduce != self._introduced:
             self._introduced = introduce
             actions.append(introduce)

@@ -46,6 +46,7 @@ class SimNode(Process):
         self._patience = 0.99 * node.FORGET_TIMEOUT / self.clock.rate
         self._vouched_at: dict[str, float] = {}  # proxy: when its own link, or another proxy, last said it lives
         self._gave_up_at: dict[str, float] = {}
+        self._met: set[str] = set()  # proxies for which it has kept something
         self.burst = 0  # publications that come at once the next time
         self.published: dict[str, int] = {}
         self.directed: dict[int, int] = {}
@@ -104,6 +105,9 @@ class SimNode(Process):
     def stepped(self) -> None:
         self.world.checks.acted(self)
         parts = self.node._parts
+        for proxy in parts.links.streams._streams.keys() - self._met:
+            self._met.add(proxy)
+            self.world.checks.meetings.meets(self, proxy)
         for proxy in (*parts.links.sessions, *parts.clients._listed):
             self._gave_up_at[proxy] = self.gave_up_at(proxy)
             self._vouched_at[proxy] = self.world.time
@@ -153,16 +157,18 @@ class SimNode(Process):
         """Let it do something more."""
         self.do(self._nursery.start_soon, function, *arguments)
 
-    async def set(self, key: str, number: int) -> None:
-        """Set a key of the state, and have the world know of it."""
-        checks = self.world.checks
-        checks.sets(key, number)
+    def start_set(self, key: str, number: int) -> None:
+        """Let it set a key of the state. The world knows of it at once."""
+        self.world.checks.sets(key, number)
+        self.spawn(self._set, key, number)
+
+    async def _set(self, key: str, number: int) -> None:
         try:
             await self.node.state.set(key, number)
         except StateError as error:
             self.world.note(self.id, "has not set", key, number, error)
         else:
-            checks.was_set(key, number)
+            self.world.checks.was_set(key, number)
 
     # --- the author ---------------------------------------------------------------------------------------------------
 
@@ -274,7 +280,8 @@ class SimNode(Process):
         return Reply(body())
 
     async def _on_set(self, request: Request, number: int, key: str) -> bytes:
-        await self.set(key, number)
+        self.world.checks.sets(key, number)
+        await self._set(key, number)
         return b"set"
 
     async def _on_count(self, request: Request, number: int) -> bytes:

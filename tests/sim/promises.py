@@ -5,7 +5,7 @@ from tests.sim.clients import Client
 from tests.sim.faults import heal
 from tests.sim.nodes import SimNode
 from tests.sim.proxies import SimProxy
-from tests.sim.stories import members, soon, until
+from tests.sim.stories import FOREVER, members, soon, until
 from tests.sim.world import World
 
 
@@ -42,7 +42,7 @@ def set_keys(world: World, count: int) -> None:
     """Set as many keys, by all nodes in turn, and wait until each is acknowledged."""
     for number in range(count):
         node = nodes(world)[number % len(world.nodes)]
-        node.spawn(node.set, f"key {number}", number)
+        node.start_set(f"key {number}", number)
     until(world, 12.0, lambda: world.checks.is_all_set(), "all keys are set")
 
 
@@ -294,6 +294,7 @@ def who_die_together_take_nothing_along(world: World) -> None:
 def state_survives_a_restart_of_all_proxies(world: World) -> None:
     """Again and again, and each time for so long that nodes look for them only now and then."""
     set_keys(world, 10)
+    world.be_at_peace(FOREVER)  # so nodes bring it all
     routers = [proxy.router for proxy in world.proxies.values()]
     for _ in range(4):
         for proxy in list(world.proxies.values()):
@@ -309,6 +310,7 @@ def state_survives_a_restart_of_all_proxies(world: World) -> None:
 def state_survives_the_death_of_all_proxies(world: World) -> None:
     """Likewise, by SIGKILL."""
     set_keys(world, 3)
+    world.be_at_peace(FOREVER)
     routers = [proxy.router for proxy in world.proxies.values()]
     for pause in (0.5, 3.0, 10.0, 10.0):
         for proxy in list(world.proxies.values()):
@@ -352,7 +354,7 @@ def acknowledged_set_is_not_undone(world: World) -> None:
     until(world, 15.0, world.checks.is_whole, "it is in again")
     node = nodes(world)[0]
     final = world.next_number()
-    node.spawn(node.set, "key k", final)
+    node.start_set("key k", final)
     until(world, 10.0, world.checks.is_all_set, "it is set at last")
     for proxy in rest:
         proxy.leave()
@@ -364,7 +366,7 @@ def acknowledged_set_is_not_undone(world: World) -> None:
 
 def _set(world: World, node: SimNode, key: str, number: int) -> None:
     if node.is_alive:
-        node.spawn(node.set, key, number)
+        node.start_set(key, number)
 
 
 def reset_link_of_the_master_leaves_the_state_writable(world: World) -> None:
@@ -379,7 +381,7 @@ def reset_link_of_the_master_leaves_the_state_writable(world: World) -> None:
     world.run(6.0)
     began = world.time
     for node in nodes(world):
-        node.spawn(node.set, "key later", world.next_number())
+        node.start_set("key later", world.next_number())
     until(world, 10.0, lambda: world.checks.is_set_since("key later", began, len(world.nodes)), "later ones are done")
     heal(world)
 
@@ -390,9 +392,9 @@ def one_set_is_applied_once(world: World) -> None:
     master = world.acting()[0]
     first, second = (node for node in nodes(world) if node.id != master)
     world.cut.add((keeper.id, first.id))
-    first.spawn(first.set, "key k", 1)
+    first.start_set("key k", 1)
     world.run(0.5)
-    second.spawn(second.set, "key k", 2)
+    second.start_set("key k", 2)
     until(world, 5.0, lambda: world.checks.is_set_since("key k", 0.0, 1), "the second is done")
     world.run(0.2)
     world.reset(first.id, keeper.id)

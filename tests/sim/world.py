@@ -191,8 +191,7 @@ class World:
         """It was killed, or has ended."""
         self.proxies.pop(process.id, None)
         self.nodes.pop(process.id, None)
-        if not self.proxies or not self.nodes:
-            self.checks.wiped()
+        self.checks.ended(process)
 
     @property
     def is_at_peace(self) -> bool:

@@ -397,6 +397,8 @@ def test_two_that_begin_at_once_are_one_cluster():
     net.run(3.0)
     assert set(net.record.ids) == {"a", "b"}
     assert net.clusters["a"].hindrance(net.now) == ""
+    for proxy in "ab":
+        assert all(introduce.peers for introduce in net.actions(proxy, Introduce)), "who is no member yet lists nobody"
 
 
 def test_who_falls_silent_is_evicted_given_up_and_hung_up_on():
@@ -413,6 +415,9 @@ def test_who_falls_silent_is_evicted_given_up_and_hung_up_on():
     assert net.clusters["a"].beat_of("c") is None
     net.run(TIMES.grace)
     assert [proxy for proxy, _, _ in net.actions("a", Introduce)[-1].peers] == ["a", "b"]
+    told = net.actions("a", Introduce)
+    assert [introduce.ballot for introduce in told] == sorted(introduce.ballot for introduce in told)
+    assert told[0].ballot < told[-1].ballot == net.record.ballot
 
 
 def test_who_is_alone_is_fenced_once_then_closes_once_and_comes_back():

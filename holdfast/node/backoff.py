@@ -22,7 +22,8 @@ def delays() -> Iterator[float]:
 
 
 def pause(delay: float, begun: float, now: float) -> float:
-    """Seconds from the end of an attempt, now, to the next one: what is left of the delay since this one began; a
-    little at least, because the attempts of nodes that failed together last equally long.
+    """Seconds from the end of an attempt, now, to the next one: what is left of the delay since this one began. If
+    nothing is, a little all the same: nodes that failed together wait equally long for an answer.
     """
-    return max(begun + delay - now, FIRST * random() / 2)
+    left = begun + delay - now
+    return left if left > 0 else FIRST * random() / 2

@@ -389,10 +389,9 @@ class Cluster:
             self._has_closed = True
             actions.append(CloseClients())
         peers = self.membership.peers(now)
-        introduce = Introduce(peers, self.membership.record.ballot if peers else 0)
-        if introduce != self._introduced:
-            self._introduced = introduce
-            actions.append(introduce)
+        introduced, self._introduced = self._introduced, Introduce(peers, self.membership.record.ballot if peers else 0)
+        if introduced != self._introduced:
+            actions.append(self._introduced)
 
     def _say(self, now: float, actions: list[Action]) -> None:
         beat = beat_of(self.membership, self.replication, is_fenced=self._is_fenced, now=now)

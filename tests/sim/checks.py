@@ -244,14 +244,14 @@ class Checks:
         return node in self._world.nodes or (is_sent and proxy.is_alive)
 
     def dies(self, node: "SimNode") -> None:
-        """What it has published is due where it is known to have owed it; but the last, which may not have begun."""
-        for proxy, owed in node.owes:
+        """What it has published is due where it is known to have owed it."""
+        for proxy, owed, number in node.owes:
             for book in (client.book for client in self._world.clients):
                 if book is not None and not book.ended and book.proxy is owed:
                     self._owed += [
-                        (book, channel, node.id, node.published.get(channel, 0) - 1, proxy)
+                        (book, channel, node.id, last, proxy)
                         for channel, membership in book.joined.items()
-                        if membership.is_sure
+                        if membership.is_sure and (last := _last(node.numbered.get(channel, {}), number))
                     ]
 
     # --- in the end ---------------------------------------------------------------------------------------------------
@@ -385,6 +385,11 @@ class Checks:
     def _latest(self) -> list[Record]:
         records = [p.cluster.membership.record for p in self._world.proxies.values() if p.is_up]
         return sorted(records, key=lambda record: -record.version)
+
+
+def _last(numbered: dict[int, int], number: int) -> int:
+    """The last publication that went with effects up to that number; 0: none did."""
+    return max((publication for publication, of in numbered.items() if of <= number), default=0)
 
 
 def word_of(nodes: Iterable[tuple[str, int]]) -> int:

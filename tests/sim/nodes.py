@@ -36,7 +36,8 @@ pack = msgpack.encode
 class SimNode(Process):
     """One run of a node.
 
-    published: channel: the number of the last publication that has begun. told: clients, as on_open and on_close say.
+    published: channel: the number of the last publication that has begun. numbered: of each, in its channel, the number
+    of the effects that it went with. told: clients, as on_open and on_close say.
     """
 
     def __init__(self, world: "World", name: str, number: int, rate: float | None) -> None:
@@ -49,6 +50,7 @@ class SimNode(Process):
         self._met: set[str] = set()  # proxies for which it has kept something
         self.burst = 0  # publications that come at once the next time
         self.published: dict[str, int] = {}
+        self.numbered: dict[str, dict[int, int]] = {}
         self.directed: dict[int, int] = {}
         self.mastered: dict[int, int] = {}
         self._order = trio.Lock()
@@ -78,21 +80,25 @@ class SimNode(Process):
         send = streams.send
 
         def sent(effects: Sequence[Effective], origin: Origin = NOWHERE, to: Concerned | None = None) -> list[Sent]:
+            notified = [msgpack.decode(effect.payload) for effect in effects if isinstance(effect, Notify)]
             if origin.request and to is not None:
-                for effect in effects:
-                    if isinstance(effect, Notify):
-                        self.world.checks.sends(self.id, msgpack.decode(effect.payload), to[0])
-            return send(effects, origin, to)
+                for what in notified:
+                    self.world.checks.sends(self.id, what, to[0])
+            sends = send(effects, origin, to)
+            for what in notified:
+                if sends and what[0] == PUBLISHED:
+                    self.numbered.setdefault(what[2], {})[what[3]] = sends[0].number
+            return sends
 
         streams.send = sent  # type: ignore[method-assign]
 
     @property
-    def owes(self) -> list[tuple["SimProxy", "SimProxy"]]:
-        """Whom it owes, by whose word: what has come of its own."""
+    def owes(self) -> list[tuple["SimProxy", "SimProxy", int]]:
+        """By whose word it owes whom, and up to which number: what has come of its own."""
         proxies = self.world.proxies
         known = [(p, p.app.directory.nodes.get(self.name)) for p in proxies.values() if p.is_up]
         owes = [(p, node.owes) for p, node in known if node is not None and node.incarnation == self.incarnation]
-        return [(p, proxies[owed]) for p, told in owes for owed in told if owed in proxies and owed != p.id]
+        return [(p, proxies[owed], n) for p, told in owes for owed, n in told if owed in proxies and owed != p.id]
 
     def ended(self, error: BaseException | None) -> None:
         self.world.gone(self)

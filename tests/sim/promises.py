@@ -197,6 +197,55 @@ def owed_by_who_has_died(world: World, *, drains: bool = False) -> None:
     heal(world)
 
 
+def owed_by_who_dies_early(world: World, *, freezes: bool = True, seconds: float = 4.0) -> None:
+    """A proxy is frozen, or the link of one node to it is cut, and that node dies before it can know of it. What it had
+    sent there is lost in part: who has missed something is told, and nobody else."""
+    clients = in_channel(world, 8)
+    far, node = clients[0].proxy, nodes(world)[0]
+    missing = [client.book for client in clients if client.proxy is far]
+    heard = [client.book for client in clients if client.proxy is not far]
+    if freezes:
+        world.freeze(far.id)
+    else:
+        world.part({node.id}, {far.id})
+    publish(world, node, 3)
+    world.run(world.config.node.heartbeat_interval + 0.2)
+    publish(world, node, 1)  # which it has not told the others of
+    world.kill(node.id)
+    world.run(seconds)
+    last = [book.joined["red"].last.get(node.id, 0) for book in missing]
+    world.thaw(far.id)
+    world.mend()
+    world.run(2 * PATIENCE * world.config.node.heartbeat_timeout)
+    for book, had in zip(missing, last, strict=True):
+        has = book.joined["red"].last.get(node.id, 0)
+        assert has >= 3 or book.ended == "interrupted", f"it has {has} of 3, had {had}, and is {book.ended or 'here'}"
+    assert not any(book.ended for book in heard)
+    heal(world)
+
+
+def what_has_come_of_the_dead_is_heard(world: World) -> None:
+    """All that a node has said is at a proxy that stands still, and its death is known there first: nothing is missing,
+    and nobody is closed."""
+    clients = in_channel(world, 8)
+    books = [client.book for client in clients]
+    far, node = clients[0].proxy, nodes(world)[0]
+    world.freeze(far.id)
+    publish(world, node, 5)
+    world.run(world.config.node.heartbeat_interval + 0.1)  # it is in the proxy's socket, and the others know of it
+    for proxy in world.proxies.values():
+        world.later(0.0, proxy.when_awake, proxy.app._node_died, node.name, node.incarnation)
+    world.run(0.1)
+    world.kill(node.id)
+    world.run(0.3)
+    world.thaw(far.id)
+    world.run(1.0)
+    assert {book.joined["red"].last.get(node.id, 0) for book in books} == {5}
+    world.run(2 * PATIENCE * world.config.node.heartbeat_timeout)
+    assert not any(book.ended for book in books)
+    heal(world)
+
+
 def owed_by_who_drains(world: World) -> None:
     """Likewise, and the node leaves as it should, without having brought all."""
     owed_by_who_has_died(world, drains=True)

@@ -97,5 +97,5 @@ OF_NODES = {
     "state_given_up": "Changes of the state are given up for another one, which is newer.",
     "effects_given_up": "A proxy did not take what a handler did to its clients.",
     "draining": "The node finishes what it has.",
-    "drain_timeout": "It has not, and the time is over.",
+    "drain_timeout": "It has not, or a proxy has not read the last of it, and the time is over.",
 }

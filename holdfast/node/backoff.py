@@ -5,17 +5,25 @@ from random import random
 
 FIRST = 0.1
 # A proxy that has just started without the nodes' state waits `state.recover_timeout` (2 s) for nodes that have it, and
-# each must have come back by then. So 1,000 nodes dial a dead proxy 1,000 times a second at most, which is little.
+# each must have come back by then. So attempts begin once a second, whether a dead proxy refuses them or leaves them
+# without an answer (holdfast.node.pump.CONNECT_TIMEOUT). 1,000 nodes make 2,000 a second at most, which is little.
 LONGEST = 1.0
 
 
 def delays() -> Iterator[float]:
-    """Seconds before each retry: doubling, with jitter of a half, so that nodes that failed together spread out.
-
-    The first is nearly none: most losses are a restart or a flap that is over at once.
+    """Seconds from one attempt to the next: doubling, with jitter of a half, so that nodes that failed together spread
+    out. The first is nearly none: most losses are a restart or a flap that is over at once.
     """
     delay = FIRST
     yield delay * random() / 2
     while True:
         yield delay * (0.5 + random() / 2)
         delay = min(delay * 2, LONGEST)
+
+
+def pause(delay: float, begun: float, now: float) -> float:
+    """Seconds from the end of an attempt, now, to the next one: what is left of the delay since this one began. If
+    nothing is, a little all the same: nodes that failed together wait equally long for an answer.
+    """
+    left = begun + delay - now
+    return left if left > 0 else FIRST * random() / 2

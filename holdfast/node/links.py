@@ -87,6 +87,8 @@ class Links:
                         nursery.start_soon(self._keep_tunnels, parts, context, nursery)
                     await self._changed.wait()
                     self._changed = trio.Event()
+                # Whoever has not read what is before our goodbye has been waited for.
+                nursery.cancel_scope.deadline = trio.current_time() + LINGER
         finally:
             self._is_running = False
             self._linked.set()  # who still waits is told that it is in vain
@@ -216,11 +218,13 @@ class Links:
         Sessions that are lost are made anew, but ask for none: what is kept for their proxies has no other way.
         """
         self.is_draining = True
-        sessions = list(self._sessions)
-        for session in sessions:
-            session.drain()
-        for session in sessions:
-            await session.drained.wait()
+        for session, stamp in [(session, session.drain()) for session in self._sessions]:
+            await session.wait_answered(stamp)
+
+    async def wait_read(self) -> None:
+        """Wait until each proxy has what was sent by now, however long that takes, or its session is over."""
+        for session, stamp in [(session, session.beat()) for session in self.sessions.values()]:
+            await session.wait_answered(stamp)
 
     def leave(self) -> None:
         """Say goodbye; `run` returns when it is said."""
@@ -241,6 +245,7 @@ class Links:
         delays, complaints = backoff.delays(), Complaints()
         limiter = trio.CapacityLimiter(1)  # of this name alone: one that nobody answers for holds up no other
         while self._is_wanted(address):
+            begun = trio.current_time()
             try:
                 endpoints = await self._look_up(address, limiter)
                 session = await self._visit(parts, context, address, endpoints)
@@ -261,8 +266,7 @@ class Links:
                 log.warning("link_lost", address=address, reason=session.reason)
             elif complaints.is_due(session.reason, trio.current_time()):
                 log.info("link_failed", address=address, reason=session.reason)
-            delay = next(delays)
-            with trio.move_on_after(delay):
+            with trio.move_on_after(backoff.pause(next(delays), begun, trio.current_time())):
                 await self._leaving.wait()
         del self._lost_at[address]
         self._endpoints.pop(address, None)
@@ -343,6 +347,7 @@ class Links:
         """Task: sessions with a proxy through others, as long as it lives and has none of its own."""
         delays, complaints = backoff.delays(), Complaints()
         while not self._leaving.is_set() and proxy in self.alive - self.sessions.keys():
+            begun = trio.current_time()
             relays = self._relays(proxy)
             if relays:
                 address = random.choice(relays)
@@ -358,6 +363,6 @@ class Links:
                     log.info("tunnel_ended", proxy=proxy, address=address, reason=session.reason)
                 elif complaints.is_due(session.reason, trio.current_time()):
                     log.info("tunnel_failed", proxy=proxy, address=address, reason=session.reason)
-            with trio.move_on_after(next(delays)):
+            with trio.move_on_after(backoff.pause(next(delays), begun, trio.current_time())):
                 await self._leaving.wait()
         self._relayed.discard(proxy)

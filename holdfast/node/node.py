@@ -241,7 +241,7 @@ class Node(Functions):
             self._is_draining = trio.Event()
 
     def drain(self) -> None:
-        """Have `run` return when handlers have finished and proxies have what was done, or after `drain_timeout`.
+        """Have `run` return when handlers have finished and proxies have read it all, or after `drain_timeout`.
 
         No request gets lost, and no effect that can be brought by then.
         """
@@ -313,6 +313,7 @@ class Node(Functions):
             await self._links.drain()
             await parts.dispatch.wait_idle()
             await self._links.streams.wait_all_taken()
+            await self._links.wait_read()  # the last replies: a process that has ended brings nothing any more
         if scope.cancelled_caught:
             log.warning("drain_timeout", in_flight=parts.dispatch.in_flight)
         self._links.streams.close()

@@ -24,8 +24,10 @@ MAX_OUTBOX_BYTES = 8 << 20  # who can wait, waits until there is less; replies c
 MAX_RECEIVED_BYTES = 256 << 20  # a proxy packs all that a turn has for a node into one batch
 HIGH_WATER_MARK = 16  # batches in libzmq, each way; more of ours wait in the outbox, where they are counted
 BURST = 32  # batches taken before handlers get their turn
-CONNECT_TIMEOUT = 3.0
-LINGER = 2.0  # for what was sent before the socket is closed at a good end
+# For a connection to come, and again for its handshake: where nobody answers, nor refuses, the next attempt has to be
+# soon (holdfast.node.backoff). It is libzmq's thread there that answers, however busy the proxy is.
+CONNECT_TIMEOUT = 1.0
+LINGER = 2.0  # for a goodbye to leave before the socket is closed: what matters was read before, or is given up
 
 _ENDINGS = {
     zmq.EVENT_DISCONNECTED: "the connection was lost",

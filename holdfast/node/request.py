@@ -111,7 +111,8 @@ class Request(Struct):
             raise RequestError(400, "expected JSON") from error
 
     async def flush(self) -> None:
-        """Carry out now what this handler did through the node so far, instead of with the reply; then return.
+        """Carry out now what this handler did through the node so far, instead of with the reply; return when all
+        proxies that the node is linked with have done it. One that stands still is linked for node.heartbeat_timeout.
 
         For what should be seen before a long handler returns. The price: it stays done if this node dies before it
         replies, and the request's next attempt does it again. After the deadline it ends the handler: it raises

@@ -109,7 +109,6 @@ class Session:
         self.proxy = ""
         self.phase = Phase.CONNECTING
         self.exchanges: dict[int, Exchange] = {}
-        self.drained = trio.Event()
         self.over = trio.Event()
         self.successor: Session | None = None  # with the same proxy at another address, if it took this one's place
         self.refused_for_good = ""  # why, if so
@@ -128,8 +127,9 @@ class Session:
         self._longest_nap = inf  # between two turns
         self._has_excused = False  # the last turn was late, and nobody was judged
         self._still, self._awoke = 0.0, -inf  # it stood still for long enough to be given up: how long, until when
-        self._next_heartbeat = self._ready_at = self._drain_stamp = inf
-        self._beaten = -inf
+        self._next_heartbeat = self._ready_at = inf
+        self._beaten = self._answered = -inf
+        self._news = trio.lowlevel.ParkingLot()  # a heartbeat was answered, or it is over
         self._soon = 0.5  # between heartbeats whose answers are needed, as the last Mute says
         self._table: dict[type[Struct], Callable[[Session, Any], None]] = {
             frames.Welcome: Session._welcome,
@@ -157,16 +157,20 @@ class Session:
         finally:
             self._end()
 
-    def drain(self) -> None:
-        """Say that no requests should come. `drained` is set when none will."""
+    def drain(self) -> float:
+        """Say that no requests should come. None will when the stamp that is returned is answered: what comes before
+        that was sent before the proxy knew."""
         was_ready = self.phase is Phase.READY
         if was_ready or self.phase is Phase.SYNCING:
             self._move(Phase.DRAINING)
             self.send(frames.Drain())
-        if was_ready:
-            self._drain_stamp = self.beat()  # what comes before the answer was sent before the proxy knew
-        else:
-            self.drained.set()
+        return self.beat() if was_ready else -inf
+
+    async def wait_answered(self, stamp: float) -> None:
+        """Wait until the heartbeat with this stamp is answered, so that the proxy has all that was sent before it; or
+        the session is over."""
+        while self._answered < stamp and self.phase is not Phase.OVER:
+            await self._news.park()
 
     def leave(self) -> None:
         """End it well: say Bye when all else has been sent."""
@@ -295,8 +299,8 @@ class Session:
             stream.unmute(frame.channels)
 
     def _heartbeat(self, frame: frames.Heartbeat) -> None:
-        if frame.stamp >= self._drain_stamp:
-            self.drained.set()
+        self._answered = max(self._answered, frame.stamp)
+        self._news.unpark_all()
         if stream := self.links.streams.of(self):
             stream.answered(frame.stamp)
         self._parts.mastership.renew(self.proxy, frame)
@@ -378,5 +382,5 @@ class Session:
             self.links.lost(self, for_good=self._proxy_has_left)
             self._parts.replica.lost(self)
             self._parts.counts.lost(self)
-        self.drained.set()
+        self._news.unpark_all()
         self.over.set()

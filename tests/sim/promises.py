@@ -371,6 +371,25 @@ def state_survives_the_death_of_all_proxies(world: World) -> None:
         heal(world)
 
 
+def state_survives_where_nobody_refuses(world: World) -> None:
+    """The proxy's machine is gone, and what dials it is left without an answer: the nodes must be back all the same
+    before the next proxy has waited long enough, because one without the state may have come by then."""
+    set_keys(world, 3)
+    (proxy,) = world.proxies.values()
+    for _ in range(10):
+        world.silent.add(proxy.router)
+        world.kill(proxy.id)
+        world.run(world.random.uniform(8.0, 11.0))
+        world.start_proxy(proxy.router)
+        (proxy,) = world.proxies.values()
+        until(world, 1.0, lambda proxy=proxy: proxy.router in world.bound, "it serves")
+        world.silent.clear()
+        world.run(0.75 * world.config.state.recover_timeout)
+        assert {node.id for node in proxy.app.directory.nodes.values()} == {node.name for node in nodes(world)}
+        world.run(2.0)
+    heal(world)
+
+
 def acknowledged_set_is_not_undone(world: World) -> None:
     """The keeper is frozen under writes, evicted, and let in again; it must not come back with what it had then."""
     keeper, *rest = members(world)

@@ -264,12 +264,12 @@ class Dealer(Socket):
             return
         router = self.world.bound.get(self._address)
         name = self.process.id
-        if router is None:
+        if router is None and self._address not in self.world.silent:
             self._fail()
             return
-        there = router.process.id
-        if self.world.is_cut(name, there) or self.world.is_cut(there, name):
-            self.world.at(self.world.time + 3.0, self._connected_late)
+        there = "" if router is None else router.process.id
+        if router is None or self.world.is_cut(name, there) or self.world.is_cut(there, name):
+            self.world.at(self.world.time + self.connect_timeout / 1000, self._connected_late)
             return
         self._wire = Wire(self, router)
         router.accept(self.routing_id, self._wire)

@@ -156,9 +156,12 @@ def node_hears_later_of_a_later_epoch(world: World) -> None:
     until(world, 10.0, ours, "it has founded one")
     node = world.nodes[world.start_node("n9")]
     world.max_delay = 0.3
-    for proxy in rest:
-        soon(world, lambda proxy=proxy: world.wires_of(node.id, proxy.id), "it dials them")
-        world.cut.add((proxy.id, node.id))
+    undialled = set(ids(rest))
+    while undialled:  # it is cut off before any of them has answered, whenever it dials which
+        world.run(0.0005)
+        dialled = {proxy for proxy in undialled if world.wires_of(node.id, proxy)}
+        world.cut |= {(proxy, node.id) for proxy in dialled}
+        undialled -= dialled
     until(world, 3.0, lambda: "n9" in newcomer.app.directory.nodes, "it has said hello")
     theirs = max(proxy.cluster.membership.record.epoch for proxy in rest)
     assert node.node.epoch < theirs

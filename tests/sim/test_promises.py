@@ -41,6 +41,7 @@ STORIES = [
     (promises.state_survives_a_restart_of_all_proxies, {"proxies": 2, "nodes": 1}),
     (promises.state_survives_the_death_of_all_proxies, {"proxies": 1, "nodes": 1}),
     (promises.state_survives_the_death_of_all_proxies, ALONE),
+    (promises.state_survives_where_nobody_refuses, ALONE),
     (promises.acknowledged_set_is_not_undone, {}),
     (promises.reset_link_of_the_master_leaves_the_state_writable, {}),
     (promises.one_set_is_applied_once, {}),

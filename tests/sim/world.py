@@ -52,6 +52,7 @@ class World:
         self.faulty_time = 6.0
         self.quiet_until = 0.0  # no fault comes before
         self.cut: set[tuple[str, str]] = set()
+        self.silent: set[str] = set()  # addresses where nobody answers what dials them, nor refuses it
         self.current: Process | None = None
         self.proxies: dict[str, SimProxy] = {}
         self.nodes: dict[str, SimNode] = {}

@@ -14,3 +14,9 @@ def test_delays_grow_to_a_limit_and_the_first_is_short():
 
 def test_nodes_that_failed_together_do_not_come_back_together():
     assert len({tuple(islice(backoff.delays(), 3)) for _ in range(20)}) == 20
+
+
+def test_attempts_begin_once_a_second_however_they_end():
+    for _ in range(50):
+        assert backoff.pause(0.5, begun=10.0, now=10.125) == 0.375
+        assert 0 < backoff.pause(backoff.LONGEST, begun=10.0, now=12.0) <= backoff.FIRST / 2

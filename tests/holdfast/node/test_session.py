@@ -482,6 +482,7 @@ async def test_drain_of_an_idle_node_leaves_no_request_behind():
             await session.take(frames.Drain)
             session.request(b"on its way")  # sent before the proxy took the Drain
             assert (await session.take(frames.Reply)).payload == b"on its way"
+            session.is_mute = False
             session.say(frames.Heartbeat(session.heartbeats[-1].stamp))
             await session.take(frames.Bye)
 
@@ -507,6 +508,49 @@ async def test_drain_waits_no_longer_than_its_timeout():
             await session.take(frames.Drain)
             await session.take(frames.Bye)
             await until(lambda: states)
+
+
+async def test_drain_waits_until_the_last_replies_are_read():
+    """However long that takes: a process that has ended brings nothing any more, and would say nothing of it."""
+    node = echo()
+    with trio.fail_after(PATIENCE):
+        async with fake_proxy() as proxy, trio.open_nursery() as nursery:
+            nursery.start_soon(node.run, [proxy.address])
+            session = await proxy.join(clients=[client()])
+            session.request(b"the last")
+            await session.take(frames.Reply)
+            session.is_mute = True
+            node.drain()
+            await session.take(frames.Drain)
+            session.say(frames.Heartbeat(session.heartbeats[-1].stamp))  # that is taken, and no request comes any more
+            heartbeats = len(session.heartbeats)
+            await until(lambda: len(session.heartbeats) > heartbeats + 4 or session.untaken())
+            assert session.untaken() == []
+            session.say(frames.Heartbeat(session.heartbeats[-1].stamp))
+            await session.take(frames.Bye)
+
+
+async def test_a_proxy_that_takes_nothing_does_not_hold_up_the_end():
+    node = Node("test", drain_timeout=0.1)
+    node.on_request(lambda request: bytes(1 << 20))
+    with trio.fail_after(PATIENCE / 2), structlog.testing.capture_logs() as lines:
+        async with fake_proxy() as proxy, trio.open_nursery() as nursery:
+            ended = trio.Event()
+
+            async def run():
+                await node.run([proxy.address])
+                ended.set()
+
+            nursery.start_soon(run)
+            session = await proxy.join(clients=[client()])
+            proxy.is_paused = True
+            for _ in range(100):  # libzmq and the kernel hold less than that
+                session.request(timeout=3_600_000)
+            await until(lambda: node.statistics().handled == 100)
+            node.drain()
+            await ended.wait()  # the proxy may be silent for a minute
+            nursery.cancel_scope.cancel()
+    assert "drain_timeout" in [line["event"] for line in lines]
 
 
 async def test_drain_without_a_proxy():

@@ -112,6 +112,30 @@ async def test_a_session_that_is_lost_holds_no_reply():
         assert await again.take(frames.Effects) == frames.Effects(1, [ROOM], "a", request, 1)
 
 
+async def test_a_session_that_is_lost_holds_no_flush():
+    """As no reply: its proxy has the effects when it is linked again."""
+    node = Node("test", clients=True)
+
+    @node.on_request
+    async def handle(request):
+        await node.notify(b"hello", channels=["room"])
+        await request.flush()
+        return b"done"
+
+    async with linked_to_three(node) as (a, b, c):
+        b.acknowledges = c.acknowledges = False
+        a.request(client=1 << 32)
+        for session in (a, b, c):
+            assert await session.take_effect(frames.Notify) == ROOM
+        again = await lose(c)
+        await settled(a, node)
+        assert a.untaken() == [], "there is one more that has a session"
+        b.say(frames.Ack(1))
+        await a.take(frames.Reply)
+        again.welcome(peers=[a.proxy, b.proxy], keeper="a")
+        assert await again.take_effect(frames.Notify) == ROOM
+
+
 async def test_effects_that_concern_home_only_go_with_the_reply():
     node = notifying()
     async with linked_to_three(node) as (a, b, c):

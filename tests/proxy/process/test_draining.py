@@ -4,11 +4,14 @@ import os
 import signal
 
 import pytest
+import structlog
 import trio
 from websockets.exceptions import ConnectionClosed
 
 from holdfast.protocols.nodes import frames
 from holdfast.proxy.app import App, Phase
+from holdfast.proxy.clients.state import OPEN
+from holdfast.proxy.realtime import lanes
 from tests.harness import Proxy as RunningProxy
 from tests.harness import ScriptedNode, configure, websocket
 from tests.waiting import PATIENCE
@@ -62,6 +65,34 @@ async def test_drain_lets_requests_finish_and_closes_clients_with_1012():
                     await client.recv()
                 assert closed.value.rcvd.code == 1012
             assert isinstance(await node.take(frames.Bye), frames.Bye)
+            await serving.wait_ended()
+
+
+async def test_a_reply_whose_effects_take_several_turns_is_waited_for(monkeypatch):
+    """It is taken, so the request is none that is open any more; but its client has not got it."""
+    monkeypatch.setattr(lanes, "SLICE", 1)
+    serving = Serving(drain={"timeout": 4 * PATIENCE, "spread": 0.0})
+    async with trio.open_nursery() as nursery:
+        proxy = await serving.start(nursery)
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+            async with websocket(proxy) as client:
+                await client.send("last question")
+                request = await node.take(frames.Request)
+                await node.reply(request, effects=[frames.Join(request.client, f"{n}") for n in range(5000)])
+                await proxy.until(lambda: serving.app.dispatch.late and not len(serving.app.ledger))
+                monkeypatch.setattr(lanes, "SLICE", 0)  # it goes on no more
+                with structlog.testing.capture_logs() as lines:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    await proxy.until(lambda: any(line["event"] == "draining" for line in lines))
+                await (await client.ping()).wait()
+                assert serving.app.dispatch.late
+                assert [connection.state for connection in serving.app.clients.connections.values()] == [OPEN]
+                monkeypatch.setattr(lanes, "SLICE", 256)
+                assert await client.recv() == "last question"
+                with pytest.raises(ConnectionClosed) as closed:
+                    await client.recv()
+                assert closed.value.rcvd.code == 1012
             await serving.wait_ended()
 
 

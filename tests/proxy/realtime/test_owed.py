@@ -3,6 +3,7 @@
 from contextlib import asynccontextmanager
 
 import pytest
+import trio
 
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.peers.replication import Owed
@@ -66,6 +67,21 @@ async def test_who_comes_back_and_brings_it():
             assert len(proxy.app.gateway.debts) == 0
             again.say(frames.Effects(1, [frames.Broadcast(b"late", True)]))
             assert await client.recv() == "late"
+
+
+async def test_a_proxy_that_was_away_listens_first_to_who_may_be_back():
+    """The time that a debtor has is over, but ours was not: its hello may be in our socket."""
+    async with room() as (proxy, id, node, _):
+        node.say(frames.Heartbeat(1.0, owes=[id]))
+        await proxy.until(lambda: all(known.owes for known in proxy.app.directory))
+        node.close()
+        debts = proxy.app.gateway.debts
+        await proxy.until(lambda: len(debts) == 1)
+        now = trio.current_time() + 1000.0
+        proxy.app.gateway.forgive(now)
+        debts.tick(now + 1.0)
+        assert len(debts) == 1
+        assert len(client_ids(proxy)) == 1
 
 
 @pytest.mark.usefixtures("at_once")

@@ -6,6 +6,7 @@ illegal moves. Does not know links' transports, time, or what a request is.
 
 from collections.abc import Iterator
 from enum import Enum
+from math import inf
 
 from msgspec import Struct
 
@@ -38,14 +39,14 @@ class Node:
     latency: moving average of reply times in seconds, 0.0 before the first. standing: order of becoming ready.
     state_position: epoch and index of the last entry of the state that it has told to have.
     wants_clients: whether it is told every client; a request to another one brings its own.
-    owes: proxies that would miss something if it died now. takes_offers: whether it answers them. takes_requests: if
-    not, it never gets any.
+    owes: proxies that may miss something if it dies now, and up to which number of its effects. died_at: when its
+    process was known to be dead. takes_offers: whether it answers them. takes_requests: if not, it never gets any.
     """
 
     __slots__ = (
-        "capacity", "ejected", "has_said_bye", "health", "id", "in_flight", "incarnation", "joined", "labels",
-        "latency", "link", "load", "name", "owes", "pid", "pull", "ready_at", "standing", "state", "state_position",
-        "takes_offers", "takes_requests", "wants_clients", "weight",
+        "capacity", "died_at", "ejected", "has_said_bye", "health", "id", "in_flight", "incarnation", "joined",
+        "labels", "latency", "link", "load", "name", "owes", "pid", "pull", "ready_at", "standing", "state",
+        "state_position", "takes_offers", "takes_requests", "wants_clients", "weight",
     )  # fmt: skip
 
     def __init__(self, hello: Hello, link: NodeLink, health: Health, now: float) -> None:
@@ -72,6 +73,7 @@ class Node:
         self.ready_at = 0.0
         self.standing = 0
         self.owes = hello.owes
+        self.died_at = inf
         self.state_position = (hello.state_epoch, hello.state_index)
 
     def __repr__(self) -> str:

@@ -90,7 +90,7 @@ class Cluster:
         self._counting = Counting()
         self._asks: list[Ask] = []
         self._is_fenced = self._has_closed = False
-        self._introduced: Introduce | None = None
+        self._introduced = Introduce([], 0)
         self._touched = now
         self._garbled_at = float("-inf")
 
@@ -388,10 +388,10 @@ class Cluster:
         if is_fenced and not self._has_closed and self.membership.must_close(now):
             self._has_closed = True
             actions.append(CloseClients())
-        introduce = Introduce(self.membership.peers(now), self.membership.record.ballot)
-        if introduce != self._introduced:
-            self._introduced = introduce
-            actions.append(introduce)
+        peers = self.membership.peers(now)
+        introduced, self._introduced = self._introduced, Introduce(peers, self.membership.record.ballot if peers else 0)
+        if introduced != self._introduced:
+            actions.append(self._introduced)
 
     def _say(self, now: float, actions: list[Action]) -> None:
         beat = beat_of(self.membership, self.replication, is_fenced=self._is_fenced, now=now)

@@ -1,16 +1,17 @@
-"""What nodes that are lost have owed: effects for a proxy that they had no way to when they were lost.
+"""What nodes that are lost have owed: effects for a proxy that it had not acknowledged when they were lost.
 
-A node says whom it owes before it says that anything is done. Owns, where it is lost, who is to be told of that, until
-they know; and where it is owed, which runs of nodes are missed, and whether their clients have to be told. Refuses to
-take one proxy's word that a node is gone: it may live, and have another way to us.
+A node says with each heartbeat up to which number it owes whom, and at once when it has no way to somebody, before it
+says that anything is done. Owns, where it is lost, who is to be told of that, until they know; and where it is owed, up
+to which number each run has come, which runs are missed, and whether their clients have to be told. Refuses to take one
+proxy's word that a node is gone: it may live, and have another way to us.
 
 A run that comes back says in its hello whether it owes us, and that counts from then on. One that has a session with us
 when `patience` is over lives: a session that only looks so, because we were frozen, is lost within
 node.heartbeat_timeout.
 """
 
-from collections.abc import Callable, Collection, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from holdfast.protocols.peers.ranges import MAX_MEMBERS, MAX_RUNS
 from holdfast.protocols.peers.replication import Debt as DebtFrame
@@ -22,7 +23,7 @@ MAX_SLEEP = 45.0  # seconds; whoever was away for longer may not be told any mor
 # Times node.heartbeat_timeout. A node dials each second, and finds the way by another proxy in two; and what only looks
 # like a session with it is over when it has been silent for once that long.
 PATIENCE = 2
-MAX_SETTLED = 1000  # runs; one that is forgotten here and told of again closes clients again
+MAX_SETTLED = 1000  # runs that are remembered; one that is forgotten and told of again closes clients again
 
 
 class Run(NamedTuple):
@@ -32,13 +33,29 @@ class Run(NamedTuple):
     incarnation: int
 
 
+class Missed(NamedTuple):
+    """A run that is lost elsewhere, and had effects for us up to that number. until: so long we wait for it."""
+
+    number: int
+    until: float
+
+
+Owes = Sequence[tuple[str, int]]  # as the node said: proxies, and up to which number
+
+
+def _remember(memory: dict[Run, Any], run: Run, value: object) -> None:
+    memory[run] = value
+    if len(memory) > MAX_SETTLED:
+        del memory[next(iter(memory))]
+
+
 class Debt:
-    """To one proxy. runs: who has owed it. Of many one that is lost for good is enough, so only MAX_RUNS are kept."""
+    """To one proxy. runs: who has owed it, up to which number. One that is lost for good is enough: MAX_RUNS."""
 
     __slots__ = ("asked_at", "runs", "since")
 
     def __init__(self, now: float) -> None:
-        self.runs: dict[Run, None] = {}
+        self.runs: dict[Run, int] = {}
         self.asked_at = float("-inf")
         self.since = now
 
@@ -60,7 +77,8 @@ class Debts:
         self._is_here = is_here
         self._on_missed = on_missed
         self._debts: dict[str, Debt] = {}  # by proxy
-        self._missed: dict[Run, float] = {}  # until when we wait for it
+        self._missed: dict[Run, Missed] = {}
+        self._had: dict[Run, int] = {}  # up to which number it had come when its session here was over
         self._settled: dict[Run, None] = {}  # clients were closed, or nothing is missing
 
     def __len__(self) -> int:
@@ -69,17 +87,19 @@ class Debts:
 
     # --- what becomes of nodes ----------------------------------------------------------------------------------------
 
-    def came(self, run: Run, owes: Collection[str]) -> None:
+    def came(self, run: Run, owes: Owes) -> None:
         """A session of it begins here, by a hello that says whom it owes."""
-        if self._proxy in owes:
+        if self._proxy in dict(owes):
             self._missed.pop(run, None)
             self._settled.pop(run, None)
 
-    def lost(self, run: Run, owes: Collection[str], now: float) -> None:
-        """Its session here is over, and that was its last word."""
-        for proxy in owes:
+    def lost(self, run: Run, owes: Owes, had: int, now: float) -> None:
+        """Its session here is over, and that was its last word. had: the number of its last effects that have come."""
+        self._had.pop(run, None)
+        _remember(self._had, run, had)
+        for proxy, number in owes:
             if proxy == self._proxy:
-                self._miss(run, now)
+                self._miss(run, number, now)
                 continue
             debt = self._debts.get(proxy)
             if debt is None:
@@ -87,11 +107,11 @@ class Debts:
                     del self._debts[next(iter(self._debts))]
                 debt = self._debts[proxy] = Debt(now)
             if len(debt.runs) < MAX_RUNS:
-                debt.runs[run] = None
+                debt.runs[run] = max(number, debt.runs.get(run, 0))
 
-    def left(self, run: Run, owes: Collection[str]) -> None:
+    def left(self, run: Run, owes: Owes) -> None:
         """It has said goodbye here: we have all of it, or it says that we have not."""
-        if self._proxy not in owes:
+        if self._proxy not in dict(owes):
             self._settle(run)
 
     def received(self, proxy: str, frame: DebtFrame, now: float) -> Noted | None:
@@ -110,7 +130,7 @@ class Debts:
                 del self._debts[proxy]
             elif proxy in heard and now - debt.asked_at >= ASK_INTERVAL:
                 debt.asked_at = now
-                yield proxy, Owed(proxy, list(debt.runs))
+                yield proxy, Owed(proxy, [(*run, number) for run, number in debt.runs.items()])
 
     def answered(self, proxy: str, frame: Noted) -> None:
         debt = self._debts.get(proxy)
@@ -126,23 +146,30 @@ class Debts:
         """None: it is said to a former run of us."""
         if frame.proxy != self._proxy:
             return None
-        for run in frame.runs:
-            self._miss(Run(*run), now)
-        return Noted(frame.runs)
+        for node, incarnation, number in frame.runs:
+            self._miss(Run(node, incarnation), number, now)
+        return Noted([(node, incarnation) for node, incarnation, _ in frame.runs])
 
-    def _miss(self, run: Run, now: float) -> None:
-        if run not in self._settled and len(self._missed) < MAX_RUNS:
-            self._missed[run] = now + self._patience
+    def _miss(self, run: Run, number: int, now: float) -> None:
+        if run in self._settled or self._has(run, number):
+            return
+        missed = self._missed.get(run)
+        if missed is not None:
+            number = max(number, missed.number)
+        if missed is not None or len(self._missed) < MAX_RUNS:
+            self._missed[run] = Missed(number, now + self._patience)
+
+    def _has(self, run: Run, number: int) -> bool:
+        return self._had.get(run, -1) >= number
 
     def _settle(self, run: Run) -> None:
         self._missed.pop(run, None)
-        self._settled[run] = None
-        if len(self._settled) > MAX_SETTLED:
-            del self._settled[next(iter(self._settled))]
+        _remember(self._settled, run, None)
 
     def awoke(self, now: float) -> None:
         """We were away, and who came back meanwhile waits to be heard."""
-        self._missed = dict.fromkeys(self._missed, now + self._patience)
+        until = now + self._patience
+        self._missed = {run: missed._replace(until=until) for run, missed in self._missed.items()}
 
     def slept(self, seconds: float, *, is_alone: bool) -> None:
         """We were away for so long; others, if there are any, may have forgotten what we are owed."""
@@ -150,8 +177,8 @@ class Debts:
             self._on_missed("")
 
     def tick(self, now: float) -> None:
-        for run in [run for run, until in self._missed.items() if now >= until]:
-            if self._is_here(*run):
+        for run, missed in [each for each in self._missed.items() if now >= each[1].until]:
+            if self._is_here(*run) or self._has(run, missed.number):
                 del self._missed[run]
             else:
                 self._settle(run)

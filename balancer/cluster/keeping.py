@@ -13,7 +13,7 @@ class Phase(Enum):
     OUTSIDE = "outside"  # not a member: takes nothing and counts for nothing
     FOLLOWING = "following"  # takes what the keeper orders, and tells it how far it is
     GATHERING = "gathering"  # has become keeper: hears from all members what they hold, and takes the latest of it
-    RECOVERING = "recovering"  # has it; what nodes have beyond that is adopted (proxy.nodes.keeper)
+    RECOVERING = "recovering"  # has it; what nodes, or who joins, have beyond that is adopted (proxy.nodes.keeper)
     BEGINNING = "beginning"  # has stamped: it is above all that an older term has left. More than half are to hold that
     KEEPING = "keeping"  # may order
 

@@ -214,18 +214,19 @@ class Replication:
         self.waits_for = [proxy for proxy in self._members if proxy != self._me and proxy not in self._held]
         if self.waits_for:
             return
-        if self.phase is Phase.RECOVERING:
-            self.is_held |= self.position[1] == 0
-            return
         latest = max(self._held, key=lambda proxy: _rank(self._held[proxy]), default="")
         if latest and self._lacks(self._held[latest]):
+            if self.phase is Phase.RECOVERING:  # one that was given up has joined again
+                self.phase = Phase.GATHERING
+                self.keeping.forsake()
             if latest != self._source:
                 self._source, self._taken = latest, None
                 self._want()
             return
-        self._source, self._taken, self._is_behind, self.phase = "", None, False, Phase.RECOVERING
         self.is_held |= self.position[1] == 0  # there is no entry yet that anybody could lack
-        self.keeping.lead(now)
+        if self.phase is Phase.GATHERING:
+            self._source, self._taken, self._is_behind, self.phase = "", None, False, Phase.RECOVERING
+            self.keeping.lead(now)
 
     def _count(self) -> None:
         """What more than half of the members hold."""
@@ -276,8 +277,7 @@ class Replication:
         if self._is_behind and now - self._asked_at >= RETRY:
             self._want()
         if self._given is not None and self._given.is_forgotten(now):
-            self._given = None
-            self._recent.is_copied = False
+            self._given, self._recent.is_copied = None, False
 
     def take(self, now: float) -> tuple[list[Entries], tuple[str, Held | WantPage] | None]:
         """What is to be published, and what is to be asked of whom."""

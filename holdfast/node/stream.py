@@ -125,6 +125,13 @@ class Stream:
         if self.session is None:
             self.owe()
 
+    @property
+    def due(self) -> int:
+        """The last that others are told of, if it dies with us: what was sent, or waits for a session; 0: nothing."""
+        if self.owed or not self.sent:
+            return self.owed and self.last
+        return self.sent[-1].number
+
     def owe(self) -> None:
         """What is not acknowledged is lost if we die now: others have to know, before we say that it is done."""
         former, self.owed = self.owed, self.last

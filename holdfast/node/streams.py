@@ -109,13 +109,14 @@ class Streams:
             if stream.owed:
                 self.on_owes()
 
-    def owes(self, to: str = "") -> list[str]:
-        """The proxies that would miss something if we died now: each other one tells them so, if we do.
+    def owes(self, to: str = "") -> list[tuple[str, int]]:
+        """The proxies that may miss something if we die now, and up to which number: each other one tells them so, if
+        we do, and they know what has come.
 
         to: who is told this. A proxy itself has, by then, what it was sent before.
         """
-        owed = [proxy for proxy, stream in self._streams.items() if stream.owed and (proxy != to or stream.waiting)]
-        return owed[:MAX_OWED]
+        owed = [(proxy, stream.due) for proxy, stream in self._streams.items() if proxy != to or stream.waiting]
+        return [(proxy, number) for proxy, number in owed if number][:MAX_OWED]
 
     def _owe(self) -> None:
         self.on_owes()

@@ -21,7 +21,7 @@ MAX_PACKED_BYTES = 1 << 20  # 131,072 ids: to make a set of them takes 10 ms, an
 MAX_EFFECTS = 20_000
 OWN_CODES = range(4000, 5000)
 MAX_CHANNELS = 20_000  # of one Notify, likewise
-MAX_OWED = 100  # proxies that a node owes something: more than are ever cut off at a time
+MAX_OWED = 100  # proxies that a node owes something
 
 
 class Join(Struct, array_like=True, frozen=True, gc=False, tag=20):
@@ -68,9 +68,11 @@ class CloseClient(Struct, array_like=True, frozen=True, gc=False, tag=24):
 
 Effect = Join | Leave | Notify | Broadcast | CloseClient
 
-# Proxies that would miss something if the node died now: it has had no way to them, and not yet their word that they
-# have what waited for one. Each such list replaces the one before.
-Owed = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=MAX_OWED)]
+# Proxies that may miss something if the node dies now, since they have not acknowledged all: each with the number of
+# the last effects that were sent to it, or wait for a way to it. Each such list replaces the one before.
+Owed = Annotated[
+    list[tuple[Annotated[str, Meta(max_length=64)], Annotated[int, Meta(ge=0, lt=2**53)]]], Meta(max_length=MAX_OWED)
+]
 
 
 class AsMaster(Struct, array_like=True, frozen=True, gc=False, tag=25):

@@ -81,13 +81,13 @@ Runs = Annotated[list[tuple[Word, int]], Meta(max_length=MAX_RUNS)]
 
 
 class Owed(Struct, array_like=True, frozen=True, gc=False, tag=113):
-    """These runs of nodes, (node, incarnation), are lost, and had effects for you that they could not bring.
+    """These runs of nodes, (node, incarnation, number), are lost, and had effects for you up to that number.
 
     proxy: to whom it is said; another run of it has none of those clients.
     """
 
     proxy: Id
-    runs: Runs
+    runs: Annotated[list[tuple[Word, int, Number]], Meta(max_length=MAX_RUNS)]
 
 
 class Noted(Struct, array_like=True, frozen=True, gc=False, tag=114):

@@ -6,6 +6,7 @@ over, of an older attempt or of an older epoch has any effect: that is refused h
 """
 
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any
 
 import structlog
@@ -207,18 +208,20 @@ class Gateway:
             log.info("node_left", node=node.id, pid=node.pid, why=why, in_flight=in_flight)
         else:
             log.warning("node_lost", node=node.id, pid=node.pid, why=why, in_flight=in_flight)
-        self._effects.lost(node, self._reactor.now)
+        had = self._effects.lost(node, self._reactor.now)
         self._dispatch.lose(node)
         self._steward.lost(node)
         self._keeper.lost(node)
-        self.debts.lost(Run(node.id, node.incarnation), node.owes, self._reactor.now)
+        self.debts.lost(Run(node.id, node.incarnation), node.owes, had, self._reactor.now)
 
     def died(self, node_id: str, incarnation: int) -> None:
-        """A node's process is known to be dead. What it said last and we have not read counts no more."""
+        """A node's process is known to be dead: it gets nothing more. What it has said before counts: its session ends
+        with its connection, when all of that is read, or is silent."""
         node = self._directory.nodes.get(node_id)
-        if node is not None and node.incarnation == incarnation:
-            node.link.close("the process is dead")
-            self._lose(node, "its process died")
+        if node is not None and node.incarnation == incarnation and node.died_at == inf:
+            node.died_at = self._reactor.now
+            if node.state is not NodeState.DRAINING:
+                self._directory.move(node, NodeState.DRAINING)
         self._steward.died(node_id, incarnation)
 
     def tick(self, now: float) -> None:
@@ -229,6 +232,9 @@ class Gateway:
             if now - link.last_seen > self._settings.heartbeat_timeout:
                 link.close("no heartbeat")
                 self._lose(node, f"silent for {now - link.last_seen:.1f} s")
+            elif now - node.died_at > self._settings.heartbeat_timeout:
+                link.close("the process is dead")
+                self._lose(node, "its process died")
             elif node.state is NodeState.SYNCING and now - node.joined > self._settings.handshake_timeout:
                 link.close("not ready in time")
                 self._lose(node, f"not ready within {self._settings.handshake_timeout:g} s")

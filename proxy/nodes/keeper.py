@@ -130,7 +130,7 @@ class Keeper:
             self._adoption = (latest, self.copy.coming())
             self._adoption_deadline = now + self._node_settings.handshake_timeout
             latest.link.send(frames.WantState())
-        elif now >= self._waits_until:
+        elif now >= self._waits_until and not self._replication.waits_for:  # who has joined meanwhile may have more
             self._begin()
 
     def state_page(self, node: Node, frame: State) -> None:

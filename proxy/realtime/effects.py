@@ -60,12 +60,15 @@ class Effects:
         self._of[node.id] = lane
         return lane.last
 
-    def lost(self, node: Node, now: float) -> None:
-        """The session is over. Called before another one of the same node begins. What has come is still done."""
+    def lost(self, node: Node, now: float) -> int:
+        """The session is over. Called before another one of the same node begins. What has come is still done.
+
+        Returns the number of the last effects of this run that have come.
+        """
         self._mutes.lost(node)
         lane = self._of.get(node.id)
         if lane is None or lane.node is not node:
-            return
+            return 0
         del self._of[node.id]
         if lane.last or lane.is_busy:  # else there is nothing to remember
             lane.gone_at = now
@@ -74,6 +77,7 @@ class Effects:
             if len(gone) > MAX_GONE:
                 del gone[next(iter(gone))]
                 self._counters.limits_hit["node.gone"] += 1
+        return lane.last
 
     def tick(self, now: float) -> None:
         """Now and then: forget what is old enough."""

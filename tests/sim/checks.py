@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from msgspec import msgpack
-
 from holdfast.balancer.cluster.sequence import SequenceState
 from holdfast.balancer.directory import NodeState
 from holdfast.protocols.peers.frames import Record
+from tests.sim.losses import Losses, count_of, undone
+from tests.sim.meetings import Meetings
 from tests.sim.nodes import EFFECT, OPEN
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class Checks:
         self._words: dict[str, list[int]] = {}  # proxy: its word in each published message
         self._positions: dict[str, tuple[int, int]] = {}
         self._sets: dict[str, dict[int, list[float]]] = {}  # key: what it was set to: begun at, acknowledged at
+        self.losses = Losses(world)
+        self.meetings = Meetings(world)
         self.counting = self.counted = 0  # increments that have begun, that are acknowledged
         self.kicked: dict[int, list[int]] = {}  # client: requests that have it closed
         self.begun: dict[int, list[str]] = {}  # request: the nodes whose handlers have begun with it
@@ -99,6 +101,9 @@ class Checks:
     def followed(self, proxy: "SimProxy", former: Record, record: Record) -> None:
         if record.version < former.version or (record.epoch < former.epoch and not self._world.store.has_forgotten):
             self.fail("I3, version and epoch never fall", proxy.id, former, record)
+        self.losses.followed(record)
+        if proxy.id in record.ids:
+            self.meetings.joins(proxy)
         if self._world.is_alone:
             return  # each run has a record of its own
         if self._records.setdefault(record.version, record) != record and not self._world.store.has_forgotten:
@@ -109,6 +114,7 @@ class Checks:
 
     def writes(self, proxy: "SimProxy", record: Record) -> None:
         """From what was really delivered to it, not from what it thinks."""
+        self.losses.writes()
         membership = proxy.cluster.membership
         present = membership.record
         if proxy.id not in present.ids or proxy.id not in record.ids or proxy.is_resetting:
@@ -178,22 +184,28 @@ class Checks:
         """A node was told that it is set."""
         self._sets[key][number][1] = self._world.time
 
-    def wiped(self) -> None:
-        """No proxy is left, or no node. Who is left has the state, and gives it to who comes, if they find each other
-        in time; if both are gone, or can't be sure to, what was set may be lost. So it is if nodes are left that have
-        just begun, and have had it from nobody, and a proxy that has not joined has none of it."""
-        members = [p for p in self._world.proxies.values() if p.is_up and p.cluster.membership.is_member]
-        nodes = self._world.nodes.values()
-        if self._world.is_at_peace and (members or any(node.was_ready for node in nodes)):
-            return
-        self.counted = 0
-        if self._world.is_alone:  # epochs go on from what those know who are left
-            known = [node.node.epoch for node in nodes]
-            known += [p.cluster.membership.record.epoch for p in self._world.proxies.values() if p.is_up]
+    def ended(self, process: "Process") -> None:
+        """It was killed, or has left."""
+        world = self._world
+        self.losses.ended(process)
+        # Alone, epochs go on from what those know who are left: who finds the others in time, and has it from somebody.
+        is_known = any(p.is_up and p.cluster.membership.is_member for p in world.proxies.values())
+        is_known |= any(n.was_ready for n in world.nodes.values())
+        if world.is_alone and not (world.proxies and world.nodes) and not (world.is_at_peace and is_known):
+            known = [node.node.epoch for node in world.nodes.values()]
+            known += [p.cluster.membership.record.epoch for p in world.proxies.values() if p.is_up]
             self.highest_epoch = min(self.highest_epoch, max(known, default=0))
-        for sets in self._sets.values():
-            for times in sets.values():
-                times[1] = inf
+
+    def leads(self, proxy: "SimProxy", term: int) -> None:
+        """A keeper begins a term with what it has."""
+        states = self.losses.begins(proxy, term)
+        if states is None:
+            return
+        for key, sets in self._sets.items():
+            lost = set.intersection(*(undone(sets, state.get(key)) for state in states))
+            for number in lost:
+                sets[number][1] = inf
+        self.counted = min(self.counted, max(map(count_of, states)))
 
     def is_all_set(self) -> bool:
         return all(end < inf for sets in self._sets.values() for _, end in sets.values())
@@ -232,14 +244,14 @@ class Checks:
         return node in self._world.nodes or (is_sent and proxy.is_alive)
 
     def dies(self, node: "SimNode") -> None:
-        """What it has published is due where it is known to have owed it; but the last, which may not have begun."""
-        for proxy, owed in node.owes:
+        """What it has published is due where it is known to have owed it."""
+        for proxy, owed, number in node.owes:
             for book in (client.book for client in self._world.clients):
                 if book is not None and not book.ended and book.proxy is owed:
                     self._owed += [
-                        (book, channel, node.id, node.published.get(channel, 0) - 1, proxy)
+                        (book, channel, node.id, last, proxy)
                         for channel, membership in book.joined.items()
-                        if membership.is_sure
+                        if membership.is_sure and (last := _last(node.numbered.get(channel, {}), number))
                     ]
 
     # --- in the end ---------------------------------------------------------------------------------------------------
@@ -338,10 +350,10 @@ class Checks:
         if any(items != next(iter(states.values()))[1] for _, items in states.values()):
             return "S2, equal states at one position"
         for id, (position, items) in states.items():
-            lost = [lost for key, sets in self._sets.items() if (lost := _lost(key, sets, items.get(key)))]
+            lost = {key: after for key, sets in self._sets.items() if (after := undone(sets, items.get(key)))}
             if lost:
-                return f"S3, every acknowledged set, at {id} {position}: {lost[:3]} of {len(self._sets)}"
-            count = msgpack.decode(items["counter"]) if "counter" in items else 0
+                return f"S3, every acknowledged set, at {id} {position}: {lost} came after what it has"
+            count = count_of(items)
             if not self.counted <= count <= self.counting:
                 return f"S5, a counter counts: {count}, with {self.counted} of {self.counting} acknowledged"
             dead = self._dead_owners(items)
@@ -375,11 +387,9 @@ class Checks:
         return sorted(records, key=lambda record: -record.version)
 
 
-def _lost(key: str, sets: dict[int, list[float]], value: bytes | None) -> str:
-    """What of these has been undone: there must be a value that no acknowledged set has followed."""
-    acknowledged = -inf if value is None else sets[msgpack.decode(value)][1]
-    after = [number for number, (start, end) in sets.items() if end < inf and start > acknowledged]
-    return f"{key} has {value!r}, {after} came later" if after else ""
+def _last(numbered: dict[int, int], number: int) -> int:
+    """The last publication that went with effects up to that number; 0: none did."""
+    return max((publication for publication, of in numbered.items() if of <= number), default=0)
 
 
 def word_of(nodes: Iterable[tuple[str, int]]) -> int:

@@ -1,6 +1,10 @@
 """Stories of processes that come and go: joining, leaving, dying, coming back. See tests.sim.stories."""
 
+from functools import partial
+
 from tests.sim.faults import heal
+from tests.sim.process import Process
+from tests.sim.promises import set_keys
 from tests.sim.store import STORE
 from tests.sim.stories import FOREVER, ids, members, speak, until
 from tests.sim.world import World
@@ -138,6 +142,38 @@ def two_of_three_die_at_once_and_come_back(world: World) -> None:
         world.later(0.5, world.start_proxy, victim.router)
     until(world, world.times.card_ttl + 6.0 + world.times.lease_wait, world.checks.is_whole, "whole again")
     assert world.times.takeover_timeout == FOREVER
+
+
+def every_proxy_is_restarted_in_turn(world: World) -> None:
+    """Each by SIGTERM, and the next one when all is well again. A node restarts meanwhile, killed or drained, and the
+    state is written all the time."""
+    set_keys(world, 5)
+    disasters = world.checks.losses.disasters
+    for number in range(400):
+        world.later(0.05 * number, _write, world)
+    for number, proxy in enumerate(members(world)):
+        node = world.random.choice(list(world.nodes.values()))
+        goes = node.drain if number % 2 else partial(world.kill, node.id)
+        world.later(world.random.uniform(0.0, 2.0), goes)
+        proxy.leave()
+        until(world, 8.0, partial(_has_ended, proxy), "it has left")
+        world.start_proxy(proxy.router)
+        until(world, 8.0, partial(_has_ended, node), "the node has gone")
+        world.start_node(node.name)
+        until(world, 15.0, world.checks.is_whole, "all is well")
+    heal(world)
+    assert world.checks.losses.disasters == disasters, "nothing could be lost"
+
+
+def _write(world: World) -> None:
+    """Have a node set something, if there is one that can."""
+    writers = [node for node in world.nodes.values() if node.was_ready and not node.is_draining]
+    if writers:
+        world.random.choice(writers).start_set(f"key {world.random.randrange(10)}", world.next_number())
+
+
+def _has_ended(process: Process) -> bool:
+    return process.id not in {**process.world.proxies, **process.world.nodes}
 
 
 def whole_cluster_restarts_elsewhere(world: World) -> None:

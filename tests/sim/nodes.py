@@ -36,7 +36,8 @@ pack = msgpack.encode
 class SimNode(Process):
     """One run of a node.
 
-    published: channel: the number of the last publication that has begun. told: clients, as on_open and on_close say.
+    published: channel: the number of the last publication that has begun. numbered: of each, in its channel, the number
+    of the effects that it went with. told: clients, as on_open and on_close say.
     """
 
     def __init__(self, world: "World", name: str, number: int, rate: float | None) -> None:
@@ -46,8 +47,10 @@ class SimNode(Process):
         self._patience = 0.99 * node.FORGET_TIMEOUT / self.clock.rate
         self._vouched_at: dict[str, float] = {}  # proxy: when its own link, or another proxy, last said it lives
         self._gave_up_at: dict[str, float] = {}
+        self._met: set[str] = set()  # proxies for which it has kept something
         self.burst = 0  # publications that come at once the next time
         self.published: dict[str, int] = {}
+        self.numbered: dict[str, dict[int, int]] = {}
         self.directed: dict[int, int] = {}
         self.mastered: dict[int, int] = {}
         self._order = trio.Lock()
@@ -77,21 +80,25 @@ class SimNode(Process):
         send = streams.send
 
         def sent(effects: Sequence[Effective], origin: Origin = NOWHERE, to: Concerned | None = None) -> list[Sent]:
+            notified = [msgpack.decode(effect.payload) for effect in effects if isinstance(effect, Notify)]
             if origin.request and to is not None:
-                for effect in effects:
-                    if isinstance(effect, Notify):
-                        self.world.checks.sends(self.id, msgpack.decode(effect.payload), to[0])
-            return send(effects, origin, to)
+                for what in notified:
+                    self.world.checks.sends(self.id, what, to[0])
+            sends = send(effects, origin, to)
+            for what in notified:
+                if sends and what[0] == PUBLISHED:
+                    self.numbered.setdefault(what[2], {})[what[3]] = sends[0].number
+            return sends
 
         streams.send = sent  # type: ignore[method-assign]
 
     @property
-    def owes(self) -> list[tuple["SimProxy", "SimProxy"]]:
-        """Whom it owes, by whose word: what has come of its own."""
+    def owes(self) -> list[tuple["SimProxy", "SimProxy", int]]:
+        """By whose word it owes whom, and up to which number: what has come of its own."""
         proxies = self.world.proxies
         known = [(p, p.app.directory.nodes.get(self.name)) for p in proxies.values() if p.is_up]
         owes = [(p, node.owes) for p, node in known if node is not None and node.incarnation == self.incarnation]
-        return [(p, proxies[owed]) for p, told in owes for owed in told if owed in proxies and owed != p.id]
+        return [(p, proxies[owed], n) for p, told in owes for owed, n in told if owed in proxies and owed != p.id]
 
     def ended(self, error: BaseException | None) -> None:
         self.world.gone(self)
@@ -104,6 +111,9 @@ class SimNode(Process):
     def stepped(self) -> None:
         self.world.checks.acted(self)
         parts = self.node._parts
+        for proxy in parts.links.streams._streams.keys() - self._met:
+            self._met.add(proxy)
+            self.world.checks.meetings.meets(self, proxy)
         for proxy in (*parts.links.sessions, *parts.clients._listed):
             self._gave_up_at[proxy] = self.gave_up_at(proxy)
             self._vouched_at[proxy] = self.world.time
@@ -153,16 +163,18 @@ class SimNode(Process):
         """Let it do something more."""
         self.do(self._nursery.start_soon, function, *arguments)
 
-    async def set(self, key: str, number: int) -> None:
-        """Set a key of the state, and have the world know of it."""
-        checks = self.world.checks
-        checks.sets(key, number)
+    def start_set(self, key: str, number: int) -> None:
+        """Let it set a key of the state. The world knows of it at once."""
+        self.world.checks.sets(key, number)
+        self.spawn(self._set, key, number)
+
+    async def _set(self, key: str, number: int) -> None:
         try:
             await self.node.state.set(key, number)
         except StateError as error:
             self.world.note(self.id, "has not set", key, number, error)
         else:
-            checks.was_set(key, number)
+            self.world.checks.was_set(key, number)
 
     # --- the author ---------------------------------------------------------------------------------------------------
 
@@ -274,7 +286,8 @@ class SimNode(Process):
         return Reply(body())
 
     async def _on_set(self, request: Request, number: int, key: str) -> bytes:
-        await self.set(key, number)
+        self.world.checks.sets(key, number)
+        await self._set(key, number)
         return b"set"
 
     async def _on_count(self, request: Request, number: int) -> bytes:

@@ -5,7 +5,7 @@ from tests.sim.clients import Client
 from tests.sim.faults import heal
 from tests.sim.nodes import SimNode
 from tests.sim.proxies import SimProxy
-from tests.sim.stories import members, soon, until
+from tests.sim.stories import FOREVER, members, soon, until
 from tests.sim.world import World
 
 
@@ -42,7 +42,7 @@ def set_keys(world: World, count: int) -> None:
     """Set as many keys, by all nodes in turn, and wait until each is acknowledged."""
     for number in range(count):
         node = nodes(world)[number % len(world.nodes)]
-        node.spawn(node.set, f"key {number}", number)
+        node.start_set(f"key {number}", number)
     until(world, 12.0, lambda: world.checks.is_all_set(), "all keys are set")
 
 
@@ -197,6 +197,55 @@ def owed_by_who_has_died(world: World, *, drains: bool = False) -> None:
     heal(world)
 
 
+def owed_by_who_dies_early(world: World, *, freezes: bool = True, seconds: float = 4.0) -> None:
+    """A proxy is frozen, or the link of one node to it is cut, and that node dies before it can know of it. What it had
+    sent there is lost in part: who has missed something is told, and nobody else."""
+    clients = in_channel(world, 8)
+    far, node = clients[0].proxy, nodes(world)[0]
+    missing = [client.book for client in clients if client.proxy is far]
+    heard = [client.book for client in clients if client.proxy is not far]
+    if freezes:
+        world.freeze(far.id)
+    else:
+        world.part({node.id}, {far.id})
+    publish(world, node, 3)
+    world.run(world.config.node.heartbeat_interval + 0.2)
+    publish(world, node, 1)  # which it has not told the others of
+    world.kill(node.id)
+    world.run(seconds)
+    last = [book.joined["red"].last.get(node.id, 0) for book in missing]
+    world.thaw(far.id)
+    world.mend()
+    world.run(2 * PATIENCE * world.config.node.heartbeat_timeout)
+    for book, had in zip(missing, last, strict=True):
+        has = book.joined["red"].last.get(node.id, 0)
+        assert has >= 3 or book.ended == "interrupted", f"it has {has} of 3, had {had}, and is {book.ended or 'here'}"
+    assert not any(book.ended for book in heard)
+    heal(world)
+
+
+def what_has_come_of_the_dead_is_heard(world: World) -> None:
+    """All that a node has said is at a proxy that stands still, and its death is known there first: nothing is missing,
+    and nobody is closed."""
+    clients = in_channel(world, 8)
+    books = [client.book for client in clients]
+    far, node = clients[0].proxy, nodes(world)[0]
+    world.freeze(far.id)
+    publish(world, node, 5)
+    world.run(world.config.node.heartbeat_interval + 0.1)  # it is in the proxy's socket, and the others know of it
+    for proxy in world.proxies.values():
+        world.later(0.0, proxy.when_awake, proxy.app._node_died, node.name, node.incarnation)
+    world.run(0.1)
+    world.kill(node.id)
+    world.run(0.3)
+    world.thaw(far.id)
+    world.run(1.0)
+    assert {book.joined["red"].last.get(node.id, 0) for book in books} == {5}
+    world.run(2 * PATIENCE * world.config.node.heartbeat_timeout)
+    assert not any(book.ended for book in books)
+    heal(world)
+
+
 def owed_by_who_drains(world: World) -> None:
     """Likewise, and the node leaves as it should, without having brought all."""
     owed_by_who_has_died(world, drains=True)
@@ -294,6 +343,7 @@ def who_die_together_take_nothing_along(world: World) -> None:
 def state_survives_a_restart_of_all_proxies(world: World) -> None:
     """Again and again, and each time for so long that nodes look for them only now and then."""
     set_keys(world, 10)
+    world.be_at_peace(FOREVER)  # so nodes bring it all
     routers = [proxy.router for proxy in world.proxies.values()]
     for _ in range(4):
         for proxy in list(world.proxies.values()):
@@ -309,6 +359,7 @@ def state_survives_a_restart_of_all_proxies(world: World) -> None:
 def state_survives_the_death_of_all_proxies(world: World) -> None:
     """Likewise, by SIGKILL."""
     set_keys(world, 3)
+    world.be_at_peace(FOREVER)
     routers = [proxy.router for proxy in world.proxies.values()]
     for pause in (0.5, 3.0, 10.0, 10.0):
         for proxy in list(world.proxies.values()):
@@ -333,7 +384,7 @@ def acknowledged_set_is_not_undone(world: World) -> None:
     until(world, 15.0, world.checks.is_whole, "it is in again")
     node = nodes(world)[0]
     final = world.next_number()
-    node.spawn(node.set, "key k", final)
+    node.start_set("key k", final)
     until(world, 10.0, world.checks.is_all_set, "it is set at last")
     for proxy in rest:
         proxy.leave()
@@ -345,7 +396,7 @@ def acknowledged_set_is_not_undone(world: World) -> None:
 
 def _set(world: World, node: SimNode, key: str, number: int) -> None:
     if node.is_alive:
-        node.spawn(node.set, key, number)
+        node.start_set(key, number)
 
 
 def reset_link_of_the_master_leaves_the_state_writable(world: World) -> None:
@@ -360,7 +411,7 @@ def reset_link_of_the_master_leaves_the_state_writable(world: World) -> None:
     world.run(6.0)
     began = world.time
     for node in nodes(world):
-        node.spawn(node.set, "key later", world.next_number())
+        node.start_set("key later", world.next_number())
     until(world, 10.0, lambda: world.checks.is_set_since("key later", began, len(world.nodes)), "later ones are done")
     heal(world)
 
@@ -371,9 +422,9 @@ def one_set_is_applied_once(world: World) -> None:
     master = world.acting()[0]
     first, second = (node for node in nodes(world) if node.id != master)
     world.cut.add((keeper.id, first.id))
-    first.spawn(first.set, "key k", 1)
+    first.start_set("key k", 1)
     world.run(0.5)
-    second.spawn(second.set, "key k", 2)
+    second.start_set("key k", 2)
     until(world, 5.0, lambda: world.checks.is_set_since("key k", 0.0, 1), "the second is done")
     world.run(0.2)
     world.reset(first.id, keeper.id)

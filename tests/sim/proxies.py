@@ -50,7 +50,11 @@ class SimProxy(Process):
         world = self.world
         self.app = App(self._config, None if world.is_alone else SimCoordinator(self))
         _hook(self)
-        await self.app.run(lambda bound: world.note(self.id, "serves"))
+        await self.app.run(self._serves)
+
+    def _serves(self, bound: object) -> None:
+        self.world.note(self.id, "serves")
+        self.world.checks.meetings.serves(self)
 
     def ended(self, error: BaseException | None) -> None:
         self.error = error
@@ -169,6 +173,13 @@ def _hook(proxy: SimProxy) -> None:
             proxy.is_resetting = False
             followed(former, record)
 
+        begin = cluster.replication.begin
+
+        def lead(clock: int) -> None:
+            checks.leads(proxy, cluster.replication.term)
+            begin(clock)
+
+        cluster.replication.begin = lead  # type: ignore[method-assign]
         cluster.received = receive
         cluster.tick = ticked
         cluster.on_record = on_record

@@ -41,7 +41,20 @@ class Process:
     def lead(self, now):
         if self.part.position[0] < self.part.term:
             self.world.strikes(self)
-            self.part.begin(int(now * 1e3))
+            if self.world.waits and self.world.random.random() < self.world.waits:
+                self.world.at(self.world.random.uniform(0.0, 1.0), self.begin, self.part.term)
+            else:
+                self.part.begin(int(now * 1e3))
+
+    def begin(self, term):
+        part = self.part
+        if self.name not in self.world.members or part.term != term or part.phase is not Phase.RECOVERING:
+            return
+        if part.waits_for:
+            self.world.at(TICK, self.begin, term)
+        else:
+            part.begin(int(self.world.now * 1e3))
+            self.flush()
 
     def begun(self):
         self.commit = self.part.position[1]
@@ -183,12 +196,14 @@ class Node:
 
 
 class World:
-    """firm_unheld: a set counts as firm when all follow it, whoever holds the state (a rule is taken away)."""
+    """firm_unheld: a set counts as firm when all follow it, whoever holds the state (a rule is taken away). waits: the
+    share of keepers that wait for nodes before they begin."""
 
-    def __init__(self, seed, replication=Replication, *, firm_unheld=False):
+    def __init__(self, seed, replication=Replication, *, firm_unheld=False, waits=0.0):
         self.random = random.Random(seed)
         self.Replication = replication
         self.firm_unheld = firm_unheld
+        self.waits = waits
         self.now = 0.0
         self.members = {}  # processes that live, members of the record or not
         self.record = Record()

@@ -2,7 +2,9 @@
 tests.sim.stories."""
 
 from holdfast.balancer.cluster.changes import STEP
+from holdfast.balancer.cluster.keeping import Phase
 from tests.sim.faults import heal
+from tests.sim.proxies import SimProxy
 from tests.sim.store import STORE
 from tests.sim.stories import FOREVER, ids, members, others, soon, speak, until
 from tests.sim.world import World
@@ -64,15 +66,14 @@ def newcomer_takes_all_for_dead(world: World) -> None:
     heal(world)
 
 
-def what_a_frozen_one_had_is_given_up_with_a_line(world: World) -> None:
-    """Of a pair one is frozen, the other is killed with all nodes, and its next run takes the frozen one for dead. It
-    begins without what was acknowledged; who has that says that it is lost."""
+def frozen_one_is_taken_for_dead(world: World) -> tuple[SimProxy, SimProxy]:
+    """Of a pair one is frozen, and alone has what was acknowledged: the other is killed with all nodes, and its next
+    run takes the frozen one for dead. Returns both, just then."""
     frozen, killed = members(world)
     for node in world.nodes.values():
-        node.spawn(node.set, f"key of {node.name}", 1)
+        node.start_set(f"key of {node.name}", 1)
     until(world, 12.0, world.checks.is_all_set, "something is set")
     world.run(1.0)
-    had = frozen.app.keeper.copy.position
     world.freeze(frozen.id)
     world.kill(killed.id)
     for node in list(world.nodes):
@@ -81,14 +82,32 @@ def what_a_frozen_one_had_is_given_up_with_a_line(world: World) -> None:
     world.start_node("n9")
     ours = lambda: founder.is_up and founder.cluster.membership.record.ids == (founder.id,)  # noqa: E731
     until(world, world.times.takeover_timeout + 4 * world.times.card_ttl, ours, "it goes on without the frozen one")
+    return frozen, founder
+
+
+def what_a_frozen_one_had_is_given_up_with_a_line(world: World) -> None:
+    """It wakes up when a term has begun without what was acknowledged, and says that it is lost."""
+    frozen, founder = frozen_one_is_taken_for_dead(world)
+    had = frozen.app.keeper.copy.position
+    until(world, 5.0, lambda: founder.app.keeper.copy.position[0] > had[0], "a term begins")
     lines: list[str] = []
     world._log = lines.append
     world.thaw(frozen.id)
     until(world, 20.0, lambda: frozen.app.keeper.copy.position == founder.app.keeper.copy.position, "it is in again")
-    [line] = [line for line in lines if "state_given_up" in line]
+    [line] = [line for line in lines if "state_given_up" in line and "changes=" in line]
     assert f"position={had}" in line
     world._log = None
     heal(world)
+    assert not world.checks.is_all_set()
+
+
+def what_a_frozen_one_has_is_taken_before_a_term_begins(world: World) -> None:
+    """It wakes up while nodes are waited for that might have brought it."""
+    frozen, founder = frozen_one_is_taken_for_dead(world)
+    assert founder.cluster.replication.phase is Phase.RECOVERING
+    world.thaw(frozen.id)
+    heal(world)
+    assert world.checks.is_all_set(), "it is not lost"
 
 
 def emptied_store_has_its_record_again(world: World) -> None:
@@ -209,6 +228,7 @@ PLAIN = [
 SPECIAL = [
     (newcomer_takes_all_for_dead, FAR),
     (what_a_frozen_one_had_is_given_up_with_a_line, {"proxies": 2}),
+    (what_a_frozen_one_has_is_taken_before_a_term_begins, {"proxies": 2}),
     (all_leave_and_others_with_other_settings_come, {"lease": 8.0, **FAR}),
     (emptied_store_and_a_node_that_knows_better, {"takeover": 30.0, **FAR}),
     (node_hears_later_of_a_later_epoch, FAR),

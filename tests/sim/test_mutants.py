@@ -1,5 +1,7 @@
 """The simulator can fail: each rule, taken away, is missed in the story that was made for it."""
 
+from functools import partial
+
 import pytest
 
 from holdfast.balancer.cluster import changes, cluster, mastership, peers, times
@@ -187,7 +189,7 @@ def cards_of_the_dead(patch):
 
 def debts_are_kept_back(patch):
     """Whom a lost node has owed is told to nobody."""
-    patch.setattr(Debts, "lost", lambda self, run, owes, now: None)
+    patch.setattr(Debts, "lost", lambda self, run, owes, had, now: None)
 
 
 def nobody_owes(patch):
@@ -201,7 +203,30 @@ def owed_is_never_noted(patch):
 
 def lost_is_dead(patch):
     """One proxy's word that a node is lost is enough."""
-    patch.setattr(Debts, "_miss", lambda self, run, now: self._on_missed(run.node))
+    patch.setattr(Debts, "_miss", lambda self, run, number, now: self._on_missed(run.node))
+
+
+def owed_without_a_session_only(patch):
+    """What was sent and is not acknowledged is nothing that others need to know of."""
+    patch.setattr(Stream, "due", property(lambda self: self.owed and self.last))
+
+
+def owed_whatever_has_come(patch):
+    patch.setattr(Debts, "_has", lambda self, run, number: False)
+
+
+def dead_say_nothing(patch):
+    """What a dead node had said is thrown away."""
+    died = Gateway.died
+
+    def at_once(self, node_id, incarnation):
+        died(self, node_id, incarnation)
+        for link, node in list(self._nodes.items()):
+            if node.id == node_id:
+                link.close("the process is dead")
+                self._lose(node, "its process died")
+
+    patch.setattr(Gateway, "died", at_once)
 
 
 def two_attempts(patch):
@@ -248,6 +273,9 @@ MUTANTS = [
     (nobody_owes, promises.owed_by_who_has_died, {}, AssertionError),
     (owed_is_never_noted, promises.owed_by_who_has_died, {}, AssertionError),
     (lost_is_dead, promises.owed_by_who_lives, {}, AssertionError),
+    (owed_without_a_session_only, partial(promises.owed_by_who_dies_early, freezes=False), {}, AssertionError),
+    (dead_say_nothing, promises.what_has_come_of_the_dead_is_heard, {"proxies": 1, "is_alone": True}, AssertionError),
+    (owed_whatever_has_come, promises.what_has_come_of_the_dead_is_heard, {}, AssertionError),
     (any_member_elects, stores.keeper_loses_the_store_and_the_master_dies, {}, AssertionError),
     (same_settings, stores.newcomer_has_other_settings, {}, AssertionError),
     (

@@ -1,5 +1,7 @@
 """Single stories of what nodes and clients are promised: each was a fault once."""
 
+from functools import partial
+
 import pytest
 
 from tests.sim import promises
@@ -20,6 +22,12 @@ STORIES = [
     (promises.owed_by_who_has_died, {}),
     (promises.owed_by_who_has_died, {"proxies": 2, "takeover": 2.0}),
     (promises.owed_by_who_drains, {}),
+    (promises.owed_by_who_dies_early, {}),
+    (promises.owed_by_who_dies_early, {"is_one_host": True}),
+    (partial(promises.owed_by_who_dies_early, freezes=False), {}),
+    (partial(promises.owed_by_who_dies_early, seconds=0.7), {"proxies": 2, "takeover": 2.0}),
+    (promises.what_has_come_of_the_dead_is_heard, {}),
+    (promises.what_has_come_of_the_dead_is_heard, ALONE),
     (promises.owed_by_who_lives, {}),
     (promises.bad_effects_are_answered, {**ALONE, "nodes": 1}),
     (promises.own_notification_comes_before_the_reply, ALONE),

@@ -28,6 +28,11 @@ def test_no_seed_breaks_anything(part):
             pytest.fail(f"seed {seed}: {violation}")
 
 
+def test_no_seed_breaks_anything_while_keepers_wait_for_nodes():
+    for seed in range(SEEDS):
+        World(seed, waits=0.4).run()
+
+
 SOURCE = Path(replication.__file__).read_text()
 MUTANTS = {
     "half is enough": [("self._quorum - 1]", "(len(held) + 1) // 2 - 1]")],

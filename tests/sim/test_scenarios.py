@@ -22,6 +22,7 @@ PLAIN = [
     lives.who_is_behind_knows_nobody_new,
     lives.new_process_with_a_dead_masters_id,
     lives.store_forgets_its_last_write,
+    lives.every_proxy_is_restarted_in_turn,
     lives.slow_full_facts_keep_the_order,
     *stores.PLAIN,
 ]
@@ -41,6 +42,8 @@ SPECIAL = [
     (lives.pair_survives_either, {"proxies": 2}),
     (lives.newcomer_knows_of_nobody, {"proxies": 2}),
     (lives.evicted_one_outlives_who_has_evicted_it, {"proxies": 2}),
+    (lives.every_proxy_is_restarted_in_turn, {"nodes": 1}),
+    (lives.every_proxy_is_restarted_in_turn, {"proxies": 2}),
     (lives.scale_ten_to_three, {"proxies": 10}),
     (lives.two_of_three_die_at_once_and_come_back, {"takeover": FOREVER}),
     (lives.reset_lets_a_minority_go_on, {"takeover": FOREVER}),

@@ -183,15 +183,23 @@ class World:
             self.note("kill", who)
             if isinstance(process, SimNode):
                 self.checks.dies(process)
+                self._is_seen_to_die(process)
             process.kill()
             self.gone(process)
+
+    def _is_seen_to_die(self, node: SimNode) -> None:
+        """Proxies on its host know of a process's death by itself, before or after its connections end."""
+        if self.is_one_host and node.node._parts.links.is_ready.is_set():
+            for proxy in self.proxies.values():
+                if proxy.is_up:
+                    run = (node.name, node.incarnation)
+                    self.later(self.delay(), proxy.when_awake, proxy.app._node_died, *run)
 
     def gone(self, process: Process) -> None:
         """It was killed, or has ended."""
         self.proxies.pop(process.id, None)
         self.nodes.pop(process.id, None)
-        if not self.proxies or not self.nodes:
-            self.checks.wiped()
+        self.checks.ended(process)
 
     @property
     def is_at_peace(self) -> bool:

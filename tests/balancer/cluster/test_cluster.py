@@ -111,7 +111,7 @@ def test_who_is_owed_by_a_lost_node_is_told_and_says_so():
     a, b, c = (cluster.debts for cluster in net.clusters.values())
     missed = []
     b._on_missed = c._on_missed = missed.append
-    a.lost(Run("n", 7), ["b"], net.now)
+    a.lost(Run("n", 7), [("b", 1)], 0, net.now)
     net.run(1.0)
     assert (len(a), missed) == (0, ["n"])
 
@@ -123,7 +123,7 @@ def test_who_is_owed_and_frozen_is_told_when_it_wakes_up():
     missed = []
     b._on_missed = missed.append
     net.off.add("b")
-    a.lost(Run("n", 7), ["b"], net.now)
+    a.lost(Run("n", 7), [("b", 1)], 0, net.now)
     net.run(debts.MAX_SLEEP - 5)
     assert len(a) == 1
     net.off.remove("b")
@@ -397,6 +397,8 @@ def test_two_that_begin_at_once_are_one_cluster():
     net.run(3.0)
     assert set(net.record.ids) == {"a", "b"}
     assert net.clusters["a"].hindrance(net.now) == ""
+    for proxy in "ab":
+        assert all(introduce.peers for introduce in net.actions(proxy, Introduce)), "who is no member yet lists nobody"
 
 
 def test_who_falls_silent_is_evicted_given_up_and_hung_up_on():
@@ -413,6 +415,9 @@ def test_who_falls_silent_is_evicted_given_up_and_hung_up_on():
     assert net.clusters["a"].beat_of("c") is None
     net.run(TIMES.grace)
     assert [proxy for proxy, _, _ in net.actions("a", Introduce)[-1].peers] == ["a", "b"]
+    told = net.actions("a", Introduce)
+    assert [introduce.ballot for introduce in told] == sorted(introduce.ballot for introduce in told)
+    assert told[0].ballot < told[-1].ballot == net.record.ballot
 
 
 def test_who_is_alone_is_fenced_once_then_closes_once_and_comes_back():

@@ -11,6 +11,11 @@ from holdfast.protocols.peers.replication import Noted, Owed
 N, M = Run("n", 7), Run("m", 3)
 PATIENCE = debts.PATIENCE * 2.0
 EVERYBODY = ("a", "b", "c")
+NUMBER = 5  # of the last effects that are owed
+
+
+def owing(proxies):
+    return [(proxy, NUMBER) for proxy in proxies]
 
 
 class Proxy(Debts):
@@ -20,12 +25,21 @@ class Proxy(Debts):
         self.here, self.missed = set(), []
         super().__init__(name, 2.0, lambda *run: run in self.here, self.missed.append)
 
+    def came(self, run, owes):
+        super().came(run, owing(owes))
+
+    def lost(self, run, owes, now, had=0):
+        super().lost(run, owing(owes), had, now)
+
+    def left(self, run, owes):
+        super().left(run, owing(owes))
+
     def asks(self, now=0.0, heard=EVERYBODY, known=EVERYBODY):
         return dict(self.questions(heard, known, now))
 
 
-def owed(*runs, proxy="b"):
-    return Owed(proxy, list(runs))
+def owed(*runs, proxy="b", number=NUMBER):
+    return Owed(proxy, [(*run, number) for run in runs])
 
 
 # --- where it is lost -------------------------------------------------------------------------------------------------
@@ -163,6 +177,29 @@ def test_who_says_goodbye_here_says_whether_we_have_all(owes, missed):
     b.told(owed(N), 3.0)  # the others have it from before we acknowledged all
     b.tick(100.0)
     assert b.missed == missed
+
+
+def test_what_has_come_is_not_missed():
+    """Its session with us is over, and it had come as far."""
+    b = Proxy()
+    b.lost(N, [], 0.5, had=NUMBER)
+    assert b.told(owed(N), 1.0) == Noted([N])
+    assert len(b) == 0
+    b.told(owed(N, number=NUMBER + 1), 2.0)  # another one has a later word
+    b.tick(2.0 + PATIENCE)
+    assert b.missed == ["n"]
+
+
+@pytest.mark.parametrize(("had", "missed"), [(NUMBER - 1, ["n"]), (NUMBER, [])])
+def test_what_it_said_before_it_died_is_read_first(had, missed):
+    b = Proxy()
+    b.here.add(N)
+    b.told(owed(N), 1.0)
+    b.told(owed(N, number=NUMBER - 1), 1.1)  # an older word
+    b.here.remove(N)
+    b.lost(N, [], 2.0, had=had)
+    b.tick(2.0 + PATIENCE)
+    assert (b.missed, len(b)) == (missed, 0)
 
 
 def test_our_own_absence_is_not_the_nodes():

@@ -471,6 +471,27 @@ def test_without_any_entry_the_set_is_firm_before_the_term_begins():
     assert a.it.is_held
 
 
+def test_who_joins_before_the_term_begins_may_have_more():
+    """It was in the cluster before, and taken for dead. The keeper waits for nodes that may bring as much."""
+    a = Part("a", "a")
+    a.begins = False
+    a.follow("a", term=6, ballot=6)
+    a.follow("ab", term=6, ballot=7)
+    assert a.it.waits_for == ["b"]
+    b = Part("b", "b", term=3)
+    held = (3, b.set().index)
+    b.follow("ab", term=6, ballot=7)
+    a.hears("b", Held(6, held))
+    assert not a.it.is_held
+    assert a.done[2:] == ["forsaken", ("leads", 6), "forsaken"]
+    peer, question = a.take()[1]
+    assert peer == "b"
+    a.hears("b", b.hears("a", question))
+    assert a.it.position == held
+    a.hears("b", Held(6, held))
+    assert a.done[5:] == [("leads", 6)], "once"
+
+
 def test_garbled_steps_are_counted_and_asked_for_again():
     b = Part("b", "abc")
     b.take()

@@ -1,6 +1,7 @@
-"""Sessions that come to a proxy by another way than its socket."""
+"""Sessions that come to a proxy by another way than its socket; and what was said by a connection that has ended."""
 
 import pytest
+import zmq
 
 from holdfast.balancer.links.zeromq import ZeromqHub
 from holdfast.protocols.nodes.frames import (
@@ -52,7 +53,7 @@ class Way:
 @pytest.fixture
 def hub():
     hub = ZeromqHub(Keeper(), max_batch_bytes=1 << 20, max_backlog_bytes=300)
-    hub.open(["tcp://127.0.0.1:*"])
+    [hub.address] = hub.open(["tcp://127.0.0.1:*"])
     yield hub
     hub.close()
 
@@ -138,3 +139,35 @@ def test_a_fault_with_one_link_keeps_nothing_of_others_back(hub, keeper):
     good.send(Cancel(2, 1))
     hub.pump(1.0)
     assert way.sent[-1] == (3, [Cancel(2, 1)])
+
+
+@pytest.mark.parametrize("how", ["something is sent to it", "its end is seen"])
+def test_what_was_said_by_a_connection_that_has_ended_is_read_before_the_session_is_lost(hub, keeper, how):
+    """More of it than is taken at a time; and what was for it is still to be had."""
+    context = zmq.Context()
+    node = context.socket(zmq.DEALER)
+    node.connect(hub.address)
+    node.send(encode_batch(1, [Hello(1, "n", "n", 1, 1)]))
+    while not keeper.links:
+        hub.pump(1.0)
+    hub.callers.take_events(1.0)
+    [link] = keeper.links
+    assert node.poll(60_000)
+    for number in range(200):
+        node.send(encode_batch(number + 2, [Heartbeat(float(number))]))
+    node.close(linger=-1)
+    context.term()  # all has left
+    assert hub.callers.door.monitor.poll(60_000), "the end of the connection"
+    while not hub._ended:  # libzmq tells of the end before it knows of it
+        if how == "its end is seen":
+            hub.probe(link.identity)
+        else:
+            link.send(Heartbeat(1.0))
+            hub._flush()
+    more = hub.pump(1.0)
+    assert (more, keeper.losses) == (True, [])
+    while hub.pump(1.0):
+        pass
+    assert [batch[0].stamp for batch in keeper.batches] == [float(number) for number in range(200)]
+    assert keeper.losses == [(link, "disconnected")]
+    assert bool(link.unsent()) is (how == "something is sent to it")

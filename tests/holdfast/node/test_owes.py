@@ -1,11 +1,11 @@
-"""Whom a node owes: proxies that would miss something if it died now. That is said before any reply."""
+"""Whom a node owes: proxies that may miss something if it dies now. Of those without a session that is said at once."""
 
 import trio
 
 from holdfast import Node
 from holdfast.node import stream
 from holdfast.protocols.nodes import frames
-from holdfast.protocols.nodes.effects import MAX_OWED
+from holdfast.protocols.nodes.effects import FIRST_WINDOW, MAX_OWED
 from tests.holdfast.node.fake_proxy import fake_proxy
 from tests.holdfast.node.test_several_proxies import linked_to_three, notifying
 from tests.holdfast.node.test_streams import AT_A, Session, broadcast, three
@@ -13,17 +13,29 @@ from tests.waiting import PATIENCE, until
 
 
 def watched(*linked):
-    """Streams, the lists that were told, and sessions."""
+    """Streams, sessions, and what was told at once: of whom there was something to say."""
     made, *sessions = three(*linked)
     told = []
-    made.on_owes = lambda: told.append(sorted(made.owes()))
+    made.on_owes = lambda: told.append(sorted(proxy for proxy, stream in made._streams.items() if stream.owed))
     return made, told, *sessions
 
 
-async def test_nobody_is_owed_while_all_have_sessions():
-    made, told, *_ = watched("a", "b", "c")
+async def test_what_is_sent_and_not_acknowledged_is_owed_and_not_told_at_once():
+    made, told, a, *_ = watched("a", "b", "c")
     made.send(broadcast(b"1"))
-    assert (made.owes(), told) == ([], [])
+    made.send([frames.Join(AT_A, "x")])
+    assert sorted(made.owes()) == [("a", 2), ("b", 1), ("c", 1)]
+    assert sorted(made.owes("a")) == [("b", 1), ("c", 1)], "it has, by then, what it was sent before"
+    made.acknowledged(a, 2)
+    assert sorted(made.owes()) == [("b", 1), ("c", 1)]
+    assert told == []
+
+
+async def test_what_waits_for_room_has_not_been_said():
+    made, _told, _a, *_ = watched("a", "b", "c")
+    for number in range(12):  # more than the first window
+        made.send(broadcast(b"%d" % number))
+    assert {number for _, number in made.owes()} == {FIRST_WINDOW}
 
 
 async def test_who_can_not_be_sent_something_is_owed_and_that_is_told_once():
@@ -64,11 +76,12 @@ async def test_nothing_is_owed_any_more_when_it_is_acknowledged_and_not_when_it_
     a = Session("a")
     made.attach(a, 0)
     made.send(broadcast(b"later"))
-    assert (made.owes(), made.owes("b"), made.owes("a")) == (["a"], ["a"], ["a"])
+    assert dict(made.owes())["a"] == dict(made.owes("a"))["a"] == 13
     made.acknowledged(a, 8, 100)
-    assert (made.owes("b"), made.owes("a")) == (["a"], []), "it has, by then, what it was sent before"
+    assert dict(made.owes("b"))["a"] == 13
+    assert "a" not in dict(made.owes("a")), "it has, by then, what it was sent before"
     made.acknowledged(a, 12, 100)
-    assert told == [["a"], []], "what came later is not owed: nobody says that it is done"
+    assert told == [["a"], []], "what came later is told with the next heartbeat: nobody says that it is done"
 
 
 async def test_who_has_seen_all_is_owed_nothing():
@@ -95,7 +108,7 @@ async def test_who_has_left_is_owed_nothing():
     made, _told, a, *_ = watched("a", "b", "c")
     made.send(broadcast(b"1"))
     made.detach(a, for_good=True)
-    assert made.owes() == []
+    assert "a" not in dict(made.owes())
 
 
 async def test_in_the_end_all_is_owed_that_was_not_acknowledged():
@@ -105,9 +118,9 @@ async def test_in_the_end_all_is_owed_that_was_not_acknowledged():
     made.acknowledged(a, 0, 8)
     made.close()
     assert told == [["a"]]
-    assert made.owes("a") == ["a"]
+    assert made.owes("a") == [("a", 9)]
     made.acknowledged(a, 1, 8)
-    assert (made.owes("b"), made.owes("a")) == (["a"], [])
+    assert (made.owes("b"), made.owes("a")) == ([("a", 9)], [])
 
 
 async def test_a_list_is_bounded():
@@ -130,9 +143,9 @@ async def test_it_is_told_before_the_reply_and_in_each_hello():
         await a.take(frames.Effects)
         assert (await a.take(frames.Reply)).request == request
         reply = next(place for place, frame in enumerate(heard) if isinstance(frame, frames.Reply))
-        assert any(getattr(frame, "owes", []) == ["b"] for frame in heard[:reply])
+        assert any("b" in dict(getattr(frame, "owes", [])) for frame in heard[:reply])
         again = await b.proxy.accept()
-        assert again.hello.owes == ["b"]
+        assert dict(again.hello.owes).keys() == {"b"}
         again.welcome(peers=[a.proxy, c.proxy], keeper="a")
         await until(lambda: a.heartbeats[-1].owes == [], "it to be told that nothing is owed any more")
 
@@ -162,5 +175,5 @@ async def test_who_leaves_without_having_brought_all_says_so_first():
             node.drain()
             await until(lambda: any(isinstance(frame, frames.Bye) for frame in at_a.frames), "it to leave")
             await until(lambda: any(isinstance(frame, frames.Bye) for frame in at_b.frames), "it to leave")
-            assert at_a.heartbeats[-1].owes == ["b"]
+            assert at_a.heartbeats[-1].owes == [("b", 1)]
             assert at_b.heartbeats[-1].owes == [], "it has all, when it reads this"

@@ -75,8 +75,14 @@ async def test_who_comes_after_a_killed_master_does_not_wait_for_its_lease():
                 await elected(proxy, one)
                 process.kill()
                 await proxy.until(lambda: proxy.app.steward.master == (two.id, 2))
-                assert len(proxy.app.directory) == 1, "its session is over too, though its socket is open"
                 assert len(proxy.app.deaths) == 0
+                dead = proxy.app.directory.nodes[one.id]
+                assert dead.state is NodeState.DRAINING, "it gets nothing more, though its socket is open"
+                one.say(frames.Effects(1, [frames.Broadcast(b"last words", True)]))
+                await one.take(frames.Ack)
+                dead.died_at -= 61.0
+                proxy.app.gateway.tick(proxy.app.reactor.now)
+                assert len(proxy.app.directory) == 1, "and its session ends, though its socket is open"
 
 
 async def test_a_connection_that_ends_and_a_process_that_is_stopped_prove_nothing():

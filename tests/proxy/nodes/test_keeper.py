@@ -55,6 +55,7 @@ class Members:
         self.term = 0
         self.uncommitted = []
         self.begins = 0
+        self.waits_for = []
 
     @property
     def uncommitted_bytes(self):
@@ -372,6 +373,16 @@ class TestRestart:
         clock.now += 0.2
         world.keeper.tick(clock.now)
         assert world.told(node) == [empty(1)]
+
+    def test_who_joins_meanwhile_tells_what_it_has_before_the_term_begins(self, clock):
+        world = World(clock, recover_timeout=2.0).lead()
+        world.members.waits_for = ["b"]
+        clock.now += 2.1
+        world.keeper.tick(clock.now)
+        assert world.members.phase is Phase.RECOVERING
+        world.members.waits_for = []
+        world.keeper.tick(clock.now)
+        assert world.members.phase is Phase.KEEPING
 
     def test_who_has_state_does_not_wait(self, clock):
         world = World(clock, recover_timeout=2.0)

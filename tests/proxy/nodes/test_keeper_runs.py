@@ -101,6 +101,7 @@ class Members:
         self.run = run
         self.copy = run.keeper.copy
         self.uncommitted = deque()
+        self.waits_for = ()
 
     @property
     def uncommitted_bytes(self):

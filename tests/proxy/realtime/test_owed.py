@@ -4,7 +4,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from holdfast.balancer.cluster.debts import Run
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.peers.replication import Owed
 from tests.harness import ScriptedNode, client_ids, running, websocket
@@ -39,15 +38,15 @@ async def closed(client):
 @pytest.mark.usefixtures("at_once")
 async def test_who_owes_us_and_goes(last):
     async with room() as (proxy, id, node, client):
-        node.say(frames.Heartbeat(1.0, owes=[id]), *([last] if last else []))
-        await proxy.until(lambda: all(known.owes == [id] for known in proxy.app.directory))
+        node.say(frames.Heartbeat(1.0, owes=[(id, 1)]), *([last] if last else []))
+        await proxy.until(lambda: all(known.owes == [(id, 1)] for known in proxy.app.directory))
         node.close()
         assert await closed(client) == 1012
 
 
 async def test_who_has_brought_it_may_go():
     async with room() as (proxy, id, node, _client):
-        node.say(frames.Heartbeat(1.0, owes=[id]), frames.Heartbeat(2.0, owes=["another"]), frames.Bye())
+        node.say(frames.Heartbeat(1.0, owes=[(id, 1)]), frames.Heartbeat(2.0, owes=[("another", 1)]), frames.Bye())
         await proxy.until(lambda: not len(proxy.app.directory))
         assert len(proxy.app.gateway.debts) == 1, "the other one has to be told"
         proxy.app.gateway.debts.tick(1e9)
@@ -56,12 +55,13 @@ async def test_who_has_brought_it_may_go():
 
 async def test_who_comes_back_and_brings_it():
     async with room() as (proxy, id, node, client):
-        node.say(frames.Heartbeat(1.0, owes=[id]))
+        node.say(frames.Heartbeat(1.0, owes=[(id, 1)]))
         await proxy.until(lambda: all(known.owes for known in proxy.app.directory))
         node.close()
         await proxy.until(lambda: len(proxy.app.gateway.debts) == 1)
         with ScriptedNode(proxy.node) as again:
-            again.hello = frames.Hello(*(getattr(node.hello, name) for name in node.hello.__struct_fields__[:-1]), [id])
+            fields = [getattr(node.hello, name) for name in node.hello.__struct_fields__[:-1]]
+            again.hello = frames.Hello(*fields, [(id, 1)])
             await again.join()
             assert len(proxy.app.gateway.debts) == 0
             again.say(frames.Effects(1, [frames.Broadcast(b"late", True)]))
@@ -72,11 +72,11 @@ async def test_who_comes_back_and_brings_it():
 async def test_by_another_proxys_word():
     async with room() as (proxy, id, _node, client):
         debts = proxy.app.gateway.debts
-        debts.told(Owed(id, [Run("n", 7), Run("m", 3)]), proxy.app.reactor.now)
+        debts.told(Owed(id, [("n", 7, 1), ("m", 3, 1)]), proxy.app.reactor.now)
         assert await closed(client) == 1012
         async with websocket(proxy):  # who comes later has missed nothing
             await proxy.until(lambda: len(client_ids(proxy)) == 1)
-            debts.told(Owed(id, [Run("n", 7)]), proxy.app.reactor.now)
+            debts.told(Owed(id, [("n", 7, 1)]), proxy.app.reactor.now)
             debts.tick(1e9)
             assert len(debts) == 0
             assert len(client_ids(proxy)) == 1
@@ -84,7 +84,7 @@ async def test_by_another_proxys_word():
 
 async def test_a_node_that_is_here_is_not_lost_whatever_others_say():
     async with room() as (proxy, id, node, _):
-        proxy.app.gateway.debts.told(Owed(id, [Run(node.hello.node, node.hello.incarnation)]), 0.0)
+        proxy.app.gateway.debts.told(Owed(id, [(node.hello.node, node.hello.incarnation, 1)]), 0.0)
         proxy.app.gateway.debts.tick(1e9)
         assert len(client_ids(proxy)) == 1
 

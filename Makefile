@@ -10,7 +10,7 @@ PACKAGES := proxy protocols balancer chaos holdfast examples bench tests
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test quick check fast slow coverage net sim mutants chaos bench dist docs clean
+.PHONY: help setup demo test quick check fast slow coverage net sim mutants chaos autobahn bench dist docs clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -66,6 +66,11 @@ chaos: $(READY)  ## half an hour of everything that can go wrong: one proxy, two
 	$(BIN)/holdfast chaos --workers 2 --for 10m --every 5s --fault kill,freeze-proxy,restart,restart-kill,skew
 	$(BIN)/holdfast chaos --proxies 3 --store redis --for 10m --every 5s \
 	    --fault kill,kill-proxy,kill-store,kill-together,freeze-node,freeze-proxy,restart,skew
+
+# The suite is in Python 2.7, which must be there; with pyenv: make autobahn PYTHON2="$(pyenv prefix 2.7.18)/bin/python2.7"
+PYTHON2 ?= python2.7
+autobahn: $(READY)  ## the Autobahn test suite for WebSocket, without and with compression; needs Python 2.7
+	$(BIN)/python -m tests.autobahn --python $(PYTHON2)
 
 bench: $(READY)  ## what Holdfast costs beside nginx, HAProxy and others: under half an hour, then the docs have it
 	$(BIN)/python -m bench --json docs/data/benchmark.json --plot docs/images/benchmark.svg \

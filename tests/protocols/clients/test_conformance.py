@@ -44,20 +44,14 @@ FRAMES = (
 )
 
 
-class Upgraded(WebSocketProtocol):
-    """As if it had begun with it."""
-
-    begun = False
-
-    def receive_data(self, data, now):
-        opened, self.begun = [] if self.begun else [Opened("lines", "/", [])], True
-        return [*opened, *super().receive_data(data, now)]
+def upgraded(*made_with):
+    return Upgraded(*made_with)
 
 
 @pytest.mark.parametrize("limits", [Limits(), Limits(compression=True, trusted_peers=("192.0.2.0/24",))])
 @pytest.mark.parametrize(
     ("factory", "script"),
-    [(HttpProtocol, REQUESTS), (HttpProtocol, REQUESTS[:29] + HANDSHAKE + FRAMES), (Upgraded, FRAMES)],
+    [(HttpProtocol, REQUESTS), (HttpProtocol, REQUESTS[:29] + HANDSHAKE + FRAMES), (upgraded, FRAMES)],
     ids=["http", "upgrade", "websocket"],
 )
 def test_adapters_conform(factory, script, limits):
@@ -132,6 +126,19 @@ class Lines:
         self.ending = reason
         self.deadline = now if not self.paused else self.deadline
         return b""
+
+
+class Upgraded(Lines):
+    """It goes on as a WebSocket at once."""
+
+    def __init__(self, *made_with):
+        super().__init__(*made_with)
+        self.made_with = made_with
+
+    def receive_data(self, data, now):
+        if not data:
+            return self.finish(Reason.CLIENT_LEFT)
+        return [Opened("lines", "/", []), Switch(WebSocketProtocol(*self.made_with), data)]
 
 
 SCRIPT = b"one\ntwo\n\nthree\nfour\nbye\n"

@@ -232,7 +232,7 @@ class Trial:
             while True:
                 states = await fleet.states()
                 figures = audit(finished.book, states, present)
-                if not any(figures.wrong().values()):
+                if states and not any(figures.wrong().values()):  # none: just now no node is ready
                     return figures
                 await trio.sleep(POLL_INTERVAL)
         return audit(finished.book, states, present)

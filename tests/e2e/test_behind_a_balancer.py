@@ -1,4 +1,4 @@
-"""The balancers' files that we write, for docker compose and for readers: what a client says of itself is nobody's word."""
+"""The balancers' files that we write: what a client says of itself does not pass as the word of a trusted balancer."""
 
 import re
 import socket
@@ -40,7 +40,7 @@ def haproxy(rules, proxy, folder):
         command = ["haproxy", "-db", "-f", folder / "haproxy.cfg"]
         with subprocess.Popen(command, pass_fds=[listening.fileno()], stderr=subprocess.DEVNULL) as process:
             try:
-                yield "127.0.0.1:{}".format(listening.getsockname()[1])
+                yield f"127.0.0.1:{listening.getsockname()[1]}"
             finally:
                 process.kill()
 

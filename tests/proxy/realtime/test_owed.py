@@ -72,7 +72,7 @@ async def test_who_comes_back_and_brings_it():
 async def test_a_proxy_that_was_away_listens_first_to_who_may_be_back():
     """The time that a debtor has is over, but ours was not: its hello may be in our socket."""
     async with room() as (proxy, id, node, _):
-        node.say(frames.Heartbeat(1.0, owes=[id]))
+        node.say(frames.Heartbeat(1.0, owes=[(id, 1)]))
         await proxy.until(lambda: all(known.owes for known in proxy.app.directory))
         node.close()
         debts = proxy.app.gateway.debts

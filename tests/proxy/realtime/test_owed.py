@@ -78,8 +78,8 @@ async def test_a_proxy_that_was_away_listens_first_to_who_may_be_back():
         debts = proxy.app.gateway.debts
         await proxy.until(lambda: len(debts) == 1)
         now = trio.current_time() + 1000.0
-        proxy.app.gateway.forgive(now)
-        debts.tick(now + 1.0)
+        proxy.app.gateway.forgive(1000.0, now)
+        debts.tick(now)
         assert len(debts) == 1
         assert len(client_ids(proxy)) == 1
 

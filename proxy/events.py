@@ -80,6 +80,7 @@ OF_PROXIES = {
 }
 
 OF_NODES = {
+    "lines_left_out": "So many more of that event within the second: of what clients can have functions do wrong.",
     "link_ready": "The node is linked with a proxy. via: through another one.",
     "link_lost": "It was linked, and is not any more; it tries again.",
     "link_failed": "It can't link. Said when the reason is another one, and else once a minute.",

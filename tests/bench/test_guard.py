@@ -36,7 +36,7 @@ COSTS = {
     "WebSocket, 3 nodes, reply": Cost(375.8, 18.9, 1.04),
     "HTTP request": Cost(936.1, 46.6, 1.02),
     "HTTP reply": Cost(787.4, 32.7, 1.02),
-    "delivery": Cost(47.0, 2.3, 1.02),
+    "delivery": Cost(49.3, 2.4, 1.02),
     "handshake": Cost(2450.0, 147.0, 5.10, spread=6.0),  # they come in turns of different length
 }
 # Objects of an idle connection, of a request in flight, and what is left of one that is answered (the guard's own).

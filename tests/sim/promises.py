@@ -30,6 +30,14 @@ def in_channel(world: World, count: int, channel: str = "red") -> list[Client]:
     return clients
 
 
+def apart(world: World, count: int) -> list[Client]:
+    """The same, at more than one proxy: more of them, if chance wants so."""
+    clients = in_channel(world, count)
+    while all(client.proxy is clients[0].proxy for client in clients):
+        clients += in_channel(world, 1)
+    return clients
+
+
 def publish(world: World, node: SimNode, count: int, channel: str = "red") -> None:
     async def run() -> None:
         for _ in range(count):
@@ -166,7 +174,7 @@ def who_moves_hears_nothing_again(world: World) -> None:
 def owed_by_who_has_died(world: World, *, drains: bool = False) -> None:
     """A proxy is frozen, and nodes give up their links to it. One of them answers a request elsewhere that notifies its
     clients, publishes something more, and is gone before the proxy wakes up."""
-    clients = in_channel(world, 8)
+    clients = apart(world, 8)
     far = clients[0].proxy
     asker = next(client for client in clients if client.proxy is not far)
     missing = [client.book for client in clients if client.proxy is far]
@@ -200,7 +208,7 @@ def owed_by_who_has_died(world: World, *, drains: bool = False) -> None:
 def owed_by_who_dies_early(world: World, *, freezes: bool = True, seconds: float = 4.0) -> None:
     """A proxy is frozen, or the link of one node to it is cut, and that node dies before it can know of it. What it had
     sent there is lost in part: who has missed something is told, and nobody else."""
-    clients = in_channel(world, 8)
+    clients = apart(world, 8)
     far, node = clients[0].proxy, nodes(world)[0]
     missing = [client.book for client in clients if client.proxy is far]
     heard = [client.book for client in clients if client.proxy is not far]

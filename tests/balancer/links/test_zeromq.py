@@ -52,11 +52,17 @@ class Way:
 
 
 @pytest.fixture
-def hub():
+def opened():
+    """A hub, and its address."""
     hub = ZeromqHub(Keeper(), max_batch_bytes=1 << 20, max_backlog_bytes=300)
-    [hub.address] = hub.open(["tcp://127.0.0.1:*"])
-    yield hub
+    (address,) = hub.open(["tcp://127.0.0.1:*"])
+    yield hub, address
     hub.close()
+
+
+@pytest.fixture
+def hub(opened):
+    return opened[0]
 
 
 @pytest.fixture
@@ -143,11 +149,12 @@ def test_a_fault_with_one_link_keeps_nothing_of_others_back(hub, keeper):
 
 
 @pytest.mark.parametrize("how", ["something is sent to it", "its end is seen"])
-async def test_what_was_said_by_a_connection_that_has_ended_is_read_before_the_session_is_lost(hub, keeper, how):
+async def test_what_was_said_by_a_connection_that_has_ended_is_read_before_the_session_is_lost(opened, keeper, how):
     """More of it than is taken at a time; and what was for it is still to be had."""
+    hub, address = opened
     context = zmq.Context()
     node = context.socket(zmq.DEALER)
-    node.connect(hub.address)
+    node.connect(address)
     node.send(encode_batch(1, [Hello(1, "n", "n", 1, 1)]))
     while not keeper.links:
         hub.pump(1.0)

@@ -60,9 +60,9 @@ def test_serve_says_where_and_ends_on_a_signal(start, tmp_path):
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")])
 def test_ports_of_further_protocols_are_told_by_their_name(start, tmp_path, workers):
     file = tmp_path / "ready.json"
-    sets = ("--set", "client.protocols=websocket://127.0.0.1:0", "--set", "cluster.pub=tcp://127.0.0.1:*")
+    sets = ("--set", "client.protocols=http://127.0.0.1:0", "--set", "cluster.pub=tcp://127.0.0.1:*")
     with serving(start, "--ready-file", file, *sets, *workers) as (process, lines):
-        named = [line for line in lines if line.startswith("client websocket://127.0.0.1:")]
+        named = [line for line in lines if line.startswith("client http://127.0.0.1:")]
         assert len(named) == 1
         ready = json.loads(file.read_text())
         assert [f"client {each}" for each in ready["protocols"]] == named

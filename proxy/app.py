@@ -154,7 +154,7 @@ class App:
             reactor,
             counters,
         )
-        dispatch.in_order = effects.reply
+        dispatch.attach(effects.reply, effects.is_behind)
         channels.on_first = mutes.unmute
         clients.on_opened = announcer.client_opened
         clients.on_closed = self._client_closed

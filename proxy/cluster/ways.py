@@ -38,8 +38,7 @@ class Ways:
         self._cluster = cluster
         self._links = links
         self._through: set[str] = set()  # proxies through which we have had sessions
-        there = partial(self._send, back=False)
-        self._tunnels = Tunnels(self._hears, there, hub.send_raw, settings.max_nodes, hub.when_read)
+        self._tunnels = Tunnels(self._hears, partial(self._send, back=False), hub.send_raw, settings.max_nodes)
         self._settings = settings
         hub.on_end = self._tunnels.probe
         cluster.on_tunnelled = self._tunnelled

@@ -76,6 +76,11 @@ class Dispatch:
         self.late: dict[int, int] = {}  # how many of each
         self.expired = Expired(reactor, settings, self._answer, self._strike)
 
+    def attach(self, in_order: Callable[[Node, Answer], None], is_behind: Callable[[Node], bool]) -> None:
+        """Before anything comes. is_behind: whether a node has done things to clients that are not carried out yet."""
+        self.in_order = in_order
+        self.expired.is_behind = is_behind
+
     @property
     def unsaid(self) -> Sequence[Sized]:
         """What is still to be said of requests that have ended: replies that wait, and errors."""

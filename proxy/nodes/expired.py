@@ -18,7 +18,11 @@ ANSWERED_PER_TURN = 256  # then clients get their turn: 50,000 are 150 ms
 
 
 class Expired:
-    """answer: sends a request's client the error. strike: the node has failed."""
+    """answer: sends a request's client the error. strike: the node has failed. is_behind: our own work for a node is
+    not done: what its handlers wait for.
+    """
+
+    is_behind: Callable[[Node], bool]
 
     def __init__(
         self,
@@ -56,7 +60,8 @@ class Expired:
     def _call_off(self, entry: Entry, node: Node, now: float) -> None:
         """No fault of its own if it waits for us, nor if the time was spent before: parked, or at a lost node."""
         node.link.send(frames.Cancel(entry.id, entry.attempt))
-        if not entry.is_replied and not entry.is_offered and now - entry.since >= self._settings.timeout / 2:
+        is_excused = entry.is_replied or entry.is_offered or self.is_behind(node)
+        if not is_excused and now - entry.since >= self._settings.timeout / 2:
             self._strike(node)
 
     def _error(self, entry: Entry, reason: Reason, now: float) -> RequestError:

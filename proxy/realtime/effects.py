@@ -159,6 +159,11 @@ class Effects:
             size += weigh(effect)
         self.lanes.put(lane, Work(node, frame, effects, size))
 
+    def is_behind(self, node: Node) -> bool:
+        """Whether something that it did waits here, or has not been acknowledged: its handlers may wait for that."""
+        lane = self._of.get(node.id)
+        return lane is not None and (lane.is_busy or lane.is_unanswered)
+
     # --- what nodes are told ----------------------------------------------------------------------------------------
 
     def answer(self) -> None:

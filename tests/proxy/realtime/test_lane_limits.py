@@ -145,6 +145,26 @@ async def test_a_node_is_not_struck_for_a_reply_that_waits_for_us(proxy):
     assert health.failures == 1
 
 
+async def test_what_is_late_while_its_node_waits_for_us_is_not_counted_against_it(proxy):
+    """Its handlers may wait in a flush for what we have not carried out, or for room behind that."""
+    client, node = proxy.client(), proxy.join()
+    health = proxy.app.directory.nodes["node"].health
+    reactor = proxy.app.reactor
+    ask(proxy, client, node)
+    proxy.lanes._budget = 0
+    node.say(frames.Effects(1, [tell("slow")], "home"))
+    proxy.hear()
+    reactor.now += 6.0
+    proxy.dispatch.expire(reactor.now)
+    assert health.failures == 0
+    proxy.settle()
+    assert client.heard == ["error deadline_exceeded", "* slow"]
+    ask(proxy, client, node)
+    reactor.now += 6.0
+    proxy.dispatch.expire(reactor.now)
+    assert health.failures == 1
+
+
 @pytest.mark.parametrize(
     "rest",
     [

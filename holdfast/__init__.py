@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from holdfast.node.errors import LinkRefused, RequestError, StateConflict, StateError
+    from holdfast.node.errors import LinkRefused, RequestError, StateConflict, StateError, StateRefused
     from holdfast.node.node import Node, Statistics
     from holdfast.node.pump import Curve
     from holdfast.node.request import Client, Headers, HttpInfo, Reply, Request
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from holdfast.protocols.errors import ConfigError, HoldfastError, StaleError
 
 _MODULES = {
-    "holdfast.node.errors": ("LinkRefused", "RequestError", "StateConflict", "StateError"),
+    "holdfast.node.errors": ("LinkRefused", "RequestError", "StateConflict", "StateError", "StateRefused"),
     "holdfast.node.node": ("Node", "Statistics"),
     "holdfast.node.pump": ("Curve",),
     "holdfast.node.request": ("Client", "Headers", "HttpInfo", "Reply", "Request"),
@@ -48,6 +48,7 @@ __all__ = [
     "State",
     "StateConflict",
     "StateError",
+    "StateRefused",
     "Statistics",
 ]
 

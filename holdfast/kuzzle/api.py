@@ -26,7 +26,7 @@ from holdfast.kuzzle.pace import Pace
 from holdfast.kuzzle.realtime import Realtime
 from holdfast.kuzzle.routes import Routes
 from holdfast.kuzzle.wire import Action, Request
-from holdfast.node.errors import StateError, traceback_of
+from holdfast.node.errors import StateError, StateRefused, traceback_of
 from holdfast.node.threads import Threads, is_async
 
 log = structlog.get_logger("holdfast.kuzzle")
@@ -227,6 +227,8 @@ def _kuzzle_error(raised: BaseException) -> KuzzleError | None:
     """What an action raised, also in a nursery of its own, if it is something to tell the client."""
     while isinstance(raised, BaseExceptionGroup) and len(raised.exceptions) == 1:
         raised = raised.exceptions[0]
+    if isinstance(raised, StateRefused):  # a 5xx would count against this node, whose fault it is not
+        return error("services.storage.write_limit_exceeded", raised)
     if isinstance(raised, StateError):
         return error("core.fatal.service_unavailable", raised)
     return raised if isinstance(raised, KuzzleError) else None

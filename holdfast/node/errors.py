@@ -31,6 +31,12 @@ class StateError(HoldfastError):
     """
 
 
+class StateRefused(StateError):
+    """A change was not made, and never will be: it breaks a limit of the state, its owner can't own it, or too many
+    others are on their way at the proxies. No fault of this node.
+    """
+
+
 class StateConflict(StateError):
     """A change was not made because the key does not have the version that it was meant for: somebody was faster."""
 

@@ -13,7 +13,7 @@ import trio
 
 from holdfast.node.callbacks import Callbacks
 from holdfast.node.effects import check_size
-from holdfast.node.errors import StateConflict, StateError
+from holdfast.node.errors import StateConflict, StateError, StateRefused
 from holdfast.node.network import Network
 from holdfast.node.seams import ProxySession
 from holdfast.protocols.errors import HoldfastError
@@ -169,8 +169,8 @@ class Replica:
     async def propose(self, key: str, value: bytes | None, owner: int, expected: int) -> int:
         """Have a change made. Returns when it is applied here, the key's version.
 
-        Raises StateConflict if the key does not have the version expected (-1: whatever it is), StateError if the
-        change is refused, or too late.
+        Raises StateConflict if the key does not have the version expected (-1: whatever it is), StateRefused if
+        the change is refused, StateError if it is too late.
         """
         proposal = Proposal(key, value, owner, expected)
         try:
@@ -198,7 +198,7 @@ class Replica:
     def refused(self, session: ProxySession, frame: frames.ProposalRefused) -> None:
         proposal = self._sent.get(frame.proposal)
         if session is self._session and proposal is not None:
-            proposal.refusal = StateConflict(frame.reason) if frame.conflict else StateError(frame.reason)
+            proposal.refusal = StateConflict(frame.reason) if frame.conflict else StateRefused(frame.reason)
             self._settle(frame.proposal, 0)
 
     def _settle(self, number: int, version: int) -> None:
@@ -245,7 +245,7 @@ class Replica:
             check_size(size, self._session.max_batch_bytes)
         except HoldfastError as error:  # far beyond state.max_value_bytes; the proxy would end the session, not say so
             del self._sent[number]
-            proposal.refusal = StateError(str(error))
+            proposal.refusal = StateRefused(str(error))
             proposal.settled.set()
             return
         frame = frames.Propose(number, key, value, proposal.owner, proposal.expected, epoch)

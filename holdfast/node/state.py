@@ -13,7 +13,7 @@ import msgspec
 
 from holdfast.node import threads
 from holdfast.node.effects import check_text, id_of
-from holdfast.node.errors import StateConflict, StateError
+from holdfast.node.errors import StateConflict, StateError, StateRefused
 from holdfast.node.replica import Replica
 from holdfast.node.request import Client
 
@@ -93,9 +93,10 @@ class State:
 
         owner: a client (not that of a single HTTP request); when it goes, so does the entry, and at once if it has
         gone already. if_version: only if the key has this version, 0: only if it is not there, as if_absent.
-        Raises StateConflict if it does not. Raises StateError if a limit of the proxy refuses it, or if no proxy put
-        it in order within 10 s: then it may still come. Raises TypeError for what msgpack can't say, or is nested so
-        deeply that others could not read it (hundreds of levels). If it is cancelled, it may or may not have been done.
+        Raises StateConflict if it does not. Raises StateRefused if a limit of the proxy refuses it, StateError if no
+        proxy put it in order within 10 s: then it may still come. Raises TypeError for what msgpack can't say, or is
+        nested so deeply that others could not read it (hundreds of levels). If it is cancelled, it may or may not have
+        been done.
         """
         if value is None:
             raise TypeError("None can't be a value: delete the key")
@@ -138,7 +139,7 @@ class State:
 
 def _owner(owner: Client | int | None) -> int:
     if isinstance(owner, Client) and owner.protocol == "http":
-        raise StateError("the client of a single HTTP request has no session, so it can't own a key")
+        raise StateRefused("the client of a single HTTP request has no session, so it can't own a key")
     return 0 if owner is None else id_of(owner)
 
 

@@ -110,7 +110,7 @@ async def test_what_does_not_fit_into_the_state_is_refused():
     async with kuzzle(state={"max_value_bytes": 1000}) as world, world.client() as client:
         await prepare(client)
         refused = await client.refusal("document", "create", **HERE, _id="1", body={"x": "x" * 1000})
-        assert refused == ("core.fatal.service_unavailable", 500)
+        assert refused == ("services.storage.write_limit_exceeded", 413)
         assert await client.result("document", "exists", **HERE, _id="1") is False
 
 

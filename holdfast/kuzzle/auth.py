@@ -11,7 +11,7 @@ from typing import Any
 
 from holdfast.kuzzle import tokens
 from holdfast.kuzzle.errors import KuzzleError, error
-from holdfast.kuzzle.expiring import Expiring
+from holdfast.kuzzle.expiring import PREFIX, REVOKED, Expiring
 from holdfast.kuzzle.tokens import Claims
 from holdfast.kuzzle.wire import ANONYMOUS, Action, Request
 
@@ -105,4 +105,4 @@ class LocalAuth:
 
 
 def _revocation(token: str) -> str:
-    return f"revoked/{token}"
+    return REVOKED.removeprefix(PREFIX) + token

@@ -14,6 +14,7 @@ from holdfast import Node, StateConflict
 from holdfast.kuzzle.pace import Pace
 
 PREFIX = "kuzzle/expiring/"
+REVOKED = f"{PREFIX}revoked/"  # with the names of tokens that were logged out
 SWEEP_INTERVAL = 5.0  # seconds; what is past its time is no longer seen, so this is only about memory
 
 

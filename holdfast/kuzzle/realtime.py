@@ -2,9 +2,9 @@
 
 Subscriptions live in the node's replicated state (see `rooms`), so any node can evaluate any message and name the
 channels; the proxy knows who is in a channel. A subscription outlives the node it was made through, and not the token
-that it was made with: who logs out ends his own, and the master those whose token has ended. Messages of a
-publisher that waits for each answer come in order; of one that does not, several nodes may have some at a time, unless
-the proxy's policy keeps its requests on one (`sticky`).
+that it was made with: who logs out ends his own, and the master those whose token has ended, or was revoked by a
+logout that did not come to its end. Messages of a publisher that waits for each answer come in order; of one that does
+not, several nodes may have some at a time, unless the proxy's policy keeps its requests on one (`sticky`).
 
 Who tells users of users, so that nobody is told twice: "in" goes out with the response to the request whose entry
 brought the client in, and entries are in one order for all nodes. "out" is told by the master when a client's last
@@ -14,7 +14,7 @@ one. From the death of a master until there is another, no "out" is told.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -23,10 +23,10 @@ import trio
 from holdfast import Node
 from holdfast.kuzzle import wire
 from holdfast.kuzzle.errors import error
+from holdfast.kuzzle.expiring import REVOKED
 from holdfast.kuzzle.filters import Filter, FilterError, normalise, room_id
 from holdfast.kuzzle.pace import Pace
 from holdfast.kuzzle.rooms import (
-    ALL_DIGITS,
     PREFIX,
     SCOPES,
     USERS,
@@ -38,10 +38,12 @@ from holdfast.kuzzle.rooms import (
     parts_of,
 )
 from holdfast.kuzzle.wire import Action, Request
-from holdfast.node.errors import StateError
 
 EXPIRY_INTERVAL = 1.0  # seconds between two looks for tokens that have ended
-CHANNELS_AT_ONCE = 10_000  # less than 3 MB of names, which travel with a reply or with as many others before it
+CHANNELS_AT_ONCE = 10_000  # less than 3 MB of names
+# With a response: more than these are told before it, so that who publishes to many waits for the proxy's window, and
+# does not fill the lane of a node with replies, of which those of others would be refused.
+CHANNELS_WITH_RESPONSE = 500
 MAX_LEFT = 10_000  # that wait to be told who left; more than that while there is no master are not told
 MAX_VOLATILE_BYTES = 4 << 10  # of a subscription, as JSON: it goes to all in the room, at each "in" and "out"
 MAX_NAME_BYTES = 126  # of an index or a collection, as of those that are created: it does, too
@@ -61,6 +63,7 @@ class Realtime:
         self._node = node
         self._state = node.state
         self._rooms = Rooms()
+        self._revoked: set[str] = set()  # names of tokens
         self._left: deque[tuple[int, list[str], bytes]] = deque()  # to be told as master: epoch, channels, notification
         self._somebody_left = trio.Event()
         node.on_state(self._on_state, inline=True)
@@ -108,8 +111,7 @@ class Realtime:
             raise error("core.realtime.too_many_rooms")
         await self._node.state.set(key, msgspec.to_builtins(subscription), owner=request.client)
         if request.token and self._is_revoked(request.token):  # a logout that came first has not seen this one
-            await self._end([key])
-            await request.flush()
+            await self._end_for(request, [key])
             raise error("security.token.invalid")
         room = self._rooms.get(name)
         member = room.members.get(request.client) if room else None
@@ -131,35 +133,31 @@ class Realtime:
             raise error("core.realtime.not_subscribed", f"{request.client:x}", name)
         channels = [*member.subscriptions] if member else []
         await self._end_for(request, [entry_key(name, request.client, digits) for digits in channels])
-        # A former delivery may have deleted entries, and its leaving died with its node: then leave whatever there is.
-        for digits in ALL_DIGITS if request.redelivered else ():
-            await self._node.leave(request.client, f"{name}-{digits}")
         return {"roomId": name}
 
     async def token_ended(self, request: Request) -> None:
         """Its token was revoked: whoever subscribes with it from now on sees that in the state."""
         await self._end_for(request, self._rooms.with_token(request.token))
 
-    async def _end_for(self, request: Request, keys: Iterable[str]) -> None:
-        failure = None
-        try:
-            await self._end(keys)
-        except StateError as error:
-            failure = error
-        if failure is not None:
-            await request.flush()  # who is out of a room is out of its channels, though the request fails
-            raise failure
-
-    async def _end(self, keys: Iterable[str]) -> None:
+    async def _end_for(self, request: Request, keys: list[str]) -> None:
+        """First out of the channels, and not with the response: that may be refused, or come too late, and who is in a
+        channel without a room can't leave it. Who is in a room without its channel can."""
         for key in keys:
-            room, client, digits = parts_of(key)
+            await self._leave(key)
+        await request.flush()
+        for key in keys:
             await self._node.state.delete(key)
-            await self._node.leave(client, f"{room}-{digits}")
+
+    async def _leave(self, key: str) -> None:
+        room, client, digits = parts_of(key)
+        await self._node.leave(client, f"{room}-{digits}")
 
     async def _end_with_tokens(self) -> None:
         """As master: on one node at a time."""
         while True:
-            await self._end(self._rooms.ended(time.time()))
+            for key in self._rooms.ended(time.time(), self._revoked):
+                await self._leave(key)
+                await self._node.state.delete(key)
             await trio.sleep(EXPIRY_INTERVAL)
 
     async def count(self, request: Request) -> dict[str, int]:
@@ -207,14 +205,14 @@ class Realtime:
         )
 
     async def _send(self, request: Request, channels: list[str], notification: bytes) -> None:
-        """With the response; some of it before, if there are too many channels: how many listen fails nobody's request.
+        """With the response, or before it, if there are many channels: how many listen fails nobody's request.
 
         The price: if this node dies before it responds, the request's next attempt tells those again.
         """
         for place in range(0, len(channels), CHANNELS_AT_ONCE):
-            if place:
-                await request.flush()
             await self._tell(channels[place : place + CHANNELS_AT_ONCE], notification)
+            if len(channels) > CHANNELS_WITH_RESPONSE:
+                await request.flush()
 
     async def _tell(self, channels: list[str], notification: bytes) -> None:
         head, tail = wire.for_channels(notification)
@@ -223,11 +221,15 @@ class Realtime:
     # --- following the state ------------------------------------------------------------------------------------------
 
     def _on_state(self, key: str, value: Any) -> None:  # noqa: ANN401
-        if not key.startswith(PREFIX):
+        if not key.startswith((PREFIX, REVOKED)):
             return
         if self._state is not self._node.state:  # another run of the node: all that there is will be told anew
             self._state = self._node.state
             self._rooms = Rooms()
+            self._revoked = set()
+        if key.startswith(REVOKED):
+            (self._revoked.discard if value is None else self._revoked.add)(key.removeprefix(REVOKED))
+            return
         change = self._rooms.apply(key, value)
         if change is not None and change.user == "out":
             self._went(change)

@@ -10,7 +10,7 @@ which notifications of the room are wanted. What one client, and all of them, ma
 the memory of every node, and each condition of a collection's rooms is looked at for each of its messages.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, NamedTuple
 
 import msgspec
@@ -23,7 +23,6 @@ PREFIX = "kuzzle/subscription/"
 # wants no news of users gets those of a neighbour on his channel; the default keeps its 3 and "out" is 4 here.
 USERS = {"all": "1", "in": "2", "out": "4", "none": "3"}
 SCOPES = {"all": "1", "in": "2", "out": "3", "none": ""}
-ALL_DIGITS = [f"{users}1{scope}" for users in USERS.values() for scope in SCOPES.values()]
 
 
 class Subscription(msgspec.Struct, frozen=True):
@@ -207,9 +206,13 @@ class Rooms:
         """Keys of the subscriptions that were made with it."""
         return [key for key, subscription in self._with_token.items() if subscription.token == token]
 
-    def ended(self, now: float) -> list[str]:
-        """Keys of the subscriptions whose token has ended."""
-        return [key for key, subscription in self._with_token.items() if now >= subscription.token_ends]
+    def ended(self, now: float, revoked: Set[str]) -> list[str]:
+        """Keys of the subscriptions whose token has ended, or is one of those revoked."""
+        return [
+            key
+            for key, subscription in self._with_token.items()
+            if now >= subscription.token_ends or subscription.token in revoked
+        ]
 
     def get(self, room_id: str) -> Room | None:
         return self._rooms.get(room_id)

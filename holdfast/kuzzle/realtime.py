@@ -66,6 +66,7 @@ class Realtime:
         self._revoked: set[str] = set()  # names of tokens
         self._left: deque[tuple[int, list[str], bytes]] = deque()  # to be told as master: epoch, channels, notification
         self._somebody_left = trio.Event()
+        self._telling: dict[int, trio.Lock] = {}  # by client, who has one: what is told before the response
         node.on_state(self._on_state, inline=True)
         node.on_master(self._tell_who_left)
         node.on_master(self._end_with_tokens)
@@ -209,10 +210,23 @@ class Realtime:
 
         The price: if this node dies before it responds, the request's next attempt tells those again.
         """
-        for place in range(0, len(channels), CHANNELS_AT_ONCE):
-            await self._tell(channels[place : place + CHANNELS_AT_ONCE], notification)
-            if len(channels) > CHANNELS_WITH_RESPONSE:
-                await request.flush()
+        is_wide = len(channels) > CHANNELS_WITH_RESPONSE
+        telling = self._telling.get(request.client)
+        if telling is None:
+            if not is_wide:
+                if channels:
+                    await self._tell(channels, notification)
+                return
+            telling = self._telling[request.client] = trio.Lock()
+        try:
+            async with telling:  # one at a time of each client, in order: others' are not behind all of his
+                for place in range(0, len(channels), CHANNELS_AT_ONCE):
+                    await self._tell(channels[place : place + CHANNELS_AT_ONCE], notification)
+                    if is_wide:
+                        await request.flush()
+        finally:
+            if not telling.locked():
+                self._telling.pop(request.client, None)
 
     async def _tell(self, channels: list[str], notification: bytes) -> None:
         head, tail = wire.for_channels(notification)

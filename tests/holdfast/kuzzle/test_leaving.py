@@ -112,13 +112,3 @@ async def test_leaving_delivered_again_is_no_error():
         await guest.result("realtime", "unsubscribe", body={"roomId": name})
         again = Request("r", "realtime", "unsubscribe", body={"roomId": name}, redelivered=True)
         assert await world.apis[0].realtime().unsubscribe(again) == {"roomId": name}
-
-
-async def test_who_publishes_to_many_rooms_fills_no_lane_with_replies(monkeypatch):
-    """What many are told goes before the response, as far as the proxy's window has room."""
-    monkeypatch.setattr(realtime, "CHANNELS_WITH_RESPONSE", 3)
-    async with kuzzle() as world, world.client() as one:
-        rooms = [await subscribe(one, {"not": {"equals": {"f": number}}}) for number in range(4)]
-        refusing(world, monkeypatch)
-        await publish(one, price=1)
-        assert {(await one.told())["room"] for _ in rooms} == {room["channel"] for room in rooms}

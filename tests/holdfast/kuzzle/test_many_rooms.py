@@ -1,0 +1,45 @@
+"""Who publishes to many rooms waits for that himself, and nobody else does."""
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from holdfast import Node
+from holdfast.kuzzle import Api, realtime
+from holdfast.kuzzle.wire import Request
+from tests.holdfast.kuzzle.test_leaving import refusing
+from tests.holdfast.kuzzle.test_realtime import publish, subscribe
+from tests.holdfast.kuzzle.world import kuzzle
+
+
+async def test_who_publishes_to_many_rooms_fills_no_lane_with_replies(monkeypatch):
+    """What many are told goes before the response, as far as the proxy's window has room."""
+    monkeypatch.setattr(realtime, "CHANNELS_WITH_RESPONSE", 3)
+    async with kuzzle() as world, world.client() as one:
+        rooms = [await subscribe(one, {"not": {"equals": {"f": number}}}) for number in range(4)]
+        refusing(world, monkeypatch)
+        await publish(one, price=1)
+        assert {(await one.told())["room"] for _ in rooms} == {room["channel"] for room in rooms}
+
+
+async def test_each_client_has_one_such_message_at_a_time_and_what_follows_comes_behind_it(monkeypatch):
+    monkeypatch.setattr(realtime, "CHANNELS_WITH_RESPONSE", 3)
+    told, gate = [], trio.Event()
+    here = Api(Node("n")).realtime()
+
+    async def tell(channels, notification):
+        told.append(notification)
+
+    monkeypatch.setattr(here, "_tell", tell)
+    async with trio.open_nursery() as nursery:
+        for client, channels, message in (
+            (1, "abcd", "wide"),
+            (1, "abcd", "next"),
+            (1, "a", "narrow"),
+            (2, "a", "his"),
+        ):
+            nursery.start_soon(here._send, Request(client=client, flush=gate.wait), [*channels], message)
+            await wait_all_tasks_blocked()
+        assert told == ["wide", "his"]
+        gate.set()
+    assert told == ["wide", "his", "next", "narrow"]
+    assert not here._telling

@@ -47,7 +47,8 @@ OF_PROXIES = {
     "proxy_not_heard": "The store names a proxy that is not heard here, with its addresses. At most once a minute.",
     "proxy_process_died": "A proxy's process on this host is dead: nobody waits for its silence.",
     "bad_peer_address": "A proxy's address can't be dialled.",
-    "name_not_found": "A name in an address can't be looked up; it is tried again.",
+    "name_not_found": "A name in an address can't be looked up. Said when the reason is another one, and else once a "
+    "minute.",
     "fenced": "This proxy does not hear the majority.",
     "not_fenced": "It does again.",
     "closes_clients": "Fenced for too long: its clients are sent elsewhere.",
@@ -93,7 +94,8 @@ OF_NODES = {
     "tunnel_ended": "A link through another proxy has ended.",
     "tunnel_failed": "A link through another proxy can't be made. Said as link_failed is.",
     "bad_peer_address": "A proxy's address can't be dialled.",
-    "name_not_found": "A name in an address can't be looked up; it is tried again.",
+    "name_not_found": "A name in an address can't be looked up. Said when the reason is another one, and else once a "
+    "minute.",
     "handler_failed": "`on_request` or the like has raised. id: what the client was told in place of the reason.",
     "action_failed": "The same of an action of Kuzzle's API.",
     "callback_failed": "`on_open`, `on_close` or the like has raised.",

@@ -198,16 +198,16 @@ class HttpProtocol:
 
     def _take_head(self, now: float, events: list[Event]) -> Head | None:
         """The head that the buffer begins with, when all of it is there and it is a request's."""
-        buffer, limits = self._buffer, self._limits
+        buffer = self._buffer
         try:
-            head = http_head.take(buffer, self._searched, limits, self._is_trusted, self._fields)
+            head = http_head.take(buffer, self._searched, self._limits, self._is_trusted, self._fields)
         except HoldfastError:
             self._take_address(http_head.forwarded_for(buffer))
             raise
         if head is None:
             if self._state is not _HEAD and http_head.has_begun(buffer):
                 self._move(_HEAD)
-                self.deadline = now + limits.handshake_timeout
+                self.deadline = now + self._limits.handshake_timeout
                 self.client_address = self._address  # of this one nothing is known yet
             self._searched = len(buffer)
             return None
@@ -221,7 +221,7 @@ class HttpProtocol:
         if fields.is_plain:
             return head
         if fields.codings:
-            encodings.check(fields.codings, limits)
+            encodings.check(fields.codings, self._limits)
         if "upgrade" in fields.named and upgrade.is_upgrade(head):
             self._upgrade(head, now, events)
             return None
@@ -229,7 +229,7 @@ class HttpProtocol:
         if "expect" in fields.named and head.expects_continue:
             events.append(Output(CONTINUE))
         if fields.length == CHUNKED:
-            self._chunked = ChunkedBody(limits)
+            self._chunked = ChunkedBody(self._limits)
         return head
 
     def _take_body(self, head: Head, now: float, events: list[Event]) -> None:

@@ -186,7 +186,6 @@ class Dispatch:
 
         entry: what `take` gave; its effects are done.
         """
-        ledger = self._ledger
         more = frame.more
         if entry is None:  # the usual case, spelled out: as `take` would
             if frame.effects is not None or (self.late and frame.request in self.late):
@@ -194,9 +193,9 @@ class Dispatch:
                 return
             now = self._reactor.now
             if more:
-                entry = ledger.extend(frame.request, frame.attempt, node, now)
+                entry = self._ledger.extend(frame.request, frame.attempt, node, now)
             else:
-                entry = ledger.settle(frame.request, frame.attempt, node, now)
+                entry = self._ledger.settle(frame.request, frame.attempt, node, now)
             if entry is None:
                 self._counters.stale_replies += 1
                 return
@@ -211,7 +210,7 @@ class Dispatch:
             taken = entry.connection.reply(entry.event, head, frame.payload, is_text, more)
         except ProtocolError as error:
             if more:
-                ledger.cancel([entry])
+                self._ledger.cancel([entry])
                 node.link.send(frames.Cancel(entry.id, entry.attempt))
             self._bad_reply(node, entry, error)
             return
@@ -225,7 +224,7 @@ class Dispatch:
             if taken:
                 self._give_credit(node, entry, len(frame.payload))
             else:
-                ledger.cancel([entry])
+                self._ledger.cancel([entry])
                 node.link.send(frames.Cancel(entry.id, entry.attempt))
         else:
             self._counters.replies += 1

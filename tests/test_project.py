@@ -122,6 +122,17 @@ def test_commands_on_the_pages_are_right(arguments, capsys):
         assert callable(parse(arguments).run)
 
 
+def test_what_the_pages_have_installed_is_ours():
+    """`holdfast` on PyPI is somebody else's."""
+    lines = [
+        line for page in PAGES for line in re.findall(r"\bpip install\b([^`\n]*)", read(page)) if "holdfast" in line
+    ]
+    assert lines
+    for line in lines:
+        named = [word for word in line.split() if re.match(r"[\w./]*holdfast", word)]
+        assert all(re.match(r"(dist/)?holdfast[-_]proxy\b", word) for word in named), line
+
+
 def test_every_dependency_has_its_line_of_why():
     project = tomllib.loads(read("pyproject.toml"))["project"]
     needed = {re.match(r"[a-z0-9-]+", requirement).group() for requirement in project["dependencies"]}

@@ -30,6 +30,9 @@ EVENTS = int(zmq.EVENTS)
 POLLIN = int(zmq.POLLIN)
 # Who a peer is fits into 2 KiB, CURVE's handshake included; a hello with many labels may be longer.
 MAX_BYTES = 16 << 10
+# libzmq reads into blocks of 8 KiB, and a part of a message holds the block that it came in: who sends little at a time
+# has it hold two hundred times as much. A hello of 16 KiB has some 40 with the smallest packets that there are.
+MAX_SEGMENTS = 48
 PATIENCE = 5.0  # so long it may take somebody to say it
 # So long somebody who was refused may stay: by then it has read why, and a node that has goes by itself.
 FAREWELL = 1.0
@@ -41,8 +44,8 @@ INTERVAL = 0.01
 BYTES_PER_SECOND = 256
 MAX_SILENCE = 120.0
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
-TIMER, RECEIVED = struct.Struct("=I"), struct.Struct("=Q")
-INFO_BYTES, SILENCE_AT, RECEIVED_AT = 136, 52, 128  # of struct tcp_info: last_data_recv in ms, bytes_received
+# Of struct tcp_info: last_data_recv in ms; bytes_received, and data_segs_in.
+SILENCE, RECEIVED, INFO_BYTES = struct.Struct("=52xI"), struct.Struct("=128xQ16xI"), 156
 
 
 class Stranger:
@@ -61,14 +64,15 @@ class Stranger:
             os.close(ours)
             raise
 
-    def received(self) -> tuple[int, float]:
-        """How many bytes have come, and how long ago the last did. Not to be had of a Unix socket: 0, 0.0."""
+    def received(self) -> tuple[int, int, float]:
+        """How many bytes have come, in how many segments, and how long ago the last did. Not to be had of a Unix
+        socket: 0, 0, 0.0."""
         try:
             info = self.handle.getsockopt(IPPROTO_TCP, TCP_INFO, INFO_BYTES)
-            (silence,), (received,) = TIMER.unpack_from(info, SILENCE_AT), RECEIVED.unpack_from(info, RECEIVED_AT)
-        except (OSError, struct.error):  # older than Linux 4.1
-            return 0, 0.0
-        return received, silence / 1000
+            (silence,), (received, segments) = SILENCE.unpack_from(info), RECEIVED.unpack_from(info)
+        except (OSError, struct.error):  # older than Linux 4.6
+            return 0, 0, 0.0
+        return received, segments, silence / 1000
 
     def end(self) -> None:
         try:
@@ -180,11 +184,13 @@ class Door:
                     self._end(stranger, fault, now)
 
     def _fault(self, stranger: Stranger, now: float) -> str:
-        received, silence = stranger.received()
+        received, segments, silence = stranger.received()
         age = now - stranger.since
         if not self._is_one_way:
             if received > MAX_BYTES:
                 return f"more than {MAX_BYTES} bytes, and not who it is"
+            if segments > MAX_SEGMENTS:
+                return f"more than {MAX_SEGMENTS} segments, and not who it is"
             if now - stranger.refused_at > FAREWELL:
                 return "refused"
             return f"not said within {PATIENCE:g} s who it is" if age > PATIENCE else ""

@@ -191,7 +191,7 @@ class Checks:
         # Alone, epochs go on from what those know who are left: who finds the others in time, and has it from somebody.
         is_known = any(p.is_up and p.cluster.membership.is_member for p in world.proxies.values())
         is_known |= any(n.was_ready for n in world.nodes.values())
-        if world.is_alone and not (world.proxies and world.nodes) and not (world.is_at_peace and is_known):
+        if world.is_alone and not (world.is_at_peace and is_known):
             known = [node.node.epoch for node in world.nodes.values()]
             known += [p.cluster.membership.record.epoch for p in world.proxies.values() if p.is_up]
             self.highest_epoch = min(self.highest_epoch, max(known, default=0))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from random import Random
 
 from tests.sim.checks import Violation
+from tests.sim.proxies import SimProxy
 from tests.sim.store import STORE
 from tests.sim.world import World
 
@@ -257,11 +258,17 @@ def leave(world: World, random: Random) -> None:
         random.choice(awake).leave()
 
 
+def begin_again(world: World, proxy: SimProxy) -> None:
+    """At its place, when it has ended."""
+    if not world.start_proxy(proxy.router) and proxy.is_alive and proxy.is_leaving:
+        world.later(0.5, begin_again, world, proxy)
+
+
 def roll(world: World, random: Random) -> None:
     """Every proxy is told to leave, one after the other, and begins again at its place."""
     for number, proxy in enumerate(world.proxies.values()):
         world.later(number * 1.0, proxy.leave)
-        world.later(number * 1.0 + 3.5, world.start_proxy, proxy.router)
+        world.later(number * 1.0 + 3.5, begin_again, world, proxy)
 
 
 def skew(world: World, random: Random) -> None:

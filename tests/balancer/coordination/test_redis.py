@@ -1,8 +1,10 @@
 """What can happen to a Redis and on the way to it. What every store promises is in tests/contracts."""
 
 import os
+import re
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 import trio
@@ -13,6 +15,7 @@ from holdfast.balancer.coordination.redis import RedisCoordinator
 from holdfast.balancer.coordination.redis_urls import parse_urls
 from tests.redis_servers import PATIENCE, RedisServer, free_port, until
 
+PAGE = Path(__file__).parents[3].joinpath("docs/howto/run-a-cluster.md").read_text(encoding="utf-8")
 LONG = 1000.0
 RECORD = MasterRecord(4, "a")
 
@@ -188,11 +191,17 @@ class TestAuthentication:
         await fails(make(password="hunter3"), "invalid username-password pair")
 
     async def test_by_user(self, redis_server, make):
-        redis_server.ask("ACL", "SETUSER", "proxy", "on", ">hunter2", "~{holdfast:*", "+@all")
+        """Who may do what the page says, and no more."""
+        [(keys, commands)] = re.findall(r"needs the keys `(\S+)` and the\s+commands `([^`]+)`", PAGE)
+        redis_server.ask("ACL", "SETUSER", "proxy", "on", ">hunter2", keys, *commands.split())
         url = f"redis://proxy@127.0.0.1:{redis_server.port}"
         coordinator = make(url, password="hunter2")
+        for operation in operations(coordinator):
+            await operation
+        await coordinator.swap_master(0, RECORD)
         await coordinator.put_card("p", b"card", LONG)
         assert await coordinator.cards() == {"p": b"card"}
+        assert await coordinator.master() == RECORD
         redis_server.ask("ACL", "SETUSER", "proxy", "-eval")
         await fails(make(url, password="hunter2"), "no permissions")
 

@@ -1,5 +1,6 @@
 """A Redis Cluster of three masters, all real."""
 
+import re
 import subprocess
 
 import pytest
@@ -8,6 +9,7 @@ import trio
 from holdfast.balancer.coordination.base import CoordinationError, MasterRecord
 from holdfast.balancer.coordination.redis import RedisCoordinator
 from holdfast.balancer.coordination.redis_urls import parse_urls
+from tests.balancer.coordination.test_redis import PAGE
 from tests.redis_servers import RedisServer, free_port, until
 
 pytestmark = pytest.mark.slow
@@ -129,3 +131,17 @@ async def test_nodes_that_belong_to_nothing_yet(tmp_path):
         await coordinator.aclose()
     finally:
         alone.stop()
+
+
+async def test_a_user_needs_what_the_page_says_for_a_cluster_and_no_more(servers):
+    [(keys, commands, more)] = re.findall(
+        r"needs the keys `(\S+)` and the\s+commands `([^`]+)`, for a Redis\s+Cluster `([^`]+)` too", PAGE
+    )
+    for server in servers:
+        server.ask("ACL", "SETUSER", "proxy", "on", ">hunter2", keys, *commands.split(), more)
+    urls = [f"redis://proxy@127.0.0.1:{server.port}" for server in servers]
+    coordinator = RedisCoordinator(parse_urls(urls), "test", PATIENCE, password="hunter2")
+    await coordinator.put_card("p", b"card", LONG)
+    assert await coordinator.cards() == {"p": b"card"}
+    assert await coordinator.swap_master(0, RECORD) == await coordinator.master() == RECORD
+    await coordinator.aclose()

@@ -31,7 +31,7 @@ FAILED = (
     | zmq.EVENT_DISCONNECTED
 )
 ATTACK = '''
-import socket, sys, threading
+import socket, sys, threading, time
 host, _, port = sys.argv[1].rpartition("://")[2].rpartition(":")
 GREETING = b"\\xff" + bytes(8) + b"\\x7f\\x03\\x01NULL" + bytes(16) + bytes(32)
 CURVE = GREETING.replace(b"NULL", b"CURV").replace(b"CURV" + bytes(1), b"CURVE")
@@ -44,14 +44,19 @@ def subscriber():
 def long(flags, size):
     return bytes([flags | 2]) + size.to_bytes(8, "big")
 CHUNK = bytes(1 << 16)
-def say(*parts, mib=0, stays=False):
-    """One connection: parts, then so many MiB, and whether it waits to be ended."""
+DROP = bytes([1, 40]) + bytes(40)  # a part of a message that goes on
+def say(*parts, mib=0, drops=0, stays=False):
+    """One connection: parts, then so many MiB or drops, and whether it waits to be ended."""
     try:
         with socket.create_connection((host, int(port)), 10) as it:
             for part in parts:
                 it.sendall(part)
             for _ in range(mib * 16):
                 it.sendall(CHUNK)
+            it.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for _ in range(drops):
+                time.sleep(0.005)
+                it.sendall(DROP)
             if stays:
                 it.settimeout(60)
                 while it.recv(1 << 16):
@@ -111,6 +116,7 @@ async def test_a_peer_whose_zmtp_is_too_old_is_told_so():
 FLOODS = {
     "a message short of its last byte": "many(150, GREETING, dealer(), long(0, 16 << 20), mib=15, stays=True)",
     "a command of the handshake": "many(60, GREETING, long(4, 15 << 20), mib=14, stays=True)",
+    "parts without end, each in a segment": "many(250, GREETING, dealer(), drops=370, stays=True)",
 }
 
 

@@ -1,10 +1,12 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 
 import pytest
 
@@ -30,7 +32,10 @@ def test_every_command_has_help(name, capsys):
     with pytest.raises(SystemExit) as exit:
         main([name, "--help"])
     assert exit.value.code == 0
-    assert f"usage: holdfast {name}" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"usage: holdfast {name}" in out
+    for module in re.findall(r"`([a-z_.]+):[a-z_]+`", " ".join(out.split())):
+        assert module == "app" or find_spec(module) is not None, "an author's app.py, or one that is there"
 
 
 def test_version(holdfast):

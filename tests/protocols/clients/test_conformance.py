@@ -7,7 +7,7 @@ import pytest
 
 from holdfast.protocols.clients.base import Limits
 from holdfast.protocols.clients.conformance import Violation, check
-from holdfast.protocols.clients.events import Finished, HttpRequest, Message, Opened, Output, Switch
+from holdfast.protocols.clients.events import Finished, HttpRequest, Message, Opened, Output, Silent, Switch
 from holdfast.protocols.clients.http import HttpProtocol
 from holdfast.protocols.clients.websocket import WebSocketProtocol
 from holdfast.protocols.close import Reason
@@ -282,6 +282,37 @@ class OwnWayOfNotifying(Lines):
         return self.said + payload
 
 
+class MoreThanAShare(Lines):
+    def advance(self):
+        return [*[Output(b".")] * 1000, *super().advance()]
+
+
+class MoreWithoutPause(Lines):
+    @property
+    def has_more(self):
+        return self.request is None and not self.finished
+
+
+class MoreAfterTheEnd(Lines):
+    @property
+    def has_more(self):
+        return self.finished
+
+    def finish(self, reason):
+        self.paused = True
+        return super().finish(reason)
+
+
+class SilentIsNotLast(Lines):
+    def on_deadline(self, now):
+        return [Silent("nothing came"), *self.finish(Reason.IDLE)] if now >= self.deadline else []
+
+
+class SilentAndNoMore(Lines):
+    def on_deadline(self, now):
+        return [Silent("nothing came")] if now >= self.deadline else []
+
+
 class HoldsAfterTheEnd(Lines):
     @property
     def held_bytes(self):
@@ -336,6 +367,11 @@ class LeavesOutClose:
         (TextThatIsNone, "valid UTF-8"),
         (SwitchIsNotLast, "Switch must be the last"),
         (OwnWayOfNotifying, "encode a notification differently"),
+        (MoreThanAShare, "the share of a call is 64 units"),
+        (MoreWithoutPause, "has_more without paused"),
+        (MoreAfterTheEnd, "has_more while a request waits"),
+        (SilentIsNotLast, "Silent must be the last"),
+        (SilentAndNoMore, "the deadline was not moved on"),
         (HoldsAfterTheEnd, "held_bytes is 24 after Finished"),
         (HoldsLessThanNothing, "held_bytes is -1"),
         (LeavesOutClose, "lacks a part of ClientProtocol"),

@@ -8,13 +8,17 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
+from holdfast.balancer.links.door import MAX_STRANGERS
 from holdfast.protocols.clients.http import HttpProtocol
+from holdfast.proxy.admin.server import MAX_CONNECTIONS
 from holdfast.proxy.clients import listener
 from holdfast.proxy.clients.clients import Clients, random_prefix
 from holdfast.proxy.clients.listener import Listener, bind, fit_connections
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.config import ClientSettings, Config
 from holdfast.proxy.metrics import Counters
+from tests.harness import running
+from tests.proxy.cluster.proxies import QUICK
 
 SCRIPT = """
 from pathlib import Path
@@ -48,6 +52,24 @@ def test_only_who_has_asked_for_more_clients_than_fit_is_warned(configured, room
     with capture_logs() as lines:
         assert fit_connections(settings, 10) == (expected or settings.max_connections)
     assert [line["log_level"] for line in lines] == [level] * (level is not None)
+
+
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+async def test_who_is_no_client_has_descriptors_too(store, monkeypatch, tmp_path):
+    """Nodes, callers of the admin server and strangers; in a cluster they come to a second port as well."""
+    monkeypatch.setattr(listener.resource, "getrlimit", lambda which: (60_000, 60_000))
+    monkeypatch.setattr(listener.resource, "setrlimit", lambda which, limits: None)
+    monkeypatch.setattr(listener, "_make_room_for_descriptors", lambda count: None)
+    others = {}
+    for nodes in (100, 1100):
+        sections = {"client": {"max_connections": 60_000}, "node": {"max_nodes": nodes}}
+        if store == "sqlite":
+            sections |= {"store": {"kind": store, "path": str(tmp_path / f"{nodes}")}, "cluster": dict(QUICK)}
+        async with running(**sections) as proxy:
+            others[nodes] = 60_000 - listener.RESERVED_DESCRIPTORS - proxy.app.clients.max_connections
+    ports = 1 if store == "memory" else 2
+    assert others[1100] - others[100] == 1000 * ports
+    assert others[100] >= MAX_CONNECTIONS + (100 + MAX_STRANGERS) * ports
 
 
 async def test_who_is_in_the_queue_when_a_port_is_closed_is_a_client():

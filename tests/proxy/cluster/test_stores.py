@@ -1,9 +1,11 @@
 """The cluster with the stores that operators have."""
 
-from contextlib import AsyncExitStack
+import sqlite3
+from contextlib import AsyncExitStack, closing
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from holdfast.protocols.errors import ConfigError
 from tests.harness import running
@@ -31,6 +33,36 @@ async def test_sqlite(tmp_path):
         first, second = await become_one(stack, kind="sqlite", path=str(tmp_path / "store"))
         await second.app.runner.leave()
         await first.until(lambda: ids(first) == {id_of(first)}, "it to be gone")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE cluster SET epoch = 'abc'",
+        "UPDATE cluster SET node = x'ff'",
+        "UPDATE cards SET card = 'text'",
+        "DELETE FROM cluster",
+    ],
+)
+async def test_bad_content_ends_no_proxy_and_is_a_line(tmp_path, statement):
+    """Which says what is wrong. All go on without the store, as if it were away."""
+    path = tmp_path / "store"
+    with capture_logs() as lines:
+        async with AsyncExitStack() as stack:
+            proxies = await become_one(stack, kind="sqlite", path=str(path), timeout=0.4)
+            with closing(sqlite3.connect(path)) as db, db:
+                db.execute("CREATE TRIGGER kept BEFORE INSERT ON cards BEGIN SELECT RAISE(IGNORE); END")
+                db.execute(statement)
+            for proxy in proxies:
+                counters = proxy.app.runner.cluster.counters
+                errors = counters.store_errors
+                await proxy.until(lambda: counters.store_errors > errors + 1, "it to be read")  # noqa: B023
+            assert [proxy.app.runner.trouble() for proxy in proxies] == ["", ""]
+            assert [ids(proxy) for proxy in proxies] == [{*map(id_of, proxies)}] * 2
+    told = [line for line in lines if line["event"] == "store_failed"]
+    assert len(told) == 2
+    assert all(str(path) in line["error"] for line in told)
+    assert not [line for line in lines if "exc_info" in line or "exception" in line]
 
 
 async def test_redis_may_go_and_come_back(redis_server):

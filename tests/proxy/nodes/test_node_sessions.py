@@ -105,7 +105,9 @@ async def test_handshake_that_is_not_finished():
         ({"weight": 1000.1}, "weight must be 0.001 to 1000"),
         ({"epoch": 2**63}, "little more"),
         ({"epoch": 2**53 - 1}, "little more"),
+        ({"epoch": -1}, "little more"),
         ({"state_epoch": 1, "state_index": 2**53 - 1}, "little more"),
+        ({"state_epoch": 1, "state_index": -1}, "little more"),
         ({"state_epoch": -1}, "little more"),
     ],
 )

@@ -5,7 +5,8 @@ FIELDS_OF_A_REQUEST = ("request", "client", "address", "protocol", "method", "pa
 OF_PROXIES = {
     # clients
     "client_closed": "A client did not leave by itself: the [reason](errors.md), and in words what it was told. code: "
-    "of a WebSocket, if the node has chosen one. No more than 10 lines a second; none for a drain or a fence.",
+    "of a WebSocket, if the node has chosen one. No more than 10 lines a second; none for a drain, a fence, or an idle "
+    "HTTP connection.",
     "clients_closed": "So many more within that second, by reason.",
     "client_kicked": "An operator has closed a client, by `holdfast kick`.",
     "connection_finished": "The last word of a connection.",
@@ -13,8 +14,13 @@ OF_PROXIES = {
     "answered. One line a second: the most that was held, and how many since the last line.",
     "accept_failed": "The system gives no further connection; it is tried again.",
     "request": "A request was answered: `log.access_log`, of a share of them. seconds: until its reply. attempt: above "
-    "1, it was redelivered. client and request are what the node's own log may name.",
+    "1, it was redelivered. node: the last one that it was with; none if it waited for one. client and request are "
+    "what the node's own log may name.",
     "request_quarantined": "A request that two nodes were lost with is given to no third.",
+    "request_timed_out": "A request has no reply in time: `deadline_exceeded`, or with `no_node` there was no node for "
+    "it. seconds: since it came, or since the last part of its reply. No more than 10 lines a second.",
+    "bad_reply": "A node's reply can't be said in the client's protocol: the client is told so in its place. No more "
+    "than 10 lines a second.",
     # nodes
     "node_joined": "A node has said who it is.",
     "node_ready": "It gets requests.",
@@ -41,7 +47,8 @@ OF_PROXIES = {
     "proxy_not_heard": "The store names a proxy that is not heard here, with its addresses. At most once a minute.",
     "proxy_process_died": "A proxy's process on this host is dead: nobody waits for its silence.",
     "bad_peer_address": "A proxy's address can't be dialled.",
-    "name_not_found": "A name in an address can't be looked up; it is tried again.",
+    "name_not_found": "A name in an address can't be looked up. Said when the reason is another one, and else once a "
+    "minute.",
     "fenced": "This proxy does not hear the majority.",
     "not_fenced": "It does again.",
     "closes_clients": "Fenced for too long: its clients are sent elsewhere.",
@@ -87,7 +94,8 @@ OF_NODES = {
     "tunnel_ended": "A link through another proxy has ended.",
     "tunnel_failed": "A link through another proxy can't be made. Said as link_failed is.",
     "bad_peer_address": "A proxy's address can't be dialled.",
-    "name_not_found": "A name in an address can't be looked up; it is tried again.",
+    "name_not_found": "A name in an address can't be looked up. Said when the reason is another one, and else once a "
+    "minute.",
     "handler_failed": "`on_request` or the like has raised. id: what the client was told in place of the reason.",
     "action_failed": "The same of an action of Kuzzle's API.",
     "callback_failed": "`on_open`, `on_close` or the like has raised.",

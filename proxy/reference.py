@@ -80,6 +80,7 @@ and addresses, and what a client was told when it was closed.
 | where a request went, and how long it took | `log.access_log = true`: a `request` line has node, attempt, seconds |
 | which handler is slow | the same, by `path` and `node` |
 | why a request failed | `handler_failed` in the node's log, by the id that the client was told |
+| why it has no reply of a node | `request_timed_out`, `bad_reply`, `request_quarantined` |
 """
 
 WHEN = {

@@ -17,6 +17,7 @@ import zmq
 from holdfast.balancer.links.door import Door
 from holdfast.balancer.links.guard import Guard
 from holdfast.balancer.links.sockets import bind
+from holdfast.complaints import Complaints
 from holdfast.names import look_up
 from holdfast.protocols.endpoints import name_in
 from holdfast.protocols.peers.frames import Member
@@ -87,6 +88,7 @@ class PeerLink:
     def __init__(self, member: Member, timeout: float) -> None:
         self.member = member
         self._timeout = timeout
+        self._complaints = Complaints()
         self._life = trio.CancelScope()
         self._nap: trio.CancelScope | None = None  # while we wait for an answer
         self._asking: zmq.Socket[bytes] | None = None
@@ -123,8 +125,8 @@ class PeerLink:
         limiter = trio.CapacityLimiter(1)  # of this peer alone: a name that nobody answers for holds up no other
         with self._life:
             for attempt in count():
-                pubs = await look_up(member.pub, limiter)
-                routers = await look_up(member.router, limiter)
+                pubs = await look_up(member.pub, limiter, self._complaints)
+                routers = await look_up(member.router, limiter, self._complaints)
                 if pubs and routers:
                     pub, router = pubs[attempt % len(pubs)], routers[attempt % len(routers)]
                     await self._connected(context, guard, received, pub, router, is_named)
@@ -156,7 +158,8 @@ class PeerLink:
                     nursery.start_soon(self._end_when_silent, nursery.cancel_scope)
                 await self._read(asking, received)
         except zmq.ZMQError as error:  # of connect: the addresses are the peer's words
-            log.warning("bad_peer_address", router=router, pub=pub, error=error.strerror)
+            if self._complaints.is_due(error.strerror, trio.current_time()):
+                log.warning("bad_peer_address", router=router, pub=pub, error=error.strerror)
         finally:
             self._asking = None
             listening.close(linger=0)

@@ -1,7 +1,7 @@
 """The inside of the node library. Authors import what `holdfast` has.
 
 A request's way:
-links         the links to all proxies; which addresses to keep trying; complaints: which failures to tell
+links         the links to all proxies; which addresses to keep trying
 session       one session with one proxy: the order of its frames, heartbeats, the table of who is told what
 pump          its socket: batches out and in
 dispatch      requests at this node, their cancellation, the guard of handlers

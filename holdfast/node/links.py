@@ -12,10 +12,10 @@ import structlog
 import trio
 import zmq
 
+from holdfast.complaints import Complaints
 from holdfast.names import look_up
 from holdfast.node import backoff, effects
 from holdfast.node.clients import NO_WORD, Clients
-from holdfast.node.complaints import Complaints
 from holdfast.node.errors import LinkRefused
 from holdfast.node.pump import LINGER, Curve, Pump
 from holdfast.node.session import Parts, Session
@@ -247,7 +247,7 @@ class Links:
         while self._is_wanted(address):
             begun = trio.current_time()
             try:
-                endpoints = await self._look_up(address, limiter)
+                endpoints = await self._look_up(address, limiter, complaints)
                 session = await self._visit(parts, context, address, endpoints)
             except ConfigError as error:
                 if address in self._joined:
@@ -271,12 +271,12 @@ class Links:
         del self._lost_at[address]
         self._endpoints.pop(address, None)
 
-    async def _look_up(self, address: str, limiter: trio.CapacityLimiter) -> list[str]:
+    async def _look_up(self, address: str, limiter: trio.CapacityLimiter, complaints: Complaints) -> list[str]:
         """As `names.look_up`, until we leave."""
         with trio.CancelScope() as scope:
             self._looking.add(scope)
             try:
-                return await look_up(address, limiter)
+                return await look_up(address, limiter, complaints)
             finally:
                 self._looking.discard(scope)
         return []

@@ -149,7 +149,8 @@ class Pump:
         try:
             socket.connect(self._address)
         except zmq.ZMQError as error:
-            raise ConfigError(f"can't connect to {self._address!r}: {error.strerror}") from error
+            why = f"expected tcp://HOST:PORT ({zmq.strerror(error.errno or 0)})"
+            raise ConfigError(f"can't connect to {self._address!r}: {why}") from error
         if self._via is not None:
             socket.send(encode_batch(0, [self._via]), zmq.NOBLOCK)  # a new socket has room
 

@@ -90,7 +90,8 @@ def load(spec: str) -> Node:
     except ModuleNotFoundError as error:
         if error.name is None or not module_name.startswith(error.name):
             raise  # a module that the author's one imports
-        raise ConfigError(f"there is no module {error.name} here or among the installed ones") from error
+        hint = f": it is named without .py, as {module_name[:-3]}:{name}" if module_name.endswith(".py") else ""
+        raise ConfigError(f"there is no module {error.name} here or among the installed ones{hint}") from error
     except AttributeError as error:
         raise ConfigError(f"module {module_name} has no {name}") from error
     if not isinstance(node, Node):

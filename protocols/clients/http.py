@@ -198,23 +198,30 @@ class HttpProtocol:
 
     def _take_head(self, now: float, events: list[Event]) -> Head | None:
         """The head that the buffer begins with, when all of it is there and it is a request's."""
-        buffer, limits = self._buffer, self._limits
-        head = http_head.take(buffer, self._searched, limits, self._is_trusted, self._fields)
+        buffer = self._buffer
+        try:
+            head = http_head.take(buffer, self._searched, self._limits, self._is_trusted, self._fields)
+        except HoldfastError:
+            self._take_address(http_head.forwarded_for(buffer))
+            raise
         if head is None:
             if self._state is not _HEAD and http_head.has_begun(buffer):
                 self._move(_HEAD)
-                self.deadline = now + limits.handshake_timeout
+                self.deadline = now + self._limits.handshake_timeout
+                self.client_address = self._address  # of this one nothing is known yet
             self._searched = len(buffer)
             return None
         self._searched = 0
         fields = head.fields
+        if self._is_trusted:  # before anything can be wrong with the rest: the log names who it was
+            self._take_address(fields.named.get("x-forwarded-for", ""))
         if fields is not self._fields:
             size = len(fields.lines)
             self._fields, self._head_bytes = (fields, 0) if size <= _MAX_KEPT_BYTES else (None, size)
         if fields.is_plain:
             return head
         if fields.codings:
-            encodings.check(fields.codings, limits)
+            encodings.check(fields.codings, self._limits)
         if "upgrade" in fields.named and upgrade.is_upgrade(head):
             self._upgrade(head, now, events)
             return None
@@ -222,7 +229,7 @@ class HttpProtocol:
         if "expect" in fields.named and head.expects_continue:
             events.append(Output(CONTINUE))
         if fields.length == CHUNKED:
-            self._chunked = ChunkedBody(limits)
+            self._chunked = ChunkedBody(self._limits)
         return head
 
     def _take_body(self, head: Head, now: float, events: list[Event]) -> None:
@@ -251,8 +258,6 @@ class HttpProtocol:
             if self._decoder is not None or (self._chunked is not None and self._chunked.has_more):
                 self.has_more = self.paused = True
             return
-        if self._is_trusted:
-            self.client_address = self._client_address(head)
         self._request = HttpRequest(head.method, head.target, head.headers, body, self.client_address)
         self._writer = ReplyWriter(head.method == "HEAD", head.is_http10, head.keeps_alive and self._ending is None)
         self._head = self._chunked = None
@@ -293,7 +298,7 @@ class HttpProtocol:
         if self._ending is not None:
             raise HoldfastError(self._ending.detail, self._ending.reason)
         answer, deflate = upgrade.accept(head, self._limits)
-        address = self._client_address(head)
+        address = self.client_address
         headers = [header for header in head.headers if header[0] not in upgrade.NOT_FOR_NODES]
         protocol = WebSocketProtocol(self._limits, address, now, deflate=deflate)
         events.append(Output(answer))
@@ -302,11 +307,10 @@ class HttpProtocol:
         events.append(Switch(protocol, bytes(self._buffer)))
         self._leave()
 
-    def _client_address(self, head: Head) -> str:
-        if not self._is_trusted:
-            return self._address
-        forwarded_for = head.fields.named.get("x-forwarded-for", "")
-        return client_address(forwarded_for, self._limits.trusted_peers) or self._address
+    def _take_address(self, forwarded_for: str) -> None:
+        """Who asks, by the headers of this request and no other one's."""
+        if self._is_trusted:
+            self.client_address = client_address(forwarded_for, self._limits.trusted_peers) or self._address
 
     def _refuse(self, error: HoldfastError) -> list[Event]:
         return [Output(error_bytes(error)), *self._finish(Finished(error.reason, str(error)))]

@@ -126,6 +126,19 @@ def take(buffer: bytearray, searched: int, limits: Limits, is_trusted: bool, for
     return head
 
 
+def forwarded_for(buffer: bytearray) -> str:
+    """X-Forwarded-For in the head at the buffer's front, though that is refused. "" if it is not whole or well-formed.
+
+    For the log, which is to name who was refused.
+    """
+    line = _LINE.match(buffer)
+    match = _FIELDS.match(buffer, line.end()) if line is not None else None
+    if match is None:
+        return ""
+    fields = [field.partition(":") for field in match[0].decode("latin-1").split("\r\n")]
+    return ",".join(value for name, _, value in fields if name.lower() == "x-forwarded-for")
+
+
 def _take(buffer: bytearray, limits: Limits, is_trusted: bool, former: Fields | None) -> Head | None:
     """By the grammar. None: the head is not whole, or it is not well-formed."""
     line = _LINE.match(buffer)

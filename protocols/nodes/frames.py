@@ -48,7 +48,7 @@ from holdfast.protocols.nodes.entries import WantState as WantState
 
 VERSION = 1
 MAX_FRAMES = 20_000  # in a batch of a node, which is taken in one go: a tenth of a second of the smallest
-WRONG_TOKEN = "wrong token"  # of a Refused
+WRONG_TOKEN, NO_TOKEN = "wrong token", "a token is wanted, and none was given"  # of a Refused
 MIN_WEIGHT, MAX_WEIGHT = 0.001, 1000.0  # of a Hello: shares of these can be added and divided in any order
 
 # --- both ways ------------------------------------------------------------------------------------------------

@@ -296,17 +296,16 @@ class Intake(Peer):
     # --- replies ----------------------------------------------------------------------------------------------
 
     def reply(self, event: Request, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> bool:
-        """A node's reply to `event`, or with `more` a part of it. A bad one is answered as an error.
+        """A node's reply to `event`, or with `more` a part of it. False: no more are wanted, the connection has gone.
 
-        False: no more parts are wanted, because of that or because the connection has gone.
+        Raises ProtocolError if it can't be said; `fail` is to say that then.
         """
         if self.state is not OPEN:
             return False
         try:
             data = self.protocol.reply(event, head, payload, is_text, more)
-        except ProtocolError as error:
-            self.fail(event, error)
-            return False
+        except ProtocolError:
+            raise
         except Exception:
             self.crashed()
             return False

@@ -16,7 +16,7 @@ from holdfast.balancer.links.tunnels import Tunnels
 from holdfast.balancer.links.zeromq import ZeromqHub
 from holdfast.balancer.settings import NodeSettings
 from holdfast.protocols.errors import FrameError
-from holdfast.protocols.nodes.frames import WRONG_TOKEN, Via, decode_from_node
+from holdfast.protocols.nodes.frames import NO_TOKEN, WRONG_TOKEN, Via, decode_from_node
 from holdfast.protocols.peers.frames import Tunnelled
 
 
@@ -59,7 +59,7 @@ class Ways:
         if number or not batch or not isinstance(batch[0], Via):
             return Kind.FOR_US
         if not self._settings.admits(batch[0].token):
-            self._tunnels.refuse(identity, WRONG_TOKEN, fatal=True)
+            self._tunnels.refuse(identity, WRONG_TOKEN if batch[0].token else NO_TOKEN, fatal=True)
             return Kind.DROPPED
         return Kind.PASSED_ON if self._tunnels.via(identity, batch[0].proxy) else Kind.DROPPED
 

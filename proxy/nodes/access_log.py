@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import structlog
 
+from holdfast.balancer.directory import Node
 from holdfast.balancer.ledger import Entry
 from holdfast.balancer.policies import Random
 from holdfast.protocols.clients.events import HttpRequest
@@ -19,12 +20,22 @@ class AccessLog:
         self._timeout = timeout
         self._random = random
         self._client_of = client_of
+        self._taken: dict[int, Client] = {}  # by request
         self._log = structlog.get_logger("holdfast.access")
 
-    def replied(self, entry: Entry, status: int, size: int, now: float) -> None:
+    def taken(self, entry: Entry) -> None:
+        """What its handler did is done now, and then `replied` is called: its client may be closed by then."""
+        client = self._client_of(entry.connection.id)
+        if client is not None:
+            self._taken[entry.id] = client
+
+    def replied(self, entry: Entry, status: int, size: int, now: float, lost_node: Node | None = None) -> None:
+        """lost_node: the node that it was with, and is not any more."""
+        client = self._taken.pop(entry.id, None)
         if self._random() >= self._share:
             return
-        client = None if isinstance(entry.event, HttpRequest) else self._client_of(entry.connection.id)
+        client = client or self._client_of(entry.connection.id)
+        node = lost_node or entry.node
         self._log.info(
             "request",
             **who_asked(entry, client),
@@ -33,7 +44,7 @@ class AccessLog:
             reply_bytes=size,
             seconds=round(now - (entry.deadline - self._timeout), 6),
             attempt=entry.attempt,
-            node=entry.node.id if entry.node is not None else None,
+            node=node.id if node is not None else None,
         )
 
 

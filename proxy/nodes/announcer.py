@@ -69,6 +69,7 @@ class Announcer:
         self._due = 0.0
         self.untold = registry.untold
         self.info = registry.info
+        self.client_of = registry.get
         self.peers = frames.Peers([])
 
     @property

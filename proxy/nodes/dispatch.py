@@ -16,14 +16,15 @@ from holdfast.balancer.settings import RequestSettings
 from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.clients.events import HttpRequest, Message, Request
 from holdfast.protocols.close import Reason
-from holdfast.protocols.errors import RequestError
+from holdfast.protocols.errors import HoldfastError, ProtocolError, RequestError
 from holdfast.protocols.nodes import frames
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.metrics import Counters
-from holdfast.proxy.nodes.access_log import AccessLog, who_asked
+from holdfast.proxy.nodes.access_log import AccessLog
 from holdfast.proxy.nodes.announcer import Announcer
 from holdfast.proxy.nodes.expired import Expired
 from holdfast.proxy.nodes.routing_key import KeyOf
+from holdfast.proxy.nodes.troubles import Troubles
 
 log = structlog.get_logger("holdfast.dispatch")
 
@@ -74,7 +75,8 @@ class Dispatch:
         self._credit_step = max(1, reply_window // 4)  # not a frame for each small part; a node never waits for it
         self.last_failover: float | None = None
         self.late: dict[int, int] = {}  # how many of each
-        self.expired = Expired(reactor, settings, self._answer, self._strike)
+        self._troubles = Troubles(reactor, settings.timeout, announcer.client_of)
+        self.expired = Expired(reactor, settings, self._troubles, self._answer, self._strike)
 
     def attach(self, in_order: Callable[[Node, Answer], None], is_behind: Callable[[Node], bool]) -> None:
         """Before anything comes. is_behind: whether a node has done things to clients that are not carried out yet."""
@@ -189,7 +191,6 @@ class Dispatch:
 
         entry: what `take` gave; its effects are done.
         """
-        ledger = self._ledger
         more = frame.more
         if entry is None:  # the usual case, spelled out: as `take` would
             if frame.effects is not None or (self.late and frame.request in self.late):
@@ -197,9 +198,9 @@ class Dispatch:
                 return
             now = self._reactor.now
             if more:
-                entry = ledger.extend(frame.request, frame.attempt, node, now)
+                entry = self._ledger.extend(frame.request, frame.attempt, node, now)
             else:
-                entry = ledger.settle(frame.request, frame.attempt, node, now)
+                entry = self._ledger.settle(frame.request, frame.attempt, node, now)
             if entry is None:
                 self._counters.stale_replies += 1
                 return
@@ -210,7 +211,14 @@ class Dispatch:
             head = ReplyHead(frame.status, frame.headers)
             is_text = False
         # First: the request is settled, so no fault in what follows may cost its client the answer.
-        taken = entry.connection.reply(entry.event, head, frame.payload, is_text, more)
+        try:
+            taken = entry.connection.reply(entry.event, head, frame.payload, is_text, more)
+        except ProtocolError as error:
+            if more:
+                self._ledger.cancel([entry])
+                node.link.send(frames.Cancel(entry.id, entry.attempt))
+            self._bad_reply(node, entry, error)
+            return
         if self._parked:
             self.unpark()
         if head is not None and head.status >= 500:
@@ -221,7 +229,7 @@ class Dispatch:
             if taken:
                 self._give_credit(node, entry, len(frame.payload))
             else:
-                ledger.cancel([entry])
+                self._ledger.cancel([entry])
                 node.link.send(frames.Cancel(entry.id, entry.attempt))
         else:
             self._counters.replies += 1
@@ -257,11 +265,18 @@ class Dispatch:
         if entry is None:
             self._counters.stale_replies += 1
             return
-        status = frame.status
-        if 400 <= status <= 599:
-            error = RequestError(frame.message, Reason.NODE_ERROR, status=status)
+        if 400 <= frame.status <= 599:
+            self._fault(node, entry, RequestError(frame.message, Reason.NODE_ERROR, status=frame.status))
         else:
-            error = RequestError(f"a failure's status must be 400 to 599, got {status}", Reason.BAD_REPLY)
+            message = f"a failure's status must be 400 to 599, got {frame.status}"
+            self._bad_reply(node, entry, RequestError(message, Reason.BAD_REPLY))
+
+    def _bad_reply(self, node: Node, entry: Entry, error: HoldfastError) -> None:
+        """What the node says can't be said to the client."""
+        self._troubles.bad_reply(entry, node, str(error))
+        self._fault(node, entry, error)
+
+    def _fault(self, node: Node, entry: Entry, error: HoldfastError) -> None:
         self._answer(entry, error)
         if self._parked:
             self.unpark()
@@ -279,6 +294,8 @@ class Dispatch:
         entry = settle(frame.request, frame.attempt, node, self._reactor.now)
         if entry is None:
             self._counters.stale_replies += 1
+        elif self._access_log is not None and not frame.more:
+            self._access_log.taken(entry)
         return entry
 
     def finish(self, node: Node, frame: Answer, entry: Entry | None) -> None:
@@ -349,18 +366,13 @@ class Dispatch:
 
     def _lost(self, entry: Entry, node: Node) -> None:
         if self._ledger.max_attempts_reached(entry):
-            self._quarantine(entry, node)
-            return
-        message = "the node was lost while it had this request, which may not be sent again"
-        self._answer(entry, RequestError(message, Reason.NODE_LOST, 0.0))
-
-    def _quarantine(self, entry: Entry, node: Node) -> None:
-        """It may well be what its nodes die of. Whoever sends it should be known by then."""
-        info = self._announcer.info(entry.connection.id)
-        client = frames.decode_client(info) if info else None
-        log.error("request_quarantined", **who_asked(entry, client), attempts=entry.attempt, node=node.id)
-        message = f"{entry.attempt} nodes were lost while they had this request: it is given to no other one"
-        self._answer(entry, RequestError(message, Reason.QUARANTINED))
+            self._troubles.quarantined(entry, node)
+            message = f"{entry.attempt} nodes were lost while they had this request: it is given to no other one"
+            error = RequestError(message, Reason.QUARANTINED)
+        else:
+            message = "the node was lost while it had this request, which may not be sent again"
+            error = RequestError(message, Reason.NODE_LOST, 0.0)
+        self._answer(entry, error, node)
 
     def expire(self, now: float) -> None:
         """Ticker: answer what is past its time."""
@@ -383,10 +395,10 @@ class Dispatch:
             if entry.node is not None:
                 entry.node.link.send(frames.Cancel(entry.id, entry.attempt))
 
-    def _answer(self, entry: Entry, error: RequestError) -> None:
+    def _answer(self, entry: Entry, error: HoldfastError, lost_node: Node | None = None) -> None:
         entry.connection.fail(entry.event, error)
         if self._access_log is not None:
-            self._access_log.replied(entry, error.http_status, 0, self._reactor.now)
+            self._access_log.replied(entry, error.http_status, 0, self._reactor.now, lost_node)
 
     def _fail(self, connection: Requester, event: Request, message: str, reason: Reason) -> None:
         connection.fail(event, RequestError(message, reason, self._settings.retry_after))

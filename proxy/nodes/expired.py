@@ -13,6 +13,7 @@ from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import RequestError
 from holdfast.protocols.nodes import frames
 from holdfast.proxy.clients.reactor import Reactor
+from holdfast.proxy.nodes.troubles import Troubles
 
 ANSWERED_PER_TURN = 256  # then clients get their turn: 50,000 are 150 ms
 
@@ -28,12 +29,14 @@ class Expired:
         self,
         reactor: Reactor,
         settings: RequestSettings,
+        troubles: Troubles,
         answer: Callable[[Entry, RequestError], None],
         strike: Callable[[Node], None],
     ) -> None:
         self._reactor = reactor
         self._settings = settings
         self.pause_timeout = max(settings.pause_timeout, settings.timeout)
+        self._troubles = troubles
         self._answer = answer
         self._strike = strike
         self._entries: deque[tuple[Entry, Reason]] = deque()
@@ -51,6 +54,7 @@ class Expired:
         now = self._reactor.now
         for _ in range(min(ANSWERED_PER_TURN, len(self._entries))):
             entry, reason = self._entries.popleft()
+            self._troubles.timed_out(entry, reason)
             if entry.node is not None:
                 self._call_off(entry, entry.node, now)
             self._answer(entry, self._error(entry, reason, now))

@@ -19,7 +19,7 @@ from holdfast.balancer.links.base import NodeLink
 from holdfast.balancer.settings import BalanceSettings, NodeSettings
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
-from holdfast.protocols.nodes.frames import MAX_WEIGHT, MIN_WEIGHT, WRONG_TOKEN, FromNode, Hello
+from holdfast.protocols.nodes.frames import MAX_WEIGHT, MIN_WEIGHT, NO_TOKEN, WRONG_TOKEN, FromNode, Hello
 from holdfast.protocols.nodes.names import fault_of, shown
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.metrics import Counters
@@ -152,7 +152,7 @@ class Gateway:
     def _refusal(self, hello: Hello) -> str | None:
         settings = self._settings
         if not settings.admits(hello.token):
-            return WRONG_TOKEN
+            return WRONG_TOKEN if hello.token else NO_TOKEN
         if hello.version != frames.VERSION:
             return f"this proxy speaks version {frames.VERSION} of the node protocol, the node {hello.version}"
         if fault := fault_of(hello.node, hello.name, hello.labels):

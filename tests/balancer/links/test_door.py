@@ -209,7 +209,7 @@ async def test_a_stranger_has_one_hello(monkeypatch):
             monkeypatch.setattr(door, "FAREWELL", 0.0)
             await proxy.until(lambda: hub.callers.door.ended == 1, "it to be ended")
             await proxy.until(lambda: not hub.callers._refused, "it to be forgotten")
-        assert [line["why"] for line in lines if line["event"] == "node_refused"] == [frames.WRONG_TOKEN]
+        assert [line["why"] for line in lines if line["event"] == "node_refused"] == [frames.NO_TOKEN]
         await serves(proxy)
 
 
@@ -357,15 +357,15 @@ async def test_who_has_no_token_hears_nothing_that_proxies_publish():
 
 async def test_via_needs_what_a_hello_needs():
     async with cluster_of(2, node={"token": "secret"}) as (far, near):
-        for token, is_taken in (("", False), ("wrong", False), ("secret", True)):
+        for token, refusal in (("", frames.NO_TOKEN), ("wrong", frames.WRONG_TOKEN), ("secret", None)):
             with ScriptedNode(near.node, token="secret") as node:
                 node.say_raw(encode_batch(0, [Via(id_of(far), token)]))
                 node.say(node.hello)
-                if is_taken:
+                if refusal is None:
                     await node.take(frames.Welcome)
                 else:
                     refused = await node.take(frames.Refused)
-                    assert (refused.reason, refused.fatal) == (frames.WRONG_TOKEN, True)
+                    assert (refused.reason, refused.fatal) == (refusal, True)
                     assert near.app.runner.tunnels == 0
 
 

@@ -8,6 +8,7 @@ import pytest
 import trio
 import zmq
 import zmq.auth
+from structlog.testing import capture_logs
 
 from holdfast.balancer.cluster.actions import Ask, Dial, HangUp, Publish
 from holdfast.balancer.cluster.cluster import Cluster
@@ -273,6 +274,19 @@ async def test_a_name_is_looked_up_at_each_dial_and_all_that_it_stands_for_is_tr
         assert not first.hears(second)
         names.known["proxy.test"] = ["127.0.0.2", "127.0.0.1"]  # nobody is at the first one
         await until(lambda: first.hears(second) and first.is_live(second), "the second address")
+
+
+async def test_what_can_not_be_dialled_is_one_line_however_often_it_is_tried(monkeypatch):
+    names = Names(monkeypatch)
+    names.known["known.test"] = ["127.0.0.1"]
+    with capture_logs() as lines, zmq.Context() as context:
+        async with trio.open_nursery() as nursery:
+            for router in ("tcp://unknown.test:7511", "tcp://127.0.0.1:nonsense"):
+                link = PeerLink(Member("dead", "tcp://known.test:7510", router), 0.04)
+                nursery.start_soon(link.run, context, Guard(), lambda burst: None)
+            await until(lambda: names.asked.count("known.test") > 8, "it to be tried again")
+            nursery.cancel_scope.cancel()
+    assert sorted(line["event"] for line in lines) == ["bad_peer_address", "name_not_found"]
 
 
 async def test_a_name_that_nobody_answers_for_holds_up_no_other(monkeypatch):

@@ -1,9 +1,11 @@
+import itertools
 import socket
 import threading
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from holdfast import ConfigError, HoldfastError, Node
 from holdfast.node import links, session
@@ -216,6 +218,7 @@ class Names:
 
     def __init__(self, monkeypatch):
         self.known = {}
+        self.fault = "nobody knows that name"
         self.silent = set()
         self.asked = []
         self.end = threading.Event()
@@ -226,7 +229,7 @@ class Names:
         if host in self.silent:
             self.end.wait(PATIENCE)
         if host not in self.known:
-            raise OSError("nobody knows that name")
+            raise OSError(self.fault)
         return [(None, type, 0, "", (address, port)) for address in self.known[host]]
 
 
@@ -253,6 +256,19 @@ async def test_all_that_a_name_stands_for_is_tried_and_asked_for_again_at_each_d
             proxy.say_raw(session.identity, b"\xc1")
             await proxy.join()
             assert len(names.asked) > asked
+
+
+async def test_a_name_that_is_not_known_is_one_line_however_often_it_is_asked_for(monkeypatch):
+    monkeypatch.setattr(links.backoff, "delays", lambda: itertools.repeat(0.01))
+    names = Names(monkeypatch)
+    with capture_logs() as lines:
+        async with node_of("tcp://proxy.test:7510"):
+            await until(lambda: len(names.asked) > 3, "it to be looked up again")
+            names.fault = "the name server is away"
+            asked = len(names.asked)
+            await until(lambda: len(names.asked) > asked + 3, "it to be looked up again")
+    told = [(line["address"], line["error"]) for line in lines if line["event"] == "name_not_found"]
+    assert told == [("tcp://proxy.test:7510", why) for why in ("nobody knows that name", "the name server is away")]
 
 
 async def test_a_name_that_nobody_answers_for_holds_up_no_other(monkeypatch):

@@ -158,7 +158,8 @@ def test_load(module):
         (":node", "expected MODULE:NAME"),
         *((f"{path}:node", "expected MODULE:NAME, a module") for path in ("../x", ".", "..x", "/x", "x/y")),
         ("runner_test_app:", "expected MODULE:NAME"),
-        ("runner_test_nowhere:node", "no module runner_test_nowhere"),
+        ("runner_test_nowhere:node", "no module runner_test_nowhere here or among the installed ones$"),
+        ("runner_test_app.py:node", "without .py, as runner_test_app:node$"),
         ("runner_test_app:nothing", "has no nothing"),
         ("runner_test_app:not_a_node", "not a holdfast.Node"),
     ],
@@ -184,7 +185,7 @@ def parse(*arguments):
     ("options", "message"),
     [
         ([], "--join"),
-        (["--join", "nonsense"], "can't connect"),
+        *((["--join", join], "expected tcp://HOST:PORT") for join in ("nonsense", "127.0.0.1:7510", "tcp://127.0.0.1")),
         (["--join", "tcp://127.0.0.1:1", "--capacity", "0"], "capacity"),
         (["--join", "tcp://127.0.0.1:1", "--weight", "-1"], "weight"),
         (["--join", "tcp://127.0.0.1:1", "--secret-key", "x"], "go together"),

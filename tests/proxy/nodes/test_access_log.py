@@ -73,3 +73,30 @@ async def test_only_a_share_is_logged():
                 await client.send("x")
                 await client.recv()
         assert [line for line in lines if line["event"] == "request"] == []
+
+
+async def test_a_client_that_its_handler_closes_is_known_all_the_same():
+    async with running(log={"access_log": True, "level": "info"}) as proxy:
+        with capture_logs() as lines, ScriptedNode(proxy.node) as node:
+            await node.join()
+            async with websocket(proxy, "/room?x") as client:
+                await client.send("x")
+                request = await node.take(frames.Request)
+                await node.reply(request, b"", [frames.CloseClient(request.client, "be gone")])
+                await proxy.until(lambda: [line for line in lines if line["event"] == "request"], "the line")
+        [line] = [line for line in lines if line["event"] == "request"]
+        assert (line["path"], line["client"]) == ("/room", f"{request.client:016x}")
+        assert line["address"].startswith("127.0.0.1:")
+
+
+async def test_a_lost_node_is_named():
+    async with running(log={"access_log": True, "level": "info"}, request={"redelivery": "never"}) as proxy:
+        with capture_logs() as lines, ScriptedNode(proxy.node) as node:
+            await node.join()
+            async with websocket(proxy) as client:
+                await client.send("x")
+                await node.take(frames.Request)
+                node.close()
+                assert "node_lost" in await client.recv()
+        [line] = [line for line in lines if line["event"] == "request"]
+        assert (line["status"], line["node"]) == (502, node.id)

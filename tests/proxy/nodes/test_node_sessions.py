@@ -89,6 +89,7 @@ async def test_handshake_that_is_not_finished():
     [
         ({"version": 2}, "version"),
         ({"token": "wrong"}, "wrong token"),
+        ({"token": ""}, "a token is wanted"),
         ({"node": ""}, "1 to 256 bytes"),
         ({"node": "x" * 300}, "1 to 256 bytes"),
         ({"name": ""}, "1 to 256 bytes"),

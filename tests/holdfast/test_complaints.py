@@ -1,4 +1,4 @@
-from holdfast.node.complaints import INTERVAL, Complaints
+from holdfast.complaints import INTERVAL, Complaints
 
 
 def test_the_same_is_said_once_a_minute_and_another_reason_at_once():

@@ -1,0 +1,84 @@
+"""A request that goes wrong is a line of the log, though nobody asks for one: who asked, which node, and why."""
+
+import httpx
+import pytest
+import trio
+from structlog.testing import capture_logs
+
+from holdfast.masses import MOST
+from holdfast.protocols.nodes import frames
+from tests.harness import ScriptedNode, running, websocket
+
+
+def of(event, lines):
+    return [line for line in lines if line["event"] == event]
+
+
+async def test_no_reply_in_time():
+    async with running(request={"timeout": 0.2}) as proxy, websocket(proxy, "/room?token=secret") as client:
+        with capture_logs() as lines, ScriptedNode(proxy.node) as node:
+            await node.join()
+            await client.send("secret")
+            request = await node.take(frames.Request)
+            assert "deadline_exceeded" in await client.recv()
+    [line] = of("request_timed_out", lines)
+    assert line["log_level"] == "warning"
+    assert (line["request"], line["client"], line["path"]) == (request.id, f"{request.client:016x}", "/room")
+    assert (line["node"], line["attempt"], line["reason"]) == (node.id, 1, "deadline_exceeded")
+    assert line["seconds"] >= 0.2
+    assert "secret" not in str(lines)
+
+
+async def test_no_node_in_time_and_a_mass_of_it():
+    async with running(request={"parked_timeout": 0.1}) as proxy, websocket(proxy) as client:
+        with capture_logs() as lines:
+            for _ in range(MOST + 5):
+                await client.send("x")
+            for _ in range(MOST + 5):
+                assert "no_node" in await client.recv()
+
+            def count():
+                left_out = sum(line["count"] for line in of("lines_left_out", lines))
+                return len(of("request_timed_out", lines)) + left_out
+
+            await proxy.until(lambda: count() == MOST + 5, "all to be told")
+    told = of("request_timed_out", lines)
+    assert (told[0]["node"], told[0]["attempt"], told[0]["reason"]) == (None, 0, "no_node")
+
+
+@pytest.mark.parametrize("more", [False, True])
+async def test_a_reply_that_can_not_be_said(more):
+    async with running(log={"access_log": True}) as proxy, websocket(proxy, "/room") as client:
+        with capture_logs() as lines, ScriptedNode(proxy.node) as node:
+            await node.join()
+            await client.send("x")
+            request = await node.take(frames.Request)
+            node.say(frames.Reply(request.id, 1, b"\xff", True, more))
+            assert "bad_reply" in await client.recv()
+            await proxy.until(lambda: of("request", lines), "the access log")
+            assert len(proxy.app.ledger) == 0
+            if more:
+                await node.take(frames.Cancel)
+    [line] = of("bad_reply", lines)
+    assert line["log_level"] == "warning"
+    assert (line["request"], line["path"], line["node"]) == (request.id, "/room", node.id)
+    assert "UTF-8" in line["why"]
+    [line] = of("request", lines)
+    assert (line["status"], line["reply_bytes"]) == (502, 0)
+
+
+async def test_a_status_that_is_none():
+    async with running() as proxy:
+        with capture_logs() as lines, ScriptedNode(proxy.node) as node:
+            await node.join()
+            async with httpx.AsyncClient() as http, trio.open_nursery() as nursery:
+                nursery.start_soon(http.get, f"http://{proxy.client}/a")
+                request = await node.take(frames.HttpRequest)
+                node.say(frames.HttpReply(request.id, 1, b"x", 999))
+            async with httpx.AsyncClient() as http, trio.open_nursery() as nursery:
+                nursery.start_soon(http.get, f"http://{proxy.client}/b")
+                request = await node.take(frames.HttpRequest)
+                node.say(frames.Failure(request.id, 1, 200, "x"))
+    lines = of("bad_reply", lines)
+    assert [(line["path"], line["node"]) for line in lines] == [("/a", node.id), ("/b", node.id)]
+    assert ["999" in lines[0]["why"], "200" in lines[1]["why"]] == [True, True]

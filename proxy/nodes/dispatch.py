@@ -188,9 +188,7 @@ class Dispatch:
 
     def replied(self, node: Node, frame: frames.Reply | frames.HttpReply, entry: Entry | None = None) -> None:
         """A node replies, or sends a part of a reply. When nobody waits for it, it and its effects leave no trace.
-
-        entry: what `take` gave; its effects are done.
-        """
+        entry: what `take` gave; its effects are done."""
         more = frame.more
         if entry is None:  # the usual case, spelled out: as `take` would
             if frame.effects is not None or (self.late and frame.request in self.late):
@@ -205,11 +203,9 @@ class Dispatch:
                 self._counters.stale_replies += 1
                 return
         if isinstance(frame, frames.Reply):
-            head = None
-            is_text = frame.is_text
+            head, is_text = None, frame.is_text
         else:
-            head = ReplyHead(frame.status, frame.headers)
-            is_text = False
+            head, is_text = ReplyHead(frame.status, frame.headers), False
         # First: the request is settled, so no fault in what follows may cost its client the answer.
         try:
             taken = entry.connection.reply(entry.event, head, frame.payload, is_text, more)

@@ -42,7 +42,8 @@ OF_PROXIES = {
     "state_given_up": "Changes of the state are given up for another one, which is newer.",
     "insecure_node_bind": "Nodes need not prove who they are, and the port is not loopback.",
     # the cluster
-    "members": "The cluster has others in it now.",
+    "members": "The cluster has others in it now. gone: those that left, and those that were evicted.",
+    "member_evicted": "One that has not left is no member any more: dead, frozen or cut off. It may be this proxy.",
     "waits_to_join": "What a proxy waits for before it is in a cluster: see [how to](../howto/run-a-cluster.md).",
     "proxy_not_heard": "The store names a proxy that is not heard here, with its addresses. At most once a minute.",
     "proxy_process_died": "A proxy's process on this host is dead: nobody waits for its silence.",

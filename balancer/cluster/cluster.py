@@ -211,7 +211,7 @@ class Cluster:
         if record == former:
             return
         self.mastership.followed(is_joining=me in record.ids and me not in former.ids)
-        self.counters.evictions += len(set(former.ids).difference(record.ids))
+        self.counters.evictions += len(unheard.evicted(self.membership, former, now))
         self.counters.joins += len(set(record.ids).difference(former.ids))
         self.voice.say(Told(record))
         self.on_record(former, record)

@@ -155,8 +155,8 @@ class Debts:
             return
         missed = self._missed.get(run)
         if missed is not None:
-            number = max(number, missed.number)
-        if missed is not None or len(self._missed) < MAX_RUNS:
+            self._missed[run] = missed._replace(number=max(number, missed.number))
+        elif len(self._missed) < MAX_RUNS:
             self._missed[run] = Missed(number, now + self._patience)
 
     def _has(self, run: Run, number: int) -> bool:

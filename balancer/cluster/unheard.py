@@ -9,7 +9,7 @@ from holdfast.balancer.cluster.changes import living
 from holdfast.balancer.cluster.membership import Membership
 from holdfast.balancer.cluster.peers import Peers
 from holdfast.balancer.cluster.sequence import SequenceState
-from holdfast.protocols.peers.frames import Member
+from holdfast.protocols.peers.frames import Member, Record
 
 GARBLED = "what comes can't be read, which is so with another node.token, or another release"
 SILENCE = "nothing comes: an address that is not reached, a network between, or other CURVE keys"
@@ -44,3 +44,11 @@ def knocking(membership: Membership, peers: Peers, now: float) -> list[Member]:
     strangers = membership.cards.keys() - set(membership.record.ids)
     late = [peer for proxy, peer in peers.items() if proxy in strangers and peer.since < begun_by]
     return [peer.member for peer in late if peer.stream.state is not SequenceState.LIVE]
+
+
+def evicted(membership: Membership, former: Record, now: float) -> list[Member]:
+    """Of a record that was followed until now: who is in the present one no more, and has not left. Who leaves says so
+    while it is heard."""
+    heard, me = membership.heard_now(now), membership.me.proxy
+    gone = [member for member in former.members if member.proxy not in membership.record.ids]
+    return [one for one in gone if (not membership.is_leaving if one.proxy == me else one.proxy not in heard)]

@@ -7,13 +7,16 @@ a batch must not be missing in it; the node then looks for another way.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from holdfast.protocols.nodes.frames import Refused, encode_batch
 
 
 class Tunnels:
     """hears: whether that proxy can be the end of a tunnel. forward(proxy, session, data): to it; data b"": the session
-    is over. answer(session, data): to the node's connection. Both say False if that can't be had. limit: of tunnels."""
+    is over. answer(session, data): to the node's connection. Both say False if that can't be had. limit: of tunnels.
+    when_read(session, call): to be called once, when all is taken that has come from nodes.
+    """
 
     def __init__(
         self,
@@ -21,12 +24,15 @@ class Tunnels:
         forward: Callable[[str, bytes, bytes], bool],
         answer: Callable[[bytes, bytes], bool],
         limit: int,
+        when_read: Callable[[bytes, Callable[[], object]], object] = lambda session, call: call(),
     ) -> None:
+        self._when_read = when_read
         self._hears = hears
         self._forward = forward
         self._answer = answer
         self._limit = limit
         self._ends: dict[bytes, str] = {}  # session: the proxy; "": it is over, and the node's connection not yet
+        self._gone: set[bytes] = set()  # their nodes' connections have ended; what these brought is passed on first
 
     def __len__(self) -> int:
         return sum(map(bool, self._ends.values()))
@@ -57,15 +63,20 @@ class Tunnels:
         if not data:
             self._end(session, "the session is over")
         elif not self._answer(session, data):
-            self._end(session, "the node does not take what comes back")
+            self._when_read(session, partial(self._end, session, "the node does not take what comes back"))
 
     def probe(self, session: bytes) -> bool:
         """Its connection may have ended: find out, so that the proxy knows at once. True: it has, or has no tunnel."""
         if session in self._ends and not self._answer(session, b""):
-            proxy = self._ends.pop(session)
-            if proxy:
-                self._forward(proxy, session, b"")
-        return session not in self._ends
+            self._gone.add(session)
+            self._when_read(session, partial(self._forget, session))
+        return session not in self._ends or session in self._gone
+
+    def _forget(self, session: bytes) -> None:
+        self._gone.discard(session)
+        proxy = self._ends.pop(session, "")
+        if proxy:
+            self._forward(proxy, session, b"")
 
     def tend(self) -> None:
         """Close those whose proxy is not heard any more."""
@@ -74,8 +85,10 @@ class Tunnels:
                 self._end(session, "that proxy is not heard any more")
 
     def _end(self, session: bytes, why: str) -> None:
-        self._forward(self._ends[session], session, b"")
-        self.refuse(session, why)
+        proxy = self._ends.get(session)
+        if proxy:
+            self._forward(proxy, session, b"")
+            self.refuse(session, why)
 
     def refuse(self, session: bytes, why: str, *, fatal: bool = False) -> None:
         """What its node still says goes nowhere, until `probe` finds that its connection has ended."""

@@ -15,6 +15,7 @@ import errno
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 import zmq
@@ -120,8 +121,8 @@ class ZeromqHub:
         self._links: dict[bytes, ZeromqLink] = {}
         self._blocked: set[ZeromqLink] = set()
         self._broken: list[tuple[ZeromqLink, str]] = []
-        # Their connections have ended. What came by these is read first: libzmq has it still.
-        self._ended: dict[ZeromqLink, None] = {}
+        # What follows from the end of a connection, by its session: first what came by it is read, libzmq has it still.
+        self._ended: dict[bytes, Callable[[], object]] = {}
         self.touched: list[ZeromqLink] = []
         self.batches_received = 0
         self.batches_sent = 0
@@ -170,7 +171,7 @@ class ZeromqHub:
             os.sched_yield()
         more = self._drain(now)
         if self._ended and not more:
-            self._lose_ended()
+            self._end_ended()
         if self._blocked:  # libzmq wakes us when it has room again
             self.retry()
         if self.touched or self._broken:  # what was received has caused that
@@ -228,7 +229,7 @@ class ZeromqHub:
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
-            self._ended[link] = None  # what is for it is kept until it is lost, and goes elsewhere then
+            self._has_ended(link)  # what is for it is kept until it is lost, and goes elsewhere then
             return False
         self.batches_sent += 1
         return True
@@ -337,15 +338,22 @@ class ZeromqHub:
             if link.route is not None and identity.startswith(prefix):
                 link.break_off(why)
 
-    def _lose_ended(self) -> None:
+    def when_read(self, identity: bytes, call: Callable[[], object]) -> None:
+        """Call it once, when all that has come is taken."""
+        self._ended.setdefault(identity, call)
+
+    def _has_ended(self, link: ZeromqLink) -> None:
+        self.when_read(link.identity, partial(self._lose, link, "disconnected"))
+
+    def _end_ended(self) -> None:
         while self._ended:
-            self._lose(next(iter(self._ended)), "disconnected")
+            self._ended.popitem()[1]()
 
     def end(self, link: ZeromqLink) -> None:
         """Forget a session. Nothing of it is taken from now on."""
         link.is_open = False
         self._blocked.discard(link)
-        self._ended.pop(link, None)
+        self._ended.pop(link.identity, None)
         self._links.pop(link.identity, None)
 
     def _lose(self, link: ZeromqLink, why: str) -> None:
@@ -367,7 +375,7 @@ class ZeromqHub:
         link = self._links.get(identity)
         if link is None or link.route is not None:
             return self.on_end(identity)
-        if link.backlog and link not in self._ended:
+        if link.backlog and identity not in self._ended:
             return False
         return not self._send_nothing(link)
 
@@ -380,8 +388,8 @@ class ZeromqHub:
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
-            self._ended[link] = None
-        return link not in self._ended
+            self._has_ended(link)
+        return link.identity not in self._ended
 
     async def watch(self, settle: Callable[[], object]) -> None:
         """Task: end who says nothing of itself; lose sessions whose connections have ended."""

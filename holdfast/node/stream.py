@@ -15,7 +15,7 @@ import trio
 from msgspec import Raw
 
 from holdfast.node.seams import ProxySession
-from holdfast.protocols.nodes.effects import FIRST_WINDOW, AsMaster, Effect, Effects, Hole
+from holdfast.protocols.nodes.effects import ALL, FIRST_WINDOW, AsMaster, Effect, Effects, Hole
 from holdfast.protocols.nodes.frames import encode_frame
 
 MAX_KEPT_BYTES = 64 << 20  # for each proxy
@@ -77,6 +77,7 @@ class Stream:
     acknowledged: highest number that it has. sent: in this session, and not acknowledged. waiting: for room to be sent,
     or for a session. changed: something was acknowledged, sent or muted, or the session is another. owed: while there
     was no session this was the last that waited for one; 0: the proxy has it, and would miss nothing if we died.
+    shared: number of the last that goes to other proxies, too.
     owes: told when `owed` begins or ceases to be above 0.
     """
 
@@ -85,7 +86,7 @@ class Stream:
         self._owes = owes
         self.session: ProxySession | None = None
         self.lost_at = now
-        self.acknowledged = self.owed = 0
+        self.acknowledged = self.owed = self.shared = 0
         self.sent: deque[Kept] = deque()
         self.sent_bytes = 0
         self.waiting: deque[Kept] = deque()
@@ -127,10 +128,15 @@ class Stream:
 
     @property
     def due(self) -> int:
-        """The last that others are told of, if it dies with us: what was sent, or waits for a session; 0: nothing."""
-        if self.owed or not self.sent:
-            return self.owed and self.last
-        return self.sent[-1].number
+        """The last that others are told of, if it dies with us; 0: nothing.
+
+        Without a session, or while that has not brought all of before: whatever comes, since nobody is told of each.
+        Else what was sent, or waits for room while other proxies have it.
+        """
+        if self.owed:
+            return ALL
+        last = self.sent[-1].number if self.sent else 0
+        return max(last, self.shared) if self.waiting and self.waiting[0].number <= self.shared else last
 
     def owe(self) -> None:
         """What is not acknowledged is lost if we die now: others have to know, before we say that it is done."""

@@ -181,6 +181,8 @@ class Streams:
         kept = self._numbers.number(effects, origin, size)
         for stream in streams:
             stream.joins(joined, kept.number)
+            if len(streams) > 1:
+                stream.shared = kept.number
             stream.keep(kept)
         return [Sent(stream, kept.number) for stream in streams]
 

@@ -22,6 +22,7 @@ MAX_EFFECTS = 20_000
 OWN_CODES = range(4000, 5000)
 MAX_CHANNELS = 20_000  # of one Notify, likewise
 MAX_TAIL_BYTES = 1 << 10  # it is copied for each channel, before anybody looks at how many have members
+ALL = 2**53 - 1  # of Owed: whatever numbers its effects have, and may have by now
 MAX_OWED = 100  # proxies that a node owes something
 
 
@@ -72,7 +73,8 @@ class CloseClient(Struct, array_like=True, frozen=True, gc=False, tag=24):
 Effect = Join | Leave | Notify | Broadcast | CloseClient
 
 # Proxies that may miss something if the node dies now, since they have not acknowledged all: each with the number of
-# the last effects that were sent to it, or wait for a way to it. Each such list replaces the one before.
+# the last effects that were sent to it or that others have, or ALL while it has had no way to it. Each list replaces
+# the one before.
 Owed = Annotated[
     list[tuple[Annotated[str, Meta(max_length=64)], Annotated[int, Meta(ge=0, lt=2**53)]]], Meta(max_length=MAX_OWED)
 ]

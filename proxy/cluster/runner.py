@@ -13,6 +13,7 @@ from hashlib import blake2b
 import structlog
 import trio
 
+from holdfast.balancer.cluster import unheard
 from holdfast.balancer.cluster.actions import Action, Ask, CloseClients, Dial, Fence, HangUp, Introduce, Publish, Write
 from holdfast.balancer.cluster.cluster import Cluster
 from holdfast.balancer.coordination.base import CoordinationError, Coordinator
@@ -350,6 +351,10 @@ class Runner:
         gone = sorted(set(former.ids).difference(record.ids))
         if joined or gone:
             log.info("members", version=record.version, count=len(record.members), joined=joined, gone=gone)
+        me = self.cluster.me.proxy
+        for member in unheard.evicted(self.cluster.membership, former, trio.current_time()):
+            why = "it was not heard here" if member.proxy != me else "others did not hear us"
+            log.warning("member_evicted", proxy=member.proxy, address=member.router, why=why)
 
 
 def host_id() -> str:

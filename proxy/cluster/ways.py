@@ -38,7 +38,8 @@ class Ways:
         self._cluster = cluster
         self._links = links
         self._through: set[str] = set()  # proxies through which we have had sessions
-        self._tunnels = Tunnels(self._hears, partial(self._send, back=False), hub.send_raw, settings.max_nodes)
+        there = partial(self._send, back=False)
+        self._tunnels = Tunnels(self._hears, there, hub.send_raw, settings.max_nodes, hub.when_read)
         self._settings = settings
         hub.on_end = self._tunnels.probe
         cluster.on_tunnelled = self._tunnelled

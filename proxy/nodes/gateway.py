@@ -200,13 +200,13 @@ class Gateway:
         del self._nodes[node.link]
         self._announcer.lost(node)
         self._deaths.session_lost(node.id, node.incarnation, self._reactor.now)
-        self._counters.nodes_lost += 1
         in_flight = node.in_flight
         self._directory.move(node, NodeState.LOST)
         expected = self._is_leaving or node.has_said_bye
         if expected:
             log.info("node_left", node=node.id, pid=node.pid, why=why, in_flight=in_flight)
         else:
+            self._counters.nodes_lost += 1
             log.warning("node_lost", node=node.id, pid=node.pid, why=why, in_flight=in_flight)
         had = self._effects.lost(node, self._reactor.now)
         self._dispatch.lose(node)
@@ -232,8 +232,8 @@ class Gateway:
             if now - link.last_seen > self._settings.heartbeat_timeout:
                 link.close("no heartbeat")
                 self._lose(node, f"silent for {now - link.last_seen:.1f} s")
-            elif now - node.died_at > self._settings.heartbeat_timeout:
-                link.close("the process is dead")
+            elif now - max(node.died_at, link.last_seen) > self._settings.heartbeat_interval:
+                link.close("the process is dead")  # another one has its socket
                 self._lose(node, "its process died")
             elif node.state is NodeState.SYNCING and now - node.joined > self._settings.handshake_timeout:
                 link.close("not ready in time")

@@ -79,4 +79,5 @@ def test_a_promise_that_cannot_be_kept_is_told():
     assert report["requests"]["errors"].keys() == {"deadline_exceeded"}
     assert report["requests"]["answered_once"] == 0
     assert report["notifications"]["unfounded"] == 0  # the effects of late replies are refused with them
-    assert report["broken"] == ["no request was answered: nothing is proven"]
+    # Nor may its writes of the state be in time, where the machine is busy.
+    assert "no request was answered: nothing is proven" in report["broken"]

@@ -232,6 +232,53 @@ def owed_by_who_dies_early(world: World, *, freezes: bool = True, seconds: float
     heal(world)
 
 
+def owed_by_who_answers_and_dies(world: World) -> None:
+    """Of two requests the effects of the first are in a frozen proxy's socket, those of the second are not. Both are
+    answered, and then the node is gone before its next heartbeat."""
+    clients = in_channel(world, 8)
+    far = clients[0].proxy
+    asker = next(client for client in clients if client.proxy is not far)
+    missing = [client.book for client in clients if client.proxy is far]
+    heard = [client.book for client in clients if client.proxy is not far]
+    (node,) = nodes(world)
+    world.freeze(far.id)
+    for _ in range(2):
+        number = asker.ask("tell", "red", [])
+        soon(world, lambda number=number: number in asker.book.answers, "it is answered")
+    world.kill(node.id)
+    world.run(0.5)
+    world.thaw(far.id)
+    until(world, 10.0, lambda: all(book.ended for book in missing), "who has missed something is told")
+    assert not any(book.ended for book in heard)
+    world.start_node("another")
+    heal(world)
+
+
+def owed_what_has_found_no_room(world: World) -> None:
+    """More effects of handlers than a proxy's window has room for, while that stands still. Others have carried them
+    out; then the node dies."""
+    clients = in_channel(world, 8)
+    far = clients[0].proxy
+    asker = next(client for client in clients if client.proxy is not far)
+    missing = [client.book for client in clients if client.proxy is far]
+    heard = [client.book for client in clients if client.proxy is not far]
+    (node,) = nodes(world)
+    world.freeze(far.id)
+    for _ in range(12):
+        asker.ask("tell", "red", [])
+    world.run(world.config.node.heartbeat_interval + 0.2)
+    world.kill(node.id)
+    world.run(0.2)
+    world.thaw(far.id)
+    world.run(2 * PATIENCE * world.config.node.heartbeat_timeout)
+    for book in missing:
+        assert book.ended or all(set(book.effects) >= set(other.effects) for other in heard), "a hole"
+    assert any(other.effects for other in heard)
+    assert not any(book.ended for book in heard)
+    world.start_node("another")
+    heal(world)
+
+
 def what_has_come_of_the_dead_is_heard(world: World) -> None:
     """All that a node has said is at a proxy that stands still, and its death is known there first: nothing is missing,
     and nobody is closed."""

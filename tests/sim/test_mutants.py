@@ -197,10 +197,6 @@ def nobody_owes(patch):
     patch.setattr(Streams, "owes", lambda self, to="": [])
 
 
-def owed_is_never_noted(patch):
-    patch.setattr(Stream, "owe", lambda self: None)
-
-
 def lost_is_dead(patch):
     """One proxy's word that a node is lost is enough."""
     patch.setattr(Debts, "_miss", lambda self, run, number, now: self._on_missed(run.node))
@@ -271,7 +267,6 @@ MUTANTS = [
     (debts_are_kept_back, promises.owed_by_who_has_died, {}, AssertionError),
     (debts_are_kept_back, promises.owed_by_who_drains, {}, AssertionError),
     (nobody_owes, promises.owed_by_who_has_died, {}, AssertionError),
-    (owed_is_never_noted, promises.owed_by_who_has_died, {}, AssertionError),
     (lost_is_dead, promises.owed_by_who_lives, {}, AssertionError),
     (owed_without_a_session_only, partial(promises.owed_by_who_dies_early, freezes=False), {}, AssertionError),
     (dead_say_nothing, promises.what_has_come_of_the_dead_is_heard, {"proxies": 1, "is_alone": True}, AssertionError),

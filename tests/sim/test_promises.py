@@ -26,6 +26,8 @@ STORIES = [
     (promises.owed_by_who_dies_early, {"is_one_host": True}),
     (partial(promises.owed_by_who_dies_early, freezes=False), {}),
     (partial(promises.owed_by_who_dies_early, seconds=0.7), {"proxies": 2, "takeover": 2.0}),
+    (promises.owed_by_who_answers_and_dies, {"proxies": 2, "nodes": 1, "takeover": 2.0}),
+    (promises.owed_what_has_found_no_room, {"proxies": 2, "nodes": 1, "takeover": 2.0}),
     (promises.what_has_come_of_the_dead_is_heard, {}),
     (promises.what_has_come_of_the_dead_is_heard, ALONE),
     (promises.owed_by_who_lives, {}),

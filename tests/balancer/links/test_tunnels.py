@@ -1,5 +1,11 @@
+import pytest
+import zmq
+
+from holdfast.balancer.links.callers import Standing
 from holdfast.balancer.links.tunnels import Tunnels
-from holdfast.protocols.nodes.frames import Refused, decode_from_proxy
+from holdfast.balancer.links.zeromq import ZeromqHub
+from holdfast.protocols.nodes.frames import Heartbeat, Refused, Via, decode_from_proxy, encode_batch
+from tests.waiting import until
 
 
 class World:
@@ -110,3 +116,50 @@ def test_nothing_is_left_out_of_a_session():
     assert world.to_proxies[-1] == ("c", b"2", b"")
     assert world.to_nodes[-1][0] == b"2"
     assert len(world.tunnels) == 0
+
+
+@pytest.mark.parametrize("how", ["its end is seen", "something comes back for it"])
+async def test_what_a_dead_node_has_said_is_passed_on_before_its_end(how):
+    hub = ZeromqHub(None, max_batch_bytes=1 << 20, max_backlog_bytes=300)
+    passed = []
+    tunnels = Tunnels(
+        lambda proxy: True, lambda proxy, session, data: passed.append(data) or True, hub.send_raw, 1, hub.when_read
+    )
+    sessions = []
+
+    def take(session, data):
+        if not sessions:
+            sessions.append(session)
+            tunnels.via(session, "b")
+        else:
+            tunnels.forward(session, data)
+        return Standing.KNOWN
+
+    hub.stranger, hub.on_end = take, tunnels.probe
+    [address] = hub.open(["tcp://127.0.0.1:*"])
+    context = zmq.Context()
+    node = context.socket(zmq.DEALER)
+    node.connect(address)
+    said = [encode_batch(0, [Via("b")])] + [encode_batch(number, [Heartbeat(1.0)]) for number in range(1, 201)]
+    node.send(said[0])
+    while not sessions:
+        hub.pump(1.0)
+    hub.callers.take_events(1.0)
+    for data in said[1:]:
+        node.send(data)
+    node.close(linger=-1)
+    context.term()  # all has left
+    assert hub.callers.door.monitor.poll(60_000), "the end of the connection"
+
+    def is_known():
+        if how == "its end is seen":
+            hub.probe(sessions[0])
+        else:
+            tunnels.returned("b", sessions[0], b"an Ack")
+        return bool(hub._ended)
+
+    await until(is_known, interval=0.01)
+    while hub.pump(1.0):
+        pass
+    hub.close()
+    assert passed == [*said[1:], b""]

@@ -5,7 +5,7 @@ import trio
 from holdfast import Node
 from holdfast.node import stream
 from holdfast.protocols.nodes import frames
-from holdfast.protocols.nodes.effects import FIRST_WINDOW, MAX_OWED
+from holdfast.protocols.nodes.effects import ALL, FIRST_WINDOW, MAX_OWED
 from tests.holdfast.node.fake_proxy import fake_proxy
 from tests.holdfast.node.test_several_proxies import linked_to_three, notifying
 from tests.holdfast.node.test_streams import AT_A, Session, broadcast, three
@@ -31,11 +31,26 @@ async def test_what_is_sent_and_not_acknowledged_is_owed_and_not_told_at_once():
     assert told == []
 
 
-async def test_what_waits_for_room_has_not_been_said():
-    made, _told, _a, *_ = watched("a", "b", "c")
-    for number in range(12):  # more than the first window
-        made.send(broadcast(b"%d" % number))
-    assert {number for _, number in made.owes()} == {FIRST_WINDOW}
+async def test_what_waits_for_room_is_owed_if_others_have_it():
+    made, _told, a, b, _ = watched("a", "b", "c")
+    for _ in range(12):  # more than the first window
+        made.send([frames.Join(AT_A, "x")])
+    assert made.owes() == [("a", FIRST_WINDOW)], "nobody else has been sent more"
+    made.send(broadcast(b"1"))
+    made.send([frames.Join(AT_A, "x")])
+    assert sorted(made.owes()) == [("a", 13), ("b", 13), ("c", 13)]
+    made.acknowledged(a, 8, 100)
+    made.acknowledged(b, 13)
+    assert sorted(made.owes()) == [("a", 14), ("c", 13)]
+
+
+async def test_while_there_is_no_way_whatever_comes_is_owed():
+    made, told, a, *_ = watched("a", "b", "c")
+    made.send(broadcast(b"1"))
+    made.detach(a, for_good=False)
+    made.send(broadcast(b"2"))
+    assert dict(made.owes()) == {"a": ALL, "b": 2, "c": 2}
+    assert told == [["a"]], "so it is told once"
 
 
 async def test_who_can_not_be_sent_something_is_owed_and_that_is_told_once():
@@ -76,9 +91,9 @@ async def test_nothing_is_owed_any_more_when_it_is_acknowledged_and_not_when_it_
     a = Session("a")
     made.attach(a, 0)
     made.send(broadcast(b"later"))
-    assert dict(made.owes())["a"] == dict(made.owes("a"))["a"] == 13
+    assert dict(made.owes())["a"] == dict(made.owes("a"))["a"] == ALL
     made.acknowledged(a, 8, 100)
-    assert dict(made.owes("b"))["a"] == 13
+    assert dict(made.owes("b"))["a"] == ALL
     assert "a" not in dict(made.owes("a")), "it has, by then, what it was sent before"
     made.acknowledged(a, 12, 100)
     assert told == [["a"], []], "what came later is told with the next heartbeat: nobody says that it is done"
@@ -118,9 +133,9 @@ async def test_in_the_end_all_is_owed_that_was_not_acknowledged():
     made.acknowledged(a, 0, 8)
     made.close()
     assert told == [["a"]]
-    assert made.owes("a") == [("a", 9)]
+    assert made.owes("a") == [("a", ALL)]
     made.acknowledged(a, 1, 8)
-    assert (made.owes("b"), made.owes("a")) == ([("a", 9)], [])
+    assert (made.owes("b"), made.owes("a")) == ([("a", ALL)], [])
 
 
 async def test_a_list_is_bounded():
@@ -175,5 +190,5 @@ async def test_who_leaves_without_having_brought_all_says_so_first():
             node.drain()
             await until(lambda: any(isinstance(frame, frames.Bye) for frame in at_a.frames), "it to leave")
             await until(lambda: any(isinstance(frame, frames.Bye) for frame in at_b.frames), "it to leave")
-            assert at_a.heartbeats[-1].owes == [("b", 1)]
+            assert at_a.heartbeats[-1].owes == [("b", ALL)]
             assert at_b.heartbeats[-1].owes == [], "it has all, when it reads this"

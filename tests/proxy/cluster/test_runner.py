@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 import pytest
 import structlog
 import trio
+from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from holdfast.balancer.cluster.record import from_store
@@ -17,7 +18,7 @@ from holdfast.proxy.app import App, Phase
 from holdfast.proxy.cluster import names
 from tests.harness import ScriptedNode, configure, websocket
 from tests.proxy.cluster.proxies import QUICK, Killable, cluster_of, id_of, ids, joined
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 
 class Unreliable(MemoryCoordinator):
@@ -390,3 +391,23 @@ async def test_a_signal_takes_it_out_of_the_cluster():
         await App(configure(cluster=dict(QUICK)), store).run(lambda bound: os.kill(os.getpid(), signal.SIGTERM))
     assert await store.cards() == {}
     assert from_store(await store.master()).members == ()
+
+
+async def test_who_leaves_is_not_evicted_and_who_dies_is(nursery):
+    store = MemoryCoordinator()
+    proxies = [Killable(store) for _ in range(3)]
+    with trio.fail_after(PATIENCE), capture_logs() as lines:
+        for proxy in proxies:
+            await nursery.start(proxy.run)
+        first, leaves, dies = proxies
+        await until(lambda: len(first.app.runner.cluster.membership.record.ids) == 3)
+        counters = first.app.runner.cluster.counters
+        await leaves.app.runner.leave()
+        await until(lambda: len(first.app.runner.cluster.membership.record.ids) == 2)
+        assert counters.evictions == 0
+        dead = dies.app.runner.cluster.me.proxy
+        dies.kill()
+        await until(lambda: len(first.app.runner.cluster.membership.record.ids) == 1)
+        assert counters.evictions == 1
+        assert {line["proxy"] for line in lines if line["event"] == "member_evicted"} == {dead}
+        nursery.cancel_scope.cancel()

@@ -133,6 +133,17 @@ class KnowsAddress(Protocol):
     client_address: str
 
 
+@runtime_checkable
+class CountsEventless(Protocol):
+    """What an adapter has besides if its protocol knows frames that give no event, as a pong or a part of a message.
+    They count for `client.max_message_rate`.
+
+    eventless: how many of them it has looked at since the proxy has set this to 0.
+    """
+
+    eventless: int
+
+
 class ProtocolFactory(Protocol):
     """Makes an adapter for a new connection. Registered under its class's `name`."""
 

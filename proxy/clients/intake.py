@@ -11,7 +11,7 @@ from math import inf
 
 import structlog
 
-from holdfast.protocols.clients.base import UNITS_PER_CALL, ClientProtocol, ReplyHead
+from holdfast.protocols.clients.base import UNITS_PER_CALL, ClientProtocol, CountsEventless, ReplyHead
 from holdfast.protocols.clients.events import (
     Event,
     Finished,
@@ -149,7 +149,11 @@ class Intake(Peer):
         pace = self._pace
         if pace is None:
             pace = self._pace = Pace(self._clients.rate)
-        units = UNITS_PER_CALL if self.protocol.paused and self.protocol.has_more else len(events)
+        protocol = self.protocol
+        units = UNITS_PER_CALL if protocol.paused and protocol.has_more else len(events)
+        if isinstance(protocol, CountsEventless):
+            units = min(units + protocol.eventless, UNITS_PER_CALL)
+            protocol.eventless = 0
         until = pace.count(units, now)
         if until > now and not self._is_put_off:
             self._is_put_off = True

@@ -257,6 +257,26 @@ async def test_above_its_rate_a_client_is_not_read(rig):
     assert not connection.is_closed
 
 
+@pytest.mark.parametrize("silent", [frame(0x8A), frame(0x00)], ids=["pongs", "continuations"])
+async def test_frames_that_give_no_event_are_counted_by_the_rate(rig, silent):
+    rig = rig(max_message_rate=10, body_timeout=1000)
+    connection, _ = rig.connect(UPGRADE)
+    connection.receive(frame(0x01), rig.reactor.now)  # a message, which goes on or not
+    rig.pass_time(60)
+    some = silent * (UNITS_PER_CALL - 1)
+    connection.receive(some, rig.reactor.now)
+    assert not connection.transport.interest  # 63 came, 20 are a second's worth
+    read = 0
+    for _ in range(1000):
+        rig.turns()
+        if connection.transport.interest:
+            read += UNITS_PER_CALL - 1
+            connection.receive(some, rig.reactor.now)
+        rig.pass_time(0.01)
+    assert read <= 11 * UNITS_PER_CALL  # nobody waits for more than a second
+    assert not connection.is_closed
+
+
 @pytest.mark.parametrize("units", [1, UNITS_PER_CALL])
 def test_a_pace_is_that_of_frames_and_never_a_stop(units):
     pace = Pace(10.0)

@@ -41,12 +41,13 @@ class Node:
     wants_clients: whether it is told every client; a request to another one brings its own.
     owes: proxies that may miss something if it dies now, and up to which number of its effects. died_at: when its
     process was known to be dead. takes_offers: whether it answers them. takes_requests: if not, it never gets any.
+    says_drained: by its own word it is to get none, in whichever session; else we alone know.
     """
 
     __slots__ = (
         "capacity", "died_at", "ejected", "has_said_bye", "health", "id", "in_flight", "incarnation", "joined",
-        "labels", "latency", "link", "load", "name", "owes", "pid", "pull", "ready_at", "standing", "state",
-        "state_position", "takes_offers", "takes_requests", "wants_clients", "weight",
+        "labels", "latency", "link", "load", "name", "owes", "pid", "pull", "ready_at", "says_drained", "standing",
+        "state", "state_position", "takes_offers", "takes_requests", "wants_clients", "weight",
     )  # fmt: skip
 
     def __init__(self, hello: Hello, link: NodeLink, health: Health, now: float) -> None:
@@ -71,6 +72,7 @@ class Node:
         self.has_said_bye = False
         self.joined = now
         self.ready_at = 0.0
+        self.says_drained = False
         self.standing = 0
         self.owes = hello.owes
         self.died_at = inf

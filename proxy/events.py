@@ -106,7 +106,8 @@ OF_NODES = {
     "master_ended": "It is not any more.",
     "state_unreadable": "A value of the state can't be read.",
     "state_given_up": "Changes of the state are given up for another one, which is newer.",
-    "effects_given_up": "A proxy did not take what a handler did to its clients.",
+    "effects_given_up": "A proxy did not take what a handler did to its clients, and may have some: of one that "
+    "is gone, by the word of others, nobody misses anything.",
     "drained_by_operator": "At that proxy. The node gets no more requests, from whichever proxy, until it is started "
     "anew.",
     "draining": "The node ends, and finishes what it has.",

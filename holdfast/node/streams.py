@@ -88,7 +88,7 @@ class Streams:
         stream.has_seen(seen)
         # If this process was stopped nobody has looked yet. Proxies have forgotten requests of so long ago, and would
         # do once more what another node's attempt has done.
-        self._give_up_old(session.proxy, stream, trio.current_time())
+        self._warn(session.proxy, stream.give_up_old(trio.current_time()))
         stream.attach(session, seen)
 
     def detach(self, session: ProxySession, *, for_good: bool) -> None:
@@ -236,14 +236,19 @@ class Streams:
 
     def _untaken(self) -> dict[str, int]:
         """How much each proxy has not acknowledged that may have clients."""
-        has_any = any(stream.session is not None for stream in self._streams.values())
+        may_have = self._may_have_clients()
         untaken: dict[str, int] = {}
         for proxy, stream in self._streams.items():
             stream.listen()
             count = len(stream.waiting) + len(stream.sent)
-            if count and (stream.session is not None or proxy in self._listed or not has_any):
+            if count and proxy in may_have:
                 untaken[proxy] = count
         return untaken
+
+    def _may_have_clients(self) -> set[str]:
+        """Of those for which something is kept. One that is evicted is listed until it must have closed its clients."""
+        linked = {proxy for proxy, stream in self._streams.items() if stream.session is not None}
+        return linked | self._listed if linked else {*self._streams}
 
     def close(self) -> None:
         """The end: what has not been acknowledged by now goes nowhere, and the others are told that."""
@@ -251,7 +256,7 @@ class Streams:
         for proxy, count in untaken.items():
             stream = self._streams[proxy]
             stream.owed = stream.last
-            log.warning("effects_given_up", proxy=proxy, count=count)
+            self._warn(proxy, count)
         if untaken:
             self.on_owes()
 
@@ -261,14 +266,17 @@ class Streams:
         return stream if stream is not None and stream.session is session else None
 
     def give_up_old(self, now: float) -> None:
-        """Forget what was kept for too long. To be called about every second."""
+        """Forget what was kept for too long. To be called about every second. Where there are no clients that could
+        miss it, that is no loss."""
+        may_have = self._may_have_clients()
         for proxy, stream in list(self._streams.items()):
-            self._give_up_old(proxy, stream, now)
+            count = stream.give_up_old(now)
+            if proxy in may_have:
+                self._warn(proxy, count)
             if stream.session is None and proxy not in self._listed and now - stream.lost_at > MAX_KEPT_SECONDS:
                 self.forget(proxy)
 
-    def _give_up_old(self, proxy: str, stream: Stream, now: float) -> None:
-        count = stream.give_up_old(now)
+    def _warn(self, proxy: str, count: int) -> None:
         if count:
             log.warning("effects_given_up", proxy=proxy, count=count)
 

@@ -1,6 +1,7 @@
 """What goes to proxies: each once, in order, whatever happens to the sessions; and never a hole without a word."""
 
 import pytest
+import structlog
 import trio
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -424,6 +425,31 @@ async def test_what_is_too_old_is_a_hole_also_when_nobody_has_looked_because_the
     again = Session("a")
     made.attach(again, 1)
     assert again.payloads == [frames.Hole(2), b"new"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "linked", "warned"),
+    [
+        (["b"], True, []),  # by b's word a is gone: it has no clients any more
+        (["a", "b"], True, ["a"]),
+        (["b"], False, ["a", "c"]),  # whose word is not heard any more
+    ],
+)
+async def test_what_is_given_up_is_a_warning_where_there_may_be_clients(autojump_clock, listed, linked, warned):
+    made, session = three("a")
+    other = Session("b")
+    made.listed(["a", "b"])
+    made.attach(other, 0)
+    made.detach(session, for_good=False)
+    made.send(broadcast(b"in vain"))
+    made.acknowledged(other, 1, 100)
+    made.listed(listed)
+    if not linked:
+        made.detach(other, for_good=False)
+    with structlog.testing.capture_logs() as lines:
+        await trio.sleep(61)
+        made.give_up_old(trio.current_time())
+    assert [line["proxy"] for line in lines if line["event"] == "effects_given_up"] == warned
 
 
 async def test_nothing_is_too_old_while_there_is_a_session(autojump_clock):

@@ -5,6 +5,7 @@ import pytest
 from holdfast.balancer.cluster import debts
 from holdfast.balancer.cluster.debts import ASK_INTERVAL, LATELY, MAX_SLEEP, Debts, Run
 from holdfast.balancer.cluster.times import MAX_DRIFT
+from holdfast.protocols.nodes.effects import ALL
 from holdfast.protocols.peers.ranges import MAX_RUNS
 from holdfast.protocols.peers.replication import Noted, Owed
 
@@ -19,11 +20,11 @@ def owing(proxies):
 
 
 class Proxy(Debts):
-    """here: runs with a session. missed: nodes whose effects clients have missed."""
+    """here: runs with a session, and what has come of each. missed: nodes whose effects clients have missed."""
 
     def __init__(self, name="b"):
-        self.here, self.missed = set(), []
-        super().__init__(name, 2.0, lambda *run: run in self.here, self.missed.append)
+        self.here, self.missed = {}, []
+        super().__init__(name, 2.0, lambda *run: self.here.get(run, -1), self.missed.append)
 
     def came(self, run, owes):
         super().came(run, owing(owes))
@@ -120,17 +121,55 @@ def test_another_run_of_a_proxy_is_not_owed():
 def test_a_node_that_has_a_session_in_the_end_lives():
     b = Proxy()
     b.told(owed(N, M), 1.0)
-    b.here.add(N)
+    b.here[N] = 0
     b.tick(1.0 + PATIENCE)
     assert b.missed == ["m"]
+
+
+@pytest.mark.parametrize(("had", "missed"), [(NUMBER - 1, ["n"]), (NUMBER, [])])
+def test_what_a_session_brings_slowly_is_waited_for(had, missed):
+    """Nobody knows whether it lives, or that is the last that it could send, and not all."""
+    b = Proxy()
+    b.here[N] = 1
+    b.told(owed(N), 1.0)
+    for turn in range(1, 5):
+        b.tick(1.0 + turn * PATIENCE)
+        assert (b.missed, len(b)) == ([], 1)
+    del b.here[N]
+    b.lost(N, [], 2.0 + 4 * PATIENCE, had=had)
+    b.tick(1.0 + 5 * PATIENCE)
+    assert (b.missed, len(b)) == (missed, 0)
+
+
+@pytest.mark.parametrize(("number", "come"), [(NUMBER, NUMBER), (NUMBER, NUMBER + 1), (ALL, 0)])
+def test_a_session_that_has_brought_it_owes_nothing(number, come):
+    """Also one that was made since: of what was kept without one no number is known."""
+    b = Proxy()
+    b.told(owed(N, number=number), 1.0)
+    b.here[N] = come
+    b.tick(1.0 + PATIENCE)
+    assert len(b) == 0
+    del b.here[N]
+    b.tick(100.0)
+    assert b.missed == []
+
+
+def test_a_node_is_waited_for_as_long_as_it_takes_to_dial_however_soon_it_is_given_up():
+    missed = []
+    b = Debts("b", 0.4, on_missed=missed.append)
+    b.told(owed(N), 1.0)
+    b.tick(1.0 + 2 * 1.0 + 0.4)  # two dials, and the time after which it notices
+    assert missed == []
+    b.tick(1.0 + PATIENCE)
+    assert missed == ["n"]
 
 
 def test_a_session_that_only_looks_so_does_not_count():
     """We were frozen, and have not noticed yet that it has ended."""
     b = Proxy()
-    b.here.add(N)
+    b.here[N] = 0
     b.told(owed(N), 1.0)
-    b.here.remove(N)
+    del b.here[N]
     b.lost(N, [], 1.5)
     b.tick(1.0 + PATIENCE)
     assert b.missed == ["n"]
@@ -193,10 +232,10 @@ def test_what_has_come_is_not_missed():
 @pytest.mark.parametrize(("had", "missed"), [(NUMBER - 1, ["n"]), (NUMBER, [])])
 def test_what_it_said_before_it_died_is_read_first(had, missed):
     b = Proxy()
-    b.here.add(N)
+    b.here[N] = 0
     b.told(owed(N), 1.0)
     b.told(owed(N, number=NUMBER - 1), 1.1)  # an older word
-    b.here.remove(N)
+    del b.here[N]
     b.lost(N, [], 2.0, had=had)
     b.tick(2.0 + PATIENCE)
     assert (b.missed, len(b)) == (missed, 0)

@@ -257,6 +257,19 @@ def user_notification(
     )
 
 
+def token_expired(node: str) -> bytes:
+    """The token that a subscription was made with is good for nothing any more, and so the subscription is over."""
+    return msgspec.json.encode(
+        {
+            "type": "TokenExpired",
+            "status": 200,
+            "info": "This is an automated server notification",
+            "message": "Authentication Token Expired",
+            "node": node,
+        }
+    )
+
+
 def for_channels(notification: bytes) -> tuple[bytes, bytes]:
     """What stands before and after the channel's name, for each of the channels that get it: `room` is the only
     difference. Nothing in a name needs an escape: it is a hash and some digits.

@@ -234,7 +234,7 @@ class Pump:
         why = _ENDINGS.get(event, "the connection ended")
         if event not in (zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL):
             return why
-        return f"{why}: is it a proxy, and has it {'CURVE on' if self._curve else 'no CURVE'}, as we do?"
+        return f"{why}: is it a proxy, and has it CURVE on{', as we have?' if self._curve else '? We have not'}"
 
 
 def _number(socket: "zmq.Socket[bytes]", option: int) -> int:

@@ -7,8 +7,8 @@ HTTP status. A notification carries `room` too: the channel. Clients tell both a
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from math import inf
 from re import compile as pattern
+from sys import float_info
 from typing import Any
 
 import msgspec
@@ -142,8 +142,9 @@ def decode(payload: bytes, failure: str) -> dict[str, Any]:
 
 
 def decode_any(payload: bytes, failure: str) -> Any:  # noqa: ANN401 - JSON
-    """The same for any JSON. A whole number beyond 64 bits, which the state could not hold, becomes a float, as every
-    number of JavaScript is. Half of a surrogate pair, which JavaScript writes as it stands, becomes U+FFFD."""
+    """The same for any JSON, as JavaScript reads it. A whole number beyond 64 bits, which the state could not hold, is
+    a float, and one beyond all floats the largest. Half of a surrogate pair, which JavaScript writes as it stands,
+    becomes U+FFFD."""
     try:
         data = _decode_js(payload)
         if payload.count(b"{") + payload.count(b"[") > MAX_LEVELS and _is_deep(data):
@@ -191,7 +192,7 @@ def _within_64_bits(data: Any) -> Any:  # noqa: ANN401 - JSON
     try:
         return float(data)
     except OverflowError:
-        return inf if data > 0 else -inf
+        return float_info.max if data > 0 else -float_info.max
 
 
 def fill(request: Request, data: Mapping[str, Any]) -> None:

@@ -302,18 +302,14 @@ async def test_what_one_client_and_all_may_subscribe_is_bounded(monkeypatch):
 
 async def test_numbers_that_no_state_holds():
     async with kuzzle() as world, world.client() as client:
-        for text, id in (
-            ("1" + "0" * 30, None),
-            ("1e308", None),
-            ("1" + "0" * 400, "network.websocket.unexpected_error"),
-        ):
+        for text in ("1" + "0" * 30, "1e308", "1" + "0" * 400):
             for filters in (f'{{"range": {{"x": {{"gte": {text}}}}}}}', f'{{"equals": {{"x": {text}}}}}'):
                 await client.send(
                     '{"controller": "realtime", "action": "subscribe", "index": "city", "collection": "rides", '
                     f'"body": {filters}}}'
                 )
                 answer = await client.receive()
-                assert (answer["error"] and answer["error"]["id"]) == id
+                assert answer["error"] is None
         await publish(client, x=10**30)
         assert len({(await client.told())["room"] for _ in range(2)}) == 2
 

@@ -42,7 +42,8 @@ class Applied(Struct, array_like=True, frozen=True, gc=False):
 class State(Struct, array_like=True, frozen=True, gc=False, tag=72):
     """Both ways: a page of the state as it is after entry (epoch, index). Entries come only after the last page.
 
-    applied: with the last page; the node that wrote last comes last.
+    items: one whose key was in these pages before goes on with its value, which was too long for a page. applied: with
+    the last pages; the node that wrote last comes last.
     """
 
     epoch: int

@@ -22,7 +22,7 @@ from holdfast.protocols.nodes.frames import (
     decode_from_proxy,
     encode_batch,
 )
-from holdfast.protocols.nodes.state import item_bytes
+from holdfast.protocols.nodes.state import StatePages, item_bytes
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.nodes import keeper as module
 from holdfast.proxy.nodes.ahead import TERM_EVERY
@@ -589,15 +589,33 @@ class TestRestart:
             world.keeper.told(two, (2**53, 1))
 
     def test_pages_that_are_none(self, clock):
-        world = World(clock, max_keys=1)
+        world = World(clock)
         one, two = world.join("one", (5, 9)), world.join("two")
         world.lead()
         world.keeper.state_page(two, State(5, 9, [], True))  # was not asked
         for page in (State(5, -1, [], True), State(2**53, 9, [], True),
-                     State(5, 9, [StateItem("a", b""), StateItem("b", b"")], True)):  # fmt: skip
+                     State(5, 9, [StateItem("a", b""), StateItem("a", b"")], True)):  # fmt: skip
             with pytest.raises(FrameError):
                 world.keeper.state_page(one, page)
         assert world.keeper.copy.position == (0, 0)
+
+    def test_a_state_above_our_limits_is_kept_and_said_to_be(self, clock):
+        """Those of the proxy that ordered it are higher, or ours were."""
+        world = World(clock, max_keys=1)
+        one = world.join("one", (5, 9))
+        with capture_logs() as logs:
+            world.lead()
+            items = [StateItem("a", b"1", 0, 8), StateItem("b", b"2", 0, 9)]
+            world.keeper.state_page(one, State(5, 9, items, True))
+            world.lead(6)
+        [line] = [line for line in logs if line["event"] == "state_above_limit"]
+        assert (line["limit"], line["keys"], line["bytes"]) == ("state.max_keys", 2, 4)
+        world.told(one)
+        for number, (key, value) in enumerate({"c": b"", "a": b"12", "b": b"3"}.items(), 1):
+            world.propose(one, number, key, value)
+        refused, grown, entry = world.told(one)
+        assert "at most 1 keys" in refused.reason
+        assert (grown.key, entry.key) == ("a", "b")
 
 
 class TestMembers:
@@ -676,7 +694,7 @@ class TestMembers:
         node = world.join("n")
         world.propose(node, 1, "k", b"old")
         world.keeper.forsake()
-        coming = world.keeper.copy.coming()
+        coming = StatePages()
         coming.add(State(2, 1, [StateItem("k", b"FINAL", 0, 1)], True))
         world.keeper.copy.adopt(coming)
         world.lead(3)

@@ -41,6 +41,10 @@ OF_PROXIES = {
     "waits_for_state": "A new keeper does not begin before it knows what there may be of the state.",
     "state_adopted": "A node has brought the state.",
     "state_given_up": "Changes of the state are given up for another one, which is newer.",
+    "key_not_authorized": "Who knocks at the node port has a key that is not among `node.curve_authorized_keys`: its "
+    "public key. Once a minute for each, and once a second for all.",
+    "authorized_keys_unreadable": "A file in the folder of `node.curve_authorized_keys` is no key, or can't be read: "
+    "who may come in stays as it was.",
     "insecure_node_bind": "Nodes need not prove who they are, and the port is not loopback.",
     # the cluster
     "members": "The cluster has others in it now. gone: those that left, and those that were evicted.",

@@ -107,22 +107,22 @@ def pages(
     most = min(most or PAGE_BYTES, PAGE_BYTES) - ITEM_BYTES
     page: list[StateItem] = []
     told: list[Applied] = []
-    left = most
+    number, left = 0, most
     for item in _parts(items, most):
         weight = ITEM_BYTES + item_bytes(item.key, item.value)
         if page and (len(page) == size or weight > left):
-            yield State(*position, page, last=False)
-            page, left = [], most
+            yield State(*position, page, last=False, page=number)
+            page, number, left = [], number + 1, most
         page.append(item)
         left -= weight
     for each in applied:
         weight = _applied_bytes(each)
         if weight > left and (page or told):
-            yield State(*position, page, last=False, applied=told)
-            page, told, left = [], [], most
+            yield State(*position, page, False, told, number)
+            page, told, number, left = [], [], number + 1, most
         told.append(each)
         left -= weight
-    yield State(*position, page, last=True, applied=told)
+    yield State(*position, page, True, told, number)
 
 
 def _parts(items: Sequence[StateItem], most: int) -> Iterator[StateItem]:
@@ -152,24 +152,37 @@ def page_bytes(page: State) -> int:
 
 
 class StatePages:
-    """A snapshot that is coming in. Raises FrameError for pages of different positions, and past the bounds."""
+    """A snapshot that is coming in. Raises FrameError for pages of different positions or out of order, and past the
+    bounds. Its first page may come again, with all that follow.
+    """
 
     def __init__(self) -> None:
-        self.items: dict[str, StateItem] = {}
         self.position: Position | None = None
         self.applied = AppliedProposals()
+        self._begin()
+
+    def _begin(self) -> None:
+        self.items: dict[str, StateItem] = {}
         self.bytes = 0
-        self._growing: dict[str, bytearray] = {}  # values that came in parts
+        self._next = 0  # page
+        self._last_key: str | None = None
+        self._growing: dict[str, bytearray] = {}  # values that come in parts
         self._applied: list[Applied] = []
 
     def add(self, page: State) -> bool:
         """Take a page. True: it was the last."""
+        if page.page > 0 == self._next:
+            return False  # of a snapshot that was on its way before we asked for this one
         position = (page.epoch, page.index)
         if self.position is not None and position != self.position:
             raise FrameError(f"expected a page of the state at {self.position}, got one at {position}")
         self.position = position
-        for item in page.items:
-            self._take(item)
+        if page.page == 0:
+            self._begin()
+        elif page.page not in (-1, self._next):
+            raise FrameError(f"expected page {self._next} of the state, got page {page.page}")
+        self._next = page.page + 1
+        self._take(page)
         if len(self.items) > MAX_KEYS:
             raise FrameError(f"a snapshot of the state has more than {MAX_KEYS} keys")
         if self.bytes > MAX_BYTES:
@@ -183,21 +196,28 @@ class StatePages:
                 self.items[key] = StateItem(key, bytes(value), item.owner, item.version)
         return page.last
 
-    def _take(self, item: StateItem) -> None:
-        former = self.items.get(item.key)
-        if former is None:
-            if (key_bytes := item_bytes(item.key, None)) > MAX_KEY_BYTES:
+    def _take(self, page: State) -> None:
+        for place, item in enumerate(page.items):
+            former = self.items.get(item.key)
+            if former is not None:
+                if place or page.page < 1 or (item.key, item.version) != (self._last_key, former.version):
+                    raise FrameError("a key comes once in a snapshot, or its value goes on in the next page")
+                self._go_on(former, item)
+                continue
+            key_bytes = item_bytes(item.key, None)
+            if key_bytes > MAX_KEY_BYTES:
                 raise FrameError(f"a key of the state has at most {MAX_KEY_BYTES} bytes, got {key_bytes}")
             self.items[item.key] = item
             self.bytes += key_bytes + len(item.value)
-        elif item.version != former.version or not item.value:
-            raise FrameError("a key that comes again in a snapshot goes on with its value")
-        else:
-            grown = self._growing.get(item.key)
-            if grown is None:
-                grown = self._growing[item.key] = bytearray(former.value)
-            grown += item.value
-            self.bytes += len(item.value)
+        if page.items:
+            self._last_key = page.items[-1].key
+
+    def _go_on(self, former: StateItem, item: StateItem) -> None:
+        grown = self._growing.get(item.key)
+        if grown is None:
+            grown = self._growing[item.key] = bytearray(former.value)
+        grown += item.value
+        self.bytes += len(item.value)
 
 
 class StateView:

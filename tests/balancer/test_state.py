@@ -228,7 +228,7 @@ class TestSnapshot:
         assert snapshot.index == 3
         [first], is_last = snapshot.next_frames()
         a, b, c = (StateItem(key, b"1", 0, version) for version, key in enumerate("abc", 1))
-        assert (decode(first), is_last) == (State(1, 3, [a, b], last=False), False)
+        assert (decode(first), is_last) == (State(1, 3, [a, b], last=False, page=0), False)
         entries = [change(copy, 4, "a", b"2"), change(copy, 5, "b", b"2")]
         for entry in entries:
             snapshot.hold(encode_frame(entry))

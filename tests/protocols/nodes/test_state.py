@@ -172,7 +172,7 @@ class TestView:
         assert (other.items, other.applied.dump()) == (view.items, view.applied.dump())
 
     def test_of_an_empty_state_there_is_one_page(self):
-        assert list(StateView().snapshot(2)) == [State(0, 0, [], last=True)]
+        assert list(StateView().snapshot(2)) == [State(0, 0, [], last=True, page=0)]
 
     def test_large_values_make_a_page_shorter(self):
         view = StateView()
@@ -199,12 +199,38 @@ class TestView:
         assert coming.applied.dump() == applied
         assert coming.bytes == sum(len(item.key.encode()) + len(item.value) for item in items)
 
-    def test_what_is_no_part_of_a_value_is_refused(self):
-        for item in (StateItem("a", b"", 0, 5), StateItem("a", b"more", 0, 6)):
-            coming = StatePages()
-            coming.add(State(1, 9, [StateItem("a", b"x", 0, 5)], last=False))
-            with pytest.raises(FrameError, match="goes on"):
-                coming.add(State(1, 9, [item], last=False))
+    @pytest.mark.parametrize(
+        ("number", "items"),
+        [
+            (1, [StateItem("a", b"more", 0, 6)]),
+            (1, [StateItem("b", b"", 0, 6), StateItem("a", b"more", 0, 5)]),
+            (2, [StateItem("a", b"more", 0, 5)]),
+            (-1, [StateItem("a", b"more", 0, 5)]),
+        ],
+    )
+    def test_what_is_not_the_next_page_is_refused(self, number, items):
+        coming = StatePages()
+        coming.add(State(1, 9, [StateItem("a", b"x", 0, 5)], last=False, page=0))
+        with pytest.raises(FrameError):
+            coming.add(State(1, 9, items, last=False, page=number))
+
+    def test_a_snapshot_may_begin_again(self):
+        """At the same position, when it is given anew: what had come of a long value must not come twice."""
+        items = [StateItem("a", b"x" * 5000, 0, 5), StateItem("b", b"y" * 5000, 0, 6)]
+        applied = [Applied(str(number), 1, b"\1") for number in range(APPLIED_NODES)]
+        told = list(pages((1, 9), items, applied, 100, 2000))
+        assert len(told) > 40
+        for count in range(len(told)):
+            coming = taken([*told[:count], *told])
+            assert (list(coming.items.values()), coming.applied.dump(), coming.bytes) == (items, applied, 10_002)
+
+    def test_the_rest_of_a_snapshot_is_not_taken_for_another(self):
+        """It was asked for before, by who gave up what had come of it."""
+        items = [StateItem(f"k{number}", b"", 0, 5) for number in range(4)]
+        told = list(pages((1, 9), items, [], 2))
+        coming = StatePages()
+        assert not coming.add(told[-1])
+        assert list(taken(told, coming).items.values()) == items
 
     def test_pages_of_two_positions_or_past_the_bounds_are_refused(self, monkeypatch):
         coming = StatePages()
@@ -221,6 +247,6 @@ class TestView:
             StatePages().add(State(1, 9, [StateItem(key, b"") for key in "abcde"], last=False))
         for key in "ab":
             coming = StatePages()
-            coming.add(State(1, 9, [StateItem("a", b"x" * 20)], last=False))
+            coming.add(State(1, 9, [StateItem("a", b"x" * 20)], last=False, page=0))
             with pytest.raises(FrameError, match="40 bytes"):
-                coming.add(State(1, 9, [StateItem(key, b"x" * 20)], last=False))
+                coming.add(State(1, 9, [StateItem(key, b"x" * 20)], last=False, page=1))

@@ -183,7 +183,7 @@ def clock(monkeypatch):
 
 
 def empty(epoch):
-    return State(epoch, 0, [], True)
+    return State(epoch, 0, [], True, page=0)
 
 
 class TestAlone:
@@ -343,7 +343,7 @@ class TestRestart:
         assert world.told(new) == []
         world.keeper.state_page(one, State(5, 9, items[1:], True))
         for node in (one, two, new):
-            assert world.told(node) == [State(6, 9, items, True)]
+            assert world.told(node) == [State(6, 9, items, True, page=0)]
         world.propose(two, 1, "c")
         assert world.told(one) == [Entry(6, 10, "two", 1, "c", b"v")]
 
@@ -361,7 +361,7 @@ class TestRestart:
         world.keeper.tick(clock.now)
         assert world.told(ahead) == [WantState()]
         world.keeper.state_page(ahead, State(5, 4, [StateItem("new", b"")], True))
-        assert world.told(behind) == world.told(ahead) == [State(6, 4, [StateItem("new", b"")], True)]
+        assert world.told(behind) == world.told(ahead) == [State(6, 4, [StateItem("new", b"")], True, page=0)]
 
     def test_without_nodes_the_wait_ends(self, clock):
         world = World(clock, recover_timeout=2.0).lead()
@@ -425,7 +425,7 @@ class TestRestart:
         late = world.join("late", (5, 2))
         assert world.told(late) == [WantState()]
         world.keeper.state_page(late, State(5, 2, [StateItem("k", b"")], True))
-        assert world.told(one) == world.told(late) == [State(10, 2, [StateItem("k", b"")], True)]
+        assert world.told(one) == world.told(late) == [State(10, 2, [StateItem("k", b"")], True, page=0)]
 
     @pytest.mark.parametrize("position", [(1, 9), (7, 9), (7, 0)])
     def test_else_it_gives_up_what_it_had(self, clock, position):
@@ -598,6 +598,22 @@ class TestRestart:
             with pytest.raises(FrameError):
                 world.keeper.state_page(one, page)
         assert world.keeper.copy.position == (0, 0)
+
+    def test_the_rest_of_an_answer_to_a_former_question_is_not_the_state(self, clock):
+        """We have become keeper anew while a node sent us its state: what had come of it by then is gone."""
+        world = World(clock)
+        one = world.join("one", (5, 9))
+        world.lead()
+        items = [StateItem("a", b"1", 0, 8), StateItem("b", b"2", 0, 9)]
+        answer = [State(5, 9, items[:1], False, page=0), State(5, 9, items[1:], True, page=1)]
+        world.keeper.state_page(one, answer[0])
+        world.keeper.forsake()
+        world.lead(6)
+        world.keeper.state_page(one, answer[1])
+        assert world.keeper.copy.position == (0, 0)
+        for page in answer:
+            world.keeper.state_page(one, page)
+        assert sorted(world.keeper.copy.items) == ["a", "b"]
 
     def test_a_state_above_our_limits_is_kept_and_said_to_be(self, clock):
         """Those of the proxy that ordered it are higher, or ours were."""
@@ -793,4 +809,4 @@ async def test_nodes_are_not_ready_before_the_state_is_known():
             await has_it.take(WantState)
             has_it.say(State(5, 9, [StateItem("k", b"v", 0, 9)], True))
             for one in (node, has_it):
-                assert await one.take(State) == State(6, 9, [StateItem("k", b"v", 0, 9)], True)
+                assert await one.take(State) == State(6, 9, [StateItem("k", b"v", 0, 9)], True, page=0)

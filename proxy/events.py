@@ -38,6 +38,7 @@ OF_PROXIES = {
     "master_elected": "A node is master, by that epoch.",
     "effects_missing": "What a node did to clients was lost on its way; those who would miss it are closed.",
     "keeps_state": "This proxy keeps the nodes' state from now on.",
+    "state_above_limit": "The state is above a limit of this proxy, which keeps it: it takes nothing that grows.",
     "waits_for_state": "A new keeper does not begin before it knows what there may be of the state.",
     "state_adopted": "A node has brought the state.",
     "state_given_up": "Changes of the state are given up for another one, which is newer.",

@@ -168,7 +168,7 @@ class Exchange(Job):
             if not 200 <= reply.status <= 599:
                 raise ValueError(f"the status of a reply is 200 to 599, got {reply.status}")
             headers = _headers(reply, body, is_text)
-            size += sum(len(name) + 4 * len(value) + 10 for name, value in headers)
+            size += sum(4 * (len(name) + len(value)) + 10 for name, value in headers)
         effects.check_size(size, self.session.max_batch_bytes)
         session = self.session
         if not more:

@@ -284,7 +284,7 @@ def test_however_many_come_back_one_that_does_not_is_missed(living):
         frames += 1
         for _, question in a.questions(EVERYBODY, EVERYBODY, ASK_INTERVAL * frames):
             a.answered("b", b.told(question, 0.0))
-    b.here.update(runs)
+    b.here |= dict.fromkeys(runs, NUMBER)
     b.tick(PATIENCE)
     assert b.missed == ["dead"]
 
@@ -298,7 +298,7 @@ def test_what_is_beyond_all_that_can_be_kept_is_missed():
     while questions := list(a.questions(EVERYBODY, EVERYBODY, 0.0)):
         for _, question in questions:
             a.answered("b", b.told(question, 0.0))
-    b.here.update(runs)
+    b.here |= dict.fromkeys(runs, NUMBER)
     b.tick(PATIENCE)
     assert b.missed == [""]
     b.told(Owed("b", [(*BEYOND, NUMBER)]), PATIENCE)

@@ -39,13 +39,14 @@ class Node:
     state_position: epoch and index of the last entry of the state that it has told to have.
     wants_clients: whether it is told every client; a request to another one brings its own.
     owes: proxies that may miss something if it dies now, and up to which number of its effects. takes_offers:
-    whether it answers them. takes_requests: if not, it never gets any.
+    whether it answers them. takes_requests: if not, it never gets any. says_drained: by its own word it is to get none,
+    in whichever session; else we alone know.
     """
 
     __slots__ = (
         "capacity", "ejected", "has_said_bye", "health", "id", "in_flight", "incarnation", "joined", "labels",
-        "latency", "link", "load", "name", "owes", "pid", "pull", "ready_at", "standing", "state", "state_position",
-        "takes_offers", "takes_requests", "wants_clients", "weight",
+        "latency", "link", "load", "name", "owes", "pid", "pull", "ready_at", "says_drained", "standing", "state",
+        "state_position", "takes_offers", "takes_requests", "wants_clients", "weight",
     )  # fmt: skip
 
     def __init__(self, hello: Hello, link: NodeLink, health: Health, now: float) -> None:
@@ -70,6 +71,7 @@ class Node:
         self.has_said_bye = False
         self.joined = now
         self.ready_at = 0.0
+        self.says_drained = False
         self.standing = 0
         self.owes = hello.owes
         self.state_position = (hello.state_epoch, hello.state_index)

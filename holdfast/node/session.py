@@ -54,10 +54,18 @@ _MOVES = {
 
 
 class Links(Network, Protocol):
-    """Whom a session tells how it stands: holdfast.node.links. is_draining: no requests are wanted any more."""
+    """Whom a session tells how it stands: holdfast.node.links. is_draining: no requests are wanted any more.
+    is_drained: by our word none is to come any more."""
 
     @property
     def is_draining(self) -> bool: ...
+
+    @property
+    def is_drained(self) -> bool: ...
+
+    def drained(self, proxy: str) -> None:
+        """This proxy gives us no more requests."""
+        ...
 
     def expect(self, proxy: str, number: int) -> None:
         """One is to stand: of the proxy's sessions the one with this number, 0 if it does not say. Raises FrameError if
@@ -267,6 +275,8 @@ class Session:
         self.links.welcomed(self, frame.seen)
         self.links.introduced(self, frames.Peers(frame.peers, frame.ballot))
         self._parts.replica.kept_by(self, frame.keeper, 0)
+        if self.links.is_drained:
+            self.beat()  # before Ready: the hello may have been said before it was so
         if self.links.is_draining:
             self.drain()
         self.check_synced()  # no page comes to a node that wants no clients, from a proxy that keeps no state
@@ -304,6 +314,8 @@ class Session:
         if stream := self.links.streams.of(self):
             stream.answered(frame.stamp)
         self._parts.mastership.renew(self.proxy, frame)
+        if frame.is_drained:
+            self.links.drained(self.proxy)
 
     def _offer(self, frame: frames.Offer) -> None:
         self.send(frame)  # we live: that is all it asks
@@ -347,13 +359,14 @@ class Session:
             self.links.ready(self)
 
     def beat(self) -> float:
-        """Send a heartbeat; it tells what state we have, whom we owe, and which epoch we have seen, at whichever proxy.
+        """Send a heartbeat; it tells what state we have, whom we owe, which epoch we have seen, at whichever proxy, and
+        whether we are drained.
         Returns its stamp, which no other one has."""
         now = max(trio.current_time(), nextafter(self._beaten, inf))
         epoch, index = self._parts.replica.view.position
         load, seen = self._parts.dispatch.load, self._parts.mastership.epoch
-        owes = self.links.streams.owes(self.proxy)
-        beat = frames.Heartbeat(now, load, seen, state_epoch=epoch, state_index=index, owes=owes)
+        owes, is_drained = self.links.streams.owes(self.proxy), self.links.is_drained
+        beat = frames.Heartbeat(now, load, seen, 0.0, 0, 1, epoch, index, owes, is_drained)
         self.send(beat, BEAT_BYTES + OWED_BYTES * len(owes))
         if stream := self.links.streams.of(self):
             stream.asked(now)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
+import trio
 from msgspec import Struct
 
 from holdfast.balancer.cluster.debts import Debts, Run
@@ -73,6 +74,7 @@ class Gateway:
         self._reactor = reactor
         self._counters = counters
         self._nodes: dict[NodeLink, Node] = {}
+        self._drains: dict[Node, trio.Event] = {}  # by an operator: set when the node has said so, or is lost
         self._count_everywhere = count_everywhere
         self._is_leaving = False
         self._handlers: dict[type[Struct], Callable[[Node, Any], None]] = {
@@ -125,6 +127,8 @@ class Gateway:
         self._deaths.watch(hello)
         self._counters.nodes_welcomed += 1
         log.info("node_joined", node=node.id, name=node.name, pid=node.pid, capacity=node.capacity)
+        if hello.is_drained:
+            self._says_drained(node)
         link.send(
             frames.Welcome(
                 frames.VERSION,
@@ -197,6 +201,8 @@ class Gateway:
     def _lose(self, node: Node, why: str) -> None:
         """The session is over. Its requests go elsewhere in this very call."""
         del self._nodes[node.link]
+        if node in self._drains:
+            self._drains.pop(node).set()
         self._announcer.lost(node)
         self._deaths.session_lost(node.id, node.incarnation, self._reactor.now)
         in_flight = node.in_flight
@@ -257,10 +263,14 @@ class Gateway:
         node.owes = frame.owes
         if frame.epoch > self._steward.epoch:
             self._told_epoch(frame.epoch)
+        if frame.is_drained and not node.says_drained:
+            self._says_drained(node)
         if frame.state_epoch:
             self._keeper.told(node, (frame.state_epoch, frame.state_index))
         epoch, lease = self._steward.renew(node)
-        node.link.send(frames.Heartbeat(frame.stamp, -1.0, epoch, lease, *self._steward.ballot))
+        is_drained = node.state is NodeState.DRAINING
+        ballot, quorum = self._steward.ballot
+        node.link.send(frames.Heartbeat(frame.stamp, -1.0, epoch, lease, ballot, quorum, is_drained=is_drained))
 
     def _told_epoch(self, epoch: int) -> None:
         """A node has seen a later one than we follow: we are late, or it is another cluster's."""
@@ -270,7 +280,7 @@ class Gateway:
 
     def _ready(self, node: Node, frame: frames.Ready) -> None:
         if node.state is NodeState.DRAINING and not node.ready_at:
-            return  # an operator was faster
+            return  # an operator was faster, now or in another session
         if node.state is not NodeState.SYNCING or not self._announcer.may_be_ready(node):
             raise FrameError(f"Ready came from a node that is {node.state.value}, or before its last page was sent")
         now = self._reactor.now
@@ -282,19 +292,36 @@ class Gateway:
         self._dispatch.unpark()
 
     def _drain(self, node: Node, frame: frames.Drain) -> None:
-        self.drain(node, by_itself=True)
+        self._says_drained(node)
+        self._steward.released(node)
 
-    def drain(self, node: Node, *, by_itself: bool = False) -> None:
-        """No new requests for this node. by_itself: it asked for that."""
+    def drain(self, node: Node) -> trio.Event:
+        """An operator's word: no new requests for this node. It is told with the answer to its next heartbeat, and it
+        is the node that remembers this for the rest of its run, and tells all proxies, in each session.
+
+        What is returned is set when it has said so, as `Node.says_drained` then shows, or the session is over.
+        """
+        self._begin_to_drain(node, "operator")
+        heard = self._drains.setdefault(node, trio.Event())
+        if node.says_drained:
+            heard.set()
+        return heard
+
+    def _says_drained(self, node: Node) -> None:
+        node.says_drained = True
+        self._begin_to_drain(node, "node")
+        if node in self._drains:
+            self._drains[node].set()
+
+    def _begin_to_drain(self, node: Node, by: str) -> None:
         if node.state in (NodeState.SYNCING, NodeState.READY):
             self._directory.move(node, NodeState.DRAINING)
-            log.info("node_draining", node=node.id, in_flight=node.in_flight)
-            self._steward.draining(node, by_itself=by_itself)
+            log.info("node_draining", node=node.id, in_flight=node.in_flight, by=by)
 
     def _bye(self, node: Node, frame: frames.Bye) -> None:
         node.has_said_bye = True
         self.debts.left(Run(node.id, node.incarnation), node.owes)
-        self._steward.draining(node, by_itself=True)
+        self._steward.released(node)
         node.link.close("bye")
         self._lose(node, "said bye")
 

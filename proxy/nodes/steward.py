@@ -14,7 +14,7 @@ from holdfast.balancer.directory import Directory, Node, NodeState
 from holdfast.balancer.settings import ElectionSettings
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import Hello
-from holdfast.protocols.peers.frames import DRAINED, DRAINING, READY, SYNCING, NodeSeen, Record
+from holdfast.protocols.peers.frames import DRAINING, READY, SYNCING, NodeSeen, Record
 from holdfast.protocols.peers.ranges import MAX_JUMP
 from holdfast.proxy.metrics import Counters
 
@@ -30,7 +30,6 @@ class Steward:
         self._directory = directory
         self._counters = counters
         self._lease = election.lease
-        self._drained: set[Node] = set()  # by the operator
         self._nodes_told: list[NodeSeen] = []
         self._heeded = 0  # the latest epoch of which we have taken anything
 
@@ -70,7 +69,7 @@ class Steward:
 
     def _state_of(self, node: Node) -> int:
         if node.state is NodeState.DRAINING:
-            return DRAINED if node in self._drained else DRAINING
+            return DRAINING
         return READY if node.state is NodeState.READY else SYNCING
 
     def followed(self, former: Record, record: Record) -> None:
@@ -126,15 +125,11 @@ class Steward:
         """A node has seen this epoch."""
         self._cluster.membership.node_told(epoch, trio.current_time())
 
-    def draining(self, node: Node, *, by_itself: bool) -> None:
-        """by_itself: the node said Drain or Bye, and has stopped acting as master before."""
-        if by_itself:
-            self._cluster.mastership.grants.released((node.id, node.incarnation))
-        else:
-            self._drained.add(node)
+    def released(self, node: Node) -> None:
+        """The node said Drain or Bye, and has stopped acting as master before."""
+        self._cluster.mastership.grants.released((node.id, node.incarnation))
 
     def lost(self, node: Node) -> None:
-        self._drained.discard(node)
         self._cluster.mastership.grants.session_lost((node.id, node.incarnation))
 
     def died(self, node: str, incarnation: int) -> None:

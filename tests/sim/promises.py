@@ -1,6 +1,7 @@
 """Stories of what nodes and clients are promised: deliveries, effects, the state. See tests.sim.stories."""
 
 from holdfast.balancer.cluster.debts import PATIENCE
+from holdfast.balancer.directory import NodeState
 from tests.sim.clients import Client
 from tests.sim.faults import heal
 from tests.sim.nodes import OF_MASTER, SimNode
@@ -537,6 +538,38 @@ def reset_link_of_the_master_leaves_the_state_writable(world: World) -> None:
     for node in nodes(world):
         node.start_set("key later", world.next_number())
     until(world, 10.0, lambda: world.checks.is_set_since("key later", began, len(world.nodes)), "later ones are done")
+    heal(world)
+
+
+def drained_is_drained(world: World) -> None:
+    """The master, by an operator at one proxy; then its link is lost, and then all proxies begin again."""
+    (master,) = world.acting()
+    node = world.nodes[master]
+    next(reversed(world.proxies.values())).drain(node.name)
+
+    def is_so() -> bool:
+        seen = [proxy.app.directory.nodes.get(node.name) for proxy in world.proxies.values() if proxy.is_up]
+        if {found and (found.state, found.says_drained) for found in seen} != {(NodeState.DRAINING, True)}:
+            return False
+        return len(world.acting()) == 1 and node.id not in world.acting() and not world.checks.lack_of_cluster()
+
+    until(world, 2.0 + 2 * world.times.lease_wait, is_so, "it knows it, and so do all, and another acts")
+    world.freeze(node.id)
+    world.run(4.0)
+    node.thaw()
+    until(world, 6.0, is_so, "it has said so in its next sessions")
+    for proxy in list(world.proxies.values()):
+        world.kill(proxy.id)
+        world.later(1.0, world.start_proxy, proxy.router)
+    world.run(1.5)
+    until(world, 25.0, is_so, "it has said so to those that came")
+    clients = in_channel(world, 3)
+    for number in range(12):
+        assert answer(world, clients[number % 3], "echo") == b"echo"
+    assert not any(node.id in begun for begun in world.checks.begun.values())
+    assert node.id not in world.acting()
+    world.kill(node.id)
+    world.start_node(node.name)
     heal(world)
 
 

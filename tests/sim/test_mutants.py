@@ -276,7 +276,19 @@ def lists_of_older_sets(patch):
     )
 
 
+def drained_is_remembered(patch):
+    """It ends with a session."""
+    lost = Links.lost
+
+    def forgotten(self, session, *, for_good):
+        self.is_drained = False
+        lost(self, session, for_good=for_good)
+
+    patch.setattr(Links, "lost", forgotten)
+
+
 MUTANTS = [
+    (drained_is_remembered, promises.drained_is_drained, {}, AssertionError),
     (lists_of_older_sets, lives.who_is_behind_knows_nobody_new, {}, Violation),
     (sessions_in_order, promises.welcome_that_was_held_up_closes_nobody, {}, Violation),
     (epochs_in_heartbeats, stores.node_hears_later_of_a_later_epoch, stores.FAR, Violation),

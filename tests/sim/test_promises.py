@@ -51,6 +51,8 @@ STORIES = [
     (promises.acknowledged_set_is_not_undone, {}),
     (promises.reset_link_of_the_master_leaves_the_state_writable, {}),
     (promises.one_set_is_applied_once, {}),
+    (promises.drained_is_drained, {}),
+    (promises.drained_is_drained, ALONE),
 ]
 
 

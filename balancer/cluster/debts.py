@@ -107,7 +107,7 @@ class Debts:
                     del self._debts[next(iter(self._debts))]
                 debt = self._debts[proxy] = Debt(now)
             if len(debt.runs) < MAX_RUNS:
-                debt.runs[run] = max(number, debt.runs.get(run, 0))
+                debt.runs[run] = max(number, debt.runs.get(run, number))
 
     def left(self, run: Run, owes: Owes) -> None:
         """It has said goodbye here: we have all of it, or it says that we have not."""
@@ -160,7 +160,7 @@ class Debts:
             self._missed[run] = Missed(number, now + self._patience)
 
     def _has(self, run: Run, number: int) -> bool:
-        return self._had.get(run, -1) >= number
+        return self._had.get(run, 0) >= number
 
     def _settle(self, run: Run) -> None:
         self._missed.pop(run, None)

@@ -11,6 +11,7 @@ node.heartbeat_timeout.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from holdfast.protocols.peers.ranges import MAX_MEMBERS, MAX_RUNS
@@ -24,6 +25,7 @@ MAX_SLEEP = 45.0  # seconds; whoever was away for longer may not be told any mor
 # like a session with it is over when it has been silent for once that long.
 PATIENCE = 2
 MAX_SETTLED = 1000  # runs that are remembered; one that is forgotten and told of again closes clients again
+MAX_OWED = 1000  # runs that are kept for each proxy, and missed here; what is more is BEYOND
 
 
 class Run(NamedTuple):
@@ -31,6 +33,11 @@ class Run(NamedTuple):
 
     node: str
     incarnation: int
+
+
+BEYOND = Run(
+    "", 0
+)  # any other, of which nobody knows whether it comes back: it never does, and "" is whatever was missed
 
 
 class Missed(NamedTuple):
@@ -49,8 +56,13 @@ def _remember(memory: dict[Run, Any], run: Run, value: object) -> None:
         del memory[next(iter(memory))]
 
 
+def _bounded(runs: dict[Run, Any], run: Run) -> Run:
+    """What it is kept as."""
+    return run if run in runs or len(runs) < MAX_OWED else BEYOND
+
+
 class Debt:
-    """To one proxy. runs: who has owed it, up to which number. One that is lost for good is enough: MAX_RUNS."""
+    """To one proxy. runs: who has owed it, up to which number."""
 
     __slots__ = ("asked_at", "runs", "since")
 
@@ -106,8 +118,8 @@ class Debts:
                 if len(self._debts) == MAX_MEMBERS:
                     del self._debts[next(iter(self._debts))]
                 debt = self._debts[proxy] = Debt(now)
-            if len(debt.runs) < MAX_RUNS:
-                debt.runs[run] = max(number, debt.runs.get(run, number))
+            key = _bounded(debt.runs, run)
+            debt.runs[key] = max(number, debt.runs.get(key, number))
 
     def left(self, run: Run, owes: Owes) -> None:
         """It has said goodbye here: we have all of it, or it says that we have not."""
@@ -130,13 +142,14 @@ class Debts:
                 del self._debts[proxy]
             elif proxy in heard and now - debt.asked_at >= ASK_INTERVAL:
                 debt.asked_at = now
-                yield proxy, Owed(proxy, [(*run, number) for run, number in debt.runs.items()])
+                yield proxy, Owed(proxy, [(*run, number) for run, number in islice(debt.runs.items(), MAX_RUNS)])
 
     def answered(self, proxy: str, frame: Noted) -> None:
         debt = self._debts.get(proxy)
         if debt is not None:
             for run in frame.runs:
                 debt.runs.pop(Run(*run), None)
+            debt.asked_at = float("-inf")  # there may be more than one frame says
             if not debt.runs:
                 del self._debts[proxy]
 
@@ -153,18 +166,17 @@ class Debts:
     def _miss(self, run: Run, number: int, now: float) -> None:
         if run in self._settled or self._has(run, number):
             return
-        missed = self._missed.get(run)
-        if missed is not None:
-            self._missed[run] = missed._replace(number=max(number, missed.number))
-        elif len(self._missed) < MAX_RUNS:
-            self._missed[run] = Missed(number, now + self._patience)
+        run = _bounded(self._missed, run)
+        missed = self._missed.get(run, Missed(number, now + self._patience))
+        self._missed[run] = missed._replace(number=max(number, missed.number))
 
     def _has(self, run: Run, number: int) -> bool:
         return self._had.get(run, 0) >= number
 
     def _settle(self, run: Run) -> None:
         self._missed.pop(run, None)
-        _remember(self._settled, run, None)
+        if run != BEYOND:
+            _remember(self._settled, run, None)
 
     def awoke(self, seconds: float) -> None:
         """We were away, and who came back meanwhile waits to be heard: so much does not count."""

@@ -7,6 +7,7 @@ from holdfast.balancer.cluster.copying import GIVEN_FOR, Given, Taken
 from holdfast.balancer.settings import StateSettings
 from holdfast.balancer.state import StateCopy
 from holdfast.protocols.nodes.frames import Propose
+from holdfast.protocols.nodes.state import StatePages
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_what_is_given_is_forgotten_when_nobody_has_asked_for_long(copy):
 
 
 def test_only_the_page_that_comes_next_is_taken(copy):
-    given, taken = Given(copy, 0.0), Taken((5, 3), StateCopy(StateSettings()).coming())
+    given, taken = Given(copy, 0.0), Taken((5, 3), StatePages())
     assert (taken.position, taken.next) == ((5, 3), 0)
     assert taken.add(1, given.page(1, 0.0)) is None
     assert taken.add(0, given.page(0, 0.0)) is False

@@ -3,7 +3,7 @@
 import pytest
 
 from holdfast.balancer.cluster import debts
-from holdfast.balancer.cluster.debts import ASK_INTERVAL, LATELY, MAX_SLEEP, Debts, Run
+from holdfast.balancer.cluster.debts import ASK_INTERVAL, BEYOND, LATELY, MAX_OWED, MAX_SLEEP, Debts, Run
 from holdfast.balancer.cluster.times import MAX_DRIFT
 from holdfast.protocols.peers.ranges import MAX_RUNS
 from holdfast.protocols.peers.replication import Noted, Owed
@@ -103,9 +103,9 @@ def test_who_can_have_no_clients_need_not_be_told():
 def test_it_is_bounded(monkeypatch):
     monkeypatch.setattr(debts, "MAX_MEMBERS", 2)
     a = Proxy("a")
-    for number in range(MAX_RUNS + 5):
+    for number in range(MAX_OWED + 5):
         a.lost(Run("n", number), ["b"], 0.0)
-    assert len(a.asks()["b"].runs) == MAX_RUNS
+    assert len(a) == MAX_OWED + 1
     a.lost(N, ["c"], 0.0)
     a.lost(N, ["d"], 0.0)
     assert set(a.asks(1.0, heard="bcd")) == {"c", "d"}
@@ -276,9 +276,60 @@ def test_of_those_that_were_lost_the_latest_are_remembered(monkeypatch):
 def test_what_is_missed_and_settled_is_bounded(monkeypatch):
     monkeypatch.setattr(debts, "MAX_SETTLED", 2)
     b = Proxy()
-    for batch in range(3):
-        b.told(owed(*(Run("n", number + 100 * batch) for number in range(MAX_RUNS))), 1.0)
-    assert len(b) == MAX_RUNS
+    for number in range(MAX_OWED + 5):
+        b.told(owed(Run("n", number)), 1.0)
+    assert len(b) == MAX_OWED + 1
     b.tick(100.0)
-    assert len(b.missed) == MAX_RUNS
+    assert b.missed == ["n"] * MAX_OWED + [""]
     assert len(b._settled) == 2
+
+
+@pytest.mark.parametrize("living", [MAX_RUNS - 1, MAX_RUNS, 3 * MAX_RUNS])
+def test_however_many_come_back_one_that_does_not_is_missed(living):
+    """They are told frame by frame, each as soon as the one before is noted."""
+    a, b = Proxy("a"), Proxy()
+    runs = [Run("n", number) for number in range(living)]
+    for run in [*runs, Run("dead", 1)]:
+        a.lost(run, ["b"], 0.0)
+    frames = 0
+    while a.asks():
+        frames += 1
+        for _, question in a.questions(EVERYBODY, EVERYBODY, ASK_INTERVAL * frames):
+            a.answered("b", b.told(question, 0.0))
+    b.here.update(runs)
+    b.tick(PATIENCE)
+    assert b.missed == ["dead"]
+
+
+def test_what_is_beyond_all_that_can_be_kept_is_missed():
+    a, b = Proxy("a"), Proxy()
+    runs = [Run("n", number) for number in range(MAX_OWED)]
+    for run in [*runs, Run("dead", 1)]:
+        a.lost(run, ["b"], 0.0)
+    a.lost(runs[0], ["b"], 0.0)  # which is known
+    while questions := list(a.questions(EVERYBODY, EVERYBODY, 0.0)):
+        for _, question in questions:
+            a.answered("b", b.told(question, 0.0))
+    b.here.update(runs)
+    b.tick(PATIENCE)
+    assert b.missed == [""]
+    b.told(Owed("b", [(*BEYOND, NUMBER)]), PATIENCE)
+    b.tick(2 * PATIENCE)
+    assert b.missed == ["", ""], "that may be others"
+
+
+def test_a_later_number_of_a_run_that_is_known_counts():
+    a = Proxy("a")
+    for number in range(MAX_RUNS):
+        a.lost(Run("n", number), ["b"], 0.0)
+    Debts.lost(a, Run("n", 0), [("b", NUMBER + 1)], 0, 0.0)
+    assert max(number for *_, number in a.asks()["b"].runs) == NUMBER + 1
+
+
+def test_what_is_told_twice_is_missed_by_its_last_number_and_its_first_time():
+    b = Proxy()
+    b.told(owed(N, number=7), 1.0)
+    b.told(owed(N, number=5), 2.0)
+    b.lost(N, [], 2.0, had=6)
+    b.tick(1.0 + PATIENCE)
+    assert b.missed == ["n"]

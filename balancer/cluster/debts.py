@@ -123,7 +123,7 @@ class Debts:
                     del self._debts[next(iter(self._debts))]
                 debt = self._debts[proxy] = Debt(now)
             key = _bounded(debt.runs, run)
-            debt.runs[key] = max(number, debt.runs.get(key, 0))
+            debt.runs[key] = max(number, debt.runs.get(key, number))
 
     def left(self, run: Run, owes: Owes) -> None:
         """It has said goodbye here: we have all of it, or it says that we have not."""
@@ -175,7 +175,7 @@ class Debts:
         self._missed[run] = missed._replace(number=max(number, missed.number))
 
     def _has(self, run: Run, number: int) -> bool:
-        return self._had.get(run, -1) >= number
+        return self._had.get(run, 0) >= number
 
     def _settle(self, run: Run) -> None:
         self._missed.pop(run, None)

@@ -62,6 +62,30 @@ def test_who_is_owed_is_told_until_it_knows():
     assert len(a) == 0
 
 
+def test_a_question_and_its_answer_are_told_apart():
+    a, b = Proxy("a"), Proxy("b")
+    a.lost(N, ["b"], 0.0)
+    answer = b.received("a", a.asks()["b"], 0.0)
+    assert answer == Noted([N])
+    assert a.received("b", answer, 0.0) is None
+    assert (len(a), len(b)) == (0, 1)
+    assert a.asks(ASK_INTERVAL) == {}, "nothing is left to be asked"
+
+
+def test_the_latest_word_of_a_run_counts():
+    a = Proxy("a")
+    for number in (7, 5):
+        Debts.lost(a, N, [("b", number)], 0, 0.0)
+    assert a.asks() == {"b": owed(N, number=7)}
+
+
+def test_who_owes_us_too_is_nobody_elses_debt():
+    b = Proxy("b")
+    b.lost(N, ["b", "c"], 0.0)
+    assert len(b) == 2
+    assert b.asks() == {"c": owed(N, proxy="c")}
+
+
 def test_who_owed_nobody_leaves_nothing():
     a = Proxy("a")
     a.lost(N, [], 0.0)
@@ -70,9 +94,10 @@ def test_who_owed_nobody_leaves_nothing():
 
 def test_who_can_have_no_clients_need_not_be_told():
     a = Proxy("a")
-    a.lost(N, ["b", "c"], 0.0)
-    assert a.asks(LATELY, heard=(), known=["b"]) == {}
-    assert a.asks(LATELY + 1, known=["b"]) == {"b": owed(N)}
+    a.lost(N, ["b", "c"], 10.0)
+    assert a.asks(10.0 + LATELY, heard=(), known=["b"]) == {}
+    assert len(a) == 2
+    assert a.asks(10.1 + LATELY, known=["b"]) == {"b": owed(N)}
     assert len(a) == 1
 
 
@@ -109,6 +134,21 @@ def test_once_whoever_tells_it():
     b.lost(N, ["b"], 10.0)
     b.tick(100.0)
     assert b.missed == ["n"]
+
+
+def test_the_highest_number_that_anybody_tells():
+    b = Proxy()
+    b.told(owed(N), 1.0)
+    b.told(owed(N, number=NUMBER + 2), 1.1)
+    b.lost(N, [], 2.0, had=NUMBER + 1)
+    b.tick(1.0 + PATIENCE)
+    assert b.missed == ["n"]
+
+
+def test_the_first_effect_can_be_missed():
+    b = Proxy()
+    b.told(owed(N, number=1), 1.0)
+    assert len(b) == 1
 
 
 def test_another_run_of_a_proxy_is_not_owed():
@@ -259,6 +299,17 @@ def test_who_was_away_for_as_long_as_others_remember_misses_something():
     b.slept(MAX_SLEEP + 1, is_alone=False)
     assert b.missed == [""]
     assert MAX_SLEEP * (1 + MAX_DRIFT) < LATELY
+
+
+def test_of_those_that_were_lost_the_latest_are_remembered(monkeypatch):
+    monkeypatch.setattr(debts, "MAX_SETTLED", 2)
+    b = Proxy()
+    for run in (N, M, N, Run("x", 1)):
+        b.lost(run, [], 0.0, had=NUMBER)
+    b.told(owed(N), 1.0)
+    assert len(b) == 0
+    b.told(owed(M), 1.0)
+    assert len(b) == 1, "that was too long ago"
 
 
 def test_what_is_missed_and_settled_is_bounded(monkeypatch):

@@ -1,8 +1,8 @@
 """The ticker: one Trio task that does, ten times a second, what depends on time and not on a message.
 
 Deadlines of requests, timers of connections, silence of nodes, shares of new nodes, links that were blocked. Also
-notices when this process itself was away (stopped, starved of CPU, or its turns are long): then nobody else is to be
-blamed for silence, and nobody is excused for ever.
+notices when this process itself was away (stopped, starved of CPU, or its turns are long): then nobody else, node or
+client, is to be blamed for silence, and nobody is excused for ever.
 """
 
 import structlog
@@ -66,6 +66,7 @@ class Ticker:
         if is_late:
             log.warning("was_away", seconds=round(away, 2))
             self._gateway.forgive(INTERVAL + away, now)
+            self._clients.forgive(away, now)
         self._has_excused = is_late and not self._has_excused
         if not self._has_excused:
             self._gateway.tick(now)

@@ -246,8 +246,9 @@ class Gateway:
         So who was heard before is not given up, and who is silent is, by a proxy whose turns are always long as well.
         """
         excused = max(0.0, seconds - self._settings.heartbeat_interval)
-        for link in self._nodes:
+        for link, node in self._nodes.items():
             link.last_seen = min(now, link.last_seen + excused)
+            node.joined = min(now, node.joined + excused)
         self.debts.awoke(excused)
 
     def leave(self) -> None:

@@ -14,6 +14,7 @@ from msgspec import Struct
 from holdfast.chaos.failover import Percentiles
 
 CHANNEL = "flood"
+PATH = "/flood"  # where listeners connect; what nodes know of these clients is not audited
 # In a node's environment: where the order is; and a pipe that takes lines of JSON, each a Published.
 ORDER_VARIABLE = "HOLDFAST_CHAOS_FLOOD"
 PUBLISHED_FD = "HOLDFAST_CHAOS_PUBLISHED_FD"

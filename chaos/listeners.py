@@ -15,7 +15,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
-from holdfast.chaos.flood import CHANNEL, MESSAGE_BYTES, Published, unpack_from
+from holdfast.chaos.flood import CHANNEL, MESSAGE_BYTES, PATH, Published, unpack_from
 from holdfast.chaos.histogram import Histogram
 from holdfast.chaos.lines import Lines
 from holdfast.chaos.messages import Ask, Heard, decode_heard, encode
@@ -160,7 +160,7 @@ class Listeners:
             async with self._limiter:
                 with trio.move_on_after(CONNECT_TIMEOUT):
                     try:
-                        listener.socket = await WebSocket.open(*self._settings.addresses[listener.place])
+                        listener.socket = await WebSocket.open(*self._settings.addresses[listener.place], PATH)
                         break
                     except HoldfastError:  # it is not there, or takes nobody
                         pass

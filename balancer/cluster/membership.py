@@ -52,7 +52,7 @@ class Membership:
 
     highest_epoch: that any node has told. began: when this run was bound. rivals: other proxies that have a card and
     say that they are where we are, and since when. is_first: nobody else could have known the store before.
-    beats, nodes: what each peer has last told of itself and of its nodes, and we of ours.
+    beats, nodes: what each peer has last told of itself and of its nodes, and we of ours. leavers: who has said that it
     """
 
     def __init__(self, me: Member, times: Times, now: float) -> None:
@@ -77,7 +77,7 @@ class Membership:
         self._expelled_at: float | None = None
         self._is_leaving = False
         self.lingering = Lingering(times.grace)
-        self._left: set[str] = set()
+        self.leavers: set[str] = set()
         self._dead: set[str] = set()
         self._ours_read_at = float("-inf")  # when the store was last asked, and had our ballot
         self._blind_until = float("-inf")  # we have founded this cluster, and till then there may be another
@@ -100,7 +100,7 @@ class Membership:
         self.beats[peer] = beat
         self.told(peer, beat.version, now)
         if beat.evicted:
-            self.lingering.told(beat.evicted, {self.me.proxy, *self._left}, now)
+            self.lingering.told(beat.evicted, {self.me.proxy, *self.leavers}, now)
             self.lingering.prune(self.record, now)
         if beat.version == self.record.version and self.is_member and peer in self.record.ids:
             # Both hold for the record, not for the peer. So who can't hear all members learns it from one who can.
@@ -131,7 +131,7 @@ class Membership:
 
     def left(self, peer: str) -> None:
         """It said so itself: its clients have gone with it. The record without it may come later."""
-        self._left.add(peer)
+        self.leavers.add(peer)
         self.lingering.discard(peer)
         self._hearing.left(peer)
 
@@ -141,7 +141,7 @@ class Membership:
 
     def forget(self, peer: str) -> None:
         """We have hung up."""
-        self._left.discard(peer)
+        self.leavers.discard(peer)
         for known in (self._told, self.nodes, self.beats):
             known.pop(peer, None)
         self._hearing.forget(peer)
@@ -170,7 +170,7 @@ class Membership:
             self._expelled_at = now
         for proxy in set(record.ids).difference(mine.ids):
             self._hearing.joined(proxy, now)
-        self.lingering.followed(mine, record, {self.me.proxy, *self._left}, now)
+        self.lingering.followed(mine, record, {self.me.proxy, *self.leavers}, now)
         self._dead.intersection_update((*record.ids, *self.lingering))
         if (record.ballot, record.members) != (mine.ballot, mine.members):
             self._confirmed_at = None
@@ -355,11 +355,11 @@ class Membership:
     def prefixes(self, now: float) -> dict[int, str]:
         """The proxies that have clients or may have, by the prefix of their clients' ids."""
         known = (*self._lingering(now), *self.record.members)
-        return {m.prefix: m.proxy for m in known if m.proxy not in self._left}
+        return {m.prefix: m.proxy for m in known if m.proxy not in self.leavers}
 
     def gone(self, ids: Iterable[str], now: float) -> tuple[Member, ...]:
         """For a record with these members: who may live all the same."""
-        but = {*ids, self.me.proxy, *self._left}
+        but = {*ids, self.me.proxy, *self.leavers}
         known = {m.proxy: m for m in (*self._lingering(now), *self.record.members) if m.proxy not in but}
         return tuple(m for m in known.values() if not self.is_known_dead(m.proxy))
 
@@ -394,7 +394,7 @@ class Membership:
         others = [
             (m.proxy, m.router, m.proxy in hears)
             for m in self.record.members
-            if m.proxy != self.me.proxy and m.proxy not in self._left  # though the record without it may be late
+            if m.proxy != self.me.proxy and m.proxy not in self.leavers  # though the record without it may be late
         ]
         gone = [(m.proxy, m.router, False) for m in self._lingering(now)]
         return [(self.me.proxy, self.me.router, True), *others, *gone]

@@ -48,7 +48,7 @@ def knocking(membership: Membership, peers: Peers, now: float) -> list[Member]:
 
 def evicted(membership: Membership, former: Record, now: float) -> list[Member]:
     """Of a record that was followed until now: who is in the present one no more, and has not left. Who leaves says so
-    while it is heard."""
-    heard, me = membership.heard_now(now), membership.me.proxy
+    while it is heard, before or after."""
+    me, present = membership.me.proxy, membership.heard_now(now) | membership.leavers
     gone = [member for member in former.members if member.proxy not in membership.record.ids]
-    return [one for one in gone if (not membership.is_leaving if one.proxy == me else one.proxy not in heard)]
+    return [one for one in gone if (not membership.is_leaving if one.proxy == me else one.proxy not in present)]

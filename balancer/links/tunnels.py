@@ -24,7 +24,7 @@ class Tunnels:
         forward: Callable[[str, bytes, bytes], bool],
         answer: Callable[[bytes, bytes], bool],
         limit: int,
-        when_read: Callable[[bytes, Callable[[], object]], object] = lambda session, call: call(),
+        when_read: Callable[[bytes, Callable[[], object]], object],
     ) -> None:
         self._when_read = when_read
         self._hears = hears
@@ -85,6 +85,9 @@ class Tunnels:
                 self._end(session, "that proxy is not heard any more")
 
     def _end(self, session: bytes, why: str) -> None:
+        if session in self._gone:  # found out meanwhile, and nobody asks again
+            self._forget(session)
+            return
         proxy = self._ends.get(session)
         if proxy:
             self._forward(proxy, session, b"")

@@ -2,9 +2,11 @@
 
 Subscriptions live in the node's replicated state (see `rooms`), so any node can evaluate any message and name the
 channels; the proxy knows who is in a channel. A subscription outlives the node it was made through, and not the token
-that it was made with: who logs out ends his own, and the master those whose token has ended, or was revoked by a
-logout that did not come to its end. Messages of a publisher that waits for each answer come in order; of one that does
-not, several nodes may have some at a time, unless the proxy's policy keeps its requests on one (`sticky`).
+that it was made with: a logout ends those of its token, and the master those whose token has ended, or was revoked by a
+logout that did not come to its end. Each client is told so in each channel (`TokenExpired`), but for the one that has
+logged out, which knows: after what the channel got before, and nothing of the channel comes after it. Messages of a
+publisher that waits for each answer come in order; of one that does not, several nodes may have some at a time, unless
+the proxy's policy keeps its requests on one (`sticky`).
 
 Who tells users of users, so that nobody is told twice: "in" goes out with the response to the request whose entry
 brought the client in, and entries are in one order for all nodes. "out" is told by the master when a client's last
@@ -14,13 +16,14 @@ one. From the death of a master until there is another, no "out" is told.
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 import trio
 
-from holdfast import Node
+from holdfast import Node, StateConflict
 from holdfast.kuzzle import wire
 from holdfast.kuzzle.errors import error
 from holdfast.kuzzle.expiring import REVOKED
@@ -34,6 +37,7 @@ from holdfast.kuzzle.rooms import (
     Room,
     Rooms,
     Subscription,
+    channel_of,
     entry_key,
     parts_of,
 )
@@ -63,7 +67,7 @@ class Realtime:
         self._node = node
         self._state = node.state
         self._rooms = Rooms()
-        self._revoked: set[str] = set()  # names of tokens
+        self._revoked: dict[str, int | None] = {}  # names of tokens, each with the client that has logged out
         self._left: deque[tuple[int, list[str], bytes]] = deque()  # to be told as master: epoch, channels, notification
         self._somebody_left = trio.Event()
         self._telling: dict[int, trio.Lock] = {}  # by client, who has one: what is told before the response
@@ -138,7 +142,7 @@ class Realtime:
 
     async def token_ended(self, request: Request) -> None:
         """Its token was revoked: whoever subscribes with it from now on sees that in the state."""
-        await self._end_for(request, self._rooms.with_token(request.token))
+        await self._end_with_token(self._rooms.with_token(request.token), request.flush)
 
     async def _end_for(self, request: Request, keys: list[str]) -> None:
         """First out of the channels, and not with the response: that may be refused, or come too late, and who is in a
@@ -150,16 +154,38 @@ class Realtime:
             await self._node.state.delete(key)
 
     async def _leave(self, key: str) -> None:
-        room, client, digits = parts_of(key)
-        await self._node.leave(client, f"{room}-{digits}")
+        await self._node.leave(parts_of(key)[1], channel_of(key))
 
     async def _end_with_tokens(self) -> None:
         """As master: on one node at a time."""
         while True:
-            for key in self._rooms.ended(time.time(), self._revoked):
-                await self._leave(key)
-                await self._node.state.delete(key)
+            await self._end_with_token(self._rooms.ended(time.time(), self._revoked.keys()))
             await trio.sleep(EXPIRY_INTERVAL)
+
+    async def _end_with_token(self, keys: list[str], flush: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Their tokens are good for nothing any more. flush: of the request that this is done for.
+
+        A client is told when it is out of all its channels, since it may subscribe anew as soon as it hears of one; and
+        its entries go last, if they are still those: if we die before, the next one to look tells it once more.
+        """
+        state = self._node.state
+        versions = {key: state.version(key) for key in keys}
+        of_client: dict[int, list[str]] = {}
+        for key in keys:
+            of_client.setdefault(parts_of(key)[1], []).append(key)
+        head, tail = wire.for_channels(wire.token_expired(self._node.id))
+        for client, all_of_client in of_client.items():
+            own = [key for key in all_of_client if state.version(key) == versions[key]]
+            told = [channel_of(key) for key in own if self._revoked.get(self._rooms.token_of(key)) != client]
+            for key in own:
+                await self._leave(key)
+            for channel in told:
+                await self._node.notify(head + channel.encode() + tail, clients=[client], text=True)
+            if flush is not None:
+                await flush()
+            for key in own:
+                with suppress(StateConflict):  # it was made anew
+                    await state.delete(key, if_version=versions[key])
 
     async def count(self, request: Request) -> dict[str, int]:
         return {"count": self._rooms.count(request.body_string("roomId"))}
@@ -240,9 +266,13 @@ class Realtime:
         if self._state is not self._node.state:  # another run of the node: all that there is will be told anew
             self._state = self._node.state
             self._rooms = Rooms()
-            self._revoked = set()
+            self._revoked = {}
         if key.startswith(REVOKED):
-            (self._revoked.discard if value is None else self._revoked.add)(key.removeprefix(REVOKED))
+            token = key.removeprefix(REVOKED)
+            if value is None:
+                self._revoked.pop(token, None)
+            else:
+                self._revoked[token] = value["value"].get("client")
             return
         change = self._rooms.apply(key, value)
         if change is not None and change.user == "out":

@@ -206,6 +206,11 @@ class Rooms:
         """Keys of the subscriptions that were made with it."""
         return [key for key, subscription in self._with_token.items() if subscription.token == token]
 
+    def token_of(self, key: str) -> str:
+        """The name of the token that a subscription was made with; "" if there was none, or is no such subscription."""
+        subscription = self._with_token.get(key)
+        return subscription.token if subscription else ""
+
     def ended(self, now: float, revoked: Set[str]) -> list[str]:
         """Keys of the subscriptions whose token has ended, or is one of those revoked."""
         return [
@@ -246,3 +251,9 @@ def parts_of(key: str) -> tuple[str, int, str]:
 
 def entry_key(room_id: str, client: int, digits: str) -> str:
     return f"{PREFIX}{room_id}/{client:x}/{digits}"
+
+
+def channel_of(key: str) -> str:
+    """The channel that the client of an entry is in by it."""
+    room_id, _, digits = key.removeprefix(PREFIX).split("/")
+    return f"{room_id}-{digits}"

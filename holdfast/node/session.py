@@ -17,7 +17,7 @@ from holdfast.node.callbacks import Callbacks
 from holdfast.node.clients import Clients
 from holdfast.node.counts import Counts
 from holdfast.node.dispatch import Dispatch
-from holdfast.node.effects import BATCH_OVERHEAD
+from holdfast.node.effects import room_in
 from holdfast.node.exchange import Exchange
 from holdfast.node.mastership import Mastership
 from holdfast.node.network import Network
@@ -26,13 +26,13 @@ from holdfast.node.replica import Replica
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import VERSION, FromProxy
+from holdfast.protocols.nodes.lateness import tolerated
 
 WELCOME_TIMEOUT = 5.0
 # Ready is said when on_open and the others have been told all there is; but one of them may wait for something that
 # does not come before.
 CALLBACKS_TIMEOUT = 3.0
 MIN_INTERVAL = 0.001  # whatever a proxy says
-AWAY = 0.5  # a turn that comes so much later than it is due says that this process stood still; as for a proxy
 BEAT_BYTES, OWED_BYTES = 64, 72  # of a heartbeat; of each proxy in it
 
 
@@ -132,7 +132,7 @@ class Session:
         self.pause_timeout = 0.0
         self._patience = WELCOME_TIMEOUT
         self._heartbeat_interval = 0.0
-        self._longest_nap = inf  # between two turns
+        self._longest_nap = inf  # between two turns: what is longer says that this process stood still
         self._has_excused = False  # the last turn was late, and nobody was judged
         self._still, self._awoke = 0.0, -inf  # it stood still for long enough to be given up: how long, until when
         self._next_heartbeat = self._ready_at = inf
@@ -243,13 +243,13 @@ class Session:
         self.links.expect(frame.proxy, frame.session)
         self.proxy = frame.proxy
         self.max_batch_bytes = frame.max_batch_bytes
-        self._pump.max_batch_bytes = min(self._pump.max_batch_bytes, frame.max_batch_bytes - BATCH_OVERHEAD)
+        self._pump.max_batch_bytes = min(self._pump.max_batch_bytes, room_in(frame.max_batch_bytes))
         self.max_unacknowledged_bytes = frame.max_unacknowledged_bytes
         self.reply_window = frame.reply_window
         self.pause_timeout = frame.pause_timeout
         self._heartbeat_interval = frame.heartbeat_interval
         self._patience = frame.heartbeat_timeout
-        self._longest_nap = frame.heartbeat_interval + AWAY
+        self._longest_nap = frame.heartbeat_interval + tolerated(frame.heartbeat_interval, frame.heartbeat_timeout)
         self._next_heartbeat = self.now
         self._move(Phase.SYNCING)
         del self._table[frames.Welcome]

@@ -6,15 +6,17 @@ when that client goes. A key has a version, which no other value of it ever has:
 only if nobody else was faster.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
+import trio
 
 from holdfast.node import threads
 from holdfast.node.effects import check_text, id_of
 from holdfast.node.errors import StateConflict, StateError, StateRefused
-from holdfast.node.replica import Replica
+from holdfast.node.replica import PROPOSAL_TIMEOUT, Replica
 from holdfast.node.request import Client
 
 # Whoever reads a value may be called from deeper than whoever set it. So there must be room for so many calls, or as
@@ -54,6 +56,9 @@ class State:
     """
 
     _replica: Replica
+
+    def __init__(self) -> None:
+        self._turns: dict[str, trio.Lock] = {}  # of keys that are updated now
 
     def __getitem__(self, key: str) -> Any:  # noqa: ANN401 - values are the author's
         return decode(self._replica.view.items[key].value)
@@ -122,19 +127,44 @@ class State:
 
         Nothing is lost between reading and setting: if another change came first, it is done again with what the key is
         then. So `function` may be called several times, and should only compute. None deletes the key. owner: as for
-        `set`; it is not kept. Raises as `set` does, but for StateConflict.
+        `set`; it is not kept. Updates of one key take turns in this node, in the order in which they came: a key bears
+        some hundreds a second. Raises as `set` does, but for StateConflict; StateError also if it is not our turn
+        within 10 s.
         """
-        while True:
-            version = self.version(key)
-            value = function(self.get(key, default))
+        return await threads.call(self._update, check_text(key), function, default, owner)
+
+    async def _update(
+        self, key: str, function: Callable[[Any], Any], default: object, owner: Client | int | None
+    ) -> object:
+        async with self._turn(key):
+            while True:
+                version = self.version(key)
+                value = function(self.get(key, default))
+                try:
+                    if value is not None:
+                        await self.set(key, value, owner, if_version=version)
+                    elif version:
+                        await self.delete(key, if_version=version)
+                except StateConflict:
+                    continue  # the change that was faster is applied here before we are told
+                return value
+
+    @asynccontextmanager
+    async def _turn(self, key: str) -> AsyncIterator[None]:
+        """One at a time: of those that read the same version one would win, and the others had proposed in vain."""
+        lock = self._turns.setdefault(key, trio.Lock())
+        try:
+            with trio.move_on_after(PROPOSAL_TIMEOUT) as scope:
+                await lock.acquire()
+            if scope.cancelled_caught:
+                raise StateError(f"the turn of this update of {key!r} did not come within {PROPOSAL_TIMEOUT:g} s")
             try:
-                if value is not None:
-                    await self.set(key, value, owner, if_version=version)
-                elif version:
-                    await self.delete(key, if_version=version)
-            except StateConflict:
-                continue  # the change that was faster is applied here before we are told
-            return value
+                yield
+            finally:
+                lock.release()
+        finally:
+            if not lock.locked():  # who waits has it at once
+                self._turns.pop(key, None)
 
 
 def _owner(owner: Client | int | None) -> int:

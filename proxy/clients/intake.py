@@ -322,18 +322,19 @@ class Intake(Peer):
                 self._continue(self._clients.reactor.now)
         return True
 
-    def fail(self, event: Request, error: HoldfastError) -> None:
-        """A typed error in place of the reply."""
+    def fail(self, event: Request, error: HoldfastError) -> int:
+        """A typed error in place of the reply. Returns how many bytes that took; 0: nothing can be said any more."""
         if self.state is not OPEN:
-            return
+            return 0
         self._clients.counters.request_errors[error.reason] += 1
         try:
             data = self.protocol.error(event, error)
         except Exception:
             self.crashed()
-            return
+            return 0
         self.transport.write(data)
         self._replied()
+        return len(data)
 
     def _replied(self) -> None:
         self.in_flight -= 1
@@ -352,10 +353,17 @@ class Intake(Peer):
     def on_timer(self, now: float) -> None:
         """The wheel has come round to us."""
         self.timer = inf
+        judges_at = self._clients.judges_at
         try:
-            self.transport.check(now)
+            if now >= judges_at:
+                self.transport.check(now)
             if self._held_until <= now:
                 self.go_on(now)
+            if now < judges_at:
+                if self.state is not CLOSED:
+                    due = min(self.protocol.deadline, self.transport.due)
+                    self.schedule(min(max(due, judges_at), self._held_until))
+                return
             if self.state < FINISHED and self.protocol.deadline <= now and self._is_heard:
                 self._take(self.protocol.on_deadline(now), now)
             if self.state is not CLOSED:

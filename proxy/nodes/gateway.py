@@ -6,7 +6,6 @@ over, of an older attempt or of an older epoch has any effect: that is refused h
 """
 
 from collections.abc import Callable, Mapping
-from math import inf
 from typing import Any
 
 import structlog
@@ -71,7 +70,7 @@ class Gateway:
         self._announcer = announcer
         self._deaths = deaths
         self._keeper = keeper
-        self.debts = Debts(proxy_id, settings.heartbeat_timeout, directory.has, effects.lanes.interrupt)
+        self.debts = Debts(proxy_id, settings.heartbeat_timeout, effects.come, effects.lanes.interrupt)
         self._reactor = reactor
         self._counters = counters
         self._nodes: dict[NodeLink, Node] = {}
@@ -221,13 +220,12 @@ class Gateway:
         self.debts.lost(Run(node.id, node.incarnation), node.owes, had, self._reactor.now)
 
     def died(self, node_id: str, incarnation: int) -> None:
-        """A node's process is known to be dead: it gets nothing more. What it has said before counts: its session ends
-        with its connection, when all of that is read, or is silent."""
+        """A node's process is known to be dead: it gets nothing more. What it has said before counts, and may be on a
+        way that stands still: its session ends as any other, with its connection, when all of that is read, or is
+        silent for too long."""
         node = self._directory.nodes.get(node_id)
-        if node is not None and node.incarnation == incarnation and node.died_at == inf:
-            node.died_at = self._reactor.now
-            if node.state is not NodeState.DRAINING:
-                self._directory.move(node, NodeState.DRAINING)
+        if node is not None and node.incarnation == incarnation and node.state is not NodeState.DRAINING:
+            self._directory.move(node, NodeState.DRAINING)
         self._steward.died(node_id, incarnation)
 
     def tick(self, now: float) -> None:
@@ -238,9 +236,6 @@ class Gateway:
             if now - link.last_seen > self._settings.heartbeat_timeout:
                 link.close("no heartbeat")
                 self._lose(node, f"silent for {now - link.last_seen:.1f} s")
-            elif now - max(node.died_at, link.last_seen) > self._settings.heartbeat_interval:
-                link.close("the process is dead")  # another one has its socket
-                self._lose(node, "its process died")
             elif node.state is NodeState.SYNCING and now - node.joined > self._settings.handshake_timeout:
                 link.close("not ready in time")
                 self._lose(node, f"not ready within {self._settings.handshake_timeout:g} s")
@@ -251,8 +246,9 @@ class Gateway:
         So who was heard before is not given up, and who is silent is, by a proxy whose turns are always long as well.
         """
         excused = max(0.0, seconds - self._settings.heartbeat_interval)
-        for link in self._nodes:
+        for link, node in self._nodes.items():
             link.last_seen = min(now, link.last_seen + excused)
+            node.joined = min(now, node.joined + excused)
         self.debts.awoke(excused)
 
     def leave(self) -> None:

@@ -4,8 +4,9 @@ from holdfast.balancer.cluster.debts import PATIENCE
 from holdfast.balancer.directory import NodeState
 from tests.sim.clients import Client
 from tests.sim.faults import heal
-from tests.sim.nodes import SimNode
+from tests.sim.nodes import OF_MASTER, SimNode
 from tests.sim.proxies import SimProxy
+from tests.sim.store import STORE
 from tests.sim.stories import FOREVER, members, soon, until
 from tests.sim.world import World
 
@@ -325,6 +326,55 @@ def owed_by_who_lives(world: World) -> None:
     world.run(2 * PATIENCE * world.config.node.heartbeat_timeout)
     assert not any(book.ended for book in books), "nobody has missed anything"
     world.mend()
+    heal(world)
+
+
+# --- the master's orders ----------------------------------------------------------------------------------------------
+
+
+def orders_come_before_those_of_the_next(world: World) -> None:
+    """What a master has said fills its lane when it is killed, and the next one acts at once: the death is seen. All
+    that has come is heard, and before all that the next one says."""
+    books = [client.book for client in in_channel(world, 4, OF_MASTER)]
+    (master,) = world.acting()
+    former = world.nodes[master]
+    (proxy,) = world.proxies.values()
+    proxy.passes, proxy.pause = 1, 0.01
+    former.orders, former.beside = 100, [f"{number:x}" for number in range(280)]
+    lane = proxy.app.effects._of[former.name]
+    soon(world, lambda: lane.frames > 3, "it has much to do")
+    world.kill(master)
+    soon(world, lambda: lane.gone_at < FOREVER, "it is lost")
+    assert lane.frames > 3, "and much is left"
+    until(world, 8.0, lambda: all(len(book._masters) == 2 for book in books), "the next one is heard")
+    world.run(3.0)
+    assert lane.done == lane.last, "all that had come is done"
+    heal(world)
+
+
+def orders_of_a_former_master_come_too_late(world: World) -> None:
+    """A proxy is cut off and does not hear of the election, but from the one that is elected. Then the former master,
+    which was cut from it before, reaches it again with what it has for it."""
+    clients = in_channel(world, 6, OF_MASTER)
+    (master,) = world.acting()
+    keeper = members(world)[0]
+    while all(client.proxy is keeper for client in clients):
+        clients += in_channel(world, 1, OF_MASTER)
+    client = next(client for client in clients if client.proxy is not keeper)
+    far, book = client.proxy, client.book
+    rest = {proxy for proxy in world.proxies if proxy != far.id}
+    world.part({master}, {far.id})
+    world.run(2.5)
+    world.part({far.id}, {*rest, STORE})
+    world.part({master}, rest)
+    until(world, 8.0, lambda: set(world.acting()) - {master}, "another one acts")
+    world.run(1.2)
+    record = far.cluster.membership.record
+    assert record.epoch < book._epoch, "it is heard there, and its election is not known"
+    refused = far.app.counters.stale_effects
+    world.rejoin(master, far.id)
+    until(world, 5.0, lambda: far.app.counters.stale_effects > refused, "what the former one had is refused")
+    assert far.cluster.membership.record is record
     heal(world)
 
 

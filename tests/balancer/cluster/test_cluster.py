@@ -111,7 +111,7 @@ def test_who_is_owed_by_a_lost_node_is_told_and_says_so():
     missed = []
     b._on_missed = c._on_missed = missed.append
     a.lost(Run("n", 7), [("b", 1)], 0, net.now)
-    net.run(1.0)
+    net.run(1.0 + debts.PATIENCE * debts.WAY_BACK)
     assert (len(a), missed) == (0, ["n"])
 
 
@@ -126,7 +126,7 @@ def test_who_is_owed_and_frozen_is_told_when_it_wakes_up():
     net.run(debts.MAX_SLEEP - 5)
     assert len(a) == 1
     net.off.remove("b")
-    net.run(3.0)
+    net.run(3.0 + debts.PATIENCE * debts.WAY_BACK)
     assert (len(a), missed) == (0, ["n"])
 
 

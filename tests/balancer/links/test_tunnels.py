@@ -16,7 +16,12 @@ class World:
         self.full = set()  # proxies that take nothing, sessions whose node has gone
         self.to_proxies = []
         self.to_nodes = []
-        self.tunnels = Tunnels(self.heard.__contains__, self._forward, self._answer, 2)
+        self.unread = {}  # what is to be done for a session when all is taken that has come
+        self.tunnels = Tunnels(self.heard.__contains__, self._forward, self._answer, 2, self.unread.setdefault)
+
+    def read(self):
+        while self.unread:
+            self.unread.popitem()[1]()
 
     def _forward(self, proxy, session, data):
         self.to_proxies.append((proxy, session, data))
@@ -86,6 +91,7 @@ def test_it_ends_with_the_session():
     assert (world.to_proxies, len(world.to_nodes)) == ([("b", b"1", b"")], 1)
     world.full.add(b"1")
     assert world.tunnels.probe(b"1")  # the node's connection has ended, and with it all that was to be remembered
+    world.read()
     assert world.tunnels.forward(b"1", b"x") is None
 
 
@@ -97,8 +103,11 @@ def test_it_ends_with_the_node():
     assert not world.tunnels.probe(b"1")
     world.full.add(b"1")
     assert world.tunnels.probe(b"1")
-    assert [session for session, _ in world.to_nodes[asked:]] == [b"1"] * 2, "nobody else is asked"
-    assert world.to_proxies == [("b", b"1", b"")]
+    assert world.tunnels.probe(b"1"), "it has not come back"
+    world.tunnels.forward(b"1", b"x")  # what it had said comes before its end
+    world.read()
+    assert [session for session, _ in world.to_nodes[asked:]] == [b"1"] * 3, "nobody else is asked"
+    assert world.to_proxies == [("b", b"1", b"x"), ("b", b"1", b"")]
     assert len(world.tunnels) == 1
 
 
@@ -113,9 +122,23 @@ def test_nothing_is_left_out_of_a_session():
     world.tunnels.via(b"2", "c")
     world.full.add(b"2")
     world.tunnels.returned("c", b"2", b"p")
+    world.read()
     assert world.to_proxies[-1] == ("c", b"2", b"")
     assert world.to_nodes[-1][0] == b"2"
     assert len(world.tunnels) == 0
+
+
+def test_nothing_is_left_behind_by_an_end_that_is_found_out_in_two_ways():
+    """Something comes back for the session, and its connection is asked, before all was taken that it had said."""
+    world = World()
+    world.tunnels.via(b"1", "b")
+    world.full.add(b"1")
+    world.tunnels.returned("b", b"1", b"p")
+    assert world.tunnels.probe(b"1"), "nobody asks again"
+    world.read()
+    assert world.tunnels.forward(b"1", b"x") is None
+    assert world.tunnels._gone == set()
+    assert world.to_proxies == [("b", b"1", b"")]
 
 
 @pytest.mark.parametrize("how", ["its end is seen", "something comes back for it"])

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from holdfast import Client, Node, StateConflict, StateError
 from holdfast.node import replica
+from holdfast.node.replica import PROPOSAL_TIMEOUT
 from holdfast.node.request import Headers
 from holdfast.node.state import DEPTH_MARGIN, decode, encode
 from holdfast.protocols.nodes import frames
@@ -311,6 +312,70 @@ async def test_a_conflict_is_an_error_of_its_own():
         nursery.start_soon(change)
         propose = await session.take(frames.Propose)
         session.say(frames.ProposalRefused(propose.proposal, "expected version 7", conflict=True))
+
+
+async def test_updates_of_one_key_take_turns():
+    """Each would propose again for all that were faster: 1,500 at once took the proxies with them."""
+    node = Node("test")
+    async with linked(node) as session, trio.open_nursery() as nursery:
+        log, results = Log(session), []
+
+        async def count(key):
+            results.append((key, await node.state.update(key, lambda value: value + 1, default=0)))
+
+        async with trio.open_nursery() as updates:
+            updates.start_soon(count, "other")
+            log.accept(await session.take(frames.Propose), node)
+            for _ in range(50):
+                updates.start_soon(count, "k")
+            for expected in range(50):
+                proposal = await session.take(frames.Propose)
+                assert (proposal.key, decode(proposal.value)) == ("k", expected + 1)
+                assert session.untaken() == []
+                log.accept(proposal, node)
+        assert [number for key, number in results if key == "k"] == list(range(1, 51))
+        assert node.state._turns == {}
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_update_whose_turn_does_not_come_is_an_error(autojump_clock):
+    """All that wait for a proxy that is away are told at the same time, and not one after the other."""
+    node = Node("test")
+    async with linked(node) as session, trio.open_nursery() as nursery:
+        began, ended = trio.current_time(), []
+
+        async def count():
+            with pytest.raises(StateError, match="10 s"):
+                await node.state.update("k", lambda value: value + 1, default=0)
+            ended.append(trio.current_time() - began)
+
+        async with trio.open_nursery() as updates:
+            for _ in range(5):
+                updates.start_soon(count)
+            await session.take(frames.Propose)
+        assert ended == [PROPOSAL_TIMEOUT] * 5
+        assert node.state._turns == {}
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_is_cancelled_gives_its_turn_to_the_next():
+    node = Node("test")
+    async with linked(node) as session, trio.open_nursery() as nursery:
+        log, results = Log(session), []
+
+        async def count():
+            results.append(await node.state.update("k", lambda value: value + 1, default=0))
+
+        async with trio.open_nursery() as first:
+            first.start_soon(count)
+            proposed = await session.take(frames.Propose)
+            nursery.start_soon(count)
+            first.cancel_scope.cancel()
+        second = await session.take(frames.Propose)  # of the same version: it may have been done
+        log.accept(proposed, node)
+        session.say(frames.ProposalRefused(second.proposal, "it is 1", conflict=True))
+        log.accept(await session.take(frames.Propose), node)
+        await until(lambda: results == [2], "the second")
 
 
 async def test_update_is_made_again_until_nobody_was_faster():

@@ -10,7 +10,7 @@ which notifications of the room are wanted. What one client, and all of them, ma
 the memory of every node, and each condition of a collection's rooms is looked at for each of its messages.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Any, NamedTuple
 
 import msgspec
@@ -208,11 +208,7 @@ class Rooms:
 
     def ended(self, now: float, revoked: Set[str]) -> list[str]:
         """Keys of the subscriptions whose token has ended, or is one of those revoked."""
-        return [
-            key
-            for key, subscription in self._with_token.items()
-            if now >= subscription.token_ends or subscription.token in revoked
-        ]
+        return [key for key, subscription in self._with_token.items() if has_ended(subscription, now, revoked)]
 
     def get(self, room_id: str) -> Room | None:
         return self._rooms.get(room_id)
@@ -238,6 +234,18 @@ class Rooms:
         return found
 
 
+def has_ended(subscription: Subscription, now: float, revoked: Set[str]) -> bool:
+    """Whether its token has, or is one of those revoked."""
+    return subscription.token != "" and (now >= subscription.token_ends or subscription.token in revoked)
+
+
+def by_client(keys: Iterable[str]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for key in keys:
+        found.setdefault(parts_of(key)[1], []).append(key)
+    return found
+
+
 def parts_of(key: str) -> tuple[str, int, str]:
     """Room, client and digits of `entry_key`."""
     room_id, client_hex, digits = key.removeprefix(PREFIX).split("/")
@@ -246,3 +254,9 @@ def parts_of(key: str) -> tuple[str, int, str]:
 
 def entry_key(room_id: str, client: int, digits: str) -> str:
     return f"{PREFIX}{room_id}/{client:x}/{digits}"
+
+
+def channel_of(key: str) -> str:
+    """The channel that the client of an entry is in by it."""
+    room_id, _, digits = key.removeprefix(PREFIX).split("/")
+    return f"{room_id}-{digits}"

@@ -33,7 +33,9 @@ class Requester(Protocol):
         """False: no more is wanted. Raises ProtocolError if it can't be said in the client's protocol."""
         ...
 
-    def fail(self, event: Request, error: HoldfastError) -> None: ...
+    def fail(self, event: Request, error: HoldfastError) -> int:
+        """Returns how many bytes that took."""
+        ...
 
     def when_drained(self, callback: Callable[[], None]) -> None: ...
 
@@ -41,15 +43,16 @@ class Requester(Protocol):
 class Parts:
     """Of a reply that comes in parts. since: when the last one came, or the client took of it. untaken: bytes that the
     client has not taken: it is the client then who is waited for. owed: bytes that it has taken, and of which the node
-    has not been told.
+    has not been told. size: bytes of those so far, if the access log counts them.
     """
 
-    __slots__ = ("owed", "since", "untaken")
+    __slots__ = ("owed", "since", "size", "untaken")
 
     def __init__(self) -> None:
         self.since = 0.0
         self.untaken = 0
         self.owed = 0
+        self.size = 0
 
 
 class Entry:

@@ -4,6 +4,9 @@ Owns the keys, their position and owners, and what has been applied of whom. Ref
 StateSettings, a change of a version that the key does not have, and the same proposal twice. Pure: it knows neither
 time nor links, neither who is keeper nor how many have an entry; who drives it does (proxy.nodes.keeper).
 
+Limits are for `order` alone, and for what grows. What others have ordered is borne, whatever it is: their limits may be
+higher, or ours may have been. So a state above our limits takes deletions, and values that are no longer than before.
+
 Copies are equal because nothing but entries changes them: `order` applies what it orders at once, so that the next
 proposal is checked against it; the others `apply` the same entries in the same order.
 
@@ -73,7 +76,7 @@ class StateCopy(StateView):
         return entry
 
     def _refusal(self, propose: Propose) -> Refusal | None:
-        """A deletion needs no room: it must be possible when the state is full."""
+        """What takes no more room than what was there needs none: it must be possible when the state is full."""
         limits = self._settings
         if propose.proposal < 1:
             return Refusal(f"proposals are numbered from 1, got {propose.proposal}")
@@ -81,19 +84,25 @@ class StateCopy(StateView):
         if propose.expected not in (ANY_VERSION, version):
             return Refusal(f"expected version {propose.expected} of the key, it is {version}", conflict=True)
         key_bytes, value_bytes = len(propose.key.encode()), len(propose.value or b"")
-        if key_bytes > limits.max_key_bytes:
+        former = self.items.get(propose.key)
+        growth = value_bytes + key_bytes if former is None else value_bytes - len(former.value)
+        if former is None and key_bytes > limits.max_key_bytes:
             return _too_much(f"a key has at most {limits.max_key_bytes} bytes", "state.max_key_bytes")
-        if propose.value is None:
+        if propose.value is None or (former is not None and growth <= 0):
             return None
         if value_bytes > limits.max_value_bytes:
             return _too_much(f"a value has at most {limits.max_value_bytes} bytes", "state.max_value_bytes")
-        former = self.items.get(propose.key)
         if former is None and len(self.items) >= limits.max_keys:
             return _too_much(f"the state has at most {limits.max_keys} keys", "state.max_keys")
-        former_bytes = 0 if former is None else item_bytes(former.key, former.value)
-        if self.bytes - former_bytes + key_bytes + value_bytes > limits.max_bytes:
+        if self.bytes + growth > limits.max_bytes:
             return _too_much(f"the state has at most {limits.max_bytes} bytes", "state.max_bytes")
         return None
+
+    def excess(self) -> str:
+        """The limit that what is here exceeds, because others' are higher, or ours was; "": none."""
+        if len(self.items) > self._settings.max_keys:
+            return "state.max_keys"
+        return "state.max_bytes" if self.bytes > self._settings.max_bytes else ""
 
     # --- as any copy ----------------------------------------------------------------------------------------------
 
@@ -109,10 +118,6 @@ class StateCopy(StateView):
         if entry.value is not None:
             self._count(self.items[entry.key])
         return former
-
-    def coming(self) -> StatePages:
-        """For the pages of a state that is offered from outside: within the limits."""
-        return StatePages(self._settings.max_keys, self._settings.max_bytes)
 
     def adopt(self, coming: StatePages) -> int:
         lost = super().adopt(coming)

@@ -14,8 +14,9 @@ OF_PROXIES = {
     "answered. One line a second: the most that was held, and how many since the last line.",
     "accept_failed": "The system gives no further connection; it is tried again.",
     "request": "A request was answered: `log.access_log`, of a share of them. seconds: until its reply. attempt: above "
-    "1, it was redelivered. node: the last one that it was with; none if it waited for one. client and request are "
-    "what the node's own log may name.",
+    "1, it was redelivered. node: the last one that it was with; none if it waited for one. reply_bytes: of the body "
+    "or the message; of an error in its place, all that was written. client and request are what the node's own log "
+    "may name.",
     "request_quarantined": "A request that two nodes were lost with is given to no third.",
     "request_timed_out": "A request has no reply in time: `deadline_exceeded`, or with `no_node` there was no node for "
     "it. seconds: since it came, or since the last part of its reply. No more than 10 lines a second.",
@@ -37,6 +38,7 @@ OF_PROXIES = {
     "master_elected": "A node is master, by that epoch.",
     "effects_missing": "What a node did to clients was lost on its way; those who would miss it are closed.",
     "keeps_state": "This proxy keeps the nodes' state from now on.",
+    "state_above_limit": "The state is above a limit of this proxy, which keeps it: it takes nothing that grows.",
     "waits_for_state": "A new keeper does not begin before it knows what there may be of the state.",
     "state_adopted": "A node has brought the state.",
     "state_given_up": "Changes of the state are given up for another one, which is newer.",

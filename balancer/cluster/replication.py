@@ -383,7 +383,7 @@ class Replication:
             return  # a late one
         taken = self._taken
         if taken is None or (taken.position != position and frame.page == 0):
-            taken = self._taken = Taken(position, self.copy.coming())
+            taken = self._taken = Taken(position, StatePages())
         if taken.position != position:
             return
         try:

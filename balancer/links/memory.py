@@ -8,6 +8,7 @@ from collections import deque
 from holdfast.balancer.links.base import NodeGateway, Outgoing
 from holdfast.balancer.links.sessions import begin, receive
 from holdfast.protocols.nodes.frames import (
+    MAX_BATCH_BYTES,
     FromNode,
     FromProxy,
     Refused,
@@ -86,9 +87,9 @@ class MemoryHub:
                     self._lose(link, "disconnected")
             elif link is None:
                 link = self._links[peer] = MemoryLink(self, peer, now)
-                begin(self._gateway, link, data)
+                begin(self._gateway, link, data, MAX_BATCH_BYTES)
             else:
-                receive(self._gateway, link, data, now)
+                receive(self._gateway, link, data, now, MAX_BATCH_BYTES)
         self._flush()
         return False
 

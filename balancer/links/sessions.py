@@ -1,4 +1,6 @@
-"""The rules of a session, the same for every hub: batches are numbered from 1, and the first begins with a Hello."""
+"""The rules of a session, the same for every hub: batches are numbered from 1, the first begins with a Hello, and none
+is longer than Welcome says.
+"""
 
 from typing import Protocol
 
@@ -21,9 +23,11 @@ class NumberedLink(NodeLink, Protocol):
     def name(self) -> str: ...
 
 
-def begin(gateway: NodeGateway, link: NumberedLink, data: bytes) -> bool:
-    """The first batch of a session, or the leftovers of one that is over. False: it is refused."""
+def begin(gateway: NodeGateway, link: NumberedLink, data: bytes, most: int) -> bool:
+    """The first batch of a session, or the leftovers of one that is over. False: it is refused. most: bytes of it."""
     try:
+        if len(data) > most:
+            raise FrameError("it is too long")
         number, frames = decode_from_node(data)
     except FrameError:
         link.close("expected a batch of frames (docs/node-protocol.md)")
@@ -39,8 +43,10 @@ def begin(gateway: NodeGateway, link: NumberedLink, data: bytes) -> bool:
     return is_known
 
 
-def receive(gateway: NodeGateway, link: NumberedLink, data: bytes, now: float) -> None:
+def receive(gateway: NodeGateway, link: NumberedLink, data: bytes, now: float, most: int) -> None:
     try:
+        if len(data) > most:
+            raise FrameError(f"expected a batch of at most {most} bytes, got {len(data)}")
         number, frames = decode_from_node(data)
         if number != link.received + 1:
             raise FrameError(f"expected batch {link.received + 1}, got {number}")

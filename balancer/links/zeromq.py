@@ -26,7 +26,7 @@ from holdfast.balancer.links.callers import Callers, Standing, descriptor_of
 from holdfast.balancer.links.guard import Guard
 from holdfast.balancer.links.sessions import begin, receive
 from holdfast.balancer.links.sockets import bind
-from holdfast.protocols.nodes.frames import Refused, encode_batch
+from holdfast.protocols.nodes.frames import MAX_BATCH_BYTES, Refused, encode_batch
 
 log = structlog.get_logger("holdfast.link")
 
@@ -42,7 +42,7 @@ SEND_HIGH_WATER_MARK = 64
 RECEIVE_HIGH_WATER_MARK = 2000
 BATCHES_PER_PUMP = 64  # then clients get their turn: to pass eight replies of 1 MiB on takes 15 ms
 BYTES_PER_PUMP = 1 << 20
-ENVELOPE_BYTES = 64 << 10  # around batches of nodes, up to the limit of one, that other proxies send us
+ENVELOPE_BYTES = 64 << 10  # around batches from and to nodes that other proxies send us, by whosever limits
 # A turn's frames for one node leave in batches no longer than this, but for a frame that is longer: heartbeats and
 # other nodes' batches should not wait behind many megabytes.
 LARGE_BATCH_BYTES = 1 << 20
@@ -98,7 +98,7 @@ class ZeromqLink:
 class ZeromqHub:
     """The ROUTER socket and its sessions.
 
-    max_batch_bytes: a longer message ends its connection. max_backlog_bytes: a node that reads so slowly is lost.
+    max_batch_bytes: a longer one of a node ends its session. max_backlog_bytes: a node that reads so slowly is lost.
     stranger: is asked with what comes from an identity without a session. To be set before `open`, in a cluster only.
     on_end(identity): is asked whether a connection that `stranger` has dealt with has ended, or means nothing.
     """
@@ -135,7 +135,7 @@ class ZeromqHub:
         self._socket = socket = self.context.socket(zmq.ROUTER)
         socket.linger = 0
         socket.sndhwm, socket.rcvhwm = SEND_HIGH_WATER_MARK, RECEIVE_HIGH_WATER_MARK
-        socket.maxmsgsize = self._max_batch_bytes + (ENVELOPE_BYTES if self.stranger is not None else 0)
+        socket.maxmsgsize = self._max_batch_bytes if self.stranger is None else MAX_BATCH_BYTES + ENVELOPE_BYTES
         socket.router_mandatory = True  # else a message to a dead node vanishes without a word
         socket.router_handover = True  # else a newcomer with a used identity is ignored, and never refused
         socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)  # a peer that never speaks ZMTP is dropped
@@ -276,7 +276,7 @@ class ZeromqHub:
                 data = GARBAGE
             self.batches_received += 1
             taken += len(data)
-            receive(self._gateway, link, data, now)
+            receive(self._gateway, link, data, now, self._max_batch_bytes)
         return True
 
     def _take_stranger(self, identity: bytes, now: float) -> int:
@@ -305,13 +305,13 @@ class ZeromqHub:
         """A batch of a session that comes by another way. End with a turn's end: answers are queued."""
         link = self._links.get(identity)
         if link is not None:
-            receive(self._gateway, link, data, now)
+            receive(self._gateway, link, data, now, self._max_batch_bytes)
         else:
             self._greet(identity, data, now, route)
 
     def _greet(self, identity: bytes, data: bytes, now: float, route: Route | None) -> bool:
         link = self._links[identity] = ZeromqLink(self, identity, now, route)
-        return begin(self._gateway, link, data)
+        return begin(self._gateway, link, data, self._max_batch_bytes)
 
     def refuse(self, identity: bytes, reason: str, *, fatal: bool = False, route: Route | None = None) -> None:
         """Tell a peer that it has no session, if it can be told."""

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from holdfast.protocols.errors import ConfigError, HoldfastError
 
 TIMEOUT = 10.0
+NO_HTTP = (http.client.BadStatusLine, http.client.LineTooLong, http.client.UnknownProtocol)
 
 
 class AdminClient:
@@ -45,6 +46,8 @@ class AdminClient:
             response = connection.getresponse()
             content = response.read()
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, NO_HTTP) and not isinstance(error, OSError):  # what came may be of any kind
+                raise HoldfastError(f"{self._url} is no admin server of Holdfast: it does not speak HTTP") from error
             reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
             raise HoldfastError(f"no admin server answers at {self._url} (--admin URL): {reason}") from error
         finally:

@@ -1,7 +1,8 @@
 """The controller `auth` with the one strategy `local`: name and password for a token, and what a token is good for.
 
 Tokens are signed, so every node can verify what another one issued, and nothing is stored for a login. What is
-stored is a logout: the token's name, until the token would have ended by itself. Subscriptions made with it end too.
+stored is a logout: the token's name and the client that has logged out, until the token would have ended by itself.
+Subscriptions made with it end too.
 """
 
 import hmac
@@ -84,7 +85,7 @@ class LocalAuth:
         request.require_login()
         assert request.jwt is not None
         until = self._verify(request.jwt, revoked_too=True).exp
-        await self._expiring.set(_revocation(request.token), {}, until)
+        await self._expiring.set(_revocation(request.token), {"client": request.client}, until)
         await self._on_logout(request)
         return {"acknowledged": True}
 

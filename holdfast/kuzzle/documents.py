@@ -205,13 +205,13 @@ class Documents:
             raise error("api.assert.invalid_argument", "from, size", "numbers from 0 on")
         if size > MAX_SIZE:
             raise error("services.storage.get_limit_exceeded")
-        found = await self._found(request, (request.body or {}).get("sort"))
+        found = await self._found(request, request.optional_body().get("sort"))
         page = await self._page(request, found[first : first + size])
         return {"hits": page, "total": len(found), "fetched": len(page)}
 
     async def _found(self, request: Request, sort: object) -> list[str]:
         """Ids, in order."""
-        filters = query(request.body, request.string("lang", "elasticsearch"))
+        filters = query(request.optional_body(), request.string("lang", "elasticsearch"))
         wanted = criteria(sort)
         async with self._searches:
             return await find(self._all(request), filters, wanted, self._pace)

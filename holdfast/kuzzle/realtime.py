@@ -2,9 +2,11 @@
 
 Subscriptions live in the node's replicated state (see `rooms`), so any node can evaluate any message and name the
 channels; the proxy knows who is in a channel. A subscription outlives the node it was made through, and not the token
-that it was made with: who logs out ends his own, and the master those whose token has ended, or was revoked by a
-logout that did not come to its end. Messages of a publisher that waits for each answer come in order; of one that does
-not, several nodes may have some at a time, unless the proxy's policy keeps its requests on one (`sticky`).
+that it was made with: a logout ends those of its token, and the master those whose token has ended, or was revoked by a
+logout that did not come to its end. Each client is told so in each channel (`TokenExpired`), but for the one that has
+logged out, which knows: after what the channel got before, and nothing of the channel comes after it. Messages of a
+publisher that waits for each answer come in order; of one that does not, several nodes may have some at a time, unless
+the proxy's policy keeps its requests on one (`sticky`).
 
 Who tells users of users, so that nobody is told twice: "in" goes out with the response to the request whose entry
 brought the client in, and entries are in one order for all nodes. "out" is told by the master when a client's last
@@ -14,8 +16,7 @@ one. From the death of a master until there is another, no "out" is told.
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -39,7 +40,6 @@ from holdfast.kuzzle.rooms import (
     by_client,
     channel_of,
     entry_key,
-    has_ended,
 )
 from holdfast.kuzzle.wire import Action, Request
 
@@ -68,7 +68,7 @@ class Realtime:
         self._state = node.state
         self._rooms = Rooms()
         self._memberships = Memberships(node)
-        self._revoked: set[str] = set()  # names of tokens
+        self._revoked: dict[str, int | None] = {}  # names of tokens, each with the client that has logged out
         self._left: deque[tuple[int, list[str], bytes]] = deque()  # to be told as master: epoch, channels, notification
         self._somebody_left = trio.Event()
         self._telling: dict[int, trio.Lock] = {}  # by client, who has one: what is told before the response
@@ -146,29 +146,45 @@ class Realtime:
 
     async def token_ended(self, request: Request) -> None:
         """Its token was revoked: whoever subscribes with it from now on sees that in the state."""
-        for client, keys in by_client(self._rooms.with_token(request.token)).items():
-            await self._end_with_token(client, keys, request.flush)
-
-    async def _end_with_token(self, client: int, keys: list[str], flush: Flush) -> None:
-        """Of these keys of a client, those whose token is good for nothing any more. First out of the channels, and not
-        with the response, which may be refused, or come too late."""
-
-        def wanted(present: Subscription | None) -> Subscription | None:
-            if present is None or has_ended(present, time.time(), self._revoked):
-                return None
-            return present  # it was made anew, with another token
-
-        async with self._memberships.turn(client):
-            await self._memberships.settle(keys, wanted, flush)
+        await self._end_with_token(self._rooms.with_token(request.token), request.flush)
 
     async def _end_with_tokens(self) -> None:
-        """As master: on one node at a time. It can't wait for the proxies to have done it, nor needs to: what it does
-        comes to each in order, and who subscribes anew does so later."""
+        """As master: on one node at a time. It can't wait until proxies have done it, and needs not: what it does comes
+        to each in one order, and who subscribes anew does so later."""
         while True:
-            for client, keys in by_client(self._rooms.ended(time.time(), self._revoked)).items():
-                with suppress(StateError):  # its turn did not come: others' may, and there is a next time
-                    await self._end_with_token(client, keys, trio.lowlevel.checkpoint)
+            await self._end_with_token(self._rooms.ended(time.time(), self._revoked.keys()), trio.lowlevel.checkpoint)
             await trio.sleep(EXPIRY_INTERVAL)
+
+    async def _end_with_token(self, keys: list[str], flush: Flush) -> None:
+        """Their tokens are good for nothing any more. One client after the other, also if one's turn does not come."""
+        failure: StateError | None = None
+        over = {self._rooms.token_of(key) for key in keys}
+        for client, all_of_client in by_client(keys).items():
+            try:
+                async with self._memberships.turn(client):
+                    own = [key for key in all_of_client if self._rooms.token_of(key) in over]
+                    await self._end_of_client(client, own, over, flush)
+            except StateError as raised:
+                failure = raised
+        if failure is not None:
+            raise failure
+
+    async def _end_of_client(self, client: int, keys: list[str], over: Set[str], flush: Flush) -> None:
+        """The client is told when it is out of all its channels, since it may subscribe anew as soon as it hears of
+        one; and its entries go last: if we die before, the next one to look tells it once more."""
+        told = [channel_of(key) for key in keys if self._revoked.get(self._rooms.token_of(key)) != client]
+        head, tail = wire.for_channels(wire.token_expired(self._node.id))
+
+        def wanted(present: Subscription | None) -> Subscription | None:
+            return None if present is None or present.token in over else present  # made anew with another one
+
+        async def tell() -> None:
+            for channel in told:
+                await self._node.notify(head + channel.encode() + tail, clients=[client], text=True)
+            told.clear()  # once, however often others are faster
+            await flush()
+
+        await self._memberships.settle(keys, wanted, tell)
 
     async def count(self, request: Request) -> dict[str, int]:
         return {"count": self._rooms.count(request.body_string("roomId"))}
@@ -249,9 +265,13 @@ class Realtime:
         if self._state is not self._node.state:  # another run of the node: all that there is will be told anew
             self._state = self._node.state
             self._rooms = Rooms()
-            self._revoked = set()
+            self._revoked = {}
         if key.startswith(REVOKED):
-            (self._revoked.discard if value is None else self._revoked.add)(key.removeprefix(REVOKED))
+            token = key.removeprefix(REVOKED)
+            if value is None:
+                self._revoked.pop(token, None)
+            else:
+                self._revoked[token] = value["value"].get("client")
             return
         change = self._rooms.apply(key, value)
         if change is not None and change.user == "out":

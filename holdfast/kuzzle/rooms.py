@@ -206,9 +206,18 @@ class Rooms:
         """Keys of the subscriptions that were made with it."""
         return [key for key, subscription in self._with_token.items() if subscription.token == token]
 
+    def token_of(self, key: str) -> str:
+        """The name of the token that a subscription was made with; "" if there was none, or is no such subscription."""
+        subscription = self._with_token.get(key)
+        return subscription.token if subscription else ""
+
     def ended(self, now: float, revoked: Set[str]) -> list[str]:
         """Keys of the subscriptions whose token has ended, or is one of those revoked."""
-        return [key for key, subscription in self._with_token.items() if has_ended(subscription, now, revoked)]
+        return [
+            key
+            for key, subscription in self._with_token.items()
+            if now >= subscription.token_ends or subscription.token in revoked
+        ]
 
     def get(self, room_id: str) -> Room | None:
         return self._rooms.get(room_id)
@@ -232,11 +241,6 @@ class Rooms:
         for room in self._rooms.values():
             found.setdefault(room.index, {}).setdefault(room.collection, {})[room.id] = len(room.members)
         return found
-
-
-def has_ended(subscription: Subscription, now: float, revoked: Set[str]) -> bool:
-    """Whether its token has, or is one of those revoked."""
-    return subscription.token != "" and (now >= subscription.token_ends or subscription.token in revoked)
 
 
 def by_client(keys: Iterable[str]) -> dict[int, list[str]]:

@@ -22,12 +22,10 @@ class Hit(NamedTuple):
     keys: tuple[Any, ...]  # what it is ordered by, one for each criterion
 
 
-def query(body: object, language: str) -> Filter:
+def query(body: Mapping[str, Any], language: str) -> Filter:
     """The filter of a search's or count's body."""
-    if not isinstance(body, dict | None):
-        raise error("api.assert.invalid_type", "body", "object")
-    wanted = (body or {}).get("query")
-    for name in body or ():
+    wanted = body.get("query")
+    for name in body:
         if name not in ("query", "sort"):
             raise error("api.assert.invalid_argument", f"body.{name}", "query, sort")
     if language not in ("koncorde", "elasticsearch"):

@@ -8,6 +8,8 @@ FIRST = 0.1
 # each must have come back by then. So attempts begin once a second, whether a dead proxy refuses them or leaves them
 # without an answer (holdfast.node.pump.CONNECT_TIMEOUT). 1,000 nodes make 2,000 a second at most, which is little.
 LONGEST = 1.0
+# A link that ends sooner counts as one that failed: each costs the proxy snapshots, and what ended it may be met again.
+LASTED = 5.0
 
 
 def delays() -> Iterator[float]:

@@ -87,10 +87,13 @@ def notify(
 
 def check_size(size: int, max_batch_bytes: int) -> None:
     """A proxy ends a session that sends more at once than it has said in Welcome."""
-    if size > max_batch_bytes - BATCH_OVERHEAD:
-        raise HoldfastError(
-            f"what goes to a proxy at once has at most {max_batch_bytes - BATCH_OVERHEAD} bytes, got {size}"
-        )
+    if size > (most := room_in(max_batch_bytes)):
+        raise HoldfastError(f"what goes to a proxy at once has at most {most} bytes, got {size}")
+
+
+def room_in(max_batch_bytes: int) -> int:
+    """The largest frame that goes into such a batch."""
+    return max_batch_bytes - BATCH_OVERHEAD
 
 
 def pack(clients: Iterable[Client | int]) -> bytes:

@@ -156,13 +156,19 @@ class Exchange(Job):
         text = reply.text
         if text is None and not isinstance(body, str | dict | list):
             text = self.is_text
-        payload, is_text = (b"", bool(text)) if body is None else effects.encode(body, text)
+        try:
+            payload, is_text = (b"", bool(text)) if body is None else effects.encode(body, text)
+        except TypeError as error:
+            if isinstance(body, dict | list):  # something in it
+                raise
+            expected = "expected bytes, str, dict, list or None, or in Reply(...) an async iterable of such"
+            raise TypeError(f"{expected}, got {type(body).__name__}") from error
         size = 64 + len(payload) + self._effects_bytes
         if self.is_http:
             if not 200 <= reply.status <= 599:
                 raise ValueError(f"the status of a reply is 200 to 599, got {reply.status}")
             headers = _headers(reply, body, is_text)
-            size += sum(len(name) + 4 * len(value) + 10 for name, value in headers)
+            size += sum(4 * (len(name) + len(value)) + 10 for name, value in headers)
         effects.check_size(size, self.session.max_batch_bytes)
         session = self.session
         if not more:

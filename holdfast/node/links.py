@@ -261,8 +261,10 @@ class Links:
             if session.successor is not None and not session.successor.via:
                 await self._rest(session)
             if self._lost_at[address] is None:  # it was linked
-                self._lost_at[address] = trio.current_time()
-                delays, complaints = backoff.delays(), Complaints()
+                self._lost_at[address] = now = trio.current_time()
+                if now - begun >= backoff.LASTED:
+                    delays = backoff.delays()
+                complaints = Complaints()
                 log.warning("link_lost", address=address, reason=session.reason)
             elif complaints.is_due(session.reason, trio.current_time()):
                 log.info("link_failed", address=address, reason=session.reason)
@@ -359,7 +361,9 @@ class Links:
                 finally:
                     self._sessions.discard(session)
                 if session.proxy:
-                    delays, complaints = backoff.delays(), Complaints()
+                    if trio.current_time() - begun >= backoff.LASTED:
+                        delays = backoff.delays()
+                    complaints = Complaints()
                     log.info("tunnel_ended", proxy=proxy, address=address, reason=session.reason)
                 elif complaints.is_due(session.reason, trio.current_time()):
                     log.info("tunnel_failed", proxy=proxy, address=address, reason=session.reason)

@@ -17,11 +17,17 @@ import zmq
 import zmq.utils.monitor
 
 from holdfast.protocols.errors import ConfigError, FrameError
-from holdfast.protocols.nodes.frames import FromProxy, Refused, Via, decode_from_proxy, encode_batch
+from holdfast.protocols.nodes.frames import (
+    MAX_BATCH_BYTES_TO_NODE,
+    FromProxy,
+    Refused,
+    Via,
+    decode_from_proxy,
+    encode_batch,
+)
 
 MAX_BATCH_BYTES = 1 << 20  # then another batch is begun: a link should not be held up by one; a larger frame goes alone
 MAX_OUTBOX_BYTES = 8 << 20  # who can wait, waits until there is less; replies can't, and are bounded by the capacity
-MAX_RECEIVED_BYTES = 256 << 20  # a proxy packs all that a turn has for a node into one batch
 HIGH_WATER_MARK = 16  # batches in libzmq, each way; more of ours wait in the outbox, where they are counted
 BURST = 32  # batches taken before handlers get their turn
 # For a connection to come, and again for its handshake: where nobody answers, nor refuses, the next attempt has to be
@@ -137,7 +143,7 @@ class Pump:
         socket.routing_id = b"N" + token_bytes(15)
         socket.linger = 0
         socket.sndhwm = socket.rcvhwm = HIGH_WATER_MARK
-        socket.maxmsgsize = MAX_RECEIVED_BYTES
+        socket.maxmsgsize = MAX_BATCH_BYTES_TO_NODE
         socket.reconnect_ivl = -1
         socket.connect_timeout = socket.handshake_ivl = int(CONNECT_TIMEOUT * 1000)
         socket.ipv6 = "[" in self._address
@@ -234,7 +240,7 @@ class Pump:
         why = _ENDINGS.get(event, "the connection ended")
         if event not in (zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL):
             return why
-        return f"{why}: is it a proxy, and has it {'CURVE on' if self._curve else 'no CURVE'}, as we do?"
+        return f"{why}: is it a proxy, and has it CURVE on{', as we have?' if self._curve else '? We have not'}"
 
 
 def _number(socket: "zmq.Socket[bytes]", option: int) -> int:

@@ -12,13 +12,13 @@ import structlog
 import trio
 
 from holdfast.node.callbacks import Callbacks
-from holdfast.node.effects import check_size
+from holdfast.node.effects import check_size, room_in
 from holdfast.node.errors import StateConflict, StateError, StateRefused
 from holdfast.node.network import Network
 from holdfast.node.seams import ProxySession
 from holdfast.protocols.errors import HoldfastError
 from holdfast.protocols.nodes import frames
-from holdfast.protocols.nodes.state import PROPOSAL_WINDOW, StatePages, StateView, item_bytes
+from holdfast.protocols.nodes.state import PROPOSAL_WINDOW, StatePages, StateView, item_bytes, page_bytes
 
 log = structlog.get_logger("holdfast.node")
 
@@ -159,8 +159,8 @@ class Replica:
 
     def want_state(self, session: ProxySession, frame: frames.WantState) -> None:
         """The keeper was restarted, or has just become it, and we have more than it has: it will have what we have."""
-        for page in self.view.snapshot(PAGE_ITEMS):
-            session.send(page, 64 + sum(32 + item_bytes(item.key, item.value) for item in page.items))
+        for page in self.view.snapshot(PAGE_ITEMS, room_in(session.max_batch_bytes)):
+            session.send(page, page_bytes(page))
         self._is_asked = session is self._session
         self._check_sessions()
 

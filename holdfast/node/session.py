@@ -17,7 +17,7 @@ from holdfast.node.callbacks import Callbacks
 from holdfast.node.clients import Clients
 from holdfast.node.counts import Counts
 from holdfast.node.dispatch import Dispatch
-from holdfast.node.effects import BATCH_OVERHEAD
+from holdfast.node.effects import room_in
 from holdfast.node.exchange import Exchange
 from holdfast.node.mastership import Mastership
 from holdfast.node.network import Network
@@ -235,7 +235,7 @@ class Session:
         self.links.expect(frame.proxy, frame.session)
         self.proxy = frame.proxy
         self.max_batch_bytes = frame.max_batch_bytes
-        self._pump.max_batch_bytes = min(self._pump.max_batch_bytes, frame.max_batch_bytes - BATCH_OVERHEAD)
+        self._pump.max_batch_bytes = min(self._pump.max_batch_bytes, room_in(frame.max_batch_bytes))
         self.max_unacknowledged_bytes = frame.max_unacknowledged_bytes
         self.reply_window = frame.reply_window
         self.pause_timeout = frame.pause_timeout

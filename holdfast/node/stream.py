@@ -1,8 +1,8 @@
 """What goes to one proxy: kept until it is acknowledged, sent again in the next session.
 
 Owns what has been sent and not acknowledged, how much of that there may be, and what is withheld because the proxy has
-nobody for it. Refuses to skip anything: what can't be kept is replaced by a Hole, by which the proxy closes the clients
-that would miss it.
+nobody for it. Refuses to skip anything: what can't be kept, or turns out to be larger than the proxy takes, is replaced
+by a Hole, by which the proxy closes the clients that would miss it.
 """
 
 from collections import deque
@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
 
+import structlog
 import trio
 from msgspec import Raw
 
+from holdfast.node.effects import room_in
 from holdfast.node.seams import ProxySession
 from holdfast.protocols.nodes.effects import ALL, FIRST_WINDOW, AsMaster, Effect, Effects, Hole
 from holdfast.protocols.nodes.frames import encode_frame
+
+log = structlog.get_logger("holdfast.node")
 
 MAX_KEPT_BYTES = 64 << 20  # for each proxy
 # A proxy to which a node had no way for so long is dead to it, and its clients are better told than served so late.
@@ -46,6 +50,11 @@ class Kept(NamedTuple):
     frame: Raw
     size: int
     since: float
+
+
+def hole(number: int) -> Kept:
+    """In place of what has this number."""
+    return Kept(number, encode_frame(Hole(number)), OVERHEAD, inf)
 
 
 @dataclass(slots=True, eq=False)
@@ -98,7 +107,8 @@ class Stream:
         self._asked: deque[tuple[float, int, int]] = deque()  # heartbeats: stamp, last place and last number before it
         self._heard = -inf  # stamp of the last heartbeat that was answered
         self._window = FIRST_WINDOW
-        self._max_bytes: int  # as the session's proxy says
+        self._max_bytes: int  # these two as the session's proxy says
+        self._largest: int
         self._joins: dict[str, int] = {}  # channel: a Mute before this is acknowledged may not know of our Join
         self.turns: deque[Turn] = deque()  # of replies that wait for what was sent before them
         self.changed = trio.lowlevel.ParkingLot()
@@ -151,6 +161,9 @@ class Stream:
                 break  # it goes behind that reply
             kept = self.waiting.popleft()
             self.waiting_bytes -= kept.size
+            if kept.size > self._largest:  # nobody could ask when it was kept
+                log.warning("effects_given_up", proxy=session.proxy, count=1, limit=self._largest, bytes=kept.size)
+                kept = hole(kept.number)
             self.sent.append(kept)
             self.sent_bytes += kept.size
             session.send(kept.frame, kept.size)
@@ -180,7 +193,7 @@ class Stream:
         for _ in range(count):
             kept = self.waiting.popleft()
             self.waiting_bytes -= kept.size
-        self.waiting.appendleft(Kept(kept.number, encode_frame(Hole(kept.number)), OVERHEAD, inf))
+        self.waiting.appendleft(hole(kept.number))
         self.waiting_bytes += OVERHEAD
 
     def give_up_old(self, now: float) -> int:
@@ -208,6 +221,7 @@ class Stream:
         self.session = session
         self._window = FIRST_WINDOW
         self._max_bytes = session.max_unacknowledged_bytes
+        self._largest = room_in(session.max_batch_bytes)
         self.has(seen)
 
     def detach(self, now: float) -> None:

@@ -6,7 +6,6 @@ again repeats none; and if its proxy comes back it is told of the hole.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence, Set
-from math import inf
 from typing import NamedTuple
 
 import structlog
@@ -14,19 +13,17 @@ import trio
 
 from holdfast.node.effects import check_size
 from holdfast.node.seams import ProxySession
-from holdfast.node.stream import MAX_KEPT_SECONDS, NOWHERE, OVERHEAD, Effective, Kept, Numbers, Origin, Stream, Turn
+from holdfast.node.stream import MAX_KEPT_SECONDS, NOWHERE, OVERHEAD, Effective, Numbers, Origin, Stream, Turn, hole
 from holdfast.protocols.nodes.effects import (
     MAX_OWED,
     AsMaster,
     Broadcast,
     Effect,
-    Hole,
     Join,
     Notify,
     unpack_ids,
     weigh,
 )
-from holdfast.protocols.nodes.frames import encode_frame
 
 log = structlog.get_logger("holdfast.node")
 
@@ -77,7 +74,7 @@ class Streams:
             if proxy in self._former:  # what it was not sent meanwhile may have been for clients that it has
                 del self._former[proxy]
                 number = self._numbers.next()  # its own: the proxy may have all that was numbered before
-                stream.keep(Kept(number, encode_frame(Hole(number)), OVERHEAD, inf))
+                stream.keep(hole(number))
         return stream
 
     def attach(self, session: ProxySession, seen: int) -> None:

@@ -42,7 +42,9 @@ class Applied(Struct, array_like=True, frozen=True, gc=False):
 class State(Struct, array_like=True, frozen=True, gc=False, tag=72):
     """Both ways: a page of the state as it is after entry (epoch, index). Entries come only after the last page.
 
-    applied: with the last page; the node that wrote last comes last.
+    page: its number in the snapshot, from 0; -1: it is not told. items: if the first has the key of the last one of the
+    page before, it goes on with its value, which was too long for a page. applied: with the last pages; the node that
+    wrote last comes last.
     """
 
     epoch: int
@@ -50,6 +52,7 @@ class State(Struct, array_like=True, frozen=True, gc=False, tag=72):
     items: list[StateItem]
     last: bool
     applied: list[Applied] = []
+    page: int = -1
 
 
 class Entry(Struct, array_like=True, frozen=True, gc=False, tag=41):

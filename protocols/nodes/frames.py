@@ -47,6 +47,9 @@ from holdfast.protocols.nodes.entries import StateItem as StateItem
 from holdfast.protocols.nodes.entries import WantState as WantState
 
 VERSION = 1
+# No proxy may take, nor have, a longer one from a node; to a node goes what a client has sent, and its headers as well.
+MAX_BATCH_BYTES = 256 << 20
+MAX_BATCH_BYTES_TO_NODE = MAX_BATCH_BYTES + (32 << 20)
 MAX_FRAMES = 20_000  # in a batch of a node, which is taken in one go: a tenth of a second of the smallest
 WRONG_TOKEN, NO_TOKEN = "wrong token", "a token is wanted, and none was given"  # of a Refused
 MIN_WEIGHT, MAX_WEIGHT = 0.001, 1000.0  # of a Hello: shares of these can be added and divided in any order

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 MAX_NAME_BYTES = 256
 MAX_LABELS = 64
+MAX_LABELS_BYTES = 4 << 10  # together: a hello has to be within what a stranger may say (balancer.links.door)
 
 
 def fault_of(node: str, name: str, labels: Mapping[str, str]) -> str:
@@ -18,6 +19,8 @@ def fault_of(node: str, name: str, labels: Mapping[str, str]) -> str:
         return f"a node has at most {MAX_LABELS} labels, got {len(labels)}"
     if not all(_is_fit(key) and (not value or _is_fit(value)) for key, value in labels.items()):
         return f"a label's name has 1 to {MAX_NAME_BYTES} bytes, its value at most that, and no control characters"
+    if (size := sum(len(text.encode()) for label in labels.items() for text in label)) > MAX_LABELS_BYTES:
+        return f"the labels of a node have at most {MAX_LABELS_BYTES} bytes, got {size}"
     return ""
 
 

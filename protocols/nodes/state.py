@@ -2,7 +2,10 @@
 
 Owns the keys as they are after one entry, their position, and which proposals of each node are among what was applied.
 One rule keeps all copies equal: everything here is a function of the entries, in their order. Refuses holes and older
-epochs: FrameError. Knows no limits, no owners, no links.
+epochs: FrameError. Knows no limits but those that no proxy's configuration may exceed, no owners, no links.
+
+A change is judged once, by the keeper that puts it in order, by its own limits. From then on everybody bears it: limits
+may differ from proxy to proxy, and who refused what others have acknowledged would hold them all up.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +15,14 @@ from holdfast.protocols.nodes.frames import Applied, Entry, State, StateItem
 
 Position = tuple[int, int]  # (epoch, index) of the last entry in a state; (0, 0): none
 
-PAGE_BYTES = 256 << 10  # a page of large values ends here: one frame must not hold up a link for long
+# What the settings of no proxy may exceed, so that a state which comes in has a bound whatever anybody is set to.
+MAX_KEYS = 10_000_000
+MAX_BYTES = 1 << 30
+MAX_KEY_BYTES = 32 << 10  # half of the smallest batch that a proxy may take: a key is whole in each page
+
+PAGE_BYTES = 256 << 10  # of a page: one frame must not hold up a link for long
+ITEM_BYTES = 64  # of an item or of what was applied, around its texts
+LEAST_PART = 1 << 10  # of a value, whatever there is room for
 PROPOSAL_WINDOW = 256  # a node's proposals that are under way at a time: those that may have to be told apart
 RUN = 2**32  # numbers nearer to each other are of one run of a node, since those of another begin at random
 APPLIED_NODES = 1000  # whose proposals are remembered: as many as may be linked; the one that wrote last stays longest
@@ -86,20 +96,44 @@ class AppliedProposals:
         self._nodes = nodes
 
 
-def pages(position: Position, items: Sequence[StateItem], applied: Sequence[Applied], size: int) -> Iterator[State]:
-    """State frames of at most `size` items each, at least one frame; the last one says so, and what was applied.
+def pages(
+    position: Position, items: Sequence[StateItem], applied: Sequence[Applied], size: int, most: int = 0
+) -> Iterator[State]:
+    """State frames of at most `size` items and `most` bytes each, at least one frame; the last one says so.
 
-    `items` must not change.
+    Whatever there is fits: a value that is longer goes on in the next page, and what was applied in several, if need
+    be. most: 0 is PAGE_BYTES, and no more than that. `items` must not change.
     """
+    most = min(most or PAGE_BYTES, PAGE_BYTES) - ITEM_BYTES
     page: list[StateItem] = []
-    page_bytes = 0
-    for item in items:
-        if len(page) == size or page_bytes >= PAGE_BYTES:
-            yield State(*position, page, last=False)
-            page, page_bytes = [], 0
+    told: list[Applied] = []
+    number, left = 0, most
+    for item in _parts(items, most):
+        weight = ITEM_BYTES + item_bytes(item.key, item.value)
+        if page and (len(page) == size or weight > left):
+            yield State(*position, page, last=False, page=number)
+            page, number, left = [], number + 1, most
         page.append(item)
-        page_bytes += item_bytes(item.key, item.value)
-    yield State(*position, page, last=True, applied=list(applied))
+        left -= weight
+    for each in applied:
+        weight = _applied_bytes(each)
+        if weight > left and (page or told):
+            yield State(*position, page, False, told, number)
+            page, told, number, left = [], [], number + 1, most
+        told.append(each)
+        left -= weight
+    yield State(*position, page, True, told, number)
+
+
+def _parts(items: Sequence[StateItem], most: int) -> Iterator[StateItem]:
+    """The items; in place of one with a value that fits into no page, several with parts of it."""
+    for item in items:
+        room = max(most - ITEM_BYTES - item_bytes(item.key, None), LEAST_PART)
+        if len(item.value) <= room:
+            yield item
+            continue
+        for start in range(0, len(item.value), room):
+            yield StateItem(item.key, item.value[start : start + room], item.owner, item.version)
 
 
 def item_bytes(key: str, value: bytes | None) -> int:
@@ -107,36 +141,83 @@ def item_bytes(key: str, value: bytes | None) -> int:
     return len(key.encode()) + len(value or b"")
 
 
-class StatePages:
-    """A snapshot that is coming in. Raises FrameError for pages of different positions, and past the limits."""
+def _applied_bytes(applied: Applied) -> int:
+    return ITEM_BYTES + len(applied.node.encode()) + len(applied.bits)
 
-    def __init__(self, max_keys: int | None = None, max_bytes: int | None = None) -> None:
-        self.items: dict[str, StateItem] = {}
+
+def page_bytes(page: State) -> int:
+    """At most how many bytes a page takes in a batch."""
+    items = sum(ITEM_BYTES + item_bytes(item.key, item.value) for item in page.items)
+    return ITEM_BYTES + items + sum(map(_applied_bytes, page.applied))
+
+
+class StatePages:
+    """A snapshot that is coming in. Raises FrameError for pages of different positions or out of order, and past the
+    bounds. Its first page may come again, with all that follow.
+    """
+
+    def __init__(self) -> None:
         self.position: Position | None = None
         self.applied = AppliedProposals()
+        self._begin()
+
+    def _begin(self) -> None:
+        self.items: dict[str, StateItem] = {}
         self.bytes = 0
-        self._max_keys = max_keys
-        self._max_bytes = max_bytes
+        self._next = 0  # page
+        self._last_key: str | None = None
+        self._growing: dict[str, bytearray] = {}  # values that come in parts
+        self._applied: list[Applied] = []
 
     def add(self, page: State) -> bool:
         """Take a page. True: it was the last."""
+        if page.page > 0 == self._next:
+            return False  # of a snapshot that was on its way before we asked for this one
         position = (page.epoch, page.index)
         if self.position is not None and position != self.position:
             raise FrameError(f"expected a page of the state at {self.position}, got one at {position}")
         self.position = position
-        for item in page.items:
+        if page.page == 0:
+            self._begin()
+        elif page.page not in (-1, self._next):
+            raise FrameError(f"expected page {self._next} of the state, got page {page.page}")
+        self._next = page.page + 1
+        self._take(page)
+        if len(self.items) > MAX_KEYS:
+            raise FrameError(f"a snapshot of the state has more than {MAX_KEYS} keys")
+        if self.bytes > MAX_BYTES:
+            raise FrameError(f"a snapshot of the state has more than {MAX_BYTES} bytes")
+        self._applied += page.applied
+        if page.last or len(self._applied) > APPLIED_NODES:
+            self.applied.load(self._applied)
+        if page.last:
+            for key, value in self._growing.items():
+                item = self.items[key]
+                self.items[key] = StateItem(key, bytes(value), item.owner, item.version)
+        return page.last
+
+    def _take(self, page: State) -> None:
+        for place, item in enumerate(page.items):
             former = self.items.get(item.key)
             if former is not None:
-                self.bytes -= item_bytes(former.key, former.value)
+                if place or page.page < 1 or (item.key, item.version) != (self._last_key, former.version):
+                    raise FrameError("a key comes once in a snapshot, or its value goes on in the next page")
+                self._go_on(former, item)
+                continue
+            key_bytes = item_bytes(item.key, None)
+            if key_bytes > MAX_KEY_BYTES:
+                raise FrameError(f"a key of the state has at most {MAX_KEY_BYTES} bytes, got {key_bytes}")
             self.items[item.key] = item
-            self.bytes += item_bytes(item.key, item.value)
-        if self._max_keys is not None and len(self.items) > self._max_keys:
-            raise FrameError(f"a snapshot of the state has more than {self._max_keys} keys")
-        if self._max_bytes is not None and self.bytes > self._max_bytes:
-            raise FrameError(f"a snapshot of the state has more than {self._max_bytes} bytes")
-        if page.last:
-            self.applied.load(page.applied)
-        return page.last
+            self.bytes += key_bytes + len(item.value)
+        if page.items:
+            self._last_key = page.items[-1].key
+
+    def _go_on(self, former: StateItem, item: StateItem) -> None:
+        grown = self._growing.get(item.key)
+        if grown is None:
+            grown = self._growing[item.key] = bytearray(former.value)
+        grown += item.value
+        self.bytes += len(item.value)
 
 
 class StateView:
@@ -185,11 +266,11 @@ class StateView:
         self._listed = None
         return lost
 
-    def snapshot(self, page_size: int) -> Iterator[State]:
-        """The state as it is now, in pages; they are made as they are asked for.
+    def snapshot(self, page_size: int, most: int = 0) -> Iterator[State]:
+        """The state as it is now, in pages, as `pages` says; they are made as they are asked for.
 
         Those of one position share its list: after a restart every node wants one.
         """
         if self._listed is None:
             self._listed = list(self.items.values()), self.applied.dump()
-        return pages(self.position, *self._listed, page_size)
+        return pages(self.position, *self._listed, page_size, most)

@@ -322,18 +322,19 @@ class Intake(Peer):
                 self._continue(self._clients.reactor.now)
         return True
 
-    def fail(self, event: Request, error: HoldfastError) -> None:
-        """A typed error in place of the reply."""
+    def fail(self, event: Request, error: HoldfastError) -> int:
+        """A typed error in place of the reply. Returns how many bytes that took; 0: nothing can be said any more."""
         if self.state is not OPEN:
-            return
+            return 0
         self._clients.counters.request_errors[error.reason] += 1
         try:
             data = self.protocol.error(event, error)
         except Exception:
             self.crashed()
-            return
+            return 0
         self.transport.write(data)
         self._replied()
+        return len(data)
 
     def _replied(self) -> None:
         self.in_flight -= 1

@@ -6,8 +6,14 @@ The checks (proxy.config.values), the masking of secrets and docs/reference/conf
 from enum import Enum
 from typing import NamedTuple
 
+from holdfast.protocols.nodes.frames import MAX_BATCH_BYTES
+from holdfast.protocols.nodes.state import MAX_BYTES, MAX_KEY_BYTES, MAX_KEYS
+
 # Above this the C libraries underneath overflow, and no honest value lies there.
 LARGEST = 10**15
+# A request's head goes to the node with its body: twice, with what is around each header, in UTF-8
+# (protocols.nodes.frames.MAX_BATCH_BYTES_TO_NODE).
+MAX_HEAD_BYTES = 1 << 20
 
 
 class Kind(Enum):
@@ -89,10 +95,13 @@ KEYS: dict[str, Key] = {
     # --- client: limits of the protocols
     "client.max_message_bytes": Key(Kind.BYTES, "One message, after decompression."),
     "client.max_header_bytes": Key(
-        Kind.BYTES, "Request line and headers of an HTTP request.", at_least=1024
-    ),  # a browser's handshake has half of it
+        Kind.BYTES,
+        "Request line and headers of an HTTP request.",
+        at_least=1024,  # a browser's handshake has half of it
+        at_most=MAX_HEAD_BYTES,
+    ),
     "client.max_headers": Key(Kind.COUNT, "Headers of an HTTP request.", at_least=16),  # a browser's handshake
-    "client.max_target_bytes": Key(Kind.BYTES, "Target (path and query) of an HTTP request."),
+    "client.max_target_bytes": Key(Kind.BYTES, "Target (path and query) of an HTTP request.", at_most=MAX_HEAD_BYTES),
     "client.max_body_bytes": Key(Kind.BYTES, "Body of an HTTP request, after decompression."),
     "client.max_encoding_layers": Key(
         Kind.COUNT, "Content encodings of an HTTP body, one over another.", zero="none accepted"
@@ -130,7 +139,7 @@ KEYS: dict[str, Key] = {
     "node.heartbeat_interval": Key(Kind.SECONDS, "Between two heartbeats, both ways."),
     "node.heartbeat_timeout": Key(Kind.SECONDS, "Silence after which a frozen node is given up."),
     "node.max_nodes": Key(Kind.COUNT, "Nodes at once.", at_most=10**6),
-    "node.max_frame_bytes": Key(Kind.BYTES, "One batch of frames from a node."),
+    "node.max_frame_bytes": Key(Kind.BYTES, "One batch of frames from a node.", at_most=MAX_BATCH_BYTES),
     "node.max_outbox_bytes": Key(Kind.BYTES, "Waiting for a node that does not read; above it the node is lost."),
     "node.handshake_timeout": Key(Kind.SECONDS, "From a node's hello until it is ready."),
     "node.max_untaken_bytes": Key(
@@ -172,9 +181,9 @@ KEYS: dict[str, Key] = {
     # --- election
     "election.lease": Key(Kind.SECONDS, "A master stops this long after its last renewal."),
     # --- state
-    "state.max_keys": Key(Kind.COUNT, "Entries of the nodes' replicated state."),
-    "state.max_bytes": Key(Kind.BYTES, "Keys and values of the state together."),
-    "state.max_key_bytes": Key(Kind.BYTES, "One key of the state."),
+    "state.max_keys": Key(Kind.COUNT, "Entries of the nodes' replicated state.", at_most=MAX_KEYS),
+    "state.max_bytes": Key(Kind.BYTES, "Keys and values of the state together.", at_most=MAX_BYTES),
+    "state.max_key_bytes": Key(Kind.BYTES, "One key of the state.", at_most=MAX_KEY_BYTES),
     "state.max_value_bytes": Key(Kind.BYTES, "One value of the state."),
     "state.recover_timeout": Key(
         Kind.SECONDS,

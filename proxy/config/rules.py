@@ -8,6 +8,8 @@ from holdfast.proxy.config.sections import Config
 from holdfast.proxy.config.values import is_local_endpoint, is_loopback, split_address
 
 FRAME_OVERHEAD = 64 << 10  # of a batch around one payload: headers of a reply, and room for effects
+PROPOSAL_OVERHEAD = 2 << 10  # of a batch around one entry
+ENTRY = "entry of the state (state.max_key_bytes + state.max_value_bytes)"
 BUFFERED_TIMES = 4  # a body that is inflated in layers is there several times
 AUTHENTICATION = (
     "a loopback address, or authentication by node.token or node.curve_authorized_keys "
@@ -41,11 +43,6 @@ def _client(config: Config) -> Iterator[tuple[str, str]]:
             f"at least {BUFFERED_TIMES} times what one client may hold, {most} "
             "(client.max_message_bytes, client.max_body_bytes, client.max_unread_reply_bytes)",
         )
-    if config.node.max_outbox_bytes <= largest:
-        yield (
-            "node.max_outbox_bytes",
-            f"more than the largest request, {largest} (client.max_message_bytes, client.max_body_bytes)",
-        )
 
 
 def _node(config: Config) -> Iterator[tuple[str, str]]:
@@ -67,19 +64,22 @@ def _node(config: Config) -> Iterator[tuple[str, str]]:
     largest = max(config.client.max_message_bytes, config.client.max_body_bytes)
     if node.max_frame_bytes < largest + FRAME_OVERHEAD:
         yield "node.max_frame_bytes", f"at least {largest + FRAME_OVERHEAD}, for a node to echo the largest request"
-    if config.state.max_value_bytes >= node.max_frame_bytes:
-        yield "state.max_value_bytes", f"less than node.max_frame_bytes ({node.max_frame_bytes}), or none could come"
+    entry = config.state.max_key_bytes + config.state.max_value_bytes
+    if node.max_frame_bytes < entry + PROPOSAL_OVERHEAD:
+        yield "node.max_frame_bytes", f"at least {entry + PROPOSAL_OVERHEAD}, for a node to propose the largest {ENTRY}"
     if config.state.recover_timeout >= node.handshake_timeout:
         yield (
             "state.recover_timeout",
             f"less than node.handshake_timeout ({node.handshake_timeout:g}): nodes wait for it",
         )
-    if config.state.max_value_bytes + config.state.max_key_bytes > config.state.max_bytes:
+    if node.max_outbox_bytes <= max(largest, entry):
         yield (
-            "state.max_bytes",
-            f"at least one entry, {config.state.max_value_bytes + config.state.max_key_bytes} "
-            "(state.max_key_bytes + state.max_value_bytes)",
+            "node.max_outbox_bytes",
+            f"more than the largest request, {largest} (client.max_message_bytes, client.max_body_bytes), and more "
+            f"than the largest {ENTRY}, {entry}",
         )
+    if entry > config.state.max_bytes:
+        yield "state.max_bytes", f"at least {entry}: one {ENTRY}"
 
 
 def _is_authenticated(node: NodeSettings) -> bool:

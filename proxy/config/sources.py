@@ -120,6 +120,8 @@ def _given(file: Path | None, environ: Mapping[str, str], sets: Sequence[str], p
             yield _Given(section, key, environ[variable], Origin("env", variable), is_text=True)
     for variable in sorted(environ):
         if not variable.upper().startswith(PREFIX):
+            if _lacks_an_underscore(variable):
+                problems.append(f"{variable}: expected {PREFIX}SECTION__KEY")
             continue
         section, separator, key = variable[len(PREFIX) :].lower().partition("__")
         if separator and key:
@@ -133,6 +135,15 @@ def _given(file: Path | None, environ: Mapping[str, str], sets: Sequence[str], p
             yield _Given(section, key, text, Origin("set"), is_text=True)
         else:
             problems.append(f"--set: expected SECTION.KEY=VALUE, got {_clipped(name)!r}")
+
+
+def _lacks_an_underscore(variable: str) -> bool:
+    """Whether it is like HOLDFAST_CLIENT__BIND or HOLDFAST_CLIENT_BIND, which nobody else reads either."""
+    lone, _, name = variable.lower().partition("_")
+    if lone != "holdfast" or variable.upper() in ALIASES:
+        return False
+    section, separator, _ = name.partition("__")
+    return bool(separator and section in SECTIONS) or name in {key.replace(".", "_") for key in KEYS}
 
 
 def _from_file(file: Path, problems: list[str]) -> Iterator[_Given]:

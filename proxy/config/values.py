@@ -77,17 +77,17 @@ def _number(value: object, type_: type[int] | type[float], key: Key) -> int | fl
 
 
 def _expected_number(key: Key, type_: type) -> str:
-    above = f"from {key.at_least:g}" if key.at_least else "above 0"
+    above = f"from {key.at_least:.15g}" if key.at_least else "above 0"
     if key.kind is Kind.BYTES:
-        most = f" up to {key.at_most:.0f}," if key.at_most < LARGEST else ""
+        most = f" up to {key.at_most:.15g}," if key.at_most < LARGEST else ""
         return f'a size {above}{most} such as 65536, "64KiB" or "1MB"'
     if key.kind is Kind.SECONDS:
         least = "0 or more" if key.zero else "above 0"
-        most = f" up to {key.at_most:g}" if key.at_most < LARGEST else ""
+        most = f" up to {key.at_most:.15g}" if key.at_most < LARGEST else ""
         return f'seconds, {least}{most}, such as 0.5, "500ms", "10s" or "2m"'
     what = "a whole number" if type_ is int else "a number"
     least = "from 0" if key.zero else above
-    return f"{what} {least}" + (f" up to {key.at_most:g}" if key.at_most < LARGEST else "")
+    return f"{what} {least}" + (f" up to {key.at_most:.15g}" if key.at_most < LARGEST else "")
 
 
 def parse_duration(text: str) -> float | None:

@@ -29,8 +29,14 @@ class AccessLog:
         if client is not None:
             self._taken[entry.id] = client
 
-    def replied(self, entry: Entry, status: int, size: int, now: float, lost_node: Node | None = None) -> None:
-        """lost_node: the node that it was with, and is not any more."""
+    def replied(
+        self, entry: Entry, status: int, size: int, now: float, lost_node: Node | None = None, *, more: bool = False
+    ) -> None:
+        """more: this was a part, and others follow. lost_node: the node that it was with, and is not any more."""
+        if entry.parts is not None:
+            size = entry.parts.size = entry.parts.size + size
+        if more:
+            return
         client = self._taken.pop(entry.id, None)
         if self._random() >= self._share:
             return

@@ -229,9 +229,9 @@ class Dispatch:
                 node.link.send(frames.Cancel(entry.id, entry.attempt))
         else:
             self._counters.replies += 1
-        if self._access_log is not None and not more:
+        if self._access_log is not None:
             status = 200 if head is None else head.status
-            self._access_log.replied(entry, status, len(frame.payload), self._reactor.now)
+            self._access_log.replied(entry, status, len(frame.payload), self._reactor.now, more=more)
 
     def _give_credit(self, node: Node, entry: Entry, count: int) -> None:
         """The node may send as much again once the client has taken it."""
@@ -392,9 +392,9 @@ class Dispatch:
                 entry.node.link.send(frames.Cancel(entry.id, entry.attempt))
 
     def _answer(self, entry: Entry, error: HoldfastError, lost_node: Node | None = None) -> None:
-        entry.connection.fail(entry.event, error)
+        size = entry.connection.fail(entry.event, error)
         if self._access_log is not None:
-            self._access_log.replied(entry, error.http_status, 0, self._reactor.now, lost_node)
+            self._access_log.replied(entry, error.http_status, size, self._reactor.now, lost_node)
 
     def _fail(self, connection: Requester, event: Request, message: str, reason: Reason) -> None:
         connection.fail(event, RequestError(message, reason, self._settings.retry_after))

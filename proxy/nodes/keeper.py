@@ -127,7 +127,7 @@ class Keeper:
         more = [] if self._is_ours else [node for node in self._nodes if has_more(node, self.copy.position)]
         latest = max(more, key=lambda node: node.state_position, default=None)
         if latest is not None:
-            self._adoption = (latest, self.copy.coming())
+            self._adoption = (latest, StatePages())
             self._adoption_deadline = now + self._node_settings.handshake_timeout
             latest.link.send(frames.WantState())
         elif now >= self._waits_until and not self._replication.waits_for:  # who has joined meanwhile may have more
@@ -169,6 +169,8 @@ class Keeper:
         """More than half of the members have the state as it is: from now on it counts, and changes."""
         self._is_ours = False
         log.info("keeps_state", keys=len(self.copy.items), position=self.copy.position)
+        if limit := self.copy.excess():
+            log.warning("state_above_limit", limit=limit, keys=len(self.copy.items), bytes=self.copy.bytes)
         self._committed = self.copy.position[1]
         self._owners.begin()
         for node in self._nodes:

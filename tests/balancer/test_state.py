@@ -127,6 +127,49 @@ class TestLimits:
         assert isinstance(change(copy, 8, "d", b"x"), Entry)
 
 
+class TestAboveTheLimits:
+    """What others have ordered is borne: their limits are higher, or ours were."""
+
+    @pytest.fixture
+    def copy(self):
+        """Above each of SMALL's."""
+        copy = StateCopy(SMALL)
+        for index, (key, size) in enumerate({"large": 20, "b": 12, "c": 12, "d": 12, "e": 12}.items(), 1):
+            copy.apply(Entry(1, index, "m", index, key, b"x" * size))
+        return copy
+
+    def test_which_it_is_above(self, copy):
+        assert copy.excess() == "state.max_keys"
+        copy.apply(Entry(1, 6, "m", 6, "e", None))
+        assert copy.excess() == "state.max_bytes"
+        copy.apply(Entry(1, 7, "m", 7, "large", None))
+        assert copy.excess() == ""
+
+    @pytest.mark.parametrize(
+        ("key", "value", "limit"),
+        [
+            ("f", b"", "state.max_keys"),
+            ("b", b"x" * 13, "state.max_value_bytes"),
+            ("large", b"x" * 21, "state.max_value_bytes"),
+            ("other", None, "state.max_key_bytes"),
+            ("large", b"y" * 20, ""),
+            ("large", b"", ""),
+            ("b", b"y" * 12, ""),
+            ("b", None, ""),
+            ("large", None, ""),
+            ("f", None, ""),
+        ],
+    )
+    def test_nothing_may_grow_and_all_else_may_be(self, copy, key, value, limit):
+        outcome = change(copy, 1, key, value)
+        assert (outcome.limit if isinstance(outcome, Refusal) else "") == limit
+
+    def test_bytes(self, copy):
+        change(copy, 1, "e", None)
+        assert change(copy, 2, "b", b"x" * 11).index == 7
+        assert change(copy, 3, "b", b"x" * 12).limit == "state.max_bytes"
+
+
 class TestOwners:
     def test_keys_of_an_owner(self):
         copy = StateCopy(SMALL)
@@ -177,10 +220,6 @@ class TestTerms:
         copy.begin(2, 2)
         assert change(copy, 4, "a", b"1", epoch=2).index == 4
 
-    def test_a_state_that_is_offered_keeps_to_the_limits(self):
-        with pytest.raises(FrameError, match="4 keys"):
-            StateCopy(SMALL).coming().add(State(1, 9, [StateItem(key, b"") for key in "abcde"], last=False))
-
 
 class TestSnapshot:
     def test_what_was_held_goes_with_the_last_page(self):
@@ -189,7 +228,7 @@ class TestSnapshot:
         assert snapshot.index == 3
         [first], is_last = snapshot.next_frames()
         a, b, c = (StateItem(key, b"1", 0, version) for version, key in enumerate("abc", 1))
-        assert (decode(first), is_last) == (State(1, 3, [a, b], last=False), False)
+        assert (decode(first), is_last) == (State(1, 3, [a, b], last=False, page=0), False)
         entries = [change(copy, 4, "a", b"2"), change(copy, 5, "b", b"2")]
         for entry in entries:
             snapshot.hold(encode_frame(entry))

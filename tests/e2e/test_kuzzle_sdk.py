@@ -185,11 +185,22 @@ async def test_the_api(sdk, tmp_path, protocol):
     """Three nodes: nothing may depend on which of them is asked."""
     async with cluster(tmp_path, nodes=3) as system:
         script = await system.script(sdk, "api.mjs", protocol)
-        passed = []
-        with trio.fail_after(PATIENCE):
-            while (line := await script.line()) is not None:
-                passed.append(line["step"])
-        assert passed == STEPS
+        assert await steps(script) == STEPS
+
+
+async def test_what_becomes_of_a_subscription_when_its_token_ends(sdk, tmp_path):
+    async with cluster(tmp_path, nodes=3) as system:
+        script = await system.script(sdk, "tokens.mjs")
+        assert await steps(script) == ["the end of a token", "logging in anew", "another one's logout"]
+
+
+async def steps(script: Script) -> list[str]:
+    """Those that have passed, when all have."""
+    passed = []
+    with trio.fail_after(PATIENCE):
+        while (line := await script.line()) is not None:
+            passed.append(line["step"])
+    return passed
 
 
 async def test_a_subscription_outlives_its_nodes(sdk, tmp_path):

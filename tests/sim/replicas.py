@@ -6,6 +6,7 @@ Messages are late, lost, doubled and overtake each other; members crash, are cut
 
 import random
 from heapq import heappop, heappush
+from itertools import cycle
 
 from holdfast.balancer.cluster.keeping import Phase
 from holdfast.balancer.cluster.replication import Replication
@@ -33,7 +34,7 @@ class Process:
         self.record = Record()
         self.told = {}  # peer: version that it follows
         self.firm = 0  # ballot that is known to be firm
-        self.part = world.Replication(name, StateCopy(StateSettings()))
+        self.part = world.Replication(name, StateCopy(StateSettings(max_keys=next(world.limits))))
         self.part.keeping = self
         self.commit = 0  # as keeper: index of the last entry that is committed
         self.mark = (0, (0, 0))
@@ -197,10 +198,12 @@ class Node:
 
 class World:
     """firm_unheld: a set counts as firm when all follow it, whoever holds the state (a rule is taken away). waits: the
-    share of keepers that wait for nodes before they begin."""
+    share of keepers that wait for nodes before they begin. limits: of one run of a
+    proxy after the other, in keys."""
 
-    def __init__(self, seed, replication=Replication, *, firm_unheld=False, waits=0.0):
+    def __init__(self, seed, replication=Replication, *, firm_unheld=False, waits=0.0, limits=(1000,)):
         self.random = random.Random(seed)
+        self.limits = cycle(limits)
         self.Replication = replication
         self.firm_unheld = firm_unheld
         self.waits = waits

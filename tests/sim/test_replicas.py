@@ -33,6 +33,12 @@ def test_no_seed_breaks_anything_while_keepers_wait_for_nodes():
         World(seed, waits=0.4).run()
 
 
+def test_no_seed_breaks_anything_where_limits_differ():
+    for seed in range(SEEDS):
+        World(seed, limits=LIMITS).run()
+
+
+LIMITS = (1, 2, 3, 1000)
 SOURCE = Path(replication.__file__).read_text()
 MUTANTS = {
     "half is enough": [("self._quorum - 1]", "(len(held) + 1) // 2 - 1]")],
@@ -90,6 +96,13 @@ def test_each_rule_is_needed(name):
     module = mutant(MUTANTS[name])
     with pytest.raises((Violation, FrameError, AssertionError)):
         run_seeds(module.Replication)
+
+
+def test_what_is_above_ones_own_limits_is_taken():
+    module = mutant([("        if is_last:\n", "        if is_last and not is_above(taken.pages, self.copy):\n")])
+    module.is_above = lambda pages, copy: len(pages.items) > copy._settings.max_keys
+    with pytest.raises(Violation):
+        run_seeds(module.Replication, limits=LIMITS)
 
 
 def run_seeds(cls=Replication, **rules):

@@ -7,7 +7,9 @@ from holdfast.balancer.cluster.keeping import Phase
 from holdfast.balancer.cluster.replication import RETRY, Replication
 from holdfast.balancer.settings import StateSettings
 from holdfast.balancer.state import StateCopy
+from holdfast.protocols.nodes import state
 from holdfast.protocols.nodes.frames import Entry, Propose, State, StateItem
+from holdfast.protocols.nodes.state import StatePages
 from holdfast.protocols.peers.replication import Entries, Held, Stamp, StatePage, WantPage
 from tests.balancer.cluster.views import record_of
 
@@ -392,7 +394,7 @@ def test_a_set_is_held_when_more_than_half_of_it_hold_what_was_before():
 
 def bring(part, epoch, index):
     """A node has more than all members."""
-    pages = part.it.copy.coming()
+    pages = StatePages()
     pages.add(State(epoch, index, [], True))
     part.it.adopt(pages)
 
@@ -525,14 +527,32 @@ def test_a_state_that_continues_ours_gives_nothing_up():
     assert (b.it.position, b.done) == ((5, 29), [])
 
 
-def test_a_state_past_the_limits_is_not_taken():
-    b = Replication("b", StateCopy(StateSettings(max_keys=0)))  # which other members do not have
-    b.follow(record_of("ab", term=5), 0.0)
+def test_a_state_past_what_any_proxy_may_have_is_not_taken(monkeypatch):
+    monkeypatch.setattr(state, "MAX_KEYS", 0)
+    b = Part("b", "ab")
     full = StateCopy(StateSettings())
     full.order("n", Propose(1, "k", b"v"), 5)
-    b.received("a", StatePage(5, 0, next(full.snapshot(10))), 0.0)
-    assert b.position == (0, 0)
-    assert b.counters.garbled == 1
+    b.hears("a", StatePage(5, 0, next(full.snapshot(10))))
+    assert b.it.position == (0, 0)
+    assert b.it.counters.garbled == 1
+
+
+@pytest.mark.parametrize("is_behind", [False, True])
+def test_what_the_keeper_has_ordered_is_held_whatever_our_own_limits_are(is_behind):
+    """They may differ while they are changed proxy by proxy. Who refused it would keep all others waiting for ever."""
+    b = Part("b", "ab")
+    b.it.copy = StateCopy(StateSettings(max_keys=1, max_bytes=3, max_key_bytes=1, max_value_bytes=1))
+    steps = [Stamp(5, 0), *(entry(5, index, f"key {index}", b"long") for index in range(1, 6))]
+    if is_behind:
+        full = StateCopy(StateSettings())
+        full.begin(5)
+        for step in steps[1:]:
+            full.apply(step)
+        for number, page in enumerate(full.snapshot(2)):
+            b.hears("a", StatePage(5, number, page))
+    else:
+        b.hears("a", Entries(5, (0, 0), steps, (5, 5)))
+    assert (b.it.position, len(b.it.copy.items), b.it.counters.garbled) == ((5, 5), 5, 0)
 
 
 def test_much_is_published_in_several_messages(monkeypatch):

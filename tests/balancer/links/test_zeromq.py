@@ -126,6 +126,18 @@ def test_a_batch_that_is_missing_ends_it(hub, keeper):
     assert "no such session" in way.sent[-1][1][0].reason
 
 
+def test_so_does_one_that_is_too_long(hub, keeper):
+    way = Way()
+    link = begin(hub, way)
+    hub.take(b"T1/a", bytes((1 << 20) + 1), 1.0, way)
+    hub.pump(1.0)
+    assert (keeper.batches, keeper.losses[0][0]) == ([], link)
+    assert "expected a batch of at most 1048576 bytes, got 1048577" in way.sent[-1][1][0].reason
+    hub.take(b"T2/b", bytes((1 << 20) + 1), 1.0, way)
+    assert "expected a batch of frames" in way.sent[-1][1][0].reason
+    assert keeper.links == [link]
+
+
 def test_it_ends_with_the_way(hub, keeper):
     links = {identity: begin(hub, Way(), identity) for identity in (b"T1/a", b"T1/b", b"T2/a")}
     hub.forget_route(b"T1/", "gone")

@@ -7,8 +7,11 @@ export { assert };
 
 const PATIENCE = 10_000; // ms; nothing here needs more than a fraction of it
 
-export async function connected(kind, [host, port]) {
+/** jwt: a token that it has from the start. When it connects the SDK asks whether it is somebody, and does not wait for
+ * the answer: one that comes after a login has it think that it is nobody, and not log in anew later. */
+export async function connected(kind, [host, port], jwt) {
   const kuzzle = new Kuzzle(new kind(host, { port: Number(port) }), { requestTimeout: PATIENCE });
+  if (jwt) kuzzle.jwt = jwt;
   await kuzzle.connect();
   return kuzzle;
 }

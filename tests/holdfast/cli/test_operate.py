@@ -133,16 +133,23 @@ async def test_somebody_else_there(serve, holdfast_async, nursery):
     status, _, err = await holdfast_async("nodes", "--admin", f"http://{address}")
     assert (status, err) == (1, f"holdfast: http://{address} is no admin server of Holdfast: status 200\n")
 
+    greetings = [b"220 mail.example ESMTP\r\n", b"\xff\0\0\0\0\0\0\0\1\x7f", b"HTTP/3 200\r\n", b"x" * 100_000]
+
     async def speak_another_protocol(stream):
-        await stream.send_all(b"220 mail.example ESMTP\r\n")
+        await stream.send_all(greetings.pop())
         await stream.receive_some(1000)
         await stream.aclose()
 
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     nursery.start_soon(trio.serve_listeners, speak_another_protocol, [listener])
-    status, _, err = await holdfast_async("nodes", "--admin", f"http://127.0.0.1:{listener.socket.getsockname()[1]}")
+    url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+    while greetings:
+        status, _, err = await holdfast_async("nodes", "--admin", url)
+        assert (status, err) == (1, f"holdfast: {url} is no admin server of Holdfast: it does not speak HTTP\n")
+    greetings.append(b"")
+    status, _, err = await holdfast_async("nodes", "--admin", url)
     assert status == 1
-    assert err.count("\n") == 1
+    assert err.startswith(f"holdfast: no admin server answers at {url} (--admin URL): ")
 
 
 async def test_an_address_as_the_ready_file_says_it(serve, holdfast_async):

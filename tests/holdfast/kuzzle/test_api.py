@@ -71,6 +71,16 @@ async def test_errors_of_dispatch():
         assert (answer.status_code, answer.json()["error"]["id"]) == (403, "taxi.fleet.not_yours")
 
 
+@pytest.mark.parametrize("body", [[], [1], {}, {"a": None}, None])
+async def test_whatever_body_an_action_gets_its_client_is_to_blame(body):
+    """A failure of 500 would be the node's, and too many of them eject it."""
+    async with kuzzle() as world, world.client() as client:
+        for controller, actions in world.apis[0]._actions.items():
+            for action in actions:
+                response = await client.ask(controller, action, index="i", collection="c", _id="d", body=body)
+                assert response["status"] < 500, (controller, action)
+
+
 async def test_what_is_no_request_is_answered_without_a_room():
     async with kuzzle(make=taxi_api) as world, world.client() as client:
         for nonsense in ("{", "[]", '"x"'):

@@ -5,7 +5,8 @@ import pytest
 from holdfast import State, StateError
 from holdfast.kuzzle import realtime
 from holdfast.kuzzle.wire import Request
-from tests.holdfast.kuzzle.test_realtime import CHEAP, logged_in, publish, subscribe
+from tests.holdfast.kuzzle.test_realtime import CHEAP, publish, subscribe
+from tests.holdfast.kuzzle.test_token_ends import logged_in
 from tests.holdfast.kuzzle.world import kuzzle
 
 SUBSCRIPTION = "kuzzle/subscription/"

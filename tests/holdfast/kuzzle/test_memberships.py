@@ -136,7 +136,7 @@ async def test_who_leaves_before_he_has_joined_is_in_or_out_and_knows(scene, nod
 
 async def log_out(scene, node):
     api = scene.world.apis[node]
-    await scene.world.nodes[node].state.set(REVOKED + "t", {"until": 1e12, "value": {}})
+    await scene.world.nodes[node].state.set(REVOKED + "t", {"until": 1e12, "value": {"client": scene.id}})
     await api.realtime().token_ended(Request(token="t", flush=scene.done))
 
 

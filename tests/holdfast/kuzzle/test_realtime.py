@@ -279,40 +279,6 @@ async def test_every_choice_of_users_and_scope_has_its_channel():
         assert await client.told_nothing()  # who is in the room already is not told of itself
 
 
-LOGIN = {"strategy": "local", "body": {"username": "ada", "password": "lovelace"}}
-
-
-async def logged_in(client, **more):
-    return (await client.result("auth", "login", **LOGIN, **more))["jwt"]
-
-
-async def test_a_logout_ends_the_subscriptions_that_were_made_with_its_token():
-    async with kuzzle(nodes=2) as world, world.client() as one, world.client() as other:
-        first, second = await logged_in(one), await logged_in(other, expiresIn="2h")
-        mine = await subscribe(one, {}, jwt=first)
-        await subscribe(one, CHEAP, jwt=second)
-        await subscribe(other, {}, jwt=first)
-        await other.result("auth", "logout", jwt=first)
-        assert await other.result("realtime", "count", body={"roomId": mine["roomId"]}) == {"count": 0}
-        await publish(other, price=1)
-        assert (await one.told())["room"] != mine["channel"]
-        assert await one.told_nothing()
-        assert await other.told_nothing()
-        assert await one.refusal("realtime", "subscribe", **HERE, body={}, jwt=first) == ("security.token.invalid", 401)
-
-
-async def test_the_end_of_a_token_ends_its_subscriptions(monkeypatch):
-    monkeypatch.setattr(realtime, "EXPIRY_INTERVAL", 0.01)
-    async with kuzzle(nodes=2) as world, world.client() as one, world.client() as other:
-        mine = await subscribe(one, {}, jwt=await logged_in(one, expiresIn=400))
-        stays = await subscribe(other, CHEAP, jwt=await logged_in(one))
-        rooms = [api.realtime()._rooms for api in world.apis]
-        await world.proxy.until(lambda: not any(each.count(mine["roomId"]) for each in rooms), "the end of the token")
-        await publish(other, price=1)
-        assert (await other.told())["room"] == stays["channel"]
-        assert await one.told_nothing()
-
-
 async def test_what_one_client_and_all_may_subscribe_is_bounded(monkeypatch):
     monkeypatch.setattr(rooms, "MOST_OF_CLIENT", Load(3, 10, 1 << 12))
     async with kuzzle() as world, world.client() as one, world.client() as other:
@@ -336,18 +302,14 @@ async def test_what_one_client_and_all_may_subscribe_is_bounded(monkeypatch):
 
 async def test_numbers_that_no_state_holds():
     async with kuzzle() as world, world.client() as client:
-        for text, id in (
-            ("1" + "0" * 30, None),
-            ("1e308", None),
-            ("1" + "0" * 400, "network.websocket.unexpected_error"),
-        ):
+        for text in ("1" + "0" * 30, "1e308", "1" + "0" * 400):
             for filters in (f'{{"range": {{"x": {{"gte": {text}}}}}}}', f'{{"equals": {{"x": {text}}}}}'):
                 await client.send(
                     '{"controller": "realtime", "action": "subscribe", "index": "city", "collection": "rides", '
                     f'"body": {filters}}}'
                 )
                 answer = await client.receive()
-                assert (answer["error"] and answer["error"]["id"]) == id
+                assert answer["error"] is None
         await publish(client, x=10**30)
         assert len({(await client.told())["room"] for _ in range(2)}) == 2
 

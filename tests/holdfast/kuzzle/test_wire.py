@@ -1,6 +1,7 @@
 """Kuzzle's JSON: requests as clients write them, responses and notifications as the SDK reads them."""
 
 import json
+import sys
 
 import pytest
 from hypothesis import given
@@ -204,6 +205,33 @@ def test_what_is_nested_too_deeply_is_refused(made):
         with pytest.raises(KuzzleError) as refused:
             wire.decode_any(made(levels).encode(), "network.websocket.unexpected_error")
         assert (refused.value.status, refused.value.id) == (400, "network.websocket.unexpected_error")
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (r'"half \ud83d of it"', "half \ufffd of it"),
+        (r'"\udE00\uD83D"', "\ufffd\ufffd"),
+        (r'"whole \ud83d\ude00, and \ud83d"', "whole \U0001f600, and \ufffd"),
+        (r'"\\ud83d"', r"\ud83d"),
+        ("1" + 400 * "0", sys.float_info.max),
+        ("-1" + 400 * "0", -sys.float_info.max),
+        ("1" + 20 * "0", 1e20),
+    ],
+)
+def test_what_javascript_writes_is_read(written, read):
+    """A message that could not be would be answered without its id, and its sender would wait for ever."""
+    data = wire.decode(
+        b'{"requestId": "r", "body": {"it": %s}}' % written.encode(), "network.websocket.unexpected_error"
+    )
+    assert data == {"requestId": "r", "body": {"it": read}}
+    wire.response(Request("r"), "n", data)
+
+
+def test_half_a_character_in_what_is_no_json_is_refused():
+    for payload in (rb'{"a": "\ud83d"', rb'{"a": NaN, "b": "\ud83d"}', rb'{"a": "\ud83d", "b": ' + 5000 * b"1" + b"}"):
+        with pytest.raises(KuzzleError):
+            wire.decode(payload, "network.websocket.unexpected_error")
 
 
 def test_what_is_wide_is_not_deep():

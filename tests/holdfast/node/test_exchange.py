@@ -115,6 +115,21 @@ async def test_what_can_not_be_sent_is_a_failure_and_the_session_stands(result):
         assert (await session.take(frames.Failure)).request == 2
 
 
+def parts_in_a_row():
+    yield "x"
+
+
+@pytest.mark.parametrize("result", [42, Reply(42), Reply(parts_in_a_row()), lambda: Reply(part for part in "ab")])
+async def test_what_is_no_reply_is_told_what_one_is(result):
+    async with linked(replying(result)) as session:
+        with structlog.testing.capture_logs() as logs:
+            session.http()
+            await session.take(frames.Failure)
+    [line] = [line for line in logs if line["event"] == "handler_failed"]
+    expected = "TypeError: expected bytes, str, dict, list or None, or in Reply(...) an async iterable of such, got "
+    assert expected + ("int" if "int" in line["exception"].splitlines()[-1] else "generator") in line["exception"]
+
+
 async def test_http_body_in_parts():
     go = trio.Event()
 

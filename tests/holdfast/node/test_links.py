@@ -8,7 +8,7 @@ import trio
 from structlog.testing import capture_logs
 
 from holdfast import ConfigError, HoldfastError, Node
-from holdfast.node import links, session
+from holdfast.node import backoff, links, session
 from holdfast.protocols.nodes import frames
 from tests.holdfast.node.fake_proxy import client, fake_proxy, linked
 from tests.waiting import PATIENCE, until
@@ -331,3 +331,20 @@ async def test_a_welcome_that_was_held_up_is_not_believed(monkeypatch, has_left)
                 direct.close(second)
                 await until(lambda: events == [second, -second])
             nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("lasted", [False, True])
+async def test_a_link_that_ends_as_soon_as_it_stands_has_back_off_as_one_that_fails(monkeypatch, lasted):
+    """Each costs the proxy snapshots, and what ended it may be there again: it was dialled 15 times a second."""
+    delays = []
+    monkeypatch.setattr(backoff, "pause", lambda delay, begun, now: delays.append(delay) or 0.0)
+    if lasted:
+        monkeypatch.setattr(backoff, "LASTED", 0.0)
+    with trio.fail_after(PATIENCE):
+        async with fake_proxy() as proxy, trio.open_nursery() as nursery:
+            nursery.start_soon(Node("test").run, [proxy.address])
+            for _ in range(8):
+                (await proxy.join()).refuse("no heartbeat")
+            await until(lambda: len(delays) >= 8)
+            nursery.cancel_scope.cancel()
+    assert (max(delays) >= backoff.LONGEST / 2) is not lasted

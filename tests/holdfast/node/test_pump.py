@@ -54,7 +54,8 @@ def keys():
 
 
 @pytest.mark.parametrize(
-    ("is_curve_theirs", "is_curve_ours", "hint"), [(True, False, "has it no CURVE"), (False, True, "has it CURVE on")]
+    ("is_curve_theirs", "is_curve_ours", "hint"),
+    [(True, False, "has it CURVE on? We have not"), (False, True, "has it CURVE on, as we have?")],
 )
 async def test_who_has_no_common_handshake_is_asked_about_what_it_has_itself(is_curve_theirs, is_curve_ours, hint):
     server_public, server_secret = keys()
@@ -66,4 +67,4 @@ async def test_who_has_no_common_handshake_is_asked_about_what_it_has_itself(is_
         pump = Pump(context, f"tcp://127.0.0.1:{port}", Curve(server_public, *keys()) if is_curve_ours else None)
         with trio.fail_after(PATIENCE):
             await pump.run(Owner(pump))
-    assert hint in pump.ended
+    assert pump.ended.endswith(f"is it a proxy, and {hint}")

@@ -420,3 +420,22 @@ async def test_leases_of_more_than_half_make_a_master():
         assert node.is_master
         sessions[0].lease = 0.0
         await until(lambda: not node.is_master)
+
+
+async def test_what_was_done_while_a_proxy_was_away_is_no_larger_than_it_takes():
+    """A hole closes its clients there, once. A batch that is too long would end each session with it, for a minute."""
+    node = Node("test", clients=True)
+    with trio.fail_after(2 * PATIENCE):
+        async with fake_proxy("a") as a, fake_proxy("b") as b, trio.open_nursery() as nursery:
+            nursery.start_soon(node.run, [a.address])
+            at_a = await a.join(peers=[b])
+            await node.notify(b"1", channels=["room"])
+            await node.notify(bytes(200_000), channels=["room"])
+            await node.notify(b"3", channels=["room"])
+            at_b = await b.accept()
+            at_b.welcome(peers=[a], keeper="a", max_batch_bytes=100_000)
+            assert [(await at_a.take(frames.Effects)).number for _ in range(3)] == [1, 2, 3]
+            assert (await at_b.take(frames.Effects)).number == 1
+            assert (await at_b.take(frames.Hole)).number == 2
+            assert (await at_b.take(frames.Effects)).number == 3
+            nursery.cancel_scope.cancel()

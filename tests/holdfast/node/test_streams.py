@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from holdfast.node import stream
 from holdfast.node.streams import Streams
+from holdfast.protocols.errors import HoldfastError
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import FIRST_WINDOW, pack_ids
 from tests.waiting import PATIENCE
@@ -107,6 +108,49 @@ QUIET = {"a": {"quiet"}}
 
 def broadcast(payload):
     return [frames.Broadcast(payload, False)]
+
+
+class Narrow(Session):
+    """Its proxy takes less at once than others do."""
+
+    def __init__(self, proxy):
+        super().__init__(proxy)
+        self.max_batch_bytes = 10_000
+
+
+async def test_what_was_kept_and_is_larger_than_the_proxy_takes_is_a_hole():
+    """It was sent in each session anew, and ended each."""
+    made, wide = three("b")
+    for payload in (b"1", bytes(20_000), b"3"):
+        made.send(broadcast(payload))
+    narrow = Narrow("a")
+    made.attach(narrow, 0)
+    assert narrow.payloads == [b"1", frames.Hole(2), b"3"]
+    assert len(wide.payloads[1]) == 20_000
+    made.detach(narrow, for_good=False)
+    again = Narrow("a")
+    made.attach(again, 1)
+    assert again.payloads == [frames.Hole(2), b"3"]
+
+
+async def test_what_was_withheld_and_is_larger_than_the_proxy_takes_is_a_hole():
+    made = Made(owner)
+    narrow, wide = Narrow("a"), Session("b")
+    for session in (narrow, wide):
+        made.attach(session, 0)
+    made.mute(narrow, ["quiet"])
+    made.send([frames.Notify(bytes(20_000), False, ["quiet"])])
+    assert (narrow.sent, len(wide.sent)) == ([], 1)
+    made.unmute(narrow, ["quiet"])
+    assert [type(frame) for frame in narrow.sent] == [frames.Hole]
+
+
+async def test_what_a_linked_proxy_does_not_take_is_refused_and_sent_to_nobody():
+    made, wide = three("b")
+    made.attach(Narrow("a"), 0)
+    with pytest.raises(HoldfastError, match="at most 8976 bytes"):
+        made.send(broadcast(bytes(20_000)))
+    assert wide.sent == []
 
 
 async def test_what_is_not_acknowledged_is_sent_again_in_order():

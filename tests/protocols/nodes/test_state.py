@@ -5,8 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.protocols.errors import FrameError
-from holdfast.protocols.nodes.frames import Applied, Entry, State, StateItem
-from holdfast.protocols.nodes.state import APPLIED_NODES, PROPOSAL_WINDOW, AppliedProposals, StatePages, StateView
+from holdfast.protocols.nodes import state
+from holdfast.protocols.nodes.frames import Applied, Entry, State, StateItem, encode_batch
+from holdfast.protocols.nodes.state import (
+    APPLIED_NODES,
+    MAX_KEY_BYTES,
+    PAGE_BYTES,
+    PROPOSAL_WINDOW,
+    AppliedProposals,
+    StatePages,
+    StateView,
+    page_bytes,
+    pages,
+)
 
 
 def entry(index, key, value, owner=0, epoch=1, node="n", proposal=0):
@@ -161,22 +172,81 @@ class TestView:
         assert (other.items, other.applied.dump()) == (view.items, view.applied.dump())
 
     def test_of_an_empty_state_there_is_one_page(self):
-        assert list(StateView().snapshot(2)) == [State(0, 0, [], last=True)]
+        assert list(StateView().snapshot(2)) == [State(0, 0, [], last=True, page=0)]
 
     def test_large_values_make_a_page_shorter(self):
         view = StateView()
         for number in range(1, 6):
-            view.apply(entry(number, f"k{number}", bytes(200 << 10)))
+            view.apply(entry(number, f"k{number}", bytes(100 << 10)))
         assert [(len(page.items), page.last) for page in view.snapshot(500)] == [(2, False), (2, False), (1, True)]
 
-    def test_pages_of_two_positions_or_past_the_limits_are_refused(self):
+    @pytest.mark.parametrize("most", [62 << 10, 0])
+    def test_whatever_there_is_fits_into_pages(self, most):
+        """The first is what the smallest batch has room for that a proxy may be set to take."""
+        items = [
+            StateItem("k" * MAX_KEY_BYTES, bytes(70_000), 2**64 - 1, 2**53 - 1),
+            StateItem("longest", b"x" * 1_000_003, 0, 5),
+            *(StateItem(f"k{number}", b"small", 0, 6) for number in range(5000)),
+            StateItem("é" * (MAX_KEY_BYTES // 2), b"", 0, 7),
+        ]
+        applied = [Applied("é" * 124 + f"{number:08}", 2**63, b"\xff" * 32) for number in range(APPLIED_NODES)]
+        told = list(pages((1, 9), items, applied, 10**6, most))
+        for page in told:
+            assert len(encode_batch(2**32, [page])) <= page_bytes(page) <= (most or PAGE_BYTES)
+        assert len(told) < 2 * sum(map(page_bytes, told)) / (most or PAGE_BYTES), "most of them are full"
+        coming = taken(told)
+        assert list(coming.items.values()) == items
+        assert coming.applied.dump() == applied
+        assert coming.bytes == sum(len(item.key.encode()) + len(item.value) for item in items)
+
+    @pytest.mark.parametrize(
+        ("number", "items"),
+        [
+            (1, [StateItem("a", b"more", 0, 6)]),
+            (1, [StateItem("b", b"", 0, 6), StateItem("a", b"more", 0, 5)]),
+            (2, [StateItem("a", b"more", 0, 5)]),
+            (-1, [StateItem("a", b"more", 0, 5)]),
+        ],
+    )
+    def test_what_is_not_the_next_page_is_refused(self, number, items):
+        coming = StatePages()
+        coming.add(State(1, 9, [StateItem("a", b"x", 0, 5)], last=False, page=0))
+        with pytest.raises(FrameError):
+            coming.add(State(1, 9, items, last=False, page=number))
+
+    def test_a_snapshot_may_begin_again(self):
+        """At the same position, when it is given anew: what had come of a long value must not come twice."""
+        items = [StateItem("a", b"x" * 5000, 0, 5), StateItem("b", b"y" * 5000, 0, 6)]
+        applied = [Applied(str(number), 1, b"\1") for number in range(APPLIED_NODES)]
+        told = list(pages((1, 9), items, applied, 100, 2000))
+        assert len(told) > 40
+        for count in range(len(told)):
+            coming = taken([*told[:count], *told])
+            assert (list(coming.items.values()), coming.applied.dump(), coming.bytes) == (items, applied, 10_002)
+
+    def test_the_rest_of_a_snapshot_is_not_taken_for_another(self):
+        """It was asked for before, by who gave up what had come of it."""
+        items = [StateItem(f"k{number}", b"", 0, 5) for number in range(4)]
+        told = list(pages((1, 9), items, [], 2))
+        coming = StatePages()
+        assert not coming.add(told[-1])
+        assert list(taken(told, coming).items.values()) == items
+
+    def test_pages_of_two_positions_or_past_the_bounds_are_refused(self, monkeypatch):
         coming = StatePages()
         coming.add(State(1, 9, [], last=False))
         with pytest.raises(FrameError):
             coming.add(State(1, 10, [], last=True))
+        with pytest.raises(FrameError, match="bytes"):
+            StatePages().add(State(1, 9, [StateItem("k" * (MAX_KEY_BYTES + 1), b"")], last=False))
+        with pytest.raises(FrameError, match="nodes"):
+            coming.add(State(1, 9, [], False, [Applied(str(number), 1, b"\1") for number in range(APPLIED_NODES + 1)]))
+        monkeypatch.setattr(state, "MAX_KEYS", 4)
+        monkeypatch.setattr(state, "MAX_BYTES", 40)
         with pytest.raises(FrameError, match="4 keys"):
-            StatePages(4, 40).add(State(1, 9, [StateItem(key, b"") for key in "abcde"], last=False))
-        coming = StatePages(4, 40)
-        coming.add(State(1, 9, [StateItem("a", b"x" * 20)], last=False))
-        with pytest.raises(FrameError, match="40 bytes"):
-            coming.add(State(1, 9, [StateItem("b", b"x" * 20)], last=False))
+            StatePages().add(State(1, 9, [StateItem(key, b"") for key in "abcde"], last=False))
+        for key in "ab":
+            coming = StatePages()
+            coming.add(State(1, 9, [StateItem("a", b"x" * 20)], last=False, page=0))
+            with pytest.raises(FrameError, match="40 bytes"):
+                coming.add(State(1, 9, [StateItem(key, b"x" * 20)], last=False, page=1))

@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from holdfast import Node
+from holdfast import Node, StateRefused
 from holdfast.balancer.coordination.memory import MemoryCoordinator
 from tests.harness import client_ids, websocket
 from tests.proxy.cluster.proxies import Killable, cluster_of, ids, joined
@@ -36,6 +36,44 @@ async def test_all_members_hold_what_was_set_and_who_joins_gets_it(nursery):
             assert third.app.cluster.replication.counters.copies == 1
             await node.state.set("one more", 1)
             await all_hold([*proxies, third], node)
+        nursery.cancel_scope.cancel()
+
+
+async def test_limits_may_differ_and_the_keepers_count(nursery):
+    """Settings are changed proxy by proxy. What is acknowledged is everybody's, whatever their own limits would be."""
+    store = MemoryCoordinator()
+    keeper = Killable(store, **SECTIONS)
+    await nursery.start(keeper.run)
+    node = Node("test")
+    async with joined(store, **SECTIONS | {"state": {"max_keys": 2, "max_bytes": 100}}) as small:
+        await nursery.start(node.run, [small.node])
+        for number in range(20):
+            await node.state.set(f"key {number}", "x" * 100)
+        assert keeper.app.cluster.membership.is_keeper
+        keeper.kill()
+        await small.until(lambda: small.app.cluster.membership.is_keeper, "the other to be keeper")
+        with pytest.raises(StateRefused, match="at most 2 keys"):
+            await node.state.set("one more", 1)
+        await node.state.set("key 0", "y" * 100)
+        await node.state.delete("key 1")
+        async with joined(store, **SECTIONS) as third:
+            await all_hold([small, third], node)
+            assert len(node.state) == 19
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_joins_bears_what_is_above_its_own_limits(nursery):
+    """It took no page of it, and no change was acknowledged any more."""
+    store = MemoryCoordinator()
+    async with joined(store, **SECTIONS) as keeper:
+        node = Node("test")
+        await nursery.start(node.run, [keeper.node])
+        for number in range(5):
+            await node.state.set(f"key {number}", number)
+        async with joined(store, **SECTIONS | {"state": {"max_keys": 2}}) as small:
+            await small.until(lambda: len(ids(keeper)) == 2, "it to be a member")
+            await node.state.set("one more", 1)
+            await all_hold([keeper, small], node)
         nursery.cancel_scope.cancel()
 
 

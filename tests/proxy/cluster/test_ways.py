@@ -1,10 +1,11 @@
 """Sessions of nodes by way of another proxy, with real proxies of one process."""
 
+from holdfast.balancer.coordination.memory import MemoryCoordinator
 from holdfast.balancer.directory import NodeState
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import encode_batch
 from tests.harness import ScriptedNode, websocket
-from tests.proxy.cluster.proxies import Killable, cluster_of, id_of, ids
+from tests.proxy.cluster.proxies import Killable, cluster_of, id_of, ids, joined
 
 
 def by_way_of(proxy, destination, **hello):
@@ -30,6 +31,26 @@ async def test_requests_go_through_and_replies_come_back():
             session = far.app.directory.nodes[node.id]
         await far.until(lambda: session.state is NodeState.LOST, "it to be known at once that the node has gone")
         await near.until(lambda: near.app.runner.tunnels == 0, "the tunnel's end")
+
+
+async def test_the_way_takes_what_the_destination_does_and_no_less():
+    """Whatever is larger ended the connection between the proxies, and was missing in the session."""
+    store = MemoryCoordinator()
+    narrow = {"node": {"max_frame_bytes": 128 << 10}, "client": {"max_message_bytes": 1 << 16, "max_body_bytes": 1}}
+    async with joined(store) as far, joined(store, **narrow) as near:
+        await near.until(lambda: len(ids(near)) == 2, "both to be members")
+        with by_way_of(near, id_of(far)) as node:
+            await node.finish_join()
+            async with websocket(far) as client:
+                for _ in range(2):
+                    await client.send("x" * 500_000)
+                    await node.reply()
+                    assert await client.recv() == "x" * 500_000
+        with ScriptedNode(near.node) as node:  # of its own
+            await node.join(keeper=False)
+            node.say(frames.Reply(1, 1, bytes(200_000), False))
+            assert "expected a batch of at most 131072 bytes" in (await node.take(frames.Refused)).reason
+            await near.until(lambda: not near.app.directory.nodes, "it to be lost")
 
 
 async def test_the_destination_ends_the_session():

@@ -27,7 +27,7 @@ from holdfast.proxy.process.bound import Bound
 from tests.proxy.cluster.proxies import QUICK
 
 PATIENCE = 20.0  # for a life that takes a tenth of a second
-INTEGERS = (-(2**63), -1, 0, 1, 2, 7, 64, 1024, 2**16, 2**31 - 1, 2**31, 10**15, 10**15 + 1, 2**63 - 1)
+INTEGERS = (-(2**63), -1, 0, 1, 2, 7, 64, 1024, 2**16, 2**24, 2**28, 2**31 - 1, 2**31, 10**15, 10**15 + 1, 2**63 - 1)
 FLOATS = (5e-324, 1e-9, 0.001, 0.5, float("nan"), float("inf"), float("-inf"), -0.0)
 TEXTS = ("", " ", "\n", "\x00", "a\r\nb: c", "ü", "\U0001f600", "x" * 2**20, "a,b", "%s{}", "-1", "true", "../..", "/")
 ADDRESSES = (

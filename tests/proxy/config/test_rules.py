@@ -33,16 +33,23 @@ def file(tmp_path):
         (["client.tls_certificate_file={file}"], "client.tls_key_file: expected the key file"),
         (["node.max_outbox_bytes=8MiB"], "node.max_outbox_bytes: expected more than the largest request, 8388608"),
         (
-            ["client.max_message_bytes=1GiB", "node.max_frame_bytes=2GiB", "client.max_buffered_bytes=4GiB"],
+            ["client.max_message_bytes=200MiB", "node.max_frame_bytes=256MiB", "client.max_buffered_bytes=1GiB"],
             "node.max_outbox_bytes: expected more than the largest request",
+        ),
+        (
+            ["state.max_value_bytes=15MiB", "node.max_outbox_bytes=15MiB"],
+            "node.max_outbox_bytes: expected more than the largest request, 8388608 (client.max_message_bytes, "
+            "client.max_body_bytes), and more than the largest entry of the state "
+            "(state.max_key_bytes + state.max_value_bytes), 15729664",
         ),
         (["client.max_buffered_bytes=127MiB"], "client.max_buffered_bytes: expected at least 4 times"),
         (["client.max_body_bytes=16MiB"], "node.max_frame_bytes: expected at least 16842752"),
         (
             ["state.max_value_bytes=16MiB", "state.max_bytes=1GiB"],
-            "state.max_value_bytes: expected less than node.max_frame_bytes",
+            "node.max_frame_bytes: expected at least 16780288, for a node to propose the largest entry of the state",
         ),
-        (["state.max_bytes=256KiB"], "state.max_bytes: expected at least one entry, 263168"),
+        (["state.max_value_bytes=16777000"], "node.max_frame_bytes: expected at least 16780072, for a node to propose"),
+        (["state.max_bytes=256KiB"], "state.max_bytes: expected at least 263168: one entry of the state"),
         (["balance.sticky_key=header:"], 'balance.sticky_key: expected "client", "header:NAME" or "field:NAME"'),
         (["balance.sticky_key=cookie:a"], 'balance.sticky_key: expected "client", "header:NAME" or "field:NAME"'),
         (["store.kind=sqlite"], "store.path: expected the file that the proxies of this machine share"),

@@ -122,9 +122,30 @@ def test_unknown_sections_and_stray_keys_of_a_file(write):
     assert problem(write("backlog = 5\n")).endswith("no such section [backlog]")
 
 
-@pytest.mark.parametrize("variable", ["HOLDFAST__CLIENT", "HOLDFAST__CLIENT__"])
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "HOLDFAST__CLIENT",
+        "HOLDFAST__CLIENT__",
+        "HOLDFAST__CLIENT_BIND",
+        "HOLDFAST_CLIENT__BIND",
+        "holdfast_client__bind",
+        "HOLDFAST_CLIENT__BINDD",
+        "HOLDFAST_CLIENT_BIND",
+        "HOLDFAST_NODE__TOKEN",
+        "HOLDFAST_NODE_BIND",
+    ],
+)
 def test_a_variable_that_names_no_key(variable):
     assert problem(environ={variable: "1"}) == f"{variable}: expected HOLDFAST__SECTION__KEY"
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["HOLDFAST_NODE_NAME", "HOLDFAST_NODE_PROXY_KEY", "HOLDFAST_WORKER", "HOLDFAST_PORT_7512_TCP", "HOLDFAST_"],
+)
+def test_a_variable_that_others_read(variable):
+    assert load(None, {variable: "1"}).config == Config()
 
 
 @pytest.mark.parametrize("name", ["node.token", "admin.token"])

@@ -99,6 +99,18 @@ def test_good_values(value, type_, key, result):
         (-1, int, Key(Kind.COUNT, "", zero="none"), "a whole number from 0"),
         (10**400, int, COUNT, "a whole number above 0"),
         (70000, int, Key(Kind.COUNT, "", at_most=65535), "a whole number above 0 up to 65535"),
+        (
+            0,
+            int,
+            Key(Kind.COUNT, "", at_least=2_000_000, at_most=10_000_000),
+            "a whole number from 2000000 up to 10000000",
+        ),
+        (
+            0,
+            float,
+            Key(Kind.SECONDS, "", at_most=10_000_000),
+            'seconds, above 0 up to 10000000, such as 0.5, "500ms", "10s" or "2m"',
+        ),
         ("lots", int, BYTES, 'a size above 0 such as 65536, "64KiB" or "1MB"'),
         ("soon", float, SECONDS, 'seconds, above 0, such as 0.5, "500ms", "10s" or "2m"'),
         (math.nan, float, SECONDS, 'seconds, above 0, such as 0.5, "500ms", "10s" or "2m"'),

@@ -1,4 +1,5 @@
 import httpx
+import pytest
 import trio
 from structlog.testing import capture_logs
 
@@ -100,3 +101,42 @@ async def test_a_lost_node_is_named():
                 assert "node_lost" in await client.recv()
         [line] = [line for line in lines if line["event"] == "request"]
         assert (line["status"], line["node"]) == (502, node.id)
+
+
+async def http_exchange(proxy, node, *replies):
+    """All that the client of a GET gets, whose connection ends with the reply."""
+    async with await trio.open_tcp_stream("127.0.0.1", proxy.client_port) as stream:
+        await stream.send_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        request = await node.take(frames.HttpRequest)
+        for reply in replies:
+            node.say(reply(request.id))
+        return b"".join([part async for part in stream])
+
+
+@pytest.mark.parametrize("status", [502, 504])
+async def test_what_the_client_was_sent_in_place_of_a_reply_is_counted(status):
+    replies = [lambda id: frames.Failure(id, 1, 502, "broken")] if status == 502 else []
+    request = {} if replies else {"timeout": 0.2}
+    async with running(log={"access_log": True, "level": "info"}, request=request) as proxy:
+        with capture_logs() as lines, ScriptedNode(proxy.node) as node:
+            await node.join()
+            said = await http_exchange(proxy, node, *replies)
+            await proxy.until(lambda: [line for line in lines if line["event"] == "request"], "the line")
+        [line] = [line for line in lines if line["event"] == "request"]
+        assert said.startswith(b"HTTP/1.1 %d " % status)
+        assert (line["status"], line["reply_bytes"]) == (status, len(said))
+
+
+async def test_so_are_all_parts_of_a_reply():
+    def part(payload, *, more=True):
+        return lambda id: frames.HttpReply(id, 1, payload, 200, [], more)
+
+    async with running(log={"access_log": True, "level": "info"}) as proxy:
+        with capture_logs() as lines, ScriptedNode(proxy.node) as node:
+            await node.join()
+            await http_exchange(proxy, node, part(b"x" * 100), part(b"x" * 20), part(b"x", more=False))
+            with pytest.raises(trio.BrokenResourceError):
+                await http_exchange(proxy, node, part(b"x"), lambda id: frames.Failure(id, 1, 502, "broken"))
+            await proxy.until(lambda: len([line for line in lines if line["event"] == "request"]) == 2, "the lines")
+        access = [line for line in lines if line["event"] == "request"]
+        assert [(line["status"], line["reply_bytes"]) for line in access] == [(200, 121), (502, 1)]

@@ -22,7 +22,7 @@ from holdfast.protocols.nodes.frames import (
     decode_from_proxy,
     encode_batch,
 )
-from holdfast.protocols.nodes.state import item_bytes
+from holdfast.protocols.nodes.state import StatePages, item_bytes
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.nodes import keeper as module
 from holdfast.proxy.nodes.ahead import TERM_EVERY
@@ -183,7 +183,7 @@ def clock(monkeypatch):
 
 
 def empty(epoch):
-    return State(epoch, 0, [], True)
+    return State(epoch, 0, [], True, page=0)
 
 
 class TestAlone:
@@ -343,7 +343,7 @@ class TestRestart:
         assert world.told(new) == []
         world.keeper.state_page(one, State(5, 9, items[1:], True))
         for node in (one, two, new):
-            assert world.told(node) == [State(6, 9, items, True)]
+            assert world.told(node) == [State(6, 9, items, True, page=0)]
         world.propose(two, 1, "c")
         assert world.told(one) == [Entry(6, 10, "two", 1, "c", b"v")]
 
@@ -361,7 +361,7 @@ class TestRestart:
         world.keeper.tick(clock.now)
         assert world.told(ahead) == [WantState()]
         world.keeper.state_page(ahead, State(5, 4, [StateItem("new", b"")], True))
-        assert world.told(behind) == world.told(ahead) == [State(6, 4, [StateItem("new", b"")], True)]
+        assert world.told(behind) == world.told(ahead) == [State(6, 4, [StateItem("new", b"")], True, page=0)]
 
     def test_without_nodes_the_wait_ends(self, clock):
         world = World(clock, recover_timeout=2.0).lead()
@@ -425,7 +425,7 @@ class TestRestart:
         late = world.join("late", (5, 2))
         assert world.told(late) == [WantState()]
         world.keeper.state_page(late, State(5, 2, [StateItem("k", b"")], True))
-        assert world.told(one) == world.told(late) == [State(10, 2, [StateItem("k", b"")], True)]
+        assert world.told(one) == world.told(late) == [State(10, 2, [StateItem("k", b"")], True, page=0)]
 
     @pytest.mark.parametrize("position", [(1, 9), (7, 9), (7, 0)])
     def test_else_it_gives_up_what_it_had(self, clock, position):
@@ -589,15 +589,49 @@ class TestRestart:
             world.keeper.told(two, (2**53, 1))
 
     def test_pages_that_are_none(self, clock):
-        world = World(clock, max_keys=1)
+        world = World(clock)
         one, two = world.join("one", (5, 9)), world.join("two")
         world.lead()
         world.keeper.state_page(two, State(5, 9, [], True))  # was not asked
         for page in (State(5, -1, [], True), State(2**53, 9, [], True),
-                     State(5, 9, [StateItem("a", b""), StateItem("b", b"")], True)):  # fmt: skip
+                     State(5, 9, [StateItem("a", b""), StateItem("a", b"")], True)):  # fmt: skip
             with pytest.raises(FrameError):
                 world.keeper.state_page(one, page)
         assert world.keeper.copy.position == (0, 0)
+
+    def test_the_rest_of_an_answer_to_a_former_question_is_not_the_state(self, clock):
+        """We have become keeper anew while a node sent us its state: what had come of it by then is gone."""
+        world = World(clock)
+        one = world.join("one", (5, 9))
+        world.lead()
+        items = [StateItem("a", b"1", 0, 8), StateItem("b", b"2", 0, 9)]
+        answer = [State(5, 9, items[:1], False, page=0), State(5, 9, items[1:], True, page=1)]
+        world.keeper.state_page(one, answer[0])
+        world.keeper.forsake()
+        world.lead(6)
+        world.keeper.state_page(one, answer[1])
+        assert world.keeper.copy.position == (0, 0)
+        for page in answer:
+            world.keeper.state_page(one, page)
+        assert sorted(world.keeper.copy.items) == ["a", "b"]
+
+    def test_a_state_above_our_limits_is_kept_and_said_to_be(self, clock):
+        """Those of the proxy that ordered it are higher, or ours were."""
+        world = World(clock, max_keys=1)
+        one = world.join("one", (5, 9))
+        with capture_logs() as logs:
+            world.lead()
+            items = [StateItem("a", b"1", 0, 8), StateItem("b", b"2", 0, 9)]
+            world.keeper.state_page(one, State(5, 9, items, True))
+            world.lead(6)
+        [line] = [line for line in logs if line["event"] == "state_above_limit"]
+        assert (line["limit"], line["keys"], line["bytes"]) == ("state.max_keys", 2, 4)
+        world.told(one)
+        for number, (key, value) in enumerate({"c": b"", "a": b"12", "b": b"3"}.items(), 1):
+            world.propose(one, number, key, value)
+        refused, grown, entry = world.told(one)
+        assert "at most 1 keys" in refused.reason
+        assert (grown.key, entry.key) == ("a", "b")
 
 
 class TestMembers:
@@ -676,7 +710,7 @@ class TestMembers:
         node = world.join("n")
         world.propose(node, 1, "k", b"old")
         world.keeper.forsake()
-        coming = world.keeper.copy.coming()
+        coming = StatePages()
         coming.add(State(2, 1, [StateItem("k", b"FINAL", 0, 1)], True))
         world.keeper.copy.adopt(coming)
         world.lead(3)
@@ -775,4 +809,4 @@ async def test_nodes_are_not_ready_before_the_state_is_known():
             await has_it.take(WantState)
             has_it.say(State(5, 9, [StateItem("k", b"v", 0, 9)], True))
             for one in (node, has_it):
-                assert await one.take(State) == State(6, 9, [StateItem("k", b"v", 0, 9)], True)
+                assert await one.take(State) == State(6, 9, [StateItem("k", b"v", 0, 9)], True, page=0)

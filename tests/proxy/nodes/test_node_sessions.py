@@ -98,6 +98,7 @@ async def test_handshake_that_is_not_finished():
         ({"labels": {"": "x"}}, "label"),
         ({"labels": {"rack": "r" * 257}}, "label"),
         ({"labels": {str(number): "" for number in range(65)}}, "at most 64 labels"),
+        ({"labels": {str(number): "x" * 200 for number in range(21)}}, "labels of a node have at most 4096 bytes"),
         ({"capacity": 0}, "capacity"),
         ({"weight": -1.0}, "weight"),
         ({"weight": float("nan")}, "weight"),

@@ -1,9 +1,11 @@
 """The nodes' state outlives the proxies, all of them: real proxies within the process, real nodes."""
 
+import pytest
 import trio
 
 from holdfast import Node
-from tests.harness import running
+from holdfast.proxy.config.rules import broken
+from tests.harness import configure, running
 from tests.waiting import until
 
 
@@ -23,6 +25,34 @@ async def test_the_state_outlives_the_only_proxy():
                 await until(lambda: one.state.get("lives") == life + 1, "the other node to have it")  # noqa: B023
                 for node in (one, two):
                     assert sorted(node.state) == sorted(["lives", *(f"life {n}" for n in range(life + 1))])
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("largest", [200_000, 3_000_000])
+async def test_the_state_comes_back_to_a_proxy_that_takes_small_batches_only(largest):
+    """Fault 2, with the least that `check` takes: a page of the state was larger, and ended the link, for ever. The
+    second value is larger than any batch that the proxy takes now."""
+    node = Node("test")
+    small = {
+        "client": {"max_message_bytes": 64 << 10, "max_body_bytes": 64 << 10},
+        "state": {"max_value_bytes": 100_000, "recover_timeout": 2.0},
+    }
+    async with trio.open_nursery() as nursery:
+        async with running(state={"max_value_bytes": largest + 100}) as proxy:
+            address = proxy.node
+            await nursery.start(node.run, [address])
+            values = {f"k{number}": str(number) * 100_000 for number in range(3)} | {"large": "x" * largest}
+            for key, value in values.items():
+                await node.state.set(key, value)
+        config = configure(node={"bind": (address,), "max_frame_bytes": 128 << 10}, **small)
+        assert list(broken(config)) == []
+        async with running(node={"bind": (address,), "max_frame_bytes": 128 << 10}, **small) as proxy:
+            await node.state.set("back", 1)
+            assert proxy.app.counters.nodes_welcomed == 1
+            assert len(proxy.app.keeper.copy.items) == 5
+            another = Node("another")
+            await nursery.start(another.run, [address])
+            assert {key: another.state[key] for key in values} == values
         nursery.cancel_scope.cancel()
 
 

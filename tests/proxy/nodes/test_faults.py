@@ -1,0 +1,94 @@
+"""What comes of a node's fault, beside the answer that its client gets."""
+
+from contextlib import contextmanager
+
+import pytest
+
+from holdfast.protocols.nodes import frames
+from holdfast.proxy.nodes import expired
+from tests.proxy.still import StillProxy, taken
+
+
+@contextmanager
+def still(**sections):
+    proxy = StillProxy(**sections)
+    yield proxy
+    proxy.close()
+
+
+def fail(proxy, node, status):
+    [request] = taken(node, frames.Request)[-1:]
+    node.say(frames.Failure(request.id, request.attempt, status, "no"))
+    proxy.hear()
+
+
+@pytest.mark.parametrize(("status", "is_ejected"), [(500, True), (503, True), (404, False), (499, False)])
+async def test_failures_of_its_own_eject_a_node(status, is_ejected):
+    with still(balance={"ejection_failures": 3}) as proxy:
+        node, _ = proxy.join("one"), proxy.join("two", incarnation=2)
+        client = proxy.client()
+        failed = 0
+        while failed < 3:
+            client.ask("please")
+            proxy.turn()
+            if len(taken(node, frames.Request)) > failed:
+                assert not proxy.app.directory.nodes["one"].ejected
+                fail(proxy, node, status)
+                failed += 1
+        assert proxy.app.directory.nodes["one"].ejected == is_ejected
+
+
+async def test_a_reply_that_can_not_be_said_is_one():
+    with still(balance={"ejection_failures": 1}) as proxy:
+        node, _ = proxy.join("one"), proxy.join("two", incarnation=2)
+        client = proxy.client()
+        while not taken(node, frames.Request):
+            client.ask("please")
+            proxy.turn()
+        fail(proxy, node, 200)
+        assert proxy.app.directory.nodes["one"].ejected
+
+
+async def test_a_failure_makes_room_for_what_is_parked():
+    """In that moment, and not at the next tick."""
+    with still() as proxy:
+        node = proxy.join(capacity=1)
+        client = proxy.client()
+        client.ask("first")
+        client.ask("second")
+        proxy.turn()
+        assert len(taken(node, frames.Request)) == 1
+        assert len(proxy.app.ledger.parked) == 1
+        fail(proxy, node, 500)
+        proxy.hear()
+        assert [request.payload for request in taken(node, frames.Request)] == [b"first", b"second"]
+
+
+@pytest.mark.parametrize("says_goodbye", [False, True])
+async def test_who_says_goodbye_is_no_lost_node(says_goodbye):
+    with still() as proxy:
+        node = proxy.join()
+        if says_goodbye:
+            node.say(frames.Bye())
+            proxy.hear()
+        node.vanish()
+        proxy.turn()
+        assert not proxy.app.directory.nodes.get("node")
+        assert proxy.counters.nodes_lost == (not says_goodbye)
+
+
+async def test_whoever_drains_waits_for_errors_that_are_still_to_be_said(monkeypatch):
+    monkeypatch.setattr(expired, "ANSWERED_PER_TURN", 2)
+    with still(request={"parked_timeout": 1.0}) as proxy:
+        client = proxy.client()
+        for number in range(5):
+            client.ask(f"{number}")
+        proxy.tick(1.1)
+        assert len(proxy.app.ledger) == 0
+        waits = 0
+        while any(map(len, proxy.dispatch.unsaid)):
+            waits += 1
+            proxy.app.reactor._bell.on_ready(0, 0.0)
+        proxy.turn()
+        assert waits
+        assert len([line for line in client.heard if line.startswith("error ")]) == 5

@@ -146,35 +146,35 @@ class Documents:
 
     async def _delete(self, request: Request, id: str, key: str, name: str) -> Source:
         """Returns what is remembered of it as `name`. stands: the version of the entry that goes."""
-        while True:
-            stands = self._node.state.version(key)
-            document = self._required(request, id, self._find(key))
-            deleted = {"source": document.source, "version": document.version, "stands": stands}
-            deleted["owner"] = owner_of(request)
-            await self._expiring.set(name, deleted, time.time() + REMEMBERED_FOR)
-            try:
-                await self._node.state.delete(key, if_version=stands)
-            except StateConflict:
-                continue  # another request was faster
-            return deleted
+        async with self._node.state.turn(key):
+            while True:
+                stands = self._node.state.version(key)
+                document = self._required(request, id, self._find(key))
+                deleted = {"source": document.source, "version": document.version, "stands": stands}
+                deleted["owner"] = owner_of(request)
+                await self._expiring.set(name, deleted, time.time() + REMEMBERED_FOR)
+                try:
+                    await self._node.state.delete(key, if_version=stands)
+                except StateConflict:
+                    continue  # another node was faster
+                return deleted
 
     async def _write(self, request: Request, id: str, change: Callable[[Document | None], Source]) -> Document:
         """Store what `change` makes of the present document, unless this request has done so already."""
         key = self._key(request, id)
-        while True:
-            stored, stands = self._find(key), self._node.state.version(key)
-            if stored is not None and request.redelivered and stored.origin == request.origin:
-                return stored
+
+        def written(value: Source | None) -> Source:
+            stored = None if value is None else msgspec.convert(value, Document)
+            if value is not None and stored is not None and request.redelivered and stored.origin == request.origin:
+                return value
             content = change(stored)
             before, version = (stored.source, stored.version) if stored else (None, 0)
             document = Document(content, version + 1, request.origin, before, owner_of(request))
             value = msgspec.to_builtins(document)
             self._holdings.require(document.owner, key, value)
-            try:
-                await self._node.state.set(key, value, if_version=stands)
-            except StateConflict:
-                continue  # another request was faster
-            return document
+            return value
+
+        return msgspec.convert(await self._node.state.update(key, written), Document)
 
     async def _notify(self, request: Request, id: str, document: Document, updated: list[str] | None = None) -> None:
         if request.flag("silent"):

@@ -16,18 +16,18 @@ one. From the death of a master until there is another, no "out" is told.
 
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
 import trio
 
-from holdfast import Node, StateConflict
+from holdfast import Node, StateError
 from holdfast.kuzzle import wire
 from holdfast.kuzzle.errors import error
 from holdfast.kuzzle.expiring import REVOKED
 from holdfast.kuzzle.filters import Filter, FilterError, normalise, room_id
+from holdfast.kuzzle.memberships import Flush, Memberships
 from holdfast.kuzzle.pace import Pace
 from holdfast.kuzzle.rooms import (
     PREFIX,
@@ -37,9 +37,9 @@ from holdfast.kuzzle.rooms import (
     Room,
     Rooms,
     Subscription,
+    by_client,
     channel_of,
     entry_key,
-    parts_of,
 )
 from holdfast.kuzzle.wire import Action, Request
 
@@ -67,6 +67,7 @@ class Realtime:
         self._node = node
         self._state = node.state
         self._rooms = Rooms()
+        self._memberships = Memberships(node)
         self._revoked: dict[str, int | None] = {}  # names of tokens, each with the client that has logged out
         self._left: deque[tuple[int, list[str], bytes]] = deque()  # to be told as master: epoch, channels, notification
         self._somebody_left = trio.Event()
@@ -112,80 +113,78 @@ class Realtime:
             index, collection, list(filters), request.volatile, request.origin, request.token, request.token_ends
         )
         key = entry_key(name, request.client, digits)
-        if key not in self._node.state and not self._rooms.has_room_for(name, request.client, subscription):
-            raise error("core.realtime.too_many_rooms")
-        await self._node.state.set(key, msgspec.to_builtins(subscription), owner=request.client)
-        if request.token and self._is_revoked(request.token):  # a logout that came first has not seen this one
-            await self._end_for(request, [key])
+
+        def wanted(present: Subscription | None) -> Subscription | None:
+            return None if self._is_revoked(request.token) else subscription
+
+        async with self._memberships.turn(request.client):
+            if key not in self._node.state and not self._rooms.has_room_for(name, request.client, subscription):
+                raise error("core.realtime.too_many_rooms")
+            joined = subscription if request.redelivered else None
+            await self._memberships.settle([key], wanted, request.flush, joined)
+        if self._is_revoked(request.token):  # a logout that came first has not seen this one
             raise error("security.token.invalid")
         room = self._rooms.get(name)
         member = room.members.get(request.client) if room else None
         if room is not None and member is not None and member.origin == request.origin:
             notification = self._user_notification("in", room, subscription, request.timestamp)
-            await self._send(
-                request, room.channels_for_user("in"), notification
-            )  # before it joins: it is not told of itself
-        channel = f"{name}-{digits}"
-        await self._node.join(request.client, channel)
-        return {"roomId": name, "channel": channel}
+            # Few channels, so it waits for nothing that goes to many; and who came is not told of itself.
+            await self._tell(room.channels_for_user("in"), notification, exclude=[request.client])
+        return {"roomId": name, "channel": channel_of(key)}
 
     async def unsubscribe(self, request: Request) -> dict[str, str]:
         """Leave a room, with all channels of it that the client is in."""
         name = request.body_string("roomId")
-        room = self._rooms.get(name)
-        member = room.members.get(request.client) if room else None
-        if member is None and not request.redelivered:
-            raise error("core.realtime.not_subscribed", f"{request.client:x}", name)
-        channels = [*member.subscriptions] if member else []
-        await self._end_for(request, [entry_key(name, request.client, digits) for digits in channels])
+        async with self._memberships.turn(request.client):
+            room = self._rooms.get(name)
+            member = room.members.get(request.client) if room else None
+            if member is None and not request.redelivered:
+                raise error("core.realtime.not_subscribed", f"{request.client:x}", name)
+            keys = [entry_key(name, request.client, digits) for digits in member.subscriptions] if member else []
+            await self._memberships.settle(keys, _nothing, request.flush)
         return {"roomId": name}
 
     async def token_ended(self, request: Request) -> None:
         """Its token was revoked: whoever subscribes with it from now on sees that in the state."""
         await self._end_with_token(self._rooms.with_token(request.token), request.flush)
 
-    async def _end_for(self, request: Request, keys: list[str]) -> None:
-        """First out of the channels, and not with the response: that may be refused, or come too late, and who is in a
-        channel without a room can't leave it. Who is in a room without its channel can."""
-        for key in keys:
-            await self._leave(key)
-        await request.flush()
-        for key in keys:
-            await self._node.state.delete(key)
-
-    async def _leave(self, key: str) -> None:
-        await self._node.leave(parts_of(key)[1], channel_of(key))
-
     async def _end_with_tokens(self) -> None:
-        """As master: on one node at a time."""
+        """As master: on one node at a time. It can't wait until proxies have done it, and needs not: what it does comes
+        to each in one order, and who subscribes anew does so later."""
         while True:
-            await self._end_with_token(self._rooms.ended(time.time(), self._revoked.keys()))
+            await self._end_with_token(self._rooms.ended(time.time(), self._revoked.keys()), trio.lowlevel.checkpoint)
             await trio.sleep(EXPIRY_INTERVAL)
 
-    async def _end_with_token(self, keys: list[str], flush: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Their tokens are good for nothing any more. flush: of the request that this is done for.
+    async def _end_with_token(self, keys: list[str], flush: Flush) -> None:
+        """Their tokens are good for nothing any more. One client after the other, also if one's turn does not come."""
+        failure: StateError | None = None
+        over = {self._rooms.token_of(key) for key in keys}
+        for client, all_of_client in by_client(keys).items():
+            try:
+                async with self._memberships.turn(client):
+                    own = [key for key in all_of_client if self._rooms.token_of(key) in over]
+                    await self._end_of_client(client, own, over, flush)
+            except StateError as raised:
+                failure = raised
+        if failure is not None:
+            raise failure
 
-        A client is told when it is out of all its channels, since it may subscribe anew as soon as it hears of one; and
-        its entries go last, if they are still those: if we die before, the next one to look tells it once more.
-        """
-        state = self._node.state
-        versions = {key: state.version(key) for key in keys}
-        of_client: dict[int, list[str]] = {}
-        for key in keys:
-            of_client.setdefault(parts_of(key)[1], []).append(key)
+    async def _end_of_client(self, client: int, keys: list[str], over: Set[str], flush: Flush) -> None:
+        """The client is told when it is out of all its channels, since it may subscribe anew as soon as it hears of
+        one; and its entries go last: if we die before, the next one to look tells it once more."""
+        told = [channel_of(key) for key in keys if self._revoked.get(self._rooms.token_of(key)) != client]
         head, tail = wire.for_channels(wire.token_expired(self._node.id))
-        for client, all_of_client in of_client.items():
-            own = [key for key in all_of_client if state.version(key) == versions[key]]
-            told = [channel_of(key) for key in own if self._revoked.get(self._rooms.token_of(key)) != client]
-            for key in own:
-                await self._leave(key)
+
+        def wanted(present: Subscription | None) -> Subscription | None:
+            return None if present is None or present.token in over else present  # made anew with another one
+
+        async def tell() -> None:
             for channel in told:
                 await self._node.notify(head + channel.encode() + tail, clients=[client], text=True)
-            if flush is not None:
-                await flush()
-            for key in own:
-                with suppress(StateConflict):  # it was made anew
-                    await state.delete(key, if_version=versions[key])
+            told.clear()  # once, however often others are faster
+            await flush()
+
+        await self._memberships.settle(keys, wanted, tell)
 
     async def count(self, request: Request) -> dict[str, int]:
         return {"count": self._rooms.count(request.body_string("roomId"))}
@@ -240,8 +239,7 @@ class Realtime:
         telling = self._telling.get(request.client)
         if telling is None:
             if not is_wide:
-                if channels:
-                    await self._tell(channels, notification)
+                await self._tell(channels, notification)
                 return
             telling = self._telling[request.client] = trio.Lock()
         try:
@@ -254,9 +252,10 @@ class Realtime:
             if not telling.locked():
                 self._telling.pop(request.client, None)
 
-    async def _tell(self, channels: list[str], notification: bytes) -> None:
-        head, tail = wire.for_channels(notification)
-        await self._node.notify(head, channels=channels, text=True, tail=tail)
+    async def _tell(self, channels: list[str], notification: bytes, exclude: Sequence[int] = ()) -> None:
+        if channels:
+            head, tail = wire.for_channels(notification)
+            await self._node.notify(head, channels=channels, exclude=exclude, text=True, tail=tail)
 
     # --- following the state ------------------------------------------------------------------------------------------
 
@@ -320,6 +319,10 @@ def _check_sizes(request: Request, index: str, collection: str) -> None:
             raise error("api.assert.invalid_argument", name, f"at most {MAX_NAME_BYTES} bytes")
     if len(msgspec.json.encode(request.volatile)) > MAX_VOLATILE_BYTES:
         raise error("api.assert.invalid_argument", "volatile", f"at most {MAX_VOLATILE_BYTES} bytes of JSON")
+
+
+def _nothing(present: Subscription | None) -> None:
+    """What is wanted by who leaves."""
 
 
 def _with_id(id: str | None, source: Source) -> Source:

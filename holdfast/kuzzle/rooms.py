@@ -10,7 +10,7 @@ which notifications of the room are wanted. What one client, and all of them, ma
 the memory of every node, and each condition of a collection's rooms is looked at for each of its messages.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Any, NamedTuple
 
 import msgspec
@@ -241,6 +241,13 @@ class Rooms:
         for room in self._rooms.values():
             found.setdefault(room.index, {}).setdefault(room.collection, {})[room.id] = len(room.members)
         return found
+
+
+def by_client(keys: Iterable[str]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for key in keys:
+        found.setdefault(parts_of(key)[1], []).append(key)
+    return found
 
 
 def parts_of(key: str) -> tuple[str, int, str]:

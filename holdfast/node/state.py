@@ -136,7 +136,7 @@ class State:
     async def _update(
         self, key: str, function: Callable[[Any], Any], default: object, owner: Client | int | None
     ) -> object:
-        async with self._turn(key):
+        async with self.turn(key):
             while True:
                 version = self.version(key)
                 value = function(self.get(key, default))
@@ -150,14 +150,19 @@ class State:
                 return value
 
     @asynccontextmanager
-    async def _turn(self, key: str) -> AsyncIterator[None]:
-        """One at a time: of those that read the same version one would win, and the others had proposed in vain."""
+    async def turn(self, key: str) -> AsyncIterator[None]:
+        """`async with`: one at a time at this node, in the order in which they came, as those of `update`.
+
+        For what takes more than a function, or more than one key: of those that read the same version one wins, and
+        the others have done all in vain. Other nodes go on: `if_version` is needed all the same. key: any name. Not
+        within itself, nor around an `update` of that key. Raises StateError if it does not come within 10 s.
+        """
         lock = self._turns.setdefault(key, trio.Lock())
         try:
             with trio.move_on_after(PROPOSAL_TIMEOUT) as scope:
                 await lock.acquire()
             if scope.cancelled_caught:
-                raise StateError(f"the turn of this update of {key!r} did not come within {PROPOSAL_TIMEOUT:g} s")
+                raise StateError(f"the turn to change {key!r} did not come within {PROPOSAL_TIMEOUT:g} s")
             try:
                 yield
             finally:

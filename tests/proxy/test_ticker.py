@@ -33,6 +33,15 @@ async def proxy():
     proxy.close()
 
 
+@pytest.fixture
+async def hasty(request):
+    """A proxy that is configured to give nodes up soon, and that time."""
+    proxy = StillProxy(node={"heartbeat_interval": request.param[0], "heartbeat_timeout": request.param[1]})
+    proxy.app.reactor._steps.clear()
+    yield proxy, request.param[1]
+    proxy.close()
+
+
 def late(proxy, seconds):
     """A turn of this length, at whose end nodes are heard, and the tick that it has held up."""
     proxy.turn()
@@ -54,6 +63,18 @@ async def test_whose_heartbeats_wait_unread_is_not_given_up(proxy):
     beat(node)
     late(proxy, 0.1)
     assert lives(proxy)
+
+
+@pytest.mark.parametrize("hasty", [(0.1, 0.4), (0.19, 0.4), (0.5, 2.0), (0.5, 10.0)], indirect=True, ids=str)
+async def test_however_soon_nodes_are_given_up_who_stood_still_blames_nobody(hasty):
+    proxy, timeout = hasty
+    node = proxy.join()
+    for _ in range(5):
+        late(proxy, 1.1 * timeout)
+        assert lives(proxy)
+        beat(node)
+        for _ in range(2):
+            late(proxy, 0.1)
 
 
 async def test_a_node_that_is_not_ready_yet_has_the_time_that_it_lost(proxy):

@@ -72,7 +72,7 @@ class Hearsay:
     def on_master(self, function):
         pass
 
-    async def notify(self, payload, *, channels, text, tail):
+    async def notify(self, payload, *, channels, exclude, text, tail):
         self.told += len(channels)
 
 

@@ -2,10 +2,18 @@
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
-from holdfast.kuzzle import documents
+from holdfast import Node
+from holdfast.kuzzle import Api, documents
+from holdfast.kuzzle.expiring import PREFIX as EXPIRING
+from holdfast.kuzzle.holdings import COLLECTION, INDEX
 from holdfast.kuzzle.wire import Request
+from holdfast.node.state import decode
+from holdfast.protocols.nodes import frames
 from tests.holdfast.kuzzle.world import kuzzle
+from tests.holdfast.node.fake_proxy import linked
+from tests.holdfast.node.test_state import Log, item
 from tests.waiting import until
 
 HERE = {"index": "city", "collection": "rides"}
@@ -278,3 +286,34 @@ async def test_what_an_update_has_set_is_named_in_linear_size():
         body = {"K" * 20_000: {f"{n}": 1 for n in range(1000)}, "a": {"b": 1, "c": {}}}
         await client.result("document", "update", **HERE, _id="1", body=body)
         assert (await client.told())["result"]["_updatedFields"] == ["a.b"]
+
+
+async def test_writes_of_one_document_take_turns_at_a_node():
+    """Hundreds at once had each proposed again for all that were faster: others waited until they were 504."""
+    node = Node("n")
+    documents = Api(node).documents()
+    state = [item(INDEX + "i", {"owner": "x"}), item(COLLECTION + "i/c", {"owner": "x"})]
+    async with linked(node, state=state) as session, trio.open_nursery() as nursery:
+        log, answers = Log(session), []
+
+        async def ask(action, number):
+            request = Request("q", "document", action, {"index": "i", "collection": "c", "_id": "d"}, {"x": number})
+            request.origin = f"{action}{number}"
+            answers.append((await documents.actions()[action](request)).get("_version", "deleted"))
+
+        async def accepted():
+            """The one change that is proposed."""
+            [change] = [await session.take(frames.Propose), *session.untaken()]
+            log.accept(change, node)
+            return change
+
+        for number in range(20):
+            nursery.start_soon(ask, "createOrReplace", number)
+            await wait_all_tasks_blocked()
+        nursery.start_soon(ask, "delete", 0)
+        for number in range(20):
+            assert decode((await accepted()).value)["version"] == number + 1
+        assert (await accepted()).key == f"{EXPIRING}deleted/delete0"
+        assert (await accepted()).value is None
+        await until(lambda: len(answers) == 21, "all answers")
+        assert answers == [*range(1, 21), "deleted"]

@@ -6,7 +6,6 @@ illegal moves. Does not know links' transports, time, or what a request is.
 
 from collections.abc import Iterator
 from enum import Enum
-from math import inf
 
 from msgspec import Struct
 
@@ -39,13 +38,14 @@ class Node:
     latency: moving average of reply times in seconds, 0.0 before the first. standing: order of becoming ready.
     state_position: epoch and index of the last entry of the state that it has told to have.
     wants_clients: whether it is told every client; a request to another one brings its own.
-    owes: proxies that may miss something if it dies now, and up to which number of its effects. died_at: when its
-    process was known to be dead. takes_offers: whether it answers them. takes_requests: if not, it never gets any.
+    owes: proxies that may miss something if it dies now, and up to which number of its effects. takes_offers:
+    whether it answers them. takes_requests: if not, it never gets any. says_drained: by its own word it is to get none,
+    in whichever session; else we alone know.
     """
 
     __slots__ = (
-        "capacity", "died_at", "ejected", "has_said_bye", "health", "id", "in_flight", "incarnation", "joined",
-        "labels", "latency", "link", "load", "name", "owes", "pid", "pull", "ready_at", "standing", "state",
+        "capacity", "ejected", "has_said_bye", "health", "id", "in_flight", "incarnation", "joined", "labels",
+        "latency", "link", "load", "name", "owes", "pid", "pull", "ready_at", "says_drained", "standing", "state",
         "state_position", "takes_offers", "takes_requests", "wants_clients", "weight",
     )  # fmt: skip
 
@@ -71,9 +71,9 @@ class Node:
         self.has_said_bye = False
         self.joined = now
         self.ready_at = 0.0
+        self.says_drained = False
         self.standing = 0
         self.owes = hello.owes
-        self.died_at = inf
         self.state_position = (hello.state_epoch, hello.state_index)
 
     def __repr__(self) -> str:
@@ -98,11 +98,6 @@ class Directory:
 
     def __len__(self) -> int:
         return len(self.nodes)
-
-    def has(self, node: str, incarnation: int) -> bool:
-        """Whether this process of a node has a session."""
-        known = self.nodes.get(node)
-        return known is not None and known.incarnation == incarnation
 
     def add(self, node: Node) -> None:
         """Take a new session: its Welcome is sent next. A former one of the same id has been lost."""

@@ -133,7 +133,7 @@ class App:
         remembered = Remembered(realtime.max_remembered_bytes, max(MIN_REMEMBERED_SECONDS, config.request.timeout))
         self.lanes = lanes = Lanes(clients, channels, counters, remembered, realtime.max_unacknowledged_bytes, dispatch)
         self.mutes = mutes = Mutes(channels)
-        self.effects = effects = Effects(lanes, mutes, counters, steward.is_master, dispatch.refuse)
+        self.effects = effects = Effects(lanes, mutes, counters, steward.heeds, dispatch.refuse)
         self.keeper = keeper = Keeper(
             config.state, config.node, directory, counters, registry.__contains__, announcer.send_state, wall_clock
         )
@@ -163,7 +163,7 @@ class App:
         self.hub = ZeromqHub(
             gateway, max_batch_bytes=node.max_frame_bytes, max_backlog_bytes=node.max_outbox_bytes, guard=guard
         )
-        self.ticker = Ticker(clients, directory, dispatch, gateway, keeper, self.hub, reactor)
+        self.ticker = Ticker(clients, directory, dispatch, gateway, keeper, self.hub, reactor, node)
         if config.client.tls_certificate_file:
             reactor.at_turn_end(clients.handshakes.step)
         # What a turn ends with, in this order: requests leave (and who came or went), replies come (and nodes, who are

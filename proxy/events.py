@@ -25,7 +25,8 @@ OF_PROXIES = {
     # nodes
     "node_joined": "A node has said who it is.",
     "node_ready": "It gets requests.",
-    "node_draining": "It finishes what it has, and gets nothing new.",
+    "node_draining": "It finishes what it has, and gets nothing new. by: an operator, here; or the node's own word: it "
+    "goes, or an operator has drained it at some proxy.",
     "node_lost": "Its session has ended without a goodbye. What it had goes to other nodes.",
     "node_left": "It has said goodbye.",
     "node_refused": "It may not be a node here, for good. Its connection is ended.",
@@ -112,6 +113,8 @@ OF_NODES = {
     "state_unreadable": "A value of the state can't be read.",
     "state_given_up": "Changes of the state are given up for another one, which is newer.",
     "effects_given_up": "A proxy did not take what a handler did to its clients.",
-    "draining": "The node finishes what it has.",
+    "drained_by_operator": "At that proxy. The node gets no more requests, from whichever proxy, until it is started "
+    "anew.",
+    "draining": "The node ends, and finishes what it has.",
     "drain_timeout": "It has not, or a proxy has not read the last of it, and the time is over.",
 }

@@ -1,8 +1,8 @@
 """The ticker: one Trio task that does, ten times a second, what depends on time and not on a message.
 
 Deadlines of requests, timers of connections, silence of nodes, shares of new nodes, links that were blocked. Also
-notices when this process itself was away (stopped, starved of CPU, or its turns are long): then nobody else is to be
-blamed for silence, and nobody is excused for ever.
+notices when this process itself was away (stopped, starved of CPU, or its turns are long): then nobody else, node or
+client, is to be blamed for silence, and nobody is excused for ever.
 """
 
 import structlog
@@ -10,6 +10,8 @@ import trio
 
 from holdfast.balancer.directory import Directory
 from holdfast.balancer.links.base import Hub
+from holdfast.balancer.settings import NodeSettings
+from holdfast.protocols.nodes.lateness import tolerated
 from holdfast.proxy.clients.clients import Clients
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.nodes.dispatch import Dispatch
@@ -19,14 +21,15 @@ from holdfast.proxy.nodes.keeper import Keeper
 log = structlog.get_logger("holdfast.ticker")
 
 INTERVAL = 0.1
-# A tick that comes so late says that we were away. Nodes' heartbeats and replies may wait in our socket then, unread:
-# nobody is judged before the next tick. That one judges, however late it is: if our turns are long, a whole one has
-# listened since.
-AWAY = 0.5
 
 
 class Ticker:
-    """Synchronous but for `run`; `tick` may be called with any time that does not go back."""
+    """Synchronous but for `run`; `tick` may be called with any time that does not go back.
+
+    A tick that is later than is tolerated says that we were away. Nodes' heartbeats and replies may wait in our socket
+    then, unread: nobody is judged before the next tick. That one judges, however late it is: if our turns are long, a
+    whole one has listened since.
+    """
 
     def __init__(
         self,
@@ -37,6 +40,7 @@ class Ticker:
         keeper: Keeper,
         hub: Hub,
         reactor: Reactor,
+        settings: NodeSettings,
     ) -> None:
         self._clients = clients
         self._directory = directory
@@ -45,6 +49,7 @@ class Ticker:
         self._keeper = keeper
         self._hub = hub
         self._reactor = reactor
+        self._tolerated = tolerated(settings.heartbeat_interval, settings.heartbeat_timeout)
         self._last = reactor.now
         self._has_excused = False  # at the last tick
 
@@ -57,10 +62,11 @@ class Ticker:
         self._reactor.now = now
         away = now - self._last - INTERVAL
         self._last = now
-        is_late = away > AWAY
+        is_late = away > self._tolerated
         if is_late:
             log.warning("was_away", seconds=round(away, 2))
             self._gateway.forgive(INTERVAL + away, now)
+            self._clients.forgive(away, now)
         self._has_excused = is_late and not self._has_excused
         if not self._has_excused:
             self._gateway.tick(now)

@@ -182,8 +182,9 @@ class Control(Protocol):
         """At most `limit` clients of this proxy in ascending order of id, those above `after` only."""
         ...
 
-    def drain_node(self, node_id: str) -> bool:
-        """Give the node no more requests. False: there is no such node."""
+    async def drain_node(self, node_id: str) -> bool | None:
+        """Give the node no more requests, and have it remember that. False: there is no such node. None: it has not
+        said that it knows, so it may get requests again in another session."""
         ...
 
     async def kick(self, client_id: int, reason: str) -> bool | None:

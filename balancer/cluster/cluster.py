@@ -27,7 +27,6 @@ from holdfast.balancer.state import StateCopy
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.peers.envelope import unseal
 from holdfast.protocols.peers.frames import (
-    DRAINED,
     Beat,
     CountIs,
     Dead,
@@ -281,13 +280,6 @@ class Cluster:
         else:
             self._asks.append(Ask(owner, self.voice.alone(question)))
         return True
-
-    def drained(self) -> set[tuple[str, int]]:
-        """Processes of nodes that an operator drains at another member. To be looked at again and again: one may come
-        here after we were told."""
-        members = [proxy for proxy in self.membership.record.ids if proxy != self.me.proxy]
-        nodes = [self.membership.nodes.get(proxy, {}) for proxy in members]
-        return {process for states in nodes for process, state in states.items() if state == DRAINED}
 
     def beat_of(self, proxy: str) -> Beat | None:
         """The last heartbeat of a peer; for our own id the one that we last published, as the others have it."""

@@ -29,7 +29,7 @@ class Given:
             if page is None:
                 return None
             self._pages.append(page)
-        return self._pages[number] if number >= 0 else None
+        return self._pages[number]
 
     def is_forgotten(self, now: float) -> bool:
         return now - self._asked_at > GIVEN_FOR

@@ -27,7 +27,7 @@ class Question:
 
 class Counting:
     def __init__(self) -> None:
-        self._numbers = count(1)
+        self._numbers = count()
         self._open: dict[int, Question] = {}
 
     def ask(
@@ -54,8 +54,6 @@ class Counting:
                 question.told(question.counts)
 
     def expire(self, now: float) -> None:
-        if not self._open:
-            return
         for number, question in [(n, q) for n, q in self._open.items() if now >= q.ends]:
             del self._open[number]
             question.told(question.counts)

@@ -6,7 +6,9 @@ to which number each run has come, which runs are missed, and whether their clie
 proxy's word that a node is gone: it may live, and have another way to us.
 
 A run that comes back says in its hello whether it owes us, and that counts from then on. One that has a session with us
-when `patience` is over lives: a session that only looks so, because we were frozen, is lost within
+when `patience` is over may live, and brings what it owes: we wait until that has come, or the session is over, because
+it may be dead as well, and the last that it could send still be on a slow way. Of one that had no session, and has one
+now, no number is known: it lives, for a session that only looks so, because we were frozen, is lost within
 node.heartbeat_timeout.
 """
 
@@ -14,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+from holdfast.protocols.nodes.effects import ALL
 from holdfast.protocols.peers.ranges import MAX_MEMBERS, MAX_RUNS
 from holdfast.protocols.peers.replication import Debt as DebtFrame
 from holdfast.protocols.peers.replication import Noted, Owed
@@ -21,9 +24,10 @@ from holdfast.protocols.peers.replication import Noted, Owed
 ASK_INTERVAL = 0.5  # seconds; what is asked may be lost
 LATELY = 60.0  # seconds for which a debt is kept to a proxy that is not known, or not any more: it may be frozen
 MAX_SLEEP = 45.0  # seconds; whoever was away for longer may not be told any more what it is owed (LATELY, and drift)
-# Times node.heartbeat_timeout. A node dials each second, and finds the way by another proxy in two; and what only looks
-# like a session with it is over when it has been silent for once that long.
+# Times node.heartbeat_timeout, or times WAY_BACK if that is more. A node dials each second, and finds the way by
+# another proxy in two; and what only looks like a session with it is over when it was silent for once the timeout.
 PATIENCE = 2
+WAY_BACK = 2.0  # seconds
 MAX_SETTLED = 1000  # runs that are remembered; one that is forgotten and told of again closes clients again
 MAX_OWED = 1000  # runs that are kept for each proxy, and missed here; what is more is BEYOND
 
@@ -73,20 +77,20 @@ class Debt:
 
 
 class Debts:
-    """heartbeat_timeout: of nodes. is_here: whether a run of a node has a session with us. on_missed: told the node
-    whose effects our clients have missed.
+    """heartbeat_timeout: of nodes. come: the number of the last effects of a run of a node that have come in its
+    session with us; -1: it has none. on_missed: told the node whose effects our clients have missed.
     """
 
     def __init__(
         self,
         proxy: str,
         heartbeat_timeout: float = 0.0,
-        is_here: Callable[[str, int], bool] = lambda node, incarnation: False,
+        come: Callable[[str, int], int] = lambda node, incarnation: -1,
         on_missed: Callable[[str], object] = lambda node: None,
     ) -> None:
         self._proxy = proxy
-        self._patience = PATIENCE * heartbeat_timeout
-        self._is_here = is_here
+        self._patience = PATIENCE * max(heartbeat_timeout, WAY_BACK)
+        self._come = come
         self._on_missed = on_missed
         self._debts: dict[str, Debt] = {}  # by proxy
         self._missed: dict[Run, Missed] = {}
@@ -119,7 +123,7 @@ class Debts:
                     del self._debts[next(iter(self._debts))]
                 debt = self._debts[proxy] = Debt(now)
             key = _bounded(debt.runs, run)
-            debt.runs[key] = max(number, debt.runs.get(key, 0))
+            debt.runs[key] = max(number, debt.runs.get(key, number))
 
     def left(self, run: Run, owes: Owes) -> None:
         """It has said goodbye here: we have all of it, or it says that we have not."""
@@ -171,7 +175,7 @@ class Debts:
         self._missed[run] = missed._replace(number=max(number, missed.number))
 
     def _has(self, run: Run, number: int) -> bool:
-        return self._had.get(run, -1) >= number
+        return self._had.get(run, 0) >= number
 
     def _settle(self, run: Run) -> None:
         self._missed.pop(run, None)
@@ -190,7 +194,10 @@ class Debts:
 
     def tick(self, now: float) -> None:
         for run, missed in [each for each in self._missed.items() if now >= each[1].until]:
-            if self._is_here(*run) or self._has(run, missed.number):
+            come = self._come(*run)
+            if -1 < come < missed.number < ALL:
+                self._missed[run] = missed._replace(until=now + self._patience)
+            elif come > -1 or self._has(run, missed.number):
                 del self._missed[run]
             else:
                 self._settle(run)

@@ -28,7 +28,7 @@ class Grants:
     def __init__(self, lease_wait: float, now: float) -> None:
         self._lease_wait = lease_wait
         self._process: Process | None = None  # whose grant it is that ends at `end`
-        self._can_release = False  # its session is the one in which it was granted
+        self._releasable: Process | None = None  # the same, while its session is the one in which it was granted
         self.end = now + lease_wait
 
     def joined(self) -> None:
@@ -43,24 +43,21 @@ class Grants:
         """
         if process != self._process and now < self.end:
             return False
-        self._process = process
-        self._can_release = True
+        self._process = self._releasable = process
         self.end = max(self.end, now + self._lease_wait)
         return True
 
     def session_lost(self, process: Process) -> None:
         """Our session with it has ended, and others may have theirs: it can't give our grant back any more."""
-        if process == self._process:
-            self._can_release = False
+        if process == self._releasable:
+            self._releasable = None
 
     def released(self, process: Process) -> None:
         """The node itself said Drain or Bye: it has stopped acting as master, and a successor need not wait."""
-        if process == self._process and self._can_release:
-            self._can_release = False
+        if process == self._releasable:
             self.end = float("-inf")
 
     def died(self, process: Process) -> None:
         """It is known to be dead, which a lost session is not: nothing acts on the lease that it had."""
         if process == self._process:
-            self._can_release = False
             self.end = float("-inf")

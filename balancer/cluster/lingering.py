@@ -7,57 +7,64 @@ is in again.
 """
 
 from collections.abc import Container, Iterable, Iterator
+from typing import NamedTuple
 
 from holdfast.protocols.peers.frames import Evicted, Member, Record
+
+
+class Stay(NamedTuple):
+    """is_guess: we have read of it only."""
+
+    member: Member
+    until: float
+    is_guess: bool = False
 
 
 class Lingering:
     def __init__(self, grace: float) -> None:
         self._grace = grace
-        self._until: dict[str, tuple[Member, float]] = {}
-        self._guessed: set[str] = set()  # of which we have read only
+        self._stays: dict[str, Stay] = {}
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._until)
+        return iter(self._stays)
 
     def followed(self, former: Record, record: Record, but: Container[str], now: float) -> None:
         """Another record is followed now. but: of whom we know better."""
+        until = now + self._grace
         for member in former.members:
             if member.proxy not in but:
-                self._until[member.proxy] = (member, now + self._grace)
-                self._guessed.discard(member.proxy)
+                self._stays[member.proxy] = Stay(member, until)
         # Of the next record we know better whom it may name yet, and whose time is over.
         if not former.members or record.version != former.version + 1:
             for member in record.gone:
-                if member.proxy not in but and member.proxy not in self._until:
-                    self._until[member.proxy] = (member, now + self._grace)
-                    self._guessed.add(member.proxy)
+                if member.proxy not in but and member.proxy not in self._stays:
+                    self._stays[member.proxy] = Stay(member, until, is_guess=True)
         self.prune(record, now)
 
     def told(self, evicted: Iterable[Evicted], but: Container[str], now: float) -> None:
         """By another's heartbeat."""
         for one in evicted:
             proxy = one.member.proxy
-            if proxy not in but and (proxy not in self._until or proxy in self._guessed):
-                self._until[proxy] = (one.member, now + min(one.left, self._grace))
-                self._guessed.discard(proxy)
+            if proxy not in but and (proxy not in self._stays or self._stays[proxy].is_guess):
+                self._stays[proxy] = Stay(one.member, now + min(one.left, self._grace))
 
     def discard(self, proxy: str) -> None:
-        self._until.pop(proxy, None)
+        self._stays.pop(proxy, None)
 
     def prune(self, record: Record, now: float) -> None:
         """Forget whose time is over, who is in this record, and who is proven dead by one that is."""
         ids = record.ids
-        self._until = {
-            proxy: (member, until)
-            for proxy, (member, until) in self._until.items()
-            if proxy not in ids and now <= until and not any(other.outlives(member) for other in record.members)
+        self._stays = {
+            proxy: stay
+            for proxy, stay in self._stays.items()
+            if proxy not in ids
+            and now <= stay.until
+            and not any(other.outlives(stay.member) for other in record.members)
         }
-        self._guessed.intersection_update(self._until)
 
     def members(self, now: float) -> list[Member]:
-        return [member for member, until in self._until.values() if now <= until]
+        return [stay.member for stay in self._stays.values() if now <= stay.until]
 
     def say(self, now: float) -> list[Evicted]:
         """For a heartbeat."""
-        return [Evicted(member, until - now) for member, until in self._until.values() if now < until]
+        return [Evicted(stay.member, stay.until - now) for stay in self._stays.values() if now < stay.until]

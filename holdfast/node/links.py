@@ -35,14 +35,14 @@ class Links:
     """An Outlet: effects that go out at once go to every proxy, and each delivers to its own clients.
 
     sessions: those that have a welcome, by proxy. is_ready: set when the first one is ready for requests. is_draining:
-    none is to be ready any more.
+    none is to be ready any more. is_drained: none is to get requests, by an operator's word, or because it is so.
     alive: proxies that live, by the word of another one that is linked.
     forget_timeout: an address that was only learned is given up when it can't be reached for so many seconds.
     """
 
     def __init__(self, curve: Curve | None, forget_timeout: float, streams: Streams, clients: Clients) -> None:
         self.streams = streams
-        streams.on_owes = self._say_owes
+        streams.on_owes = self._beat
         self._clients = clients
         self._curve = curve
         self._forget_timeout = forget_timeout
@@ -62,7 +62,7 @@ class Links:
         self._endpoints: dict[str, str] = {}  # by address: where it was linked last
         self._latest: dict[str, int] = {}  # by proxy, also those that have gone: the number of the last session
         self.is_ready = trio.Event()
-        self.is_draining = False
+        self.is_draining = self.is_drained = False
         self.sessions: dict[str, Session] = {}
         self.alive: frozenset[str] = frozenset()
 
@@ -156,8 +156,16 @@ class Links:
             self._clients.lost(session.proxy, trio.current_time())
         self._relist()
 
-    def _say_owes(self) -> None:
-        """To all proxies, before anything that is said from now on: a reply may not be read before it."""
+    def drained(self, proxy: str) -> None:
+        """A proxy gives us no more requests: an operator's word. This process is where it is remembered, for all."""
+        if not self.is_drained:
+            self.is_drained = True
+            log.info("drained_by_operator", proxy=proxy)
+            self._beat()
+
+    def _beat(self) -> None:
+        """Have all proxies know what a heartbeat tells before anything that is said from now on: a reply may not be
+        read before whom we owe."""
         for session in list(self.sessions.values()):
             session.beat()
 
@@ -217,7 +225,7 @@ class Links:
 
         Sessions that are lost are made anew, but ask for none: what is kept for their proxies has no other way.
         """
-        self.is_draining = True
+        self.is_draining = self.is_drained = True
         for session, stamp in [(session, session.drain()) for session in self._sessions]:
             await session.wait_answered(stamp)
 

@@ -348,6 +348,7 @@ class Node(Functions):
                 takes_requests=self._on_request is not None,
                 takes_offers=True,
                 owes=links.streams.owes(),
+                is_drained=links.is_drained,
             )
 
         self._parts = Parts(hello, callbacks, clients, dispatch, mastership, replica, links, Counts(links))

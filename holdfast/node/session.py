@@ -26,13 +26,13 @@ from holdfast.node.replica import Replica
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import VERSION, FromProxy
+from holdfast.protocols.nodes.lateness import tolerated
 
 WELCOME_TIMEOUT = 5.0
 # Ready is said when on_open and the others have been told all there is; but one of them may wait for something that
 # does not come before.
 CALLBACKS_TIMEOUT = 3.0
 MIN_INTERVAL = 0.001  # whatever a proxy says
-AWAY = 0.5  # a turn that comes so much later than it is due says that this process stood still; as for a proxy
 BEAT_BYTES, OWED_BYTES = 64, 72  # of a heartbeat; of each proxy in it
 
 
@@ -54,10 +54,18 @@ _MOVES = {
 
 
 class Links(Network, Protocol):
-    """Whom a session tells how it stands: holdfast.node.links. is_draining: no requests are wanted any more."""
+    """Whom a session tells how it stands: holdfast.node.links. is_draining: no requests are wanted any more.
+    is_drained: by our word none is to come any more."""
 
     @property
     def is_draining(self) -> bool: ...
+
+    @property
+    def is_drained(self) -> bool: ...
+
+    def drained(self, proxy: str) -> None:
+        """This proxy gives us no more requests."""
+        ...
 
     def expect(self, proxy: str, number: int) -> None:
         """One is to stand: of the proxy's sessions the one with this number, 0 if it does not say. Raises FrameError if
@@ -124,7 +132,7 @@ class Session:
         self.pause_timeout = 0.0
         self._patience = WELCOME_TIMEOUT
         self._heartbeat_interval = 0.0
-        self._longest_nap = inf  # between two turns
+        self._longest_nap = inf  # between two turns: what is longer says that this process stood still
         self._has_excused = False  # the last turn was late, and nobody was judged
         self._still, self._awoke = 0.0, -inf  # it stood still for long enough to be given up: how long, until when
         self._next_heartbeat = self._ready_at = inf
@@ -241,7 +249,7 @@ class Session:
         self.pause_timeout = frame.pause_timeout
         self._heartbeat_interval = frame.heartbeat_interval
         self._patience = frame.heartbeat_timeout
-        self._longest_nap = frame.heartbeat_interval + AWAY
+        self._longest_nap = frame.heartbeat_interval + tolerated(frame.heartbeat_interval, frame.heartbeat_timeout)
         self._next_heartbeat = self.now
         self._move(Phase.SYNCING)
         del self._table[frames.Welcome]
@@ -267,6 +275,8 @@ class Session:
         self.links.welcomed(self, frame.seen)
         self.links.introduced(self, frames.Peers(frame.peers, frame.ballot))
         self._parts.replica.kept_by(self, frame.keeper, 0)
+        if self.links.is_drained:
+            self.beat()  # before Ready: the hello may have been said before it was so
         if self.links.is_draining:
             self.drain()
         self.check_synced()  # no page comes to a node that wants no clients, from a proxy that keeps no state
@@ -304,6 +314,8 @@ class Session:
         if stream := self.links.streams.of(self):
             stream.answered(frame.stamp)
         self._parts.mastership.renew(self.proxy, frame)
+        if frame.is_drained:
+            self.links.drained(self.proxy)
 
     def _offer(self, frame: frames.Offer) -> None:
         self.send(frame)  # we live: that is all it asks
@@ -347,13 +359,14 @@ class Session:
             self.links.ready(self)
 
     def beat(self) -> float:
-        """Send a heartbeat; it tells what state we have, whom we owe, and which epoch we have seen, at whichever proxy.
+        """Send a heartbeat; it tells what state we have, whom we owe, which epoch we have seen, at whichever proxy, and
+        whether we are drained.
         Returns its stamp, which no other one has."""
         now = max(trio.current_time(), nextafter(self._beaten, inf))
         epoch, index = self._parts.replica.view.position
         load, seen = self._parts.dispatch.load, self._parts.mastership.epoch
-        owes = self.links.streams.owes(self.proxy)
-        beat = frames.Heartbeat(now, load, seen, state_epoch=epoch, state_index=index, owes=owes)
+        owes, is_drained = self.links.streams.owes(self.proxy), self.links.is_drained
+        beat = frames.Heartbeat(now, load, seen, 0.0, 0, 1, epoch, index, owes, is_drained)
         self.send(beat, BEAT_BYTES + OWED_BYTES * len(owes))
         if stream := self.links.streams.of(self):
             stream.asked(now)

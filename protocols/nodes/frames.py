@@ -59,10 +59,12 @@ MIN_WEIGHT, MAX_WEIGHT = 0.001, 1000.0  # of a Hello: shares of these can be add
 
 class Heartbeat(Struct, array_like=True, frozen=True, gc=False, tag=1):
     """node to proxy: `stamp` is the node's own monotonic clock, opaque to the proxy; load 0.0-1.0, -1 unknown.
-    epoch, state_epoch, state_index, owes: as in Hello, as they are by now.
+    epoch, state_epoch, state_index, owes, is_drained: as in Hello, as they are by now.
     proxy to node: the answer, `stamp` echoed. A node that is master holds its lease until its own clock shows
     stamp + lease: counted from before the question was sent, so it ends at the node first. lease 0: not master.
-    With several proxies each grants for itself: the node acts while `quorum` grants of one ballot stand.
+    With several proxies each grants for itself: the node acts while `quorum` grants of one ballot stand. is_drained:
+    the proxy gives the node no more requests. The node remembers it for the rest of its run, and says so at once, to
+    all proxies.
     """
 
     stamp: float
@@ -74,6 +76,7 @@ class Heartbeat(Struct, array_like=True, frozen=True, gc=False, tag=1):
     state_epoch: int = 0
     state_index: int = 0
     owes: Owed = []
+    is_drained: bool = False
 
 
 class Bye(Struct, array_like=True, frozen=True, gc=False, tag=2):
@@ -104,6 +107,7 @@ class Hello(Struct, array_like=True, frozen=True, tag=10):
     wants_clients: whether it is to be told every client; if not, each request brings its own. host, started: as in
     protocols.nodes.process, so that a proxy that can see the process `pid` knows of its death; "": it can't say.
     takes_requests: whether it is to get requests. takes_offers: whether it answers an Offer. owes: see Owed.
+    is_drained: it is to get no more in this run, and not to be master, because an operator or it itself has said so.
     """
 
     version: int
@@ -124,6 +128,7 @@ class Hello(Struct, array_like=True, frozen=True, tag=10):
     takes_requests: bool = True
     takes_offers: bool = False
     owes: Owed = []
+    is_drained: bool = False
 
 
 class Via(Struct, array_like=True, frozen=True, gc=False, tag=13):

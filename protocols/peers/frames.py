@@ -103,9 +103,8 @@ class Record(Struct, array_like=True, frozen=True, dict=True):
         return len(self.members) // 2 + 1
 
 
-# NodeSeen.state. Draining: it said so itself. Drained: by an operator, which then holds for all proxies. Syncing: it
-# has a session and is not ready, or not again.
-READY, DRAINING, DRAINED, SYNCING = range(4)
+# NodeSeen.state. Syncing: it has a session and is not ready. 2 is an older proxy's word for some that drain.
+READY, DRAINING, SYNCING = 0, 1, 3
 
 
 class NodeSeen(Struct, array_like=True, frozen=True, gc=False):

@@ -142,9 +142,12 @@ class Api:
             }
         )
 
-    def _drain(self, call: Call) -> Response:
+    async def _drain(self, call: Call) -> Response:
         node = call.parts["id"]
-        if not self._control.drain_node(node):
+        is_drained = await self._control.drain_node(node)
+        if is_drained is None:
+            raise HttpError(503, "it gets no new requests here, but does not say that it knows: try again")
+        if not is_drained:
             raise HttpError(404, "no such node")
         return as_json({"node": node, "state": "draining"}, 202)
 

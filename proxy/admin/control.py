@@ -20,6 +20,8 @@ from holdfast.proxy.views import ClientView, ClusterView, MasterView, NodeView, 
 
 log = structlog.get_logger("holdfast.admin")
 
+DRAIN_PATIENCE = 5.0  # for a node to say that it knows: many heartbeats, and less than who asks waits
+
 
 class ProxyControl:
     """Reads the parts of a proxy; changes go through their own methods."""
@@ -147,14 +149,16 @@ class ProxyControl:
             connected_for=round(now - session.since, 3),
         )
 
-    def drain_node(self, node_id: str) -> bool:
+    async def drain_node(self, node_id: str) -> bool | None:
         app = self._app
         node = app.directory.nodes.get(node_id)
         if node is None:
             return False
-        app.gateway.drain(node)
+        heard = app.gateway.drain(node)
         app.reactor.settle()
-        return True
+        with trio.move_on_after(DRAIN_PATIENCE):
+            await heard.wait()
+        return True if node.says_drained else None
 
     async def kick(self, client_id: int, reason: str) -> bool | None:
         app = self._app

@@ -23,7 +23,7 @@ from holdfast.proxy.clients.reactor import Reactor, close_crashed
 from holdfast.proxy.clients.session import House, Peer, Session
 from holdfast.proxy.clients.tls import TlsChannel
 from holdfast.proxy.clients.transport import Transport
-from holdfast.proxy.clients.wheel import Wheel
+from holdfast.proxy.clients.wheel import SLOTS_PER_SECOND, Wheel
 from holdfast.proxy.config import ClientSettings
 from holdfast.proxy.metrics import Counters
 
@@ -63,6 +63,10 @@ class Clients(House):
         self.refuses: Reason | None = None  # why nobody is taken at present
         self.has_abandoned = False  # a connection went while requests of it were with nodes
         self.wheel = Wheel(self.connections.get, reactor.now)
+        self._turned_at = reactor.now
+        self._longest_timeout = max(
+            settings.handshake_timeout, settings.body_timeout, settings.ping_timeout, settings.close_timeout
+        )
         self.handshakes = Handshakes(reactor, self.encrypted)
         self.nowhere = Nowhere(self, -1, None)
         self.closings = Closings()
@@ -176,10 +180,25 @@ class Clients(House):
             if trio.current_time() >= until:
                 break
 
+    def forgive(self, seconds: float, now: float) -> None:
+        """Ticker: we were away for so long. For as long, nobody is late, but no longer than anybody has for anything.
+
+        What they have said meanwhile waits unread, and what they still have to say may wait for an answer of ours, or
+        for room in our socket: of the time that it had left then each has at least half. Not again before all who were
+        excused have been judged: our turns may always be long.
+        """
+        if self._turned_at >= self.judges_at + 1.0 / SLOTS_PER_SECOND:
+            self.judges_at = now + min(seconds, self._longest_timeout)
+
     def turn_wheel(self) -> None:
         """Ticker: timers that are due; in the next turns those that are more than one's share."""
-        if self.wheel.turn(self.reactor.now):
-            self.reactor.in_next_turn(self.turn_wheel)
+        self._turned_at = self.reactor.now
+        self._turn_on()
+
+    def _turn_on(self) -> None:
+        """As of the last tick: if we were away since then, only the next one knows."""
+        if self.wheel.turn(self._turned_at):
+            self.reactor.in_next_turn(self._turn_on)
 
     def close(self) -> None:
         """Close every descriptor, now."""

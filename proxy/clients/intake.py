@@ -353,10 +353,17 @@ class Intake(Peer):
     def on_timer(self, now: float) -> None:
         """The wheel has come round to us."""
         self.timer = inf
+        judges_at = self._clients.judges_at
         try:
-            self.transport.check(now)
+            if now >= judges_at:
+                self.transport.check(now)
             if self._held_until <= now:
                 self.go_on(now)
+            if now < judges_at:
+                if self.state is not CLOSED:
+                    due = min(self.protocol.deadline, self.transport.due)
+                    self.schedule(min(max(due, judges_at), self._held_until))
+                return
             if self.state < FINISHED and self.protocol.deadline <= now and self._is_heard:
                 self._take(self.protocol.on_deadline(now), now)
             if self.state is not CLOSED:

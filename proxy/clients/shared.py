@@ -1,6 +1,7 @@
 """What all connections of a proxy share, and what the parts of one know of each other."""
 
 from collections import deque
+from math import inf
 
 from holdfast.protocols.close import Reason
 from holdfast.proxy.clients.held import Held
@@ -105,7 +106,8 @@ class Shared:
     """Limits as attributes, since each message looks at some. touched: writers, each once.
 
     unfinished: who has had its share of a turn and has more, each once, in the order in which they go on. encrypted:
-    the same of transports whose TLS has something to go on with.
+    the same of transports whose TLS has something to go on with. judges_at: until then nobody is
+    late, see proxy.clients.clients.
     """
 
     def __init__(self, settings: ClientSettings, reactor: Reactor, counters: Counters) -> None:
@@ -117,6 +119,7 @@ class Shared:
         self.max_unread_reply_bytes = settings.max_unread_reply_bytes
         self.stall_timeout = settings.ping_timeout
         self.rate = settings.max_message_rate
+        self.judges_at = -inf
         self.touched: list[Writer] = []
         self.unfinished: deque[Owner] = deque()
         self.encrypted: deque[Waiting] = deque()

@@ -257,11 +257,6 @@ class Runner:
         self._look_for_the_dead()
         self._say_what_we_wait_for()
         self._say_who_is_not_heard()
-        drained = self.cluster.drained()
-        if drained:
-            for node in list(self._directory):
-                if (node.id, node.incarnation) in drained:
-                    self._gateway.drain(node)
 
     def _look_for_the_dead(self) -> None:
         """Proxies of this host whose processes are no more."""

@@ -6,10 +6,10 @@ over, of an older attempt or of an older epoch has any effect: that is refused h
 """
 
 from collections.abc import Callable, Mapping
-from math import inf
 from typing import Any
 
 import structlog
+import trio
 from msgspec import Struct
 
 from holdfast.balancer.cluster.debts import Debts, Run
@@ -70,10 +70,11 @@ class Gateway:
         self._announcer = announcer
         self._deaths = deaths
         self._keeper = keeper
-        self.debts = Debts(proxy_id, settings.heartbeat_timeout, directory.has, effects.lanes.interrupt)
+        self.debts = Debts(proxy_id, settings.heartbeat_timeout, effects.come, effects.lanes.interrupt)
         self._reactor = reactor
         self._counters = counters
         self._nodes: dict[NodeLink, Node] = {}
+        self._drains: dict[Node, trio.Event] = {}  # by an operator: set when the node has said so, or is lost
         self._count_everywhere = count_everywhere
         self._is_leaving = False
         self._handlers: dict[type[Struct], Callable[[Node, Any], None]] = {
@@ -126,6 +127,8 @@ class Gateway:
         self._deaths.watch(hello)
         self._counters.nodes_welcomed += 1
         log.info("node_joined", node=node.id, name=node.name, pid=node.pid, capacity=node.capacity)
+        if hello.is_drained:
+            self._says_drained(node)
         link.send(
             frames.Welcome(
                 frames.VERSION,
@@ -198,6 +201,8 @@ class Gateway:
     def _lose(self, node: Node, why: str) -> None:
         """The session is over. Its requests go elsewhere in this very call."""
         del self._nodes[node.link]
+        if node in self._drains:
+            self._drains.pop(node).set()
         self._announcer.lost(node)
         self._deaths.session_lost(node.id, node.incarnation, self._reactor.now)
         in_flight = node.in_flight
@@ -215,13 +220,12 @@ class Gateway:
         self.debts.lost(Run(node.id, node.incarnation), node.owes, had, self._reactor.now)
 
     def died(self, node_id: str, incarnation: int) -> None:
-        """A node's process is known to be dead: it gets nothing more. What it has said before counts: its session ends
-        with its connection, when all of that is read, or is silent."""
+        """A node's process is known to be dead: it gets nothing more. What it has said before counts, and may be on a
+        way that stands still: its session ends as any other, with its connection, when all of that is read, or is
+        silent for too long."""
         node = self._directory.nodes.get(node_id)
-        if node is not None and node.incarnation == incarnation and node.died_at == inf:
-            node.died_at = self._reactor.now
-            if node.state is not NodeState.DRAINING:
-                self._directory.move(node, NodeState.DRAINING)
+        if node is not None and node.incarnation == incarnation and node.state is not NodeState.DRAINING:
+            self._directory.move(node, NodeState.DRAINING)
         self._steward.died(node_id, incarnation)
 
     def tick(self, now: float) -> None:
@@ -232,9 +236,6 @@ class Gateway:
             if now - link.last_seen > self._settings.heartbeat_timeout:
                 link.close("no heartbeat")
                 self._lose(node, f"silent for {now - link.last_seen:.1f} s")
-            elif now - max(node.died_at, link.last_seen) > self._settings.heartbeat_interval:
-                link.close("the process is dead")  # another one has its socket
-                self._lose(node, "its process died")
             elif node.state is NodeState.SYNCING and now - node.joined > self._settings.handshake_timeout:
                 link.close("not ready in time")
                 self._lose(node, f"not ready within {self._settings.handshake_timeout:g} s")
@@ -245,8 +246,9 @@ class Gateway:
         So who was heard before is not given up, and who is silent is, by a proxy whose turns are always long as well.
         """
         excused = max(0.0, seconds - self._settings.heartbeat_interval)
-        for link in self._nodes:
+        for link, node in self._nodes.items():
             link.last_seen = min(now, link.last_seen + excused)
+            node.joined = min(now, node.joined + excused)
         self.debts.awoke(excused)
 
     def leave(self) -> None:
@@ -262,10 +264,14 @@ class Gateway:
         node.owes = frame.owes
         if frame.epoch > self._steward.epoch:
             self._told_epoch(frame.epoch)
+        if frame.is_drained and not node.says_drained:
+            self._says_drained(node)
         if frame.state_epoch:
             self._keeper.told(node, (frame.state_epoch, frame.state_index))
         epoch, lease = self._steward.renew(node)
-        node.link.send(frames.Heartbeat(frame.stamp, -1.0, epoch, lease, *self._steward.ballot))
+        is_drained = node.state is NodeState.DRAINING
+        ballot, quorum = self._steward.ballot
+        node.link.send(frames.Heartbeat(frame.stamp, -1.0, epoch, lease, ballot, quorum, is_drained=is_drained))
 
     def _told_epoch(self, epoch: int) -> None:
         """A node has seen a later one than we follow: we are late, or it is another cluster's."""
@@ -275,7 +281,7 @@ class Gateway:
 
     def _ready(self, node: Node, frame: frames.Ready) -> None:
         if node.state is NodeState.DRAINING and not node.ready_at:
-            return  # an operator was faster
+            return  # an operator was faster, now or in another session
         if node.state is not NodeState.SYNCING or not self._announcer.may_be_ready(node):
             raise FrameError(f"Ready came from a node that is {node.state.value}, or before its last page was sent")
         now = self._reactor.now
@@ -287,19 +293,36 @@ class Gateway:
         self._dispatch.unpark()
 
     def _drain(self, node: Node, frame: frames.Drain) -> None:
-        self.drain(node, by_itself=True)
+        self._says_drained(node)
+        self._steward.released(node)
 
-    def drain(self, node: Node, *, by_itself: bool = False) -> None:
-        """No new requests for this node. by_itself: it asked for that."""
+    def drain(self, node: Node) -> trio.Event:
+        """An operator's word: no new requests for this node. It is told with the answer to its next heartbeat, and it
+        is the node that remembers this for the rest of its run, and tells all proxies, in each session.
+
+        What is returned is set when it has said so, as `Node.says_drained` then shows, or the session is over.
+        """
+        self._begin_to_drain(node, "operator")
+        heard = self._drains.setdefault(node, trio.Event())
+        if node.says_drained:
+            heard.set()
+        return heard
+
+    def _says_drained(self, node: Node) -> None:
+        node.says_drained = True
+        self._begin_to_drain(node, "node")
+        if node in self._drains:
+            self._drains[node].set()
+
+    def _begin_to_drain(self, node: Node, by: str) -> None:
         if node.state in (NodeState.SYNCING, NodeState.READY):
             self._directory.move(node, NodeState.DRAINING)
-            log.info("node_draining", node=node.id, in_flight=node.in_flight)
-            self._steward.draining(node, by_itself=by_itself)
+            log.info("node_draining", node=node.id, in_flight=node.in_flight, by=by)
 
     def _bye(self, node: Node, frame: frames.Bye) -> None:
         node.has_said_bye = True
         self.debts.left(Run(node.id, node.incarnation), node.owes)
-        self._steward.draining(node, by_itself=True)
+        self._steward.released(node)
         node.link.close("bye")
         self._lose(node, "said bye")
 

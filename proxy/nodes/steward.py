@@ -14,7 +14,8 @@ from holdfast.balancer.directory import Directory, Node, NodeState
 from holdfast.balancer.settings import ElectionSettings
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import Hello
-from holdfast.protocols.peers.frames import DRAINED, DRAINING, READY, SYNCING, NodeSeen, Record
+from holdfast.protocols.peers.frames import DRAINING, READY, SYNCING, NodeSeen, Record
+from holdfast.protocols.peers.ranges import MAX_JUMP
 from holdfast.proxy.metrics import Counters
 
 log = structlog.get_logger("holdfast.steward")
@@ -29,8 +30,8 @@ class Steward:
         self._directory = directory
         self._counters = counters
         self._lease = election.lease
-        self._drained: set[Node] = set()  # by the operator
         self._nodes_told: list[NodeSeen] = []
+        self._heeded = 0  # the latest epoch of which we have taken anything
 
     @property
     def master(self) -> tuple[str, int]:
@@ -68,7 +69,7 @@ class Steward:
 
     def _state_of(self, node: Node) -> int:
         if node.state is NodeState.DRAINING:
-            return DRAINED if node in self._drained else DRAINING
+            return DRAINING
         return READY if node.state is NodeState.READY else SYNCING
 
     def followed(self, former: Record, record: Record) -> None:
@@ -93,13 +94,24 @@ class Steward:
         )
         return self.epoch, self._lease if has_it else 0.0
 
-    def is_master(self, node: Node, epoch: int) -> bool:
-        """Whether what it does as master counts. In a cluster also in an epoch of which we have not heard yet: only a
-        majority makes a node act in it, and nothing must be missing here because we are the last to know."""
+    def heeds(self, node: Node, epoch: int) -> bool:
+        """Whether what it does as master counts. If so nothing of an older epoch does from now on.
+
+        In a cluster also in an epoch of which we have not heard yet: only a majority makes a node act in it, and
+        nothing must be missing here because we are the last to know. Then the record is no proof of who may act any
+        more, so what counts is the latest epoch that was heeded.
+        """
         record = self._cluster.membership.record
-        if epoch > record.epoch:
-            return len(record.members) > 1
-        return bool(epoch) and epoch == record.epoch and self._cluster.mastership.is_master((node.id, node.incarnation))
+        if not epoch or epoch < max(record.epoch, self._heeded):
+            return False
+        if epoch == record.epoch:
+            heeds = self._cluster.mastership.is_master((node.id, node.incarnation))
+        else:
+            heeds = len(record.members) > 1 and epoch <= record.epoch + MAX_JUMP
+        if heeds and epoch > self._heeded:
+            self._heeded = epoch
+            self.told(epoch)  # if no election has made it, the next one is above it
+        return heeds
 
     # --- sessions -------------------------------------------------------------------------------------------------
 
@@ -113,15 +125,11 @@ class Steward:
         """A node has seen this epoch."""
         self._cluster.membership.node_told(epoch, trio.current_time())
 
-    def draining(self, node: Node, *, by_itself: bool) -> None:
-        """by_itself: the node said Drain or Bye, and has stopped acting as master before."""
-        if by_itself:
-            self._cluster.mastership.grants.released((node.id, node.incarnation))
-        else:
-            self._drained.add(node)
+    def released(self, node: Node) -> None:
+        """The node said Drain or Bye, and has stopped acting as master before."""
+        self._cluster.mastership.grants.released((node.id, node.incarnation))
 
     def lost(self, node: Node) -> None:
-        self._drained.discard(node)
         self._cluster.mastership.grants.session_lost((node.id, node.incarnation))
 
     def died(self, node: str, incarnation: int) -> None:

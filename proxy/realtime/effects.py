@@ -29,17 +29,19 @@ MAX_HOME = 64  # characters of Effects.home: it is remembered
 
 
 class Effects:
-    """is_master: whether a node is master in an epoch. refuse: answers a request whose effects have no room."""
+    """heeds: whether what a node does as master of an epoch counts; then nothing of an older one does any more.
+    refuse: answers a request whose effects have no room.
+    """
 
     def __init__(
         self,
         lanes: Lanes,
         mutes: Mutes,
         counters: Counters,
-        is_master: Callable[[Node, int], bool],
+        heeds: Callable[[Node, int], bool],
         refuse: Callable[[Node, Answer], None],
     ) -> None:
-        self._is_master = is_master
+        self._heeds = heeds
         self._refuse = refuse
         self.lanes = lanes
         self._mutes = mutes
@@ -79,6 +81,11 @@ class Effects:
                 self._counters.limits_hit["node.gone"] += 1
         return lane.last
 
+    def come(self, node: str, incarnation: int) -> int:
+        """The number of the last effects of this run that have come in its session; -1: it has none."""
+        lane = self._of.get(node)
+        return lane.last if lane is not None and lane.node.incarnation == incarnation else -1
+
     def tick(self, now: float) -> None:
         """Now and then: forget what is old enough."""
         self.lanes.tick(now)
@@ -100,7 +107,7 @@ class Effects:
             raise FrameError(f"the id of a proxy has at most {MAX_HOME} characters, got {len(frame.home)}")
         self._admit(lane)
         effects: list[Effect] = []
-        size = 0
+        size = epoch = 0
         count = len(frame.effects)
         for effect in frame.effects:
             if isinstance(effect, AsMaster):
@@ -109,8 +116,9 @@ class Effects:
                     raise FrameError(f"Effects hold at most {MAX_EFFECTS} effects, with those as master")
                 for inner in effect.effects:
                     check_ids(inner)
-                if self._is_master(node, effect.epoch):
+                if self._heeds(node, effect.epoch):
                     effects += effect.effects
+                    epoch = effect.epoch
                 else:
                     self._counters.stale_effects += 1
             else:
@@ -118,7 +126,10 @@ class Effects:
                 effects.append(effect)
             size += weigh(effect)
         lane.last = frame.number
-        self.lanes.put(lane, Work(node, frame, effects, size))
+        work = Work(node, frame, effects, size)
+        if epoch:
+            self.lanes.as_master(work, epoch)
+        self.lanes.put(lane, work)
 
     def hole(self, node: Node, frame: frames.Hole) -> None:
         """The node could not keep all of what was for our clients: they must not go on as if nothing was missing."""

@@ -3,9 +3,9 @@
 Each run of a node has a lane: its Effects, and its replies that have effects, strictly one after the other. A fan-out
 is over before the next effect, a close, the acknowledgement or the reply begins, so last words come before the end and
 a client's own notification before its reply. A turn of the reactor does SLICE deliveries' worth of it, whatever a batch
-holds, and lanes with work take turns: nobody waits behind another node. What needs no lane (heartbeats, replies without
-effects, requests) passes. Knows no numbers, limits or sessions: those are
-proxy.realtime.effects'.
+holds, and lanes with work take turns: nobody waits behind another node, but who is master behind who was it before.
+What needs no lane (heartbeats, replies without effects, requests) passes. Knows no numbers, limits or sessions: those
+are proxy.realtime.effects'.
 """
 
 from collections import deque
@@ -61,10 +61,10 @@ class Work:
 
     effects: all of them; sessions are closed as interrupted. place: of the next one. size: bytes that it may take.
     cost: deliveries, or as much as that, so far. has_begun: its turn has come. entry: the request that a reply is for,
-    from then on.
+    from then on. epoch: in which some of it is done as master; 0: nothing is.
     """
 
-    __slots__ = ("cost", "effects", "entry", "frame", "has_begun", "is_late", "node", "place", "size")
+    __slots__ = ("cost", "effects", "entry", "epoch", "frame", "has_begun", "is_late", "node", "place", "size")
 
     def __init__(
         self, node: Node, frame: frames.Effects | frames.Hole | Answer, effects: list[Effect], size: int
@@ -74,8 +74,7 @@ class Work:
         self.effects: list[Effect] | list[Session] = effects
         self.size = size
         self.entry: Entry | None = None
-        self.place = 0
-        self.cost = 0
+        self.place = self.cost = self.epoch = 0
         self.has_begun = False
         self.is_late = False
 
@@ -135,6 +134,8 @@ class Lanes:
         self._budget = SLICE  # deliveries that are left in this turn
         self.max_bytes = max_bytes
         self._interrupted: deque[Session] = deque()  # to be closed, with nobody left to acknowledge it to
+        # How much of masters is not done, by epoch: the oldest first. Nothing comes of an older one than has come.
+        self._of_masters: dict[int, int] = {}
         self.unanswered: list[Lane] = []
         self.is_due = False
         self.repeated = 0
@@ -149,6 +150,12 @@ class Lanes:
         self._remembered.tick(now)
         if self._remembered.early:
             self._counters.limits_hit["realtime.max_remembered_bytes"] = self._remembered.early
+
+    def as_master(self, work: Work, epoch: int) -> None:
+        """To be put next. It begins when nothing of an older epoch is left in any lane, so that nothing of that comes
+        after it. That ends: what is before it in its own lane is of no later one, and nothing older is taken."""
+        work.epoch = epoch
+        self._of_masters[epoch] = self._of_masters.get(epoch, 0) + 1
 
     def put(self, lane: Lane, work: Work) -> None:
         """Carry it out, at once if nothing is before it and the turn has room."""
@@ -209,6 +216,8 @@ class Lanes:
                 work = lane.work = lane.queue.popleft()
             try:
                 if not work.has_begun:
+                    if work.epoch and work.epoch > next(iter(self._of_masters)):
+                        return False
                     self._begin(work)
                     if not work.effects:
                         self._budget -= 1
@@ -299,6 +308,8 @@ class Lanes:
     def _finish(self, lane: Lane, work: Work) -> None:
         frame = work.frame
         if isinstance(frame, frames.Effects | frames.Hole):
+            if work.epoch:
+                self._done_as_master(work.epoch)
             lane.frames -= 1
             lane.bytes -= work.size
             lane.done = frame.number
@@ -320,6 +331,11 @@ class Lanes:
             self.replies.forget(frame)
         if work.entry is not None or isinstance(frame, frames.Failure):
             self.replies.finish(work.node, frame, work.entry)
+
+    def _done_as_master(self, epoch: int) -> None:
+        self._of_masters[epoch] -= 1
+        if not self._of_masters[epoch]:
+            del self._of_masters[epoch]
 
     def interrupt(self, node: str) -> None:
         """A node is lost, and has told other proxies of what it had for our clients: as a Hole, which it can't send."""

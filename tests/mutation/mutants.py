@@ -76,7 +76,7 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, str]]:
             yield f"without: {ast.unparse(node)[:80]}", "statement"
         case ast.Break() | ast.Continue():
             yield f"without: {ast.unparse(node)}", "statement"
-        case ast.Return(value=value) if value is not None and not _is_none(value):
+        case ast.Return(value=value) if value is not None and not _says_no(value):
             yield f"{ast.unparse(node)[:80]}: None", "none"
 
 
@@ -159,5 +159,6 @@ def _is_silent(node: ast.AST) -> bool:
     return isinstance(call.func.value, ast.Name) and call.func.value.id in SILENT
 
 
-def _is_none(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
+def _says_no(node: ast.AST) -> bool:
+    """None, or False: to whoever asks None says the same, and that it is True is tried by itself."""
+    return isinstance(node, ast.Constant) and (node.value is None or node.value is False)

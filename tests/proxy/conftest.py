@@ -35,6 +35,7 @@ def proxy_view(id, **fields):
 
 
 SILENT = 0xEE  # a client at a proxy that does not answer
+SILENT_NODE = "silent"  # does not say that it knows
 
 
 class FakeControl:
@@ -129,7 +130,9 @@ class FakeControl:
             if after is None or id > after
         ][:limit]
 
-    def drain_node(self, node_id):
+    async def drain_node(self, node_id):
+        if node_id == SILENT_NODE:
+            return None
         if node_id not in {node.id for node in self.nodes()}:
             return False
         self.drained.append(node_id)

@@ -44,6 +44,7 @@ class Checks:
         self.failed: Counter[str] = Counter()
         self._acts: dict[str, float] = {}  # node: until when it acts
         self._records: dict[int, Record] = {}
+        self._drained: dict[int, float] = {}  # incarnation of a node: since when it knows that it is drained
         self._words: dict[str, list[int]] = {}  # proxy: its word in each published message
         self._positions: dict[str, tuple[int, int]] = {}
         self._sets: dict[str, dict[int, list[float]]] = {}  # key: what it was set to: begun at, acknowledged at
@@ -84,6 +85,15 @@ class Checks:
         if position < self._positions.get(node.id, (0, 0)):
             self.fail("S1, a node's state never goes back", node.id, position, "after", self._positions[node.id])
         self._positions[node.id] = position
+        if node.node._parts.links.is_drained:
+            self._drained.setdefault(node.incarnation, now)
+
+    def stays_drained(self, proxy: "SimProxy") -> None:
+        """Looked at after each step of a proxy."""
+        for node in proxy.app.directory if self._drained else ():
+            since = self._drained.get(node.incarnation, inf)
+            if node.state is NodeState.READY and proxy.clock.to_world(node.joined) > since:
+                self.fail("R4, what is drained gets no requests in a later session", proxy.id, node.id)
 
     def _granted(self, node: "SimNode", now: float) -> None:
         nodes = self._world.nodes

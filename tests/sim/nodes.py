@@ -49,6 +49,8 @@ class SimNode(Process):
         self._gave_up_at: dict[str, float] = {}
         self._met: set[str] = set()  # proxies for which it has kept something
         self.burst = 0  # publications that come at once the next time
+        self.orders = 1  # what it says as master at once, each second
+        self.beside: list[str] = []  # channels to which it says that as well, with nobody in them: it takes time
         self.published: dict[str, int] = {}
         self.numbered: dict[str, dict[int, int]] = {}
         self.directed: dict[int, int] = {}
@@ -228,7 +230,8 @@ class SimNode(Process):
     async def _lead(self) -> None:
         while True:
             epoch = self.node.epoch
-            await self._say(self.mastered, epoch, [MASTERS, self.id, epoch], channels=[OF_MASTER])
+            for _ in range(self.orders):
+                await self._say(self.mastered, epoch, [MASTERS, self.id, epoch], channels=[OF_MASTER, *self.beside])
             await trio.sleep(1.0)
 
     async def _handle(self, request: Request) -> Any:

@@ -1,10 +1,12 @@
 """Stories of what nodes and clients are promised: deliveries, effects, the state. See tests.sim.stories."""
 
 from holdfast.balancer.cluster.debts import PATIENCE
+from holdfast.balancer.directory import NodeState
 from tests.sim.clients import Client
 from tests.sim.faults import heal
-from tests.sim.nodes import SimNode
+from tests.sim.nodes import OF_MASTER, SimNode
 from tests.sim.proxies import SimProxy
+from tests.sim.store import STORE
 from tests.sim.stories import FOREVER, members, soon, until
 from tests.sim.world import World
 
@@ -327,6 +329,55 @@ def owed_by_who_lives(world: World) -> None:
     heal(world)
 
 
+# --- the master's orders ----------------------------------------------------------------------------------------------
+
+
+def orders_come_before_those_of_the_next(world: World) -> None:
+    """What a master has said fills its lane when it is killed, and the next one acts at once: the death is seen. All
+    that has come is heard, and before all that the next one says."""
+    books = [client.book for client in in_channel(world, 4, OF_MASTER)]
+    (master,) = world.acting()
+    former = world.nodes[master]
+    (proxy,) = world.proxies.values()
+    proxy.passes, proxy.pause = 1, 0.01
+    former.orders, former.beside = 100, [f"{number:x}" for number in range(280)]
+    lane = proxy.app.effects._of[former.name]
+    soon(world, lambda: lane.frames > 3, "it has much to do")
+    world.kill(master)
+    soon(world, lambda: lane.gone_at < FOREVER, "it is lost")
+    assert lane.frames > 3, "and much is left"
+    until(world, 8.0, lambda: all(len(book._masters) == 2 for book in books), "the next one is heard")
+    world.run(3.0)
+    assert lane.done == lane.last, "all that had come is done"
+    heal(world)
+
+
+def orders_of_a_former_master_come_too_late(world: World) -> None:
+    """A proxy is cut off and does not hear of the election, but from the one that is elected. Then the former master,
+    which was cut from it before, reaches it again with what it has for it."""
+    clients = in_channel(world, 6, OF_MASTER)
+    (master,) = world.acting()
+    keeper = members(world)[0]
+    while all(client.proxy is keeper for client in clients):
+        clients += in_channel(world, 1, OF_MASTER)
+    client = next(client for client in clients if client.proxy is not keeper)
+    far, book = client.proxy, client.book
+    rest = {proxy for proxy in world.proxies if proxy != far.id}
+    world.part({master}, {far.id})
+    world.run(2.5)
+    world.part({far.id}, {*rest, STORE})
+    world.part({master}, rest)
+    until(world, 8.0, lambda: set(world.acting()) - {master}, "another one acts")
+    world.run(1.2)
+    record = far.cluster.membership.record
+    assert record.epoch < book._epoch, "it is heard there, and its election is not known"
+    refused = far.app.counters.stale_effects
+    world.rejoin(master, far.id)
+    until(world, 5.0, lambda: far.app.counters.stale_effects > refused, "what the former one had is refused")
+    assert far.cluster.membership.record is record
+    heal(world)
+
+
 # --- requests and their effects ---------------------------------------------------------------------------------------
 
 
@@ -487,6 +538,38 @@ def reset_link_of_the_master_leaves_the_state_writable(world: World) -> None:
     for node in nodes(world):
         node.start_set("key later", world.next_number())
     until(world, 10.0, lambda: world.checks.is_set_since("key later", began, len(world.nodes)), "later ones are done")
+    heal(world)
+
+
+def drained_is_drained(world: World) -> None:
+    """The master, by an operator at one proxy; then its link is lost, and then all proxies begin again."""
+    (master,) = world.acting()
+    node = world.nodes[master]
+    next(reversed(world.proxies.values())).drain(node.name)
+
+    def is_so() -> bool:
+        seen = [proxy.app.directory.nodes.get(node.name) for proxy in world.proxies.values() if proxy.is_up]
+        if {found and (found.state, found.says_drained) for found in seen} != {(NodeState.DRAINING, True)}:
+            return False
+        return len(world.acting()) == 1 and node.id not in world.acting() and not world.checks.lack_of_cluster()
+
+    until(world, 2.0 + 2 * world.times.lease_wait, is_so, "it knows it, and so do all, and another acts")
+    world.freeze(node.id)
+    world.run(4.0)
+    node.thaw()
+    until(world, 6.0, is_so, "it has said so in its next sessions")
+    for proxy in list(world.proxies.values()):
+        world.kill(proxy.id)
+        world.later(1.0, world.start_proxy, proxy.router)
+    world.run(1.5)
+    until(world, 25.0, is_so, "it has said so to those that came")
+    clients = in_channel(world, 3)
+    for number in range(12):
+        assert answer(world, clients[number % 3], "echo") == b"echo"
+    assert not any(node.id in begun for begun in world.checks.begun.values())
+    assert node.id not in world.acting()
+    world.kill(node.id)
+    world.start_node(node.name)
     heal(world)
 
 

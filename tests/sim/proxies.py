@@ -63,6 +63,10 @@ class SimProxy(Process):
         if error is not None and not self.is_odd:
             self.world.checks.crashed(self.id, "the proxy ends", error)
 
+    def stepped(self) -> None:
+        if self.is_up:
+            self.world.checks.stays_drained(self)
+
     # --- what is looked at --------------------------------------------------------------------------------------------
 
     @property

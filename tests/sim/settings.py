@@ -7,7 +7,7 @@ from holdfast.balancer.settings import ClusterSettings, ElectionSettings, NodeSe
 from holdfast.proxy.config import ClientSettings, Config, DrainSettings, RealtimeSettings
 
 
-def config(*, lease: float, timeout: float, takeover: float | None, node_heartbeat: float) -> Config:
+def config(*, lease: float, timeout: float, takeover: float | None, node_heartbeat: float, fence: float) -> Config:
     """takeover: 0 would mean never; None: as long as is safe."""
     return Config(
         client=ClientSettings(bind=("127.0.0.1:0",), max_outbox_bytes=4096, ping_timeout=3.0, close_timeout=1.0),
@@ -23,7 +23,7 @@ def config(*, lease: float, timeout: float, takeover: float | None, node_heartbe
             heartbeat=0.5,
             heartbeat_timeout=timeout,
             discover_timeout=1.5,
-            fence_timeout=2.0,
+            fence_timeout=fence,
             takeover_timeout=4 * (timeout + longest_grant(lease)) if takeover is None else takeover,
             retry_join=1000,
         ),

@@ -17,6 +17,8 @@ from holdfast.node.stream import Stream
 from holdfast.node.streams import Streams
 from holdfast.protocols.peers.frames import Member
 from holdfast.proxy.nodes.gateway import Gateway
+from holdfast.proxy.nodes.steward import Steward
+from holdfast.proxy.realtime.lanes import Lanes
 from tests.sim import lives, promises, stores, stories
 from tests.sim.checks import Violation
 from tests.sim.stories import FOREVER, whole
@@ -225,6 +227,22 @@ def dead_say_nothing(patch):
     patch.setattr(Gateway, "died", at_once)
 
 
+def masters_take_turns(patch):
+    """What a master does waits for its own lane only."""
+    patch.setattr(Lanes, "as_master", lambda self, work, epoch: None)
+
+
+def record_says_who_is_master(patch):
+    """What was taken from a later epoch than we follow is forgotten."""
+    heeds = Steward.heeds
+
+    def forgetful(self, node, epoch):
+        self._heeded = 0
+        return heeds(self, node, epoch)
+
+    patch.setattr(Steward, "heeds", forgetful)
+
+
 def two_attempts(patch):
     """What kills its nodes goes on to the next one."""
     patch.setattr(Ledger, "max_attempts_reached", lambda self, entry: False)
@@ -258,7 +276,19 @@ def lists_of_older_sets(patch):
     )
 
 
+def drained_is_remembered(patch):
+    """It ends with a session."""
+    lost = Links.lost
+
+    def forgotten(self, session, *, for_good):
+        self.is_drained = False
+        lost(self, session, for_good=for_good)
+
+    patch.setattr(Links, "lost", forgotten)
+
+
 MUTANTS = [
+    (drained_is_remembered, promises.drained_is_drained, {}, AssertionError),
     (lists_of_older_sets, lives.who_is_behind_knows_nobody_new, {}, Violation),
     (sessions_in_order, promises.welcome_that_was_held_up_closes_nobody, {}, Violation),
     (epochs_in_heartbeats, stores.node_hears_later_of_a_later_epoch, stores.FAR, Violation),
@@ -271,6 +301,18 @@ MUTANTS = [
     (owed_without_a_session_only, partial(promises.owed_by_who_dies_early, freezes=False), {}, AssertionError),
     (dead_say_nothing, promises.what_has_come_of_the_dead_is_heard, {"proxies": 1, "is_alone": True}, AssertionError),
     (owed_whatever_has_come, promises.what_has_come_of_the_dead_is_heard, {}, AssertionError),
+    (
+        masters_take_turns,
+        promises.orders_come_before_those_of_the_next,
+        {"proxies": 1, "nodes": 2, "is_alone": True, "is_one_host": True},
+        Violation,
+    ),
+    (
+        record_says_who_is_master,
+        promises.orders_of_a_former_master_come_too_late,
+        {"nodes": 2, "fence": 10.0, "tunnels": False},
+        Violation,
+    ),
     (any_member_elects, stores.keeper_loses_the_store_and_the_master_dies, {}, AssertionError),
     (same_settings, stores.newcomer_has_other_settings, {}, AssertionError),
     (

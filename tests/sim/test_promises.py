@@ -8,6 +8,8 @@ from tests.sim import promises
 from tests.sim.stories import whole
 
 ALONE = {"proxies": 1, "is_alone": True}
+ONE_HOST = {**ALONE, "is_one_host": True, "nodes": 2}
+LAGGING = {"nodes": 2, "fence": 10.0, "tunnels": False}  # its clients stay for as long as by default
 LONG = [
     (promises.burst_is_delivered, {**ALONE, "nodes": 1}),
     (promises.burst_is_delivered, {"proxies": 2}),
@@ -31,6 +33,8 @@ STORIES = [
     (promises.what_has_come_of_the_dead_is_heard, {}),
     (promises.what_has_come_of_the_dead_is_heard, ALONE),
     (promises.owed_by_who_lives, {}),
+    (promises.orders_come_before_those_of_the_next, ONE_HOST),
+    (promises.orders_of_a_former_master_come_too_late, LAGGING),
     (promises.bad_effects_are_answered, {**ALONE, "nodes": 1}),
     (promises.own_notification_comes_before_the_reply, ALONE),
     (promises.own_notification_comes_before_the_reply, {"proxies": 2}),
@@ -47,6 +51,8 @@ STORIES = [
     (promises.acknowledged_set_is_not_undone, {}),
     (promises.reset_link_of_the_master_leaves_the_state_writable, {}),
     (promises.one_set_is_applied_once, {}),
+    (promises.drained_is_drained, {}),
+    (promises.drained_is_drained, ALONE),
 ]
 
 

@@ -29,7 +29,8 @@ class World:
         self, seed: int, *, proxies: int = 3, nodes: int = 3, clients: int = 0, lease: float = 1.0,
         timeout: float = 1.0, takeover: float | None = None, log: Callable[[str], None] | None = None,
         spread: float = 0.7, rates: tuple[float | None, float | None] = (None, None), node_heartbeat: float = 0.5,
-        is_alone: bool = False, is_one_host: bool = False, tunnels: bool = True, seeds: tuple[str, ...] = (),
+        fence: float = 2.0, is_alone: bool = False, is_one_host: bool = False, tunnels: bool = True,
+        seeds: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         self.seed = seed
         self.random = Random(seed)
@@ -42,7 +43,9 @@ class World:
         # Where nodes join.
         self.seeds = [*(f"tcp://10.0.0.{number}:7510" for number in range(max(1, proxies))), *seeds]
         self._rates = rates  # of the clocks of proxies and of nodes
-        self.config = settings.config(lease=lease, timeout=timeout, takeover=takeover, node_heartbeat=node_heartbeat)
+        self.config = settings.config(
+            lease=lease, timeout=timeout, takeover=takeover, node_heartbeat=node_heartbeat, fence=fence
+        )
         self.times = times_of(self.config)
         self.loss = self.duplication = self.garbling = self.replay = 0.0
         self.max_delay = 0.005

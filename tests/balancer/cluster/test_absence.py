@@ -40,6 +40,20 @@ def test_time_without_reading_proves_nothing():
     assert not it.is_absent("x", 24.0), "and the last read must be a fresh one"
 
 
+def test_two_reads_that_are_no_further_apart_are_one_observation():
+    it = absence()
+    for second in range(0, 13, 3):
+        it.read(("x",), (), float(second), float(second))
+    assert it.is_absent("x", 15.0)
+
+
+def test_a_second_may_be_long():
+    it = absence(timeout=1.0)
+    read(it, 0, 2)
+    assert it.is_absent("x", 2.0)
+    assert it.is_proof_against_us(2.6)
+
+
 def test_zero_is_never():
     it = absence(timeout=0.0)
     read(it, 0, 100)

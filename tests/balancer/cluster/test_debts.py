@@ -5,6 +5,7 @@ import pytest
 from holdfast.balancer.cluster import debts
 from holdfast.balancer.cluster.debts import ASK_INTERVAL, BEYOND, LATELY, MAX_OWED, MAX_SLEEP, Debts, Run
 from holdfast.balancer.cluster.times import MAX_DRIFT
+from holdfast.protocols.nodes.effects import ALL
 from holdfast.protocols.peers.ranges import MAX_RUNS
 from holdfast.protocols.peers.replication import Noted, Owed
 
@@ -19,11 +20,11 @@ def owing(proxies):
 
 
 class Proxy(Debts):
-    """here: runs with a session. missed: nodes whose effects clients have missed."""
+    """here: runs with a session, and what has come of each. missed: nodes whose effects clients have missed."""
 
     def __init__(self, name="b"):
-        self.here, self.missed = set(), []
-        super().__init__(name, 2.0, lambda *run: run in self.here, self.missed.append)
+        self.here, self.missed = {}, []
+        super().__init__(name, 2.0, lambda *run: self.here.get(run, -1), self.missed.append)
 
     def came(self, run, owes):
         super().came(run, owing(owes))
@@ -61,6 +62,30 @@ def test_who_is_owed_is_told_until_it_knows():
     assert len(a) == 0
 
 
+def test_a_question_and_its_answer_are_told_apart():
+    a, b = Proxy("a"), Proxy("b")
+    a.lost(N, ["b"], 0.0)
+    answer = b.received("a", a.asks()["b"], 0.0)
+    assert answer == Noted([N])
+    assert a.received("b", answer, 0.0) is None
+    assert (len(a), len(b)) == (0, 1)
+    assert a.asks(ASK_INTERVAL) == {}, "nothing is left to be asked"
+
+
+def test_the_latest_word_of_a_run_counts():
+    a = Proxy("a")
+    for number in (7, 5):
+        Debts.lost(a, N, [("b", number)], 0, 0.0)
+    assert a.asks() == {"b": owed(N, number=7)}
+
+
+def test_who_owes_us_too_is_nobody_elses_debt():
+    b = Proxy("b")
+    b.lost(N, ["b", "c"], 0.0)
+    assert len(b) == 2
+    assert b.asks() == {"c": owed(N, proxy="c")}
+
+
 def test_who_owed_nobody_leaves_nothing():
     a = Proxy("a")
     a.lost(N, [], 0.0)
@@ -69,9 +94,10 @@ def test_who_owed_nobody_leaves_nothing():
 
 def test_who_can_have_no_clients_need_not_be_told():
     a = Proxy("a")
-    a.lost(N, ["b", "c"], 0.0)
-    assert a.asks(LATELY, heard=(), known=["b"]) == {}
-    assert a.asks(LATELY + 1, known=["b"]) == {"b": owed(N)}
+    a.lost(N, ["b", "c"], 10.0)
+    assert a.asks(10.0 + LATELY, heard=(), known=["b"]) == {}
+    assert len(a) == 2
+    assert a.asks(10.1 + LATELY, known=["b"]) == {"b": owed(N)}
     assert len(a) == 1
 
 
@@ -110,6 +136,21 @@ def test_once_whoever_tells_it():
     assert b.missed == ["n"]
 
 
+def test_the_highest_number_that_anybody_tells():
+    b = Proxy()
+    b.told(owed(N), 1.0)
+    b.told(owed(N, number=NUMBER + 2), 1.1)
+    b.lost(N, [], 2.0, had=NUMBER + 1)
+    b.tick(1.0 + PATIENCE)
+    assert b.missed == ["n"]
+
+
+def test_the_first_effect_can_be_missed():
+    b = Proxy()
+    b.told(owed(N, number=1), 1.0)
+    assert len(b) == 1
+
+
 def test_another_run_of_a_proxy_is_not_owed():
     b = Proxy()
     assert b.told(owed(N, proxy="a former one"), 1.0) is None
@@ -120,17 +161,55 @@ def test_another_run_of_a_proxy_is_not_owed():
 def test_a_node_that_has_a_session_in_the_end_lives():
     b = Proxy()
     b.told(owed(N, M), 1.0)
-    b.here.add(N)
+    b.here[N] = 0
     b.tick(1.0 + PATIENCE)
     assert b.missed == ["m"]
+
+
+@pytest.mark.parametrize(("had", "missed"), [(NUMBER - 1, ["n"]), (NUMBER, [])])
+def test_what_a_session_brings_slowly_is_waited_for(had, missed):
+    """Nobody knows whether it lives, or that is the last that it could send, and not all."""
+    b = Proxy()
+    b.here[N] = 1
+    b.told(owed(N), 1.0)
+    for turn in range(1, 5):
+        b.tick(1.0 + turn * PATIENCE)
+        assert (b.missed, len(b)) == ([], 1)
+    del b.here[N]
+    b.lost(N, [], 2.0 + 4 * PATIENCE, had=had)
+    b.tick(1.0 + 5 * PATIENCE)
+    assert (b.missed, len(b)) == (missed, 0)
+
+
+@pytest.mark.parametrize(("number", "come"), [(NUMBER, NUMBER), (NUMBER, NUMBER + 1), (ALL, 0)])
+def test_a_session_that_has_brought_it_owes_nothing(number, come):
+    """Also one that was made since: of what was kept without one no number is known."""
+    b = Proxy()
+    b.told(owed(N, number=number), 1.0)
+    b.here[N] = come
+    b.tick(1.0 + PATIENCE)
+    assert len(b) == 0
+    del b.here[N]
+    b.tick(100.0)
+    assert b.missed == []
+
+
+def test_a_node_is_waited_for_as_long_as_it_takes_to_dial_however_soon_it_is_given_up():
+    missed = []
+    b = Debts("b", 0.4, on_missed=missed.append)
+    b.told(owed(N), 1.0)
+    b.tick(1.0 + 2 * 1.0 + 0.4)  # two dials, and the time after which it notices
+    assert missed == []
+    b.tick(1.0 + PATIENCE)
+    assert missed == ["n"]
 
 
 def test_a_session_that_only_looks_so_does_not_count():
     """We were frozen, and have not noticed yet that it has ended."""
     b = Proxy()
-    b.here.add(N)
+    b.here[N] = 0
     b.told(owed(N), 1.0)
-    b.here.remove(N)
+    del b.here[N]
     b.lost(N, [], 1.5)
     b.tick(1.0 + PATIENCE)
     assert b.missed == ["n"]
@@ -193,10 +272,10 @@ def test_what_has_come_is_not_missed():
 @pytest.mark.parametrize(("had", "missed"), [(NUMBER - 1, ["n"]), (NUMBER, [])])
 def test_what_it_said_before_it_died_is_read_first(had, missed):
     b = Proxy()
-    b.here.add(N)
+    b.here[N] = 0
     b.told(owed(N), 1.0)
     b.told(owed(N, number=NUMBER - 1), 1.1)  # an older word
-    b.here.remove(N)
+    del b.here[N]
     b.lost(N, [], 2.0, had=had)
     b.tick(2.0 + PATIENCE)
     assert (b.missed, len(b)) == (missed, 0)
@@ -222,6 +301,17 @@ def test_who_was_away_for_as_long_as_others_remember_misses_something():
     assert MAX_SLEEP * (1 + MAX_DRIFT) < LATELY
 
 
+def test_of_those_that_were_lost_the_latest_are_remembered(monkeypatch):
+    monkeypatch.setattr(debts, "MAX_SETTLED", 2)
+    b = Proxy()
+    for run in (N, M, N, Run("x", 1)):
+        b.lost(run, [], 0.0, had=NUMBER)
+    b.told(owed(N), 1.0)
+    assert len(b) == 0
+    b.told(owed(M), 1.0)
+    assert len(b) == 1, "that was too long ago"
+
+
 def test_what_is_missed_and_settled_is_bounded(monkeypatch):
     monkeypatch.setattr(debts, "MAX_SETTLED", 2)
     b = Proxy()
@@ -245,7 +335,7 @@ def test_however_many_come_back_one_that_does_not_is_missed(living):
         frames += 1
         for _, question in a.questions(EVERYBODY, EVERYBODY, ASK_INTERVAL * frames):
             a.answered("b", b.told(question, 0.0))
-    b.here.update(runs)
+    b.here |= dict.fromkeys(runs, NUMBER)
     b.tick(PATIENCE)
     assert b.missed == ["dead"]
 
@@ -259,7 +349,7 @@ def test_what_is_beyond_all_that_can_be_kept_is_missed():
     while questions := list(a.questions(EVERYBODY, EVERYBODY, 0.0)):
         for _, question in questions:
             a.answered("b", b.told(question, 0.0))
-    b.here.update(runs)
+    b.here |= dict.fromkeys(runs, NUMBER)
     b.tick(PATIENCE)
     assert b.missed == [""]
     b.told(Owed("b", [(*BEYOND, NUMBER)]), PATIENCE)

@@ -78,6 +78,14 @@ def test_nor_itself_in_another_session():
     assert it.renew(B, 10.1)
 
 
+def test_what_becomes_of_the_session_of_another_is_nothing_to_it():
+    it = grants()
+    it.renew(A, 10.0)
+    it.session_lost(B)
+    it.released(A)
+    assert it.renew(B, 10.1)
+
+
 def test_who_is_dead_is_not_waited_for():
     it = grants()
     it.renew(A, 10.0)

@@ -21,6 +21,13 @@ def test_who_says_nothing_is_not_heard_any_more(hearing):
     assert hearing.silent_since("a") == 1.0
 
 
+def test_it_is_the_same_object_while_it_is_the_same_answer(hearing):
+    """Whoever has worked something out of it need not do that again."""
+    answer = hearing.now(2.0)
+    hearing.heard("a", 2.5)
+    assert hearing.now(2.5) is answer
+
+
 def test_what_comes_counts_in_the_same_moment(hearing):
     hearing.heard("c", 2.0)
     assert hearing.now(2.0) == {"a", "b", "c"}

@@ -59,6 +59,25 @@ def test_all_owners_are_asked_about_as_a_term_begins_and_every_few_seconds(a):
     assert len(a.it.ask(6, SWEEP)) == 1
 
 
+def test_nothing_is_known_before_the_first_term():
+    copy = Copy()
+    copy.clients = {of(B)}
+    it = Owners(A, copy)
+    assert not it.may_own(of(B))
+    assert it.watch(watch(of(A))) == Gone(5, pack_ids([of(A)])), "nobody is here"
+    it.know(PROXIES)
+    assert it.ask(5, 0.0) == [("b", watch(of(B)))]
+
+
+def test_nothing_of_an_older_term_is_known_in_the_next(a):
+    a.copy.clients = {of(C)}
+    a.it.ask(5, 0.0)
+    a.it.noted(of(B))
+    a.it.begin()
+    assert a.it.ask(6, UNKNOWN_FOR + 1.0) == [], "that key may be of nobody now"
+    assert a.gone == [], "nobody has waited for that proxy in this term"
+
+
 def test_a_new_owner_is_asked_about_at_once(a):
     a.it.ask(5, 0.0)
     a.it.noted(of(B))
@@ -68,8 +87,8 @@ def test_a_new_owner_is_asked_about_at_once(a):
 
 def test_many_are_asked_about_in_parts(a):
     a.copy.clients = {of(B, number) for number in range(CHUNK + 10)}
-    sizes = [len(question.clients) // 8 for _ in range(2) for _, question in a.it.ask(5, 0.0)]
-    assert sizes == [CHUNK, 10]
+    sizes = [len(question.clients) // 8 for now in (0.0, SWEEP) for _, question in a.it.ask(5, now)]
+    assert sizes == [CHUNK, 10], "and all of them before the next time"
 
 
 def test_who_is_not_there_is_told_and_who_goes_later_too(b):
@@ -127,8 +146,9 @@ def test_clients_of_a_proxy_that_nobody_knows_have_gone_after_a_while(a):
     assert a.it.ask(5, SWEEP) == [("c", watch(of(C)))]
     a.it.know(PROXIES)
     a.it.ask(5, 2 * SWEEP)
+    a.it.ask(5, 2 * SWEEP + UNKNOWN_FOR)
     assert a.gone == []
-    a.it.ask(5, 2 * SWEEP + UNKNOWN_FOR + 0.1)
+    a.it.ask(5, 3 * SWEEP + UNKNOWN_FOR)
     assert a.gone == [of(C)]
 
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import trio
 import zmq
+from msgspec.structs import replace
 
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import decode_from_node, encode_batch, encode_frame
@@ -78,11 +79,13 @@ class FakeSession:
         self.identity = identity
         self.frames = []
         self.heartbeats = []
+        self.told_before_ready = None  # the last heartbeat before Ready
         self.batches = self.largest_batch = 0
         self.is_mute = False  # answers no heartbeat
         self.lease = 0.0
         self.epoch = 0
         self.ballot, self.quorum = 0, 1
+        self.is_drained = False  # an operator has said so here
         self.acknowledges = True
         self.via = ""
         self._taken = 0
@@ -109,11 +112,17 @@ class FakeSession:
             if isinstance(frame, frames.Heartbeat):
                 self.heartbeats.append(frame)
                 if not self.is_mute:
-                    self.say(frames.Heartbeat(frame.stamp, -1.0, self.epoch, self.lease, self.ballot, self.quorum))
+                    self.say(self.answer(frame.stamp))
             else:
+                if isinstance(frame, frames.Ready):
+                    self.told_before_ready = self.heartbeats[-1] if self.heartbeats else None
                 self.frames.append(frame)
                 if self.acknowledges and isinstance(frame, frames.Effects):
                     self.say(frames.Ack(frame.number, 1000))
+
+    def answer(self, stamp):
+        answer = frames.Heartbeat(stamp, -1.0, self.epoch, self.lease, self.ballot, self.quorum)
+        return replace(answer, is_drained=self.is_drained)
 
     def say(self, *what):
         self._sent += 1

@@ -154,8 +154,8 @@ async def test_an_empty_message_is_a_probe_and_means_nothing():
         await assert_works(session)
 
 
-async def test_a_node_that_stood_still_gives_nobody_up_for_it(monkeypatch):
-    monkeypatch.setattr(session, "AWAY", 0.05)
+@pytest.mark.parametrize("still", [b"0.4", b"1.0"])
+async def test_a_node_that_stood_still_gives_nobody_up_for_it(still):
     node = Node("test")
 
     @node.on_request(inline=True)
@@ -164,7 +164,7 @@ async def test_a_node_that_stood_still_gives_nobody_up_for_it(monkeypatch):
         return b"late"
 
     async with linked(node, clients=[client()], interval=0.05, timeout=0.3) as here:
-        here.request(b"1.0")
+        here.request(still)
         assert (await here.take(frames.Reply)).payload == b"late"
         count = len(here.heartbeats)
         await until(lambda: len(here.heartbeats) > count + 2)
@@ -173,9 +173,7 @@ async def test_a_node_that_stood_still_gives_nobody_up_for_it(monkeypatch):
 
 
 @pytest.mark.parametrize("is_mute", [False, True])
-async def test_a_node_that_is_slow_for_long_gives_up_who_is_silent_and_nobody_else(monkeypatch, is_mute):
-    monkeypatch.setattr(session, "AWAY", 0.05)
-
+async def test_a_node_that_is_slow_for_long_gives_up_who_is_silent_and_nobody_else(is_mute):
     async def be_slow():
         while True:
             time.sleep(0.2)  # noqa: ASYNC251 - as handlers that do not await

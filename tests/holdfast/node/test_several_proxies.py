@@ -2,6 +2,7 @@
 
 from contextlib import asynccontextmanager
 
+import structlog
 import trio
 
 from holdfast import Node, Reply
@@ -317,6 +318,49 @@ async def test_a_node_that_leaves_waits_for_a_proxy_of_which_the_last_one_has_no
         assert a.untaken() == []
         a.introduce(b.proxy, ballot=3)
         await a.take(frames.Bye)
+
+
+async def test_what_an_operator_drains_at_one_proxy_the_node_tells_all_for_the_rest_of_its_run():
+    """At once, in each later session from its hello on, and before Ready where the hello was said before."""
+    node = Node("test", clients=True)
+    with structlog.testing.capture_logs() as lines:
+        async with linked_to_three(node) as (a, b, c):
+            hesitates = await lose(c)
+            a = await lose(a)
+            a.welcome(clients=[client(1 << 32)], interval=1000.0)  # no heartbeat is due there
+            await a.take(frames.Ready)
+            b.is_drained = True
+            for session in (a, b):
+                await until(lambda: session.heartbeats[-1].is_drained, "it to be told")  # noqa: B023
+            assert not hesitates.hello.is_drained
+            hesitates.welcome(clients=[client(3 << 32)], keeper="a")
+            await hesitates.take(frames.Ready)
+            assert hesitates.told_before_ready.is_drained
+            again = await lose(b)
+            assert again.hello.is_drained
+            again.welcome(clients=[client(2 << 32)], keeper="a")
+            await again.take(frames.Ready)
+            assert again.told_before_ready.is_drained
+            again.request(b"on its way", client=2 << 32)
+            await again.take(frames.Failure)  # what comes all the same is answered
+    assert [line["proxy"] for line in lines if line["event"] == "drained_by_operator"] == ["b"]
+
+
+async def test_who_ends_by_itself_says_so_in_each_hello():
+    node = Node("test", clients=True)
+    go = trio.Event()
+
+    @node.on_request
+    async def handle(request):
+        await go.wait()
+
+    async with linked_to_three(node) as (a, b, c):
+        a.request(b"slow", client=1 << 32)
+        node.drain()
+        for session in (a, b, c):
+            await session.take(frames.Drain)
+        assert (await lose(b)).hello.is_drained
+        go.set()
 
 
 async def test_parts_of_a_reply_are_told_apart():

@@ -87,7 +87,7 @@ def test_the_bytes_are_msgpack_arrays_with_tags():
     record = frames.Record(7, 5, "n", 3, "p", 6, (member,), ("p",), 5, "q", agreed, True, 4, (member,))
     content = [
         frames.Beat(7, ["x"], ["y"], True, False, True, term=4, position=(4, 2), evicted=[frames.Evicted(member, 1.5)]),
-        frames.Nodes([frames.NodeSeen("n", 3, frames.DRAINED)]),
+        frames.Nodes([frames.NodeSeen("n", 3, frames.DRAINING)]),
         frames.Told(record),
         frames.Proof(9),
         frames.Leaving(),
@@ -115,7 +115,7 @@ def test_the_bytes_are_msgpack_arrays_with_tags():
         4,
         [
             [80, 7, ["x"], ["y"], True, False, True, figures, False, False, 4, [4, 2], [[wire_member, 1.5]]],
-            [81, [["n", 3, 2]]],
+            [81, [["n", 3, 1]]],
             [83, [7, 5, "n", 3, "p", 6, [wire_member], ["p"], 5, "q", wire_agreed, True, 4, [wire_member]]],
             [84, 9],
             [85],
@@ -130,7 +130,7 @@ def test_the_bytes_are_msgpack_arrays_with_tags():
             [100, 4, [3, 1], [[104, 4, 1], [41, 4, 2, "n", 1, "k", b"v", 0]], [4, 2]],
             [101, 4, [4, 2], True],
             [102, 4, [4, 2], 1],
-            [103, 4, 1, [72, 4, 2, [], True, []]],
+            [103, 4, 1, [72, 4, 2, [], True, [], -1]],
             [105, 4, b"client w"],
             [106, 4, b"client g"],
         ],

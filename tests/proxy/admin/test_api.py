@@ -112,6 +112,9 @@ def test_draining_a_node(call, control):
     assert call("POST", "/api/nodes/n%2F3%20%C3%BC/drain")[0] == 202
     assert control.drained == ["n-2", "n/3 ü"]
     assert call("POST", "/api/nodes/nobody/drain")[0] == 404
+    status, content, _ = call("POST", "/api/nodes/silent/drain")
+    assert status == 503
+    assert "does not say that it knows" in content["error"]["message"]
 
 
 def test_kicking_a_client(call, control):

@@ -173,7 +173,7 @@ async def test_what_is_drained_at_one_proxy_is_drained_at_all():
     drained, stays = nodes = [a_node(), a_node()]
     async with cluster_of(2, **QUICK) as proxies, linked(proxies, *nodes), websocket(proxies[1]) as client:
         await proxies[0].until(lambda: proxies[0].app.steward.master[0], "a master")
-        assert proxies[0].app.control.drain_node(drained.id)
+        assert await proxies[0].app.control.drain_node(drained.id)
         for proxy in proxies:
             there = proxy.app.directory.nodes
             await proxy.until(lambda: there[drained.id].state is NodeState.DRAINING, "it to be drained")  # noqa: B023

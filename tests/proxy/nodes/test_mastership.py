@@ -209,6 +209,23 @@ async def test_in_a_cluster_the_news_of_an_election_may_come_after_what_the_mast
             assert proxy.counters.stale_effects == 1
 
 
+async def test_nothing_counts_of_an_older_epoch_than_was_taken_whatever_the_record_says():
+    async with running(**sections()) as proxy, websocket(proxy) as client:
+        with ScriptedNode(proxy.node) as one, ScriptedNode(proxy.node) as two:
+            await one.join()
+            await two.join()
+            await elected(one, two)
+            follow(proxy, 9, master=one)
+            two.do(frames.AsMaster(10, [frames.Broadcast(b"of the next one", True)]))
+            assert await client.recv() == "of the next one"
+            one.do(frames.AsMaster(9, [frames.Broadcast(b"of the former one", True)]))
+            await proxy.until(lambda: proxy.counters.stale_effects == 1)
+            two.do(frames.AsMaster(2**60, [frames.Broadcast(b"of another cluster", True)]))
+            await proxy.until(lambda: proxy.counters.stale_effects == 2)
+            two.do(frames.AsMaster(10, [frames.Broadcast(b"of the next one still", True)]))
+            assert await client.recv() == "of the next one still"
+
+
 async def test_the_keeper_without_a_majority_elects_nobody():
     async with running(**sections()) as proxy:
         with ScriptedNode(proxy.node) as one:

@@ -1,8 +1,10 @@
 """Sessions of nodes: who is taken, who is refused, how they end, and that nothing of an ended one counts."""
 
 import os
+from contextlib import asynccontextmanager
 
 import pytest
+import structlog
 import trio
 import zmq
 import zmq.auth
@@ -11,6 +13,7 @@ from holdfast import Node
 from holdfast.balancer.directory import NodeState
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import encode_batch
+from holdfast.proxy.admin import control
 from holdfast.proxy.ticker import INTERVAL
 from tests.harness import ScriptedNode, client_ids, running, websocket
 
@@ -277,13 +280,40 @@ async def test_draining_node_finishes_what_it_has_and_gets_nothing_new():
             assert await client.recv() == "1"
 
 
-async def test_operator_drains_a_node():
+@asynccontextmanager
+async def drained(proxy, node):
+    """An operator drains this node within the block; what he is told is in the list after it."""
+    told = []
+
+    async def drain():
+        told.append(await proxy.app.control.drain_node(node.id))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drain)
+        await proxy.until(lambda: states(proxy) == [NodeState.DRAINING])
+        yield told
+
+
+async def is_told(node, **options):
+    """Whether the answer to its next heartbeat says that it is drained."""
+    node.inbox.clear()
+    node.say(frames.Heartbeat(2.0, **options))
+    return (await node.take(frames.Heartbeat)).is_drained
+
+
+async def test_operator_drains_a_node_and_is_answered_when_it_says_that_it_knows():
     async with running() as proxy:
-        with ScriptedNode(proxy.node) as node:
+        with ScriptedNode(proxy.node) as node, structlog.testing.capture_logs() as lines:
             await node.join()
-            assert proxy.app.control.drain_node(node.id)
-            assert not proxy.app.control.drain_node("nobody")
-            assert states(proxy) == [NodeState.DRAINING]
+            assert not await is_told(node)
+            assert await proxy.app.control.drain_node("nobody") is False
+            async with drained(proxy, node) as told:
+                assert await is_told(node)
+                assert told == []
+                assert await is_told(node, is_drained=True)
+            assert told == [True]
+            assert await proxy.app.control.drain_node(node.id) is True, "it is known already"
+    assert [(line["node"], line["by"]) for line in lines if line["event"] == "node_draining"] == [(node.id, "operator")]
 
 
 async def test_operator_drains_a_node_that_is_not_ready_yet():
@@ -291,9 +321,63 @@ async def test_operator_drains_a_node_that_is_not_ready_yet():
         with ScriptedNode(proxy.node) as node:
             node.say(node.hello)
             await node.take(frames.Welcome)
-            assert proxy.app.control.drain_node(node.id)
-            await node.finish_join()
+            async with drained(proxy, node) as told:
+                await node.finish_join()
+                assert states(proxy) == [NodeState.DRAINING]
+                node.say(frames.Heartbeat(1.0, is_drained=True))
+            assert told == [True]
+
+
+async def test_operator_is_told_that_a_node_has_gone_before_it_knew(monkeypatch):
+    monkeypatch.setattr(control, "DRAIN_PATIENCE", 1000.0)
+    async with running() as proxy:
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+            async with drained(proxy, node) as told:
+                assert await is_told(node)
+                node.close()
+            assert told == [None]
+
+
+async def test_operator_is_told_that_a_node_does_not_say_that_it_knows(monkeypatch):
+    """One of an older version: it is drained here, for as long as its session lasts."""
+    monkeypatch.setattr(control, "DRAIN_PATIENCE", 0.0)
+    async with running() as proxy:
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+            assert await proxy.app.control.drain_node(node.id) is None
+            assert await is_told(node)
             assert states(proxy) == [NodeState.DRAINING]
+
+
+@pytest.mark.parametrize("keeps_ready", [True, False])
+async def test_what_is_drained_stays_so_in_the_next_session_and_at_another_proxy(keeps_ready):
+    """From its hello on: nothing comes to it, and it is nobody's master, whether it says Ready as others do or not."""
+    async with running(election={"lease": 0.1}) as proxy, websocket(proxy) as client:
+        with ScriptedNode(proxy.node, is_drained=True) as node, ScriptedNode(proxy.node) as other:
+            node.say(node.hello)
+            await node.take(frames.Welcome)
+            assert states(proxy) == [NodeState.DRAINING]
+            if keeps_ready:
+                await node.finish_join()
+            assert states(proxy) == [NodeState.DRAINING]
+            await other.join()
+            await proxy.until(lambda: proxy.app.steward.master[0] == other.id, "the other to be master")
+            await client.send("hello")
+            await other.reply()
+            assert await client.recv() == "hello"
+            assert await proxy.app.control.drain_node(node.id) is True
+            assert not any(isinstance(frame, frames.Request) for frame in node.frames)
+
+
+async def test_whoever_says_in_a_heartbeat_that_it_is_drained_is_so():
+    """An operator has said so at another proxy."""
+    async with running() as proxy:
+        with ScriptedNode(proxy.node) as node, structlog.testing.capture_logs() as lines:
+            await node.join()
+            node.say(frames.Heartbeat(1.0, is_drained=True))
+            await proxy.until(lambda: states(proxy) == [NodeState.DRAINING])
+    assert [(line["node"], line["by"]) for line in lines if line["event"] == "node_draining"] == [(node.id, "node")]
 
 
 async def test_every_node_knows_every_client_without_a_gap():

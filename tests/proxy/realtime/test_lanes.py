@@ -12,6 +12,7 @@ from holdfast.proxy.process.build import is_compiled
 from holdfast.proxy.realtime import lanes
 from holdfast.proxy.realtime.effects import MAX_WINDOW, TOLERANCE
 from tests.harness import ScriptedNode, client_ids, running, websocket
+from tests.proxy.still import StillProxy
 
 
 @asynccontextmanager
@@ -130,6 +131,25 @@ async def test_a_failure_comes_after_the_parts_before_it(slices):
 
 
 # --- nobody waits for another ---------------------------------------------------------------------------------------
+
+
+async def test_the_next_master_waits_until_what_came_of_the_former_one_is_done_and_nobody_else_does(monkeypatch):
+    monkeypatch.setattr(lanes, "SLICE", 4)
+    proxy = StillProxy()
+    try:
+        clients = [proxy.client() for _ in range(12)]
+        one, two, three = (proxy.join(id) for id in ("one", "two", "three"))
+        proxy.effects._heeds = lambda node, epoch: True
+        one.say(frames.Effects(1, [frames.AsMaster(1, [tell(f"1 {number}") for number in range(3)])]))
+        two.say(frames.Effects(1, [frames.AsMaster(2, [tell("2")])]), frames.Effects(2, [tell("behind it")]))
+        three.say(frames.Effects(1, [tell("else")]))
+        proxy.settle()
+        heard = clients[-1].heard
+        assert [line for line in heard if line != "* else"] == ["* 1 0", "* 1 1", "* 1 2", "* 2", "* behind it"]
+        assert heard.index("* else") < heard.index("* 1 2")
+        assert not proxy.lanes._of_masters
+    finally:
+        proxy.close()
 
 
 async def test_a_turn_is_short_whatever_a_batch_holds_and_others_are_served_meanwhile(slices):

@@ -4,6 +4,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+from msgspec import structs
 
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.peers.replication import Owed
@@ -61,8 +62,7 @@ async def test_who_comes_back_and_brings_it():
         node.close()
         await proxy.until(lambda: len(proxy.app.gateway.debts) == 1)
         with ScriptedNode(proxy.node) as again:
-            fields = [getattr(node.hello, name) for name in node.hello.__struct_fields__[:-1]]
-            again.hello = frames.Hello(*fields, [(id, 1)])
+            again.hello = structs.replace(node.hello, owes=[(id, 1)])
             await again.join()
             assert len(proxy.app.gateway.debts) == 0
             again.say(frames.Effects(1, [frames.Broadcast(b"late", True)]))

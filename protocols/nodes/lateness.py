@@ -1,0 +1,13 @@
+"""How late a turn may be before it says that its process stood still, at both ends of the node link.
+
+What came meanwhile is unread then, so nobody is to be judged by it. Nothing fixed: what is long is for
+node.heartbeat_timeout to say.
+"""
+
+LONGEST = 0.5  # seconds; what is later is worth a line in the log, however long the timeout is
+
+
+def tolerated(heartbeat_interval: float, heartbeat_timeout: float) -> float:
+    """In seconds. Whoever was heard in time may have been silent for two intervals when we are late by so much: half of
+    what the timeout leaves above that, so the other half is for the way."""
+    return min(LONGEST, (heartbeat_timeout - 2 * heartbeat_interval) / 2)

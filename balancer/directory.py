@@ -6,6 +6,7 @@ illegal moves. Does not know links' transports, time, or what a request is.
 
 from collections.abc import Iterator
 from enum import Enum
+from math import inf
 
 from msgspec import Struct
 
@@ -35,7 +36,8 @@ class Node:
     goes by; the gateway and the keeper what the node says of itself.
 
     in_flight: requests it has now. pull: weight x slow start, what weighted choices use.
-    latency: moving average of reply times in seconds, 0.0 before the first. standing: order of becoming ready.
+    latency: moving average of reply times in seconds, 0.0 before the first. answered_at: when a reply that was
+    awaited, or a part of one, came the last time. standing: order of becoming ready.
     state_position: epoch and index of the last entry of the state that it has told to have.
     wants_clients: whether it is told every client; a request to another one brings its own.
     owes: proxies that may miss something if it dies now, and up to which number of its effects. takes_offers:
@@ -44,9 +46,9 @@ class Node:
     """
 
     __slots__ = (
-        "capacity", "ejected", "has_said_bye", "health", "id", "in_flight", "incarnation", "joined", "labels",
-        "latency", "link", "load", "name", "owes", "pid", "pull", "ready_at", "says_drained", "standing", "state",
-        "state_position", "takes_offers", "takes_requests", "wants_clients", "weight",
+        "answered_at", "capacity", "ejected", "has_said_bye", "health", "id", "in_flight", "incarnation", "joined",
+        "labels", "latency", "link", "load", "name", "owes", "pid", "pull", "ready_at", "says_drained", "standing",
+        "state", "state_position", "takes_offers", "takes_requests", "wants_clients", "weight",
     )  # fmt: skip
 
     def __init__(self, hello: Hello, link: NodeLink, health: Health, now: float) -> None:
@@ -66,6 +68,7 @@ class Node:
         self.in_flight = 0
         self.pull = hello.weight
         self.latency = 0.0
+        self.answered_at = -inf
         self.load = -1.0
         self.ejected = False
         self.has_said_bye = False

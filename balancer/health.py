@@ -42,7 +42,7 @@ class Health:
         self.failures = 0
 
     def failed(self, now: float) -> bool:
-        """A timeout, or a 5xx. True: the node should be ejected, if `ejectable` allows one more.
+        """A 5xx, or a timeout while it answers nothing. True: it should be ejected, if `ejectable` allows one more.
 
         What fails while the node is ejected was sent before, and does not count again.
         """

@@ -166,10 +166,12 @@ class Ledger:
             return None
         del self._entries[id]
         self.held_bytes -= len(entry.event.payload)
-        took = now - entry.since
-        node.latency = took if not node.latency else node.latency + (took - node.latency) * 0.1
-        node.in_flight = in_flight = node.in_flight - 1
-        if in_flight + 1 == node.capacity:
+        node.answered_at = now
+        latency = node.latency
+        node.latency = latency + (now - entry.since - latency) * 0.1 if latency else now - entry.since
+        in_flight = node.in_flight
+        node.in_flight = in_flight - 1
+        if in_flight == node.capacity:
             self._directory.refresh(node)
         return entry
 
@@ -179,6 +181,7 @@ class Ledger:
         if entry is not None:
             if entry.parts is None:
                 entry.parts = Parts()
+            node.answered_at = now
             self.prolong(entry, entry.parts, now)
         return entry
 

@@ -171,7 +171,7 @@ KEYS: dict[str, Key] = {
         Kind.SECONDS, "A new node's share grows from a tenth to all within this.", zero="all at once"
     ),
     "balance.ejection_failures": Key(
-        Kind.COUNT, "Timeouts and 5xx in a row that take a node out for a while.", zero="never"
+        Kind.COUNT, "5xx, and timeouts while it answers nothing, in a row, that take a node out.", zero="never"
     ),
     "balance.ejection_time": Key(Kind.SECONDS, "For how long; doubles with each ejection in a row."),
     "balance.ejection_time_max": Key(Kind.SECONDS, "The longest ejection."),

@@ -16,6 +16,7 @@ from holdfast.protocols.clients.base import ClientProtocol
 from holdfast.protocols.errors import ProtocolError
 from holdfast.proxy.clients.clients import Clients
 from holdfast.proxy.clients.connection import Connection
+from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.clients.session import Session
 from holdfast.proxy.clients.shared import Owner
 from holdfast.proxy.clients.state import OPEN
@@ -75,14 +76,15 @@ class FanOut:
         self.left = len(receivers)
         self.receivers = iter(receivers)
 
-    def encode(self, protocol: ClientProtocol) -> bytes:
+    def encode(self, protocol: ClientProtocol, reactor: Reactor) -> bytes:
         """The bytes for a connection of this protocol. b"" when it can't say such a thing."""
         try:
             frame = protocol.notification(self.payload, self.is_text)
         except ProtocolError:  # text that is no UTF-8: no client may get it
             frame = b""
         except Exception:  # an adapter's fault: its clients miss this one, and the log says so
-            log.exception("adapter_crashed", protocol=protocol.name)
+            if reactor.masses.admits("adapter_crashed", reactor.now):
+                log.exception("adapter_crashed", protocol=protocol.name)
             frame = b""
         if protocol.wire_format is not None:
             self.frames[protocol.wire_format] = frame
@@ -251,7 +253,7 @@ class Channels:
             return False
         frame = fan_out.frames.get(connection.protocol.wire_format)
         if frame is None:
-            frame = fan_out.encode(connection.protocol)
+            frame = fan_out.encode(connection.protocol, self._clients.reactor)
         if not frame:
             return False
         connection.deliver(frame)

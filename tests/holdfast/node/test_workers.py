@@ -220,3 +220,79 @@ async def test_a_scope_that_a_job_has_left_open_ends_that_job_and_no_worker():
                 workers.put(Task(action))
                 await work_off(workers)
     assert done == [True, True, True]
+
+
+async def test_who_comes_behind_many_that_wait_does_not_wait_a_turn_for_each(monkeypatch):
+    """The first time, and when there are workers enough."""
+    monkeypatch.setattr(workers_module, "SLICE", 60.0)
+    turns, tasks = 0, set()
+
+    class Turns(trio.abc.Instrument):
+        def before_task_step(self, task):
+            nonlocal turns
+            turns += task is mine
+
+    mine = trio.lowlevel.current_task()
+    async with working() as workers:
+        for _ in range(2):
+            gate, last = trio.Event(), trio.Event()
+
+            async def wait(gate=gate):
+                tasks.add(trio.lowlevel.current_task())
+                await gate.wait()
+
+            async def go(last=last):
+                last.set()
+
+            for _ in range(64):
+                workers.put(Task(wait))
+            workers.put(Task(go))
+            trio.lowlevel.add_instrument(instrument := Turns())
+            turns = 0
+            while not last.is_set():
+                workers.wake(trio.current_time())
+                await trio.lowlevel.checkpoint()
+            trio.lowlevel.remove_instrument(instrument)
+            assert turns <= 20, "each job that waits doubles what is woken, and a new worker takes two turns"
+            gate.set()
+            await trio.testing.wait_all_tasks_blocked()
+    assert len(tasks) >= 64
+
+
+async def test_there_are_few_workers_for_few_that_wait():
+    async with working() as workers:
+        for number in range(200):
+
+            async def action(number=number):
+                if number % 50 == 0:
+                    await trio.testing.wait_all_tasks_blocked()
+
+            workers.put(Task(action))
+        await work_off(workers)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(workers._idle) <= 10
+
+
+async def test_many_that_begin_at_once_leave_the_links_their_turn(monkeypatch):
+    """What each of them does before it waits is in one slice."""
+    monkeypatch.setattr(workers_module, "SLICE", 0.0)
+    begun = 0
+    gate = trio.Event()
+
+    async def action():
+        nonlocal begun
+        begun += 1
+        await gate.wait()
+
+    async with working() as workers:
+        for _ in range(64):
+            workers.put(Task(action))
+        more = 1
+        while more:
+            before = begun
+            more = workers.wake(trio.current_time() - 1.0)
+            await trio.testing.wait_all_tasks_blocked()
+            assert begun - before == 1
+            more = begun < 64
+        gate.set()
+        await trio.testing.wait_all_tasks_blocked()

@@ -6,7 +6,9 @@ from math import inf
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
+from holdfast.masses import MOST
 from holdfast.protocols.clients.base import UNITS_PER_CALL
 from holdfast.protocols.clients.conformance import check
 from holdfast.protocols.clients.events import Finished, Message, Opened, Output
@@ -224,6 +226,17 @@ async def test_a_notification_that_an_adapter_cannot_encode_costs_only_its_clien
         rig.channels.deliver(FanOut(b"more", True, ["room"], (), None), 100)
         rig.reactor.settle()
         assert await rig.read(theirs, 7) == b"* more\n"
+
+
+async def test_notifications_that_an_adapter_cannot_encode_are_few_lines(rig):
+    connection, theirs = rig.connect()
+    with theirs, capture_logs() as lines:
+        theirs.send(b"crash notification\n")
+        await rig.until(lambda: connection.protocol.fault)
+        rig.channels.join(connection.id, "room")
+        for _ in range(100):
+            rig.channels.deliver(FanOut(b"news", True, ["room"], (), None), 100)
+    assert len(lines) == MOST
 
 
 async def test_an_adapter_that_can_not_be_made_ends_its_connection_and_no_other(rig):

@@ -92,3 +92,81 @@ async def test_whoever_drains_waits_for_errors_that_are_still_to_be_said(monkeyp
         proxy.turn()
         assert waits
         assert len([line for line in client.heard if line.startswith("error ")]) == 5
+
+
+@contextmanager
+def asked(count=1, **sections):
+    """A node that was asked so often, another one that takes nothing, and a client."""
+    with still(balance={"ejection_failures": 3}, request={"timeout": 10.0}, **sections) as proxy:
+        node, _ = proxy.join("one"), proxy.join("two", incarnation=2, capacity=1)
+        client = proxy.client()
+        ask(proxy, client, node, count)
+        yield proxy, client, node, proxy.app.directory.nodes["one"]
+
+
+def ask(proxy, client, node, count=1):
+    """Returns the requests that this node has now."""
+    wanted = len(taken(node, frames.Request)) + count
+    while len(taken(node, frames.Request)) < wanted:
+        client.ask("please")
+        proxy.turn()
+    return taken(node, frames.Request)[-count:]
+
+
+def answer(proxy, node, request, *, more=False):
+    node.say(frames.Reply(request.id, request.attempt, b"done", True, more))
+    proxy.hear()
+
+
+async def test_late_requests_eject_a_node_that_answers_nothing():
+    with asked(3) as (proxy, client, _, known):
+        proxy.tick(10.1)
+        assert "error deadline_exceeded" in client.heard
+        assert known.ejected
+
+
+async def test_late_requests_do_not_count_against_a_node_that_answers_others():
+    """It has a queue of its own: what comes behind may be late, as it would be at any other node."""
+    with asked(40) as (proxy, client, node, known):
+        for request in taken(node, frames.Request)[:20]:
+            proxy.tick(0.4)
+            answer(proxy, node, request)
+        proxy.tick(2.5)
+        assert client.heard.count("error deadline_exceeded") >= 20
+        assert not known.health.failures
+        assert not known.ejected
+
+
+async def test_what_was_sent_since_the_last_answer_counts():
+    with asked(4) as (proxy, _, node, known):
+        first, *_ = taken(node, frames.Request)
+        proxy.tick(1.0)
+        answer(proxy, node, first)
+        ask(proxy, proxy.client(), node, 2)
+        proxy.tick(9.5)
+        assert known.health.failures == 0, "it has answered since"
+        proxy.tick(1.0)
+        assert known.health.failures == 2
+
+
+async def test_a_part_of_a_reply_is_an_answer_to_whoever_waits_for_another():
+    with asked(2) as (proxy, _, node, known):
+        first, _ = taken(node, frames.Request)
+        proxy.tick(1.0)
+        answer(proxy, node, first, more=True)
+        proxy.tick(9.1)
+        assert known.health.failures == 0
+        proxy.tick(60.0)
+        assert known.health.failures == 1, "of the reply that does not go on nothing has come since"
+
+
+async def test_an_answer_that_comes_too_late_is_none():
+    """Nobody has it: its node only keeps others from better ones."""
+    with asked(1) as (proxy, _, node, known):
+        [first] = taken(node, frames.Request)
+        proxy.tick(5.0)
+        ask(proxy, proxy.client(), node, 2)
+        proxy.tick(5.1)
+        answer(proxy, node, first)
+        proxy.tick(5.0)
+        assert known.ejected

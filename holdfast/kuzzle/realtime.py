@@ -1,12 +1,12 @@
 """The controller `realtime`: subscribe, join, unsubscribe, publish, count and list; and who is notified of what.
 
 Subscriptions live in the node's replicated state (see `rooms`), so any node can evaluate any message and name the
-channels; the proxy knows who is in a channel (`memberships`: the same clients). A subscription outlives the node it was made through, and not the token
-that it was made with: a logout ends those of its token, and the master those whose token has ended, or was revoked by a
-logout that did not come to its end. Each client is told so in each channel (`TokenExpired`), but for the one that has
-logged out, which knows: after what the channel got before, and nothing of the channel comes after it. Messages of a
-publisher that waits for each answer come in order; of one that does not, several nodes may have some at a time, unless
-the proxy's policy keeps its requests on one (`sticky`).
+channels; the proxy knows who is in a channel: the same clients (see `memberships`). A subscription outlives the node it
+was made through, and not the token that it was made with: a logout ends those of its token, and the master those whose
+token has ended, or was revoked by a logout that did not come to its end. Each client is told so in each channel
+(`TokenExpired`), but for the one that has logged out, which knows: after what the channel got before, and nothing of
+the channel comes after it. Messages of a publisher that waits for each answer come in order; of one that does not,
+several nodes may have some at a time, unless the proxy's policy keeps its requests on one (`sticky`).
 
 Who tells users of users, so that nobody is told twice: "in" goes out with the response to the request whose entry
 brought the client in, and entries are in one order for all nodes. "out" is told by the master when a client's last

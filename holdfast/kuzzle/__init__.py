@@ -8,6 +8,7 @@ errors     what a client is told when something fails: classes, ids, codes
 
 filters    Koncorde: parse, normalise, name, evaluate
 rooms      who has subscribed to what, derived from the replicated state
+memberships  who has subscribed is in the channel, and nobody else
 realtime   the controller `realtime`, and who is notified of what
 
 catalog    the controllers `index` and `collection`

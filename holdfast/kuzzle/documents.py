@@ -132,6 +132,7 @@ class Documents:
     async def delete(self, request: Request) -> Source:
         id = request.document_id
         key, name = self._key(request, id), f"deleted/{request.origin}"
+        self._realtime.require_turn(request)
         # Before the document goes, so that whoever does this again knows what it was, and does not delete a later one.
         deleted = self._expiring.get(name) if request.redelivered else None
         if deleted is None:
@@ -162,6 +163,7 @@ class Documents:
     async def _write(self, request: Request, id: str, change: Callable[[Document | None], Source]) -> Document:
         """Store what `change` makes of the present document, unless this request has done so already."""
         key = self._key(request, id)
+        self._realtime.require_turn(request)
 
         def written(value: Source | None) -> Source:
             stored = None if value is None else msgspec.convert(value, Document)

@@ -138,6 +138,11 @@ CATALOGUE: dict[str, tuple[type[KuzzleError], int, str]] = {
     ),
     "api.process.controller_not_found": (NotFoundError, 0x02020004, 'API controller "{}" not found.'),
     "api.process.action_not_found": (NotFoundError, 0x02020005, 'API action "{}":"{}" not found'),
+    "api.process.too_many_requests": (
+        TooManyRequestsError,
+        0x02020008,
+        "Rejected: requests rate limit exceeded for this user.",
+    ),
     "network.http.unsupported_verb": (BadRequestError, 0x03010006, 'Unsupported HTTP verb "{}".'),
     "network.http.url_not_found": (NotFoundError, 0x03010007, "API URL not found: {}."),
     "network.http.unsupported_content": (

@@ -44,6 +44,7 @@ class Memberships:
         wanted: given what there is. Asked anew after each change of others, and of ours. flush: waits until what the
         node did to channels is done. joined: by this one a lost node may have joined for us. Raises as `State.set`
         does. Then, or if it is cancelled, a client may have an entry and not be in its channel: by that it can leave.
+        Only who is cancelled just after another node has ended what it was joining leaves a channel without an entry.
         """
         left = dict.fromkeys(keys, joined)
         while left:

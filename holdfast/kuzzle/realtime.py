@@ -1,12 +1,12 @@
 """The controller `realtime`: subscribe, join, unsubscribe, publish, count and list; and who is notified of what.
 
 Subscriptions live in the node's replicated state (see `rooms`), so any node can evaluate any message and name the
-channels; the proxy knows who is in a channel. A subscription outlives the node it was made through, and not the token
-that it was made with: a logout ends those of its token, and the master those whose token has ended, or was revoked by a
-logout that did not come to its end. Each client is told so in each channel (`TokenExpired`), but for the one that has
-logged out, which knows: after what the channel got before, and nothing of the channel comes after it. Messages of a
-publisher that waits for each answer come in order; of one that does not, several nodes may have some at a time, unless
-the proxy's policy keeps its requests on one (`sticky`).
+channels; the proxy knows who is in a channel: the same clients (see `memberships`). A subscription outlives the node it
+was made through, and not the token that it was made with: a logout ends those of its token, and the master those whose
+token has ended, or was revoked by a logout that did not come to its end. Each client is told so in each channel
+(`TokenExpired`), but for the one that has logged out, which knows: after what the channel got before, and nothing of
+the channel comes after it. Messages of a publisher that waits for each answer come in order; of one that does not,
+several nodes may have some at a time, unless the proxy's policy keeps its requests on one (`sticky`).
 
 Who tells users of users, so that nobody is told twice: "in" goes out with the response to the request whose entry
 brought the client in, and entries are in one order for all nodes. "out" is told by the master when a client's last
@@ -48,6 +48,9 @@ CHANNELS_AT_ONCE = 10_000  # less than 3 MB of names
 # With a response: more than these are told before it, so that who publishes to many waits for the proxy's window, and
 # does not fill the lane of a node with replies, of which those of others would be refused.
 CHANNELS_WITH_RESPONSE = 500
+# Messages of a client that wait at a node for the one that goes to many channels: each holds a place of those that the
+# node has for all requests, of which a client may have 64.
+MAX_WAITING = 8
 MAX_LEFT = 10_000  # that wait to be told who left; more than that while there is no master are not told
 MAX_VOLATILE_BYTES = 4 << 10  # of a subscription, as JSON: it goes to all in the room, at each "in" and "out"
 MAX_NAME_BYTES = 126  # of an index or a collection, as of those that are created: it does, too
@@ -196,12 +199,19 @@ class Realtime:
 
     async def publish(self, request: Request) -> dict[str, bool]:
         """Send a message to everybody whose filter it passes. It is stored nowhere."""
+        self.require_turn(request)
         index, collection = request.index, request.collection
         message = {**request.object_body(), "_kuzzle_info": {"author": request.user, "createdAt": request.timestamp}}
         id = request.args.get("_id")
         rooms = self._rooms.in_scope(index, collection, _with_id(id, message))
         await self._notify_rooms(request, "publish", "in", rooms, {"_id": id, "_source": message})
         return {"published": True}
+
+    def require_turn(self, request: Request) -> None:
+        """Refuse what would be told, and be behind too many of its client. Not what may have been told in part."""
+        telling = self._telling.get(request.client)
+        if telling is not None and telling.statistics().tasks_waiting >= MAX_WAITING and not request.redelivered:
+            raise error("api.process.too_many_requests")
 
     async def notify_document(
         self, request: Request, action: str, id: str, before: Source | None, after: Source | None, result: object

@@ -1,10 +1,12 @@
 """Who publishes to many rooms waits for that himself, and nobody else does."""
 
+import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from holdfast import Node
 from holdfast.kuzzle import Api, realtime
+from holdfast.kuzzle.errors import TooManyRequestsError
 from holdfast.kuzzle.wire import Request
 from tests.holdfast.kuzzle.test_leaving import refusing
 from tests.holdfast.kuzzle.test_realtime import publish, subscribe
@@ -43,3 +45,30 @@ async def test_each_client_has_one_such_message_at_a_time_and_what_follows_comes
         gate.set()
     assert told == ["wide", "his", "next", "narrow"]
     assert not here._telling
+
+
+async def test_who_has_too_many_waiting_is_refused_and_nobody_else(monkeypatch):
+    """What waits holds places that all requests at the node have: 30 publishers, of 64 each, took all."""
+    monkeypatch.setattr(realtime, "MAX_WAITING", 2)
+    api = Api(Node("n"))
+    here, documents = api.realtime(), api.documents()
+    monkeypatch.setattr(documents, "_key", lambda request, id: id)
+    args = {"index": "i", "collection": "c", "_id": "1"}
+    telling = here._telling[1] = trio.Lock()
+
+    def request(client, **more):
+        return Request("q", "realtime", "publish", args, {}, client=client, **more)
+
+    async with trio.open_nursery() as nursery:
+        await telling.acquire()
+        for _ in range(2):
+            assert await here.publish(request(1)) == {"published": True}
+            nursery.start_soon(here._send, request(1), ["a"], b"{}")
+            await wait_all_tasks_blocked()
+        for ask in (here.publish, documents.create, documents.update, documents.delete):
+            with pytest.raises(TooManyRequestsError) as refused:
+                await ask(request(1))
+            assert refused.value.id == "api.process.too_many_requests"
+        for more in ({"client": 2}, {"client": 1, "redelivered": True}):
+            assert await here.publish(request(**more)) == {"published": True}
+        nursery.cancel_scope.cancel()

@@ -11,6 +11,7 @@ from holdfast.kuzzle.tokens import fingerprint
 from tests.holdfast.kuzzle.test_realtime import CHEAP, HERE, publish, subscribe
 from tests.holdfast.kuzzle.world import kuzzle
 
+SUBSCRIBE = {"controller": "realtime", "action": "subscribe", **HERE}
 LOGIN = {"strategy": "local", "body": {"username": "ada", "password": "lovelace"}}
 
 

@@ -1,9 +1,53 @@
-"""Mutants that change nothing which anybody could see, each with why: (file, its line as it is, change): reason."""
+"""Mutants that change nothing which anybody could see, each with why."""
 
 SAVES = "what is kept is what would be worked out again: it saves the work"
+SET_BEFORE = "it is set anew before anything reads it"
+A_SECOND = "a step is 1.0 s: so many times that, or divided by it"
 
-EQUIVALENT: dict[tuple[str, str, str], str] = {
-    ("holdfast/node/stream.py", "self._places += 1", "1: 2"): "places are compared, so they need only grow",
-    ("balancer/cluster/hearing.py", "if now != self._asked_at:", "if now != self._asked_at: always"): SAVES,
-    ("balancer/cluster/hearing.py", "self._asked_at = now", "without: self._asked_at = now"): SAVES,
+# By file: the line as it is, the change, why.
+_BY_FILE: dict[str, list[tuple[str, str, str]]] = {
+    "balancer/cluster/hearing.py": [
+        ("if now != self._asked_at:", "if now != self._asked_at: always", SAVES),
+        ("self._asked_at = now", "without: self._asked_at = now", SAVES),
+    ],
+    "balancer/cluster/mastership.py": [
+        (
+            "if now - self._due_since < membership.turn() * changes.STEP:",
+            "membership.turn() * changes.STEP: FloorDiv",
+            A_SECOND,
+        ),
+    ],
+    "balancer/cluster/peers.py": [
+        (
+            "return SequenceCounters(*map(sum, zip(*map(astuple, counters), strict=True)))",
+            "True: False",
+            "all have equally many",
+        ),
+    ],
+    "balancer/cluster/sequence.py": [
+        ("self.last = 0  # number of the last message that was seen since the proof", "0: 1", SET_BEFORE),
+        (
+            "self.last = 0  # number of the last message that was seen since the proof",
+            "without: self.last = 0",
+            SET_BEFORE,
+        ),
+        ("self._resume = 0  # where what is kept begins", "0: 1", SET_BEFORE),
+        ("self._resume = 0  # where what is kept begins", "without: self._resume = 0", SET_BEFORE),
+        ("self._covered = 0  # the facts are as of this number", "0: 1", SET_BEFORE),
+        ("self._covered = 0  # the facts are as of this number", "without: self._covered = 0", SET_BEFORE),
+        ("self._covered = 0", "0: 1", "numbers begin with 1: what comes after a gap is 3 at least"),
+        ("self.nonce += 1  # an old proof that is replayed proves nothing", "1: 2", "it need only be another"),
+    ],
+    "balancer/cluster/writing.py": [
+        ("self._must_rewrite = False  # the store has forgotten our record", "False: True", SET_BEFORE),
+        (
+            "self._must_rewrite = False  # the store has forgotten our record",
+            "without: self._must_rewrite = False",
+            SET_BEFORE,
+        ),
+    ],
+    "holdfast/node/stream.py": [
+        ("self._places += 1", "1: 2", "places are compared, so they need only grow"),
+    ],
 }
+EQUIVALENT = {(file, line, what): why for file, changes in _BY_FILE.items() for line, what, why in changes}

@@ -38,6 +38,9 @@ _BY_FILE: dict[str, list[tuple[str, str, str]]] = {
         ("self._covered = 0", "0: 1", "numbers begin with 1: what comes after a gap is 3 at least"),
         ("self.nonce += 1  # an old proof that is replayed proves nothing", "1: 2", "it need only be another"),
     ],
+    "balancer/cluster/sharing.py": [
+        ("if self._debts:", "if self._debts: always", "where nothing is owed nobody is asked"),
+    ],
     "balancer/cluster/writing.py": [
         ("self._must_rewrite = False  # the store has forgotten our record", "False: True", SET_BEFORE),
         (

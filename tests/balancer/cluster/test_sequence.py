@@ -48,6 +48,12 @@ class TestProof:
         assert it.wants_proof(0.0)
         assert it.published(7, [Proof(it.nonce)]) == ()
 
+    def test_a_restart_asks_at_once(self):
+        it = Sequence(NONCE, 1.0)
+        assert it.wants_proof(5.0)
+        it.restart()
+        assert it.wants_proof(5.1)
+
     def test_nor_do_facts_of_before(self):
         it = proven(5)
         it.facts(Facts(8, [word(8)]))
@@ -123,6 +129,10 @@ class TestNumbers:
         assert it.state is SequenceState.LIVE
         assert (it.counters.gaps, it.counters.messages_lost) == (1, 3)
         assert it.facts(Facts(9, [])) is None, "nobody has asked"
+        it = proven(5)
+        it.facts(Facts(8, [word(8)]))
+        assert it.published(10, [word(10)]) == (), "9 is not in them"
+        assert it.state is SequenceState.ASKING
 
     def test_facts_are_asked_for_at_once_after_each_gap(self):
         it = proven(5)

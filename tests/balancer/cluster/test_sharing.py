@@ -118,8 +118,8 @@ def test_the_keeper_asks_about_owners_and_nobody_else_does(a):
     entry = a.replication.order("n", Propose(1, "k", b"v", of("b")))
     assert a.asks(1.0 + SWEEP) == [("b", watch(of("b")))]
     b = Proxy("b")
-    b.owners.noted(of("c"))
     b.owners.begin()
+    b.owners.noted(of("c"))
     assert entry.owner == of("b")
     assert all(not isinstance(frame, Watch) for _, frame in b.asks())
 

@@ -3,6 +3,8 @@
 SAVES = "what is kept is what would be worked out again: it saves the work"
 SET_BEFORE = "it is set anew before anything reads it"
 A_SECOND = "a step is 1.0 s: so many times that, or divided by it"
+UNIQUE = "ids are unique"
+REFRESHED = "a node that was looked at again is where it belongs: not to look saves the work"
 
 # By file: the line as it is, the change, why.
 _BY_FILE: dict[str, list[tuple[str, str, str]]] = {
@@ -48,6 +50,16 @@ _BY_FILE: dict[str, list[tuple[str, str, str]]] = {
             "without: self._must_rewrite = False",
             SET_BEFORE,
         ),
+    ],
+    "balancer/ledger.py": [
+        ("self.since = 0.0", "without: self.since = 0.0", SET_BEFORE),
+        ("return self.id < other.id  # the order of opening: what parking keeps", "self.id < other.id: LtE", UNIQUE),
+        ("if in_flight >= node.capacity:", "if in_flight >= node.capacity: always", REFRESHED),
+        ("if node.in_flight >= node.capacity:", "if node.in_flight >= node.capacity: always", REFRESHED),
+        ("if in_flight + 1 == node.capacity:", "if in_flight + 1 == node.capacity: always", REFRESHED),
+        ("if node.in_flight + 1 == node.capacity:", "if node.in_flight + 1 == node.capacity: always", REFRESHED),
+        ("unparked = False", "False: True", SAVES),
+        ("if unparked:", "if unparked: always", SAVES),
     ],
     "holdfast/node/stream.py": [
         ("self._places += 1", "1: 2", "places are compared, so they need only grow"),

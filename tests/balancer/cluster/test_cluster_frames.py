@@ -1,16 +1,17 @@
 """One Cluster and what comes to it, frame by frame. test_cluster has several of them."""
 
 import pytest
+from msgspec.structs import replace
 
-from holdfast.balancer.cluster import counting
+from holdfast.balancer.cluster import changes, counting, unheard
 from holdfast.balancer.cluster.actions import Ask, CloseClients, Dial, Fence, HangUp, Introduce, Publish
 from holdfast.balancer.cluster.cluster import Cluster
-from holdfast.balancer.cluster.debts import Debts, Run
+from holdfast.balancer.cluster.debts import MAX_SLEEP, Debts, Run
 from holdfast.balancer.cluster.keeping import Phase
 from holdfast.balancer.cluster.sequence import SequenceState
 from holdfast.balancer.settings import StateSettings
 from holdfast.balancer.state import StateCopy
-from holdfast.protocols.nodes.frames import pack_ids
+from holdfast.protocols.nodes.frames import Propose, pack_ids
 from holdfast.protocols.peers.envelope import seal, unseal
 from holdfast.protocols.peers.frames import (
     DRAINED,
@@ -185,6 +186,45 @@ def test_a_record_that_a_peer_tells_is_followed_and_so_is_that_the_peer_does():
     assert Told(later) in a.said(), "and told on"
 
 
+def test_a_record_that_is_followed_already_is_no_news():
+    a = Proxy()
+    a.said()
+    followed = []
+    a.it.on_record = lambda former, new: followed.append(new)
+    a.it.stored(RECORD, {}, a.now, a.now)
+    assert (followed, a.said()) == ([], [])
+
+
+def test_whose_clients_may_own_keys_follows_from_the_record():
+    a = Proxy(record=record_of("ab", members=MEMBERS[:2]))
+    assert not a.it.owners.may_own(of("c"))
+    a.it.stored(record_of("abc", 6, members=MEMBERS), {}, a.now, a.now)
+    assert a.it.owners.may_own(of("c"))
+
+
+@pytest.mark.parametrize(
+    ("records", "waits"),
+    [
+        ([record_of("ab", members=MEMBERS[:2])], True),  # of which we are none
+        ([record_of("abc", members=MEMBERS)], False),
+        ([record_of("ab", members=MEMBERS[:2]), record_of("abc", 6, members=MEMBERS)], False),
+    ],
+)
+def test_who_joins_does_not_wait_for_what_a_former_run_has_granted(records, waits):
+    it = cluster_of("c")
+    for record in records:
+        it.stored(record, {}, 0.0, 0.0)
+    assert (it.mastership.grants.end > 0.0) == waits
+
+
+def test_who_is_a_member_and_remains_one_does():
+    it = cluster_of()
+    it.found_alone(0.0)
+    it.stored(replace(it.membership.record, version=1, epoch=1), {}, 0.0, 0.0)
+    assert it.membership.record.version == 1
+    assert it.mastership.grants.end == TIMES.lease_wait
+
+
 def test_a_death_is_told():
     a = Proxy()
     died = []
@@ -212,12 +252,46 @@ def test_parts_of_the_state_go_their_own_way():
 # --- what is asked ----------------------------------------------------------------------------------------------------
 
 
-def test_what_is_asked_is_a_sign_that_we_are_awake():
+AWAY = TIMES.heartbeat_timeout / 2
+
+
+@pytest.mark.parametrize("does", ["receives", "is asked", "reads the store", "ticks"])
+def test_whatever_it_does_shows_that_it_is_awake(does):
+    def do():
+        match does:
+            case "receives":
+                a.it.received(b"noise", a.now)
+            case "is asked":
+                a.asked("b", WantFacts())
+            case "reads the store":
+                a.it.stored(RECORD, {}, a.now, a.now)
+            case "ticks":
+                a.it.tick(a.now)
+
     a = Proxy()
-    a.now += 5.0
-    a.asked("b", WantFacts())
+    a.now += AWAY
+    do()
+    a.now += AWAY
+    do()
     a.hears("b", Beat(5, [], []))
-    assert a.heard == set(), "nothing that waited counts"
+    assert "b" in a.heard
+    a.now += AWAY + 0.1
+    do()
+    assert a.heard == set(), "it was away: what waits is old"
+    a.hears("b", Beat(5, [], []))
+    assert a.heard == set()
+
+
+@pytest.mark.parametrize(("names", "told"), [("a", []), ("ab", [""])])
+def test_who_was_away_for_long_has_missed_something_of_others(names, told):
+    a = Proxy(live="", record=record_of(names, members=MEMBERS[: len(names)]))
+    missed = []
+    a.it.debts._on_missed = missed.append
+    a.it.tick(a.now + MAX_SLEEP)
+    a.now += MAX_SLEEP
+    assert missed == []
+    a.it.tick(a.now + MAX_SLEEP + 0.1)
+    assert missed == told
 
 
 def test_facts_are_ours_as_they_are_now():
@@ -364,18 +438,52 @@ def test_what_a_lost_node_owed_is_told_at_once():
     assert asks == [("b", Owed("b", [("n", 7, 1)]))]
 
 
+def test_what_the_keeper_orders_is_published_at_once():
+    a = Proxy()
+    for peer in "bc":
+        a.answers(peer, Held(0, (0, 0)))
+    a.it.stored(record_of("abc", 6, members=MEMBERS, term=6), {}, a.now, a.now)
+    for peer in "bc":
+        a.answers(peer, Held(6, (0, 0)))
+    a.answers("b", Held(6, (6, 0)))
+    assert a.it.replication.phase is Phase.KEEPING
+    a.it.tick(a.now)
+    assert not a.it.has_to_replicate
+    a.it.replication.order("n", Propose(1, "k", b"v"))
+    assert a.it.has_to_replicate
+    [publish] = a.it.replicate(a.now)
+    [entries] = unseal(TOKEN, publish.data).frames
+    assert [entry.key for entry in entries.steps] == ["k"]
+    assert not a.it.has_to_replicate
+
+
+def test_the_keeper_is_told_at_once_of_a_client_that_has_gone():
+    b = Proxy("b", live="ac")
+    b.it.owners.is_here = lambda client: True
+    b.asked("a", Watch(0, pack_ids([of("b")])))
+    b.it.tick(b.now)
+    b.it.owners.closed(of("b"))
+    assert b.it.has_to_replicate
+    [ask] = b.it.replicate(b.now)
+    assert (ask.peer, *unseal(TOKEN, ask.data).frames) == ("a", Gone(0, pack_ids([of("b")])))
+
+
 def test_nobody_is_told_before_it_is_dialled():
     it = cluster_of("b")
     it.stored(RECORD, {}, 0.0, 0.0)
+    it.peers.want(MEMBERS[0], 0.0)
     assert [action for action in it.replicate(0.0) if isinstance(action, Ask)] == []
 
 
 def test_a_fence_goes_up_once_then_clients_are_closed_once():
     a = Proxy()
-    actions = []
-    while a.now < 3.0 + TIMES.heartbeat_timeout + TIMES.fence_timeout:
-        actions += a.tick((Fence, CloseClients), a.now + 0.5)
-    assert actions == [Fence(True), CloseClients()]
+    silent = a.now + TIMES.heartbeat_timeout
+    at = {}
+    while a.now < silent + TIMES.fence_timeout + 2.0:
+        for action in a.tick((Fence, CloseClients), a.now + 0.5):
+            assert action not in at
+            at[action] = a.now
+    assert at == {Fence(True): silent + 1.0, CloseClients(): silent + TIMES.fence_timeout + 0.5}
     assert a.it.voice.beat.fenced
 
 
@@ -406,3 +514,44 @@ def test_who_is_no_member_introduces_nobody():
     it = cluster_of("c")
     it.stored(record_of("ab", members=MEMBERS[:2]), {}, 0.0, 0.0)
     assert not [action for action in it.tick(0.0) if isinstance(action, Introduce)]
+
+
+# --- what it waits for ------------------------------------------------------------------------------------------------
+
+
+def founder():
+    """It has founded, and a node comes that knows of another cluster."""
+    it = cluster_of()
+    it.stored(record_of("a", members=MEMBERS[:1]), {}, 0.0, 0.0)
+    it.membership.node_told(40, 0.0)
+    return it
+
+
+def test_a_founder_in_doubt_says_so_until_the_operator_knows_better():
+    it = founder()
+    assert it.hindrance(0.0) == changes.unknown_cluster(it.membership)
+    it.reset()
+    assert it.hindrance(0.0) == ""
+
+
+def test_who_has_not_read_the_store_waits_for_nobody_in_it():
+    assert cluster_of().hindrance(0.0) == ""
+
+
+def test_who_leaves_and_is_no_member_waits_for_nothing():
+    it = cluster_of("c")
+    it.stored(record_of("ab", members=MEMBERS[:2]), {}, 0.0, 0.0)
+    assert it.hindrance(0.0).startswith("to hear 2 of 2 members")
+    it.leave()
+    assert it.hindrance(0.0) == ""
+
+
+def test_noise_explains_for_a_while_why_nobody_is_heard():
+    it = cluster_of("c")
+    it.stored(record_of("ab", members=MEMBERS[:2]), {}, 0.0, 0.0)
+    assert it.hindrance(0.0).endswith(unheard.SILENCE)
+    it.received(b"noise", 1.0)
+    assert it.hindrance(1.0 + TIMES.discover_timeout).endswith(unheard.GARBLED)
+    assert it.hindrance(1.1 + TIMES.discover_timeout).endswith(unheard.SILENCE)
+    it.asked(b"noise", 2.0)
+    assert it.hindrance(2.0 + TIMES.discover_timeout).endswith(unheard.GARBLED)

@@ -5,9 +5,33 @@ SET_BEFORE = "it is set anew before anything reads it"
 A_SECOND = "a step is 1.0 s: so many times that, or divided by it"
 UNIQUE = "ids are unique"
 REFRESHED = "a node that was looked at again is where it belongs: not to look saves the work"
+HEARS_ANEW = "if self._hears[0] is not record or self._hears[1] is not heard:"
 
 # By file: the line as it is, the change, why.
 _BY_FILE: dict[str, list[tuple[str, str, str]]] = {
+    "balancer/cluster/changes.py": [
+        (
+            "if missing and _outweighs(membership, hears):",
+            "missing and _outweighs(membership, hears): without part 1",
+            SAVES,
+        ),
+        (
+            "if not record.halved or not membership.is_quorate(now)"
+            " or not membership.is_quiet(now - membership.turn() * STEP):",
+            "membership.turn() * STEP: FloorDiv",
+            A_SECOND,
+        ),
+        (
+            "patience = times.heartbeat_timeout + against.index(me) * STEP",
+            "against.index(me) * STEP: FloorDiv",
+            A_SECOND,
+        ),
+        (
+            "if 2 * len(against) == size > 2:",
+            "2: 3",
+            "what is twice a number is not 3, and three times 2 is not 4 or 6",
+        ),
+    ],
     "balancer/cluster/hearing.py": [
         ("if now != self._asked_at:", "if now != self._asked_at: always", SAVES),
         ("self._asked_at = now", "without: self._asked_at = now", SAVES),
@@ -17,6 +41,21 @@ _BY_FILE: dict[str, list[tuple[str, str, str]]] = {
             "if now - self._due_since < membership.turn() * changes.STEP:",
             "membership.turn() * changes.STEP: FloorDiv",
             A_SECOND,
+        ),
+    ],
+    "balancer/cluster/membership.py": [
+        (HEARS_ANEW, "if self._hears[0] is not record or self._hears[1] is not heard: always", SAVES),
+        (
+            "if was_member and not self.is_member:",
+            "was_member and (not self.is_member): without part 2",
+            "only who is no member asks since when",
+        ),
+        (HEARS_ANEW, "0: 1", SAVES),
+        (HEARS_ANEW, "1: 2", SAVES),
+        (
+            "if self._is_leaving or self.is_quorate(now):",
+            "self._is_leaving or self.is_quorate(now): without part 2",
+            "who is quorate has lost no quorum yet: it saves the work",
         ),
     ],
     "balancer/cluster/peers.py": [

@@ -182,6 +182,8 @@ class TestConfirmed:
         it = membership("bc", version=7, epoch=6)
         hear(it, "b", 1.0, version=7, confirmed=True, established=True)
         assert not it.is_confirmed, "who is no member has no part in it"
+        hear(it, "bc", 1.0, version=7)
+        assert not it.is_confirmed
 
     def test_the_first_version_is_one(self):
         it = membership("ab", version=1)
@@ -464,11 +466,20 @@ class TestVacancy:
         assert it.is_agreed_vacant(0.0)
         assert not it.is_agreed_vacant(3.0), "b is not heard any more"
 
+    def test_who_has_said_nothing_of_itself_yet_has_not_said_so(self):
+        it = membership("abc")
+        it.heard("b", 1.0)
+        assert it.is_vacant(1.0)
+        assert not it.is_agreed_vacant(1.0)
+
     def test_not_while_we_see_it(self):
         it = membership("abc", master="n", incarnation=1)
         hear(it, "bc", 0.0, vacant=True)
         self.sees(it, "ab")
         assert not it.is_agreed_vacant(0.0)
+
+    def test_a_keeper_that_is_no_member_keeps_nothing(self):
+        assert not membership("bc", keeper="a").is_keeper
 
     def test_the_keeper_is_first_and_then_all_others_in_the_records_order(self):
         assert [membership("abcd", me=me, keeper="c").turn() for me in "cabd"] == [0, 1, 2, 3]
@@ -550,6 +561,11 @@ class TestPeers:
         assert [proxy for proxy, _, _ in it.peers(3.0 + JUST)] == ["b", "a"], "unless members know better"
         it.adopt(record_of("ab", 8, gone=(member("x"),)), 4.0)
         assert [proxy for proxy, _, _ in it.peers(4.0)] == ["b", "a"], "it has been here since"
+
+    def test_not_who_said_that_it_leaves_while_the_record_has_it(self):
+        it = membership("abc")
+        it.left("b")
+        assert [proxy for proxy, _, _ in it.peers(1.0)] == ["a", "c"]
 
     def test_not_who_said_that_it_leaves(self):
         it = membership("abc")

@@ -65,6 +65,18 @@ _BY_FILE: dict[str, list[tuple[str, str, str]]] = {
             "all have equally many",
         ),
     ],
+    "balancer/cluster/replication.py": [
+        ("self._ballot = 0", "0: 1", "no record with members has the same members as none"),
+        ("self._quorum = 1", "without: self._quorum = 1", SET_BEFORE),
+        ("self._quorum = 1", "1: 2", SET_BEFORE),
+        ("self._stamp = NOTHING", "without: self._stamp = NOTHING", SET_BEFORE),
+        (
+            "self._held_from = NOTHING  # where we were when this set began",
+            "without: self._held_from = NOTHING",
+            SET_BEFORE,
+        ),
+        ('self._source = ""  # whose steps and pages we take', "without: self._source = ''", SET_BEFORE),
+    ],
     "balancer/cluster/sequence.py": [
         ("self.last = 0  # number of the last message that was seen since the proof", "0: 1", SET_BEFORE),
         (

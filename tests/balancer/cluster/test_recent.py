@@ -75,3 +75,8 @@ def test_a_frame_has_no_more_than_fit(it, monkeypatch, limit, value):
     steps = [entry(index) for index in range(1, 6)]
     assert chunks(steps) == [steps[:2], steps[2:4], steps[4:]]
     assert chunks([]) == []
+
+
+def test_a_frame_has_256_kib_and_what_comes_over_it():
+    sizes = [len(chunk) for chunk in chunks([entry(index, b"x" * (100 << 10)) for index in range(1, 8)])]
+    assert sizes == [3, 3, 1]

@@ -371,6 +371,7 @@ class Replication:
     def _in_step(self, now: float) -> None:
         """We have what the source has."""
         self._is_behind = False
+        self._taken = None
         if self._keeps:
             self._go_on(now)
         else:

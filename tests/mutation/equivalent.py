@@ -3,6 +3,7 @@
 SAVES = "what is kept is what would be worked out again: it saves the work"
 SET_BEFORE = "it is set anew before anything reads it"
 A_SECOND = "a step is 1.0 s: so many times that, or divided by it"
+ANOTHER = "it need only be another"
 UNIQUE = "ids are unique"
 REFRESHED = "a node that was looked at again is where it belongs: not to look saves the work"
 HEARS_ANEW = "if self._hears[0] is not record or self._hears[1] is not heard:"
@@ -89,7 +90,7 @@ _BY_FILE: dict[str, list[tuple[str, str, str]]] = {
         ("self._covered = 0  # the facts are as of this number", "0: 1", SET_BEFORE),
         ("self._covered = 0  # the facts are as of this number", "without: self._covered = 0", SET_BEFORE),
         ("self._covered = 0", "0: 1", "numbers begin with 1: what comes after a gap is 3 at least"),
-        ("self.nonce += 1  # an old proof that is replayed proves nothing", "1: 2", "it need only be another"),
+        ("self.nonce += 1  # an old proof that is replayed proves nothing", "1: 2", ANOTHER),
     ],
     "balancer/cluster/sharing.py": [
         ("if self._debts:", "if self._debts: always", "where nothing is owed nobody is asked"),
@@ -111,6 +112,34 @@ _BY_FILE: dict[str, list[tuple[str, str, str]]] = {
         ("if node.in_flight + 1 == node.capacity:", "if node.in_flight + 1 == node.capacity: always", REFRESHED),
         ("unparked = False", "False: True", SAVES),
         ("if unparked:", "if unparked: always", SAVES),
+    ],
+    "balancer/remembered.py": [
+        ("home = sys.intern(home)  # one string for all blocks", "without: home = sys.intern(home)", SAVES),
+        ("key = (home, 0, request // BLOCK) if part <= 1 else (home, 1, request)", "1: 2", ANOTHER),
+        ("bit = 1 << request % BLOCK", "1: 2", ANOTHER),
+    ],
+    "balancer/state.py": [
+        ("self._first = 0  # lowest index of what is ordered", "0: 1", "the first index is 1 in any case"),
+    ],
+    "holdfast/node/streams.py": [
+        (
+            "if stream.muted and stream.muted.issuperset(channels):",
+            "stream.muted and stream.muted.issuperset(channels): without part 1",
+            SAVES,
+        ),
+        (
+            "if len(concerned) == len(self._streams):",
+            "if len(concerned) == len(self._streams): never",
+            SAVES,
+        ),
+        ("break", "without: break", SAVES),
+        (
+            "return self._streams.keys() if proxy is None or proxy not in self._streams else {proxy}",
+            "proxy is None or proxy not in self._streams: without part 1",
+            "there is no stream of None",
+        ),
+        ("return concerned", "return concerned: None", SAVES),
+        ("concerned, muted = to or self.concerned(effects)", "to or self.concerned(effects): without part 1", SAVES),
     ],
     "holdfast/node/stream.py": [
         ("self._places += 1", "1: 2", "places are compared, so they need only grow"),

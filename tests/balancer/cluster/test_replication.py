@@ -6,7 +6,7 @@ from holdfast.balancer.cluster import copying, recent
 from holdfast.balancer.cluster.keeping import Phase
 from holdfast.balancer.cluster.replication import RETRY, Replication
 from holdfast.balancer.settings import StateSettings
-from holdfast.balancer.state import StateCopy
+from holdfast.balancer.state import Refusal, StateCopy
 from holdfast.protocols.nodes import state
 from holdfast.protocols.nodes.frames import Entry, Propose, State, StateItem
 from holdfast.protocols.nodes.state import StatePages
@@ -145,6 +145,43 @@ def test_an_entry_counts_when_more_than_half_hold_it_in_order():
     assert a.indices == [1, 2], "that one was late"
 
 
+def test_what_the_keeper_deletes_is_an_entry_like_others():
+    a = ready_keeper()
+    a.set("k")
+    a.take()
+    deletion = a.it.delete("k")
+    assert (deletion.key, deletion.value) == ("k", None)
+    assert a.take()[0] == [Entries(5, (5, 1), [deletion], (5, 2))]
+    a.hears("b", Held(5, (5, 2)))
+    assert a.indices == [1, 2]
+
+
+def test_what_is_refused_is_no_entry():
+    a = ready_keeper()
+    assert isinstance(a.it.order("n", Propose(0, "k", b"v")), Refusal)
+    a.set("k")
+    a.take()
+    assert a.it.order("n", Propose(1, "k", b"v")) is None, "it has been ordered"
+    assert (a.take(), len(a.it.uncommitted)) == (([], None), 1)
+
+
+def test_a_keeper_that_recovers_begins_anew():
+    a = ready_keeper()
+    a.it.recover()
+    assert a.it.phase is Phase.RECOVERING
+    with pytest.raises(AssertionError):
+        a.set()
+
+
+def test_two_keep_their_last_steps_when_their_ballot_is_another():
+    a = Part("a", "ab")
+    a.hears("b", Held(5, (0, 0)))
+    a.hears("b", Held(5, (5, 0)))
+    entry = a.set()
+    a.follow("ab", ballot=6)
+    assert a.hears("b", Held(5, (5, 0), wants=True)) == Entries(5, (5, 0), [entry], (5, 1))
+
+
 def test_half_is_not_enough():
     a = Part("a", "abcd")
     for peer in "bcd":
@@ -188,10 +225,11 @@ def test_who_follows_applies_tells_and_asks_for_what_is_missing():
 
 def test_what_was_asked_is_asked_again_in_time():
     b = Part("b", "abc")
+    b.now = 10.0
     assert b.take()[1] == ("a", Held(5, (0, 0), wants=True))
     assert b.later(RETRY / 2) == ([], None)
     assert b.later(RETRY / 4) == ([], None), "that nothing was asked then does not begin it anew"
-    assert b.later(RETRY / 4)[1] == ("a", Held(5, (0, 0), wants=True))
+    assert b.later(RETRY / 2)[1] == ("a", Held(5, (0, 0), wants=True))
 
 
 def test_who_follows_takes_from_the_keeper_whatever_others_hold():
@@ -199,7 +237,9 @@ def test_who_follows_takes_from_the_keeper_whatever_others_hold():
     b.take()
     b.hears("a", Held(5, (5, 0)))
     b.hears("c", Held(5, (5, 9)))
-    assert b.take() == ([], None)
+    b.follow("abc", version=6, ballot=5)
+    assert b.later(0.0) == ([], None)
+    assert b.it.waits_for == [], "that is the keeper's"
     assert b.later(RETRY)[1] == ("a", Held(5, (0, 0), wants=True))
 
 
@@ -294,8 +334,13 @@ def test_a_heartbeat_finds_what_was_lost():
     assert b.later(RETRY) == ([], ("a", Held(5, (5, 0), wants=True)))
     a = ready_keeper()
     a.set()
+    a.it.beat("b", 4, (5, 1), a.now)
+    a.it.beat("x", 5, (5, 1), a.now)
+    assert a.indices == [], "of another term, and a stranger's"
     a.it.beat("b", 5, (5, 1), a.now)
     assert a.indices == [1]
+    a.it.beat("c", 5, (0, 0), a.now)
+    assert not a.it._recent.is_copied, "nobody has asked for anything"
 
 
 def test_who_is_too_far_behind_takes_the_state_page_by_page(monkeypatch):

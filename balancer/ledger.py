@@ -208,7 +208,6 @@ class Ledger:
             self.drop(entry)
             return False
         entry.since = now
-        entry.node = None
         heappush(self.parked, entry)
         self.parked_bytes += size
         return True

@@ -248,7 +248,7 @@ def _founded(membership: Membership, now: float) -> Record:
 
 def leave(membership: Membership, now: float) -> Record | None:
     """Without us, who have resigned: when the set is firm, because what we hold of the state goes with us."""
-    if not membership.is_member or not membership.is_firm:
+    if not membership.is_firm:
         return None
     me = membership.me.proxy
     return _without(membership, (me,), now, dead=(me,))

@@ -272,7 +272,7 @@ class Cluster:
         owner = self.membership.prefixes(now).get(client >> 32, self.me.proxy)
         if owner == self.me.proxy:
             return False
-        is_heard = owner in self.membership.heard_now(now) and owner in self.peers
+        is_heard = owner in self.membership.heard_now(now)
         what = partial(WantKick, client=client, reason=reason)
         question = self._counting.ask(what, {}, [owner], now + patience, told) if is_heard else None
         if question is None:

@@ -99,9 +99,8 @@ class Membership:
         """What a peer's heartbeat says; `heard` says that it lives."""
         self.beats[peer] = beat
         self.told(peer, beat.version, now)
-        if beat.evicted:
-            self.lingering.told(beat.evicted, {self.me.proxy, *self.leavers}, now)
-            self.lingering.prune(self.record, now)
+        self.lingering.told(beat.evicted, {self.me.proxy, *self.leavers}, now)
+        self.lingering.prune(self.record, now)
         if beat.version == self.record.version and self.is_member and peer in self.record.ids:
             # Both hold for the record, not for the peer. So who can't hear all members learns it from one who can.
             self._is_told_established |= beat.established
@@ -164,9 +163,7 @@ class Membership:
                 self._blind_until = now + (self.times.takeover_timeout or float("inf"))
             self.node_told(self.highest_epoch, now)  # it may have come while this was written
         self.stored_version = max(self.stored_version, record.version)  # who told it has it from there
-        if self.is_member:
-            self._expelled_at = None
-        elif was_member:
+        if was_member and not self.is_member:
             self._expelled_at = now
         for proxy in set(record.ids).difference(mine.ids):
             self._hearing.joined(proxy, now)
@@ -326,8 +323,8 @@ class Membership:
         return now - self._quorate_until(now) > self.times.heartbeat
 
     def must_close(self, now: float) -> bool:
-        """Fenced for so long that clients are better off elsewhere."""
-        return self.is_fenced(now) and now - self._quorate_until(now) > self.times.fence_timeout
+        """While fenced: whether that is so for so long that clients are better off elsewhere."""
+        return now - self._quorate_until(now) > self.times.fence_timeout
 
     def may_grant(self, now: float) -> bool:
         """Whether the record's master may be granted a lease. Whose grant stands here is for Election to know."""

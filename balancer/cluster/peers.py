@@ -24,7 +24,6 @@ class Peers(dict[str, Peer]):
     """By id. random: 63 bits."""
 
     def __init__(self, me: Member, times: Times, random: Callable[[], int]) -> None:
-        super().__init__()
         self._me = me
         self._times = times
         self._random = random

@@ -43,6 +43,61 @@ def test_a_request_is_settled_once(ledger, directory):
     assert (len(ledger), node.in_flight, node.latency) == (0, 0, 0.5)
 
 
+def test_payloads_are_held_until_their_request_has_gone(ledger, directory):
+    node, gone = add_ready(directory), Asker()
+    settled, lost, closed, late, refused, asked = (
+        ledger.open(gone if size == 4 else Asker(), message(size), node, 0.0) for size in (1, 2, 4, 8, 16, 32)
+    )
+    assert ledger.held_bytes == 63
+    ledger.settle(settled.id, 1, node, 1.0)
+    assert ledger.held_bytes == 62
+    ledger.lose(node)
+    assert ledger.held_bytes == 62, "they may go to another one"
+    ledger.drop(lost)
+    assert ledger.held_bytes == 60
+    for entry in (closed, late, refused, asked):
+        ledger.assign(entry, node, 1.0)
+    gone.is_closed = True
+    ledger.abandon()
+    assert ledger.held_bytes == 56
+    ledger.cancel([refused])
+    assert (ledger.held_bytes, len(ledger)) == (40, 2)
+    ledger.expire(10.0)
+    assert (ledger.held_bytes, ledger.parked_bytes, len(ledger), node.in_flight) == (0, 0, 0, 0)
+
+
+def test_what_is_cancelled_is_forgotten_wherever_it_is(ledger, directory):
+    node = add_ready(directory)
+    sent = ledger.open(Asker(), message(), node, 0.0)
+    parked = ledger.open(Asker(), message(7), None, 0.0)
+    ledger.park(parked, 0.0)
+    ledger.cancel([sent, parked])
+    assert (len(ledger), node.in_flight, ledger.parked, ledger.parked_bytes) == (0, 0, [], 0)
+
+
+def test_a_nodes_latency_is_that_of_its_first_reply_and_a_tenth_of_each_further_one(ledger, directory):
+    node = add_ready(directory)
+    first, second = (ledger.open(Asker(), message(), node, 2.0) for _ in range(2))
+    ledger.settle(first.id, 1, node, 2.5)
+    assert node.latency == 0.5
+    ledger.settle(second.id, 1, node, 3.5)
+    assert node.latency == pytest.approx(0.6)
+
+
+def test_the_time_of_a_reply_is_counted_from_when_its_node_had_the_request(ledger, directory):
+    node = add_ready(directory)
+    entry = ledger.open(Asker(), message(), None, 0.0)
+    ledger.assign(entry, node, 3.0)
+    ledger.settle(entry.id, 1, node, 3.25)
+    assert node.latency == 0.25
+
+
+def test_what_a_client_has_asked(ledger, directory):
+    one, other = Asker(), Asker()
+    entries = [ledger.open(asker, message(), None, 0.0) for asker in (one, other, one)]
+    assert ledger.by_connection() == {one: [entries[0], entries[2]], other: [entries[1]]}
+
+
 def test_a_reply_of_another_node_or_attempt_is_refused(ledger, directory):
     one, two = add_ready(directory, "one"), add_ready(directory, "two")
     entry = ledger.open(Asker(), message(), None, 0.0)
@@ -50,6 +105,7 @@ def test_a_reply_of_another_node_or_attempt_is_refused(ledger, directory):
     assert ledger.settle(entry.id, 1, two, 0.1) is None
     assert ledger.settle(entry.id, 2, one, 0.1) is None
     assert ledger.lose(one) == [entry]
+    assert entry.node is None
     ledger.assign(entry, two, 1.0)
     assert ledger.settle(entry.id, 1, one, 1.1) is None
     assert ledger.settle(entry.id, 1, two, 1.1) is None
@@ -67,6 +123,16 @@ def test_credit_takes_the_node_out_of_available_and_back(ledger, directory):
         ledger.assign(entry, node, 0.0)
     assert directory.available == []
     ledger.settle(entries[0].id, 1, node, 0.1)
+    assert directory.available == [node]
+
+
+def test_so_does_what_is_sent_to_it_at_once_and_what_it_need_not_do(ledger, directory):
+    node = add_ready(directory, capacity=2)
+    ledger.open(Asker(), message(), node, 0.0)
+    assert directory.available == [node]
+    entry = ledger.open(Asker(), message(), node, 0.0)
+    assert (directory.available, entry.attempt) == ([], 1)
+    ledger.cancel([entry])
     assert directory.available == [node]
 
 
@@ -97,6 +163,27 @@ def test_a_reply_that_waits_has_its_deadline_though_its_node_is_lost(ledger, dir
     assert ledger.expire(10.0) == [(entry, Reason.DEADLINE_EXCEEDED)]
     assert ledger.settle(entry.id, 1, node, 10.0) is None
     assert node.in_flight == 0
+
+
+def test_a_part_of_a_reply_changes_nothing_of_what_the_client_has_to_take(ledger, directory):
+    node, other = add_ready(directory), add_ready(directory, "other")
+    entry = ledger.open(Asker(), message(), node, 0.0)
+    ledger.extend(entry.id, 1, node, 8.0)
+    assert (entry.deadline, entry.parts.since, entry.parts.untaken, entry.parts.owed) == (18.0, 8.0, 0, 0)
+    assert entry.parts.size == 0
+    entry.parts.untaken = entry.parts.owed = 5
+    ledger.extend(entry.id, 1, node, 9.0)
+    assert (entry.deadline, entry.parts.since, entry.parts.untaken, entry.parts.owed) == (19.0, 9.0, 5, 5)
+    assert ledger.extend(entry.id + 1, 1, node, 9.0) is None
+    assert ledger.extend(entry.id, 1, other, 9.0) is None
+
+
+def test_a_client_that_takes_its_time_may_pause_for_longer_than_a_node(ledger, directory):
+    node = add_ready(directory)
+    slow = ledger.open(Asker(), message(), node, 0.0)
+    ledger.extend(slow.id, 1, node, 0.0)
+    slow.parts.untaken = 1
+    assert ledger.expire(SETTINGS.pause_timeout + 1.0) == []
 
 
 def test_a_client_that_takes_its_time_is_not_its_node_s_fault(ledger, directory):
@@ -156,6 +243,28 @@ def test_parking_is_bounded_in_count_bytes_and_time(ledger):
     assert ledger.expire(5.0) == [(parked[0], Reason.NO_NODE)]
     assert not ledger.park(ledger.open(Asker(), message(50), None, 0.0), 0.0)
     assert (len(ledger.parked), ledger.parked_bytes) == (2, 60)
+
+
+def test_parking_takes_as_many_bytes_as_it_may(ledger):
+    assert ledger.parked_bytes == 0
+    assert ledger.park(ledger.open(Asker(), message(100), None, 0.0), 0.0)
+    assert not ledger.park(ledger.open(Asker(), message(1), None, 0.0), 0.0)
+
+
+@pytest.mark.parametrize("now", [10.0, 12.0])
+def test_what_was_parked_for_too_long_and_is_late_is_told_once(ledger, now):
+    entry = ledger.open(Asker(), message(), None, 0.0)
+    ledger.park(entry, 0.0)
+    assert ledger.expire(now) == [(entry, Reason.NO_NODE)]
+
+
+def test_the_order_of_opening_outlives_that_one_is_cancelled(directory):
+    ledger = Ledger(directory, RequestSettings(), 0)
+    entries = [ledger.open(Asker(), message(), None, 0.0) for _ in range(5)]
+    for place in (0, 2, 1, 3, 4):
+        ledger.park(entries[place], 0.0)
+    ledger.cancel([entries[0]])
+    assert [ledger.unpark() for _ in range(4)] == entries[1:]
 
 
 def test_what_a_node_had_in_between_waits_as_long_as_any_other(ledger, directory):
@@ -248,9 +357,13 @@ def test_what_was_only_offered_is_no_attempt(ledger, directory):
     old, new = add_ready(directory, "old"), add_ready(directory, "new")
     new.takes_offers = True
     entry = ledger.open(Asker(), message(), None, 0.0)
+    assert not entry.is_offered
     ledger.assign(entry, new, 0.0)
     assert not entry.is_offered, "nobody was lost with it"
     ledger.lose(new)
+    ledger.assign(entry, new, 0.0)
+    assert entry.is_offered
+    ledger.withdraw(entry)
     ledger.assign(entry, old, 0.0)
     assert not entry.is_offered, "it would not answer"
     ledger.lose(old)

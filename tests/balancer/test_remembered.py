@@ -23,6 +23,12 @@ def test_parts_of_a_reply_are_told_apart():
     assert it.add("a", 6, 4)
 
 
+def test_a_part_of_a_reply_is_not_taken_for_other_requests():
+    it = Remembered(MUCH, 60.0)
+    it.add("a", 1, 1)
+    assert it.add("a", 0, 2)
+
+
 requests = st.tuples(st.sampled_from("ab"), st.integers(0, 3000) | st.integers(2**56, 2**56 + 3000))
 
 
@@ -46,6 +52,22 @@ def test_it_is_known_for_the_interval_and_forgotten_after_two():
     assert not it.add("a", 1, 1)
     it.tick(120.0)
     assert it.add("a", 1, 1)
+
+
+def test_the_interval_begins_with_the_first_look():
+    it = Remembered(MUCH, 60.0)
+    it.add("a", 1, 1)
+    it.tick(0.0)
+    it.tick(60.0)
+    assert not it.add("a", 1, 1)
+
+
+def test_without_room_it_knows_the_last_and_those_before():
+    it = Remembered(0, 60.0)
+    for number in range(3):
+        it.add("a", number * BLOCK, 1)
+    assert len(it) == 2
+    assert it.early == 2
 
 
 def test_it_does_not_grow_beyond_its_limit():

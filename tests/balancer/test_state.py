@@ -111,6 +111,7 @@ class TestLimits:
     def test_keys(self):
         copy = filled(*"abcd")
         assert change(copy, 5, "e", b"1").limit == "state.max_keys"
+        assert change(copy, 5, "", b"").limit == "state.max_keys", "one that has no bytes as well"
         assert isinstance(change(copy, 6, "d", b"2"), Entry), "a key that is there takes no more room"
         assert isinstance(change(copy, 7, "a", None), Entry)
         assert isinstance(change(copy, 8, "e", b"1"), Entry)
@@ -168,6 +169,36 @@ class TestAboveTheLimits:
         change(copy, 1, "e", None)
         assert change(copy, 2, "b", b"x" * 11).index == 7
         assert change(copy, 3, "b", b"x" * 12).limit == "state.max_bytes"
+
+
+class TestCopies:
+    def test_what_was_there_before_is_returned(self):
+        copy = filled("a")
+        assert copy.apply(Entry(1, 2, "n", 2, "a", b"22")) == StateItem("a", b"1", 0, 1)
+        assert copy.apply(Entry(1, 3, "n", 3, "b", b"1")) is None
+
+    def test_a_state_that_is_taken_replaces_all(self):
+        copy, other = StateCopy(SMALL), StateCopy(SMALL)
+        change(copy, 1, "a", b"mine", 7)
+        change(copy, 2, "b", b"mine", 7)
+        change(other, 1, "c", b"1", 8, node="m", epoch=2)
+        coming = StatePages()
+        for page in other.snapshot(10):
+            coming.add(page)
+        assert copy.adopt(coming) == 2, "changes that are lost"
+        assert (copy.items, copy.bytes, copy.owners(), copy.position) == (other.items, 2, {8}, (2, 1))
+
+    def test_as_much_as_there_may_be_is_no_excess(self):
+        copy = StateCopy(SMALL)
+        for number, key in enumerate("abc", 1):
+            change(copy, number, key, b"x" * 12)
+        assert copy.bytes == 39
+        copy.apply(Entry(1, 4, "n", 4, "d", b""))
+        assert (copy.bytes, len(copy.items), copy.excess()) == (40, 4, "")
+        copy.apply(Entry(1, 5, "n", 5, "d", b"1"))
+        assert copy.excess() == "state.max_bytes"
+        copy.apply(Entry(1, 6, "n", 6, "e", b""))
+        assert copy.excess() == "state.max_keys"
 
 
 class TestOwners:
@@ -236,6 +267,16 @@ class TestSnapshot:
         [last, *held], is_last = snapshot.next_frames()
         assert (decode(last).items, decode(last).last, decode(last).applied[0].newest) == ([c], True, 3)
         assert ([decode(frame) for frame in held], is_last) == (entries, True)
+
+    def test_nothing_that_was_held_goes_before_the_last_page(self):
+        copy = filled(*"abc")
+        snapshot = StateSnapshot(copy, 1)
+        snapshot.hold(encode_frame(change(copy, 4, "a", b"2")))
+        assert [(len(frames), is_last) for frames, is_last in (snapshot.next_frames() for _ in range(3))] == [
+            (1, False),
+            (1, False),
+            (2, True),
+        ]
 
 
 class Model:

@@ -30,7 +30,7 @@ TARGETS: dict[str, list[list[str]]] = {
     "balancer/remembered.py": [["tests/balancer/test_remembered.py"], LANES, SEEDS],
     "balancer/state.py": [["tests/balancer/test_state.py"], PROMISES, SEEDS],
     "balancer/ledger.py": [["tests/balancer/test_ledger.py"], ["tests/proxy/nodes/test_requests.py"], STORIES],
-    "holdfast/node/stream*.py": [["tests/holdfast/node/test_streams.py"], PROMISES],
+    "holdfast/node/stream*.py": [["tests/holdfast/node/test_streams.py", "tests/holdfast/node/test_owes.py"], PROMISES],
     "holdfast/node/exchange.py": [
         ["tests/holdfast/node/test_exchange.py"],
         ["tests/holdfast/node/test_several_proxies.py", "tests/holdfast/node/test_request.py"],

@@ -1,6 +1,7 @@
 """Every small change of a module: one comparison, condition, constant or statement that is another, or is not there.
 
-Owns what counts as a change. Leaves out what nobody promises: log lines, docstrings, annotations, texts of messages.
+Owns what counts as a change. Leaves out what nobody promises: log lines, docstrings, annotations, assertions, texts of
+messages.
 """
 
 import ast
@@ -139,7 +140,7 @@ def _left_out(tree: ast.Module) -> set[int]:
 
 
 def _keep(node: ast.AST, order: dict[int, int], kept: set[int]) -> None:
-    if isinstance(node, ast.JoinedStr | ast.AnnAssign) or _is_silent(node):
+    if isinstance(node, ast.JoinedStr | ast.AnnAssign | ast.Assert) or _is_silent(node):
         if isinstance(node, ast.AnnAssign) and node.value is not None:
             _keep(node.value, order, kept)
         return

@@ -1,5 +1,6 @@
 """Who may write what: joining, leaving, evicting, and after disasters."""
 
+import pytest
 from msgspec.structs import asdict, replace
 
 from holdfast.balancer.cluster import changes
@@ -60,6 +61,44 @@ class TestEvict:
         assert record.ids == ("c", "d")
         assert (record.keeper, record.epoch) == ("c", record.version)
 
+    def test_those_whom_others_hear_hold_up_nothing_for_a_majority(self):
+        it = confirmed("abcde")
+        hear(it, "bc", SILENT, missing="d")
+        assert changes.change(it, SILENT).ids == ("a", "b", "c", "e")
+
+    def test_not_by_what_one_said_that_is_not_heard_any_more(self):
+        it = confirmed("abcde")
+        hear(it, "e", 0.0, missing="d")
+        hear(it, "b", SILENT, missing="d")
+        hear(it, "c", SILENT)
+        assert changes.change(it, SILENT) is None
+
+    def test_nor_by_one_that_has_said_nothing_yet(self):
+        it = membership("abc")
+        it.heard("b", SILENT)
+        assert changes.change(it, SILENT) is None
+
+    def test_not_before_it_is_silent_for_as_long_as_that_takes(self):
+        it = confirmed("abc", me="b")
+        hear(it, "a", 3.0, missing="c")
+        assert changes.change(it, TIMES.heartbeat_timeout + changes.STEP) is None
+        assert changes.change(it, TIMES.heartbeat_timeout + changes.STEP + JUST).ids == ("a", "b")
+
+    @pytest.mark.parametrize(
+        ("names", "former"),
+        [
+            ("abcdef", "abc"),  # more than half of the last firm set, and not of this one
+            ("abcd", "abx"),  # half of this one
+            ("abc", "abxy"),  # half of the last one
+            ("abcde", "abx"),
+        ],
+    )
+    def test_two_that_are_not_more_than_half_of_both_sets_decide_nothing(self, names, former):
+        it = membership(names, former=tuple(former))
+        hear(it, "b", SILENT, missing=names[2:])
+        assert not it.is_firm
+        assert changes.change(it, 1.0 + SILENT) is None
+
     def test_half_is_enough_when_all_had_confirmed(self):
         record = changes.change(confirmed("ab"), SILENT)
         assert record.ids == ("a",)
@@ -116,7 +155,22 @@ class TestEvict:
         leaver = confirmed("ab")
         leaver.resign()
         assert changes.change(leaver, SILENT) is None
-        assert changes.change(membership("bc"), SILENT) is None
+        outsider = membership("bc")
+        assert changes.change(outsider, SILENT) is None
+        for proxy in "bc":
+            outsider.died(proxy)
+        assert changes.change(outsider, SILENT) is None
+
+    def test_where_nobody_is_missing_and_all_is_quiet_nothing_changes(self):
+        it = confirmed("abc")
+        hear(it, "bc", 100.0)
+        assert it.is_quiet(100.0)
+        assert changes.change(it, 100.0) is None
+
+    def test_a_cluster_keeps_its_name(self):
+        it = Membership(member("a"), TIMES, 0.0)
+        it.stored(record_of("ab", cluster="first"), {}, 0.0, 0.0)
+        assert changes.reset(it, 0.0).cluster == "first"
 
 
 class TestTerm:
@@ -220,6 +274,13 @@ class TestAbsence:
         assert record.ids == ("a",)
         assert record.former == ("a",)
 
+    def test_who_outlives_half_needs_no_votes_of_it(self):
+        it = confirmed("ab")
+        it.died("b")
+        it._is_firm = False  # else it is half, and enough
+        record = changes.change(it, 3.0)
+        assert (record.ids, record.halved) == (("a",), False)
+
     def test_at_once_where_the_deaths_are_known(self):
         it = self.minority()
         for proxy in it.nameable(3.0)[1:]:
@@ -254,6 +315,26 @@ class TestJoin:
         assert record.ids == ("a", "b", "c", "x")
         assert (record.version, record.ballot, record.keeper) == (6, 6, "a")
 
+    @pytest.mark.parametrize(("names", "welcoming"), [("abcd", "ab"), ("abcde", "ab")])
+    def test_half_of_them_is_no_majority(self, names, welcoming):
+        it = self.newcomer(names)
+        hear(it, welcoming, 1.0, strangers="x", confirmed=True)
+        assert changes.join(it, welcoming, 1.0) is None
+
+    def test_only_who_is_heard_and_has_said_so_welcomes_it(self):
+        it = self.newcomer()
+        hear(it, "ab", 1.0, strangers="x", confirmed=True)
+        assert changes.join(it, "ab", 1.0 + SILENT) is None
+        it = self.newcomer()
+        hear(it, "a", 1.0, strangers="x", confirmed=True)
+        it.heard("b", 1.0)
+        assert changes.join(it, "ab", 1.0) is None
+
+    def test_the_set_that_it_joins_is_the_last_that_was_firm(self):
+        it = self.newcomer("bc", former=("b", "y"))
+        hear(it, "bc", 1.0, strangers="x", confirmed=True)
+        assert changes.join(it, "bc", 1.0).former == ("b", "c")
+
     def test_nobody_is_added_to_a_ballot_that_is_not_firm(self):
         it = self.newcomer()
         hear(it, "abc", 1.0, strangers="x", confirmed=True, firm=False)
@@ -284,6 +365,17 @@ class TestJoin:
         record = changes.join(it, "ab", 1.0)
         assert record.ids == ("a", "b", "x")
         assert record.former == ("a", "b", "d")
+
+    def test_but_for_those_of_them_who_have_not_followed_it(self):
+        it = self.newcomer("abcd", place="d", cards="abcd", former=("a", "b", "c", "d"))
+        hear(it, "ab", 1.0, strangers="x")
+        assert changes.join(it, "ab", 1.0) is None
+        hear(it, "c", 1.0, strangers="x")
+        assert changes.join(it, "ab", 1.0).ids == ("a", "b", "c", "x")
+
+    def test_who_has_no_card_and_nobody_at_its_address_may_live(self):
+        it = self.newcomer("ab", cards="a")
+        assert [one.proxy for one in changes.living(it, 1.0)] == ["a", "b"]
 
     def test_who_only_advertises_our_address_is_dead_when_its_card_is(self):
         it = self.newcomer("abc", place="c", cards="abc", is_bound=False)
@@ -345,9 +437,17 @@ class TestJoin:
 
     def test_members_and_leavers_do_not(self):
         assert changes.join(confirmed("ab"), "b", 0.0) is None
+        it = confirmed("abc")
+        hear(it, "bc", 0.0, strangers="a")
+        assert changes.join(it, "bc", 0.0) is None, "it is one already, whatever they say"
         it = Membership(member("x"), TIMES, 0.0)
         it.resign()
         assert changes.join(it, (), 0.0) is None
+        it = self.newcomer()
+        hear(it, "abc", 1.0, strangers="x", confirmed=True)
+        assert changes.join(it, "abc", 1.0) is not None
+        it.resign()
+        assert changes.join(it, "abc", 1.0) is None
 
 
 class TestFound:
@@ -371,6 +471,31 @@ class TestFound:
         it = self.newcomer(Record(8, 7))
         it.highest_epoch = 8
         assert changes.join(it, (), self.SOON).version == 9
+
+    def test_it_is_later_than_all_that_was_told(self):
+        """By one that has gone since."""
+        it = self.newcomer(Record(8, 7))
+        hear(it, "y", self.SOON - 2.5, version=20)
+        it.absence._timeout = 0.0
+        assert changes._founded(it, self.SOON).version == 21
+
+    def test_it_is_of_the_cluster_that_was_there(self):
+        it = self.newcomer(Record(8, 7, cluster="first"))
+        assert changes.join(it, (), self.SOON).cluster == "first"
+
+    def test_nothing_hinders_where_all_are_known_dead(self):
+        it = Membership(member("x", "a"), TIMES, 0.0)
+        it.stored(record_of("a", 5), {}, 0.0, 0.0)
+        assert changes.hindrance(it, (), 0.0) == ""
+        it = self.newcomer(cards="x")
+        assert changes.hindrance(it, (), self.SOON) == ""
+        it.is_first = True
+        assert changes.hindrance(it, (), 0.0) == ""
+
+    def test_one_that_is_new_as_well_must_be_heard(self):
+        it = self.newcomer(cards="ax")
+        hear(it, "a", self.SOON - SILENT, version=0)
+        assert changes.hindrance(it, "a", self.SOON) == "to hear proxy a, which has a card"
 
     def test_others_have_time_to_put_their_cards_again(self):
         it = self.newcomer(until=self.SOON - JUST)
@@ -430,6 +555,10 @@ class TestFound:
             it.stored(it.record, {}, float(second), float(second))
         assert changes.join(it, (), 12.0 - JUST) is None
         assert changes.join(it, (), 12.0).agreed == TIMES.agreed
+        it = Membership(member("x"), TIMES, 100.0)
+        it.stored(Record(8, 7, agreed=replace(TIMES.agreed, lease=10.0)), {}, 100.0, 100.0)
+        assert changes.hindrance(it, (), 112.0 - JUST).startswith("for leases")
+        assert not changes.hindrance(it, (), 112.0).startswith("for leases")
 
 
 class TestRefusal:
@@ -449,6 +578,10 @@ class TestRefusal:
         assert changes.refusal(it, 0.0) == ""
         assert changes.join(it, (), 5.0) is None
         assert changes.join(it, (), 6.0).agreed == TIMES.agreed
+
+    def test_who_is_a_member_is_refused_nothing(self):
+        it = membership("ab", agreed=replace(TIMES.agreed, lease=5.0))
+        assert changes.refusal(it, 0.0) == ""
 
     def test_all_settings_that_are_compared_have_a_key(self):
         assert set(changes.KEYS) == set(asdict(TIMES.agreed))

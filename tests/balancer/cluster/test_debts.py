@@ -312,6 +312,15 @@ def test_of_those_that_were_lost_the_latest_are_remembered(monkeypatch):
     assert len(b) == 1, "that was too long ago"
 
 
+def test_a_run_that_is_known_has_its_place(monkeypatch):
+    monkeypatch.setattr(debts, "MAX_OWED", 1)
+    b = Proxy()
+    b.told(owed(N), 1.0)
+    b.told(owed(N, number=NUMBER + 2), 1.0)
+    b.tick(1.0 + PATIENCE)
+    assert b.missed == ["n"]
+
+
 def test_what_is_missed_and_settled_is_bounded(monkeypatch):
     monkeypatch.setattr(debts, "MAX_SETTLED", 2)
     b = Proxy()

@@ -50,6 +50,15 @@ class TestRecord:
         assert it.highest_told < far
         assert it.adopt(record_of("abc", far), 1.0, from_store=True), "the store is asked, and checked where it is read"
 
+    def test_as_far_as_anybody_can_follow(self):
+        it = membership("abc")
+        assert it.adopt(record_of("abc", 5 + MAX_JUMP), 1.0)
+
+    def test_nothing_is_known_at_first(self):
+        it = Membership(member("a"), TIMES, 7.0)
+        assert (it.record, it.stored_version, it.highest_epoch, it.began) == (Record(), 0, 0, 7.0)
+        assert [it.is_member, it._is_firm, it.is_confirmed, it.is_leaving, it.is_quorate(7.0)] == [False] * 5
+
 
 class TestHearing:
     def test_we_and_whoever_has_said_something_within_the_limit(self):
@@ -73,6 +82,19 @@ class TestHearing:
         hear(it, "b", 1.0)
         it.left("b")
         assert it.missing(1.0) == ["b", "c"]
+
+    def test_nothing_is_kept_of_one_on_whom_we_have_hung_up(self):
+        it = membership("abc")
+        hear(it, "x", 1.0)
+        it.sees("x", [NodeSeen("n", 1)])
+        it.left("x")
+        it.forget("x")
+        assert "x" not in it.leavers
+        assert not it.follows("x", 1)
+        assert "x" not in it.beats
+        assert "x" not in it.nodes
+        with pytest.raises(KeyError):
+            it.silent_since("x")
 
     @pytest.mark.parametrize(("size", "heard", "is_quorate"), [(1, 0, 1), (2, 0, 0), (2, 1, 1), (3, 1, 1), (4, 1, 0)])
     def test_quorum_is_more_than_half_of_the_members(self, size, heard, is_quorate):
@@ -108,7 +130,18 @@ class TestFence:
         assert not it.is_fenced(10.5)
         assert it.is_fenced(10.5 + JUST)
         it.adopt(record_of("bcd", 7), 15.0)
+        assert not it.must_close(20.0)
         assert it.must_close(20.0 + JUST), "counted from when it was expelled, whatever has come since"
+
+    def test_who_was_expelled_twice(self):
+        it = membership("abc")
+        it.adopt(record_of("bc", 6), 10.0)
+        it.adopt(record_of("abc", 7), 20.0)
+        hear(it, "bc", 20.0)
+        assert not it.is_fenced(20.0)
+        it.adopt(record_of("bc", 8), 30.0)
+        assert not it.is_fenced(30.5)
+        assert it.is_fenced(30.5 + JUST)
 
     def test_not_who_joins_for_the_first_time_nor_who_leaves(self):
         newcomer = Membership(member("x"), TIMES, 0.0)
@@ -147,6 +180,22 @@ class TestConfirmed:
         hear(it, "b", 1.0, version=7, confirmed=True, established=True)
         assert it.is_confirmed
         assert it.is_established(1.0)
+        it = membership("bc", version=7, epoch=6)
+        hear(it, "b", 1.0, version=7, confirmed=True, established=True)
+        assert not it.is_confirmed, "who is no member has no part in it"
+        hear(it, "bc", 1.0, version=7)
+        assert not it.is_confirmed
+
+    def test_the_first_version_is_one(self):
+        it = membership("ab", version=1)
+        it.told("b", 1, 1.0)
+        assert it.is_confirmed
+
+    def test_it_is_from_when_that_was_first_known(self):
+        it = membership("abc", version=7, epoch=8)
+        hear(it, "b", 1.0, confirmed=True)
+        hear(it, "b", 2.0, confirmed=True)
+        assert it.is_quiet(1.0 + LEASE_WAIT)
 
     def test_what_the_store_has_forgotten_and_gets_again_changes_nothing(self):
         it = membership("ab", version=7, epoch=7)
@@ -163,8 +212,25 @@ class TestConfirmed:
     def test_a_new_set_begins_anew(self):
         it = membership("ab", version=7)
         hear(it, "b", 1.0)
+        it.state_is_held()
+        assert it.is_firm
         it.adopt(record_of("abc", 8), 2.0)
         assert not it.is_confirmed
+        hear(it, "b", 2.0, confirmed=True, firm=False)
+        assert it.is_confirmed
+        assert not it.is_firm, "nobody has said that the state is held in that"
+
+    def test_a_set_is_firm_when_all_follow_it_and_the_state_is_held(self):
+        it = membership("abc", version=7)
+        it.state_is_held()
+        assert not it.is_firm
+        hear(it, "bc", 1.0)
+        assert it.is_firm
+        it = membership("abc", version=7)
+        hear(it, "bc", 1.0)
+        assert not it.is_firm
+        hear(it, "b", 1.0, firm=True)
+        assert it.is_firm
 
     def test_one_that_hears_all_can_tell_those_who_do_not(self):
         it = membership("abc", version=7)
@@ -250,6 +316,33 @@ class TestGrant:
         it.node_told(9, 2.0)
         assert not it.is_doubtful(2.0)
 
+    def test_nor_when_the_others_have_gone_since(self):
+        it = Membership(member("a"), TIMES, 0.0)
+        it.stored(record_of("ab", 3), {}, 0.0, 0.0)
+        it.adopt(record_of("a", 5), 1.0)
+        it.node_told(9, 1.0)
+        assert not it.is_doubtful(1.0)
+
+    def test_nor_by_what_a_node_has_seen_of_ours(self):
+        it = Membership(member("a"), TIMES, 0.0)
+        it.stored(record_of("a", 3), {}, 0.0, 0.0)
+        it.node_told(3, 0.0)
+        assert not it.is_doubtful(0.0)
+
+    def test_what_was_told_when_there_was_no_doubt_any_more_is_none_for_the_next_cluster(self):
+        it = Membership(member("a"), TIMES, 0.0)
+        it.stored(record_of("a", 3), {}, 0.0, 0.0)
+        it.node_told(9, TIMES.takeover_timeout)
+        it.stored(Record(10), {}, 70.0, 70.0)
+        it.stored(record_of("a", 11), {}, 71.0, 71.0)
+        assert not it.is_doubtful(71.0)
+
+    def test_it_is_in_doubt_for_ever_where_time_proves_nothing(self):
+        it = Membership(member("a"), TIMES._replace(takeover_timeout=0.0), 0.0)
+        it.stored(record_of("a", 3), {}, 0.0, 0.0)
+        it.node_told(4, 0.0)
+        assert it.is_doubtful(1e9)
+
     def test_but_by_the_operators_word(self):
         it = Membership(member("a"), TIMES, 0.0)
         it.stored(record_of("a", 3), {}, 0.0, 0.0)
@@ -273,6 +366,9 @@ class TestGrant:
         it = Membership(member("a"), TIMES, 0.0)
         it.found_alone(0.0)
         assert it.may_grant(0.0)
+        assert it.is_confirmed
+        assert it.is_quiet(0.0)
+        assert it.record.term == 1
         assert it.is_keeper
         assert it.is_quorate(1e6)
         assert not it.is_fenced(1e6)
@@ -371,11 +467,20 @@ class TestVacancy:
         assert it.is_agreed_vacant(0.0)
         assert not it.is_agreed_vacant(3.0), "b is not heard any more"
 
+    def test_who_has_said_nothing_of_itself_yet_has_not_said_so(self):
+        it = membership("abc")
+        it.heard("b", 1.0)
+        assert it.is_vacant(1.0)
+        assert not it.is_agreed_vacant(1.0)
+
     def test_not_while_we_see_it(self):
         it = membership("abc", master="n", incarnation=1)
         hear(it, "bc", 0.0, vacant=True)
         self.sees(it, "ab")
         assert not it.is_agreed_vacant(0.0)
+
+    def test_a_keeper_that_is_no_member_keeps_nothing(self):
+        assert not membership("bc", keeper="a").is_keeper
 
     def test_the_keeper_is_first_and_then_all_others_in_the_records_order(self):
         assert [membership("abcd", me=me, keeper="c").turn() for me in "cabd"] == [0, 1, 2, 3]
@@ -457,6 +562,11 @@ class TestPeers:
         assert [proxy for proxy, _, _ in it.peers(3.0 + JUST)] == ["b", "a"], "unless members know better"
         it.adopt(record_of("ab", 8, gone=(member("x"),)), 4.0)
         assert [proxy for proxy, _, _ in it.peers(4.0)] == ["b", "a"], "it has been here since"
+
+    def test_not_who_said_that_it_leaves_while_the_record_has_it(self):
+        it = membership("abc")
+        it.left("b")
+        assert [proxy for proxy, _, _ in it.peers(1.0)] == ["a", "c"]
 
     def test_not_who_said_that_it_leaves(self):
         it = membership("abc")

@@ -16,6 +16,12 @@ def test_a_record_comes_back_whole():
     assert from_store(stored) == RECORD
 
 
+@pytest.mark.parametrize("incarnation", [-(2**63), 2**64 - 1])
+def test_all_that_64_bits_can_say_is_an_incarnation(incarnation):
+    record = Record(7, incarnation=incarnation)
+    assert from_store(to_store(record)) == record
+
+
 def test_a_new_store_has_the_empty_record():
     assert from_store(MasterRecord()) == Record()
 
@@ -52,6 +58,7 @@ def test_a_card_under_another_name_is_refused():
         Record(7, -1),
         Record(7, 2**53),
         Record(7, incarnation=2**64),
+        Record(7, incarnation=-(2**63) - 1),
         Record(7, members=(MEMBER, MEMBER)),
         Record(7, members=(Member("p", "tcp://a:1\n", ""),)),
         Record(7, members=(Member("", "tcp://a:1", ""),)),

@@ -6,7 +6,7 @@ from holdfast.balancer.cluster import copying, recent
 from holdfast.balancer.cluster.keeping import Phase
 from holdfast.balancer.cluster.replication import RETRY, Replication
 from holdfast.balancer.settings import StateSettings
-from holdfast.balancer.state import StateCopy
+from holdfast.balancer.state import Refusal, StateCopy
 from holdfast.protocols.nodes import state
 from holdfast.protocols.nodes.frames import Entry, Propose, State, StateItem
 from holdfast.protocols.nodes.state import StatePages
@@ -90,6 +90,15 @@ def ready_keeper():
     return a
 
 
+def test_at_first_nothing_is_so_and_nothing_is_to_be_done():
+    it = Replication("a", StateCopy(StateSettings()))
+    assert (it.phase, it.term, it.above, it.waits_for) == (Phase.OUTSIDE, 0, 0, [])
+    assert [it.is_held, it.has_to_send] == [False, False]
+    assert (list(it.uncommitted), it.uncommitted_bytes) == ([], 0)
+    it.tick(0.0)
+    assert it.take(0.0) == ([], None)
+
+
 def test_alone_it_is_ready_and_commits_at_once():
     a = Part("a", "a")
     assert a.done == [("leads", 5), "begun"]
@@ -136,6 +145,43 @@ def test_an_entry_counts_when_more_than_half_hold_it_in_order():
     assert a.indices == [1, 2], "that one was late"
 
 
+def test_what_the_keeper_deletes_is_an_entry_like_others():
+    a = ready_keeper()
+    a.set("k")
+    a.take()
+    deletion = a.it.delete("k")
+    assert (deletion.key, deletion.value) == ("k", None)
+    assert a.take()[0] == [Entries(5, (5, 1), [deletion], (5, 2))]
+    a.hears("b", Held(5, (5, 2)))
+    assert a.indices == [1, 2]
+
+
+def test_what_is_refused_is_no_entry():
+    a = ready_keeper()
+    assert isinstance(a.it.order("n", Propose(0, "k", b"v")), Refusal)
+    a.set("k")
+    a.take()
+    assert a.it.order("n", Propose(1, "k", b"v")) is None, "it has been ordered"
+    assert (a.take(), len(a.it.uncommitted)) == (([], None), 1)
+
+
+def test_a_keeper_that_recovers_begins_anew():
+    a = ready_keeper()
+    a.it.recover()
+    assert a.it.phase is Phase.RECOVERING
+    with pytest.raises(AssertionError):
+        a.set()
+
+
+def test_two_keep_their_last_steps_when_their_ballot_is_another():
+    a = Part("a", "ab")
+    a.hears("b", Held(5, (0, 0)))
+    a.hears("b", Held(5, (5, 0)))
+    entry = a.set()
+    a.follow("ab", ballot=6)
+    assert a.hears("b", Held(5, (5, 0), wants=True)) == Entries(5, (5, 0), [entry], (5, 1))
+
+
 def test_half_is_not_enough():
     a = Part("a", "abcd")
     for peer in "bcd":
@@ -177,6 +223,87 @@ def test_who_follows_applies_tells_and_asks_for_what_is_missing():
     assert b.later(RETRY) == ([], None), "that was a late one"
 
 
+def test_what_was_asked_is_asked_again_in_time():
+    b = Part("b", "abc")
+    b.now = 10.0
+    assert b.take()[1] == ("a", Held(5, (0, 0), wants=True))
+    assert b.later(RETRY / 2) == ([], None)
+    assert b.later(RETRY / 4) == ([], None), "that nothing was asked then does not begin it anew"
+    assert b.later(RETRY / 2)[1] == ("a", Held(5, (0, 0), wants=True))
+
+
+def test_who_follows_takes_from_the_keeper_whatever_others_hold():
+    b = Part("b", "abc")
+    b.take()
+    b.hears("a", Held(5, (5, 0)))
+    b.hears("c", Held(5, (5, 9)))
+    b.follow("abc", version=6, ballot=5)
+    assert b.later(0.0) == ([], None)
+    assert b.it.waits_for == [], "that is the keeper's"
+    assert b.later(RETRY)[1] == ("a", Held(5, (0, 0), wants=True))
+
+
+def test_a_late_word_does_not_make_who_has_most_less():
+    a = Part("a", "abc")
+    a.hears("b", Held(5, (3, 2)))
+    a.hears("b", Held(5, (3, 0)))
+    a.hears("c", Held(5, (3, 1)))
+    assert a.take()[1] == ("b", Held(5, (0, 0), wants=True))
+
+
+@pytest.mark.parametrize("stamp", [Stamp(5, 0), Stamp(4, 0), Stamp(6, 1)])
+def test_a_term_begins_above_where_we_are_or_it_is_none(stamp):
+    b = Part("b", "abc")
+    b.hears("a", Entries(5, (0, 0), [Stamp(5, 0)], (5, 0)))
+    b.take()
+    b.hears("a", Entries(5, (5, 0), [stamp], (5, 0)))
+    assert (b.it.position, b.it.counters.garbled) == ((5, 0), 1)
+    assert b.take() == ([], None), "nothing is said of where that leads"
+
+
+def test_a_term_begins_wherever_the_one_before_it_ended():
+    b = Part("b", "abc", term=4)
+    b.hears("a", Entries(4, (0, 0), [Stamp(4, 0), *(entry(4, index) for index in range(1, 10))], (4, 9)))
+    b.follow("abc")
+    b.hears("a", Entries(5, (4, 9), [Stamp(5, 9)], (5, 9)))
+    assert (b.it.position, b.it.counters.garbled) == ((5, 9), 0)
+
+
+def test_what_is_given_stays_the_same_while_it_is_asked_for():
+    a = ready_keeper()
+    for key in "pqr":
+        a.set(key)
+    ask = WantPage(5, (5, 3), 0)
+    first = a.hears("c", ask)
+    assert a.hears("c", ask).state is first.state, "it is not made anew for each page"
+    a.set()
+    a.later(0.1)
+    assert a.hears("c", WantPage(5, (5, 3), 1)).state.index == 3
+
+
+def test_a_copy_that_is_no_state_is_begun_anew():
+    b = Part("b", "abc")
+    b.hears("a", StatePage(5, 0, State(5, 3, [], False, page=0)))
+    b.take()
+    b.hears("a", StatePage(5, 1, State(5, 3, [], True, page=7)))
+    assert b.it.counters.garbled == 1
+    assert b.later(RETRY)[1] == ("a", Held(5, (0, 0), wants=True))
+
+
+@pytest.mark.parametrize("change", [{"ballot": 6}, {"names": "abd"}])
+def test_another_set_holds_nothing_yet(change):
+    a = ready_keeper()
+    a.hears("c", Held(5, (5, 0)))
+    a.set()
+    a.hears("b", Held(5, (5, 1)))
+    assert a.it.is_held
+    a.set()
+    a.follow(change.pop("names", "abc"), **{"ballot": 5} | change)
+    assert not a.it.is_held
+    a.hears("b", Held(5, (5, 2)))
+    assert a.it.is_held
+
+
 def test_nothing_of_an_older_term_or_of_another_keeper_is_taken():
     b = Part("b", "abc")
     b.hears("a", Entries(4, (0, 0), [Stamp(4, 0)], (4, 0)))
@@ -207,8 +334,13 @@ def test_a_heartbeat_finds_what_was_lost():
     assert b.later(RETRY) == ([], ("a", Held(5, (5, 0), wants=True)))
     a = ready_keeper()
     a.set()
+    a.it.beat("b", 4, (5, 1), a.now)
+    a.it.beat("x", 5, (5, 1), a.now)
+    assert a.indices == [], "of another term, and a stranger's"
     a.it.beat("b", 5, (5, 1), a.now)
     assert a.indices == [1]
+    a.it.beat("c", 5, (0, 0), a.now)
+    assert not a.it._recent.is_copied, "nobody has asked for anything"
 
 
 def test_who_is_too_far_behind_takes_the_state_page_by_page(monkeypatch):
@@ -671,6 +803,7 @@ def test_steps_lead_to_where_we_are_or_are_not_given():
     a.follow("a", ballot=6)
     a.set()
     a.follow("ab", ballot=7)
+    assert isinstance(a.hears("b", Held(5, (5, 0), wants=True)), StatePage)
     assert isinstance(a.hears("b", Held(5, (5, 1), wants=True)), StatePage)
     for ends_before_it_begins in (False, True):
         b = Part("b", "abc", term=3)
@@ -690,44 +823,17 @@ def test_steps_lead_to_where_we_are_or_are_not_given():
         assert isinstance(b.hears("c", Held(b.it.term, (3, 0), wants=True)), StatePage)
 
 
-def test_members_keep_a_number_of_steps_and_of_bytes(monkeypatch):
-    kept = recent.Recent()
-    monkeypatch.setattr(recent, "MAX_STEPS", 3)
-    for index in range(5):
-        kept.add((1, index), entry(1, index + 1))
-    assert len(kept) == 3
-    assert (1, 1) not in kept
-    assert [step.index for step in kept.after((1, 2))] == [3, 4, 5]
-    assert kept.bytes == sum(map(recent.step_bytes, kept.after((1, 2))))
-    kept.is_copied = True
-    kept.add((1, 5), entry(1, 6))
-    assert len(kept) == 4
-    kept.is_copied = False
-    monkeypatch.setattr(recent, "MAX_BYTES", 2 * recent.step_bytes(entry(1, 1)))
-    kept.add((1, 6), entry(1, 7))
-    assert len(kept) == 2
-    monkeypatch.setattr(recent, "CHUNK_BYTES", 1)
-    assert [step.index for step in kept.after((1, 5))] == [6]
-    kept.clear()
-    assert (len(kept), kept.bytes) == (0, 0)
-
-
-def test_a_large_value_counts_for_what_it_is():
-    small, large = entry(1, 1, value=b"x"), entry(1, 1, value=b"x" * 1000)
-    assert recent.step_bytes(large) == recent.step_bytes(small) + 999
-    assert recent.step_bytes(Stamp(1, 1)) > 0
-    sizes = [len(chunk) for chunk in recent.chunks([entry(1, n, value=b"x" * (100 << 10)) for n in range(1, 8)])]
-    assert sizes == [3, 3, 1], "256 KiB and what comes over it"
-
-
 def test_pages_of_another_state_begin_anew_or_are_late():
     b = Part("b", "abc")
     page = [State(5, 3, [StateItem("p", b"")], False), State(5, 3, [StateItem("q", b"")], True)]
     other = [State(5, 4, [StateItem("r", b"")], False), State(5, 4, [], True)]
     b.hears("a", StatePage(5, 0, page[0]))
+    assert b.take()[1] == ("a", WantPage(5, (5, 3), 1))
     b.hears("a", StatePage(5, 0, page[0]))
     b.hears("a", StatePage(5, 1, other[1]))
-    assert b.take()[1] == ("a", WantPage(5, (5, 3), 1))
+    assert b.take() == ([], None), "these are late, and it has asked"
+    b.hears("a", Entries(5, (5, 3), [entry(5, 4)], (5, 4)))
+    assert b.later(RETRY)[1] == ("a", WantPage(5, (5, 3), 1)), "nor do steps that lead to nothing here end a copy"
     b.hears("a", StatePage(5, 0, other[0]))
     assert b.take()[1] == ("a", WantPage(5, (5, 4), 1))
     b.hears("a", StatePage(5, 1, page[1]))

@@ -37,6 +37,7 @@ class TestProof:
         it = Sequence(NONCE, 1.0)
         assert [it.wants_proof(now) for now in (0.0, 0.1, 0.2, 0.3, 0.45)] == [True, False, True, False, True]
         assert not it.wants_facts(1.0)
+        assert not it.wants_facts(9.0)
         it.published(3, [Proof(NONCE)])
         assert not it.wants_proof(9.0)
 
@@ -46,6 +47,20 @@ class TestProof:
         assert it.published(6, [Proof(NONCE)]) is None
         assert it.wants_proof(0.0)
         assert it.published(7, [Proof(it.nonce)]) == ()
+
+    def test_a_restart_asks_at_once(self):
+        it = Sequence(NONCE, 1.0)
+        assert it.wants_proof(5.0)
+        it.restart()
+        assert it.wants_proof(5.1)
+
+    def test_nor_do_facts_of_before(self):
+        it = proven(5)
+        it.facts(Facts(8, [word(8)]))
+        it.restart()
+        it.published(6, [Proof(it.nonce)])
+        it.published(8, [word(8)])
+        assert it.facts(Facts(6, [word(6)])) is None, "7 would be missing"
 
 
 class TestRepair:
@@ -103,18 +118,51 @@ class TestNumbers:
         assert it.facts(Facts(10, [])).then == [word(11)]
         assert it.counters.messages_lost == 4
 
+    def test_what_is_lost_and_in_the_facts_is_no_hole(self):
+        it = proven(5)
+        it.facts(Facts(8, [word(8)]))
+        assert it.published(8, [word(8)]) == ()
+        assert it.published(9, [word(9)]) == [word(9)]
+        it = proven(5)
+        it.facts(Facts(8, [word(8)]))
+        assert it.published(9, [word(9)]) == [word(9)]
+        assert it.state is SequenceState.LIVE
+        assert (it.counters.gaps, it.counters.messages_lost) == (1, 3)
+        assert it.facts(Facts(9, [])) is None, "nobody has asked"
+        it = proven(5)
+        it.facts(Facts(8, [word(8)]))
+        assert it.published(10, [word(10)]) == (), "9 is not in them"
+        assert it.state is SequenceState.ASKING
+
+    def test_facts_are_asked_for_at_once_after_each_gap(self):
+        it = proven(5)
+        assert it.wants_facts(1.0)
+        it.published(8, [word(8)])
+        assert it.wants_facts(1.1)
+
     def test_nothing_is_applied_twice(self):
         it = live(5)
         it.published(6, [word(6)])
         assert it.published(6, [word(6)]) is None
-        assert it.published(3, [word(3)]) is None
-        assert (it.counters.duplicates, it.counters.replayed) == (1, 1)
+        for number in (3, 4):
+            assert it.published(number, [word(number)]) is None
+        assert (it.counters.received, it.counters.duplicates, it.counters.replayed) == (5, 1, 2)
+
+    def test_nothing_is_kept_that_is_not_waited_for(self):
+        it = proven(5)
+        it.facts(Facts(5, []))
+        assert it._kept == []
+        it = proven(5)
+        it.restart()
+        assert it._kept == []
 
     def test_who_takes_too_long_is_asked_from_the_beginning(self, monkeypatch):
         monkeypatch.setattr(sequence, "MAX_KEPT", 10)
         it = proven(5)
-        for number in range(6, 16):
+        for number in range(6, 15):
             it.published(number, [word(number)])
+        assert it.state is SequenceState.ASKING
+        it.published(15, [word(15)])
         assert it.state is SequenceState.UNPROVEN
         assert it.counters.overflows == 1
         assert it.wants_proof(0.0)

@@ -1,6 +1,9 @@
 """What we say of ourselves: numbers, and when a heartbeat goes out."""
 
-from holdfast.balancer.cluster.voice import TOLD_EVERY, Voice
+from holdfast.balancer.cluster.replication import Replication
+from holdfast.balancer.cluster.voice import TOLD_EVERY, Voice, beat_of
+from holdfast.balancer.settings import StateSettings
+from holdfast.balancer.state import StateCopy
 from holdfast.protocols.peers.envelope import unseal
 from holdfast.protocols.peers.frames import (
     Beat,
@@ -14,6 +17,7 @@ from holdfast.protocols.peers.frames import (
     Record,
     Told,
 )
+from tests.balancer.cluster.views import hear, membership, record_of
 
 TOKEN = b"t"
 RECORD = Record(3)
@@ -23,6 +27,18 @@ BEAT = Beat(3, [], [])
 def said(voice, now, beat=BEAT):
     data = voice.message(RECORD, beat, now)
     return None if data is None else unseal(TOKEN, data)
+
+
+def test_nothing_was_said_at_first():
+    voice = Voice("p", TOKEN, 0.5)
+    assert (voice.beat, voice.nodes, voice.sent, voice.bytes_sent) == (Beat(0, [], []), [], 0, 0)
+
+
+def test_what_is_published_is_counted():
+    voice = Voice("p", TOKEN, 0.5)
+    data = [voice.published([Leaving()]), voice.message(RECORD, BEAT, 0.0)]
+    voice.alone(Leaving())
+    assert (voice.sent, voice.bytes_sent) == (2, sum(map(len, data)))
 
 
 def test_a_heartbeat_when_it_is_time_and_numbers_without_a_gap():
@@ -83,3 +99,30 @@ def test_the_farewell_has_a_number_and_answers_have_none():
     answer = unseal(TOKEN, voice.all_facts(RECORD))
     assert answer.number == 0
     assert answer.frames[0].number == 2
+
+
+def beat(it, *, is_fenced=False):
+    return beat_of(it, Replication("a", StateCopy(StateSettings())), is_fenced=is_fenced, now=1.0)
+
+
+def test_what_a_heartbeat_says():
+    it = membership("abc", epoch=5, carried=4)
+    hear(it, "bx", 1.0)
+    assert beat(it) == Beat(5, ["c"], ["x"], vacant=True)
+    hear(it, "bc", 1.0, confirmed=True, established=True, firm=False)
+    assert beat(it, is_fenced=True) == Beat(5, [], ["x"], fenced=True, confirmed=True, established=True, vacant=True)
+    hear(it, "bc", 1.0, firm=True)
+    assert beat(it).firm
+    it.sees("a", [NodeSeen("", 0)])
+    it.sees("b", [NodeSeen("", 0)])
+    assert not beat(it).vacant
+
+
+def test_who_is_no_member_knows_nothing_of_the_members():
+    """It has followed the record when it was one."""
+    it = membership("ab", epoch=5, carried=5)
+    hear(it, "b", 1.0, confirmed=True, firm=True)
+    assert (beat(it).confirmed, beat(it).established, beat(it).firm) == (True, True, True)
+    it.adopt(record_of("b", 6, ballot=5, epoch=5, carried=5), 1.0)
+    it._confirmed_at, it._is_firm = 1.0, True
+    assert (beat(it).confirmed, beat(it).established, beat(it).firm) == (False, False, False)

@@ -4,11 +4,12 @@ import trio
 
 from holdfast import Node
 from holdfast.node import stream
+from holdfast.node.streams import Streams
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import ALL, FIRST_WINDOW, MAX_OWED
 from tests.holdfast.node.fake_proxy import fake_proxy
 from tests.holdfast.node.test_several_proxies import linked_to_three, notifying
-from tests.holdfast.node.test_streams import AT_A, Session, broadcast, three
+from tests.holdfast.node.test_streams import AT_A, Session, broadcast, owner, three
 from tests.waiting import PATIENCE, until
 
 
@@ -124,6 +125,27 @@ async def test_who_has_left_is_owed_nothing():
     made.send(broadcast(b"1"))
     made.detach(a, for_good=True)
     assert "a" not in dict(made.owes())
+
+
+async def test_who_is_forgotten_is_owed_nothing_and_that_is_told_if_it_was():
+    made, told, _ = watched("a")
+    made.forget("b")
+    assert told == []
+    made.send(broadcast(b"1"))
+    told.clear()
+    made.forget("c")
+    assert told == [[]]
+
+
+async def test_what_two_have_and_one_waits_for_is_owed_to_it():
+    made = Streams(owner)
+    sessions = [Session("a"), Session("b")]
+    for session in sessions:
+        made.attach(session, 0)
+    for _ in range(FIRST_WINDOW):
+        made.send([frames.Join(AT_A, "x")])
+    made.send(broadcast(b"1"))
+    assert dict(made.owes()) == {"a": FIRST_WINDOW + 1, "b": FIRST_WINDOW + 1}
 
 
 async def test_in_the_end_all_is_owed_that_was_not_acknowledged():

@@ -7,11 +7,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from holdfast.node import stream
+from holdfast.node import stream, streams
 from holdfast.node.streams import Streams
 from holdfast.protocols.errors import HoldfastError
 from holdfast.protocols.nodes import frames
-from holdfast.protocols.nodes.effects import FIRST_WINDOW, pack_ids
+from holdfast.protocols.nodes.effects import FIRST_WINDOW, pack_ids, weigh
 from tests.waiting import PATIENCE
 
 
@@ -105,6 +105,61 @@ async def test_whom_it_concerns(effect, expected):
 
 
 QUIET = {"a": {"quiet"}}
+
+
+async def test_the_client_of_a_proxy_that_is_not_there_may_be_anywhere():
+    made = Made(owner)
+    made.listed(["a", "b"])
+    assert made.concerned([frames.CloseClient(3 << 32 | 5)])[0] == {"a", "b"}
+
+
+async def test_more_than_one_proxy_is_a_cluster_from_then_on():
+    made = Made(owner)
+    assert not made.is_clustered
+    made.listed(["a"])
+    assert "a" in made
+    assert "b" not in made
+    assert not made.is_clustered
+    made.listed(["a", "b"])
+    assert made.is_clustered
+    made.forget("b")
+    made.listed(["a"])
+    assert made.is_clustered
+
+
+async def test_what_concerns_nobody_takes_no_number():
+    made, session = three("a")
+    assert made.send(notify(b"")) == []
+    made.send(broadcast(b"1"))
+    assert session.numbers == [1]
+
+
+async def test_what_is_kept_counts_for_what_it_is():
+    made = Made(owner)
+    made.listed(["a"])
+    effects = broadcast(b"12345")
+    made.send(effects, stream.Origin("home", 7, 1))
+    assert made._streams["a"].waiting_bytes == stream.OVERHEAD + len("home") + sum(map(weigh, effects))
+
+
+async def test_those_that_come_back_after_many_others_are_told_of_no_hole(monkeypatch):
+    monkeypatch.setattr(streams, "MAX_FORMER", 2)
+    made = Made(owner)
+
+    def comes(proxy):
+        made.listed([proxy])
+        session = Session(proxy)
+        made.attach(session, 0)
+        return len(session.sent)
+
+    for proxy in "ab":
+        assert comes(proxy) == 0
+        made.forget(proxy)
+    assert comes("a") == 1
+    made.forget("a")  # later than b
+    comes("c")
+    made.forget("c")
+    assert [comes("a"), comes("b")] == [1, 0]
 
 
 def broadcast(payload):
@@ -550,6 +605,58 @@ async def test_a_mute_that_crosses_our_join_does_not_count():
     assert not concerns(made, "x")
     made.unmute(session, ["x"])
     assert concerns(made, "x")
+
+
+async def test_so_does_one_that_was_made_before_there_was_a_session():
+    made, _ = three("b")
+    made.send([frames.Join(AT_A, "x")])
+    session = Session("a")
+    made.attach(session, 0)
+    made.mute(session, ["x"])
+    assert concerns(made, "x")
+
+
+async def test_the_join_of_a_reply_that_waits_for_nothing_ends_a_mute():
+    made, session = three("a")
+    made.mute(session, ["x"])
+    assert await made.wait_replied(session, [frames.Join(AT_A, "x")]) is None
+    assert concerns(made, "x")
+
+
+async def test_after_a_session_nothing_is_waited_for():
+    made, session = three("a")
+    made.send(broadcast(b"1"))
+    made.detach(session, for_good=False)
+    with trio.fail_after(PATIENCE):
+        assert await made.wait_replied(session, [frames.Join(AT_A, "x")]) is None
+        await made.wait_sent(session)
+
+
+@pytest.mark.parametrize("ends", ["acknowledged", "session"])
+async def test_until_all_has_left(ends):
+    made, session = three("a")
+    with trio.fail_after(PATIENCE):
+        made.send(broadcast(b""))
+        await made.wait_sent(session)
+        for _ in range(FIRST_WINDOW + 1):
+            made.send(broadcast(b""))
+        left = []
+
+        async def wait():
+            await made.wait_sent(session)
+            left.append(True)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            made.acknowledged(session, 1, 8)
+            await trio.testing.wait_all_tasks_blocked()
+            assert left == []
+            if ends == "acknowledged":
+                made.acknowledged(session, 2, 8)
+            else:
+                made.detach(session, for_good=False)
+    assert left == [True]
 
 
 async def test_a_join_with_a_reply_counts_against_a_mute_that_is_under_way():

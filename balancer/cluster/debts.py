@@ -39,9 +39,8 @@ class Run(NamedTuple):
     incarnation: int
 
 
-BEYOND = Run(
-    "", 0
-)  # any other, of which nobody knows whether it comes back: it never does, and "" is whatever was missed
+# Any other run, of which nobody knows whether it comes back: it counts as one that never does.
+BEYOND = Run("", 0)
 
 
 class Missed(NamedTuple):

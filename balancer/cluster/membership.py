@@ -53,6 +53,7 @@ class Membership:
     highest_epoch: that any node has told. began: when this run was bound. rivals: other proxies that have a card and
     say that they are where we are, and since when. is_first: nobody else could have known the store before.
     beats, nodes: what each peer has last told of itself and of its nodes, and we of ours. leavers: who has said that it
+    leaves, though the record without it may come later.
     """
 
     def __init__(self, me: Member, times: Times, now: float) -> None:

@@ -212,7 +212,8 @@ class Exchange(Job):
         """Have done what concerns other proxies. Returns what goes with the reply, and its turn if others wait for it.
 
         If there is such, all of it is numbered and leaves in one moment, for home too: what home got with the reply, a
-        round trip later, others' effects would overtake. So it is when another node may have numbered it before.
+        round trip later, others' effects would overtake. So it is, however many proxies we know, when another node may
+        have numbered it before: it may have known more.
         """
         session = self.session
         streams, home = session.links.streams, session.proxy
@@ -220,7 +221,7 @@ class Exchange(Job):
             return None, None
         origin = Origin(home, self.id, self._part)
         concerned, muted = to = streams.concerned(kept)
-        if (self.attempt > 1 and streams.is_clustered) or concerned - {home}:
+        if self.attempt > 1 or concerned - {home}:
             sent = streams.send(kept, origin, to)
             await streams.wait_taken(one for one in sent if one.stream.session is not session)
             await streams.wait_sent(session)

@@ -41,10 +41,7 @@ class Sent(NamedTuple):
 
 
 class Streams:
-    """is_clustered: more than one proxy is known, or was. on_owes: called when `owes` says something else.
-
-    proxy_of: whose client this is, if that is known.
-    """
+    """proxy_of: whose client this is, if that is known. on_owes: called when `owes` says something else."""
 
     def __init__(self, proxy_of: Callable[[int], str | None]) -> None:
         self._proxy_of = proxy_of
@@ -52,7 +49,6 @@ class Streams:
         self._streams: dict[str, Stream] = {}
         self._former: dict[str, None] = {}
         self._listed: frozenset[str] = frozenset()
-        self.is_clustered = False
         self.on_owes: Callable[[], object] = lambda: None
 
     def __contains__(self, proxy: object) -> bool:
@@ -70,7 +66,6 @@ class Streams:
         stream = self._streams.get(proxy)
         if stream is None:
             stream = self._streams[proxy] = Stream(self._numbers, trio.current_time(), self._owe)
-            self.is_clustered = self.is_clustered or len(self._streams) > 1
             if proxy in self._former:  # what it was not sent meanwhile may have been for clients that it has
                 del self._former[proxy]
                 number = self._numbers.next()  # its own: the proxy may have all that was numbered before

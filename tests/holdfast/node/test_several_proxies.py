@@ -9,7 +9,7 @@ from holdfast import Node, Reply
 from holdfast.node import links
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import FIRST_WINDOW
-from tests.holdfast.node.fake_proxy import client, fake_proxy
+from tests.holdfast.node.fake_proxy import client, fake_proxy, linked
 from tests.waiting import PATIENCE, until
 
 ROOM = frames.Notify(b"hello", False, ["room"])
@@ -166,6 +166,17 @@ async def test_of_a_redelivered_request_all_have_numbers():
         request = a.request(client=1 << 32, attempt=2)
         assert await a.take(frames.Effects) == frames.Effects(1, [ROOM], "a", request, 1)
         assert await a.take(frames.Reply) == frames.Reply(request, 2, b"done", False, False, [])
+
+
+async def test_so_they_have_where_only_one_proxy_is_known():
+    """The other node may have known more of them, and done it by a number."""
+    node = notifying()
+    async with linked(node, clients=[client(1 << 32)]) as session:
+        request = session.request(client=1 << 32, attempt=2)
+        assert await session.take(frames.Effects) == frames.Effects(1, [ROOM], "proxy-1", request, 1)
+        assert await session.take(frames.Reply) == frames.Reply(request, 2, b"done", False, False, [])
+        first = session.request(client=1 << 32)
+        assert await session.take(frames.Reply) == frames.Reply(first, 1, b"done", False, False, [ROOM])
 
 
 async def test_a_reply_waits_for_its_effects_that_find_no_room_at_home():

@@ -12,6 +12,7 @@ from holdfast.balancer.cluster.membership import Membership
 from holdfast.balancer.cluster.sequence import Sequence, SequenceState
 from holdfast.balancer.ledger import Ledger
 from holdfast.node.clients import Clients
+from holdfast.node.exchange import Exchange
 from holdfast.node.links import Links
 from holdfast.node.stream import Stream
 from holdfast.node.streams import Streams
@@ -243,6 +244,16 @@ def record_says_who_is_master(patch):
     patch.setattr(Steward, "heeds", forgetful)
 
 
+def redelivered_has_its_number(patch):
+    """Who knows one proxy sends what a handler did with the reply, whoever had the request before."""
+    spread = Exchange._spread
+
+    async def alone(self, kept):
+        return (kept, None) if len(self.session.links.streams._streams) == 1 else await spread(self, kept)
+
+    patch.setattr(Exchange, "_spread", alone)
+
+
 def two_attempts(patch):
     """What kills its nodes goes on to the next one."""
     patch.setattr(Ledger, "max_attempts_reached", lambda self, entry: False)
@@ -311,6 +322,12 @@ MUTANTS = [
         record_says_who_is_master,
         promises.orders_of_a_former_master_come_too_late,
         {"nodes": 2, "fence": 10.0, "tunnels": False},
+        Violation,
+    ),
+    (
+        redelivered_has_its_number,
+        promises.done_by_who_knew_two_proxies_is_not_done_by_who_knows_one,
+        {"proxies": 2, "nodes": 1, "is_one_host": True, "tunnels": False},
         Violation,
     ),
     (any_member_elects, stores.keeper_loses_the_store_and_the_master_dies, {}, AssertionError),

@@ -108,7 +108,7 @@ _BY_FILE: dict[str, list[tuple[str, str, str]]] = {
         ("return self.id < other.id  # the order of opening: what parking keeps", "self.id < other.id: LtE", UNIQUE),
         ("if in_flight >= node.capacity:", "if in_flight >= node.capacity: always", REFRESHED),
         ("if node.in_flight >= node.capacity:", "if node.in_flight >= node.capacity: always", REFRESHED),
-        ("if in_flight + 1 == node.capacity:", "if in_flight + 1 == node.capacity: always", REFRESHED),
+        ("if in_flight == node.capacity:", "if in_flight == node.capacity: always", REFRESHED),
         ("if node.in_flight + 1 == node.capacity:", "if node.in_flight + 1 == node.capacity: always", REFRESHED),
         ("unparked = False", "False: True", SAVES),
         ("if unparked:", "if unparked: always", SAVES),

@@ -400,19 +400,22 @@ def own_notification_comes_before_the_reply(world: World) -> None:
 
 def done_by_who_knew_two_proxies_is_not_done_by_who_knows_one(world: World) -> None:
     """A node has done at one proxy what a handler did, and waits for the other one, which it does not reach. That one
-    dies, so does the node, and the next one knows of one proxy only."""
+    leaves, the node dies, and the next one knows of one proxy only."""
     clients = in_channel(world, 8)
     far = clients[0].proxy
     asker = next(client for client in clients if client.proxy is not far)
     home, (node,) = asker.proxy, nodes(world)
     assert home is not None
+    for client in clients:
+        if client.proxy is far:
+            client.leave(resets=False)
+    far.leave()
     world.part({node.id}, {far.id})
     number = asker.ask("tell", "red", [])
     soon(world, lambda: (number, 0) in asker.book.effects, "its effects are done there")
-    world.kill(far.id)
-    until(world, 1.2, lambda: len(home.cluster.membership.record.members) == 1, "its death is known")
-    assert number not in asker.book.answers
     world.kill(node.id)
+    until(world, 1.4, lambda: len(home.cluster.membership.record.members) == 1, "it has left")
+    assert number not in asker.book.answers
     world.start_node("another")
     soon(world, lambda: number in asker.book.answers, "it is answered by another one")
     world.mend()

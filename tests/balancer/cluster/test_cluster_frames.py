@@ -14,7 +14,6 @@ from holdfast.balancer.state import StateCopy
 from holdfast.protocols.nodes.frames import Propose, pack_ids
 from holdfast.protocols.peers.envelope import seal, unseal
 from holdfast.protocols.peers.frames import (
-    DRAINED,
     Beat,
     CountIs,
     Dead,
@@ -383,13 +382,6 @@ def test_all_that_are_heard_are_asked_for_their_members():
     assert (peer, question.channel) == ("b", "room")
     a.answers("b", CountIs(question.ask, 2))
     assert told == [{"a": 5, "b": 2}]
-
-
-def test_what_is_drained_at_others_is_known():
-    a = Proxy()
-    a.hears("b", Nodes([NodeSeen("n", 1, DRAINED), NodeSeen("m", 1)]))
-    a.it.node_list([NodeSeen("o", 1, DRAINED)])
-    assert a.it.drained() == {("n", 1)}
 
 
 def test_a_nodes_message_goes_in_an_envelope_without_a_number():

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from holdfast.balancer.cluster.debts import Debts, Run
+from holdfast.balancer.cluster.debts import PATIENCE, WAY_BACK, Debts, Run
 from holdfast.balancer.cluster.keeping import Phase
 from holdfast.balancer.cluster.membership import Membership
 from holdfast.balancer.cluster.owners import SWEEP, Owners
@@ -153,6 +153,8 @@ def test_what_is_missed_is_told_in_time():
     b.debts._on_missed = missed.append
     b.hears("a", Owed("b", [("n", 7, 1)]))
     b.sharing.tend(1.0)
+    assert missed == []
+    b.sharing.tend(1.0 + PATIENCE * WAY_BACK)
     assert missed == ["n"]
 
 

@@ -342,7 +342,7 @@ async def test_what_an_operator_drains_at_one_proxy_the_node_tells_all_for_the_r
             await a.take(frames.Ready)
             b.is_drained = True
             for session in (a, b):
-                await until(lambda: session.heartbeats[-1].is_drained, "it to be told")  # noqa: B023
+                await until(lambda: session.heartbeats and session.heartbeats[-1].is_drained, "it to be told")  # noqa: B023
             assert not hesitates.hello.is_drained
             hesitates.welcome(clients=[client(3 << 32)], keeper="a")
             await hesitates.take(frames.Ready)

@@ -327,7 +327,7 @@ MUTANTS = [
     (
         redelivered_has_its_number,
         promises.done_by_who_knew_two_proxies_is_not_done_by_who_knows_one,
-        {"proxies": 2, "nodes": 1, "is_one_host": True, "tunnels": False},
+        {"proxies": 2, "nodes": 1, "tunnels": False},
         Violation,
     ),
     (any_member_elects, stores.keeper_loses_the_store_and_the_master_dies, {}, AssertionError),

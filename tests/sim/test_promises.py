@@ -10,7 +10,6 @@ from tests.sim.stories import whole
 ALONE = {"proxies": 1, "is_alone": True}
 ONE_HOST = {**ALONE, "is_one_host": True, "nodes": 2}
 LAGGING = {"nodes": 2, "fence": 10.0, "tunnels": False}  # its clients stay for as long as by default
-TWO_ON_ONE_HOST = {"proxies": 2, "nodes": 1, "is_one_host": True, "tunnels": False}
 LONG = [
     (promises.burst_is_delivered, {**ALONE, "nodes": 1}),
     (promises.burst_is_delivered, {"proxies": 2}),
@@ -39,7 +38,7 @@ STORIES = [
     (promises.bad_effects_are_answered, {**ALONE, "nodes": 1}),
     (promises.own_notification_comes_before_the_reply, ALONE),
     (promises.own_notification_comes_before_the_reply, {"proxies": 2}),
-    (promises.done_by_who_knew_two_proxies_is_not_done_by_who_knows_one, TWO_ON_ONE_HOST),
+    (promises.done_by_who_knew_two_proxies_is_not_done_by_who_knows_one, {"proxies": 2, "nodes": 1, "tunnels": False}),
     (promises.last_words_are_heard, ALONE),
     (promises.last_words_are_heard, {"proxies": 2}),
     (promises.deadly_request_ends_two_nodes, ALONE),

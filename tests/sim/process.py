@@ -141,12 +141,12 @@ class Process:
 
     def when_awake(self, do: Callable[..., Any], *arguments: Any) -> None:
         """What comes from outside: now, or when it thaws; if it has died the caller's `do` sees that."""
-        if self.is_frozen:
-            self._waiting.append((do, arguments))
-        elif self.is_alive:
-            self.do(do, *arguments)
-        else:
+        if not self.is_alive:  # perhaps killed while it was frozen: it never thaws
             do(*arguments)
+        elif self.is_frozen:
+            self._waiting.append((do, arguments))
+        else:
+            self.do(do, *arguments)
 
     def _schedule(self, at: float) -> None:
         self._due = at

@@ -33,3 +33,16 @@ def test_nobody_names_a_client_that_no_node_knows():
     world.start_node("later")
     client.ask("echo")
     until(world, 5.0, lambda: world.client_ids() == [client.id], "a node has answered it")
+
+
+def test_who_dials_a_frozen_proxy_that_is_killed_meanwhile_dials_again():
+    """Before the dial arrives, or after: else the client waits for ever, and its world is not whole (seed 168889)."""
+    world = whole(proxies=1, nodes=1)
+    (proxy,) = world.proxies.values()
+    world.freeze(proxy.id)
+    clients = [world.start_client()]
+    world.run(0.1)
+    clients += [world.start_client()]
+    world.kill(proxy.id)
+    world.start_proxy(proxy.router)
+    until(world, 5.0, lambda: all(client.is_linked for client in clients), "they are at the next one")

@@ -1,12 +1,12 @@
 """Which nodes hear of a proxy only when it has clients, and may have published without it.
 
-A proxy waits for the nodes that most others have before it takes clients, as long as cluster.discover_timeout. So what
-others say is due there from then on, but not before they hear of it.
+A proxy waits for the nodes that most others have, of those that it hears, before it takes clients, as long as
+cluster.discover_timeout. So what these nodes say is due there from then on, and what others say when they hear of it.
 """
 
 from typing import TYPE_CHECKING
 
-from holdfast.balancer.directory import NodeState
+from holdfast.protocols.peers.frames import READY
 
 if TYPE_CHECKING:
     from tests.sim.nodes import SimNode
@@ -45,9 +45,9 @@ class Meetings:
 
 
 def _is_at_others(proxy: "SimProxy", id: str) -> bool:
-    """Whether more than half of the other members have it ready."""
-    node = proxy.world.nodes[id]
-    others = [p for p in proxy.world.proxies.values() if p.id in proxy.cluster.membership.record.ids and p is not proxy]
-    known = [other.app.directory.nodes.get(node.name) for other in others]
-    votes = sum(k is not None and k.incarnation == node.incarnation and k.state is NodeState.READY for k in known)
-    return 2 * votes > len(others)
+    """Whether more than half of the other members have it ready: those that it hears, and by what they have told it. Of
+    those it can't know more (and that it knows what was said is I7)."""
+    node, membership = proxy.world.nodes[id], proxy.cluster.membership
+    others = membership.hears(proxy.now) - {proxy.id}
+    told = [membership.nodes.get(other, {}).get((node.name, node.incarnation)) for other in others]
+    return 2 * told.count(READY) > len(others)

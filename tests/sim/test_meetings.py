@@ -7,7 +7,8 @@ from tests.sim.checks import Violation
 from tests.sim.faults import heal
 from tests.sim.promises import answer, nodes, publish
 from tests.sim.proxies import SimProxy
-from tests.sim.stories import soon, whole
+from tests.sim.store import STORE
+from tests.sim.stories import members, soon, whole
 from tests.sim.world import World
 
 SLOW = {"nodes": 2, "node_heartbeat": 1.0}
@@ -69,6 +70,29 @@ def test_who_has_not_noticed_that_it_is_cut_off_has_nothing_for_a_newcomer(seed)
         world.lose(far.id, proxy)
     proxy = newcomer(world)
     world.part({far.id}, {*world.proxies})
+    join_there(world, proxy)
+    publish(world, far, 3)
+    world.run(0.1)
+    assert far.published == {"red": 3}
+    heal(world)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_newcomer_waits_for_what_is_told_by_those_that_it_hears(seed):
+    """Most of the members have the node, but not most of those that can say so (seed 187409)."""
+    world = whole(seed, **SLOW)
+    far, _ = nodes(world)
+    says, says_not, deaf = members(world)
+    world.part({far.id}, {says_not.id})
+    world.lose(far.id, says_not.id)
+    world.cut.add((says.id, far.id))  # it is told of nobody new
+    world.part({deaf.id}, {STORE, says.id, says_not.id})
+    proxy = world.proxies[world.start_proxy("tcp://10.0.7.1:7510")]
+    world.part({proxy.id}, {deaf.id, far.id})
+    soon(world, lambda: proxy.listener and proxy.listener.accepts, "it takes clients")
+    having = [p for p in (says, says_not, deaf) if far.name in p.app.directory.nodes]
+    assert having == [says, deaf]
+    assert deaf.id in proxy.cluster.membership.record.ids
     join_there(world, proxy)
     publish(world, far, 3)
     world.run(0.1)

@@ -44,7 +44,8 @@ class SimNode(Process):
         super().__init__(world, f"{name}#{number}", rate)
         self.name = name
         self.is_draining = False
-        self._patience = 0.99 * node.FORGET_TIMEOUT / self.clock.rate
+        # It counts from when it looked last, which may be so long before the last sign.
+        self._patience = 0.99 * (node.FORGET_TIMEOUT - node.HOUSEKEEPING_INTERVAL) / self.clock.rate
         self._vouched_at: dict[str, float] = {}  # proxy: when its own link, or another proxy, last said it lives
         self._gave_up_at: dict[str, float] = {}
         self._met: set[str] = set()  # proxies for which it has kept something

@@ -2,8 +2,10 @@
 
 import pytest
 
-from tests.sim.faults import run_seed
-from tests.sim.stories import until, whole
+from tests.sim.faults import heal, run_seed
+from tests.sim.promises import apart
+from tests.sim.store import STORE
+from tests.sim.stories import members, until, whole
 
 
 @pytest.mark.parametrize("first", range(0, 100, 10))
@@ -46,3 +48,22 @@ def test_who_dials_a_frozen_proxy_that_is_killed_meanwhile_dials_again():
     world.kill(proxy.id)
     world.start_proxy(proxy.router)
     until(world, 5.0, lambda: all(client.is_linked for client in clients), "they are at the next one")
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_node_gives_up_a_proxy_that_was_listed_until_just_before(seed):
+    """It looks every second who is listed, and counts from then (seed 122322)."""
+    world = whole(seed, proxies=2, tunnels=False)
+    far, near = members(world)
+    clients = apart(world, 2)
+    until(world, 5.0, world.checks.is_whole, "nodes know them")
+    knowing = [node for node in world.nodes.values() if node.knows_clients]
+    theirs = {client.id for client in clients if client.proxy is far}
+    world.part({*world.nodes}, {far.id})
+    world.run(3.0)
+    assert all(theirs <= node.node.clients.keys() for node in knowing), "it is listed by the other one"
+    world.part({near.id}, {far.id, STORE, *world.nodes})
+    until(world, 12.0, lambda: not any(theirs & node.node.clients.keys() for node in knowing), "it is given up")
+    assert knowing
+    assert all(client in far.app.registry for client in theirs), "which lives, and has its clients"
+    heal(world)

@@ -54,8 +54,8 @@ def _rank(position: Position) -> Position:
 class Replication:
     """`follow` each record, tell what comes (`received`, `beat`), `tick` now and then, and send what `take` gives.
 
-    keeping: called within all of those. above: not 0: the state that is to be begun with is of this term, or nodes have
-    seen it, so the record needs a later one.
+    keeping: called within all of those. is_keeper: by the record. above: not 0: the state that is to be begun with is
+    of this term, or nodes have seen it, so the record needs a later one.
     """
 
     keeping: Keeping
@@ -64,12 +64,12 @@ class Replication:
         self.copy = copy
         self.counters = ReplicationCounters()
         self.phase = Phase.OUTSIDE
-        self.term = self.above = 0
+        self.term = self.above = self._ballot = 0
+        self.is_keeper = False
         self.is_held = False  # as keeper: more than half of this set hold all that was committed before it
         self.waits_for: list[str] = []  # as keeper: members that have not told their position
         self._me = me
         self._keeper = ""
-        self._ballot = 0
         self._members: tuple[str, ...] = ()
         self._quorum = 1
         self._recent = Recent()
@@ -117,6 +117,7 @@ class Replication:
             self._held_from = self.position
         self.term, self._keeper, self._ballot = record.term, record.keeper, record.ballot
         self._members, self._quorum = members, record.quorum
+        self.is_keeper = bool(members) and record.keeper == self._me
         self._held = {proxy: position for proxy, position in self._held.items() if proxy in members}
         if len(members) == 1:
             self._recent.clear()  # from here on nothing is put there: what is there must lead to our tip
@@ -138,7 +139,7 @@ class Replication:
         self.waits_for = []
         if not self._members:
             self.phase = Phase.OUTSIDE
-        elif self._keeper == self._me:
+        elif self.is_keeper:
             self.phase = Phase.GATHERING
             self._go_on(now)
         else:
@@ -334,10 +335,9 @@ class Replication:
     def _want(self) -> None:
         """Ask the source for what follows."""
         self._is_behind = True
-        question: Held | WantPage = Held(self.term, self.position, True)
-        if (taken := self._taken) is not None:
-            question = WantPage(self.term, taken.position, taken.next)
-        self._question = (self._source, question)
+        taken = self._taken
+        page = None if taken is None else WantPage(self.term, taken.position, taken.next)
+        self._question = (self._source, page or Held(self.term, self.position, True))
 
     def _take_steps(self, frame: Entries, now: float) -> None:
         before = self.position

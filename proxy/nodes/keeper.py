@@ -103,6 +103,7 @@ class Keeper:
 
     def forsake(self) -> None:
         """What is under way ends: nodes will get a snapshot, and propose what is not in it again."""
+        self._is_ours &= self._replication.is_keeper  # else others go on meanwhile, and nodes may have what they add
         self._waits_until = self._waits_at_most = -inf
         self._adoption = None
         self._ahead.clear()

@@ -543,6 +543,21 @@ def acknowledged_set_is_not_undone(world: World) -> None:
     heal(world)
 
 
+def who_comes_back_looks_at_what_nodes_have(world: World) -> None:
+    """The keeper is cut off from the other one and the store, but not from nodes. They have more than it has, by the
+    other's word, and it means to be above that. Then it is evicted, the other one leaves, and it founds anew."""
+    keeper, other = members(world)
+    set_keys(world, 3)
+    world.part({keeper.id}, {STORE, other.id})
+    until(world, 8.0, lambda: other.cluster.membership.record.ids == (other.id,), "it is evicted")
+    set_keys(world, 6)
+    until(world, 2.0, lambda: keeper.cluster.replication.above > 0, "nodes have told it that there is a later state")
+    other.leave()
+    until(world, 8.0, lambda: other.id not in world.proxies, "it has left")
+    heal(world)
+    assert keeper.is_alive
+
+
 def _set(world: World, node: SimNode, key: str, number: int) -> None:
     if node.is_alive:
         node.start_set(key, number)

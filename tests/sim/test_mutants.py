@@ -18,6 +18,7 @@ from holdfast.node.stream import Stream
 from holdfast.node.streams import Streams
 from holdfast.protocols.peers.frames import Member
 from holdfast.proxy.nodes.gateway import Gateway
+from holdfast.proxy.nodes.keeper import Keeper
 from holdfast.proxy.nodes.steward import Steward
 from holdfast.proxy.realtime.lanes import Lanes
 from tests.sim import lives, promises, stores, stories
@@ -298,7 +299,20 @@ def drained_is_remembered(patch):
     patch.setattr(Links, "lost", forgotten)
 
 
+def nodes_have_more_than_who_was_keeper(patch):
+    """Who was about to be above what nodes have is so still when others have kept the state meanwhile."""
+    forsake = Keeper.forsake
+
+    def forsaken(self):
+        is_ours = self._is_ours
+        forsake(self)
+        self._is_ours = is_ours
+
+    patch.setattr(Keeper, "forsake", forsaken)
+
+
 MUTANTS = [
+    (nodes_have_more_than_who_was_keeper, promises.who_comes_back_looks_at_what_nodes_have, {"proxies": 2}, Violation),
     (drained_is_remembered, promises.drained_is_drained, {}, AssertionError),
     (lists_of_older_sets, lives.who_is_behind_knows_nobody_new, {}, Violation),
     (sessions_in_order, promises.welcome_that_was_held_up_closes_nobody, {}, Violation),

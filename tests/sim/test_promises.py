@@ -50,6 +50,7 @@ STORIES = [
     (promises.state_survives_the_death_of_all_proxies, ALONE),
     (promises.state_survives_where_nobody_refuses, ALONE),
     (promises.acknowledged_set_is_not_undone, {}),
+    (promises.who_comes_back_looks_at_what_nodes_have, {"proxies": 2}),
     (promises.reset_link_of_the_master_leaves_the_state_writable, {}),
     (promises.one_set_is_applied_once, {}),
     (promises.drained_is_drained, {}),

@@ -53,6 +53,7 @@ class Part:
 
     def forsake(self):
         self.done.append("forsaken")
+        self.was_keeper = self.it.is_keeper
 
     @property
     def indices(self):
@@ -747,9 +748,11 @@ def test_the_keeper_of_two_terms_hears_all_in_each():
     a = ready_keeper()
     a.follow("abc", term=7)
     assert a.it.waits_for == ["b", "c"]
+    assert a.was_keeper, "and is it again: known when it is told"
     a.follow("bac", term=8)
     assert a.it.waits_for == []
     assert a.done == [("leads", 5), "begun", "forsaken", "forsaken"]
+    assert not a.was_keeper
     a.follow("bac", term=8, version=9)
     a.follow("cab", term=10)
     assert a.done.count("forsaken") == 2, "it was not keeper then"

@@ -56,6 +56,7 @@ class Members:
         self.uncommitted = []
         self.begins = 0
         self.waits_for = []
+        self.is_keeper = True
 
     @property
     def uncommitted_bytes(self):
@@ -741,6 +742,22 @@ class TestMembers:
         world.members.begun()
         *_, page = world.told(late)
         assert ([item.key for item in page.items], page.epoch) == (["k", "k2"], 6)
+
+    def test_what_was_acknowledged_counts_no_more_when_another_has_been_keeper(self, clock):
+        """It was to be above a node that had more by then, and was evicted: the node has what others have added."""
+        world = World(clock, Members).lead(2)
+        world.members.begun()
+        node = world.join("n")
+        world.propose(node, 1, "k")
+        world.members.hold()
+        late = world.join("late", (5, 9))
+        assert world.members.raised == 5
+        world.told(late)
+        world.members.is_keeper = False
+        world.keeper.forsake()
+        world.members.is_keeper = True
+        world.lead(7)
+        assert world.told(late) == [WantState()]
 
     def test_what_is_not_held_is_limited(self, clock, monkeypatch):
         monkeypatch.setattr(module, "MAX_UNCOMMITTED", 3)

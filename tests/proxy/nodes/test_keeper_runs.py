@@ -102,6 +102,7 @@ class Members:
         self.copy = run.keeper.copy
         self.uncommitted = deque()
         self.waits_for = ()
+        self.is_keeper = True
 
     @property
     def uncommitted_bytes(self):

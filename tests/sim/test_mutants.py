@@ -298,7 +298,17 @@ def drained_is_remembered(patch):
     patch.setattr(Links, "lost", forgotten)
 
 
+def founded_at_the_clock(patch):
+    patch.setattr(Membership, "beginning", 1)
+
+
 MUTANTS = [
+    (
+        founded_at_the_clock,
+        lives.restarted_alone_among_those_who_know_nothing,
+        {"proxies": 1, "nodes": 2, "is_alone": True},
+        Violation,
+    ),
     (drained_is_remembered, promises.drained_is_drained, {}, AssertionError),
     (lists_of_older_sets, lives.who_is_behind_knows_nobody_new, {}, Violation),
     (sessions_in_order, promises.welcome_that_was_held_up_closes_nobody, {}, Violation),

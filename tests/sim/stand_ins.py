@@ -124,8 +124,9 @@ class Time:
     def time_ns() -> int:
         assert _world is not None
         assert _world.current is not None
-        rate = 1.0 if _world.is_alone else _world.current.clock.rate
-        return int((WALL_CLOCK + _world.time * rate) * 1e9)
+        clock = _world.current.clock
+        rate = 1.0 if _world.is_alone else clock.rate
+        return int((WALL_CLOCK + _world.time * rate - clock.behind) * 1e9)
 
 
 class Select:

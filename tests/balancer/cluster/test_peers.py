@@ -49,7 +49,7 @@ def peers_of(*names):
     """Of a, at 0."""
     peers = Peers(member("a"), TIMES, lambda: 7)
     for name in names:
-        peers.want(member(name), lambda: 0, 0.0)
+        peers.want(member(name), 0.0)
     return peers
 
 

@@ -311,7 +311,17 @@ def nodes_have_more_than_who_was_keeper(patch):
     patch.setattr(Keeper, "forsake", forsaken)
 
 
+def founded_at_the_clock(patch):
+    patch.setattr(Membership, "beginning", 1)
+
+
 MUTANTS = [
+    (
+        founded_at_the_clock,
+        lives.restarted_alone_among_those_who_know_nothing,
+        {"proxies": 1, "nodes": 2, "is_alone": True},
+        Violation,
+    ),
     (nodes_have_more_than_who_was_keeper, promises.who_comes_back_looks_at_what_nodes_have, {"proxies": 2}, Violation),
     (drained_is_remembered, promises.drained_is_drained, {}, AssertionError),
     (lists_of_older_sets, lives.who_is_behind_knows_nobody_new, {}, Violation),

@@ -7,6 +7,7 @@ HTTP status. A notification carries `room` too: the channel. Clients tell both a
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from re import Match
 from re import compile as pattern
 from sys import float_info
@@ -57,6 +58,7 @@ class Request:
     timestamp: int = 0  # milliseconds since 1970
     origin: str = ""  # equal for all deliveries of one request and for nothing else
     redelivered: bool = False  # another node may have done this, or part of it, already
+    until: float = inf  # no later than then it may be delivered again, in seconds since 1970
     status: int = 200  # of a successful response
     # Carry out now what was done through the node so far, as holdfast.Request.flush, also if the action fails later.
     flush: Callable[[], Awaitable[None]] = _no_flush

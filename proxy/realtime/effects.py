@@ -171,9 +171,10 @@ class Effects:
         self.lanes.put(lane, Work(node, frame, effects, size))
 
     def is_behind(self, node: Node) -> bool:
-        """Whether something that it did waits here, or has not been acknowledged: its handlers may wait for that."""
+        """Whether something that it did waits here: its handlers may wait for that. Not if it is done, and only not
+        acknowledged: what they wait for is said at once, and the rest with each tick, before anything is late."""
         lane = self._of.get(node.id)
-        return lane is not None and (lane.is_busy or lane.is_unanswered)
+        return lane is not None and lane.is_busy
 
     # --- what nodes are told ----------------------------------------------------------------------------------------
 

@@ -66,7 +66,9 @@ async def test_whose_heartbeats_wait_unread_is_not_given_up(proxy):
     assert lives(proxy)
 
 
-@pytest.mark.parametrize("hasty", [(0.1, 0.4), (0.19, 0.4), (0.5, 1.0001), (0.5, 2.0), (0.5, 10.0)], indirect=True, ids=str)
+@pytest.mark.parametrize(
+    "hasty", [(0.1, 0.4), (0.19, 0.4), (0.5, 1.0001), (0.5, 2.0), (0.5, 10.0)], indirect=True, ids=str
+)
 async def test_however_soon_nodes_are_given_up_who_stood_still_blames_nobody(hasty):
     proxy, timeout = hasty
     node = proxy.join()

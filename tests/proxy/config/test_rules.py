@@ -88,6 +88,11 @@ def test_a_broken_rule_is_one_line_that_names_the_key(sets, line, file):
         ["admin.bind=[::1]:7513"],
         ["client.tls_certificate_file={file}", "client.tls_key_file={file}"],
         ["balance.sticky_key=field:user.id"],
+        ["client.max_body_bytes=16711680"],  # node.max_frame_bytes less what is around it
+        ["state.max_value_bytes=16774144"],
+        ["state.max_bytes=263168"],
+        ["client.max_buffered_bytes=128MiB"],
+        ["node.max_outbox_bytes=8388609"],
         ["cluster.pub=tcp://*:7511", "cluster.heartbeat=1m", "cluster.takeover_timeout=1s", "store.urls=x"],  # alone
         ["store.kind=redis", "store.urls=redis+sentinel://a,b/m"],
         [*CLUSTER, "cluster.pub=tcp://[_site_:ipv4]:7511", "node.token=x"],

@@ -13,7 +13,7 @@ from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import FIRST_WINDOW, MAX_EFFECTS, AsMaster, Effect, check_ids, weigh
 from holdfast.proxy.metrics import Counters
-from holdfast.proxy.realtime.lanes import Answer, Lane, Lanes, Work
+from holdfast.proxy.realtime.lanes import Lane, Lanes, Work
 from holdfast.proxy.realtime.mutes import Mutes
 
 STREAM_SECONDS = 600.0  # how long a node without a session is remembered; it numbers on if it comes back
@@ -39,7 +39,7 @@ class Effects:
         mutes: Mutes,
         counters: Counters,
         heeds: Callable[[Node, int], bool],
-        refuse: Callable[[Node, Answer], None],
+        refuse: Callable[[Node, frames.Answer], None],
     ) -> None:
         self._heeds = heeds
         self._refuse = refuse
@@ -150,7 +150,7 @@ class Effects:
                 "many as Ack says, may be without acknowledgement"
             )
 
-    def reply(self, node: Node, frame: Answer) -> None:
+    def reply(self, node: Node, frame: frames.Answer) -> None:
         """A reply that has effects, or follows one that waits. Raises FrameError before the request is given up."""
         lane = self._of[node.id]
         if lane.answer_bytes > TOLERANCE * self.lanes.max_bytes:

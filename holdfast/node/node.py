@@ -324,7 +324,7 @@ class Node(Functions):
         incarnation = 1 + randbits(62)
         callbacks = Callbacks(self.failures)
         clients = Clients(callbacks, self._on_open, self._on_close, FORGET_TIMEOUT)
-        self._links = links = Links(self.curve, FORGET_TIMEOUT, Streams(clients.proxy_of), clients)
+        self._links = links = Links(self.curve, FORGET_TIMEOUT, Streams(clients.proxy_of, self.failures), clients)
         mastership = Mastership(self.id, self._on_master, links)
         replica = Replica(self.id, incarnation, links, callbacks, self._state_changed)
         dispatch = Dispatch(self._handler(self.threads), clients, self.capacity, self.failures)

@@ -70,6 +70,7 @@ class HttpProtocol:
     )  # fmt: skip
 
     name: ClassVar[str] = "http"
+    eventless: int = 0
     wire_format: object = None
 
     def __init__(self, limits: Limits, address: str, now: float) -> None:

@@ -11,7 +11,7 @@ from math import inf
 
 import structlog
 
-from holdfast.protocols.clients.base import UNITS_PER_CALL, ClientProtocol, CountsEventless, ReplyHead
+from holdfast.protocols.clients.base import UNITS_PER_CALL, ClientProtocol, ReplyHead
 from holdfast.protocols.clients.events import (
     Event,
     Finished,
@@ -151,10 +151,8 @@ class Intake(Peer):
             pace = self._pace = Pace(self._clients.rate)
         protocol = self.protocol
         units = UNITS_PER_CALL if protocol.paused and protocol.has_more else len(events)
-        if isinstance(protocol, CountsEventless):
-            units = min(units + protocol.eventless, UNITS_PER_CALL)
-            protocol.eventless = 0
-        until = pace.count(units, now)
+        until = pace.count(min(units + protocol.eventless - pace.eventless, UNITS_PER_CALL), now)
+        pace.eventless = protocol.eventless
         if until > now and not self._is_put_off:
             self._is_put_off = True
             self.transport.set_reading(False)
@@ -214,6 +212,8 @@ class Intake(Peer):
                 self.transport.set_wire_format(self.protocol.wire_format)
             elif type(event) is Switch:
                 self.protocol = event.protocol
+                if self._pace is not None:
+                    self._pace.eventless = 0  # each adapter counts its own
                 if self.session is not None:
                     self.transport.set_wire_format(event.protocol.wire_format)
                 if event.data:

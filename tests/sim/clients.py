@@ -56,6 +56,7 @@ class SimProtocol:
     """A ClientProtocol."""
 
     name: ClassVar[str] = "sim"
+    eventless: int = 0
 
     def __init__(self, limits: Limits, address: str, now: float) -> None:
         self.deadline = inf

@@ -28,6 +28,7 @@ class LineProtocol:
     """Lines of text, each a request. A line "crash X" makes the adapter fail in X."""
 
     name = "line"
+    eventless = 0
 
     @property
     def held_bytes(self):

@@ -23,6 +23,7 @@ from holdfast.proxy.nodes.deaths import Deaths, here
 from tests.harness import ScriptedNode, running
 from tests.holdfast.node.fake_proxy import linked
 from tests.proxy.cluster.proxies import cluster_of
+from tests.proxy.still import StillProxy
 from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[3]
@@ -71,6 +72,20 @@ async def beat(node):
     while (answer := await node.take(frames.Heartbeat)).stamp != stamp:
         pass
     return answer
+
+
+async def test_the_late_death_of_a_former_run_is_not_that_of_the_present_one():
+    """A drain is for the whole of a run, for the node remembers it."""
+    proxy = StillProxy()
+    for incarnation in (1, 2):
+        proxy.join("n", incarnation)
+    node = proxy.app.directory.nodes["n"]
+    proxy.app.gateway.died("n", 1)
+    assert node.state is NodeState.READY
+    for _ in range(2):  # by what this proxy sees, and by another one's word
+        proxy.app.gateway.died("n", 2)
+        assert node.state is NodeState.DRAINING
+    proxy.close()
 
 
 async def test_who_comes_after_a_killed_master_does_not_wait_for_its_lease():

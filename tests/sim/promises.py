@@ -612,6 +612,34 @@ def drained_is_drained(world: World) -> None:
     heal(world)
 
 
+def keys_end_with_the_clients_of_the_dead(world: World) -> None:
+    """Proxies are killed, one of them for good: when nodes are told that its clients are closed their keys end, too."""
+    for is_back in (False, True):
+        clients = apart(world, 6)
+        keeper = members(world)[0]
+        victim = next(client.proxy for client in clients if client.proxy not in (keeper, None))
+        theirs = [client for client in clients if client.proxy is victim]
+        keys = [f"own {client.id}" for client in theirs]
+        for client, key in zip(theirs, keys, strict=True):
+            assert answer(world, client, "own", key) == b"owned"
+        router = victim.router
+        world.kill(victim.id)
+        if is_back:
+            world.start_proxy(router)
+        rest = [proxy for proxy in world.proxies.values() if proxy.is_up]
+
+        def is_known(id: str = victim.id, rest: list[SimProxy] = rest) -> bool:
+            return any(id in proxy.cluster.membership.prefixes(proxy.now).values() for proxy in rest)
+
+        began = world.time
+        until(world, world.times.heartbeat_timeout + world.times.grace + 2.0, lambda: not is_known(), "nobody has it")
+        assert is_back == (world.time - began < world.times.grace)
+        soon(world, lambda: not any(key in node.node.state for node in nodes(world) for key in keys), "they have ended")
+        if not is_back:
+            world.start_proxy(router)
+        heal(world)
+
+
 def one_set_is_applied_once(world: World) -> None:
     """What is said to the first is held up; it relinks and asks again, after another has set the key anew."""
     keeper = members(world)[0]

@@ -312,6 +312,11 @@ def nodes_have_more_than_who_was_keeper(patch):
     patch.setattr(Keeper, "forsake", forsaken)
 
 
+def drained_gives_its_mastership_back(patch):
+    """It stops when its lease ends."""
+    patch.setattr(Links, "resign", lambda self: None)
+
+
 def whoever_is_not_there_has_no_clients(patch):
     """Owners are asked about only now and then."""
     patch.setattr(Owners, "_heed", lambda self: None)
@@ -331,6 +336,7 @@ MUTANTS = [
     (nodes_have_more_than_who_was_keeper, promises.who_comes_back_looks_at_what_nodes_have, {"proxies": 2}, Violation),
     (whoever_is_not_there_has_no_clients, promises.keys_end_with_the_clients_of_the_dead, {}, AssertionError),
     (drained_is_remembered, promises.drained_is_drained, {}, AssertionError),
+    (drained_gives_its_mastership_back, promises.drained_is_drained, {"lease": 4.0}, AssertionError),
     (lists_of_older_sets, lives.who_is_behind_knows_nobody_new, {}, Violation),
     (sessions_in_order, promises.welcome_that_was_held_up_closes_nobody, {}, Violation),
     (epochs_in_heartbeats, stores.node_hears_later_of_a_later_epoch, stores.FAR, Violation),

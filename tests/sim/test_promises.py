@@ -54,8 +54,8 @@ STORIES = [
     (promises.reset_link_of_the_master_leaves_the_state_writable, {}),
     (promises.keys_end_with_the_clients_of_the_dead, {}),
     (promises.one_set_is_applied_once, {}),
-    (promises.drained_is_drained, {}),
-    (promises.drained_is_drained, ALONE),
+    (promises.drained_is_drained, {"lease": 4.0}),
+    (promises.drained_is_drained, {"lease": 4.0, **ALONE}),
 ]
 
 

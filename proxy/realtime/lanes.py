@@ -289,7 +289,9 @@ class Lanes:
                     if isinstance(effect, frames.Join):
                         channels.join(effect.client, effect.channel)
                     elif isinstance(effect, frames.Leave):
-                        channels.leave(effect.client, effect.channel)
+                        under_way = [other.fan_out for other in self._busy if other.fan_out is not None]
+                        channels.leave(effect.client, effect.channel, under_way)
+                        budget -= len(under_way) // EXCLUDED_PER_UNIT
                     elif isinstance(effect, frames.CloseClient):
                         self.kick(effect.client, effect.reason, effect.code)
                     else:

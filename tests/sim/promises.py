@@ -585,6 +585,7 @@ def drained_is_drained(world: World) -> None:
     (master,) = world.acting()
     node = world.nodes[master]
     next(reversed(world.proxies.values())).drain(node.name)
+    soon(world, lambda: set(world.acting()) - {node.id}, "another acts, without waiting for a lease to end")
 
     def is_so() -> bool:
         seen = [proxy.app.directory.nodes.get(node.name) for proxy in world.proxies.values() if proxy.is_up]
@@ -592,7 +593,7 @@ def drained_is_drained(world: World) -> None:
             return False
         return len(world.acting()) == 1 and node.id not in world.acting() and not world.checks.lack_of_cluster()
 
-    until(world, 2.0 + 2 * world.times.lease_wait, is_so, "it knows it, and so do all, and another acts")
+    until(world, 2.0, is_so, "it knows it, and so do all")
     world.freeze(node.id)
     world.run(4.0)
     node.thaw()
@@ -610,6 +611,35 @@ def drained_is_drained(world: World) -> None:
     world.kill(node.id)
     world.start_node(node.name)
     heal(world)
+
+
+def keys_end_with_the_clients_of_the_dead(world: World) -> None:
+    """Proxies are killed, one of them for good: when nodes are told that its clients are closed their keys end, too."""
+    for is_back in (False, True):
+        clients = apart(world, 6)
+        keeper = members(world)[0]
+        victim = next(client.proxy for client in clients if client.proxy not in (keeper, None))
+        theirs = [client for client in clients if client.proxy is victim]
+        keys = [f"own {client.id}" for client in theirs]
+        for client, key in zip(theirs, keys, strict=True):
+            assert answer(world, client, "own", key) == b"owned"
+        router = victim.router
+        world.kill(victim.id)
+        if is_back:
+            world.start_proxy(router)
+        rest = [proxy for proxy in world.proxies.values() if proxy.is_up]
+
+        def is_known(id: str = victim.id, rest: list[SimProxy] = rest) -> bool:
+            return any(id in proxy.cluster.membership.prefixes(proxy.now).values() for proxy in rest)
+
+        began = world.time
+        until(world, world.times.heartbeat_timeout + world.times.grace + 2.0, lambda: not is_known(), "nobody has it")
+        assert is_back == (world.time - began < world.times.grace)
+        states = [node.node.state for node in nodes(world)]
+        soon(world, lambda: not any(key in state for state in states for key in keys), "they have ended")  # noqa: B023
+        if not is_back:
+            world.start_proxy(router)
+        heal(world)
 
 
 def one_set_is_applied_once(world: World) -> None:

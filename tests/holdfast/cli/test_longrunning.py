@@ -2,8 +2,10 @@
 
 import json
 import os
+import resource
 import select
 import signal
+import socket
 import subprocess
 import urllib.request
 from contextlib import asynccontextmanager, contextmanager
@@ -161,6 +163,31 @@ def test_sighup_is_a_line_in_the_log_of_serve(tmp_path, make_log, workers):
             assert log.until("sighup_not_used")["level"] == "warning"
         assert is_healthy(admin)
         end(process)
+
+
+def test_no_descriptor_is_left_to_accept_anybody(tmp_path, make_log):
+    """A line for each port, in the log's form. Who waits there is let in when there is one again."""
+    log = make_log()
+    with serving(tmp_path, log, 1) as (process, admin):
+        client = json.loads((tmp_path / "ready.json").read_text())["client"]
+        assert log.until("serving")
+        former = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (0, former[1]))
+        waiting = []
+        for address in (admin, client):
+            host, _, port = address.rpartition(":")
+            waiting.append(socket.create_connection((host, int(port)), PATIENCE))
+            line = log.until("accept_failed")
+            assert (line["level"], line["address"]) == ("warning", address)
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, former)
+        for stream in waiting:
+            with stream:
+                stream.sendall(b"nothing\r\n\r\n")
+                assert b" 400 " in stream.recv(1000)
+        process.send_signal(signal.SIGTERM)
+        while (line := log.read())["event"] != "stopped":
+            assert line["event"] != "accept_failed"
+        assert process.wait(PATIENCE) == 0
 
 
 @asynccontextmanager

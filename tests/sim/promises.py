@@ -580,6 +580,26 @@ def reset_link_of_the_master_leaves_the_state_writable(world: World) -> None:
     heal(world)
 
 
+def version_of_a_set_that_a_snapshot_tells_is_the_key_s(world: World) -> None:
+    """What the proxy said to one node is held up, and lost when it is killed. The others bring it to the next one."""
+    world.be_at_peace(FOREVER)
+    for number in range(3):
+        (proxy,) = world.proxies.values()
+        node = nodes(world)[number % len(world.nodes)]
+        world.cut.add((proxy.id, node.id))
+        node.start_set("key k", number)
+        node.start_set(f"key {number}", number)
+        others = [other for other in nodes(world) if other is not node]
+        soon(world, lambda number=number, others=others: all(f"key {number}" in other.items() for other in others))
+        assert not world.checks.is_all_set()
+        world.kill(proxy.id)
+        world.mend()
+        world.start_proxy(proxy.router)
+        until(world, 9.0, world.checks.is_all_set, "the snapshot has told it")
+        world.run(3.0)
+    heal(world)
+
+
 def drained_is_drained(world: World) -> None:
     """The master, by an operator at one proxy; then its link is lost, and then all proxies begin again."""
     (master,) = world.acting()

@@ -14,6 +14,7 @@ from holdfast.balancer.ledger import Ledger
 from holdfast.node.clients import Clients
 from holdfast.node.exchange import Exchange
 from holdfast.node.links import Links
+from holdfast.node.replica import Replica
 from holdfast.node.stream import Stream
 from holdfast.node.streams import Streams
 from holdfast.protocols.peers.frames import Member
@@ -311,7 +312,19 @@ def nodes_have_more_than_who_was_keeper(patch):
     patch.setattr(Keeper, "forsake", forsaken)
 
 
+def only_indices_tell_versions(patch):
+    """Not the number of the proposal that has set the key."""
+    patch.setattr(Replica, "_version_of", lambda self, number, key: self.view.version(key) - 1)
+
+
+def equal_is_the_same(patch):
+    """What a node finds in the place of what it has set is taken for that."""
+    patch.setattr(Replica, "_version_of", lambda self, number, key: self.view.version(key))
+
+
 MUTANTS = [
+    (only_indices_tell_versions, promises.version_of_a_set_that_a_snapshot_tells_is_the_key_s, {"proxies": 1, "is_alone": True}, Violation),
+    (equal_is_the_same, promises.one_set_is_applied_once, {}, Violation),
     (nodes_have_more_than_who_was_keeper, promises.who_comes_back_looks_at_what_nodes_have, {"proxies": 2}, Violation),
     (drained_is_remembered, promises.drained_is_drained, {}, AssertionError),
     (lists_of_older_sets, lives.who_is_behind_knows_nobody_new, {}, Violation),

@@ -53,6 +53,7 @@ STORIES = [
     (promises.who_comes_back_looks_at_what_nodes_have, {"proxies": 2}),
     (promises.reset_link_of_the_master_leaves_the_state_writable, {}),
     (promises.one_set_is_applied_once, {}),
+    (promises.version_of_a_set_that_a_snapshot_tells_is_the_key_s, ALONE),
     (promises.drained_is_drained, {}),
     (promises.drained_is_drained, ALONE),
 ]

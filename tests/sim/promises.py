@@ -521,8 +521,11 @@ def state_survives_where_nobody_refuses(world: World) -> None:
 
 
 def acknowledged_set_is_not_undone(world: World) -> None:
-    """The keeper is frozen under writes, evicted, and let in again; it must not come back with what it had then."""
+    """The keeper is frozen under writes, evicted, and let in again; it must not come back with what it had then. Nor
+    may it say that what nodes have is given up, before it knows that it was away."""
     keeper, *rest = members(world)
+    lines: list[str] = []
+    world._log = lines.append
     for number in range(40):
         for node in nodes(world):
             world.later(0.05 * number, _set, world, node, "key k", world.next_number())
@@ -531,6 +534,8 @@ def acknowledged_set_is_not_undone(world: World) -> None:
     until(world, 8.0, lambda: keeper.id not in rest[0].cluster.membership.record.ids, "it is evicted")
     world.thaw(keeper.id)
     until(world, 15.0, world.checks.is_whole, "it is in again")
+    world._log = None
+    assert not [line for line in lines if "state_given_up" in line]
     node = nodes(world)[0]
     final = world.next_number()
     node.start_set("key k", final)

@@ -305,9 +305,9 @@ def nodes_have_more_than_who_was_keeper(patch):
     forsake = Keeper.forsake
 
     def forsaken(self):
-        is_ours = self._is_ours
+        overruled = self._overruled
         forsake(self)
-        self._is_ours = is_ours
+        self._overruled = overruled
 
     patch.setattr(Keeper, "forsake", forsaken)
 
@@ -323,7 +323,12 @@ def equal_is_the_same(patch):
 
 
 MUTANTS = [
-    (only_indices_tell_versions, promises.version_of_a_set_that_a_snapshot_tells_is_the_key_s, {"proxies": 1, "is_alone": True}, Violation),
+    (
+        only_indices_tell_versions,
+        promises.version_of_a_set_that_a_snapshot_tells_is_the_key_s,
+        {"proxies": 1, "is_alone": True},
+        Violation,
+    ),
     (equal_is_the_same, promises.one_set_is_applied_once, {}, Violation),
     (nodes_have_more_than_who_was_keeper, promises.who_comes_back_looks_at_what_nodes_have, {"proxies": 2}, Violation),
     (drained_is_remembered, promises.drained_is_drained, {}, AssertionError),

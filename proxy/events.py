@@ -42,7 +42,8 @@ OF_PROXIES = {
     "state_above_limit": "The state is above a limit of this proxy, which keeps it: it takes nothing that grows.",
     "waits_for_state": "A new keeper does not begin before it knows what there may be of the state.",
     "state_adopted": "A node has brought the state.",
-    "state_given_up": "Changes of the state are given up for another one, which is newer.",
+    "state_given_up": "Changes of the state are given up for another one, which is newer. node: those of that node; "
+    "else this proxy's own.",
     "key_not_authorized": "Who knocks at the node port has a key that is not among `node.curve_authorized_keys`: its "
     "public key. Once a minute for each, and once a second for all.",
     "authorized_keys_unreadable": "A file in the folder of `node.curve_authorized_keys` is no key, or can't be read: "

@@ -521,8 +521,11 @@ def state_survives_where_nobody_refuses(world: World) -> None:
 
 
 def acknowledged_set_is_not_undone(world: World) -> None:
-    """The keeper is frozen under writes, evicted, and let in again; it must not come back with what it had then."""
+    """The keeper is frozen under writes, evicted, and let in again; it must not come back with what it had then. Nor
+    may it say that what nodes have is given up, before it knows that it was away."""
     keeper, *rest = members(world)
+    lines: list[str] = []
+    world._log = lines.append
     for number in range(40):
         for node in nodes(world):
             world.later(0.05 * number, _set, world, node, "key k", world.next_number())
@@ -531,6 +534,8 @@ def acknowledged_set_is_not_undone(world: World) -> None:
     until(world, 8.0, lambda: keeper.id not in rest[0].cluster.membership.record.ids, "it is evicted")
     world.thaw(keeper.id)
     until(world, 15.0, world.checks.is_whole, "it is in again")
+    world._log = None
+    assert not [line for line in lines if "state_given_up" in line]
     node = nodes(world)[0]
     final = world.next_number()
     node.start_set("key k", final)
@@ -577,6 +582,26 @@ def reset_link_of_the_master_leaves_the_state_writable(world: World) -> None:
     for node in nodes(world):
         node.start_set("key later", world.next_number())
     until(world, 10.0, lambda: world.checks.is_set_since("key later", began, len(world.nodes)), "later ones are done")
+    heal(world)
+
+
+def version_of_a_set_that_a_snapshot_tells_is_the_key_s(world: World) -> None:
+    """What the proxy said to one node is held up, and lost when it is killed. The others bring it to the next one."""
+    world.be_at_peace(FOREVER)
+    for number in range(3):
+        (proxy,) = world.proxies.values()
+        node = nodes(world)[number % len(world.nodes)]
+        world.cut.add((proxy.id, node.id))
+        node.start_set("key k", number)
+        node.start_set(f"key {number}", number)
+        others = [other for other in nodes(world) if other is not node]
+        soon(world, lambda number=number, others=others: all(f"key {number}" in other.items() for other in others))
+        assert not world.checks.is_all_set()
+        world.kill(proxy.id)
+        world.mend()
+        world.start_proxy(proxy.router)
+        until(world, 9.0, world.checks.is_all_set, "the snapshot has told it")
+        world.run(3.0)
     heal(world)
 
 

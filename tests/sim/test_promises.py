@@ -56,6 +56,7 @@ STORIES = [
     (promises.one_set_is_applied_once, {}),
     (promises.drained_is_drained, {"lease": 4.0}),
     (promises.drained_is_drained, {"lease": 4.0, **ALONE}),
+    (promises.version_of_a_set_that_a_snapshot_tells_is_the_key_s, ALONE),
 ]
 
 

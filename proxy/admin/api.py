@@ -23,11 +23,26 @@ LARGEST_PAGE = 1000
 
 
 class Call(NamedTuple):
-    """What a handler gets: what its pattern took from the path, the query, and the body's JSON ({} if none)."""
+    """What a handler gets: what its pattern took from the path, and the rest as it came.
+
+    Read is only what a handler asks for: a probe's query may be 16 KB of nothing, and strangers may send it.
+    """
 
     parts: Mapping[str, str]
-    query: Mapping[str, str]
-    body: Mapping[str, Any]
+    raw_query: str
+    raw_body: bytes
+
+    def query(self) -> Mapping[str, str]:
+        return dict(parse_qsl(self.raw_query))
+
+    def body(self) -> Mapping[str, Any]:
+        """The JSON object; {} if there is none. Raises HttpError if it is something else."""
+        if not self.raw_body:
+            return {}
+        try:
+            return msgspec.json.decode(self.raw_body, type=dict[str, Any])
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise HttpError(400, "expected a JSON object as body") from None
 
 
 class Route(NamedTuple):
@@ -71,7 +86,7 @@ class Api:
             authorized = self._check_token(request, route)
             if route.method == "POST" and not authorized:
                 _check_not_a_page(request)
-            response = route.handler(Call(parts, dict(parse_qsl(target.query)), _json_body(request)))
+            response = route.handler(Call(parts, target.query, request.body))
             return response if isinstance(response, Response) else await response
         except HttpError as error:
             return as_error(error)
@@ -127,8 +142,9 @@ class Api:
         return as_json({"nodes": self._control.nodes()})
 
     def _clients(self, call: Call) -> Response:
-        limit = _page(call.query.get("limit", str(DEFAULT_PAGE)))
-        after = call.query.get("after")
+        query = call.query()
+        limit = _page(query.get("limit", str(DEFAULT_PAGE)))
+        after = query.get("after")
         # one more than asked for, to see whether there is another page
         clients = self._control.clients(limit + 1, None if after is None else parse_client_id(after))
         page = clients[:limit]
@@ -153,7 +169,7 @@ class Api:
 
     async def _kick(self, call: Call) -> Response:
         client = parse_client_id(call.parts["id"])
-        reason = call.body.get("reason", "")
+        reason = call.body().get("reason", "")
         if not isinstance(reason, str) or len(reason.encode()) > MAX_TEXT_BYTES:
             raise HttpError(400, f"reason: expected text of at most {MAX_TEXT_BYTES} bytes")
         is_kicked = await self._control.kick(client, reason)
@@ -233,12 +249,3 @@ def _check_not_a_page(request: Request) -> None:
         raise HttpError(415, f"expected Content-Type: {JSON}, or none and no body")
     if content_type is None and request.body:
         raise HttpError(415, f"expected Content-Type: {JSON} for a body")
-
-
-def _json_body(request: Request) -> Mapping[str, Any]:
-    if not request.body:
-        return {}
-    try:
-        return msgspec.json.decode(request.body, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise HttpError(400, "expected a JSON object as body") from None

@@ -319,3 +319,8 @@ def test_no_other_text_is_an_id(text):
     except HttpError:
         return
     assert format_client_id(number) == text.lower()
+
+
+def test_of_a_probe_neither_query_nor_body_is_read(call):
+    """Strangers may send it."""
+    assert call("GET", "/health?%41&=", {}, b"{")[0] == 200

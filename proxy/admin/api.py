@@ -16,7 +16,16 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from holdfast.protocols.close import MAX_TEXT_BYTES
 from holdfast.proxy.admin.http import CHALLENGE, JSON, HttpError, Request, Response, as_error, as_json, bears
 from holdfast.proxy.config import is_loopback
-from holdfast.proxy.views import Control, PluginStatus
+from holdfast.proxy.views import (
+    ChannelCount,
+    ClientPage,
+    Control,
+    Drained,
+    Kicked,
+    NodeList,
+    PluginStatus,
+    format_client_id,
+)
 
 DEFAULT_PAGE = 100
 LARGEST_PAGE = 1000
@@ -139,7 +148,7 @@ class Api:
         return as_json(self._control.status())
 
     def _nodes(self, call: Call) -> Response:
-        return as_json({"nodes": self._control.nodes()})
+        return as_json(NodeList(self._control.nodes()))
 
     def _clients(self, call: Call) -> Response:
         query = call.query()
@@ -150,12 +159,12 @@ class Api:
         page = clients[:limit]
         cluster = self._control.cluster()
         return as_json(
-            {
-                "proxy": cluster.here,
-                "elsewhere": sum(proxy.clients for proxy in cluster.members if proxy.id != cluster.here),
-                "clients": [{**msgspec.structs.asdict(client), "id": format_client_id(client.id)} for client in page],
-                "next": format_client_id(page[-1].id) if len(clients) > len(page) else None,
-            }
+            ClientPage(
+                proxy=cluster.here,
+                elsewhere=sum(proxy.clients for proxy in cluster.members if proxy.id != cluster.here),
+                clients=page,
+                next=page[-1].id if len(clients) > len(page) else None,
+            )
         )
 
     async def _drain(self, call: Call) -> Response:
@@ -165,7 +174,7 @@ class Api:
             raise HttpError(503, "it gets no new requests here, but does not say that it knows: try again")
         if not is_drained:
             raise HttpError(404, "no such node")
-        return as_json({"node": node, "state": "draining"}, 202)
+        return as_json(Drained(node, "draining"), 202)
 
     async def _kick(self, call: Call) -> Response:
         client = parse_client_id(call.parts["id"])
@@ -177,14 +186,14 @@ class Api:
             raise HttpError(503, "the proxy that has this client does not answer")
         if not is_kicked:
             raise HttpError(404, "no such client")
-        return as_json({"client": format_client_id(client), "kicked": True})
+        return as_json(Kicked(format_client_id(client), True))
 
     async def _channel(self, call: Call) -> Response:
         channel = call.parts["channel"]
         counts = await self._control.count(channel)
         if counts is None:
             raise HttpError(503, "too many ask for the counts of channels: try again in a moment")
-        return as_json({"channel": channel, "count": sum(counts.values()), "proxies": counts})
+        return as_json(ChannelCount(channel, sum(counts.values()), counts))
 
     def _cluster_health(self, call: Call) -> Response:
         ready, _ = self._control.ready()
@@ -203,10 +212,6 @@ def _page(text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_PAGE)) and 1 <= int(text) <= LARGEST_PAGE:
         return int(text)
     raise HttpError(400, f"limit: expected a number from 1 to {LARGEST_PAGE}")
-
-
-def format_client_id(number: int) -> str:
-    return f"{number:016x}"
 
 
 def parse_client_id(text: str) -> int:

@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.proxy.admin.api import Api, format_client_id, parse_client_id
+from holdfast.proxy.admin.api import Api, parse_client_id
 from holdfast.proxy.admin.http import HttpError, Request
+from holdfast.proxy.views import format_client_id
 
 KICK = "/api/clients/0000000000000001/kick"
 

@@ -41,14 +41,15 @@ class Requester(Protocol):
 
 
 class Parts:
-    """Of a reply that comes in parts. since: when the last one came, or the client took of it. untaken: bytes that the
-    client has not taken: it is the client then who is waited for. owed: bytes that it has taken, and of which the node
-    has not been told. size: bytes of those so far, if the access log counts them.
+    """Of a reply that comes in parts. opened: when its request came. since: when the last one came, or the client took
+    of it. untaken: bytes that the client has not taken: it is the client then who is waited for. owed: bytes that it
+    has taken, and of which the node has not been told. size: bytes of those so far, if the access log counts them.
     """
 
-    __slots__ = ("owed", "since", "size", "untaken")
+    __slots__ = ("opened", "owed", "since", "size", "untaken")
 
-    def __init__(self) -> None:
+    def __init__(self, opened: float) -> None:
+        self.opened = opened
         self.since = 0.0
         self.untaken = 0
         self.owed = 0
@@ -180,7 +181,7 @@ class Ledger:
         entry = self.find(id, attempt, node)
         if entry is not None:
             if entry.parts is None:
-                entry.parts = Parts()
+                entry.parts = Parts(entry.deadline - self._timeout)
             node.answered_at = now
             self.prolong(entry, entry.parts, now)
         return entry

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+import msgspec
 import trio
 
 from bench.process import BenchError
@@ -18,6 +19,7 @@ from holdfast.chaos.processes import Process, Processes
 from holdfast.chaos.proxies import Launch, Proxy
 from holdfast.chaos.websocket import WebSocket
 from holdfast.protocols.errors import HoldfastError
+from holdfast.proxy.views import ChannelCount
 
 NODES = 4
 CHANNELS = 4  # of each client
@@ -89,13 +91,9 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
 # --- asking proxies -------------------------------------------------------------------------------------------
 
 
-async def get(proxy: Proxy, path: str) -> Any:
-    return await trio.to_thread.run_sync(proxy.admin.get, path)
-
-
 async def is_ready(proxy: Proxy) -> bool:
     try:
-        return bool((await proxy.status())["ready"])
+        return (await proxy.status()).ready
     except HoldfastError:
         return False
 
@@ -103,7 +101,8 @@ async def is_ready(proxy: Proxy) -> bool:
 async def knows_counts(proxy: Proxy, channels: Sequence[str]) -> bool:
     """Whether it counts the one member of each, whose proxy is another."""
     for channel in channels:
-        if (await get(proxy, f"/api/channels/{quote(channel, safe='')}"))["count"] != 1:
+        path = f"/api/channels/{quote(channel, safe='')}"
+        if (await trio.to_thread.run_sync(proxy.admin.get, path, ChannelCount)).count != 1:
             return False
     return True
 
@@ -113,7 +112,7 @@ async def views(proxies: Sequence[Proxy]) -> list[Any]:
     shown: dict[int, Any] = {}
 
     async def ask(proxy: Proxy) -> None:
-        view = (await proxy.status())["cluster"]
+        view = msgspec.to_builtins((await proxy.status()).cluster)
         del view["here"]
         shown[proxy.number] = view
 

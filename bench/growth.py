@@ -96,7 +96,7 @@ async def _join_once(started: Cluster, channels: Sequence[str]) -> Row:
     known = sum(member["channels"] for member in shown["members"])
     if known != len(channels):
         raise BenchError(f"the newcomer was told of {known} channels, there are {len(channels)}")
-    uptime = (await proxy.status())["uptime"] - (time.monotonic() - begun)
+    uptime = (await proxy.status()).uptime - (time.monotonic() - begun)
     await started.leaves(process)
     return {"serves_after_seconds": serves, "of_that_up_seconds": uptime, "counts_after_that_seconds": counted}
 

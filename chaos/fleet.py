@@ -21,6 +21,7 @@ from holdfast.chaos.processes import Process, Processes
 from holdfast.chaos.proxies import Proxy
 from holdfast.chaos.writes import Contents
 from holdfast.protocols.errors import HoldfastError
+from holdfast.proxy.views import Drained
 
 POLL_INTERVAL = 0.2
 
@@ -109,7 +110,7 @@ class Fleet:
 
     async def status_of(self, proxy: Proxy) -> Status:
         """Raises HoldfastError."""
-        return msgspec.convert(await proxy.status(), Status)
+        return msgspec.convert(await proxy.status(), Status, from_attributes=True)
 
     async def wait(self, condition: Callable[[], bool]) -> None:
         """Wait until it holds of a status that is fresh. Callers set the timeout."""
@@ -209,4 +210,4 @@ class Fleet:
         """Have the proxy give a node no more requests. It may be gone already."""
         with suppress(HoldfastError):
             path = f"/api/nodes/{quote(node, safe='')}/drain"
-            await trio.to_thread.run_sync(self._deployment.first.admin.post, path, {}, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(self._deployment.first.admin.post, path, {}, Drained, abandon_on_cancel=True)

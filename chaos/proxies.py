@@ -6,14 +6,15 @@ import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import trio
 
 from holdfast.chaos.processes import Process, Processes, children, cpu_seconds, resident_bytes, wait_file
 from holdfast.console.admin_client import AdminClient
+from holdfast.protocols.errors import HoldfastError
 from holdfast.proxy.config import is_loopback, split_address
+from holdfast.proxy.views import StatusView
 
 START_PATIENCE = 30.0
 RESTART_PATIENCE = 120.0  # more than cluster.takeover_timeout: no address of a killed cluster may be in use again
@@ -39,9 +40,9 @@ class Proxy:
     def is_local(self) -> bool:
         return is_loopback(urlsplit(self.admin_url).hostname or "")
 
-    async def status(self) -> Any:  # noqa: ANN401 - JSON
+    async def status(self) -> StatusView:
         """What its admin server says. Raises HoldfastError."""
-        return await trio.to_thread.run_sync(self.admin.get, "/api/status", abandon_on_cancel=True)
+        return await trio.to_thread.run_sync(self.admin.get, "/api/status", StatusView, abandon_on_cancel=True)
 
     async def metric(self, name: str) -> float:
         """One that has no labels, of its metrics. Raises HoldfastError."""
@@ -80,9 +81,11 @@ class OwnProxy(Proxy):
 
     async def learn(self) -> None:
         """What its cluster knows of it. Raises HoldfastError."""
-        cluster = (await self.status())["cluster"]
-        self.id = cluster["here"]
-        (pub,) = (member["pub"] for member in cluster["members"] if member["id"] == self.id)
+        cluster = (await self.status()).cluster
+        if cluster is None:
+            raise HoldfastError(f"the proxy at {self.admin_url} has no cluster")
+        self.id = cluster.here
+        (pub,) = (member.pub for member in cluster.members if member.id == self.id)
         self._addresses = [*self._addresses[:3], f"cluster.pub={pub}"]
 
     def signal(self, number: signal.Signals) -> None:

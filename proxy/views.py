@@ -1,7 +1,8 @@
 """What the admin server shows of the running proxy, and Control, the seam through which it asks and acts.
 
-Ids of clients are 64-bit numbers here and 16 hexadecimal digits in JSON and on the command line: JavaScript and
-some tools keep only 53 bits of a number.
+The structs are what the admin server's JSON is made of, and what those who ask it read it as: what does not fit is no
+answer of ours. Ids of clients are text in them, 16 hexadecimal digits: JavaScript and some tools keep only 53 bits of
+a number.
 """
 
 from collections.abc import Mapping, Sequence
@@ -140,10 +141,14 @@ class StatusView(Struct, frozen=True, kw_only=True):
     cluster: ClusterView | None = None  # of a proxy that has a store
 
 
+class NodeList(Struct, frozen=True):
+    nodes: Sequence[NodeView]
+
+
 class ClientView(Struct, frozen=True, kw_only=True):
     """One client. connected_for in seconds."""
 
-    id: int
+    id: str
     protocol: str
     address: str
     path: str
@@ -151,6 +156,50 @@ class ClientView(Struct, frozen=True, kw_only=True):
     in_flight: int
     outbox_bytes: int
     connected_for: float
+
+
+class ClientPage(Struct, frozen=True, kw_only=True):
+    """Some clients of the proxy that says it. elsewhere: how many more there are at others of its cluster. next: the
+    id after which the next page begins, or null."""
+
+    proxy: str
+    elsewhere: int
+    clients: Sequence[ClientView]
+    next: str | None
+
+
+class Drained(Struct, frozen=True):
+    node: str
+    state: str
+
+
+class Kicked(Struct, frozen=True):
+    client: str
+    kicked: bool
+
+
+class ChannelCount(Struct, frozen=True):
+    """proxies: those that have members of the channel, each with how many."""
+
+    channel: str
+    count: int
+    proxies: Mapping[str, int]
+
+
+class Fault(Struct, frozen=True):
+    status: int
+    message: str
+
+
+class Refusal(Struct, frozen=True, forbid_unknown_fields=True):
+    """Any answer of a status from 400 on. There is nothing beside it, by which it is told from errors of other
+    servers: also from those that a proxy gives its clients."""
+
+    error: Fault
+
+
+def format_client_id(number: int) -> str:
+    return f"{number:016x}"
 
 
 class Control(Protocol):

@@ -1,17 +1,23 @@
 """Calls the admin server of a proxy. Its failures are HoldfastErrors: one line for people, exit status 1.
 
-What the user has to write otherwise is a ConfigError: exit status 2.
+Who answers is input: what is not of the form that a proxy's admin server gives is said to be from none. What the user
+has to write otherwise is a ConfigError: exit status 2.
 """
 
 import http.client
-import json
-from typing import Any
+from typing import TypeVar
 from urllib.parse import urlsplit
 
+import msgspec
+
 from holdfast.protocols.errors import ConfigError, HoldfastError
+from holdfast.proxy.views import Refusal
 
 TIMEOUT = 10.0
 NO_HTTP = (http.client.BadStatusLine, http.client.LineTooLong, http.client.UnknownProtocol)
+
+
+T = TypeVar("T")
 
 
 class AdminClient:
@@ -21,20 +27,21 @@ class AdminClient:
         self._url = url if "://" in url else f"http://{url}"
         self._token = token
 
-    def get(self, path: str) -> Any:  # noqa: ANN401 - JSON
-        return self._result(*self._call("GET", path))
+    def get(self, path: str, kind: type[T]) -> T:
+        """kind: a struct of proxy.views, what that path answers."""
+        return self._read(*self._call("GET", path), kind)
 
     def text(self, path: str) -> str:
         """What is no JSON."""
         status, content = self._call("GET", path)
         if status != 200:
-            self._result(status, content)
+            raise self._refusal(status, content)
         return content.decode(errors="replace")
 
-    def post(self, path: str, body: dict[str, object]) -> Any:  # noqa: ANN401 - JSON
-        return self._result(*self._call("POST", path, json.dumps(body)))
+    def post(self, path: str, body: dict[str, object], kind: type[T]) -> T:
+        return self._read(*self._call("POST", path, msgspec.json.encode(body)), kind)
 
-    def _call(self, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
+    def _call(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         headers = {"Content-Type": "application/json"}
         if self._token:
             if not (self._token.isascii() and self._token.isprintable()):
@@ -64,14 +71,24 @@ class AdminClient:
             pass  # urlsplit's word for what is no URL, or no port
         raise ConfigError(f"--admin: expected HOST:PORT or http://HOST:PORT, got {self._url}")
 
-    def _result(self, status: int, content: bytes) -> Any:  # noqa: ANN401 - JSON
-        if status == 401:
-            raise HoldfastError(f"{self._url} wants its admin.token: HOLDFAST_ADMIN_TOKEN or --token")
+    def _read(self, status: int, content: bytes, kind: type[T]) -> T:
+        if status >= 400:
+            raise self._refusal(status, content)
         try:
-            result = json.loads(content)
-            if status < 400:
-                return result
-            message = result["error"]["message"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise HoldfastError(f"{self._url} is no admin server of Holdfast: status {status}") from error
-        raise HoldfastError(f"{message} (status {status})")
+            return msgspec.json.decode(content, type=kind)
+        except (ValueError, RecursionError) as error:  # of which msgspec's errors and UnicodeError are
+            raise self._is_another(status) from error
+
+    def _refusal(self, status: int, content: bytes) -> HoldfastError:
+        try:
+            fault = msgspec.json.decode(content, type=Refusal).error
+        except (ValueError, RecursionError):
+            return self._is_another(status)
+        if fault.status != status:
+            return self._is_another(status)
+        if status == 401:
+            return HoldfastError(f"{self._url} wants its admin.token: HOLDFAST_ADMIN_TOKEN or --token")
+        return HoldfastError(f"{fault.message} (status {status})")
+
+    def _is_another(self, status: int) -> HoldfastError:
+        return HoldfastError(f"{self._url} is no admin server of Holdfast: status {status}")

@@ -16,18 +16,42 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from holdfast.protocols.close import MAX_TEXT_BYTES
 from holdfast.proxy.admin.http import CHALLENGE, JSON, HttpError, Request, Response, as_error, as_json, bears
 from holdfast.proxy.config import is_loopback
-from holdfast.proxy.views import Control, PluginStatus
+from holdfast.proxy.views import (
+    ChannelCount,
+    ClientPage,
+    Control,
+    Drained,
+    Kicked,
+    NodeList,
+    PluginStatus,
+    format_client_id,
+)
 
 DEFAULT_PAGE = 100
 LARGEST_PAGE = 1000
 
 
 class Call(NamedTuple):
-    """What a handler gets: what its pattern took from the path, the query, and the body's JSON ({} if none)."""
+    """What a handler gets: what its pattern took from the path, and the rest as it came.
+
+    Read is only what a handler asks for: a probe's query may be 16 KB of nothing, and strangers may send it.
+    """
 
     parts: Mapping[str, str]
-    query: Mapping[str, str]
-    body: Mapping[str, Any]
+    raw_query: str
+    raw_body: bytes
+
+    def query(self) -> Mapping[str, str]:
+        return dict(parse_qsl(self.raw_query))
+
+    def body(self) -> Mapping[str, Any]:
+        """The JSON object; {} if there is none. Raises HttpError if it is something else."""
+        if not self.raw_body:
+            return {}
+        try:
+            return msgspec.json.decode(self.raw_body, type=dict[str, Any])
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise HttpError(400, "expected a JSON object as body") from None
 
 
 class Route(NamedTuple):
@@ -71,7 +95,7 @@ class Api:
             authorized = self._check_token(request, route)
             if route.method == "POST" and not authorized:
                 _check_not_a_page(request)
-            response = route.handler(Call(parts, dict(parse_qsl(target.query)), _json_body(request)))
+            response = route.handler(Call(parts, target.query, request.body))
             return response if isinstance(response, Response) else await response
         except HttpError as error:
             return as_error(error)
@@ -124,22 +148,23 @@ class Api:
         return as_json(self._control.status())
 
     def _nodes(self, call: Call) -> Response:
-        return as_json({"nodes": self._control.nodes()})
+        return as_json(NodeList(self._control.nodes()))
 
     def _clients(self, call: Call) -> Response:
-        limit = _page(call.query.get("limit", str(DEFAULT_PAGE)))
-        after = call.query.get("after")
+        query = call.query()
+        limit = _page(query.get("limit", str(DEFAULT_PAGE)))
+        after = query.get("after")
         # one more than asked for, to see whether there is another page
         clients = self._control.clients(limit + 1, None if after is None else parse_client_id(after))
         page = clients[:limit]
         cluster = self._control.cluster()
         return as_json(
-            {
-                "proxy": cluster.here,
-                "elsewhere": sum(proxy.clients for proxy in cluster.members if proxy.id != cluster.here),
-                "clients": [{**msgspec.structs.asdict(client), "id": format_client_id(client.id)} for client in page],
-                "next": format_client_id(page[-1].id) if len(clients) > len(page) else None,
-            }
+            ClientPage(
+                proxy=cluster.here,
+                elsewhere=sum(proxy.clients for proxy in cluster.members if proxy.id != cluster.here),
+                clients=page,
+                next=page[-1].id if len(clients) > len(page) else None,
+            )
         )
 
     async def _drain(self, call: Call) -> Response:
@@ -149,11 +174,11 @@ class Api:
             raise HttpError(503, "it gets no new requests here, but does not say that it knows: try again")
         if not is_drained:
             raise HttpError(404, "no such node")
-        return as_json({"node": node, "state": "draining"}, 202)
+        return as_json(Drained(node, "draining"), 202)
 
     async def _kick(self, call: Call) -> Response:
         client = parse_client_id(call.parts["id"])
-        reason = call.body.get("reason", "")
+        reason = call.body().get("reason", "")
         if not isinstance(reason, str) or len(reason.encode()) > MAX_TEXT_BYTES:
             raise HttpError(400, f"reason: expected text of at most {MAX_TEXT_BYTES} bytes")
         is_kicked = await self._control.kick(client, reason)
@@ -161,14 +186,14 @@ class Api:
             raise HttpError(503, "the proxy that has this client does not answer")
         if not is_kicked:
             raise HttpError(404, "no such client")
-        return as_json({"client": format_client_id(client), "kicked": True})
+        return as_json(Kicked(format_client_id(client), True))
 
     async def _channel(self, call: Call) -> Response:
         channel = call.parts["channel"]
         counts = await self._control.count(channel)
         if counts is None:
             raise HttpError(503, "too many ask for the counts of channels: try again in a moment")
-        return as_json({"channel": channel, "count": sum(counts.values()), "proxies": counts})
+        return as_json(ChannelCount(channel, sum(counts.values()), counts))
 
     def _cluster_health(self, call: Call) -> Response:
         ready, _ = self._control.ready()
@@ -187,10 +212,6 @@ def _page(text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_PAGE)) and 1 <= int(text) <= LARGEST_PAGE:
         return int(text)
     raise HttpError(400, f"limit: expected a number from 1 to {LARGEST_PAGE}")
-
-
-def format_client_id(number: int) -> str:
-    return f"{number:016x}"
 
 
 def parse_client_id(text: str) -> int:
@@ -233,12 +254,3 @@ def _check_not_a_page(request: Request) -> None:
         raise HttpError(415, f"expected Content-Type: {JSON}, or none and no body")
     if content_type is None and request.body:
         raise HttpError(415, f"expected Content-Type: {JSON} for a body")
-
-
-def _json_body(request: Request) -> Mapping[str, Any]:
-    if not request.body:
-        return {}
-    try:
-        return msgspec.json.decode(request.body, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise HttpError(400, "expected a JSON object as body") from None

@@ -16,7 +16,7 @@ from holdfast.proxy.admin.running import Running
 from holdfast.proxy.clients.session import Session
 from holdfast.proxy.cluster.views import view_of
 from holdfast.proxy.process.workers import WorkerLife
-from holdfast.proxy.views import ClientView, ClusterView, MasterView, NodeView, StatusView
+from holdfast.proxy.views import ClientView, ClusterView, MasterView, NodeView, StatusView, format_client_id
 
 log = structlog.get_logger("holdfast.admin")
 
@@ -139,7 +139,7 @@ class ProxyControl:
         client = self._app.registry.get(session.id)
         assert client is not None  # it is there for as long as the session is open
         return ClientView(
-            id=client.id,
+            id=format_client_id(client.id),
             protocol=client.protocol,
             address=client.address,
             path=client.path,

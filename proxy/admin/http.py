@@ -6,6 +6,8 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
+from holdfast.proxy.views import Fault, Refusal
+
 JSON = "application/json"
 CHALLENGE = ("WWW-Authenticate", 'Bearer realm="holdfast"')  # of a 401
 
@@ -48,5 +50,5 @@ def as_json(value: object, status: int = 200) -> Response:
 
 def as_error(error: HttpError) -> Response:
     """`{"error": {"status": 404, "message": "..."}}`."""
-    body = msgspec.json.encode({"error": {"status": error.status, "message": str(error)}}) + b"\n"
-    return Response(error.status, body, headers=error.headers)
+    refusal = Refusal(Fault(error.status, str(error)))
+    return Response(error.status, msgspec.json.encode(refusal) + b"\n", headers=error.headers)

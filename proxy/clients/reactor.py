@@ -102,7 +102,8 @@ class _Door:
 
 
 class Reactor:
-    """The loop. `now` is the time of the current turn, trio.current_time's clock, read once per turn.
+    """The loop. `now` is the time of the current turn, trio.current_time's clock, read once per turn, and again when a
+    node's batch comes in it (`look_at_clock`): else a reply that comes in the turn of its request took no time.
 
     masses: what the log says of those whom it serves, who are strangers; the ticker ticks it.
     """
@@ -180,6 +181,12 @@ class Reactor:
         """For other tasks: end what was a turn of theirs. What is left to do then, `run` goes on with at once."""
         if self._end_turn():
             self._bell.ring()
+
+    def look_at_clock(self) -> None:
+        """Within a turn, or for other tasks: what is measured from now on is measured from now. Never goes back."""
+        now = trio.current_time()
+        if now > self.now:
+            self.now = now
 
     def _end_turn(self) -> bool:
         """Run the steps. True: one of them has more to do."""

@@ -42,13 +42,14 @@ class AccessLog:
             return
         client = client or self._client_of(entry.connection.id)
         node = lost_node or entry.node
+        opened = entry.deadline - self._timeout if entry.parts is None else entry.parts.opened
         self._log.info(
             "request",
             **who_asked(entry, client),
             status=status,
             request_bytes=len(entry.event.payload),
             reply_bytes=size,
-            seconds=round(now - (entry.deadline - self._timeout), 6),
+            seconds=round(now - opened, 6),
             attempt=entry.attempt,
             node=node.id if node is not None else None,
         )

@@ -12,6 +12,7 @@ from holdfast.chaos.processes import Processes
 from holdfast.chaos.trial import Plan, Running, Trial
 from holdfast.console.admin_client import AdminClient
 from holdfast.protocols.errors import HoldfastError
+from holdfast.proxy.views import ClientPage, Kicked
 from tests.waiting import until
 
 # So that masters change, and frozen nodes are given up, as often in seconds as usually in a minute; but on a busy
@@ -168,8 +169,8 @@ async def test_a_client_that_is_dropped_breaks_the_promise(run):
         await until_under_way(trial)
         where = json.loads((run.processes.directory / "proxy.json").read_text())
         admin = AdminClient(f"http://{where['admin']}", "")
-        client = (await trio.to_thread.run_sync(admin.get, "/api/clients"))["clients"][0]["id"]
-        await trio.to_thread.run_sync(admin.post, f"/api/clients/{client}/kick", {})
+        client = (await trio.to_thread.run_sync(admin.get, "/api/clients", ClientPage)).clients[0].id
+        await trio.to_thread.run_sync(admin.post, f"/api/clients/{client}/kick", {}, Kicked)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(kick)
@@ -223,8 +224,8 @@ async def test_a_client_that_is_dropped_by_a_living_proxy_breaks_the_promise(run
         await until_under_way(trial)
         where = json.loads((run.processes.directory / "proxy-2.json").read_text())
         admin = AdminClient(f"http://{where['admin']}", "")
-        client = (await trio.to_thread.run_sync(admin.get, "/api/clients"))["clients"][0]["id"]
-        await trio.to_thread.run_sync(admin.post, f"/api/clients/{client}/kick", {})
+        client = (await trio.to_thread.run_sync(admin.get, "/api/clients", ClientPage)).clients[0].id
+        await trio.to_thread.run_sync(admin.post, f"/api/clients/{client}/kick", {}, Kicked)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(kick)

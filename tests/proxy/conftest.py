@@ -6,7 +6,7 @@ import pytest
 
 from holdfast.proxy.admin.api import Api
 from holdfast.proxy.admin.server import AdminServer
-from holdfast.proxy.views import ClientView, ClusterView, MasterView, NodeView, ProxyView, StatusView
+from holdfast.proxy.views import ClientView, ClusterView, MasterView, NodeView, ProxyView, StatusView, format_client_id
 
 
 def proxy_view(id, **fields):
@@ -117,7 +117,7 @@ class FakeControl:
     def clients(self, limit, after):
         return [
             ClientView(
-                id=id,
+                id=format_client_id(id),
                 protocol="websocket",
                 address="127.0.0.1:50000",
                 path="/[red]a\x1b[2J",

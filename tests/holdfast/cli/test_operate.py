@@ -5,7 +5,7 @@ from contextlib import suppress
 import pytest
 import trio
 
-from holdfast.proxy.admin.http import Response
+from holdfast.proxy.admin.http import Response, as_json
 
 
 @pytest.fixture
@@ -154,9 +154,19 @@ async def test_somebody_else_there(serve, holdfast_async, nursery):
     assert err.startswith(f"holdfast: no admin server answers at {url} (--admin URL): ")
 
 
+@pytest.mark.parametrize("command", [["status"], ["nodes", "--json"], ["clients"], ["drain", "n-1"], ["kick", "1"]])
+async def test_the_port_of_clients_and_an_application_behind_it(serve, holdfast_async, command):
+    async def answer(request):
+        return as_json({"ok": True})
+
+    address = await serve(answer=answer)
+    told = f"holdfast: http://{address} is no admin server of Holdfast: status 200\n"
+    assert await holdfast_async(*command, "--admin", address) == (1, "", told)
+
+
 async def test_an_address_as_the_ready_file_says_it(serve, holdfast_async):
     async def answer(request):
-        return Response(200, b'{"clients": [], "next": null}', "application/json")
+        return Response(200, b'{"proxy": "p", "elsewhere": 0, "clients": [], "next": null}', "application/json")
 
     status, _, err = await holdfast_async("clients", "--admin", await serve(answer=answer))
     assert (status, err) == (0, "")

@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.proxy.admin.api import Api, format_client_id, parse_client_id
+from holdfast.proxy.admin.api import Api, parse_client_id
 from holdfast.proxy.admin.http import HttpError, Request
+from holdfast.proxy.views import format_client_id
 
 KICK = "/api/clients/0000000000000001/kick"
 
@@ -319,3 +320,8 @@ def test_no_other_text_is_an_id(text):
     except HttpError:
         return
     assert format_client_id(number) == text.lower()
+
+
+def test_of_a_probe_neither_query_nor_body_is_read(call):
+    """Strangers may send it."""
+    assert call("GET", "/health?%41&=", {}, b"{")[0] == 200

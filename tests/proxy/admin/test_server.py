@@ -1,6 +1,7 @@
 import http.client
 import json
 import socket
+from collections import Counter
 from contextlib import AsyncExitStack, suppress
 
 import pytest
@@ -177,6 +178,7 @@ async def test_an_idle_connection_ends(serve, monkeypatch):
 
 
 REQUEST = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LAST_REQUEST = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -236,3 +238,49 @@ async def test_ipv6(nursery, control):
     address = await nursery.start(AdminServer("[::1]:0", answer).run)
     assert address.startswith("[::1]:")
     await assert_alive(address)
+
+
+class Looks(trio.abc.Instrument):
+    """Counts how often Trio has looked at its sockets."""
+
+    count = 0
+
+    def after_io_wait(self, timeout):
+        self.count += 1
+
+
+async def test_all_connections_together_get_one_answer_between_two_looks_at_sockets_and_in_turns(nursery):
+    looks = Looks()
+    trio.lowlevel.add_instrument(looks)
+    answered, asked_by_all = [], trio.Event()
+
+    async def answer(request):
+        await asked_by_all.wait()
+        answered.append((looks.count, request.target))
+        return Response(200, b"")
+
+    address = await nursery.start(AdminServer("127.0.0.1:0", answer).run)
+    async with AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(await connect(address)) for _ in range(server.MAX_CONNECTIONS)]
+        *floods, probe = streams
+        for flood in floods:
+            await flood.send_all(REQUEST * 20)
+        await wait_all_tasks_blocked()
+        asked_by_all.set()
+        while len(answered) < 3 * len(streams):
+            await trio.lowlevel.checkpoint()
+        await probe.send_all(LAST_REQUEST.replace(b"/health", b"/probe"))
+        since = len(answered)
+        assert b" 200 " in await read_all(probe)
+        places = [place for place, (_, target) in enumerate(answered) if target == "/probe"]
+        assert places[0] - since <= len(streams), "others had more than one answer each"
+    # all of the first answers were waited for by the test itself
+    in_one_look = Counter(look for look, _ in answered[len(floods) :])
+    assert max(in_one_look.values()) == 1
+
+
+async def test_many_headers_are_refused_before_they_are_read(serve):
+    address = await serve()
+    head = REQUEST.removesuffix(b"\r\n")
+    assert (await talk(address, head + b"a:b\r\n" * 3000 + b"\r\n")).startswith(b"HTTP/1.1 431 ")
+    assert (await talk(address, head + b"a:b\r\n" * 90 + b"\r\n" + REQUEST * 100 + LAST_REQUEST)).count(b" 200 ") == 102

@@ -5,6 +5,7 @@ from structlog.testing import capture_logs
 
 from holdfast.protocols.nodes import frames
 from tests.harness import ScriptedNode, running, websocket
+from tests.proxy.still import StillProxy, taken
 
 
 async def test_a_line_per_request_with_no_payload_and_no_query():
@@ -141,3 +142,45 @@ async def test_so_are_all_parts_of_a_reply():
             await proxy.until(lambda: len([line for line in lines if line["event"] == "request"]) == 2, "the lines")
         access = [line for line in lines if line["event"] == "request"]
         assert [(line["status"], line["reply_bytes"]) for line in access] == [(200, 121), (502, 1)]
+
+
+@pytest.fixture
+async def still(mock_clock):
+    proxy = StillProxy(trio_clock=True, log={"access_log": True, "level": "info"})
+    yield proxy
+    proxy.close()
+
+
+async def test_a_reply_in_the_turn_of_its_request_has_taken_time(still, mock_clock):
+    """For the log, and for a policy that goes by it."""
+    peer, client = still.join(), still.client()
+    with capture_logs() as lines:
+        client.ask("x")
+        still.hear()
+        [request] = taken(peer, frames.Request)
+        mock_clock.jump(0.003)
+        peer.say(frames.Reply(request.id, 1, b"y", True))
+        still.hear()
+    [line] = [line for line in lines if line["event"] == "request"]
+    [node] = still.app.directory
+    assert line["seconds"] == node.latency == pytest.approx(0.003)
+
+
+async def test_the_clock_does_not_go_back_for_a_batch(still):
+    still.app.reactor.now = later = still.app.reactor.now + 100
+    still.join()
+    assert still.app.reactor.now == later
+
+
+async def test_the_time_of_a_reply_in_parts_counts_from_its_request(still, mock_clock):
+    peer, client = still.join(), still.client()
+    with capture_logs() as lines:
+        client.ask("x")
+        still.hear()
+        [request] = taken(peer, frames.Request)
+        for more in (True, True, False):
+            mock_clock.jump(5)
+            peer.say(frames.Reply(request.id, 1, b"y", True, more=more))
+            still.hear()
+    [line] = [line for line in lines if line["event"] == "request"]
+    assert line["seconds"] == pytest.approx(15)

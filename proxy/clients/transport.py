@@ -21,6 +21,8 @@ from holdfast.proxy.clients.tls import TlsChannel, TlsError
 
 # More than 128 KiB makes malloc use mmap: 12 us per read instead of 2 (measured). 64 KiB is as cheap as 4.
 READ_BYTES: Final = 64 << 10
+# Who reads as fast as we write would have a whole reply in one turn: with TLS 9 MB, 8 ms in which others wait.
+TURN_BYTES = 1 << 20
 # Below this, whoever asked is told that there is room again.
 ROOM_BYTES: Final = CHUNK_BYTES
 
@@ -220,14 +222,16 @@ class Transport(Interest):
         return outbox
 
     def _write_outbox(self, now: float) -> None:
-        """As much as the kernel takes. When that is all, there is no outbox any more."""
+        """As much as the kernel takes, and about a share of a turn. When that is all, there is no outbox any more."""
         outbox, tls = self.outbox, self._tls
         assert outbox is not None
+        left = TURN_BYTES
         try:
-            while outbox.size:
+            while outbox.size and left > 0:
                 data = outbox.peek() if tls is None else outbox.peek_sealed(tls.seal)
                 sent = os.write(self.fd, data)
                 self._clients.counters.bytes_sent += sent
+                left -= sent
                 if tls is None:
                     outbox.take(sent)
                 else:

@@ -15,7 +15,9 @@ from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.clients.http import HttpProtocol
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import RequestError
+from holdfast.proxy.clients import transport
 from holdfast.proxy.clients.clients import Clients
+from holdfast.proxy.clients.outbox import CHUNK_BYTES
 from holdfast.proxy.clients.progress import unacknowledged_bytes
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.config import ClientSettings, RealtimeSettings
@@ -402,6 +404,27 @@ async def test_room_is_told_once_when_little_waits(rig, mock_clock):
     await rig.until(lambda: not rig.clients.connections)
     connection.when_drained(partial(told.append, "closed"))
     assert told[-1] == "closed"
+
+
+async def test_a_large_reply_leaves_in_shares_of_a_turn(rig, monkeypatch):
+    """Though the client's kernel would take more at once."""
+    monkeypatch.setattr(transport, "TURN_BYTES", 1)
+    rig = rig()
+    connection, theirs = await rig.connect(KEEP, receive_buffer=4 * MIB)
+    with theirs:
+        _, event = await rig.asked()
+        connection.reply(event, None, bytes(16 * MIB), False, False)
+        await rig.read(theirs, 1)  # it has begun
+        shares, write = [], connection.transport._write_outbox
+
+        def counted(now):
+            before = rig.counters.bytes_sent
+            write(now)
+            shares.append(rig.counters.bytes_sent - before)
+
+        monkeypatch.setattr(connection.transport, "_write_outbox", counted)
+        await rig.read(theirs, 12 * MIB)
+        assert 0 < max(shares) <= CHUNK_BYTES
 
 
 # --- how much work it is ----------------------------------------------------------------------------------------

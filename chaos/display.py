@@ -183,9 +183,9 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
         yield from _flood(report.flood)
     if report.losses is not None:
         yield from _losses(report.losses)
-    epochs = [acting.epoch for acting in report.masters.epochs]
+    epochs = report.masters.epochs
     if epochs:
-        yield "masters", f"{len(epochs)}, epochs {min(epochs)} to {max(epochs)}"
+        yield "masters", f"{len(epochs):,}"
         yield "  acting at once", f"{report.masters.overlaps:,}"
     else:
         yield "masters", "the nodes are not ours: nobody testified"

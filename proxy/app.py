@@ -7,7 +7,6 @@ not ready; accept no more; requests finish; clients are closed; proxies are told
 import os
 import random
 import signal
-import time
 from collections.abc import AsyncIterator, Callable
 from enum import Enum
 
@@ -44,7 +43,7 @@ from holdfast.proxy.clients.tls import server_context
 from holdfast.proxy.cluster.alone import LoneRecord
 from holdfast.proxy.cluster.bindings import resolve
 from holdfast.proxy.cluster.fence import ClientsFence
-from holdfast.proxy.cluster.runner import Runner, random_number
+from holdfast.proxy.cluster.runner import Runner, random_number, wall_clock
 from holdfast.proxy.cluster.times import times_of
 from holdfast.proxy.config import Config, is_loopback, split_address
 from holdfast.proxy.metrics import Counters
@@ -71,11 +70,6 @@ log = structlog.get_logger("holdfast.app")
 # A node keeps what it could not send for 60 s, and a request is sent again within its timeout.
 MIN_REMEMBERED_SECONDS = 60.0
 FAREWELL = 0.1  # for libzmq to write the last batches to nodes
-
-
-def wall_clock() -> int:
-    """Microseconds since 1970."""
-    return time.time_ns() // 1000
 
 
 class Phase(Enum):
@@ -310,7 +304,8 @@ class App:
             self._share_state(runner.cluster)
             return pub
         me, now = Member(self._id, "", "", prefix=self._prefix), trio.current_time()
-        self.cluster = Cluster(me, b"", times_of(self.config), random_number, now, self.keeper.copy, self.gateway.debts)
+        times, copy = times_of(self.config), self.keeper.copy
+        self.cluster = Cluster(me, b"", times, random_number, wall_clock, now, copy, self.gateway.debts)
         self.cluster.voice.figures = self.control.figures
         self._share_state(self.cluster)
         nursery.start_soon(LoneRecord(self.cluster, self.steward.look, self.reactor.settle).run)

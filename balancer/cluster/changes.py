@@ -142,7 +142,7 @@ def join(membership: Membership, live: Container[str], now: float) -> Record | N
     heard = membership.heard_now(now)
     members = living(membership, now)
     if not members:
-        return None if hindrance(membership, live, now) else _founded(membership, now)
+        return None if hindrance(membership, live, now) else founded(membership, now)
     dead = set(record.ids).difference(member.proxy for member in members)
     welcoming = []
     for proxy in (member.proxy for member in members):
@@ -156,7 +156,7 @@ def join(membership: Membership, live: Container[str], now: float) -> Record | N
         is_established = any(beat.established for beat in welcoming)
         return _changed(membership, (*members, me), now, dead, is_firm=is_firm, is_established=is_established)
     if all(membership.absence.is_absent(member.proxy, now) for member in members):
-        return _founded(membership, now)
+        return founded(membership, now)
     return None
 
 
@@ -227,10 +227,13 @@ def _is_dead(membership: Membership, member: Member) -> bool:
     return member.proxy not in cards and any(other.is_at(member) for other in (me, *cards.values()))
 
 
-def _founded(membership: Membership, now: float) -> Record:
-    """A cluster of us alone, later than anything that a node or a proxy has told of."""
+def founded(membership: Membership, now: float) -> Record:
+    """A cluster of us alone, later than anything that a node or a proxy has told of.
+
+    It begins at the clock: those who know of a former cluster may be out of reach, all of them, and come later.
+    """
     told = max((beat.version for beat in membership.beats.values()), default=0)
-    version = max(_next_version(membership), told + 1)
+    version = max(membership.beginning, _next_version(membership), told + 1)
     me = membership.me
     return Record(
         version=version,

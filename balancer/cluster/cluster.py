@@ -52,9 +52,10 @@ from holdfast.protocols.peers.replication import Debt, Owned, Replicated
 class Cluster:
     """Call `tick` after each batch of messages, after each answer of the store, and every 0.1 s at least.
 
-    random: 63 bits. state: our copy. count_here: of a channel's members. kick_here: a client of ours. Callbacks come
-    from within `received`, `stored`, and `tick`: on_record(former, new); on_died(node, incarnation), a process that a
-    peer knows to be dead; on_tunnelled(peer, frame); those of replication, owners and debts.
+    random: 63 bits. clock: microseconds since 1970. state: our copy. count_here: of a channel's members. kick_here: a
+    client of ours. Callbacks come from within `received`, `stored`, and `tick`: on_record(former, new);
+    on_died(node, incarnation), a process that a peer knows to be dead; on_tunnelled(peer, frame); those of
+    replication, owners and debts.
     """
 
     def __init__(
@@ -63,12 +64,13 @@ class Cluster:
         token: bytes,
         times: Times,
         random: Callable[[], int],
+        clock: Callable[[], int],
         now: float,
         state: StateCopy | None = None,
         debts: Debts | None = None,
     ) -> None:
         self.me = me
-        self.membership = Membership(me, times, now)
+        self.membership = Membership(me, times, now, clock)
         self.peers = Peers(me, times, random)
         self.voice = Voice(me.proxy, token, times.heartbeat)
         copy = StateCopy(StateSettings()) if state is None else state
@@ -95,7 +97,7 @@ class Cluster:
 
     def found_alone(self, now: float) -> None:
         """A cluster of one that no store knows. It joins nobody: a former run of us may have granted a lease."""
-        self.membership.found_alone(now)
+        self.membership.found_alone(changes.founded(self.membership, now))
         self._follow(now)
 
     # --- what comes ---------------------------------------------------------------------------------------------------

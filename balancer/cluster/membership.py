@@ -35,14 +35,14 @@ All of this compares times of several proxies, so they are the same everywhere: 
 nobody with others is let in. Who founds with other settings than the last cluster had waits for its grants to end.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from holdfast.balancer.cluster.absence import Absence
 from holdfast.balancer.cluster.hearing import Hearing
 from holdfast.balancer.cluster.lingering import Lingering
 from holdfast.balancer.cluster.times import MAX_DRIFT, Times
 from holdfast.protocols.peers.frames import READY, SYNCING, Beat, Member, NodeSeen, Record
-from holdfast.protocols.peers.ranges import MAX_JUMP
+from holdfast.protocols.peers.ranges import MAX_BEGINNING, is_near
 
 ANYBODY = ""  # in place of a proxy's id: of a record without members everybody is absent
 
@@ -53,13 +53,14 @@ class Membership:
     highest_epoch: that any node has told. began: when this run was bound. rivals: other proxies that have a card and
     say that they are where we are, and since when. is_first: nobody else could have known the store before.
     beats, nodes: what each peer has last told of itself and of its nodes, and we of ours. leavers: who has said that it
-    leaves, though the record without it may come later.
+    leaves, though the record without it may come later. clock: microseconds since 1970.
     """
 
-    def __init__(self, me: Member, times: Times, now: float) -> None:
+    def __init__(self, me: Member, times: Times, now: float, clock: Callable[[], int] = lambda: 0) -> None:
         self.me = me
         self.times = times
         self.began = now
+        self._clock = clock
         self.is_first = False
         self.highest_epoch = 0
         self.record = Record()
@@ -76,7 +77,7 @@ class Membership:
         self._agreed_at: float | None = None  # all members follow this ballot and epoch
         self._is_told_established = self._is_firm = False
         self._expelled_at: float | None = None
-        self._is_leaving = False
+        self.is_leaving = False
         self.lingering = Lingering(times.grace)
         self.leavers: set[str] = set()
         self._dead: set[str] = set()
@@ -85,10 +86,9 @@ class Membership:
         self._is_doubted = False  # a node was there that knows of one
         self.rivals: dict[str, float] = {}
 
-    def found_alone(self, now: float) -> None:
-        """A cluster of one that no other process can know: nobody has to confirm it."""
-        me = self.me.proxy
-        self.record = Record(keeper=me, members=(self.me,), former=(me,), cluster=me, agreed=self.times.agreed, term=1)
+    def found_alone(self, record: Record) -> None:
+        """No other process can know this one: nobody has to confirm it."""
+        self.record = record
         self._confirmed_at = self._agreed_at = float("-inf")
 
     # --- what happens -------------------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ class Membership:
 
     def told(self, peer: str, version: int, now: float) -> None:
         """A peer follows this version."""
-        if self._told.get(peer, 0) < version <= self.record.version + MAX_JUMP:
+        if self._told.get(peer, 0) < version and is_near(version, self.record.version):
             self._told[peer] = version
             self._confirm(now)
 
@@ -154,7 +154,7 @@ class Membership:
         """Follow a later record. Of two that have the same version the store's counts; which cluster we are of is the
         store's to say as well."""
         mine, was_member = self.record, self.is_member
-        if not from_store and (record.cluster != mine.cluster or record.version > mine.version + MAX_JUMP):
+        if not from_store and (record.cluster != mine.cluster or not is_near(record.version, mine.version)):
             return False
         if record.version < mine.version or record == mine or (record.version == mine.version and not from_store):
             return False
@@ -216,13 +216,9 @@ class Membership:
         """Whether we keep the nodes' state, and elect first. What comes of either counts only while we are quorate."""
         return self.is_member and self.record.keeper == self.me.proxy
 
-    @property
-    def is_leaving(self) -> bool:
-        return self._is_leaving
-
     def resign(self) -> None:
         """We leave, and grant no more."""
-        self._is_leaving = True
+        self.is_leaving = True
 
     def heard_now(self, now: float) -> frozenset[str]:
         """All proxies that are heard, members or not; ourselves not counted."""
@@ -267,6 +263,11 @@ class Membership:
     def follows(self, peer: str, version: int) -> bool:
         """Whether the peer, or we ourselves, have told this version or a later one."""
         return (self.record.version if peer == self.me.proxy else self._told.get(peer, 0)) >= version
+
+    @property
+    def beginning(self) -> int:
+        """The first version of a cluster that is founded now."""
+        return max(1, min(self._clock() // 1000, MAX_BEGINNING))
 
     @property
     def highest_told(self) -> int:
@@ -319,7 +320,7 @@ class Membership:
 
     def is_fenced(self, now: float) -> bool:
         """Not quorate for longer than a heartbeat. Who leaves is not fenced."""
-        if self._is_leaving or self.is_quorate(now):
+        if self.is_leaving or self.is_quorate(now):
             return False
         return now - self._quorate_until(now) > self.times.heartbeat
 
@@ -329,7 +330,7 @@ class Membership:
 
     def may_grant(self, now: float) -> bool:
         """Whether the record's master may be granted a lease. Whose grant stands here is for Election to know."""
-        if not self.is_member or self._is_leaving:
+        if not self.is_member or self.is_leaving:
             return False
         if not self.is_quiet(now) and not self.is_established(now):
             return False

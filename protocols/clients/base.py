@@ -95,8 +95,13 @@ class ClientProtocol(Protocol):
         """`deadline` has come. May return nothing (it was early), a ping as Output, Silent, or the end."""
         ...
 
-    def reply(self, request: Request, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> bytes:
-        """The reply to `request`, or with `more` a part of it. Raises ProtocolError (BAD_REPLY) if it can't be said."""
+    def reply(
+        self, request: Request, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool
+    ) -> bytes:
+        """The reply to `request`, or with `more` a part of it. None: the end after parts, which says nothing itself.
+
+        Raises ProtocolError (BAD_REPLY) if it can't be said.
+        """
         ...
 
     def error(self, request: Request, error: HoldfastError) -> bytes:

@@ -326,8 +326,9 @@ class _Drive:
             if way == 0:
                 self.written(reply(request, None, b"whole", True, False))
             elif way == 1:
-                for more in (True, True, False):
-                    self.written(reply(request, ReplyHead(200, (("X-Part", "1"),)), b"part", True, more))
+                head, end = ReplyHead(200, (("X-Part", "1"),)), None if self._requests % 8 < 4 else b"part"
+                for part, more in ((b"part", True), (b"part", True), (end, False)):
+                    self.written(reply(request, head, part, True, more))
             elif way == 2:
                 self.written(self.protocol.error(request, error))
             else:

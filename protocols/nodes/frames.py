@@ -152,13 +152,13 @@ class Drain(Struct, array_like=True, frozen=True, gc=False, tag=12):
 class Reply(Struct, array_like=True, frozen=True, gc=False, tag=30):
     """The reply to a message. `attempt` as in the request: a late one is refused, with its effects.
 
-    more: another part follows. effects: what the handler did through the proxy; carried out if, and only if,
-    the reply is taken, before it is written.
+    more: another part follows. payload: None ends a reply in parts with no further message. effects: what the handler
+    did through the proxy; carried out if, and only if, the reply is taken, before it is written.
     """
 
     request: int
     attempt: int
-    payload: bytes
+    payload: bytes | None
     is_text: bool
     more: bool = False
     effects: Annotated[list[Effect], msgspec.Meta(max_length=MAX_EFFECTS)] | None = None

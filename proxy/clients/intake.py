@@ -299,7 +299,7 @@ class Intake(Peer):
 
     # --- replies ----------------------------------------------------------------------------------------------
 
-    def reply(self, event: Request, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> bool:
+    def reply(self, event: Request, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> bool:
         """A node's reply to `event`, or with `more` a part of it. False: no more are wanted, the connection has gone.
 
         Raises ProtocolError if it can't be said; `fail` is to say that then.

@@ -7,6 +7,7 @@ that have no other way (proxy.cluster.ways).
 
 import os
 import socket
+import time
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
@@ -112,7 +113,8 @@ class Runner:
         is_named = self._name is not None
         me = Member(self._proxy_id, router, advertised(bound), host_id(), is_bound, self._prefix, is_named)
         times, token, now = times_of(config), config.node.token.encode(), trio.current_time()
-        self.cluster = cluster = Cluster(me, token, times, random_number, now, self._state, self._gateway.debts)
+        state, debts = self._state, self._gateway.debts
+        self.cluster = cluster = Cluster(me, token, times, random_number, wall_clock, now, state, debts)
         self.store = Store(self._coordinator, cluster, config.cluster, times.card_ttl, self._settle)
         self._ways = Ways(self._hub, cluster, self._links, config.node)
         cluster.membership.is_first = self._is_store_ours
@@ -361,3 +363,8 @@ def host_id() -> str:
 def random_number() -> int:
     """63 bits that nobody can foretell."""
     return int.from_bytes(os.urandom(8), "little") >> 1
+
+
+def wall_clock() -> int:
+    """Microseconds since 1970."""
+    return time.time_ns() // 1000

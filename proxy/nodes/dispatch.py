@@ -223,7 +223,7 @@ class Dispatch:
             node.health.succeeded()
         if more:
             if taken:
-                self._give_credit(node, entry, len(frame.payload))
+                self._give_credit(node, entry, len(frame.payload or b""))
             else:
                 self._ledger.cancel([entry])
                 node.link.send(frames.Cancel(entry.id, entry.attempt))
@@ -231,7 +231,7 @@ class Dispatch:
             self._counters.replies += 1
         if self._access_log is not None:
             status = 200 if head is None else head.status
-            self._access_log.replied(entry, status, len(frame.payload), self._reactor.now, more=more)
+            self._access_log.replied(entry, status, len(frame.payload or b""), self._reactor.now, more=more)
 
     def _give_credit(self, node: Node, entry: Entry, count: int) -> None:
         """The node may send as much again once the client has taken it."""

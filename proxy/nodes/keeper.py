@@ -33,7 +33,7 @@ from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import Entry, Propose, State, encode_frame
 from holdfast.protocols.nodes.state import Position, StatePages
-from holdfast.protocols.peers.ranges import MAX_JUMP
+from holdfast.protocols.peers.ranges import MAX_FIRST_INDEX, is_near
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.nodes.ahead import Ahead, has_more, is_ahead
 
@@ -42,7 +42,6 @@ log = structlog.get_logger("holdfast.keeper")
 # What is ordered and not yet held for good; above it proposals are refused. More is a majority that is out of reach.
 MAX_UNCOMMITTED = 10_000
 MAX_UNCOMMITTED_BYTES = 16 << 20
-MAX_CLOCK = 2**52  # indices begin at somebody's clock, in microseconds (balancer.state); one beyond 2112 is wrong
 MAX_RECOVERIES = 5  # it waits anew when a node with more of the state is lost: it may come back, and go again
 
 
@@ -168,7 +167,7 @@ class Keeper:
             self._replication.raise_term(above)
             return
         self._highest_epoch = self._replication.term
-        self._replication.begin(min(self._clock(), MAX_CLOCK))
+        self._replication.begin(min(self._clock(), MAX_FIRST_INDEX))
 
     def begun(self) -> None:
         """More than half of the members have the state as it is: from now on it counts, and changes."""
@@ -202,8 +201,7 @@ class Keeper:
     def is_near(self, position: Position) -> bool:
         """Whether an epoch and an index that a node tells can be of this cluster."""
         epoch = max(self.copy.position[0], self._highest_epoch, self._replication.term)
-        index = max(self.copy.position[1], MAX_CLOCK)
-        return position[0] <= epoch + MAX_JUMP and position[1] <= index + MAX_JUMP
+        return is_near(position[0], epoch) and is_near(position[1], self.copy.position[1], MAX_FIRST_INDEX)
 
     def heed(self, node: Node) -> None:
         """A session has begun, or tells more: it gets a snapshot, unless what it has comes first. It would refuse one

@@ -15,7 +15,7 @@ from holdfast.balancer.settings import ElectionSettings
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import Hello
 from holdfast.protocols.peers.frames import DRAINING, READY, SYNCING, NodeSeen, Record
-from holdfast.protocols.peers.ranges import MAX_JUMP
+from holdfast.protocols.peers.ranges import is_near
 from holdfast.proxy.metrics import Counters
 
 log = structlog.get_logger("holdfast.steward")
@@ -107,7 +107,7 @@ class Steward:
         if epoch == record.epoch:
             heeds = self._cluster.mastership.is_master((node.id, node.incarnation))
         else:
-            heeds = len(record.members) > 1 and epoch <= record.epoch + MAX_JUMP
+            heeds = len(record.members) > 1 and is_near(epoch, record.epoch)
         if heeds and epoch > self._heeded:
             self._heeded = epoch
             self.told(epoch)  # if no election has made it, the next one is above it

@@ -162,7 +162,7 @@ class Effects:
             size = OVERHEAD + len(frame.message)
         else:
             effects = frame.effects or []
-            size = OVERHEAD + len(frame.payload)
+            size = OVERHEAD + len(frame.payload or b"")
             if isinstance(frame, frames.HttpReply):
                 size += sum(OVERHEAD + len(name) + len(value) for name, value in frame.headers)
         for effect in effects:

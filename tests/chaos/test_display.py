@@ -116,7 +116,7 @@ def test_report():
         "answered once 1,234",
         "answered with an error 0",
         "notifications 1,234, each to 2 clients",
-        "masters 2, epochs 3 to 4",
+        "masters 2",
         "latency p50 5 ms, p99 5 ms, max 5 ms, of 1,234",
         "failover after kill (1) p50 3 ms, p99 9 ms, max 12 ms, of 100",
         "sent just after kill (2) no request",

@@ -38,6 +38,7 @@ class Checks:
         self._world = world
         self.broken: Violation | None = None
         self.highest_epoch = 0
+        self._master = ""  # who has acted in it
         self.masters = 0
         self.has_reset = False
         self.answered = 0
@@ -104,8 +105,11 @@ class Checks:
             self.fail("I1, at most one acts", *((id, nodes[id].node.epoch) for id in acting))
         if epoch < self.highest_epoch:
             self.fail("I2, epochs of who acts never fall", node.id, epoch, "after", self.highest_epoch)
-        self.masters += epoch > self.highest_epoch
-        self.highest_epoch = max(epoch, self.highest_epoch)
+        if epoch > self.highest_epoch:
+            self.masters += 1
+            self.highest_epoch, self._master = epoch, node.id
+        if node.id != self._master:
+            self.fail("I2, an epoch has one master", node.id, epoch, "after", self._master)
 
     # --- the cluster --------------------------------------------------------------------------------------------------
 
@@ -203,15 +207,7 @@ class Checks:
 
     def ended(self, process: "Process") -> None:
         """It was killed, or has left."""
-        world = self._world
         self.losses.ended(process)
-        # Alone, epochs go on from what those know who are left: who finds the others in time, and has it from somebody.
-        is_known = any(p.is_up and p.cluster.membership.is_member for p in world.proxies.values())
-        is_known |= any(n.was_ready for n in world.nodes.values())
-        if world.is_alone and not (world.is_at_peace and is_known):
-            known = [node.node.epoch for node in world.nodes.values()]
-            known += [p.cluster.membership.record.epoch for p in world.proxies.values() if p.is_up]
-            self.highest_epoch = min(self.highest_epoch, max(known, default=0))
 
     def leads(self, proxy: "SimProxy", term: int) -> None:
         """A keeper begins a term with what it has."""

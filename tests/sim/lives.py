@@ -309,6 +309,22 @@ def restarted_alone_waits_for_the_former_lease(world: World) -> None:
     heal(world)
 
 
+def restarted_alone_among_those_who_know_nothing(world: World) -> None:
+    """The only proxy begins anew, and so do all nodes but the master, which is cut off and comes back later."""
+    (proxy,) = world.proxies.values()
+    (master,) = world.acting()
+    epoch = world.nodes[master].node.epoch
+    for node in [node for node in world.nodes if node != master]:
+        world.kill(node)
+        world.start_node(node.partition("#")[0])
+    world.kill(proxy.id)
+    world.part({master}, {world.start_proxy(proxy.router)})
+    world.run(4 * world.times.lease_wait)
+    (next_master,) = world.acting()
+    assert world.nodes[next_master].node.epoch > epoch
+    heal(world)
+
+
 def newcomer_knows_of_nobody(world: World) -> None:
     """The only proxy that a node is linked to has just begun, and does not reach the store yet: that it names nobody
     else tells nothing of another one, which lives, and has clients."""

@@ -32,6 +32,7 @@ class Clock(trio.abc.Clock):
         self._world = world
         self.rate = world.random.uniform(0.925, 1.083) if rate is None else rate
         self.offset = world.random.uniform(0, 1000)
+        self.behind = 0.0  # its wall clock, in seconds
 
     def start_clock(self) -> None:
         pass

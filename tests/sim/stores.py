@@ -143,14 +143,16 @@ def emptied_store_and_a_node_that_knows_better(world: World) -> None:
 
 
 def node_hears_later_of_a_later_epoch(world: World) -> None:
-    """The members don't reach the store, which is emptied, and a newcomer founds another cluster on it. A node tells it
-    of no epoch, and hears of theirs after that: it refuses those of this one, and this one has to know of it."""
+    """The members don't reach the store, which is emptied. A newcomer, whose clock is behind, founds another cluster
+    on it. A node tells it of no epoch, and hears of theirs after that: it refuses those of this one, which has to
+    know of it."""
     rest = members(world)
     for node in list(world.nodes):
         world.kill(node)
     world.part(ids(rest), {STORE})
     world.store.empty()
     newcomer = world.proxies[world.start_proxy(PLACE)]
+    newcomer.clock.behind = 3600.0
     world.part({newcomer.id}, ids(rest))
     ours = lambda: newcomer.is_up and newcomer.cluster.membership.record.ids == (newcomer.id,)  # noqa: E731
     until(world, 10.0, ours, "it has founded one")

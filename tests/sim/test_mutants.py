@@ -322,6 +322,10 @@ def equal_is_the_same(patch):
     patch.setattr(Replica, "_version_of", lambda self, number, key: self.view.version(key))
 
 
+def founded_at_the_clock(patch):
+    patch.setattr(Membership, "beginning", 1)
+
+
 MUTANTS = [
     (
         only_indices_tell_versions,
@@ -330,6 +334,12 @@ MUTANTS = [
         Violation,
     ),
     (equal_is_the_same, promises.one_set_is_applied_once, {}, Violation),
+    (
+        founded_at_the_clock,
+        lives.restarted_alone_among_those_who_know_nothing,
+        {"proxies": 1, "nodes": 2, "is_alone": True},
+        Violation,
+    ),
     (nodes_have_more_than_who_was_keeper, promises.who_comes_back_looks_at_what_nodes_have, {"proxies": 2}, Violation),
     (drained_is_remembered, promises.drained_is_drained, {}, AssertionError),
     (lists_of_older_sets, lives.who_is_behind_knows_nobody_new, {}, Violation),

@@ -55,6 +55,7 @@ SPECIAL = [
     ),
     (lives.copies_of_a_machine_look_alike, {"is_one_host": True}),
     (lives.one_of_one_host_goes_on_without_the_others, {"is_one_host": True, "takeover": FOREVER}),
+    (lives.restarted_alone_among_those_who_know_nothing, {"proxies": 1, "nodes": 2, "is_alone": True}),
     (lives.restarted_alone_waits_for_the_former_lease, {"proxies": 1, "is_alone": True, "lease": 4.0}),
     *stores.SPECIAL,
 ]

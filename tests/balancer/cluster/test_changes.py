@@ -477,7 +477,7 @@ class TestFound:
         it = self.newcomer(Record(8, 7))
         hear(it, "y", self.SOON - 2.5, version=20)
         it.absence._timeout = 0.0
-        assert changes._founded(it, self.SOON).version == 21
+        assert changes.founded(it, self.SOON).version == 21
 
     def test_it_is_of_the_cluster_that_was_there(self):
         it = self.newcomer(Record(8, 7, cluster="first"))

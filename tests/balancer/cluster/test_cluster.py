@@ -45,7 +45,7 @@ class Net:
 
     def add(self, name, me: Member | None = None, times=TIMES, token=TOKEN):
         me = me or member(name)
-        self.clusters[name] = Cluster(me, token, times, lambda: len(self.clusters) * 1000, self.now)
+        self.clusters[name] = Cluster(me, token, times, lambda: len(self.clusters) * 1000, lambda: 0, self.now)
         Prompt(self.clusters[name].replication)
         self.cards[name] = me
         self.done[name] = []
@@ -544,7 +544,7 @@ def test_a_reset_leaves_who_is_heard_and_asks_all_anew():
 
 
 def test_alone_a_former_run_may_have_granted_just_before():
-    cluster = Cluster(member("a"), TOKEN, TIMES, lambda: 1, 0.0)
+    cluster = Cluster(member("a"), TOKEN, TIMES, lambda: 1, lambda: 0, 0.0)
     Prompt(cluster.replication)
     cluster.found_alone(0.0)
     cluster.node_list([NodeSeen("n", 7)])
@@ -554,7 +554,7 @@ def test_alone_a_former_run_may_have_granted_just_before():
 
 
 def test_alone_there_is_nothing_to_do_but_to_be_introduced():
-    cluster = Cluster(member("a"), TOKEN, TIMES, lambda: 1, 0.0)
+    cluster = Cluster(member("a"), TOKEN, TIMES, lambda: 1, lambda: 0, 0.0)
     Prompt(cluster.replication)
     cluster.found_alone(0.0)
     for tenth in range(100):
@@ -563,5 +563,5 @@ def test_alone_there_is_nothing_to_do_but_to_be_introduced():
     cluster.node_list([NodeSeen("n", 7)])
     cluster.stored(cluster.membership.record, {}, 10.0, 10.0)
     (write,) = [action for action in cluster.tick(10.0) if isinstance(action, Write)]
-    assert write.expected == 0
-    assert (write.record.version, write.record.master, write.record.incarnation) == (1, "n", 7)
+    assert write.expected == 1
+    assert (write.record.version, write.record.master, write.record.incarnation) == (2, "n", 7)

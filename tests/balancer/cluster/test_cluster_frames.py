@@ -46,7 +46,7 @@ def of(name, number=1):
 
 
 def cluster_of(me="a", **given):
-    it = Cluster(MEMBERS["abc".index(me)], TOKEN, TIMES, lambda: NONCE, 0.0, **given)
+    it = Cluster(MEMBERS["abc".index(me)], TOKEN, TIMES, lambda: NONCE, lambda: 0, 0.0, **given)
     Prompt(it.replication)
     return it
 

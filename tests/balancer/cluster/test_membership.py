@@ -3,9 +3,10 @@
 import pytest
 from msgspec.structs import replace
 
+from holdfast.balancer.cluster import changes
 from holdfast.balancer.cluster.membership import Membership
 from holdfast.protocols.peers.frames import DRAINING, READY, SYNCING, Beat, Evicted, NodeSeen, Record
-from holdfast.protocols.peers.ranges import MAX_JUMP
+from holdfast.protocols.peers.ranges import MAX_BEGINNING, MAX_JUMP
 from tests.balancer.cluster.views import LEASE_WAIT, TIMES, hear, member, membership, record_of
 
 JUST = 0.01
@@ -44,7 +45,7 @@ class TestRecord:
 
     def test_one_who_lies_does_not_take_us_where_nobody_can_follow(self):
         it = membership("abc")
-        far = 5 + MAX_JUMP + 1
+        far = MAX_BEGINNING + MAX_JUMP + 1
         assert not it.adopt(record_of("abc", far), 1.0)
         hear(it, "b", 1.0, version=far)
         assert it.highest_told < far
@@ -52,7 +53,19 @@ class TestRecord:
 
     def test_as_far_as_anybody_can_follow(self):
         it = membership("abc")
-        assert it.adopt(record_of("abc", 5 + MAX_JUMP), 1.0)
+        assert it.adopt(record_of("abc", MAX_BEGINNING + MAX_JUMP), 1.0)
+        beyond = MAX_BEGINNING + 2 * MAX_JUMP
+        assert not it.adopt(record_of("abc", beyond + 1), 1.0)
+        assert it.adopt(record_of("abc", beyond), 1.0)
+
+    @pytest.mark.parametrize(
+        ("clock", "first"), [(1_796_000_000_123_999, 1_796_000_000_123), (2**60, MAX_BEGINNING), (-1, 1)]
+    )
+    def test_a_cluster_begins_at_the_clock_in_milliseconds(self, clock, first):
+        it = Membership(member("a"), TIMES, 0.0, lambda: clock)
+        assert changes.founded(it, 1.0).version == first
+        it.node_told(first, 1.0)
+        assert changes.founded(it, 1.0).version == first + 1
 
     def test_nothing_is_known_at_first(self):
         it = Membership(member("a"), TIMES, 7.0)
@@ -364,7 +377,7 @@ class TestGrant:
 
     def test_alone_it_needs_nobody(self):
         it = Membership(member("a"), TIMES, 0.0)
-        it.found_alone(0.0)
+        it.found_alone(changes.founded(it, 0.0))
         assert it.may_grant(0.0)
         assert it.is_confirmed
         assert it.is_quiet(0.0)

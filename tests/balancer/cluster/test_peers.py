@@ -13,7 +13,7 @@ TOKEN = b"shared"
 
 
 def cluster_of(name):
-    cluster = Cluster(member(name), TOKEN, TIMES, lambda: 7, 0.0)
+    cluster = Cluster(member(name), TOKEN, TIMES, lambda: 7, lambda: 0, 0.0)
     Prompt(cluster.replication)
     return cluster
 

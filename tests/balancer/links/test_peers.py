@@ -40,7 +40,9 @@ class Proxy:
         self.port = PeerPort()
         self.pub = self.port.open("tcp://127.0.0.1:*", self.hub.context, self.guard)
         self.me = Member(name, router, self.pub if middle is None else middle(self))
-        self.cluster = Cluster(self.me, token, TIMES, lambda: int.from_bytes(os.urandom(6), "big"), trio.current_time())
+        self.cluster = Cluster(
+            self.me, token, TIMES, lambda: int.from_bytes(os.urandom(6), "big"), lambda: 0, trio.current_time()
+        )
         self.links = {}
         self.unsent = 0
 

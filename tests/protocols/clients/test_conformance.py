@@ -111,7 +111,7 @@ class Lines:
             raise ProtocolError("no such request", Reason.BAD_REPLY)
         if not more:
             self.paused, self.request = False, None
-        return payload + b"\n"
+        return b"" if payload is None else payload + b"\n"
 
     def error(self, request, error):
         return self.reply(request, None, str(error).encode(), True, False) if request is self.request else b""

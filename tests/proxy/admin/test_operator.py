@@ -25,7 +25,7 @@ class LonelyRunner:
 
     def __init__(self):
         member = Member("p-1", "tcp://127.0.0.1:7510", "tcp://127.0.0.1:7511")
-        self.cluster = Cluster(member, b"", TIMES, lambda: 1, trio.current_time())
+        self.cluster = Cluster(member, b"", TIMES, lambda: 1, lambda: 0, trio.current_time())
         Prompt(self.cluster.replication)
         self.cluster.found_alone(trio.current_time())
         self.resets = 0
@@ -83,7 +83,7 @@ async def test_health_of_a_proxy_that_is_no_member():
     async with clustered(cluster={"minimum_nodes": 0}) as (proxy, http):
         assert (await http.get("/_plugin/cluster/health")).json() == "ok"
         runner = proxy.app.runner
-        runner.cluster = Cluster(runner.cluster.me, b"", TIMES, lambda: 1, trio.current_time())
+        runner.cluster = Cluster(runner.cluster.me, b"", TIMES, lambda: 1, lambda: 0, trio.current_time())
         assert (await http.get("/_plugin/cluster/health")).status_code == 503
         assert proxy.app.control.ready() == (False, "joining")
         async with websocket(proxy) as client:

@@ -89,7 +89,7 @@ class LineProtocol:
 
     def reply(self, request, head, payload, is_text, more):
         self._fail("reply")
-        return payload + b"\n"
+        return b"" if payload is None else payload + b"\n"
 
     def error(self, request, error):
         self._fail("error")

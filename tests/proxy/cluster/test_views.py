@@ -11,7 +11,7 @@ RECORD = Record(7, 3, "node", 1, "b", 5, (A, B, C))
 
 def cluster_of(record=RECORD):
     """A's, at time 0."""
-    cluster = Cluster(A, b"", TIMES, lambda: 1, 0.0)
+    cluster = Cluster(A, b"", TIMES, lambda: 1, lambda: 0, 0.0)
     if record is not None:
         cluster.membership.adopt(record, 0.0)
     return cluster

@@ -29,7 +29,7 @@ class Requester(Protocol):
     @property
     def is_closed(self) -> bool: ...
 
-    def reply(self, event: Request, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> bool:
+    def reply(self, event: Request, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> bool:
         """False: no more is wanted. Raises ProtocolError if it can't be said in the client's protocol."""
         ...
 

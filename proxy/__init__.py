@@ -9,6 +9,7 @@ admin/       the operator's HTTP server: health, readiness, metrics, JSON API
 config/      the configuration: its keys, where values come from, what is refused
 process/     the process: workers and their supervisor, draining, logs, memory, what this build is
 ticker       what time alone brings: deadlines, heartbeats, sweeps
+open_files   how many descriptors there are, and for whom
 metrics      plain counters that the hot path adds to
 views        what operators are shown, as data
 events       what each event of the logs means

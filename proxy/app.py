@@ -36,7 +36,7 @@ from holdfast.proxy.admin.operator import Operator
 from holdfast.proxy.admin.server import MAX_CONNECTIONS, AdminServer
 from holdfast.proxy.clients.budget import Budget
 from holdfast.proxy.clients.clients import Clients, FirstProtocol, random_prefix
-from holdfast.proxy.clients.listener import Listener, bind, fit_connections, port_of_protocol
+from holdfast.proxy.clients.listener import Listener, bind, port_of_protocol
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.clients.session import Session
 from holdfast.proxy.clients.tls import server_context
@@ -55,6 +55,7 @@ from holdfast.proxy.nodes.gateway import Gateway
 from holdfast.proxy.nodes.keeper import Keeper
 from holdfast.proxy.nodes.routing_key import key_of
 from holdfast.proxy.nodes.steward import Steward
+from holdfast.proxy.open_files import shares_of
 from holdfast.proxy.process import allocator, collector
 from holdfast.proxy.process.bound import Bound
 from holdfast.proxy.process.draining import drain
@@ -153,7 +154,7 @@ class App:
         clients.on_opened = announcer.client_opened
         clients.on_closed = self._client_closed
         curve = Curve(node.curve_secret_key_file, node.curve_authorized_keys) if node.curve_secret_key_file else None
-        guard = Guard(curve, node.token)
+        self.guard = guard = Guard(curve, node.token)
         self.hub = ZeromqHub(
             gateway, max_batch_bytes=node.max_frame_bytes, max_backlog_bytes=node.max_outbox_bytes, guard=guard
         )
@@ -234,7 +235,9 @@ class App:
         tls = None
         if config.client.tls_certificate_file:
             tls = server_context(config.client.tls_certificate_file, config.client.tls_key_file)
-        self.clients.max_connections = fit_connections(config.client, _others(config, is_alone=runner is None))
+        shares = shares_of(config, MAX_STRANGERS, MAX_CONNECTIONS, is_alone=runner is None)
+        self.clients.max_connections, self.gateway.max_nodes = shares.clients, shares.nodes
+        self.guard.max_strangers = shares.strangers
         ports: list[tuple[str, FirstProtocol | None]] = [(address, None) for address in config.client.bind]
         ports += map(port_of_protocol, config.client.protocols)
         node_addresses = self.hub.open([resolve(endpoint) for endpoint in config.node.bind])
@@ -262,7 +265,7 @@ class App:
                 nursery.start_soon(self.hub.watch, self.reactor.settle)
                 nursery.start_soon(self.ticker.run)
                 api = Api(self.control, config.admin.token, is_loopback(split_address(config.admin.bind)[0]))
-                admin = await nursery.start(AdminServer(config.admin.bind, api.answer).run)
+                admin = await nursery.start(AdminServer(config.admin.bind, api.answer, shares.callers).run)
                 accepting = trio.CancelScope()
                 with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                     if runner is None or await self._join(nursery, runner, signals):
@@ -371,14 +374,6 @@ class App:
         if config.node.insecure_bind_without_authentication:
             why = "whoever reaches it is a node, and gets requests"
             log.warning("insecure_node_bind", bind=config.node.bind, why=why)
-
-
-def _others(config: Config, *, is_alone: bool) -> int:
-    """Descriptors of all that may connect and is no client: callers of the admin server, nodes, and strangers, who are
-    held twice; in a cluster tunnels as well, and what is connected to where we publish, and our own ways to peers."""
-    nodes, strangers = config.node.max_nodes, 2 * MAX_STRANGERS
-    others = MAX_CONNECTIONS + nodes + strangers
-    return others if is_alone else others + nodes + 2 * strangers
 
 
 async def serve(config: Config, *, ready: Callable[[Bound], None]) -> None:

@@ -12,7 +12,7 @@ OF_PROXIES = {
     "connection_finished": "The last word of a connection.",
     "overloaded": "All clients together held above `client.max_buffered_bytes`: those that held most were closed, or "
     "answered. One line a second: the most that was held, and how many since the last line.",
-    "accept_failed": "The system gives no further connection; it is tried again.",
+    "accept_failed": "The system gives no further connection at this address; it is tried again. Once a minute.",
     "request": "A request was answered: `log.access_log`, of a share of them. seconds: until its reply. attempt: above "
     "1, it was redelivered. node: the last one that it was with; none if it waited for one. reply_bytes: of the body "
     "or the message; of an error in its place, all that was written. client and request are what the node's own log "
@@ -42,7 +42,8 @@ OF_PROXIES = {
     "state_above_limit": "The state is above a limit of this proxy, which keeps it: it takes nothing that grows.",
     "waits_for_state": "A new keeper does not begin before it knows what there may be of the state.",
     "state_adopted": "A node has brought the state.",
-    "state_given_up": "Changes of the state are given up for another one, which is newer.",
+    "state_given_up": "Changes of the state are given up for another one, which is newer. node: those of that node; "
+    "else this proxy's own.",
     "key_not_authorized": "Who knocks at the node port has a key that is not among `node.curve_authorized_keys`: its "
     "public key. Once a minute for each, and once a second for all.",
     "authorized_keys_unreadable": "A file in the folder of `node.curve_authorized_keys` is no key, or can't be read: "
@@ -73,7 +74,8 @@ OF_PROXIES = {
     "stopping_at_once": "The second signal.",
     "stopped": "The last line.",
     "sighup_not_used": "SIGHUP came.",
-    "descriptor_limit": "The system's limit of open files leaves room for fewer clients than `client.max_connections`.",
+    "descriptor_limit": "The system's limit of open files leaves room for fewer clients than `client.max_connections`, "
+    "and for so many nodes.",
     "was_away": "The process stood still for so long, or its turns are long: nobody is given up for that time.",
     "lines_left_out": "So many more of that event within the second: of what strangers and clients can cause at will, "
     "or what may go wrong for many at once, there are no more than 10 lines a second.",

@@ -1,8 +1,9 @@
 """Whose keys of the state end with a client: the keeper asks the proxies of the owners, and they tell who has gone.
 
 Owns, at the keeper, whom to ask about and when; at an owner's proxy, which of its clients are asked about. A client's
-id says which proxy it is of (Member.prefix). What is lost on the way is asked again with the next sweep. Refuses to
-believe a proxy about any clients but its own. What follows when an owner has gone is the keeper's business.
+id says which proxy it is of (Member.prefix). A proxy that can have no clients any more, as nodes are told then, has
+none: its keys end at that moment. What is lost on the way is asked again with the next sweep. Refuses to believe a
+proxy about any clients but its own. What follows when an owner has gone is the keeper's business.
 
 A client may go while a key is on its way to it, and only its own proxy knows at once. So an owner is looked at when the
 key is there, ours as those of others, and one that nobody knows as well: it has gone then, as it could a moment later.
@@ -35,7 +36,8 @@ class Owners:
         self._due: deque[int] = deque()
         self._sweeps_at = float("-inf")
         self._known: Mapping[int, str] = {}  # prefix: proxy
-        self._unknown: dict[int, float] = {}  # prefix: since when
+        self._heeded: Mapping[int, str] = {}  # the same, as it was when we asked last
+        self._unknown: dict[int, float] = {}  # prefix: since when; for ever, if its proxy is gone for good
         self._watched: set[int] = set()  # of our clients that are there
         self._gone: list[int] = []  # of those that were watched, and that nobody has been told of
 
@@ -45,6 +47,7 @@ class Owners:
         """Our term begins: nothing is known of any owner."""
         self._due.clear()
         self._unknown.clear()
+        self._heeded = {}
         self._sweeps_at = float("-inf")
 
     def noted(self, client: int) -> None:
@@ -62,6 +65,7 @@ class Owners:
 
     def ask(self, term: int, now: float) -> list[tuple[str, Watch]]:
         """Whom to ask about which owners now; a part of them, if there are many."""
+        self._heed()
         if not self._due and now >= self._sweeps_at:
             self._sweeps_at = now + SWEEP
             owners = self._copy.owners()
@@ -80,6 +84,14 @@ class Owners:
             elif now - self._unknown.setdefault(prefix, now) > UNKNOWN_FOR:
                 self.on_gone(client)
         return [(proxy, Watch(term, pack_ids(clients))) for proxy, clients in questions.items()]
+
+    def _heed(self) -> None:
+        """Those whose proxies can't have them any more have gone, and so have such as a key is yet on its way to."""
+        gone = self._heeded.keys() - self._known.keys()
+        self._heeded = self._known
+        if gone:
+            self._unknown.update(dict.fromkeys(gone, float("-inf")))
+            self._due.extend(owner for owner in self._copy.owners() if prefix_of(owner) in gone)
 
     def told(self, peer: str, frame: Gone) -> None:
         """Raises FrameError for what is no list of ids."""

@@ -105,6 +105,10 @@ class RedisCoordinator(Coordinator):
             if self._client is None:
                 self._client = self._connect()
             reply: object = self._client.eval(script, len(keys), *keys, *args)
+            return read(reply)
+        except CoordinationError as error:
+            self._disconnect()
+            raise CoordinationError(f"{self._servers}: {error}") from error
         except Exception as error:  # a guard: what answers may be no Redis, and redis-py then raises whatever happens
             self._disconnect()
             # redis-py may put the password into a MasterNotFoundError: it goes no further, not as a cause either
@@ -112,10 +116,6 @@ class RedisCoordinator(Coordinator):
             refusal = _refusal(error)
             kind = StoreRefusal if refusal else CoordinationError
             raise kind(f"{self._servers}: {refusal or _what(error, is_tls=self._servers.tls is not None)}") from cause
-        try:
-            return read(reply)
-        except CoordinationError as error:
-            raise CoordinationError(f"{self._servers}: {error}") from error
 
     def _connect(self) -> Redis | RedisCluster:
         """A client. Only a Redis Cluster's is connected already: it has to know who has which keys."""

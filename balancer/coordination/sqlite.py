@@ -9,6 +9,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +27,7 @@ from holdfast.balancer.coordination.contents import (
 from holdfast.balancer.coordination.threads import StoreThread
 
 Result = TypeVar("Result")
+FileId = tuple[int, int]  # device and inode
 Operation = Callable[[sqlite3.Connection, float], Result]  # within a transaction; the time is read after it has begun
 
 SCHEMA = (
@@ -57,7 +59,12 @@ def boot_id() -> str:
 
 
 class SqliteCoordinator(Coordinator):
-    """A Coordinator in an SQLite file, which is made if it is not there; so is a new one when it was deleted."""
+    """A Coordinator in an SQLite file, which is made if it is not there; so is a new one when it was deleted.
+
+    Whatever happens to the file and its log (-wal, -shm): when they are gone it is well again at the next operations.
+    A connection that has failed is never asked again, since it may be what keeps the others from being well: they share
+    the -shm that it has open, for as long as one has it.
+    """
 
     def __init__(
         self,
@@ -71,8 +78,7 @@ class SqliteCoordinator(Coordinator):
         self._clock = clock
         self._boot = boot
         self._thread = StoreThread(path, timeout)
-        self._db: sqlite3.Connection | None = None
-        self._file: tuple[int, int] | None = None  # which one `_db` has open, device and inode, once that is set up
+        self._open: tuple[sqlite3.Connection, FileId] | None = None  # set up, and of which file
 
     async def put_card(self, proxy: str, card: bytes, ttl: float) -> None:
         def put(db: sqlite3.Connection, now: float) -> None:
@@ -133,21 +139,32 @@ class SqliteCoordinator(Coordinator):
                 # That was the wait. If whoever asked has given up meanwhile, nothing is to happen any more.
                 trio.from_thread.check_cancelled()
                 return operation(db, self._clock())
-        except CoordinationError as error:
-            raise CoordinationError(f"{self._path}: {error}") from error
-        except (sqlite3.Error, OSError, OverflowError) as error:  # overflow: SQLite's integers have 64 bits
-            is_refused = getattr(error, "sqlite_errorcode", 0) & 0xFF in REFUSALS
-            kind = StoreRefusal if is_refused else CoordinationError
+        except (CoordinationError, sqlite3.Error, OSError, OverflowError) as error:  # SQLite's integers have 64 bits
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code != sqlite3.SQLITE_BUSY:  # that is another's doing, who will be done
+                self._disconnect()
+            kind = StoreRefusal if code in REFUSALS else CoordinationError
             raise kind(f"{self._path}: {error}") from error
 
     def _connect(self) -> sqlite3.Connection:
         """The connection; a new one when the file is not the one that it has open, which nobody else sees any more."""
-        if self._db is not None and self._file == self._file_at_path():
-            return self._db
-        self._disconnect()
-        self._db = db = sqlite3.connect(
-            self._path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
-        )
+        if self._open is not None:
+            db, file = self._open
+            with suppress(FileNotFoundError):
+                if file == self._file_at_path():
+                    return db
+            self._disconnect()
+        db = sqlite3.connect(self._path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False)
+        try:
+            file = self._file_at_path()  # now: if another one is there later, it is not this
+            self._set_up(db)
+        except BaseException:
+            db.close()
+            raise
+        self._open = db, file
+        return db
+
+    def _set_up(self, db: sqlite3.Connection) -> None:
         # Few writes then wait for the disk. A power cut may undo the last ones: it ends what they were about, too.
         self._keep_a_log(db)
         db.execute("PRAGMA synchronous = NORMAL")
@@ -158,8 +175,6 @@ class SqliteCoordinator(Coordinator):
             boot = self._boot()
             if db.execute("UPDATE cluster SET boot = ? WHERE boot <> ?", (boot, boot)).rowcount:
                 db.execute("DELETE FROM cards")
-        self._file = self._file_at_path()
-        return db
 
     def _keep_a_log(self, db: sqlite3.Connection) -> None:
         """Sets the journal mode. SQLite refuses at once, and does not wait, when another is just setting it."""
@@ -173,16 +188,14 @@ class SqliteCoordinator(Coordinator):
                     raise
                 time.sleep(RETRY)
 
-    def _file_at_path(self) -> tuple[int, int] | None:
-        try:
-            status = os.stat(self._path)
-        except FileNotFoundError:
-            return None
+    def _file_at_path(self) -> FileId:
+        status = os.stat(self._path)
         return status.st_dev, status.st_ino
 
     def _disconnect(self) -> None:
-        db, self._db, self._file = self._db, None, None
-        if db is not None:
+        if self._open is not None:
+            db, _ = self._open
+            self._open = None
             db.close()
 
 

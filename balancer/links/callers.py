@@ -35,8 +35,8 @@ def descriptor_of(frame: "zmq.Frame") -> int | None:
 class Callers:
     """watched: the socket, not bound yet. probe(identity): whether it is there no more, or nobody has to know."""
 
-    def __init__(self, watched: "zmq.Socket[bytes]", probe: Callable[[bytes], bool]) -> None:
-        self.door = Door(watched, left=self._left)
+    def __init__(self, watched: "zmq.Socket[bytes]", probe: Callable[[bytes], bool], max_strangers: int) -> None:
+        self.door = Door(watched, left=self._left, limit=max_strangers)
         self._probe = probe
         self._identities: dict[int, bytes] = {}  # by descriptor, of those that have said something without a session
         self._known: dict[int, bytes] = {}  # of these

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from holdfast.balancer.links.door import MAX_STRANGERS
 from holdfast.balancer.links.zap import Zap
 
 if TYPE_CHECKING:
@@ -22,10 +23,11 @@ USER = b"proxy"
 
 
 class Guard:
-    """curve: None without. token: "" without."""
+    """curve: None without. token: "" without. max_strangers: at each port, who has not said who it is."""
 
     def __init__(self, curve: "Curve | None" = None, token: str = "") -> None:
         self._curve = curve
+        self.max_strangers = MAX_STRANGERS
         # Not the token: who can pretend to be a peer's address must not get what nodes say.
         self._password = blake2b(token.encode(), person=PEERS, digest_size=32).hexdigest().encode() if token else b""
         self._zap: Zap | None = None

@@ -51,7 +51,7 @@ class PeerPort:
         socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)
         socket.maxmsgsize = MAX_SUBSCRIPTION_BYTES
         guard.for_peers(socket)
-        self.door = Door(socket, is_one_way=True)
+        self.door = Door(socket, is_one_way=True, limit=guard.max_strangers)
         try:
             bound = bind(socket, address)
         except OSError:

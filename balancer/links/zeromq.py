@@ -140,7 +140,7 @@ class ZeromqHub:
         socket.router_handover = True  # else a newcomer with a used identity is ignored, and never refused
         socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)  # a peer that never speaks ZMTP is dropped
         self._guard.for_nodes(socket)
-        self.callers = Callers(socket, self.probe)
+        self.callers = Callers(socket, self.probe, self._guard.max_strangers)
         try:
             return [bind(socket, address) for address in addresses]
         except OSError:

@@ -24,6 +24,7 @@ from holdfast.cli import bench, chaos, demo, keygen, node, operate, serve, setti
 from holdfast.cli.command import Command
 from holdfast.console.output import complain, failure_of_writing, flush, say
 from holdfast.protocols.errors import ConfigError, HoldfastError
+from holdfast.proxy.process import hangup
 from holdfast.proxy.process.build import description
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     parsed = _parser(arguments).parse_args(arguments)
+    if not parsed.survives:
+        hangup.heed()
     status: int = parsed.run(parsed)
     sys.stdout.flush()
     return status
@@ -102,7 +105,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
             help=command.help,
             description=f"{command.help[0].upper()}{command.help[1:]}. {command.description}".strip(),
         )
-        subparser.set_defaults(run=command.run)
+        subparser.set_defaults(run=command.run, survives=command.survives)
         if command.name in arguments:  # no other can be the one that is asked for
             command.add_arguments(subparser)
     return parser

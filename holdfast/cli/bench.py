@@ -40,7 +40,7 @@ def _settings(arguments: argparse.Namespace) -> "Settings":
     from websockets.uri import parse_uri
 
     from holdfast.chaos.echo_load import Settings
-    from holdfast.proxy.clients.listener import raise_descriptor_limit
+    from holdfast.proxy.open_files import RESERVED, raise_limit
 
     try:
         uri = parse_uri(arguments.url)
@@ -48,7 +48,7 @@ def _settings(arguments: argparse.Namespace) -> "Settings":
         raise ConfigError(f"expected ws://HOST:PORT/PATH: {error}") from error
     if uri.secure or uri.username is not None:
         raise ConfigError("expected ws://HOST:PORT/PATH: this load speaks plain WebSocket, without TLS or passwords")
-    fit = raise_descriptor_limit(arguments.connections)
+    fit = raise_limit(arguments.connections + RESERVED) - RESERVED
     if fit < arguments.connections:
         raise ConfigError(f"--connections: the limit of open files (ulimit -n) leaves room for {fit}")
     return Settings(uri.host, uri.port, uri.resource_name, arguments.connections, arguments.size, arguments.in_flight)

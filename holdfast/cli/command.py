@@ -15,7 +15,8 @@ class Command(NamedTuple):
     """name and help: as `holdfast --help` lists it. description: what its own --help says beyond that.
 
     add_arguments is called only when the command is named on the command line, so it may import what is slow.
-    run returns the exit status: 0, 1 for a failure, 2 for a bad usage or configuration.
+    run returns the exit status: 0, 1 for a failure, 2 for a bad usage or configuration. survives: SIGHUP, from its
+    `hangup.survive` on; until then the signal waits. All others end by it.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Command(NamedTuple):
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
     description: str = ""
+    survives: bool = False
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,8 +16,16 @@ def _run(arguments: argparse.Namespace) -> int:
     from holdfast.node import runner
 
     stderr.install()
+    runner.log_to_stderr()
     hangup.survive()  # before the module is loaded, which may have a use for the signal
     return runner.main(arguments)
 
 
-COMMAND = Command("node", "run a node", _add_arguments, _run, "Loads MODULE:NAME and links it to the proxies given.")
+COMMAND = Command(
+    "node",
+    "run a node",
+    _add_arguments,
+    _run,
+    "Loads MODULE:NAME and links it to the proxies given.",
+    survives=True,
+)

@@ -185,4 +185,5 @@ COMMAND = Command(
     _run,
     "SIGTERM drains it, a second one stops it at once; SIGHUP is a line in the log. To clients all workers are one; "
     "`holdfast status` shows each.",
+    survives=True,
 )

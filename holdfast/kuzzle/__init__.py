@@ -13,6 +13,8 @@ realtime   the controller `realtime`, and who is notified of what
 
 catalog    the controllers `index` and `collection`
 documents  the controller `document`, in memory
+record     what a document's entry holds: content, and who made its latest changes
+fading     what records remember ends
 holdings   how many documents, of each client and of all
 search     filter and order documents
 pace       long work in short pieces

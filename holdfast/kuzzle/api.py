@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 import structlog
+import trio
 
 from holdfast import Node, Reply
 from holdfast import Request as Message
@@ -21,6 +22,7 @@ from holdfast.kuzzle.catalog import Catalog
 from holdfast.kuzzle.documents import Documents
 from holdfast.kuzzle.errors import KuzzleError, error
 from holdfast.kuzzle.expiring import Expiring
+from holdfast.kuzzle.fading import Fading
 from holdfast.kuzzle.holdings import Holdings, Quota
 from holdfast.kuzzle.pace import Pace
 from holdfast.kuzzle.realtime import Realtime
@@ -30,6 +32,9 @@ from holdfast.node.errors import StateError, StateRefused, traceback_of
 from holdfast.node.threads import Threads, is_async
 
 log = structlog.get_logger("holdfast.kuzzle")
+
+# Seconds by which the clocks of two nodes may differ; with what a proxy may stand still before it closes its clients.
+SKEW = 60.0
 
 ActionT = TypeVar("ActionT", bound=Action)
 
@@ -124,7 +129,8 @@ class Api:
         if self._documents is None:
             holdings = Holdings(self.node, quota or Quota())
             catalog = Catalog(self.node, holdings)
-            self._documents = Documents(self.node, catalog, self.realtime(), self._expiry(), holdings, self._pace)
+            self._documents = Documents(self.node, catalog, self.realtime(), holdings, self._pace)
+            Fading(self.node, self._pace)
             for controller, actions in {**catalog.actions(), "document": self._documents.actions()}.items():
                 for name, action in actions.items():
                     self.add(controller, name, action)
@@ -159,7 +165,9 @@ class Api:
         """The node's request handler."""
         http = message.http
         request = Request(client=message.client.id, protocol=message.client.protocol, redelivered=message.redelivered)
-        request.timestamp = int(time.time() * 1000)
+        now = time.time()
+        request.timestamp = int(now * 1000)
+        request.until = now + message.deadline - trio.current_time() + SKEW
         request.origin = _origin(message)
         request.flush = message.flush
         if http is None:

@@ -5,8 +5,9 @@ nothing while a proxy lives. Made for demonstrations, tests and small tables (th
 at every document of the collection. Writes to one document at the same time are made one after the other, each upon
 what the one before has left.
 
-A write that is delivered again, because its node died before it answered, is not done twice: a document knows the
-request that wrote it and what it was before, so the second delivery answers and notifies as the first would have.
+A write that is delivered again, because its node died before it answered, is not done twice: a document's record knows
+the requests that made its latest changes, so the second delivery writes nothing, and answers and notifies as the first
+would have. Where it can't be known any more, the answer says so.
 """
 
 import time
@@ -19,18 +20,16 @@ from typing import Any
 import msgspec
 import trio
 
-from holdfast import Node, StateConflict
+from holdfast import Node, StateConflict, StateRefused
 from holdfast.kuzzle.catalog import Catalog
-from holdfast.kuzzle.errors import error
-from holdfast.kuzzle.expiring import Expiring
+from holdfast.kuzzle.errors import SizeLimitError, error
 from holdfast.kuzzle.filters import flatten
 from holdfast.kuzzle.holdings import DOCUMENT, Holdings, owner_of
 from holdfast.kuzzle.pace import Pace
 from holdfast.kuzzle.realtime import Realtime
+from holdfast.kuzzle.record import NONE, Record, Source, Written
 from holdfast.kuzzle.search import criteria, find, query
 from holdfast.kuzzle.wire import Action, Request
-
-REMEMBERED_FOR = 60.0  # seconds a deletion is remembered; longer than any request is delivered again
 
 _MAX_ID_BYTES = 512
 _DEFAULT_SIZE = 10  # hits of a search, as in Kuzzle
@@ -38,33 +37,17 @@ MAX_SIZE = 10_000  # Kuzzle's limits.documentsFetchCount
 MAX_PAGE_BYTES = 8 << 20  # of these hits as JSON; a proxy takes 16 MiB (node.max_frame_bytes)
 MAX_SEARCHES = 4  # of one node at the same time: each may hold the ids and sort keys of a whole collection
 
-Source = dict[str, Any]
-
-
-class Document(msgspec.Struct, frozen=True):
-    """The value of an entry. before: the content that the request `origin` replaced, None if there was none. owner:
-    who counts as having it, the last who wrote it."""
-
-    source: Source
-    version: int
-    origin: str
-    before: Source | None = None
-    owner: str = ""
-
 
 class Documents:
     """catalog: whose collections are meant. holdings: how much there may be."""
 
-    def __init__(
-        self, node: Node, catalog: Catalog, realtime: Realtime, expiring: Expiring, holdings: Holdings, pace: Pace
-    ) -> None:
+    def __init__(self, node: Node, catalog: Catalog, realtime: Realtime, holdings: Holdings, pace: Pace) -> None:
         self._pace = pace
         self._searches = trio.CapacityLimiter(MAX_SEARCHES)
         self._holdings = holdings
         self._node = node
         self._catalog = catalog
         self._realtime = realtime
-        self._expiring = expiring
 
     def actions(self) -> dict[str, Action]:
         return {
@@ -85,118 +68,110 @@ class Documents:
         id = request.document_id if request.args.get("_id") is not None else _new_id(request)
         content = {**request.object_body(), "_kuzzle_info": _created(request)}
 
-        def change(stored: Document | None) -> Source:
-            if stored is not None:
+        def change(former: Source | None) -> Source:
+            if former is not None:
                 raise error("services.storage.document_already_exists")
             return content
 
-        document = await self._write(request, id, change)
-        await self._notify(request, id, document)
-        return _described(id, document)
+        written = await self._write(request, id, change)
+        return await self._notify(request, id, written)
 
     async def create_or_replace(self, request: Request) -> Source:
         id = request.document_id
         content = {**request.object_body(), "_kuzzle_info": _created(request) | _updated(request)}
-        document = await self._write(request, id, lambda stored: content)
-        await self._notify(request, id, document)
-        return {**_described(id, document), "created": document.version == 1}
+        written = await self._write(request, id, lambda former: content)
+        is_created = written.before is None
+        result = await self._notify(request, id, written, action="create" if is_created else "replace")
+        return {**result, "created": is_created}
 
     async def replace(self, request: Request) -> Source:
         id = request.document_id
         content = {**request.object_body(), "_kuzzle_info": _created(request) | _updated(request)}
 
-        def change(stored: Document | None) -> Source:
-            self._required(request, id, stored)
+        def change(former: Source | None) -> Source:
+            self._required(request, id, former)
             return content
 
-        document = await self._write(request, id, change)
-        await self._notify(request, id, document)
-        return _described(id, document)
+        written = await self._write(request, id, change)
+        return await self._notify(request, id, written)
 
     async def update(self, request: Request) -> Source:
         """Merge the body into the document, objects into objects."""
         id = request.document_id
         changes = request.object_body()
 
-        def change(stored: Document | None) -> Source:
-            former = self._required(request, id, stored).source
-            return _merged(former, {**changes, "_kuzzle_info": _updated(request)})
+        def change(former: Source | None) -> Source:
+            return _merged(self._required(request, id, former), {**changes, "_kuzzle_info": _updated(request)})
 
-        document = await self._write(request, id, change)
-        await self._notify(request, id, document, updated=_leaves(changes))
+        written = await self._write(request, id, change)
+        result = await self._notify(request, id, written, _updatedFields=_leaves(changes))
         if request.flag("source"):
-            return _described(id, document)
-        shown = {**changes, "_kuzzle_info": document.source["_kuzzle_info"]}
-        return {"_id": id, "_source": shown, "_version": document.version}
+            return result
+        shown = {**changes, "_kuzzle_info": result["_source"]["_kuzzle_info"]}
+        return {**result, "_source": shown}
 
     async def delete(self, request: Request) -> Source:
         id = request.document_id
-        key, name = self._key(request, id), f"deleted/{request.origin}"
-        self._realtime.require_turn(request)
-        # Before the document goes, so that whoever does this again knows what it was, and does not delete a later one.
-        deleted = self._expiring.get(name) if request.redelivered else None
-        if deleted is None:
-            deleted = await self._delete(request, id, key, name)
-        else:
-            with suppress(StateConflict):  # it was done
-                await self._node.state.delete(key, if_version=deleted["stands"])
-        found = {"_id": id, "_source": deleted["source"], "_version": deleted["version"]}
-        if not request.flag("silent"):
-            await self._realtime.notify_document(request, "delete", id, deleted["source"], None, found)
-        return found if request.flag("source") else {"_id": id}
 
-    async def _delete(self, request: Request, id: str, key: str, name: str) -> Source:
-        """Returns what is remembered of it as `name`. stands: the version of the entry that goes."""
-        async with self._node.state.turn(key):
-            while True:
-                stands = self._node.state.version(key)
-                document = self._required(request, id, self._find(key))
-                deleted = {"source": document.source, "version": document.version, "stands": stands}
-                deleted["owner"] = owner_of(request)
-                await self._expiring.set(name, deleted, time.time() + REMEMBERED_FOR)
-                try:
-                    await self._node.state.delete(key, if_version=stands)
-                except StateConflict:
-                    continue  # another node was faster
-                return deleted
+        def change(former: Source | None) -> None:
+            self._required(request, id, former)
 
-    async def _write(self, request: Request, id: str, change: Callable[[Document | None], Source]) -> Document:
-        """Store what `change` makes of the present document, unless this request has done so already."""
+        result = await self._notify(request, id, await self._write(request, id, change))
+        return result if request.flag("source") else {"_id": id}
+
+    async def _write(self, request: Request, id: str, change: Callable[[Source | None], Source | None]) -> Written:
+        """Store what `change` makes of the present content, None: nothing, unless this request has done so already."""
         key = self._key(request, id)
         self._realtime.require_turn(request)
+        async with self._node.state.turn(key):
+            while True:
+                stands, record = self._node.state.version(key), self._record(key)
+                written = record.made_by(request.origin)
+                if written is not None:
+                    return written
+                now = time.time()
+                if request.redelivered and record.lost > now:
+                    raise error("services.storage.too_many_changes", id)
+                content = change(record.source)
+                owner = record.owner if content is None else owner_of(request)
+                record = record.changed(content, owner, request.origin, request.until, now)
+                with suppress(StateConflict):  # another node was faster
+                    await self._store(key, record, stands)
+                    return record.last
 
-        def written(value: Source | None) -> Source:
-            stored = None if value is None else msgspec.convert(value, Document)
-            if value is not None and stored is not None and request.redelivered and stored.origin == request.origin:
-                return value
-            content = change(stored)
-            before, version = (stored.source, stored.version) if stored else (None, 0)
-            document = Document(content, version + 1, request.origin, before, owner_of(request))
-            value = msgspec.to_builtins(document)
-            self._holdings.require(document.owner, key, value)
-            return value
+    async def _store(self, key: str, record: Record, stands: int) -> None:
+        """What is remembered refuses nobody: who has no room for it has less of it."""
+        try:
+            await self._set(key, record, stands)
+        except (SizeLimitError, StateRefused):
+            await self._set(key, record.forgetful(), stands)
 
-        return msgspec.convert(await self._node.state.update(key, written), Document)
+    async def _set(self, key: str, record: Record, stands: int) -> None:
+        value = msgspec.to_builtins(record)
+        if record.source is not None:
+            self._holdings.require(record.owner, key, value)
+        await self._node.state.set(key, value, if_version=stands)
 
-    async def _notify(self, request: Request, id: str, document: Document, updated: list[str] | None = None) -> None:
-        if request.flag("silent"):
-            return
-        result = _described(id, document)
-        if updated is not None:
-            result["_updatedFields"] = updated
-        action = request.action or ""
-        if action == "createOrReplace":
-            action = "create" if document.before is None else "replace"
-        await self._realtime.notify_document(request, action, id, document.before, document.source, result)
+    async def _notify(
+        self, request: Request, id: str, written: Written, *, action: str | None = None, **more: object
+    ) -> Source:
+        """Returns what is said of the document. action: if the request's own does not say it. more: is told as well."""
+        before, after = written.before, written.after
+        result = _described(id, before if after is None else after, written.version)
+        if not request.flag("silent"):
+            action = action or request.action or ""
+            await self._realtime.notify_document(request, action, id, before, after, {**result, **more})
+        return result
 
     # --- reading --------------------------------------------------------------------------------------------------
 
     async def get(self, request: Request) -> Source:
         id = request.document_id
-        return _described(id, self._required(request, id, self._find(self._key(request, id))))
+        record = self._record(self._key(request, id))
+        return _described(id, self._required(request, id, record.source), record.version)
 
     async def exists(self, request: Request) -> bool:
-        return self._find(self._key(request, request.document_id)) is not None
+        return self._record(self._key(request, request.document_id)).source is not None
 
     async def count(self, request: Request) -> dict[str, int]:
         return {"count": len(await self._found(request, None))}
@@ -222,9 +197,9 @@ class Documents:
         """Read one after the other: all of them at once would take ten times what they take in the state."""
         prefix = self._key(request, "")
         for key in [key for key in self._node.state if key.startswith(prefix)]:
-            document = self._find(key)
-            if document is not None:
-                yield key.removeprefix(prefix), document.source
+            source = self._record(key).source
+            if source is not None:
+                yield key.removeprefix(prefix), source
 
     async def _page(self, request: Request, ids: list[str]) -> list[msgspec.Raw]:
         """What has gone since it was found is left out."""
@@ -232,10 +207,10 @@ class Documents:
         prefix, left = self._key(request, ""), MAX_PAGE_BYTES
         for id in ids:
             await self._pace.turn()
-            document = self._find(prefix + id)
-            if document is None:
+            record = self._record(prefix + id)
+            if record.source is None:
                 continue
-            hit = msgspec.json.encode(_described(id, document))
+            hit = msgspec.json.encode(_described(id, record.source, record.version))
             left -= len(hit)
             if left < 0:
                 raise error("services.storage.get_limit_exceeded")
@@ -251,18 +226,18 @@ class Documents:
             raise error("api.assert.invalid_argument", "_id", f"at most {_MAX_ID_BYTES} bytes")
         return f"{DOCUMENT}{index}/{collection}/{id}"
 
-    def _find(self, key: str) -> Document | None:
+    def _record(self, key: str) -> Record:
         stored = self._node.state.get(key)
-        return None if stored is None else msgspec.convert(stored, Document)
+        return NONE if stored is None else msgspec.convert(stored, Record)
 
-    def _required(self, request: Request, id: str, document: Document | None) -> Document:
-        if document is None:
+    def _required(self, request: Request, id: str, source: Source | None) -> Source:
+        if source is None:
             raise error("services.storage.not_found", id, request.index, request.collection)
-        return document
+        return source
 
 
-def _described(id: str, document: Document) -> Source:
-    return {"_id": id, "_source": document.source, "_version": document.version}
+def _described(id: str, source: Source | None, version: int) -> Source:
+    return {"_id": id, "_source": source, "_version": version}
 
 
 def _new_id(request: Request) -> str:

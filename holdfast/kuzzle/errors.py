@@ -122,6 +122,11 @@ CATALOGUE: dict[str, tuple[type[KuzzleError], int, str]] = {
     ),
     "services.storage.not_found": (NotFoundError, 0x0101000B, 'Document "{}" not found in "{}":"{}".'),
     "services.storage.document_already_exists": (BadRequestError, 0x01010011, "Document already exists."),
+    "services.storage.too_many_changes": (
+        ExternalServiceError,
+        0x01010020,
+        'The request may have modified document "{}", or not: too many changes since it was first handled to know.',
+    ),
     "services.storage.index_already_exists": (PreconditionError, 0x01010026, 'A {} index named "{}" already exists'),
     "services.storage.invalid_index_name": (BadRequestError, 0x01010029, 'The index name "{}" is invalid'),
     "services.storage.invalid_collection_name": (BadRequestError, 0x0101002A, 'The collection name "{}" is invalid'),

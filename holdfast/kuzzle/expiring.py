@@ -1,7 +1,6 @@
 """Entries of the state that end by themselves: each says until when, and the master deletes it some time after that.
 
-For what must be remembered a while and would otherwise pile up: revoked tokens, and deletions for as long as the
-request that made one may be delivered again.
+For what must be remembered a while and would otherwise pile up: revoked tokens.
 """
 
 import time
@@ -38,7 +37,7 @@ class Expiring:
         """As master: on one node at a time."""
         while True:
             for key in [key for key in self._node.state if key.startswith(PREFIX)]:
-                await self._pace.turn()  # a deletion is as large as what it has deleted
+                await self._pace.turn()
                 version, entry = self._node.state.version(key), self._node.state.get(key)
                 if entry is not None and time.time() >= entry["until"]:
                     with suppress(StateConflict):  # it was set anew

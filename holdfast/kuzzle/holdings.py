@@ -1,8 +1,9 @@
 """What the documents of clients take of the replicated state, of each client and of all, and how much they may.
 
 Derived from the state alone, so every node refuses alike, and what one node has refused another one does not take.
-Counted are documents, indexes, collections, and deletions while they are remembered: else who deletes and creates in
-turn would fill the state all the same. Refuses only what makes it more; a deletion is never refused.
+Counted are documents with what is remembered of their changes, indexes, collections, and deletions while they are
+remembered, as the former owner's: else who deletes and creates in turn would fill the state all the same. Refuses only
+what makes it more; a deletion is never refused.
 
 A client is the user who is logged in, or else the connection; anonymous requests over HTTP are one client together,
 since each has a connection of its own to the eyes of a node. What anonymous ones write stays when they have gone, and
@@ -16,17 +17,15 @@ from msgspec import Struct
 
 from holdfast import Node
 from holdfast.kuzzle.errors import error
-from holdfast.kuzzle.expiring import PREFIX as EXPIRING
 from holdfast.kuzzle.wire import ANONYMOUS, Request
 
 DOCUMENT = "kuzzle/document/"
 INDEX = "kuzzle/index/"
 COLLECTION = "kuzzle/collection/"
-DELETED = f"{EXPIRING}deleted/"
 
 
 class Quota(Struct, frozen=True):
-    """So many documents, and bytes of them as JSON with what they were before: of all clients, of each, and of those
+    """So many documents, and bytes of them as JSON with their latest changes: of all clients, of each, and of those
     together who have not logged in."""
 
     max_documents: int = 100_000
@@ -110,8 +109,6 @@ def _owner(key: str, value: Any) -> str:  # noqa: ANN401
     """Whose the entry is; "": it is none of those that are counted."""
     if key.startswith(DOCUMENT):
         return value.get("owner") or "nobody"
-    if key.startswith(DELETED):
-        return value["value"].get("owner") or "nobody"
     return value["owner"] if key.startswith((INDEX, COLLECTION)) else ""
 
 

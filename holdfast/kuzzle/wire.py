@@ -7,6 +7,8 @@ HTTP status. A notification carries `room` too: the channel. Clients tell both a
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
+from re import Match
 from re import compile as pattern
 from sys import float_info
 from typing import Any
@@ -20,6 +22,11 @@ NAMED = frozenset({"requestId", "controller", "action", "jwt", "volatile", "body
 
 
 LONG_NUMBER = pattern(rb"[0-9]{19}")  # digits in a row without which no whole number is beyond 64 bits
+JAVASCRIPT = pattern(rb"\\u[dD]|[0-9]{19}|[0-9][eE]")  # without these no JSON of JavaScript is strange to msgspec
+# A surrogate pair or half of one, as escapes, with the escaped backslashes before it.
+HALVES = pattern(
+    rb"(?<!\\)((?:\\\\)*)(?:(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
 LEAST, MOST = -(2**63), 2**64 - 1
 MAX_LEVELS = 200  # of arrays and objects in a request: less than what a document is put into, or a stack, may bear
 
@@ -51,6 +58,7 @@ class Request:
     timestamp: int = 0  # milliseconds since 1970
     origin: str = ""  # equal for all deliveries of one request and for nothing else
     redelivered: bool = False  # another node may have done this, or part of it, already
+    until: float = inf  # no later than then it may be delivered again, in seconds since 1970
     status: int = 200  # of a successful response
     # Carry out now what was done through the node so far, as holdfast.Request.flush, also if the action fails later.
     flush: Callable[[], Awaitable[None]] = _no_flush
@@ -149,22 +157,39 @@ def decode_any(payload: bytes, failure: str) -> Any:  # noqa: ANN401 - JSON
         data = _decode_js(payload)
         if payload.count(b"{") + payload.count(b"[") > MAX_LEVELS and _is_deep(data):
             raise error(failure, f"at most {MAX_LEVELS} levels of arrays and objects")
-        return _within_64_bits(data) if LONG_NUMBER.search(payload) else data
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as reason:
+        return data
+    except (ValueError, RecursionError) as reason:  # of both libraries: an error of msgspec is a ValueError
         raise error(failure, reason) from reason
 
 
 def _decode_js(payload: bytes) -> Any:  # noqa: ANN401 - JSON
     try:
-        return msgspec.json.decode(payload)
+        data = msgspec.json.decode(payload)
+        if not LONG_NUMBER.search(payload):
+            return data
     except msgspec.DecodeError:
-        if b"\\ud" not in payload.lower():
+        if not JAVASCRIPT.search(payload):
             raise
-    try:
-        text = json.dumps(json.loads(payload), ensure_ascii=False)  # takes it, at a fifth of the speed
-    except ValueError as error:
-        raise msgspec.DecodeError(str(error)) from error
-    return msgspec.json.decode(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    text = HALVES.sub(_character, payload).decode()
+    return json.loads(text, parse_int=_whole, parse_float=_real, parse_constant=_refuse)  # at a fifth of the speed
+
+
+def _character(escape: Match[bytes]) -> bytes:
+    before, whole = escape.groups()
+    return escape[0] if whole else before + b"\\ufffd"
+
+
+def _whole(digits: str) -> int | float:
+    number = int(digits) if len(digits) <= 20 else MOST + 1  # int() refuses thousands of digits
+    return number if LEAST <= number <= MOST else _real(digits)
+
+
+def _real(digits: str) -> float:
+    return max(-float_info.max, min(float(digits), float_info.max))
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _is_deep(data: Any) -> bool:  # noqa: ANN401 - JSON
@@ -179,20 +204,6 @@ def _is_deep(data: Any) -> bool:  # noqa: ANN401 - JSON
         if not level:
             return False
     return True
-
-
-def _within_64_bits(data: Any) -> Any:  # noqa: ANN401 - JSON
-    if isinstance(data, dict):
-        return {name: _within_64_bits(value) for name, value in data.items()}
-    if isinstance(data, list):
-        return [_within_64_bits(value) for value in data]
-    # type(): a bool is an int, and none of these
-    if type(data) is not int or LEAST <= data <= MOST:
-        return data
-    try:
-        return float(data)
-    except OverflowError:
-        return float_info.max if data > 0 else -float_info.max
 
 
 def fill(request: Request, data: Mapping[str, Any]) -> None:

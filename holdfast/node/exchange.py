@@ -135,22 +135,11 @@ class Exchange(Job):
         self.session.send(frames.Failure(self.id, self.attempt, status, message), 64 + 4 * len(message))
 
     async def _stream(self, parts: AsyncIterable[Body], reply: Reply) -> None:
-        if self.is_http:
-            async for part in parts:
-                await self._send(part, reply, more=True)
-                reply = _PLAIN  # status and headers went with the first part
-                await self._wait_room()
-            await self._send(None, reply)
-            return
-        # To a client of a message protocol each part is a message of its own, the last one too.
-        former: Body = None
-        is_first = True
         async for part in parts:
-            if not is_first:
-                await self._send(former, reply, more=True)
-                await self._wait_room()
-            former, is_first = part, False
-        await self._send(former, reply)
+            await self._send(part, reply, more=True)
+            reply = _PLAIN if self.is_http else reply  # status and headers went with the first part
+            await self._wait_room()
+        await self._send(None, reply)
 
     async def _send(self, body: object, reply: Reply, more: bool = False) -> None:
         text = reply.text
@@ -171,6 +160,7 @@ class Exchange(Job):
             size += sum(4 * (len(name) + len(value)) + 10 for name, value in headers)
         effects.check_size(size, self.session.max_batch_bytes)
         session = self.session
+        is_end = not more and self._part > 0  # of parts, each of which was a message
         if not more:
             self.is_open = False  # what tasks of the handler do from now on would come too late to go with the reply
         self._part += 1
@@ -188,7 +178,8 @@ class Exchange(Job):
             if self.is_http:
                 session.send(frames.HttpReply(self.id, self.attempt, payload, reply.status, headers, more, kept), size)
             else:
-                session.send(frames.Reply(self.id, self.attempt, payload, is_text, more, kept), size)
+                said = None if is_end else payload
+                session.send(frames.Reply(self.id, self.attempt, said, is_text, more, kept), size)
         finally:
             if turn is not None:
                 turn.end()

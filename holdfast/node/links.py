@@ -21,7 +21,7 @@ from holdfast.node.pump import LINGER, Curve, Pump
 from holdfast.node.session import Parts, Session
 from holdfast.node.streams import Concerned, Streams
 from holdfast.protocols.errors import ConfigError, FrameError, HoldfastError
-from holdfast.protocols.nodes.frames import Effect, Peers, Via
+from holdfast.protocols.nodes.frames import Drain, Effect, Peers, Via
 
 log = structlog.get_logger("holdfast.node")
 
@@ -63,6 +63,7 @@ class Links:
         self._latest: dict[str, int] = {}  # by proxy, also those that have gone: the number of the last session
         self.is_ready = trio.Event()
         self.is_draining = self.is_drained = False
+        self.was_drained = trio.Event()  # by an operator's word
         self.sessions: dict[str, Session] = {}
         self.alive: frozenset[str] = frozenset()
 
@@ -162,6 +163,7 @@ class Links:
             self.is_drained = True
             log.info("drained_by_operator", proxy=proxy)
             self._beat()
+            self.was_drained.set()
 
     def _beat(self) -> None:
         """Have all proxies know what a heartbeat tells before anything that is said from now on: a reply may not be
@@ -228,6 +230,12 @@ class Links:
         self.is_draining = self.is_drained = True
         for session, stamp in [(session, session.drain()) for session in self._sessions]:
             await session.wait_answered(stamp)
+
+    def resign(self) -> None:
+        """Drained, and acting as master no more: say so, and another is elected at once. What comes is still done."""
+        if not self.is_draining:  # else it is said by `drain`
+            for session in self.sessions.values():
+                session.send(Drain())
 
     async def wait_read(self) -> None:
         """Wait until each proxy has what was sent by now, however long that takes, or its session is over."""

@@ -288,6 +288,7 @@ class Node(Functions):
             nursery.start_soon(parts.mastership.run)
             nursery.start_soon(self._keep_house)
             nursery.start_soon(self._say_started, task_status)
+            nursery.start_soon(self._resign_when_drained)
             nursery.start_soon(self._leave_in_the_end)
             await self._links.run(parts, join)
             nursery.cancel_scope.cancel(reason="the node has left")
@@ -303,6 +304,12 @@ class Node(Functions):
             self._parts.clients.forget_lost(now)
             self._links.streams.give_up_old(now)
             self.failures.tick()
+
+    async def _resign_when_drained(self) -> None:
+        """A drained node is not to be master: the next one need not wait for the end of its lease."""
+        await self._links.was_drained.wait()
+        await self._parts.mastership.stop()
+        self._links.resign()
 
     async def _leave_in_the_end(self) -> None:
         await self._is_draining.wait()
@@ -324,7 +331,7 @@ class Node(Functions):
         incarnation = 1 + randbits(62)
         callbacks = Callbacks(self.failures)
         clients = Clients(callbacks, self._on_open, self._on_close, FORGET_TIMEOUT)
-        self._links = links = Links(self.curve, FORGET_TIMEOUT, Streams(clients.proxy_of), clients)
+        self._links = links = Links(self.curve, FORGET_TIMEOUT, Streams(clients.proxy_of, self.failures), clients)
         mastership = Mastership(self.id, self._on_master, links)
         replica = Replica(self.id, incarnation, links, callbacks, self._state_changed)
         dispatch = Dispatch(self._handler(self.threads), clients, self.capacity, self.failures)

@@ -167,7 +167,7 @@ class Replica:
     # --- proposing --------------------------------------------------------------------------------------------------
 
     async def propose(self, key: str, value: bytes | None, owner: int, expected: int) -> int:
-        """Have a change made. Returns when it is applied here, the key's version.
+        """Have a change made. Returns when it is applied here, the version that the key has got by it, as `State.set`.
 
         Raises StateConflict if the key does not have the version expected (-1: whatever it is), StateRefused if
         the change is refused, StateError if it is too late.
@@ -214,7 +214,7 @@ class Replica:
         former, self._sent = self._sent, {}
         for number, proposal in former.items():
             if (self._node, number) in applied:
-                proposal.version = self._version_since(proposal)
+                proposal.version = self._version_of(number, proposal.key)
                 proposal.settled.set()
             elif not proposal.is_abandoned:
                 self._sent[number] = proposal
@@ -222,10 +222,12 @@ class Replica:
             self._send(number, proposal)
         self._submit()
 
-    def _version_since(self, proposal: Proposal) -> int:
-        """Which one the key got is not told, and an equal value may be another's: one that it never has again."""
-        item = self.view.items.get(proposal.key)
-        return self.view.position[1] if item is None else item.version - 1
+    def _version_of(self, number: int, key: str) -> int:
+        """The one that the key got by that proposal. If another change hides it: one that the key never has again."""
+        item = self.view.items.get(key)
+        if item is None:
+            return self.view.position[1]
+        return item.version if item.proposal == number else item.version - 1
 
     def _submit(self) -> None:
         """Send what waits. The numbers under way stay within a window: those may have to be told apart later."""

@@ -126,9 +126,9 @@ class Request(Struct):
 class Reply:
     """A reply with more to say than its body.
 
-    body: as a handler may return it, or an async iterable of such parts. Over HTTP each is sent as soon as it is there;
-    to a client of a message protocol each is a message of its own, sent when the next one is there or there is no more.
-    What yields them must not do so within a cancel scope or nursery of its own (Trio's rule): that would cancel us.
+    body: as a handler may return it, or an async iterable of such parts. Each is sent as soon as it is there, and to a
+    client of a message protocol it is a message of its own. What yields them must not do so within a cancel scope or
+    nursery of its own (Trio's rule): that would cancel us.
     status, headers: for HTTP; protocols without them ignore both. 200 to 599.
     text: whether it goes as text; None: str, dict and list do, and bytes have the kind of their request.
     failed: it says that the handler has failed: what this one did through the node and has not flushed is dropped, as

@@ -74,7 +74,6 @@ def main(arguments: argparse.Namespace) -> int:
             setattr(node, name, value)
     if arguments.proxy_key or arguments.secret_key:
         node.curve = _load_keys(arguments.proxy_key, arguments.secret_key)
-    _log_to_stderr()
     return trio.run(run, node, join)
 
 
@@ -141,10 +140,8 @@ def _load_keys(proxy_key: str | None, secret_key: str | None) -> Curve:
     return Curve(server, public, secret)
 
 
-def _log_to_stderr() -> None:
-    """Lines for people on a terminal, JSON elsewhere; unless the module has set up structlog itself."""
-    if structlog.is_configured():
-        return
+def log_to_stderr() -> None:
+    """Lines for people on a terminal, JSON elsewhere. Before `main`: a module that sets up structlog itself may."""
     renderers: list[structlog.typing.Processor] = [
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(),

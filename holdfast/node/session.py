@@ -25,13 +25,10 @@ from holdfast.node.pump import Pump
 from holdfast.node.replica import Replica
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
-from holdfast.protocols.nodes.frames import VERSION, FromProxy
+from holdfast.protocols.nodes.frames import CALLBACKS_TIMEOUT, VERSION, FromProxy
 from holdfast.protocols.nodes.lateness import tolerated
 
 WELCOME_TIMEOUT = 5.0
-# Ready is said when on_open and the others have been told all there is; but one of them may wait for something that
-# does not come before.
-CALLBACKS_TIMEOUT = 3.0
 MIN_INTERVAL = 0.001  # whatever a proxy says
 BEAT_BYTES, OWED_BYTES = 64, 72  # of a heartbeat; of each proxy in it
 

@@ -96,6 +96,9 @@ class State:
     ) -> int:
         """Set a key. Returns its version when this node has applied it; other nodes have by then, or will in a moment.
 
+        The version returned is the key's until it is changed again. If it was before this node could know (what it was
+        to apply was lost with a proxy), it is one that the key never has from then on: so `if_version` is a conflict
+        with either.
         owner: a client (not that of a single HTTP request); when it goes, so does the entry, and at once if it has
         gone already. if_version: only if the key has this version, 0: only if it is not there, as if_absent.
         Raises StateConflict if it does not. Raises StateRefused if a limit of the proxy refuses it, StateError if no
@@ -113,7 +116,7 @@ class State:
         return await threads.call(self._replica.propose, *change)
 
     async def delete(self, key: str, *, if_version: int | None = None) -> None:
-        """Delete a key. Nothing happens if there is none. Returns and raises as `set` does."""
+        """Delete a key. Nothing happens if there is none. Returns when this node has applied it; raises as `set`."""
         await threads.call(self._replica.propose, check_text(key), None, 0, _expected(if_version))
 
     async def update(

@@ -16,6 +16,7 @@ import trio
 from msgspec import Raw
 
 from holdfast.node.effects import room_in
+from holdfast.node.failures import Failures
 from holdfast.node.seams import ProxySession
 from holdfast.protocols.nodes.effects import ALL, FIRST_WINDOW, AsMaster, Effect, Effects, Hole
 from holdfast.protocols.nodes.frames import encode_frame
@@ -90,8 +91,9 @@ class Stream:
     owes: told when `owed` begins or ceases to be above 0.
     """
 
-    def __init__(self, numbers: "Numbers", now: float, owes: Callable[[], None]) -> None:
+    def __init__(self, numbers: "Numbers", now: float, owes: Callable[[], None], failures: Failures) -> None:
         self._numbers = numbers
+        self._failures = failures
         self._owes = owes
         self.session: ProxySession | None = None
         self.lost_at = now
@@ -162,7 +164,8 @@ class Stream:
             kept = self.waiting.popleft()
             self.waiting_bytes -= kept.size
             if kept.size > self._largest:  # nobody could ask when it was kept
-                log.warning("effects_given_up", proxy=session.proxy, count=1, limit=self._largest, bytes=kept.size)
+                if self._failures.admits("effects_given_up"):
+                    log.warning("effects_given_up", proxy=session.proxy, count=1, limit=self._largest, bytes=kept.size)
                 kept = hole(kept.number)
             self.sent.append(kept)
             self.sent_bytes += kept.size

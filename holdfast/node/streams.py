@@ -12,6 +12,7 @@ import structlog
 import trio
 
 from holdfast.node.effects import check_size
+from holdfast.node.failures import Failures
 from holdfast.node.seams import ProxySession
 from holdfast.node.stream import MAX_KEPT_SECONDS, NOWHERE, OVERHEAD, Effective, Numbers, Origin, Stream, Turn, hole
 from holdfast.protocols.nodes.effects import (
@@ -43,8 +44,9 @@ class Sent(NamedTuple):
 class Streams:
     """proxy_of: whose client this is, if that is known. on_owes: called when `owes` says something else."""
 
-    def __init__(self, proxy_of: Callable[[int], str | None]) -> None:
+    def __init__(self, proxy_of: Callable[[int], str | None], failures: Failures) -> None:
         self._proxy_of = proxy_of
+        self._failures = failures
         self._numbers = Numbers()
         self._streams: dict[str, Stream] = {}
         self._former: dict[str, None] = {}
@@ -65,7 +67,7 @@ class Streams:
     def _stream(self, proxy: str) -> Stream:
         stream = self._streams.get(proxy)
         if stream is None:
-            stream = self._streams[proxy] = Stream(self._numbers, trio.current_time(), self._owe)
+            stream = self._streams[proxy] = Stream(self._numbers, trio.current_time(), self._owe, self._failures)
             if proxy in self._former:  # what it was not sent meanwhile may have been for clients that it has
                 del self._former[proxy]
                 number = self._numbers.next()  # its own: the proxy may have all that was numbered before

@@ -69,6 +69,8 @@ class ClientProtocol(Protocol):
     held_bytes   what the adapter keeps of what has come and is in no event yet: parts of a body or message, what they
                  inflate to, what is put off. All clients together have a limit (`client.max_buffered_bytes`), and those
                  that hold the most make way. To within a few KiB; 0 after `Finished`. It may be a property.
+    eventless    how many frames or the like it has looked at, since it was made, that gave no event, as a pong or a
+                 part of a message: they count for `client.max_message_rate`. 0 for the class where there are none.
     wire_format  adapters with equal wire_format encode a notification to identical bytes, so that a fan-out
                  encodes once per format. None: this connection's bytes are its own.
 
@@ -79,6 +81,7 @@ class ClientProtocol(Protocol):
     deadline: float
     paused: bool
     has_more: bool
+    eventless: int
     wire_format: object
 
     @property
@@ -95,8 +98,13 @@ class ClientProtocol(Protocol):
         """`deadline` has come. May return nothing (it was early), a ping as Output, Silent, or the end."""
         ...
 
-    def reply(self, request: Request, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> bytes:
-        """The reply to `request`, or with `more` a part of it. Raises ProtocolError (BAD_REPLY) if it can't be said."""
+    def reply(
+        self, request: Request, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool
+    ) -> bytes:
+        """The reply to `request`, or with `more` a part of it. None: the end after parts, which says nothing itself.
+
+        Raises ProtocolError (BAD_REPLY) if it can't be said.
+        """
         ...
 
     def error(self, request: Request, error: HoldfastError) -> bytes:
@@ -131,17 +139,6 @@ class KnowsAddress(Protocol):
     session; client_address: "host:port", of who has asked last."""
 
     client_address: str
-
-
-@runtime_checkable
-class CountsEventless(Protocol):
-    """What an adapter has besides if its protocol knows frames that give no event, as a pong or a part of a message.
-    They count for `client.max_message_rate`.
-
-    eventless: how many of them it has looked at since the proxy has set this to 0.
-    """
-
-    eventless: int
 
 
 class ProtocolFactory(Protocol):

@@ -19,6 +19,7 @@ raises Violation; an exception of the adapter's own comes through as it is. The 
 - A call gives no more than UNITS_PER_CALL events, and as many as belong to its last unit; what has come beyond that,
   `resume` gives, for as long as there is `has_more`.
 - `held_bytes` is what has come without an event, but for a KiB; after `Finished` it is 0.
+- `eventless` counts from 0, and in a call no more than UNITS_PER_CALL.
 - `on_deadline` does nothing before `deadline`; at `deadline` it ends the connection or moves the deadline on.
 - `Silent` comes last, with the deadline moved on: it may be passed over, or answered by `close`.
 - After an end of file, and after `close`, `Finished` comes: at once, with the last reply, or by the deadline.
@@ -183,6 +184,7 @@ class _Drive:
         self._waiting: Request | None = None  # the request of a paused adapter
         self._requests = 0
         self._silent_bytes = 0  # came since the last event
+        self._eventless = 0
         self._silences = 0
         self._is_closed = False
         self._has_opened = False
@@ -314,6 +316,7 @@ class _Drive:
     def _switch(self, event: Switch) -> None:
         self.trace.append(event.protocol.name)
         self.protocol = event.protocol
+        self._eventless = 0
         if event.data:
             self._take(self.protocol.receive_data(event.data, self.now))
 
@@ -326,8 +329,9 @@ class _Drive:
             if way == 0:
                 self.written(reply(request, None, b"whole", True, False))
             elif way == 1:
-                for more in (True, True, False):
-                    self.written(reply(request, ReplyHead(200, (("X-Part", "1"),)), b"part", True, more))
+                head, end = ReplyHead(200, (("X-Part", "1"),)), None if self._requests % 8 < 4 else b"part"
+                for part, more in ((b"part", True), (b"part", True), (end, False)):
+                    self.written(reply(request, head, part, True, more))
             elif way == 2:
                 self.written(self.protocol.error(request, error))
             else:
@@ -366,6 +370,10 @@ class _Drive:
         held = self.protocol.held_bytes
         if held < 0 or (held and self.is_finished):
             _violated(f"held_bytes is {held}" + " after Finished" * self.is_finished)
+        counted = self.protocol.eventless - self._eventless
+        self._eventless += counted
+        if not 0 <= counted <= UNITS_PER_CALL:
+            _violated(f"eventless is {counted} more after a call")
         has_more = self.protocol.has_more
         if self.protocol.paused and self._waiting is None and not has_more and not self.is_finished:
             _violated("paused while no request waits for its reply")

@@ -70,6 +70,7 @@ class HttpProtocol:
     )  # fmt: skip
 
     name: ClassVar[str] = "http"
+    eventless: int = 0
     wire_format: object = None
 
     def __init__(self, limits: Limits, address: str, now: float) -> None:
@@ -132,11 +133,13 @@ class HttpProtocol:
             detail = f"no complete request head within {self._limits.handshake_timeout:g} s"
         return self._refuse(ProtocolError(detail, Reason.TOO_SLOW))
 
-    def reply(self, request: Request, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> bytes:
+    def reply(
+        self, request: Request, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool
+    ) -> bytes:
         writer = self._writer
         if writer is None or request is not self._request:
             raise ProtocolError("no such request waits for a reply", Reason.BAD_REPLY)
-        said = writer.write(head, payload, is_text, more)
+        said = writer.write(head, payload or b"", is_text, more)
         if not more:
             self._end_request(writer)
         return said

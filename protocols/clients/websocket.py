@@ -182,9 +182,11 @@ class WebSocketProtocol:
         self.deadline = deadline
         return ()
 
-    def reply(self, request: Request, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> bytes:
+    def reply(
+        self, request: Request, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool
+    ) -> bytes:
         """A data frame; each part of a reply in parts is a message of its own. b"" once we have begun to close."""
-        if self._phase is not _OPEN:
+        if self._phase is not _OPEN or payload is None:
             return b""
         return self.notification(payload, is_text)
 

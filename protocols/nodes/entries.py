@@ -20,12 +20,17 @@ class Propose(Struct, array_like=True, frozen=True, gc=False, tag=40):
 
 
 class StateItem(Struct, array_like=True, frozen=True, gc=False):
-    """One key of the state. Not a frame of its own: part of State. version: index of the entry that set it."""
+    """One key of the state. Not a frame of its own: part of State.
+
+    version: index of the entry that set it. proposal: its number; 0: it is not told. Numbers begin at random, so it is
+    one node's.
+    """
 
     key: str
     value: bytes
     owner: int = 0
     version: int = 0
+    proposal: int = 0
 
 
 class Applied(Struct, array_like=True, frozen=True, gc=False):

@@ -51,6 +51,9 @@ VERSION = 1
 MAX_BATCH_BYTES = 256 << 20
 MAX_BATCH_BYTES_TO_NODE = MAX_BATCH_BYTES + (32 << 20)
 MAX_FRAMES = 20_000  # in a batch of a node, which is taken in one go: a tenth of a second of the smallest
+# Of a node's handshake: Ready is said when on_open and the others have been told all there is; but one of them may wait
+# for something that does not come before. In seconds.
+CALLBACKS_TIMEOUT = 3.0
 WRONG_TOKEN, NO_TOKEN = "wrong token", "a token is wanted, and none was given"  # of a Refused
 MIN_WEIGHT, MAX_WEIGHT = 0.001, 1000.0  # of a Hello: shares of these can be added and divided in any order
 
@@ -152,13 +155,13 @@ class Drain(Struct, array_like=True, frozen=True, gc=False, tag=12):
 class Reply(Struct, array_like=True, frozen=True, gc=False, tag=30):
     """The reply to a message. `attempt` as in the request: a late one is refused, with its effects.
 
-    more: another part follows. effects: what the handler did through the proxy; carried out if, and only if,
-    the reply is taken, before it is written.
+    more: another part follows. payload: None ends a reply in parts with no further message. effects: what the handler
+    did through the proxy; carried out if, and only if, the reply is taken, before it is written.
     """
 
     request: int
     attempt: int
-    payload: bytes
+    payload: bytes | None
     is_text: bool
     more: bool = False
     effects: Annotated[list[Effect], msgspec.Meta(max_length=MAX_EFFECTS)] | None = None
@@ -303,6 +306,7 @@ class Peers(Struct, array_like=True, frozen=True, gc=False, tag=71):
     ballot: int = 0
 
 
+Answer = Reply | HttpReply | Failure  # to a request, or a part of that
 FromNode = (
     Heartbeat | Bye | Offer | Hello | Ready | Drain | Via
     | Effects | Hole | AskCount | Reply | HttpReply | Failure | Propose | State

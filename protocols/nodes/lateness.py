@@ -1,7 +1,7 @@
 """How late a turn may be before it says that its process stood still, at both ends of the node link.
 
 What came meanwhile is unread then, so nobody is to be judged by it. Nothing fixed: what is long is for
-node.heartbeat_timeout to say.
+node.heartbeat_timeout to say, and for node.heartbeat_interval where the timeout leaves nothing.
 """
 
 LONGEST = 0.5  # seconds; what is later is worth a line in the log, however long the timeout is
@@ -9,5 +9,9 @@ LONGEST = 0.5  # seconds; what is later is worth a line in the log, however long
 
 def tolerated(heartbeat_interval: float, heartbeat_timeout: float) -> float:
     """In seconds. Whoever was heard in time may have been silent for two intervals when we are late by so much: half of
-    what the timeout leaves above that, so the other half is for the way."""
-    return min(LONGEST, (heartbeat_timeout - 2 * heartbeat_interval) / 2)
+    what the timeout leaves above that, so the other half is for the way.
+
+    Where that is less than a quarter of an interval, so much: whoever is in time is silent for one interval and not for
+    two, and by a timeout just above two of them we would be late in every turn, for any scheduler is by a little.
+    """
+    return min(LONGEST, max(heartbeat_timeout / 2 - heartbeat_interval, heartbeat_interval / 4))

@@ -10,6 +10,8 @@ may differ from proxy to proxy, and who refused what others have acknowledged wo
 
 from collections.abc import Iterator, Sequence
 
+from msgspec import structs
+
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes.frames import Applied, Entry, State, StateItem
 
@@ -133,7 +135,7 @@ def _parts(items: Sequence[StateItem], most: int) -> Iterator[StateItem]:
             yield item
             continue
         for start in range(0, len(item.value), room):
-            yield StateItem(item.key, item.value[start : start + room], item.owner, item.version)
+            yield structs.replace(item, value=item.value[start : start + room])
 
 
 def item_bytes(key: str, value: bytes | None) -> int:
@@ -192,8 +194,7 @@ class StatePages:
             self.applied.load(self._applied)
         if page.last:
             for key, value in self._growing.items():
-                item = self.items[key]
-                self.items[key] = StateItem(key, bytes(value), item.owner, item.version)
+                self.items[key] = structs.replace(self.items[key], value=bytes(value))
         return page.last
 
     def _take(self, page: State) -> None:
@@ -248,7 +249,7 @@ class StateView:
         self._listed = None
         former = self.items.pop(entry.key, None)
         if entry.value is not None:
-            self.items[entry.key] = StateItem(entry.key, entry.value, entry.owner, entry.index)
+            self.items[entry.key] = StateItem(entry.key, entry.value, entry.owner, entry.index, entry.proposal)
         if entry.proposal:
             self.applied.add(entry.node, entry.proposal)
         return former

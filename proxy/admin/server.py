@@ -10,7 +10,6 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
-from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -21,6 +20,7 @@ import trio
 from holdfast.masses import INTERVAL, Masses, quietly
 from holdfast.proxy.admin.http import HttpError, Request, Response, as_error
 from holdfast.proxy.config import split_address
+from holdfast.proxy.open_files import PAUSE, Shortage
 
 MAX_CONNECTIONS = 64  # a few scrapers, probes and people
 MAX_HEADER_BYTES = 16 << 10
@@ -41,9 +41,12 @@ log = structlog.get_logger("holdfast.admin")
 class AdminServer:
     """Serves `answer` at `address`, HOST:PORT. If `answer` raises, the caller sees 500."""
 
-    def __init__(self, address: str, answer: Callable[[Request], Awaitable[Response]]) -> None:
+    def __init__(
+        self, address: str, answer: Callable[[Request], Awaitable[Response]], max_connections: int = MAX_CONNECTIONS
+    ) -> None:
         self._address = address
         self._answer = answer
+        self._max_connections = max_connections
         self._open = 0
         self._is_full = False
         self._masses = Masses()
@@ -62,9 +65,24 @@ class AdminServer:
         bound: Any = listeners[0].socket.getsockname()
         bound_host = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
         async with trio.open_nursery() as nursery:
-            await nursery.start(partial(trio.serve_listeners, self._serve, listeners))
+            for listener in listeners:
+                nursery.start_soon(self._accept, listener, f"{bound_host}:{bound[1]}", nursery)
             nursery.start_soon(self._tell)
             task_status.started(f"{bound_host}:{bound[1]}")
+
+    async def _accept(self, listener: trio.SocketListener, address: str, nursery: trio.Nursery) -> None:
+        """Task: whoever comes. Trio's own has a traceback for each time that there is no descriptor."""
+        shortage = Shortage()
+        async with listener:
+            while True:
+                try:
+                    stream = await listener.accept()
+                except OSError as error:
+                    if not shortage.is_met(error, address):
+                        raise
+                    await trio.sleep(PAUSE)
+                else:
+                    nursery.start_soon(self._serve, stream)
 
     async def _tell(self) -> None:
         """Task: of how much the log has said nothing."""
@@ -75,12 +93,12 @@ class AdminServer:
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         """One connection, from its beginning to its end. What goes wrong in it ends it, and nothing else."""
-        if self._open >= MAX_CONNECTIONS:
+        if self._open >= self._max_connections:
             awaited = next(iter(self._awaited), None)
             is_new = not self._is_full  # one line, however many come
             if is_new and self._masses.admits("admin_connections", trio.current_time()):
                 log.warning(
-                    "admin_connections", limit=MAX_CONNECTIONS, why="those that were idle the longest are ended"
+                    "admin_connections", limit=self._max_connections, why="those that were idle the longest are ended"
                 )
             self._is_full = True
             if awaited is None:

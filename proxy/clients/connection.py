@@ -58,6 +58,8 @@ class Connection(Intake):
             self.crashed()
             return
         self.transport.write(data)
+        if self._is_hushed:
+            self._is_hushed = self._is_put_off = False  # the answer to that is to be read
         if self.session is not None:
             self._leave(reason, detail, code)
             self.state = CLOSING

@@ -11,7 +11,7 @@ from math import inf
 
 import structlog
 
-from holdfast.protocols.clients.base import UNITS_PER_CALL, ClientProtocol, CountsEventless, ReplyHead
+from holdfast.protocols.clients.base import UNITS_PER_CALL, ClientProtocol, ReplyHead
 from holdfast.protocols.clients.events import (
     Event,
     Finished,
@@ -44,8 +44,8 @@ class Intake(Peer):
     """
 
     __slots__ = (
-        "_answered", "_clients", "_counted_bytes", "_has_early_end", "_held_until", "_is_put_off", "_pace", "_taking",
-        "_waiting", "protocol", "session", "state", "timer",
+        "_answered", "_clients", "_counted_bytes", "_has_early_end", "_held_until", "_is_hushed", "_is_put_off",
+        "_pace", "_taking", "_waiting", "protocol", "session", "state", "timer",
     )  # fmt: skip
 
     def __init__(self, clients: House, id: int, transport: Transport, protocol: ClientProtocol) -> None:
@@ -61,6 +61,7 @@ class Intake(Peer):
         self._answered = False  # a request was answered within that call
         self._waiting: deque[Request] | None = None  # beyond max_in_flight; at most what one call of the adapter gave
         self._is_put_off = False  # nothing is taken until `go_on`, and nothing read
+        self._is_hushed = False  # that is so until it is closed
         self._has_early_end = False  # nevertheless the end of file came
         self._held_until = inf  # that long, and not only until the next turn
         self._pace: Pace | None = None  # where messages have a rate
@@ -114,6 +115,8 @@ class Intake(Peer):
 
     def go_on(self, now: float) -> None:
         """A turn has passed since we were put off."""
+        if self._is_hushed:
+            return
         self._is_put_off = False
         self._held_until = inf
         if self.state >= FINISHED:
@@ -144,6 +147,12 @@ class Intake(Peer):
             self.transport.set_reading(False)
             self._clients.unfinished.append(self)
 
+    def hush(self) -> None:
+        """It is to be closed: from now on nothing is taken of it, and what was taken may yet be answered."""
+        self._is_hushed = self._is_put_off = True
+        self._held_until = inf
+        self.transport.set_reading(False)
+
     def _count(self, events: Sequence[Event], now: float) -> Pace:
         """Of a client whose messages have a rate: what came. It may be that no more is read for a while."""
         pace = self._pace
@@ -151,10 +160,8 @@ class Intake(Peer):
             pace = self._pace = Pace(self._clients.rate)
         protocol = self.protocol
         units = UNITS_PER_CALL if protocol.paused and protocol.has_more else len(events)
-        if isinstance(protocol, CountsEventless):
-            units = min(units + protocol.eventless, UNITS_PER_CALL)
-            protocol.eventless = 0
-        until = pace.count(units, now)
+        until = pace.count(min(units + protocol.eventless - pace.eventless, UNITS_PER_CALL), now)
+        pace.eventless = protocol.eventless
         if until > now and not self._is_put_off:
             self._is_put_off = True
             self.transport.set_reading(False)
@@ -214,6 +221,8 @@ class Intake(Peer):
                 self.transport.set_wire_format(self.protocol.wire_format)
             elif type(event) is Switch:
                 self.protocol = event.protocol
+                if self._pace is not None:
+                    self._pace.eventless = 0  # each adapter counts its own
                 if self.session is not None:
                     self.transport.set_wire_format(event.protocol.wire_format)
                 if event.data:
@@ -299,7 +308,7 @@ class Intake(Peer):
 
     # --- replies ----------------------------------------------------------------------------------------------
 
-    def reply(self, event: Request, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> bool:
+    def reply(self, event: Request, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> bool:
         """A node's reply to `event`, or with `more` a part of it. False: no more are wanted, the connection has gone.
 
         Raises ProtocolError if it can't be said; `fail` is to say that then.

@@ -4,15 +4,10 @@ Owns listening sockets and the answer to whom we can't take: an HTTP 503 or 429 
 where every client begins with HTTP; on the port of another protocol the connection is just closed.
 """
 
-import errno
-import fcntl
 import os
-import resource
 import socket
-from contextlib import suppress
 from ssl import SSLContext
 
-import structlog
 import trio
 
 from holdfast.protocols.clients.base import registered
@@ -22,18 +17,14 @@ from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import ConfigError, RequestError
 from holdfast.proxy.clients.clients import Clients, FirstProtocol
 from holdfast.proxy.clients.tls import TlsChannel
-from holdfast.proxy.config import ClientSettings, split_address
-
-log = structlog.get_logger("holdfast.listener")
+from holdfast.proxy.config import split_address
+from holdfast.proxy.open_files import PAUSE, Shortage
 
 # Accepted per wake-up; then others run. It costs some 20 us each, and the reactor as much for the handshakes of so many
 # (reactor.NEWCOMERS_PER_TURN): in a storm the others have their turn every 3 ms.
 ACCEPTS_PER_TURN = 64
 # How long a client waits at another worker's socket before it is taken from there. Who is well accepts within a few ms.
 OTHERS_PATIENCE = 0.05
-# Descriptors kept free for ourselves: sockets, logs, the store, processes that are watched (proxy.nodes.deaths).
-RESERVED_DESCRIPTORS = 128
-OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 def bind(address: str, *, reuse_port: bool, send_buffer_bytes: int) -> socket.socket:
@@ -78,45 +69,6 @@ def format_address(name: tuple[str, int]) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def fit_connections(settings: ClientSettings, others: int) -> int:
-    """How many clients there may be at once: as configured, or as many as the limit of open files has room for."""
-    wanted = settings.max_connections
-    fit = raise_descriptor_limit(wanted, others)
-    if fit >= wanted:
-        return wanted
-    if wanted == ClientSettings().max_connections:  # nobody has asked for so many
-        log.info("descriptor_limit", connections=fit, configured=wanted)
-    else:
-        log.warning("descriptor_limit", connections=fit, configured=wanted)
-    return fit
-
-
-def raise_descriptor_limit(wanted: int, others: int = 0) -> int:
-    """Let this process have as many descriptors as it may, up to what is wanted. Returns how many connections fit.
-
-    others: what else may come in, besides clients. It does not take more than half, where there are few.
-    To be called while the process has no other threads, if it can be.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    reserved = RESERVED_DESCRIPTORS + others
-    wanted += reserved
-    if soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    _make_room_for_descriptors(min(soft, wanted))
-    return max(0, soft - min(reserved, max(RESERVED_DESCRIPTORS, soft // 2)))
-
-
-def _make_room_for_descriptors(count: int) -> None:
-    """Have the kernel's table of our descriptors as large as it will ever be.
-
-    It doubles when it is full, and in a process with threads, of which libzmq has some, whoever asks for a descriptor
-    waits 10 to 15 ms then, until no CPU reads the old table: five times in a storm of 5,000 clients, and all with it.
-    """
-    with open(os.devnull, "rb") as null, suppress(OSError):  # without this it grows later
-        os.close(fcntl.fcntl(null, fcntl.F_DUPFD_CLOEXEC, count - 1))
-
-
 class Listener:
     """One bound socket, and from `listen` on who comes there.
 
@@ -139,6 +91,7 @@ class Listener:
         self._clients = clients
         self._tls = tls
         self._backlog = 0
+        self._shortage = Shortage()
         self.address = format_address(listening.getsockname())
 
     def listen(self, backlog: int) -> None:
@@ -161,7 +114,7 @@ class Listener:
                     if self._is_anothers:
                         await trio.sleep(OTHERS_PATIENCE)
                     if not self._accept(ACCEPTS_PER_TURN):
-                        await trio.sleep(0.1)  # descriptors come back when others leave; don't spin meanwhile
+                        await trio.sleep(PAUSE)
             finally:
                 if not self._is_anothers:
                     self._accept(self._backlog)
@@ -174,8 +127,7 @@ class Listener:
             except BlockingIOError:
                 break
             except OSError as error:
-                if error.errno in OUT_OF_RESOURCES:
-                    log.warning("accept_failed", error=error.strerror)
+                if self._shortage.is_met(error, self.address):
                     return False
                 continue  # this one went before we took it (ECONNABORTED and the like)
             self._take(accepted, name)

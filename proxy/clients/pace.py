@@ -9,13 +9,17 @@ MAX_WAIT = 1.0  # it is slow, not cut off
 
 
 class Pace:
-    """GCRA: the time at which the next would be due if they came evenly; a second's worth may come early."""
+    """GCRA: the time at which the next would be due if they came evenly; a second's worth may come early.
 
-    __slots__ = ("_frames_at", "_messages_at", "_rate")
+    eventless: how far the adapter's count of that name was taken; for `Intake`.
+    """
+
+    __slots__ = ("_frames_at", "_messages_at", "_rate", "eventless")
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
         self._messages_at = self._frames_at = 0.0
+        self.eventless = 0
 
     def may_ask(self, now: float) -> bool:
         """Whether a message more is within the rate; then it is counted."""

@@ -116,7 +116,7 @@ class Runner:
         state, debts = self._state, self._gateway.debts
         self.cluster = cluster = Cluster(me, token, times, random_number, wall_clock, now, state, debts)
         self.store = Store(self._coordinator, cluster, config.cluster, times.card_ttl, self._settle)
-        self._ways = Ways(self._hub, cluster, self._links, config.node)
+        self._ways = Ways(self._hub, cluster, self._links, config.node, self._gateway.max_nodes)
         cluster.membership.is_first = self._is_store_ours
         cluster.voice.figures = self._figures
         self.step()  # the first heartbeat: what it says of us is what operators see, and nodes learn who we are

@@ -33,13 +33,20 @@ class Kind(Enum):
 class Ways:
     """links: to peers, as they are."""
 
-    def __init__(self, hub: ZeromqHub, cluster: Cluster, links: Mapping[str, PeerLink], settings: NodeSettings) -> None:
+    def __init__(
+        self,
+        hub: ZeromqHub,
+        cluster: Cluster,
+        links: Mapping[str, PeerLink],
+        settings: NodeSettings,
+        max_tunnels: int,
+    ) -> None:
         self._hub = hub
         self._cluster = cluster
         self._links = links
         self._through: set[str] = set()  # proxies through which we have had sessions
         there = partial(self._send, back=False)
-        self._tunnels = Tunnels(self._hears, there, hub.send_raw, settings.max_nodes, hub.when_read)
+        self._tunnels = Tunnels(self._hears, there, hub.send_raw, max_tunnels, hub.when_read)
         self._settings = settings
         hub.on_end = self._tunnels.probe
         cluster.on_tunnelled = self._tunnelled

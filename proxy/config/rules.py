@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from holdfast.balancer.coordination.redis_urls import parse_urls
 from holdfast.balancer.settings import NodeSettings, StoreSettings
+from holdfast.protocols.nodes.frames import CALLBACKS_TIMEOUT
 from holdfast.proxy.config.sections import Config
 from holdfast.proxy.config.values import is_local_endpoint, is_loopback, split_address
 
@@ -67,10 +68,11 @@ def _node(config: Config) -> Iterator[tuple[str, str]]:
     entry = config.state.max_key_bytes + config.state.max_value_bytes
     if node.max_frame_bytes < entry + PROPOSAL_OVERHEAD:
         yield "node.max_frame_bytes", f"at least {entry + PROPOSAL_OVERHEAD}, for a node to propose the largest {ENTRY}"
-    if config.state.recover_timeout >= node.handshake_timeout:
+    if node.handshake_timeout <= config.state.recover_timeout + CALLBACKS_TIMEOUT:
         yield (
-            "state.recover_timeout",
-            f"less than node.handshake_timeout ({node.handshake_timeout:g}): nodes wait for it",
+            "node.handshake_timeout",
+            f"more than state.recover_timeout ({config.state.recover_timeout:g}) and {CALLBACKS_TIMEOUT:g} s: nodes "
+            "wait so long for the state, and for what they do with clients before they are ready",
         )
     if node.max_outbox_bytes <= max(largest, entry):
         yield (

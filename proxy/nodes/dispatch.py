@@ -32,8 +32,6 @@ log = structlog.get_logger("holdfast.dispatch")
 UNPARKED_PER_TURN = 256
 UNPARKED_BYTES_PER_TURN = 1 << 20
 
-Answer = frames.Reply | frames.HttpReply | frames.Failure
-
 
 class Dispatch:
     """See the module. Called by connections (`request`), the gateway (`replied`, `failed`, `lose`) and the ticker.
@@ -42,7 +40,7 @@ class Dispatch:
     is done that comes before them. late: requests of which a reply, or a part of one, is there.
     """
 
-    in_order: Callable[[Node, Answer], None]
+    in_order: Callable[[Node, frames.Answer], None]
 
     def __init__(
         self,
@@ -78,7 +76,7 @@ class Dispatch:
         self._troubles = Troubles(reactor, settings.timeout, announcer.client_of)
         self.expired = Expired(reactor, settings, self._troubles, self._answer, self._strike)
 
-    def attach(self, in_order: Callable[[Node, Answer], None], is_behind: Callable[[Node], bool]) -> None:
+    def attach(self, in_order: Callable[[Node, frames.Answer], None], is_behind: Callable[[Node], bool]) -> None:
         """Before anything comes. is_behind: whether a node has done things to clients that are not carried out yet."""
         self.in_order = in_order
         self.expired.is_behind = is_behind
@@ -223,7 +221,7 @@ class Dispatch:
             node.health.succeeded()
         if more:
             if taken:
-                self._give_credit(node, entry, len(frame.payload))
+                self._give_credit(node, entry, len(frame.payload or b""))
             else:
                 self._ledger.cancel([entry])
                 node.link.send(frames.Cancel(entry.id, entry.attempt))
@@ -231,7 +229,7 @@ class Dispatch:
             self._counters.replies += 1
         if self._access_log is not None:
             status = 200 if head is None else head.status
-            self._access_log.replied(entry, status, len(frame.payload), self._reactor.now, more=more)
+            self._access_log.replied(entry, status, len(frame.payload or b""), self._reactor.now, more=more)
 
     def _give_credit(self, node: Node, entry: Entry, count: int) -> None:
         """The node may send as much again once the client has taken it."""
@@ -294,14 +292,14 @@ class Dispatch:
             self._access_log.taken(entry)
         return entry
 
-    def finish(self, node: Node, frame: Answer, entry: Entry | None) -> None:
+    def finish(self, node: Node, frame: frames.Answer, entry: Entry | None) -> None:
         """Its effects are done: write it."""
         if isinstance(frame, frames.Failure):
             self.failed(node, frame, in_order=True)
         elif not frame.more or self._ledger.find(frame.request, frame.attempt, node) is entry:
             self.replied(node, frame, entry)
 
-    def delay(self, node: Node, frame: Answer) -> None:
+    def delay(self, node: Node, frame: frames.Answer) -> None:
         """It waits for what its node did before. A whole reply counts, though its node is lost meanwhile; a part does
         not if the rest can't come: then another node begins anew.
         """
@@ -310,7 +308,7 @@ class Dispatch:
         if entry is not None and (isinstance(frame, frames.Failure) or not frame.more):
             entry.is_replied = True
 
-    def forget(self, frame: Answer) -> None:
+    def forget(self, frame: frames.Answer) -> None:
         """It waits no more."""
         left = self.late[frame.request] - 1
         if left:
@@ -318,7 +316,7 @@ class Dispatch:
         else:
             del self.late[frame.request]
 
-    def refuse(self, node: Node, frame: Answer) -> None:
+    def refuse(self, node: Node, frame: frames.Answer) -> None:
         """There is no room for its effects."""
         entry = self._ledger.settle(frame.request, frame.attempt, node, self._reactor.now)
         if entry is None:

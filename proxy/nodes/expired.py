@@ -64,12 +64,12 @@ class Expired:
     def _call_off(self, entry: Entry, node: Node, now: float) -> None:
         """It counts against a node that has answered nothing since: one that hangs. Who answers others may have a queue
         of its own, or a handler that waits for something that all nodes wait for. No fault of its own either if it
-        waits for us, nor if the time was spent before: parked, or at a lost node.
+        waits for us, or was only offered the request, nor if the time was spent before: parked, or at a lost node.
         """
         node.link.send(frames.Cancel(entry.id, entry.attempt))
         since = entry.since if entry.parts is None else entry.parts.since
         answers = node.answered_at > since
-        is_excused = answers or entry.is_replied or entry.is_offered or self.is_behind(node)
+        is_excused = answers or entry.is_offered or self.is_behind(node)
         if not is_excused and now - entry.since >= self._settings.timeout / 2:
             self._strike(node)
 

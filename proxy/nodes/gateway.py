@@ -62,6 +62,7 @@ class Gateway:
         self._proxy_id = proxy_id
         self._prefix = prefix
         self._settings = settings
+        self.max_nodes = settings.max_nodes
         self._balance = balance
         self._directory = directory
         self._dispatch = dispatch
@@ -101,11 +102,11 @@ class Gateway:
         if self._is_leaving:
             link.close("the proxy stops")
             return
-        if len(self._nodes) >= self._settings.max_nodes:
+        if len(self._nodes) >= self.max_nodes:
             self._counters.limits_hit["node.max_nodes"] += 1
             if self._reactor.masses.admits("too_many_nodes", self._reactor.now):
-                log.warning("too_many_nodes", node=shown(hello.node), limit=self._settings.max_nodes)
-            link.close(f"too many nodes: the limit is {self._settings.max_nodes}")
+                log.warning("too_many_nodes", node=shown(hello.node), limit=self.max_nodes)
+            link.close(f"too many nodes: the limit is {self.max_nodes}")
             return
         refusal = self._refusal(hello)
         if refusal is not None:

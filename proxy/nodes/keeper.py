@@ -10,7 +10,9 @@ keeper without any state waits `state.recover_timeout` for them, the whole of it
 not be the one with the most. BEGINNING: the state gets an epoch above all that was seen, and the members take it over.
 KEEPING: every node gets a snapshot, and proposals are taken. A node that comes later, with a state that nobody knew of:
 if nothing has been set since, its state is taken all the same. Otherwise what is here has been acknowledged: the epoch
-is raised above the node's, and it gives up what it had. How often that may be is for proxy.nodes.ahead.
+is raised above the node's, and it gives up what it had. That is said when the term has begun: a keeper that stood still
+may have to learn first that it is none, and that another has ordered what the node has. How often a term may be raised
+is for proxy.nodes.ahead.
 """
 
 from collections import deque
@@ -73,7 +75,8 @@ class Keeper:
         self._clock = clock
         self._highest_epoch = 0  # that we have given or heard of
         self._has_waited = False  # for nodes of a former life
-        self._is_ours = False  # what is here counts, whatever nodes have: the next term is only to be above theirs
+        # Nodes, and where they are: what is here counts, and the next term is only to be above that.
+        self._overruled: dict[str, Position] = {}
         self._waits_until = self._waits_at_most = -inf
         self._adoption: tuple[Node, StatePages] | None = None  # who is asked for its state, and what has come
         self._adoption_deadline = inf
@@ -102,7 +105,8 @@ class Keeper:
 
     def forsake(self) -> None:
         """What is under way ends: nodes will get a snapshot, and propose what is not in it again."""
-        self._is_ours &= self._replication.is_keeper  # else others go on meanwhile, and nodes may have what they add
+        if not self._replication.is_keeper:
+            self._overruled = {}  # others go on meanwhile, and nodes may have what they add
         self._waits_until = self._waits_at_most = -inf
         self._adoption = None
         self._ahead.clear()
@@ -124,7 +128,7 @@ class Keeper:
         """Ask the node that has the most of those that have more than we; if there is none, begin when it is time."""
         if self._adoption is not None:
             return
-        more = [] if self._is_ours else [node for node in self._nodes if has_more(node, self.copy.position)]
+        more = [] if self._overruled else [node for node in self._nodes if has_more(node, self.copy.position)]
         latest = max(more, key=lambda node: node.state_position, default=None)
         if latest is not None:
             self._adoption = (latest, StatePages())
@@ -167,7 +171,10 @@ class Keeper:
 
     def begun(self) -> None:
         """More than half of the members have the state as it is: from now on it counts, and changes."""
-        self._is_ours = False
+        for node_id, had in self._overruled.items():
+            if had[1] > self.copy.position[1]:  # else it may have no more than we; it will see, and say so itself
+                log.warning("state_given_up", node=node_id, position=had, for_position=self.copy.position)
+        self._overruled = {}
         log.info("keeps_state", keys=len(self.copy.items), position=self.copy.position)
         if limit := self.copy.excess():
             log.warning("state_above_limit", limit=limit, keys=len(self.copy.items), bytes=self.copy.bytes)
@@ -229,9 +236,7 @@ class Keeper:
             self._replication.recover()
             self._recover(now)
             return
-        for node in heard:
-            log.warning("state_given_up", node=node.id, position=node.state_position, for_position=self.copy.position)
-        self._is_ours = True
+        self._overruled.update((node.id, node.state_position) for node in heard)
         self._replication.raise_term(self._highest_epoch)
 
     def lost(self, node: Node) -> None:

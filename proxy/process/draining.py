@@ -11,6 +11,7 @@ import trio
 from holdfast.balancer.ledger import Ledger
 from holdfast.protocols.close import Reason
 from holdfast.proxy.clients.clients import Clients
+from holdfast.proxy.clients.connection import Connection
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.config import DrainSettings
 
@@ -32,7 +33,7 @@ async def drain(
     log.info("draining", connections=len(clients.connections), requests=len(ledger))
     with trio.move_on_after(settings.timeout) as limit:
         await _finish_requests(ledger, unsaid, deadline=trio.current_time() + settings.timeout / 2)
-        await close_clients(settings.spread, clients, reactor, Reason.DRAINING, WHY)
+        await close_clients(settings.spread, clients, reactor, Reason.DRAINING, WHY, is_patient=True)
         while clients.connections:  # noqa: ASYNC110 - the hot path sets no events
             await trio.sleep(STEP)
     if limit.cancelled_caught:
@@ -51,13 +52,24 @@ async def _finish_requests(ledger: Ledger, unsaid: Sequence[Sized], deadline: fl
         await trio.sleep(STEP)
 
 
-async def close_clients(spread: float, clients: Clients, reactor: Reactor, reason: Reason, why: str) -> None:
-    """All that are here now, in groups, over `spread` seconds."""
+async def close_clients(
+    spread: float, clients: Clients, reactor: Reactor, reason: Reason, why: str, *, is_patient: bool = False
+) -> None:
+    """All that are here now, in groups, over `spread` seconds. is_patient: whoever has requests open, when these are
+    answered; from its turn on nothing more is taken of it."""
     everybody = list(clients.connections.values())
     steps = max(1, round(spread / STEP))
-    share = -(-len(everybody) // steps)
-    for start in range(0, len(everybody), max(1, share)):
-        for connection in everybody[start : start + share]:
-            connection.close(reason, why)
+    share = max(1, -(-len(everybody) // steps))
+    busy: list[Connection] = []
+    start = 0
+    while busy or start < len(everybody):
+        due, busy = [*busy, *everybody[start : start + share]], []
+        start += share
+        for connection in due:
+            if is_patient and connection.session is not None and connection.in_flight:
+                connection.hush()
+                busy.append(connection)
+            else:
+                connection.close(reason, why)
         reactor.settle()
         await trio.sleep(STEP)

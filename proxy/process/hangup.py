@@ -1,10 +1,12 @@
 """SIGHUP: a terminal has gone, or somebody wants a server to read its configuration again.
 
 Servers say that they do not, and go on: to end is SIGTERM's meaning. What people run to see its outcome ends with it,
-as by SIGTERM. Who was started by nohup ignores it.
+as by SIGTERM. Who was started by nohup ignores it. One that comes before it is known which of these a process is waits.
 """
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import structlog
@@ -16,6 +18,22 @@ def survive() -> None:
     """From now on this process goes on, with a line in its log. Who ignores the signal goes on doing so."""
     if not _is_ignored():
         signal.signal(signal.SIGHUP, _tell)
+    heed()
+
+
+def heed() -> None:
+    """One that has waited comes now; from now on none waits."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Who is started within it has it wait, from its first moment."""
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 def endings() -> tuple[signal.Signals, ...]:

@@ -20,7 +20,7 @@ import structlog
 import trio
 
 from holdfast.proxy.config import Config
-from holdfast.proxy.process import child
+from holdfast.proxy.process import child, hangup
 from holdfast.proxy.process.bound import Bound
 from holdfast.proxy.process.workers import SOCKETS, VARIABLE, Ports, WorkerLife, is_store_in, settings_of
 
@@ -49,14 +49,15 @@ class Worker:
         self.ready_file.parent.mkdir(mode=0o700, exist_ok=True)
         self.ready_file.unlink(missing_ok=True)
         sets = [item for one in settings_of(ports.config, self.life.number, self.bound) for item in ("--set", one)]
-        self.popen = subprocess.Popen(
-            child.command(["serve", *arguments, *sets, "--ready-file", str(self.ready_file)]),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,  # we say where all of them are
-            env={**os.environ, VARIABLE: str(self.life), SOCKETS: str(ports)},
-            pass_fds=ports.descriptors,
-            process_group=0,  # Ctrl-C on a terminal reaches only us
-        )
+        with hangup.held():
+            self.popen = subprocess.Popen(
+                child.command(["serve", *arguments, *sets, "--ready-file", str(self.ready_file)]),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,  # we say where all of them are
+                env={**os.environ, VARIABLE: str(self.life), SOCKETS: str(ports)},
+                pass_fds=ports.descriptors,
+                process_group=0,  # Ctrl-C on a terminal reaches only us
+            )
         log.info("worker_started", worker=self.life.number, pid=self.popen.pid, restarts=self.life.restarts)
         return self.popen
 

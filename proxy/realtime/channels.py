@@ -2,12 +2,12 @@
 
 Owns membership, and the encoding and writing of one notification. A message is encoded once per wire format and written
 straight to the sockets; only what a kernel refuses is queued, at its connection. Who gets one is decided when it is its
-turn, channel by channel; a connection that is closed meanwhile is skipped. Knows no order between notifications: that
-is proxy.realtime.lanes'.
+turn, channel by channel; who is closed meanwhile, or leaves, is skipped. Knows no order between notifications: that is
+proxy.realtime.lanes'.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 import structlog
@@ -16,6 +16,7 @@ from holdfast.protocols.clients.base import ClientProtocol
 from holdfast.protocols.errors import ProtocolError
 from holdfast.proxy.clients.clients import Clients
 from holdfast.proxy.clients.connection import Connection
+from holdfast.proxy.clients.nowhere import Nowhere
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.clients.session import Session
 from holdfast.proxy.clients.shared import Owner
@@ -26,6 +27,32 @@ from holdfast.proxy.config import RealtimeSettings
 log = structlog.get_logger("holdfast.channels")
 
 CLIENTS_AT_ONCE = 256  # named by their ids, and looked up together
+
+
+class Nobody(Owner):
+    """In place of who has left: nothing is delivered to it."""
+
+    __slots__ = ()
+
+    id = 0
+
+
+class Rest:
+    """Receivers of whom some have left their channel meanwhile. Made for these, so that others cost nothing more."""
+
+    __slots__ = ("_nobody", "_receivers", "gone")
+
+    def __init__(self, receivers: Iterator[Transport], nobody: Transport) -> None:
+        self._receivers = receivers
+        self._nobody = nobody
+        self.gone: set[int] = set()
+
+    def __iter__(self) -> Iterator[Transport]:
+        return self
+
+    def __next__(self) -> Transport:
+        transport = next(self._receivers)
+        return self._nobody if transport.owner.id in self.gone else transport
 
 
 class FanOut:
@@ -76,6 +103,14 @@ class FanOut:
         self.left = len(receivers)
         self.receivers = iter(receivers)
 
+    def has_left(self, client: int, channel: str, nobody: Transport) -> None:
+        """A client is no member any more: if that channel is under way, and its turn has not come, it gets nothing."""
+        if not self.left or not 0 < self.place <= len(self.channels) or self.channels[self.place - 1] != channel:
+            return
+        if not isinstance(self.receivers, Rest):
+            self.receivers = Rest(self.receivers, nobody)
+        self.receivers.gone.add(client)
+
     def encode(self, protocol: ClientProtocol, reactor: Reactor) -> bytes:
         """The bytes for a connection of this protocol. b"" when it can't say such a thing."""
         try:
@@ -103,6 +138,8 @@ class Channels:
         self._settings = settings
         self._max_per_client = max_per_client
         self._members: dict[str, dict[Session, Transport]] = {}
+        self._nobody = Nowhere(clients, -1, None)
+        self._nobody.owner = Nobody()
         self.subscriptions = 0
         self.on_first: Callable[[str], None] | None = None
 
@@ -142,11 +179,14 @@ class Channels:
         members[session] = session.connection.transport
         return True
 
-    def leave(self, client: int, channel: str) -> None:
+    def leave(self, client: int, channel: str, under_way: Iterable[FanOut]) -> None:
+        """under_way: what it gets nothing more of."""
         session = self._clients.find(client)
         if session is not None and session.channels and channel in session.channels:
             session.channels.remove(channel)
             self._remove(session, channel)
+            for fan_out in under_way:
+                fan_out.has_left(client, channel, self._nobody)
 
     def forget(self, session: Session) -> None:
         """A client has gone."""
@@ -248,8 +288,7 @@ class Channels:
 
     def _deliver_to(self, connection: Owner, fan_out: FanOut) -> bool:
         """To one that can't be written to directly, or is the first of its format. False: it gets nothing."""
-        assert isinstance(connection, Connection)
-        if connection.state is not OPEN:
+        if not isinstance(connection, Connection) or connection.state is not OPEN:
             return False
         frame = fan_out.frames.get(connection.protocol.wire_format)
         if frame is None:

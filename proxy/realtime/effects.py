@@ -13,7 +13,7 @@ from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import FIRST_WINDOW, MAX_EFFECTS, AsMaster, Effect, check_ids, weigh
 from holdfast.proxy.metrics import Counters
-from holdfast.proxy.realtime.lanes import Answer, Lane, Lanes, Work
+from holdfast.proxy.realtime.lanes import Lane, Lanes, Work
 from holdfast.proxy.realtime.mutes import Mutes
 
 STREAM_SECONDS = 600.0  # how long a node without a session is remembered; it numbers on if it comes back
@@ -39,7 +39,7 @@ class Effects:
         mutes: Mutes,
         counters: Counters,
         heeds: Callable[[Node, int], bool],
-        refuse: Callable[[Node, Answer], None],
+        refuse: Callable[[Node, frames.Answer], None],
     ) -> None:
         self._heeds = heeds
         self._refuse = refuse
@@ -150,7 +150,7 @@ class Effects:
                 "many as Ack says, may be without acknowledgement"
             )
 
-    def reply(self, node: Node, frame: Answer) -> None:
+    def reply(self, node: Node, frame: frames.Answer) -> None:
         """A reply that has effects, or follows one that waits. Raises FrameError before the request is given up."""
         lane = self._of[node.id]
         if lane.answer_bytes > TOLERANCE * self.lanes.max_bytes:
@@ -162,7 +162,7 @@ class Effects:
             size = OVERHEAD + len(frame.message)
         else:
             effects = frame.effects or []
-            size = OVERHEAD + len(frame.payload)
+            size = OVERHEAD + len(frame.payload or b"")
             if isinstance(frame, frames.HttpReply):
                 size += sum(OVERHEAD + len(name) + len(value) for name, value in frame.headers)
         for effect in effects:
@@ -171,9 +171,10 @@ class Effects:
         self.lanes.put(lane, Work(node, frame, effects, size))
 
     def is_behind(self, node: Node) -> bool:
-        """Whether something that it did waits here, or has not been acknowledged: its handlers may wait for that."""
+        """Whether something that it did waits here: its handlers may wait for that. Not if it is done, and only not
+        acknowledged: what they wait for is said at once, and the rest with each tick, before anything is late."""
         lane = self._of.get(node.id)
-        return lane is not None and (lane.is_busy or lane.is_unanswered)
+        return lane is not None and lane.is_busy
 
     # --- what nodes are told ----------------------------------------------------------------------------------------
 

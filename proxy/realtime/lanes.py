@@ -35,8 +35,6 @@ BYTES_PER_UNIT = 16 << 10  # of a payload that take as long to write as one deli
 EXCLUDED_PER_UNIT = 64  # ids that take as long to put into a set as one delivery
 CRASH_UNITS = 64  # what takes as long as the traceback in the log: a batch that crashes at each effect has its turns
 
-Answer = frames.Reply | frames.HttpReply | frames.Failure
-
 
 class Replies(Protocol):
     """Who has the requests: proxy.nodes.dispatch."""
@@ -45,15 +43,15 @@ class Replies(Protocol):
         """The reply's turn has come: the request is its. None: nobody waits for it, so it leaves no trace."""
         ...
 
-    def finish(self, node: Node, frame: Answer, entry: Entry | None) -> None:
+    def finish(self, node: Node, frame: frames.Answer, entry: Entry | None) -> None:
         """What was before it is done: write it."""
         ...
 
-    def delay(self, node: Node, frame: Answer) -> None:
+    def delay(self, node: Node, frame: frames.Answer) -> None:
         """It came, and waits here. `finish` ends that, or `forget` if nobody wants it any more."""
         ...
 
-    def forget(self, frame: Answer) -> None: ...
+    def forget(self, frame: frames.Answer) -> None: ...
 
 
 class Work:
@@ -67,7 +65,7 @@ class Work:
     __slots__ = ("cost", "effects", "entry", "epoch", "frame", "has_begun", "is_late", "node", "place", "size")
 
     def __init__(
-        self, node: Node, frame: frames.Effects | frames.Hole | Answer, effects: list[Effect], size: int
+        self, node: Node, frame: frames.Effects | frames.Hole | frames.Answer, effects: list[Effect], size: int
     ) -> None:
         self.node = node
         self.frame = frame
@@ -291,7 +289,9 @@ class Lanes:
                     if isinstance(effect, frames.Join):
                         channels.join(effect.client, effect.channel)
                     elif isinstance(effect, frames.Leave):
-                        channels.leave(effect.client, effect.channel)
+                        under_way = [other.fan_out for other in self._busy if other.fan_out is not None]
+                        channels.leave(effect.client, effect.channel, under_way)
+                        budget -= len(under_way) // EXCLUDED_PER_UNIT
                     elif isinstance(effect, frames.CloseClient):
                         self.kick(effect.client, effect.reason, effect.code)
                     else:

@@ -43,7 +43,7 @@ class TestOrder:
         copy = StateCopy(SMALL)
         assert change(copy, 5, "a", b"123", 7, node="m") == Entry(1, 1, "m", 5, "a", b"123", 7)
         assert change(copy, 1, "b", b"4", epoch=3) == Entry(3, 2, "n", 1, "b", b"4", 0)
-        assert copy.items == {"a": StateItem("a", b"123", 7, 1), "b": StateItem("b", b"4", 0, 2)}
+        assert copy.items == {"a": StateItem("a", b"123", 7, 1, 5), "b": StateItem("b", b"4", 0, 2, 1)}
         assert (copy.position, copy.bytes) == ((3, 2), 6)
 
     def test_nothing_is_applied_twice(self):
@@ -174,7 +174,7 @@ class TestAboveTheLimits:
 class TestCopies:
     def test_what_was_there_before_is_returned(self):
         copy = filled("a")
-        assert copy.apply(Entry(1, 2, "n", 2, "a", b"22")) == StateItem("a", b"1", 0, 1)
+        assert copy.apply(Entry(1, 2, "n", 2, "a", b"22")) == StateItem("a", b"1", 0, 1, 1)
         assert copy.apply(Entry(1, 3, "n", 3, "b", b"1")) is None
 
     def test_a_state_that_is_taken_replaces_all(self):
@@ -258,7 +258,7 @@ class TestSnapshot:
         snapshot = StateSnapshot(copy, 2)
         assert snapshot.index == 3
         [first], is_last = snapshot.next_frames()
-        a, b, c = (StateItem(key, b"1", 0, version) for version, key in enumerate("abc", 1))
+        a, b, c = (StateItem(key, b"1", 0, version, version) for version, key in enumerate("abc", 1))
         assert (decode(first), is_last) == (State(1, 3, [a, b], last=False, page=0), False)
         entries = [change(copy, 4, "a", b"2"), change(copy, 5, "b", b"2")]
         for entry in entries:

@@ -62,7 +62,7 @@ async def test_all_is_answered_and_heard(testimony):
         load.start()
         await proxy.until(lambda: load.accounting.done >= 200, "200 replies")
         progress = load.progress()
-        await proxy.until(lambda: proxy.app.steward.master[1] == 1, "a master")
+        await proxy.until(lambda: proxy.app.steward.master[0], "a master")
         load.stop()
         await load.wait_complete(PATIENCE)
         verdict = load.accounting.verdict()
@@ -77,7 +77,7 @@ async def test_all_is_answered_and_heard(testimony):
     assert (notifications.missing, notifications.duplicated, notifications.out_of_order) == (0, 0, 0)
     assert verdict.dropped == {}
     at, epoch, name = line.split(" ")
-    assert (float(at) > 0, epoch, name) == (True, "1", "chaos")
+    assert (float(at) > 0, int(epoch) > 0, name) == (True, True, "chaos")
 
 
 async def test_the_state_is_written_and_shown(monkeypatch, tmp_path):

@@ -65,10 +65,11 @@ class StillProxy:
         self.clients.append(client)
         return client
 
-    def join(self, id="node", incarnation=1, capacity=1000):
+    def join(self, id="node", incarnation=1, capacity=1000, **more):
         """A node that is ready, and has taken all that it was told but requests. seen: as its Welcome said."""
         peer = self.hub.dial()
-        peer.say(frames.Hello(frames.VERSION, id, "n", incarnation, capacity, wants_clients=False), frames.Ready())
+        hello = frames.Hello(frames.VERSION, id, "n", incarnation, capacity, wants_clients=False, **more)
+        peer.say(hello, frames.Ready())
         self.turn()
         peer.seen = next(frame.seen for frame in peer.heard if isinstance(frame, frames.Welcome))
         requests = taken(peer, frames.Request)

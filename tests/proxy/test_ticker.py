@@ -4,6 +4,7 @@ import socket
 from math import inf
 
 import pytest
+from structlog.testing import capture_logs
 
 from holdfast.protocols.nodes import frames
 from holdfast.proxy.clients.state import OPEN
@@ -65,7 +66,9 @@ async def test_whose_heartbeats_wait_unread_is_not_given_up(proxy):
     assert lives(proxy)
 
 
-@pytest.mark.parametrize("hasty", [(0.1, 0.4), (0.19, 0.4), (0.5, 2.0), (0.5, 10.0)], indirect=True, ids=str)
+@pytest.mark.parametrize(
+    "hasty", [(0.1, 0.4), (0.19, 0.4), (0.5, 1.0001), (0.5, 2.0), (0.5, 10.0)], indirect=True, ids=str
+)
 async def test_however_soon_nodes_are_given_up_who_stood_still_blames_nobody(hasty):
     proxy, timeout = hasty
     node = proxy.join()
@@ -75,6 +78,15 @@ async def test_however_soon_nodes_are_given_up_who_stood_still_blames_nobody(has
         beat(node)
         for _ in range(2):
             late(proxy, 0.1)
+
+
+@pytest.mark.parametrize("hasty", [(0.5, 1.0001), (0.9, 1.8001)], indirect=True, ids=str)
+async def test_no_timeout_is_so_short_that_every_tick_is_late(hasty):
+    proxy, _ = hasty
+    with capture_logs() as lines:
+        for _ in range(20):
+            late(proxy, 0.2)  # the machine is busy
+    assert "was_away" not in {line["event"] for line in lines}
 
 
 async def test_a_node_that_is_not_ready_yet_has_the_time_that_it_lost(proxy):

@@ -6,7 +6,7 @@ while the client was a member, or the connection has ended; nothing twice. And t
 
 from typing import TYPE_CHECKING, Any
 
-from tests.sim.nodes import CHANNELS, DIRECT, MASTERS, OF_MASTER, PUBLISHED
+from tests.sim.nodes import CHANNELS, DIRECT, MASTERS, OF_MASTER, PUBLISHED, pack
 
 if TYPE_CHECKING:
     from tests.sim.clients import Client
@@ -132,7 +132,9 @@ class Book:
     def part(self, number: int, payload: bytes) -> None:
         if number not in self.waiting:
             self.fail("R1, a request is answered once", number)
-        self._parts[number] = self._parts.get(number, 0) + 1
+        place = self._parts[number] = self._parts.get(number, 0) + 1
+        if payload != pack(place - 1):
+            self.fail("R5, parts of a reply come in order, and each once", number, payload)
 
     def _answered(self, number: int) -> tuple[str, tuple[Any, ...]]:
         if number not in self.waiting:
@@ -151,7 +153,7 @@ class Book:
         if not self.ended:
             self.client.ask(kind, *arguments)
 
-    def replied(self, number: int, payload: bytes) -> None:
+    def replied(self, number: int, payload: bytes | None) -> None:
         kind, arguments = self._answered(number)
         self.answers[number] = payload
         self.is_known = True
@@ -166,7 +168,8 @@ class Book:
             self.world.checks.told(self.proxy, number, payload.decode())
             if self.client.id in arguments[1] and (number, 1) not in self.effects:
                 self.fail("E3, what a handler did comes before its reply", number)
-
+        elif kind == "stream" and (payload is not None or self._parts.pop(number) != arguments[0]):
+            self.fail("R5, parts of a reply come in order, and each once", number, payload)
         elif kind == "leave":
             self._leaving.discard(arguments[0])  # of one that failed nobody knows whether it was done
 

@@ -49,6 +49,7 @@ class Checks:
         self._words: dict[str, list[int]] = {}  # proxy: its word in each published message
         self._positions: dict[str, tuple[int, int]] = {}
         self._sets: dict[str, dict[int, list[float]]] = {}  # key: what it was set to: begun at, acknowledged at
+        self._again: set[tuple[str, int]] = set()  # key: set to that more than once, by requests that came again
         self.losses = Losses(world)
         self.meetings = Meetings(world)
         self.counting = self.counted = 0  # increments that have begun, that are acknowledged
@@ -192,11 +193,17 @@ class Checks:
 
     def sets(self, key: str, number: int) -> None:
         """A node begins to set a key."""
-        self._sets.setdefault(key, {})[number] = [self._world.time, inf]
+        sets = self._sets.setdefault(key, {})
+        if number in sets:
+            self._again.add((key, number))
+        sets[number] = [self._world.time, inf]
 
-    def was_set(self, key: str, number: int) -> None:
-        """A node was told that it is set."""
+    def was_set(self, node: "SimNode", key: str, number: int, version: int) -> None:
+        """A node was told that it is set, and which version that is."""
         self._sets[key][number][1] = self._world.time
+        value, has = node.node.state.get(key), node.node.state.version(key)
+        if (version == has) != (value == number) and (version == has or (key, number) not in self._again):
+            self.fail("S6, what is set has its version", node.id, key, (number, version), "and it has", (value, has))
 
     def ended(self, process: "Process") -> None:
         """It was killed, or has left."""

@@ -56,6 +56,7 @@ class SimProtocol:
     """A ClientProtocol."""
 
     name: ClassVar[str] = "sim"
+    eventless: int = 0
 
     def __init__(self, limits: Limits, address: str, now: float) -> None:
         self.deadline = inf
@@ -91,7 +92,9 @@ class SimProtocol:
     def on_deadline(self, now: float) -> Sequence[Event]:
         return self._finish() if not self._is_over and now >= self.deadline else []
 
-    def reply(self, request: Request, head: ReplyHead | None, payload: bytes, is_text: bool, more: bool) -> bytes:
+    def reply(
+        self, request: Request, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool
+    ) -> bytes:
         assert isinstance(request, Message)
         return frame(PART if more else REPLY, request.context, payload)
 

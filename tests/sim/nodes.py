@@ -173,11 +173,11 @@ class SimNode(Process):
 
     async def _set(self, key: str, number: int) -> None:
         try:
-            await self.node.state.set(key, number)
+            version = await self.node.state.set(key, number)
         except StateError as error:
             self.world.note(self.id, "has not set", key, number, error)
         else:
-            self.world.checks.was_set(key, number)
+            self.world.checks.was_set(self, key, number, version)
 
     # --- the author ---------------------------------------------------------------------------------------------------
 

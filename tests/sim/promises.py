@@ -521,8 +521,11 @@ def state_survives_where_nobody_refuses(world: World) -> None:
 
 
 def acknowledged_set_is_not_undone(world: World) -> None:
-    """The keeper is frozen under writes, evicted, and let in again; it must not come back with what it had then."""
+    """The keeper is frozen under writes, evicted, and let in again; it must not come back with what it had then. Nor
+    may it say that what nodes have is given up, before it knows that it was away."""
     keeper, *rest = members(world)
+    lines: list[str] = []
+    world._log = lines.append
     for number in range(40):
         for node in nodes(world):
             world.later(0.05 * number, _set, world, node, "key k", world.next_number())
@@ -531,6 +534,8 @@ def acknowledged_set_is_not_undone(world: World) -> None:
     until(world, 8.0, lambda: keeper.id not in rest[0].cluster.membership.record.ids, "it is evicted")
     world.thaw(keeper.id)
     until(world, 15.0, world.checks.is_whole, "it is in again")
+    world._log = None
+    assert not [line for line in lines if "state_given_up" in line]
     node = nodes(world)[0]
     final = world.next_number()
     node.start_set("key k", final)
@@ -580,11 +585,32 @@ def reset_link_of_the_master_leaves_the_state_writable(world: World) -> None:
     heal(world)
 
 
+def version_of_a_set_that_a_snapshot_tells_is_the_key_s(world: World) -> None:
+    """What the proxy said to one node is held up, and lost when it is killed. The others bring it to the next one."""
+    world.be_at_peace(FOREVER)
+    for number in range(3):
+        (proxy,) = world.proxies.values()
+        node = nodes(world)[number % len(world.nodes)]
+        world.cut.add((proxy.id, node.id))
+        node.start_set("key k", number)
+        node.start_set(f"key {number}", number)
+        others = [other for other in nodes(world) if other is not node]
+        soon(world, lambda number=number, others=others: all(f"key {number}" in other.items() for other in others))
+        assert not world.checks.is_all_set()
+        world.kill(proxy.id)
+        world.mend()
+        world.start_proxy(proxy.router)
+        until(world, 9.0, world.checks.is_all_set, "the snapshot has told it")
+        world.run(3.0)
+    heal(world)
+
+
 def drained_is_drained(world: World) -> None:
     """The master, by an operator at one proxy; then its link is lost, and then all proxies begin again."""
     (master,) = world.acting()
     node = world.nodes[master]
     next(reversed(world.proxies.values())).drain(node.name)
+    soon(world, lambda: set(world.acting()) - {node.id}, "another acts, without waiting for a lease to end")
 
     def is_so() -> bool:
         seen = [proxy.app.directory.nodes.get(node.name) for proxy in world.proxies.values() if proxy.is_up]
@@ -592,7 +618,7 @@ def drained_is_drained(world: World) -> None:
             return False
         return len(world.acting()) == 1 and node.id not in world.acting() and not world.checks.lack_of_cluster()
 
-    until(world, 2.0 + 2 * world.times.lease_wait, is_so, "it knows it, and so do all, and another acts")
+    until(world, 2.0, is_so, "it knows it, and so do all")
     world.freeze(node.id)
     world.run(4.0)
     node.thaw()
@@ -610,6 +636,35 @@ def drained_is_drained(world: World) -> None:
     world.kill(node.id)
     world.start_node(node.name)
     heal(world)
+
+
+def keys_end_with_the_clients_of_the_dead(world: World) -> None:
+    """Proxies are killed, one of them for good: when nodes are told that its clients are closed their keys end, too."""
+    for is_back in (False, True):
+        clients = apart(world, 6)
+        keeper = members(world)[0]
+        victim = next(client.proxy for client in clients if client.proxy not in (keeper, None))
+        theirs = [client for client in clients if client.proxy is victim]
+        keys = [f"own {client.id}" for client in theirs]
+        for client, key in zip(theirs, keys, strict=True):
+            assert answer(world, client, "own", key) == b"owned"
+        router = victim.router
+        world.kill(victim.id)
+        if is_back:
+            world.start_proxy(router)
+        rest = [proxy for proxy in world.proxies.values() if proxy.is_up]
+
+        def is_known(id: str = victim.id, rest: list[SimProxy] = rest) -> bool:
+            return any(id in proxy.cluster.membership.prefixes(proxy.now).values() for proxy in rest)
+
+        began = world.time
+        until(world, world.times.heartbeat_timeout + world.times.grace + 2.0, lambda: not is_known(), "nobody has it")
+        assert is_back == (world.time - began < world.times.grace)
+        states = [node.node.state for node in nodes(world)]
+        soon(world, lambda: not any(key in state for state in states for key in keys), "they have ended")  # noqa: B023
+        if not is_back:
+            world.start_proxy(router)
+        heal(world)
 
 
 def one_set_is_applied_once(world: World) -> None:

@@ -30,6 +30,7 @@ from holdfast.node.session import Session
 from holdfast.proxy import app, ticker
 from holdfast.proxy.admin import control
 from holdfast.proxy.cluster import alone, runner
+from holdfast.proxy.open_files import Shares
 from holdfast.proxy.realtime import effects, lanes
 from tests.sim.kernel import ROOM, Epoll, Flag, Kernel
 from tests.sim.sockets import Again, Context
@@ -421,7 +422,7 @@ def _install() -> None:
     _put(runner, "time", Time())
     _put(control, "version", lambda name: "")  # to look it up takes as long as all else of a proxy's start
     _put(app, "bind", lambda address, **_: None)
-    _put(app, "fit_connections", lambda settings, others: settings.max_connections)
+    _put(app, "shares_of", lambda of, *rest, **_: Shares(of.client.max_connections, of.node.max_nodes, *rest))
     _put(app, "Listener", Listening)
     _put(runner, "names", Names())
     _put(runner, "host_id", lambda: "host")

@@ -143,8 +143,8 @@ def emptied_store_and_a_node_that_knows_better(world: World) -> None:
 
 
 def node_hears_later_of_a_later_epoch(world: World) -> None:
-    """The members don't reach the store, which is emptied, and a newcomer, whose clock is behind, founds another cluster
-    on it. A node tells it of no epoch, and hears of theirs after that: it refuses those of this one, and this one has to
+    """The members don't reach the store, which is emptied. A newcomer, whose clock is behind, founds another cluster
+    on it. A node tells it of no epoch, and hears of theirs after that: it refuses those of this one, which has to
     know of it."""
     rest = members(world)
     for node in list(world.nodes):

@@ -52,9 +52,11 @@ STORIES = [
     (promises.acknowledged_set_is_not_undone, {}),
     (promises.who_comes_back_looks_at_what_nodes_have, {"proxies": 2}),
     (promises.reset_link_of_the_master_leaves_the_state_writable, {}),
+    (promises.keys_end_with_the_clients_of_the_dead, {}),
     (promises.one_set_is_applied_once, {}),
-    (promises.drained_is_drained, {}),
-    (promises.drained_is_drained, ALONE),
+    (promises.drained_is_drained, {"lease": 4.0}),
+    (promises.drained_is_drained, {"lease": 4.0, **ALONE}),
+    (promises.version_of_a_set_that_a_snapshot_tells_is_the_key_s, ALONE),
 ]
 
 

@@ -7,7 +7,7 @@ from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes.frames import pack_ids
 from holdfast.protocols.peers.replication import Gone, Watch
 
-A, B, C = 1, 2, 3  # prefixes
+A, B, C, D = 1, 2, 3, 4  # prefixes
 PROXIES = {A: "a", B: "b"}
 
 
@@ -144,12 +144,45 @@ def test_clients_of_a_proxy_that_nobody_knows_have_gone_after_a_while(a):
     assert a.gone == []
     a.it.know({**PROXIES, C: "c"})
     assert a.it.ask(5, SWEEP) == [("c", watch(of(C)))]
-    a.it.know(PROXIES)
+    a.copy.clients = {of(D)}
     a.it.ask(5, 2 * SWEEP)
     a.it.ask(5, 2 * SWEEP + UNKNOWN_FOR)
     assert a.gone == []
     a.it.ask(5, 3 * SWEEP + UNKNOWN_FOR)
-    assert a.gone == [of(C)]
+    assert a.gone == [of(D)]
+
+
+def test_clients_of_a_proxy_that_is_gone_for_good_have_gone_at_that_moment(a):
+    a.copy.clients = {of(A), of(B, 1), of(B, 2)}
+    a.here.add(of(A))
+    a.it.ask(5, 0.0)
+    a.it.know({A: "a"})
+    assert a.it.ask(5, 0.1) == []
+    assert sorted(a.gone) == [of(B, 1), of(B, 2)]
+    a.it.noted(of(B, 3))
+    a.it.ask(5, 0.2)
+    assert a.gone[2:] == [of(B, 3)], "a key was on its way to it"
+
+
+def test_a_proxy_that_is_back_is_asked(a):
+    """It was frozen for longer than anybody waits."""
+    a.it.ask(5, 0.0)
+    a.it.know({A: "a"})
+    a.it.ask(5, 0.1)
+    a.it.know(PROXIES)
+    a.it.noted(of(B))
+    assert a.it.ask(5, 0.2) == [("b", watch(of(B)))]
+    assert a.gone == []
+
+
+def test_who_is_out_of_the_record_ends_nobody(a):
+    """Whom we do not know was known to others, whose word counts as the next term begins."""
+    a.copy.clients = {of(B)}
+    a.it.ask(5, 0.0)
+    a.it.know({A: "a"})
+    a.it.begin()
+    a.it.ask(6, 0.1)
+    assert a.gone == []
 
 
 def test_who_may_own(a):

@@ -152,6 +152,17 @@ class TestServer:
             await coordinator.master()
             assert len(former - {known["id"] for known in client.client_list()}) == 1
 
+    async def test_after_content_that_is_none_it_is_looked_for_anew(self, redis_server, coordinator):
+        await coordinator.master()
+        with redis_server.client() as client:
+            former = {known["id"] for known in client.client_list()}
+            client.hset("{holdfast:test}:master", mapping={"epoch": "none", "node": ""})
+            with pytest.raises(CoordinationError, match="expected an integer"):
+                await coordinator.master()
+            client.delete("{holdfast:test}:master")
+            assert await coordinator.master() == MasterRecord()
+            assert len(former - {known["id"] for known in client.client_list()}) == 1
+
     async def test_cut_off_from_its_replicas_is_not_believed_if_it_must_not_write(self, redis_server, coordinator):
         await coordinator.swap_master(0, RECORD)
         redis_server.ask("CONFIG", "SET", "min-replicas-to-write", "1")

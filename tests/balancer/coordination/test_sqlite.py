@@ -95,6 +95,26 @@ class TestFile:
         assert await one.master() == second
         assert await other.master() == second
 
+    async def test_deleted_while_it_could_not_be_set_up_is_made_anew(self, make, path):
+        coordinator = make(timeout=0.2)
+        writer = other_writer(path)
+        with pytest.raises(CoordinationError, match="database is locked"):
+            await coordinator.master()
+        writer.close()
+        os.unlink(path)
+        assert await coordinator.master() == MasterRecord()
+        assert os.listdir(os.path.dirname(path))
+
+    async def test_that_has_lost_its_tables_is_set_up_anew(self, make, path):
+        coordinator = make()
+        await coordinator.swap_master(0, RECORD)
+        connection = sqlite3.connect(path)
+        connection.execute("DROP TABLE cluster")
+        connection.close()
+        with pytest.raises(CoordinationError, match="no such table"):
+            await coordinator.master()
+        assert await coordinator.master() == MasterRecord()
+
     async def test_that_is_locked_makes_writes_fail_and_can_be_read(self, make, path):
         coordinator = make(timeout=0.2)
         await coordinator.swap_master(0, RECORD)

@@ -38,6 +38,10 @@ def keys(tmp_path):
     return Keys(tmp_path)
 
 
+def told(lines):
+    return [decode_key(line["key"].encode()) for line in lines if line["event"] == "key_not_authorized"]
+
+
 def test_a_key_that_is_added_is_let_in_and_one_that_is_removed_is_not(keys):
     key = keys.make("second")
     assert not keys.curve.is_authorized(key)
@@ -46,6 +50,7 @@ def test_a_key_that_is_added_is_let_in_and_one_that_is_removed_is_not(keys):
     keys.now += LOOK_INTERVAL
     assert keys.curve.is_authorized(key)
     keys.remove("second")
+    assert keys.curve.is_authorized(key), "it has just been looked"
     keys.now += LOOK_INTERVAL
     assert not keys.curve.is_authorized(key)
 
@@ -68,10 +73,11 @@ def test_who_is_not_let_in_is_told_of_and_a_crowd_is_not(keys):
     with capture_logs() as lines:
         for key in (first, second, first):
             assert not keys.curve.is_authorized(key)
+        assert told(lines) == [first]
         keys.now += TELL_INTERVAL
-        for key in (first, second):
+        for key in (first, second, keys.make("third")):
             assert not keys.curve.is_authorized(key)
-    assert [decode_key(line["key"].encode()) for line in lines] == [first, second]
+    assert told(lines) == [first, second]
 
 
 def test_a_folder_that_is_not_there_is_said_at_the_start(tmp_path):

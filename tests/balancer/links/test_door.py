@@ -372,7 +372,7 @@ async def test_via_needs_what_a_hello_needs():
 def test_whom_the_door_can_not_end_is_heard_again():
     context = zmq.Context()
     watched = context.socket(zmq.ROUTER)
-    callers = Callers(watched, lambda identity: False)
+    callers = Callers(watched, lambda identity: False, door.MAX_STRANGERS)
     try:
         callers.refuse(b"a peer", 99, 0.0)  # the door holds no such connection
         assert not callers.is_refused(b"a peer", 99)

@@ -2,8 +2,10 @@
 
 import json
 import os
+import resource
 import select
 import signal
+import socket
 import subprocess
 import urllib.request
 from contextlib import asynccontextmanager, contextmanager
@@ -84,12 +86,12 @@ def make_log():
 
 
 @contextmanager
-def serving(tmp_path, log, workers):
+def serving(tmp_path, log, workers, **variables):
     """The proxy, when it serves, and the address of its admin server."""
     ready = tmp_path / "ready.json"
     arguments = ["serve", "--workers", workers, "--ready-file", ready, *EPHEMERAL]
     process = subprocess.Popen(
-        command(arguments), cwd=ROOT, env=environment({}), stdout=subprocess.PIPE, stderr=log.writer
+        command(arguments), cwd=ROOT, env=environment(variables), stdout=subprocess.PIPE, stderr=log.writer
     )
     try:
         said = b""
@@ -163,11 +165,36 @@ def test_sighup_is_a_line_in_the_log_of_serve(tmp_path, make_log, workers):
         end(process)
 
 
+def test_no_descriptor_is_left_to_accept_anybody(tmp_path, make_log):
+    """A line for each port, in the log's form. Who waits there is let in when there is one again."""
+    log = make_log()
+    with serving(tmp_path, log, 1) as (process, admin):
+        client = json.loads((tmp_path / "ready.json").read_text())["client"]
+        assert log.until("serving")
+        former = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (0, former[1]))
+        waiting = []
+        for address in (admin, client):
+            host, _, port = address.rpartition(":")
+            waiting.append(socket.create_connection((host, int(port)), PATIENCE))
+            line = log.until("accept_failed")
+            assert (line["level"], line["address"]) == ("warning", address)
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, former)
+        for stream in waiting:
+            with stream:
+                stream.sendall(b"nothing\r\n\r\n")
+                assert b" 400 " in stream.recv(1000)
+        process.send_signal(signal.SIGTERM)
+        while (line := log.read())["event"] != "stopped":
+            assert line["event"] != "accept_failed"
+        assert process.wait(PATIENCE) == 0
+
+
 @asynccontextmanager
-async def node(tmp_path, proxy, log):
+async def node(tmp_path, proxy, log, *path):
     (tmp_path / "longrunning_app.py").write_text(MODULE)
     arguments = ["node", "longrunning_app:node", "--join", proxy.address]
-    variables = {"PYTHONPATH": str(ROOT)}
+    variables = {"PYTHONPATH": os.pathsep.join(map(str, (*path, ROOT)))}
     process = await trio.lowlevel.open_process(
         command(arguments), cwd=tmp_path, env=environment(variables), stderr=log.writer
     )
@@ -196,6 +223,57 @@ async def test_node_with_a_log_that_nobody_reads(tmp_path, make_log, is_lost):
             await session.take(frames.Drain)
             await session.take(frames.Bye)
             assert await process.wait() == 0
+
+
+# In each process of ours: SIGHUP at the first moment that is ours, and while the rest is being imported.
+HUNG_UP = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("holdfast.cli", "holdfast.proxy.app", "holdfast.node.runner"):
+            os.kill(os.getpid(), signal.SIGHUP)
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.fixture
+def hung_up(tmp_path):
+    """For PYTHONPATH."""
+    folder = tmp_path / "hung_up"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(HUNG_UP)
+    return folder
+
+
+@WORKERS
+def test_sighup_while_serve_is_being_imported(tmp_path, make_log, workers, hung_up):
+    log = make_log()
+    with serving(tmp_path, log, workers, PYTHONPATH=str(hung_up)) as (process, admin):
+        events = []
+        while "serving" not in events:
+            events.append(log.read()["event"])
+        assert events[0] == "sighup_not_used"
+        assert not {"worker_failed", "worker_ended"} & set(events)
+        assert is_healthy(admin)
+        end(process)
+
+
+async def test_sighup_while_node_is_being_imported(tmp_path, make_log, hung_up):
+    log = make_log()
+    with trio.fail_after(2 * PATIENCE):
+        async with fake_proxy() as proxy, node(tmp_path, proxy, log, hung_up):
+            session = await proxy.join(clients=[client()])
+            await trio.to_thread.run_sync(log.until, "sighup_not_used")
+            session.request(b"hello")
+            assert (await session.take(frames.Reply)).payload == b"hello"
+
+
+def test_sighup_while_what_ends_by_it_is_being_imported(hung_up):
+    command_line = command(["config"])
+    done = subprocess.run(command_line, cwd=ROOT, env=environment({"PYTHONPATH": str(hung_up)}), capture_output=True)
+    assert (done.returncode, done.stdout) == (-signal.SIGHUP, b"")
 
 
 async def test_sighup_is_a_line_in_the_log_of_node(tmp_path, make_log):

@@ -74,26 +74,42 @@ async def test_those_who_have_not_logged_in_have_a_share_together(share):
             await second.result("document", "delete", **HERE, _id="2", jwt=token)
 
 
-async def test_bytes_are_counted_and_less_is_always_possible():
+async def test_bytes_are_counted_and_less_is_always_possible(monkeypatch):
+    monkeypatch.setattr("holdfast.kuzzle.api.SKEW", -1000.0)  # only the last change is remembered
     async with kuzzle(make=limited(max_bytes_of_client=10_000)) as world, world.client() as client:
         await prepare(client)
         await client.result("document", "create", **HERE, _id="1", body={"a": "x" * 4000})
-        larger = {"a": "x" * 9000}
+        larger = {"a": "x" * 10_500}
         assert await client.refusal("document", "createOrReplace", **HERE, _id="1", body=larger) == FULL
         await client.result("document", "createOrReplace", **HERE, _id="1", body={"a": "x"})
         await client.result("document", "createOrReplace", **HERE, _id="1", body={"a": "y"})
         await client.result("document", "create", **HERE, _id="2", body={"a": "x" * 6000})
 
 
+async def test_who_has_no_room_for_what_is_remembered_can_have_less():
+    async with kuzzle(make=limited(max_bytes_of_client=10_000)) as world, world.client() as client:
+        await prepare(client)
+        await client.result("document", "create", **HERE, _id="1", body={"a": "x" * 9400})
+        for letter in "yz":
+            await client.result("document", "createOrReplace", **HERE, _id="1", body={"a": letter * 9400})
+        await client.result("document", "createOrReplace", **HERE, _id="1", body={"a": "x"})
+        assert await client.refusal("document", "create", **HERE, _id="2", body={"a": "x" * 9900}) == FULL
+
+
 async def test_who_deletes_and_creates_in_turn_has_its_share_as_well():
-    """A deletion is remembered for a minute, with what went; it is never refused."""
+    """A deletion is remembered for a minute, with what went; it is never refused. One entry is bounded."""
     async with kuzzle(make=limited(max_bytes_of_client=50_000)) as world, world.client() as client:
         await prepare(client)
-        for turn in range(100):
+        for turn in range(20):
             answer = await client.ask("document", "create", **HERE, _id="1", body={"a": f"{turn}" + "x" * 9000})
+            assert answer["status"] == 200
+            await client.result("document", "delete", **HERE, _id="1")
+        for turn in range(100):
+            body = {"a": "x" * 9000}
+            answer = await client.ask("document", "create", **HERE, _id=f"1-{turn}", body=body)
             if answer["status"] != 200:
                 break
-            await client.result("document", "delete", **HERE, _id="1")
+            await client.result("document", "delete", **HERE, _id=f"1-{turn}")
         assert answer["error"]["id"] == FULL[0]
         assert turn < 7
 

@@ -47,6 +47,33 @@ async def test_each_client_has_one_such_message_at_a_time_and_what_follows_comes
     assert not here._telling
 
 
+async def test_what_comes_while_the_second_such_message_is_told_comes_behind_it(monkeypatch):
+    monkeypatch.setattr(realtime, "CHANNELS_WITH_RESPONSE", 3)
+    told, gates = [], {"first": trio.Event(), "second": trio.Event()}
+    here = Api(Node("n")).realtime()
+
+    async def tell(channels, notification):
+        told.append(notification)
+
+    monkeypatch.setattr(here, "_tell", tell)
+
+    def send(channels, message):
+        flush = gates[message].wait if message in gates else None
+        nursery.start_soon(here._send, Request(client=1, flush=flush), [*channels], message)
+
+    async with trio.open_nursery() as nursery:
+        for message in gates:
+            send("abcd", message)
+            await wait_all_tasks_blocked()
+        gates["first"].set()
+        await wait_all_tasks_blocked()
+        send("a", "third")
+        await wait_all_tasks_blocked()
+        assert told == ["first", "second"]
+        gates["second"].set()
+    assert told == ["first", "second", "third"]
+
+
 async def test_who_has_too_many_waiting_is_refused_and_nobody_else(monkeypatch):
     """What waits holds places that all requests at the node have: 30 publishers, of 64 each, took all."""
     monkeypatch.setattr(realtime, "MAX_WAITING", 2)

@@ -217,6 +217,12 @@ def test_what_is_nested_too_deeply_is_refused(made):
         ("1" + 400 * "0", sys.float_info.max),
         ("-1" + 400 * "0", -sys.float_info.max),
         ("1" + 20 * "0", 1e20),
+        (5000 * "9", sys.float_info.max),
+        ("-" + 5000 * "9", -sys.float_info.max),
+        ("1e400", sys.float_info.max),
+        ("-1.5E+400", -sys.float_info.max),
+        (5000 * "9" + ".5", sys.float_info.max),
+        (r'["\ud83d\\ud83d\n", 1e400, -9223372036854775808]', ["\ufffd\\ud83d\n", sys.float_info.max, -(2**63)]),
     ],
 )
 def test_what_javascript_writes_is_read(written, read):
@@ -229,7 +235,12 @@ def test_what_javascript_writes_is_read(written, read):
 
 
 def test_half_a_character_in_what_is_no_json_is_refused():
-    for payload in (rb'{"a": "\ud83d"', rb'{"a": NaN, "b": "\ud83d"}', rb'{"a": "\ud83d", "b": ' + 5000 * b"1" + b"}"):
+    for payload in (
+        rb'{"a": "\ud83d"',
+        rb'{"a": NaN, "b": "\ud83d"}',
+        rb'{"a": -Infinity, "b": 1e400}',
+        rb'{"a": "\ud8x"}',
+    ):
         with pytest.raises(KuzzleError):
             wire.decode(payload, "network.websocket.unexpected_error")
 

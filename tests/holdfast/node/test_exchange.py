@@ -151,15 +151,53 @@ async def test_http_body_in_parts():
         assert (last.payload, last.more) == (b"", False)
 
 
-async def test_message_in_parts_has_no_empty_one_at_the_end():
+async def test_message_in_parts_has_an_end_that_says_nothing():
     async def parts():
         yield "a"
-        yield b"b"
+        yield b""
 
     async with linked(replying(lambda: Reply(parts())), clients=[client()]) as session:
         session.request()
         assert await session.take(frames.Reply) == frames.Reply(1, 1, b"a", True, True)
-        assert await session.take(frames.Reply) == frames.Reply(1, 1, b"b", False, False)
+        assert await session.take(frames.Reply) == frames.Reply(1, 1, b"", False, True)
+        assert await session.take(frames.Reply) == frames.Reply(1, 1, None, False, False)
+
+
+@pytest.mark.parametrize("kind", ["request", "http"])
+async def test_each_part_goes_when_it_is_there(kind):
+    """Before what is done after it, and long before the next one: a pause counts from it."""
+    node = Node("test")
+
+    @node.on_request
+    async def handle(request):
+        async def parts():
+            yield b"a"
+            await node.join(request.client, "after a")
+            await trio.sleep_forever()
+
+        return Reply(parts())
+
+    async with linked(node, clients=[client()]) as session:
+        getattr(session, kind)()
+        first = await session.take(frames.Reply if kind == "request" else frames.HttpReply)
+        assert (first.payload, first.more, first.effects) == (b"a", True, None)
+
+
+async def test_what_is_done_after_the_last_part_goes_with_the_end():
+    node = Node("test")
+
+    @node.on_request
+    async def handle(request):
+        async def parts():
+            yield b"a"
+            await node.join(request.client, "after a")
+
+        return Reply(parts())
+
+    async with linked(node, clients=[client()]) as session:
+        session.request()
+        assert await session.take(frames.Reply) == frames.Reply(1, 1, b"a", False, True)
+        assert await session.take(frames.Reply) == frames.Reply(1, 1, None, False, False, [frames.Join(7, "after a")])
 
 
 async def test_no_parts_at_all():
@@ -351,12 +389,12 @@ async def test_no_deadline_while_the_client_takes_what_it_has(flushes):
 
     async with linked(node, clients=[client()]) as session:
         request = session.request(timeout=100)
-        assert (await session.take(frames.Reply)).payload == b"a"
+        assert [(await session.take(frames.Reply)).payload for _ in range(2)] == [b"a", b"b"]
         if flushes:
             await session.take(frames.Effects)
         effects = None if flushes else [frames.Join(7, "late")]
-        assert await session.take(frames.Reply) == frames.Reply(request, 1, b"b", False, True, effects)
-        assert await session.take(frames.Reply) == frames.Reply(request, 1, b"c", False)
+        assert await session.take(frames.Reply) == frames.Reply(request, 1, b"c", False, True, effects)
+        assert await session.take(frames.Reply) == frames.Reply(request, 1, None, False)
 
 
 async def test_parts_that_are_made_without_a_checkpoint_end_with_the_session():

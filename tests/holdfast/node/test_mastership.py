@@ -276,6 +276,32 @@ async def test_drain_stops_it_before_the_proxy_hears_of_that():
             await session.take(frames.Bye)
 
 
+async def test_a_drained_node_stops_before_it_gives_its_mastership_back_for_good():
+    go = trio.Event()
+
+    async def action():
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + PATIENCE):
+                await go.wait()
+
+    master = Masterly(action)
+    async with linked(master.node) as session:
+        session.elect(1)
+        await until(lambda: master.events)
+        session.is_drained = True
+        await until(lambda: not master.node.is_master)
+        assert not any(isinstance(frame, frames.Drain) for frame in session.untaken())
+        go.set()
+        await session.take(frames.Drain)
+        assert master.ended == 1
+        session.elect(2)
+        heartbeats = len(session.heartbeats)
+        await until(lambda: len(session.heartbeats) > heartbeats + 3)
+        assert not master.node.is_master
+
+
 async def test_the_next_hello_tells_the_epoch():
     async with linked(Node("test")) as session:
         session.elect(7, node="other")

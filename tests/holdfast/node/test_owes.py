@@ -4,6 +4,7 @@ import trio
 
 from holdfast import Node
 from holdfast.node import stream
+from holdfast.node.failures import Failures
 from holdfast.node.streams import Streams
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import ALL, FIRST_WINDOW, MAX_OWED
@@ -138,7 +139,7 @@ async def test_who_is_forgotten_is_owed_nothing_and_that_is_told_if_it_was():
 
 
 async def test_what_two_have_and_one_waits_for_is_owed_to_it():
-    made = Streams(owner)
+    made = Streams(owner, Failures())
     sessions = [Session("a"), Session("b")]
     for session in sessions:
         made.attach(session, 0)

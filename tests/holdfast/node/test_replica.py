@@ -2,6 +2,7 @@
 
 from contextlib import asynccontextmanager
 
+import pytest
 import structlog
 import trio
 from msgspec import structs
@@ -13,8 +14,8 @@ from tests.holdfast.node.fake_proxy import client, fake_proxy
 from tests.waiting import PATIENCE, until
 
 
-def item(key, value, owner=0):
-    return frames.StateItem(key, encode(value), owner)
+def item(key, value, owner=0, version=0, proposal=0):
+    return frames.StateItem(key, encode(value), owner, version, proposal)
 
 
 def entry(index, key, value, node="", proposal=0, epoch=1):
@@ -143,6 +144,29 @@ async def test_a_change_that_the_former_keeper_made_is_not_proposed_to_the_next(
         b.say(frames.Master("", 2), frames.State(2, 1, [item("k", 1)], True, applied))
         await until(lambda: not nursery.child_tasks)
         assert b.untaken() == []
+
+
+@pytest.mark.parametrize("who", ["ours", "another's", "untold", "deleted"])
+async def test_the_version_of_what_a_snapshot_has_is_the_key_s_or_never_again_one(who):
+    """Its Entry was lost with the proxy. An equal value may be another's."""
+    node, _ = listening()
+    got = []
+    async with two_proxies(node) as (a, _), trio.open_nursery() as nursery:
+        nursery.start_soon(node.state.set, "other", 1)
+        await a.take(frames.Propose)
+
+        async def set_it():
+            got.append(await node.state.set("k", 1))
+
+        nursery.start_soon(set_it)
+        propose = await a.take(frames.Propose)
+        applied = [frames.Applied(node.id, propose.proposal, b"\3")]
+        number = {"ours": propose.proposal, "another's": propose.proposal + 1}.get(who, 0)
+        items = [] if who == "deleted" else [item("k", 1, version=7, proposal=number)]
+        a.say(frames.State(2, 9, items, True, applied))
+        await until(lambda: not nursery.child_tasks)
+        assert got[0] == 7 if who == "ours" else 0 < got[0] != node.state.version("k")
+        assert got[0] <= 9, "what comes is above that"
 
 
 async def test_a_keeper_s_new_term_has_everything_without_an_answer_proposed_again():

@@ -10,7 +10,7 @@ from holdfast import LinkRefused, Node
 from holdfast.node import session
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import encode_batch
-from tests.holdfast.node.fake_proxy import client, fake_proxy, linked
+from tests.holdfast.node.fake_proxy import client, encoded, fake_proxy, linked
 from tests.waiting import PATIENCE, until
 
 
@@ -225,12 +225,15 @@ async def test_what_came_before_the_end_of_a_session_is_not_begun_after_it():
         begun.append(request.payload)
 
     async with linked(node, clients=[client()]) as session:
-        session.request(b"for nobody")
-        session.refuse("no heartbeat")
+        session.request(b"first")
+        await session.take(frames.Reply)  # so a worker waits for the next, and would begin it in the same turn
+        # In one batch: the node has read both before it begins anything.
+        request = frames.Request(2, 7, 1, 10_000, b"for nobody", True, encoded(client()))
+        session.say(request, frames.Refused("no heartbeat"))
         again = await session.proxy.join(clients=[client()])
         again.request(b"for somebody")
         await again.take(frames.Reply)
-    assert begun == [b"for somebody"]
+    assert begun == [b"first", b"for somebody"]
 
 
 async def test_a_node_that_stood_still_says_so_and_blames_no_network():

@@ -388,10 +388,11 @@ async def test_parts_of_a_reply_are_told_apart():
 
     async with linked_to_three(node) as (a, b, _):
         a.request(client=1 << 32)
-        told = [await b.take(frames.Effects) for _ in range(2)]
+        told = [await b.take(frames.Effects) for _ in range(3)]
         assert [(frame.part, [effect.payload for effect in frame.effects]) for frame in told] == [
-            (1, [b"0", b"1"]),
-            (2, [b"2"]),
+            (1, [b"0"]),
+            (2, [b"1"]),
+            (3, [b"2"]),
         ]
 
 

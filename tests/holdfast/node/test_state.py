@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import trio
 from msgspec import structs
+from trio.testing import wait_all_tasks_blocked
 
 from holdfast import Client, Node, StateConflict, StateError
 from holdfast.node import replica
@@ -336,6 +337,30 @@ async def test_updates_of_one_key_take_turns():
         assert [number for key, number in results if key == "k"] == list(range(1, 51))
         assert node.state._turns == {}
         nursery.cancel_scope.cancel()
+
+
+async def test_who_comes_while_the_second_has_its_turn_waits_for_it():
+    """The first has given it back then, and the lock must be the same."""
+    state, entered, gates = Node("test").state, [], [trio.Event() for _ in range(3)]
+
+    async def take(number):
+        async with state.turn("k"):
+            entered.append(number)
+            await gates[number].wait()
+
+    async with trio.open_nursery() as nursery:
+        for number in range(2):
+            nursery.start_soon(take, number)
+            await wait_all_tasks_blocked()
+        gates[0].set()
+        await wait_all_tasks_blocked()
+        nursery.start_soon(take, 2)
+        await wait_all_tasks_blocked()
+        assert entered == [0, 1]
+        for gate in gates:
+            gate.set()
+    assert entered == [0, 1, 2]
+    assert state._turns == {}
 
 
 async def test_an_update_whose_turn_does_not_come_is_an_error(autojump_clock):

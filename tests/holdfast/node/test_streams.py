@@ -1,5 +1,7 @@
 """What goes to proxies: each once, in order, whatever happens to the sessions; and never a hole without a word."""
 
+from types import SimpleNamespace
+
 import pytest
 import structlog
 import trio
@@ -7,7 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from holdfast.node import stream, streams
+from holdfast.masses import MOST
+from holdfast.node import failures, stream, streams
+from holdfast.node.failures import Failures
 from holdfast.node.streams import Streams
 from holdfast.protocols.errors import HoldfastError
 from holdfast.protocols.nodes import frames
@@ -68,7 +72,7 @@ def owner(client_id):
 
 
 def three(*linked):
-    made = Made(owner)
+    made = Made(owner, Failures())
     made.listed(["a", "b", "c"])
     sessions = [Session(proxy) for proxy in linked]
     for session in sessions:
@@ -108,7 +112,7 @@ QUIET = {"a": {"quiet"}}
 
 
 async def test_the_client_of_a_proxy_that_is_not_there_may_be_anywhere():
-    made = Made(owner)
+    made = Made(owner, Failures())
     made.listed(["a", "b"])
     assert made.concerned([frames.CloseClient(3 << 32 | 5)])[0] == {"a", "b"}
 
@@ -121,7 +125,7 @@ async def test_what_concerns_nobody_takes_no_number():
 
 
 async def test_what_is_kept_counts_for_what_it_is():
-    made = Made(owner)
+    made = Made(owner, Failures())
     made.listed(["a"])
     effects = broadcast(b"12345")
     made.send(effects, stream.Origin("home", 7, 1))
@@ -130,7 +134,7 @@ async def test_what_is_kept_counts_for_what_it_is():
 
 async def test_those_that_come_back_after_many_others_are_told_of_no_hole(monkeypatch):
     monkeypatch.setattr(streams, "MAX_FORMER", 2)
-    made = Made(owner)
+    made = Made(owner, Failures())
 
     def comes(proxy):
         made.listed([proxy])
@@ -176,7 +180,7 @@ async def test_what_was_kept_and_is_larger_than_the_proxy_takes_is_a_hole():
 
 
 async def test_what_was_withheld_and_is_larger_than_the_proxy_takes_is_a_hole():
-    made = Made(owner)
+    made = Made(owner, Failures())
     narrow, wide = Narrow("a"), Session("b")
     for session in (narrow, wide):
         made.attach(session, 0)
@@ -228,7 +232,7 @@ async def test_a_session_by_another_way_takes_over_what_is_not_acknowledged():
 
 
 async def test_the_only_proxy_gets_it_when_its_link_is_back():
-    made = Made(owner)
+    made = Made(owner, Failures())
     session = Session("a")
     made.attach(session, 0)
     made.send(broadcast(b"1"))
@@ -256,7 +260,7 @@ async def test_no_more_is_sent_than_the_window_allows():
 
 
 async def test_no_more_bytes_are_sent_than_the_proxy_allows_or_one_frame():
-    made = Made(owner)
+    made = Made(owner, Failures())
     session = Session("a", max_unacknowledged_bytes=1000)
     made.attach(session, 0)
     for size in (400, 400, 5000, 10):
@@ -271,11 +275,11 @@ async def test_no_more_bytes_are_sent_than_the_proxy_allows_or_one_frame():
 
 
 async def test_a_proxy_that_has_as_many_bytes_as_it_allows_is_full():
-    made = Made(owner)
+    made = Made(owner, Failures())
     made.attach(Session("a"), 0)
     made.send(broadcast(b"x"))
     size = made._streams["a"].sent_bytes
-    made = Made(owner)
+    made = Made(owner, Failures())
     session = Session("a", max_unacknowledged_bytes=size)
     made.attach(session, 0)
     made.send(broadcast(b"x"))
@@ -545,6 +549,22 @@ async def test_nothing_is_too_old_while_there_is_a_session(autojump_clock):
     made.give_up_old(trio.current_time())
     made.acknowledged(session, 8, 100)
     assert session.numbers == [*range(1, 21)]
+
+
+async def test_a_mass_of_what_is_too_large_is_some_lines_and_a_count(monkeypatch):
+    """The time is the test's: all is found in one second."""
+    monkeypatch.setattr(failures, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    made, _ = three("b")
+    for _ in range(MOST + 5):
+        made.send([frames.Broadcast(bytes(2000), False)])
+    session = Session("a")
+    session.max_batch_bytes = 1000
+    with structlog.testing.capture_logs() as lines:
+        made.attach(session, 0)
+        made.acknowledged(session, FIRST_WINDOW, 1000)
+    assert {type(frame) for frame in session.sent} == {frames.Hole}
+    assert len(session.sent) == MOST + 5
+    assert [line["event"] for line in lines] == ["effects_given_up"] * MOST
 
 
 async def test_a_proxy_that_is_given_up_and_comes_back_is_told_of_a_hole(autojump_clock):
@@ -913,7 +933,7 @@ class Sessions(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.current_time, trio.current_time = trio.current_time, lambda: self.now
-        self.streams = Made(owner)
+        self.streams = Made(owner, Failures())
         self.streams.listed(["a", "b"])
         self.proxies = {name: Proxy(name) for name in "ab"}
         self.sessions = {}

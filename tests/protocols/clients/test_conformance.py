@@ -64,6 +64,7 @@ class Lines:
     name = "lines"
     wire_format = "lines"
     has_more = False
+    eventless = 0
 
     def __init__(self, limits, address, now):
         self.buffer = b""
@@ -111,7 +112,7 @@ class Lines:
             raise ProtocolError("no such request", Reason.BAD_REPLY)
         if not more:
             self.paused, self.request = False, None
-        return payload + b"\n"
+        return b"" if payload is None else payload + b"\n"
 
     def error(self, request, error):
         return self.reply(request, None, str(error).encode(), True, False) if request is self.request else b""
@@ -325,6 +326,18 @@ class HoldsLessThanNothing(Lines):
         return -1
 
 
+class CountsBackwards(Lines):
+    @property
+    def eventless(self):
+        return -len(self.buffer)
+
+
+class CountsMoreThanAShare(Lines):
+    @property
+    def eventless(self):
+        return 1000 * self.finished
+
+
 class LeavesOutClose:
     def __init__(self, *args):
         adapter = Lines(*args)
@@ -374,6 +387,8 @@ class LeavesOutClose:
         (SilentAndNoMore, "the deadline was not moved on"),
         (HoldsAfterTheEnd, "held_bytes is 24 after Finished"),
         (HoldsLessThanNothing, "held_bytes is -1"),
+        (CountsBackwards, "eventless is -"),
+        (CountsMoreThanAShare, "eventless is 1000 more after a call"),
         (LeavesOutClose, "lacks a part of ClientProtocol"),
     ],
 )

@@ -118,7 +118,7 @@ class TestView:
         assert view.apply(entry(2, "a", b"2", epoch=3, proposal=5)) == StateItem("a", b"1", 7, 1)
         view.apply(entry(3, "b", b"3", epoch=3))
         view.apply(entry(4, "b", None, epoch=3))
-        assert view.items == {"a": StateItem("a", b"2", 0, 2)}
+        assert view.items == {"a": StateItem("a", b"2", 0, 2, 5)}
         assert (view.position, view.version("a"), view.version("b")) == ((3, 4), 2, 0)
         assert ("n", 5) in view.applied
 
@@ -184,8 +184,8 @@ class TestView:
     def test_whatever_there_is_fits_into_pages(self, most):
         """The first is what the smallest batch has room for that a proxy may be set to take."""
         items = [
-            StateItem("k" * MAX_KEY_BYTES, bytes(70_000), 2**64 - 1, 2**53 - 1),
-            StateItem("longest", b"x" * 1_000_003, 0, 5),
+            StateItem("k" * MAX_KEY_BYTES, bytes(70_000), 2**64 - 1, 2**53 - 1, 2**63),
+            StateItem("longest", b"x" * 1_000_003, 0, 5, 2**63),
             *(StateItem(f"k{number}", b"small", 0, 6) for number in range(5000)),
             StateItem("é" * (MAX_KEY_BYTES // 2), b"", 0, 7),
         ]

@@ -196,8 +196,7 @@ async def test_who_says_nothing_more_gives_way_to_who_does(serve, said):
             assert (await talk(address, request)).startswith(b"HTTP/1.1 ")
 
 
-async def test_who_is_being_answered_is_not_ended_by_more_connections(nursery, monkeypatch):
-    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
+async def test_who_is_being_answered_is_not_ended_by_more_connections(nursery):
     is_asked, may_answer = trio.Event(), trio.Event()
 
     async def answer(request):
@@ -205,7 +204,7 @@ async def test_who_is_being_answered_is_not_ended_by_more_connections(nursery, m
         await may_answer.wait()
         return Response(200, b"at last")
 
-    address = await nursery.start(AdminServer("127.0.0.1:0", answer).run)
+    address = await nursery.start(AdminServer("127.0.0.1:0", answer, max_connections=2).run)
     async with await connect(address) as first, await connect(address) as second:
         for stream in (first, second):
             await stream.send_all(REQUEST)

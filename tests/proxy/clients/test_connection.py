@@ -28,6 +28,7 @@ class LineProtocol:
     """Lines of text, each a request. A line "crash X" makes the adapter fail in X."""
 
     name = "line"
+    eventless = 0
 
     @property
     def held_bytes(self):
@@ -89,7 +90,7 @@ class LineProtocol:
 
     def reply(self, request, head, payload, is_text, more):
         self._fail("reply")
-        return payload + b"\n"
+        return b"" if payload is None else payload + b"\n"
 
     def error(self, request, error):
         self._fail("error")

@@ -7,9 +7,10 @@ import zlib
 import pytest
 import trio
 
-from holdfast.protocols.clients.base import UNITS_PER_CALL
-from holdfast.protocols.clients.events import HttpRequest
+from holdfast.protocols.clients.base import UNITS_PER_CALL, Limits
+from holdfast.protocols.clients.events import HttpRequest, Switch
 from holdfast.protocols.clients.http import HttpProtocol
+from holdfast.protocols.clients.websocket import WebSocketProtocol
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import RequestError
 from holdfast.proxy.clients import clients as clients_module
@@ -275,6 +276,18 @@ async def test_frames_that_give_no_event_are_counted_by_the_rate(rig, silent):
         rig.pass_time(0.01)
     assert read <= 11 * UNITS_PER_CALL  # nobody waits for more than a second
     assert not connection.is_closed
+
+
+async def test_an_adapter_that_follows_another_counts_its_own(rig):
+    rig = rig(max_message_rate=10)
+    connection, _ = rig.connect(UPGRADE)
+    rig.pass_time(60)
+    connection.receive(frame(0x8A) * 9, rig.reactor.now)
+    follower = WebSocketProtocol(Limits(), "", rig.reactor.now)
+    connection._take([Switch(follower, frame(0x8A) * 9)], rig.reactor.now)
+    assert connection.transport.interest  # 20 are a second's worth, and the switch is one
+    connection.receive(frame(0x8A) * 2, rig.reactor.now)
+    assert not connection.transport.interest
 
 
 @pytest.mark.parametrize("units", [1, UNITS_PER_CALL])

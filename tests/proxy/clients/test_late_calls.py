@@ -101,6 +101,7 @@ class Reluctant:
     name = "reluctant"
     wire_format = None
     paused = has_more = False
+    eventless = 0
     held_bytes = 100
 
     def __init__(self, limits, address, now):

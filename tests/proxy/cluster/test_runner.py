@@ -15,7 +15,7 @@ from holdfast.balancer.coordination.base import CoordinationError
 from holdfast.balancer.coordination.memory import MemoryCoordinator
 from holdfast.protocols.errors import HoldfastError
 from holdfast.proxy.app import App, Phase
-from holdfast.proxy.cluster import names
+from holdfast.proxy.cluster import names, runner
 from tests.harness import ScriptedNode, configure, websocket
 from tests.proxy.cluster.proxies import QUICK, Killable, cluster_of, id_of, ids, joined
 from tests.waiting import PATIENCE, until
@@ -244,8 +244,9 @@ async def test_who_can_not_join_says_so():
             await app.run(lambda bound: pytest.fail("it serves"))
 
 
-async def test_newcomers_join_one_after_another(nursery):
+async def test_newcomers_join_one_after_another(nursery, monkeypatch):
     """The store takes one write for each version of the record, and who was too late tries again."""
+    monkeypatch.setattr(runner, "wall_clock", lambda: 0)
     store = MemoryCoordinator()
     proxies = [Killable(store) for _ in range(3)]
     with trio.fail_after(PATIENCE):

@@ -28,6 +28,11 @@ def file(tmp_path):
         (["admin.bind=example.org:7513"], "admin.bind: expected a loopback address, or admin.token to be set"),
         (["admin.token=é"], "admin.token: expected printable ASCII without spaces"),
         (["node.heartbeat_timeout=1s"], "node.heartbeat_timeout: expected more than twice node.heartbeat_interval"),
+        (
+            ["node.handshake_timeout=5s"],
+            "node.handshake_timeout: expected more than state.recover_timeout (2) and 3 s: nodes wait so long",
+        ),
+        (["state.recover_timeout=7s"], "node.handshake_timeout: expected more than state.recover_timeout (7) and 3 s"),
         (["election.lease=1s"], "election.lease: expected more than twice node.heartbeat_interval"),
         (["client.tls_key_file={file}"], "client.tls_certificate_file: expected the certificate file"),
         (["client.tls_certificate_file={file}"], "client.tls_key_file: expected the key file"),
@@ -88,6 +93,12 @@ def test_a_broken_rule_is_one_line_that_names_the_key(sets, line, file):
         ["admin.bind=[::1]:7513"],
         ["client.tls_certificate_file={file}", "client.tls_key_file={file}"],
         ["balance.sticky_key=field:user.id"],
+        ["client.max_body_bytes=16711680"],  # node.max_frame_bytes less what is around it
+        ["state.max_value_bytes=16774144"],
+        ["state.max_bytes=263168"],
+        ["node.handshake_timeout=3.1s", "state.recover_timeout=0"],
+        ["client.max_buffered_bytes=128MiB"],
+        ["node.max_outbox_bytes=8388609"],
         ["cluster.pub=tcp://*:7511", "cluster.heartbeat=1m", "cluster.takeover_timeout=1s", "store.urls=x"],  # alone
         ["store.kind=redis", "store.urls=redis+sentinel://a,b/m"],
         [*CLUSTER, "cluster.pub=tcp://[_site_:ipv4]:7511", "node.token=x"],

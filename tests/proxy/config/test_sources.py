@@ -142,7 +142,16 @@ def test_a_variable_that_names_no_key(variable):
 
 @pytest.mark.parametrize(
     "variable",
-    ["HOLDFAST_NODE_NAME", "HOLDFAST_NODE_PROXY_KEY", "HOLDFAST_WORKER", "HOLDFAST_PORT_7512_TCP", "HOLDFAST_"],
+    [
+        "HOLDFAST_NODE_NAME",
+        "HOLDFAST_NODE_PROXY_KEY",
+        "HOLDFAST_WORKER",
+        "HOLDFAST_PORT_7512_TCP",
+        "HOLDFAST_PORT__TCP",
+        "HOLDFAST_",
+        "MYAPP_CLIENT__BIND",
+        "MYAPP_NODE_BIND",
+    ],
 )
 def test_a_variable_that_others_read(variable):
     assert load(None, {variable: "1"}).config == Config()

@@ -86,6 +86,7 @@ async def test_a_client_that_its_handler_closes_is_known_all_the_same():
                 request = await node.take(frames.Request)
                 await node.reply(request, b"", [frames.CloseClient(request.client, "be gone")])
                 await proxy.until(lambda: [line for line in lines if line["event"] == "request"], "the line")
+        assert not proxy.app.dispatch._access_log._taken
         [line] = [line for line in lines if line["event"] == "request"]
         assert (line["path"], line["client"]) == ("/room", f"{request.client:016x}")
         assert line["address"].startswith("127.0.0.1:")

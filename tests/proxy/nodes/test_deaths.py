@@ -15,6 +15,7 @@ from holdfast.balancer.directory import NodeState
 from holdfast.node.process import whereabouts
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.process import started_of
+from holdfast.proxy import app
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.nodes import deaths
@@ -22,10 +23,17 @@ from holdfast.proxy.nodes.deaths import Deaths, here
 from tests.harness import ScriptedNode, running
 from tests.holdfast.node.fake_proxy import linked
 from tests.proxy.cluster.proxies import cluster_of
+from tests.proxy.still import StillProxy
 from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[3]
 LONG = {"election": {"lease": 600.0}, "node": {"heartbeat_interval": 0.1, "heartbeat_timeout": 60.0}}
+
+
+@pytest.fixture(autouse=True)
+def early(monkeypatch):
+    """The clock stands where it began, so epochs are small: 1 without a master, then 2 and so on."""
+    monkeypatch.setattr(app, "wall_clock", lambda: 0)
 
 
 @contextmanager
@@ -66,6 +74,20 @@ async def beat(node):
     return answer
 
 
+async def test_the_late_death_of_a_former_run_is_not_that_of_the_present_one():
+    """A drain is for the whole of a run, for the node remembers it."""
+    proxy = StillProxy()
+    for incarnation in (1, 2):
+        proxy.join("n", incarnation)
+    node = proxy.app.directory.nodes["n"]
+    proxy.app.gateway.died("n", 1)
+    assert node.state is NodeState.READY
+    for _ in range(2):  # by what this proxy sees, and by another one's word
+        proxy.app.gateway.died("n", 2)
+        assert node.state is NodeState.DRAINING
+    proxy.close()
+
+
 async def test_who_comes_after_a_killed_master_does_not_wait_for_its_lease():
     async with running(**LONG) as proxy:
         with a_process() as process, ScriptedNode(proxy.node, **is_process(process)) as one:
@@ -74,7 +96,7 @@ async def test_who_comes_after_a_killed_master_does_not_wait_for_its_lease():
                 await two.join()
                 await elected(proxy, one)
                 process.kill()
-                await proxy.until(lambda: proxy.app.steward.master == (two.id, 2))
+                await proxy.until(lambda: proxy.app.steward.master == (two.id, 3))
                 assert len(proxy.app.deaths) == 0
                 dead = proxy.app.directory.nodes[one.id]
                 assert dead.state is NodeState.DRAINING, "it gets nothing more, though its socket is open"
@@ -98,11 +120,12 @@ async def test_a_connection_that_ends_and_a_process_that_is_stopped_prove_nothin
                 await elected(proxy, one)
                 process.send_signal(signal.SIGSTOP)
                 one.close()
-                assert await two.take(frames.Master) == frames.Master(one.id, 1)
-                await proxy.until(lambda: proxy.app.steward.master == ("", 1))
+                assert await two.take(frames.Master) == frames.Master("", 1)
+                assert await two.take(frames.Master) == frames.Master(one.id, 2)
+                await proxy.until(lambda: proxy.app.steward.master == ("", 2))
                 assert proxy.app.cluster.mastership.grants.end > trio.current_time() + 500.0
                 process.kill()  # its session is long over, and its lease is not
-                await proxy.until(lambda: proxy.app.steward.master == (two.id, 2))
+                await proxy.until(lambda: proxy.app.steward.master == (two.id, 3))
 
 
 async def test_a_real_node_is_killed():

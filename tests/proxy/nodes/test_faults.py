@@ -160,6 +160,16 @@ async def test_a_part_of_a_reply_is_an_answer_to_whoever_waits_for_another():
         assert known.health.failures == 1, "of the reply that does not go on nothing has come since"
 
 
+async def test_what_it_was_only_offered_does_not_count_against_it():
+    with asked(1) as (proxy, _, node, _):
+        other = proxy.join("three", incarnation=3, takes_offers=True)
+        node.vanish()
+        proxy.turn()
+        assert taken(other, frames.Offer)
+        proxy.tick(10.1)
+        assert proxy.app.directory.nodes["three"].health.failures == 0
+
+
 async def test_an_answer_that_comes_too_late_is_none():
     """Nobody has it: its node only keeps others from better ones."""
     with asked(1) as (proxy, _, node, known):

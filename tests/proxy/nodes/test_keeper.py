@@ -428,14 +428,18 @@ class TestRestart:
         world.keeper.state_page(late, State(5, 2, [StateItem("k", b"")], True))
         assert world.told(one) == world.told(late) == [State(10, 2, [StateItem("k", b"")], True, page=0)]
 
-    @pytest.mark.parametrize("position", [(1, 9), (7, 9), (7, 0)])
+    @pytest.mark.parametrize("position", [(1, 9**12), (7, 9**12), (7, 9), (7, 0)])
     def test_else_it_gives_up_what_it_had(self, clock, position):
-        """What has been acknowledged since stays."""
+        """What has been acknowledged since stays. Of a lower index it may have no more than there is: it can tell."""
+        clock.wall = 1_000
         world = World(clock).lead(1)
         one = world.join("one")
         world.propose(one, 1, "k")
         world.told(one)
-        late = world.join("late", position)
+        with capture_logs() as logs:
+            late = world.join("late", position)
+        given_up = [line["position"] for line in logs if line["event"] == "state_given_up"]
+        assert given_up == [position] * (position[1] == 9**12)
         [page] = world.told(late)
         assert [item.key for item in page.items] == ["k"]
         assert (page.epoch, page.index) > position, "else it would not take it"
@@ -743,6 +747,25 @@ class TestMembers:
         *_, page = world.told(late)
         assert ([item.key for item in page.items], page.epoch) == (["k", "k2"], 6)
 
+    @pytest.mark.parametrize("is_away", [True, False])
+    def test_nothing_is_said_to_be_given_up_before_it_is(self, clock, is_away):
+        """Who stood still hears first from a node, and then that it has been evicted."""
+        world = World(clock, Members).lead(2)
+        world.members.begun()
+        world.propose(world.join("one"), 1, "k")
+        world.members.hold()
+        with capture_logs() as logs:
+            world.join("n", (5, 9**12))
+            assert world.members.raised == 5
+            world.members.is_keeper = not is_away
+            world.keeper.forsake()
+            world.members.is_keeper = True
+            assert not [line for line in logs if line["event"] == "state_given_up"]
+            world.lead(6)
+            if not is_away:
+                world.members.begun()
+        assert len([line for line in logs if line["event"] == "state_given_up"]) == (not is_away)
+
     def test_what_was_acknowledged_counts_no_more_when_another_has_been_keeper(self, clock):
         """It was to be above a node that had more by then, and was evicted: the node has what others have added."""
         world = World(clock, Members).lead(2)
@@ -826,4 +849,6 @@ async def test_nodes_are_not_ready_before_the_state_is_known():
             await has_it.take(WantState)
             has_it.say(State(5, 9, [StateItem("k", b"v", 0, 9)], True))
             for one in (node, has_it):
-                assert await one.take(State) == State(6, 9, [StateItem("k", b"v", 0, 9)], True, page=0)
+                state = await one.take(State)
+                assert state.epoch > 5
+                assert state == State(state.epoch, 9, [StateItem("k", b"v", 0, 9)], True, page=0)

@@ -5,9 +5,16 @@ import trio
 
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.peers.frames import Member, Record
+from holdfast.proxy import app
 from tests.harness import ScriptedNode, client_ids, running, websocket
 
 QUICK = {"election": {"lease": 0.4}, "node": {"heartbeat_interval": 0.1, "heartbeat_timeout": 60.0}}
+
+
+@pytest.fixture(autouse=True)
+def early(monkeypatch):
+    """The clock stands where it began, so epochs are small: 1 without a master, then 2 and so on."""
+    monkeypatch.setattr(app, "wall_clock", lambda: 0)
 
 
 def sections(**more):
@@ -39,8 +46,8 @@ async def test_the_longest_standing_node_is_elected_and_holds_a_lease():
             await two.join()
             master, epoch = await elected(one, two)
             assert master is one
-            assert epoch == 1
-            assert (await lease(one)) == frames.Heartbeat(123.0, -1.0, 1, 0.4)
+            assert epoch == 2
+            assert (await lease(one)) == frames.Heartbeat(123.0, -1.0, 2, 0.4, ballot=1)
             assert (await lease(two)).lease == 0.0
             assert proxy.app.control.status().master.node == one.id
 
@@ -50,7 +57,7 @@ async def test_no_election_before_a_lease_of_a_former_run_can_have_ended():
     async with running(**sections()) as proxy:
         with ScriptedNode(proxy.node) as node:
             await node.join()
-            await node.take(frames.Master)
+            await elected(node)
             assert trio.current_time() - started > 0.4
 
 
@@ -63,8 +70,8 @@ async def test_successor_waits_for_the_lease_of_a_killed_master():
             await lease(one)
             leased = trio.current_time()
             one.close()
-            await proxy.until(lambda: proxy.app.steward.master == ("", 1), "it to be missed")
-            assert await two.take(frames.Master) == frames.Master(two.id, 2)
+            await proxy.until(lambda: proxy.app.steward.master == ("", 2), "it to be missed")
+            assert await two.take(frames.Master) == frames.Master(two.id, 3)
             assert trio.current_time() - leased > 0.4
 
 
@@ -126,11 +133,11 @@ async def test_effects_as_master_count_only_from_the_master_in_its_epoch():
             def shout(node, epoch, what):
                 node.do(frames.AsMaster(epoch, [frames.Broadcast(what, True)]))
 
-            shout(two, 1, b"usurper")
+            shout(two, 2, b"usurper")
             shout(one, 0, b"no epoch")
-            shout(one, 2, b"future")
+            shout(one, 3, b"future")
             await proxy.until(lambda: proxy.counters.stale_effects == 3)
-            shout(one, 1, b"master")
+            shout(one, 2, b"master")
             assert await client.recv() == "master"
 
 

@@ -96,6 +96,35 @@ async def test_a_reply_whose_effects_take_several_turns_is_waited_for(monkeypatc
             await serving.wait_ended()
 
 
+async def test_what_was_asked_while_it_drains_is_answered_too_and_nothing_more_is_taken():
+    serving = Serving(drain={"timeout": 4 * PATIENCE, "spread": 0.0})
+    async with trio.open_nursery() as nursery:
+        proxy = await serving.start(nursery)
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+            async with websocket(proxy) as early, websocket(proxy) as late:
+                await early.send("before")
+                before = await node.take(frames.Request)
+                with structlog.testing.capture_logs() as lines:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    await proxy.until(lambda: any(line["event"] == "draining" for line in lines))
+                await late.send("meanwhile")
+                meanwhile = await node.take(frames.Request)
+                await node.reply(before)
+                assert await early.recv() == "before"
+                with pytest.raises(ConnectionClosed):
+                    await early.recv()
+                await late.send("too late")
+                await node.reply(meanwhile)
+                assert await late.recv() == "meanwhile"
+                with pytest.raises(ConnectionClosed) as closed:
+                    await late.recv()
+                assert closed.value.rcvd.code == 1012
+            assert isinstance(await node.take(frames.Bye), frames.Bye)
+            assert not any(isinstance(frame, frames.Request) for frame in node.inbox)
+            await serving.wait_ended()
+
+
 async def test_closing_is_spread_over_time():
     serving = Serving(drain={"timeout": 5.0, "spread": 0.5})
     async with trio.open_nursery() as nursery:

@@ -71,6 +71,31 @@ async def test_the_reply_comes_after_its_effects_have_reached_everybody(slices):
         assert not proxy.app.dispatch.late
 
 
+@pytest.mark.parametrize("exclude", [(), (3,)], ids=["nobody", "one"])
+async def test_who_leaves_hears_no_more_of_what_is_under_way(monkeypatch, exclude):
+    """By another node's lane, which has its turn between two slices."""
+    monkeypatch.setattr(lanes, "SLICE", 4)
+    proxy = StillProxy()
+    try:
+        clients = [proxy.client() for _ in range(40)]
+        one, two = proxy.join("one"), proxy.join("two")
+        one.say(frames.Effects(1, [frames.Join(each.id, name) for each in clients for name in ("room", "hall")]))
+        proxy.settle()
+        excluded = pack_ids([clients[number].id for number in exclude])
+        one.say(frames.Effects(2, [frames.Notify(b"news", True, ["room", "hall"], exclude=excluded), tell("end")]))
+        proxy.turn()
+        first, *_, last = clients
+        assert (first.heard, last.heard) == (["* news"], [])
+        two.say(frames.Effects(1, [frames.Leave(each.id, "room") for each in (first, last)]))
+        proxy.settle()
+        assert last.heard == ["* news", "* end"], "that of the hall"
+        for number, client in enumerate(clients[:-1]):
+            assert client.heard == (["* end"] if number in exclude else ["* news", "* news", "* end"])
+        assert proxy.counters.deliveries == sum(len(each.heard) for each in clients)
+    finally:
+        proxy.close()
+
+
 async def test_last_words_are_delivered_before_the_close(slices):
     async with crowd(12) as (_, [node], clients, ids):
         node.say(node.numbered(tell("1"), frames.Notify(b"2", True, [], pack_ids(ids)), *map(frames.CloseClient, ids)))

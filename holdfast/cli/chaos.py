@@ -6,7 +6,14 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from holdfast.cli.command import Command, add_admin_arguments, add_config_arguments, add_json_argument, count
+from holdfast.cli.command import (
+    Command,
+    add_admin_arguments,
+    add_config_arguments,
+    add_json_argument,
+    count,
+    count_of_workers,
+)
 from holdfast.cli.durations import duration
 from holdfast.protocols.errors import ConfigError
 from holdfast.proxy.config.values import split_address
@@ -60,7 +67,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--proxies", type=count, default=1, metavar="N", help="proxies to start, several as a cluster (default: 1)"
     )
     parser.add_argument(
-        "--workers", type=count, default=1, metavar="N", help="workers of the one proxy, as of serve (default: 1)"
+        "--workers",
+        type=count_of_workers,
+        default=1,
+        metavar="N",
+        help="workers of the one proxy, as of serve (default: 1)",
     )
     parser.add_argument(
         "--store", choices=store.KINDS, help="of a cluster: a file, or a Redis that is started for it (default: sqlite)"

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+# Each is an interpreter of 50 MB that wants a core, holds the client sockets of all, and talks with every other one: a
+# slip of the hand (1000) would take a machine down.
+MAX_WORKERS = 64
+
 
 class Command(NamedTuple):
     """name and help: as `holdfast --help` lists it. description: what its own --help says beyond that.
@@ -56,6 +60,14 @@ def count(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text}")
     return int(text)
+
+
+def count_of_workers(text: str) -> int:
+    """For argparse."""
+    workers = count(text)
+    if workers > MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"expected at most {MAX_WORKERS}, got {text}")
+    return workers
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:

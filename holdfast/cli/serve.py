@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from holdfast.cli.command import Command, add_config_arguments, count
+from holdfast.cli.command import MAX_WORKERS, Command, add_config_arguments, count_of_workers
 from holdfast.console.output import complain, flush, say
 from holdfast.protocols.errors import HoldfastError
 from holdfast.proxy.config import Config, load
@@ -26,9 +26,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         metavar="N",
-        type=count,
+        type=count_of_workers,
         default=1,
-        help="so many proxies, each a process, as a cluster that shares the client ports; the dead are restarted",
+        help="so many proxies, each a process, as a cluster that shares the client ports; the dead are restarted "
+        f"(at most {MAX_WORKERS})",
     )
 
 

@@ -240,7 +240,9 @@ class Pump:
         why = _ENDINGS.get(event, "the connection ended")
         if event not in (zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL):
             return why
-        return f"{why}: is it a proxy, and has it CURVE on{', as we have?' if self._curve else '? We have not'}"
+        if self._curve:
+            return f"{why}: is it a proxy, has it CURVE on, as we have, and is the key that we know of it its own?"
+        return f"{why}: is it a proxy, and has it CURVE on? We have not"
 
 
 def _number(socket: "zmq.Socket[bytes]", option: int) -> int:

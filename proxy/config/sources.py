@@ -134,7 +134,15 @@ def _given(file: Path | None, environ: Mapping[str, str], sets: Sequence[str], p
         if equals and dot and key:
             yield _Given(section, key, text, Origin("set"), is_text=True)
         else:
-            problems.append(f"--set: expected SECTION.KEY=VALUE, got {_clipped(name)!r}")
+            problems.append(f"--set: expected SECTION.KEY=VALUE, got {_unassigned(assignment)}")
+
+
+def _unassigned(text: str) -> str:
+    """What --set can't read, as it was given; but `token=hush` is most likely meant for a secret."""
+    name, equals, value = text.partition("=")
+    if any(key.rpartition(".")[2] in name.lower() for key in KEYS if is_secret(key)):
+        value = "..."
+    return repr(_clipped(f"{name}{equals}{value}" if equals else name))
 
 
 def _lacks_an_underscore(variable: str) -> bool:

@@ -233,14 +233,20 @@ class Gateway:
         self._steward.died(node_id, incarnation)
 
     def tick(self, now: float) -> None:
-        """Acknowledge what is done, and lose who was silent for too long, however alive its socket looks."""
+        """Acknowledge what is done, and lose who was silent for too long, however alive its socket looks; and who is
+        not ready in time, which is from when it no longer waits for us."""
         self._effects.tick(now)
         self._deaths.tick(now)
+        nodes_may_begin = self._steward.lets_nodes_begin
         for link, node in list(self._nodes.items()):
             if now - link.last_seen > self._settings.heartbeat_timeout:
                 link.close("no heartbeat")
                 self._lose(node, f"silent for {now - link.last_seen:.1f} s")
-            elif node.state is NodeState.SYNCING and now - node.joined > self._settings.handshake_timeout:
+            elif node.state is not NodeState.SYNCING:
+                continue
+            elif not nodes_may_begin:
+                node.joined = now
+            elif now - node.joined > self._settings.handshake_timeout:
                 link.close("not ready in time")
                 self._lose(node, f"not ready within {self._settings.handshake_timeout:g} s")
 

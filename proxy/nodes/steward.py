@@ -10,6 +10,7 @@ import structlog
 import trio
 
 from holdfast.balancer.cluster.cluster import Cluster
+from holdfast.balancer.cluster.keeping import Phase
 from holdfast.balancer.directory import Directory, Node, NodeState
 from holdfast.balancer.settings import ElectionSettings
 from holdfast.protocols.nodes import frames
@@ -52,6 +53,12 @@ class Steward:
         """Of which set of members a lease is a grant, and how many of them it takes."""
         record = self._cluster.membership.record
         return record.ballot, record.quorum
+
+    @property
+    def lets_nodes_begin(self) -> bool:
+        """We are a member, and have begun with the state if it is we who keep it. Until then nodes wait for us."""
+        replication = self._cluster.replication
+        return self._cluster.membership.is_member and replication.phase not in (Phase.GATHERING, Phase.RECOVERING)
 
     # --- the master ---------------------------------------------------------------------------------------------
 

@@ -6,7 +6,9 @@ from math import inf
 import pytest
 from structlog.testing import capture_logs
 
+from holdfast.balancer.cluster.keeping import Phase
 from holdfast.protocols.nodes import frames
+from holdfast.protocols.peers.frames import Record
 from holdfast.proxy.clients.state import OPEN
 from holdfast.proxy.clients.wheel import TIMERS_PER_TURN
 from holdfast.proxy.nodes.expired import ANSWERED_PER_TURN
@@ -87,6 +89,30 @@ async def test_no_timeout_is_so_short_that_every_tick_is_late(hasty):
         for _ in range(20):
             late(proxy, 0.2)  # the machine is busy
     assert "was_away" not in {line["event"] for line in lines}
+
+
+@pytest.mark.parametrize("waits_for", ["membership", "state"])
+async def test_a_node_that_waits_for_us_has_its_time_from_when_we_have_begun(proxy, waits_for):
+    """As with a store that was emptied: no proxy is a member before an operator's reset."""
+    node = proxy.hub.dial()
+    node.say(frames.Hello(frames.VERSION, "node", "n", 1, 10, wants_clients=False))
+
+    def wait(seconds):
+        for _ in range(10 * seconds):
+            beat(node)
+            late(proxy, 0.1)
+        return lives(proxy)
+
+    membership, replication = proxy.app.cluster.membership, proxy.app.cluster.replication
+    record, phase = membership.record, replication.phase
+    if waits_for == "membership":
+        membership.record = Record()
+    else:
+        replication.phase = Phase.GATHERING
+    assert wait(25)
+    membership.record, replication.phase = record, phase
+    assert wait(9)
+    assert not wait(2)
 
 
 async def test_a_node_that_is_not_ready_yet_has_the_time_that_it_lost(proxy):

@@ -90,6 +90,13 @@ def test_an_address_in_use_is_one_line_and_status_1(key, holdfast):
     assert result.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["serve", "chaos"])
+def test_more_workers_than_a_machine_bears_are_refused(holdfast, command):
+    result = holdfast(command, "--workers", "65")
+    assert (result.status, result.out) == (2, "")
+    assert result.err.endswith("argument --workers: expected at most 64, got 65\n")
+
+
 def test_a_ready_file_that_cannot_be_written(holdfast, tmp_path):
     file = tmp_path / "none" / "ready.json"
     result = holdfast("serve", *EPHEMERAL, "--set", "log.level=error", "--ready-file", file)

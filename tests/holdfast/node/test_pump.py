@@ -53,18 +53,26 @@ def keys():
     return zmq.curve_keypair()
 
 
+WITH_CURVE = "has it CURVE on, as we have, and is the key that we know of it its own?"
+
+
 @pytest.mark.parametrize(
-    ("is_curve_theirs", "is_curve_ours", "hint"),
-    [(True, False, "has it CURVE on? We have not"), (False, True, "has it CURVE on, as we have?")],
+    ("theirs", "expected_of_it", "hint"),
+    [
+        (True, None, "is it a proxy, and has it CURVE on? We have not"),
+        (False, "own", f"is it a proxy, {WITH_CURVE}"),
+        (True, "another's", f"is it a proxy, {WITH_CURVE}"),
+    ],
 )
-async def test_who_has_no_common_handshake_is_asked_about_what_it_has_itself(is_curve_theirs, is_curve_ours, hint):
+async def test_who_has_no_common_handshake_is_asked_about_what_it_has_itself(theirs, expected_of_it, hint):
     server_public, server_secret = keys()
+    expected = {"own": server_public, "another's": keys()[0], None: None}[expected_of_it]
     with zmq.Context() as context, context.socket(zmq.ROUTER) as proxy:
         proxy.linger = 0
-        if is_curve_theirs:
+        if theirs:
             proxy.curve_server, proxy.curve_secretkey = True, server_secret
         port = proxy.bind_to_random_port("tcp://127.0.0.1")
-        pump = Pump(context, f"tcp://127.0.0.1:{port}", Curve(server_public, *keys()) if is_curve_ours else None)
+        pump = Pump(context, f"tcp://127.0.0.1:{port}", Curve(expected, *keys()) if expected else None)
         with trio.fail_after(PATIENCE):
             await pump.run(Owner(pump))
-    assert pump.ended.endswith(f"is it a proxy, and {hint}")
+    assert pump.ended.endswith(f": {hint}")

@@ -185,6 +185,14 @@ def test_a_set_that_is_no_assignment(assignment):
     assert problem(sets=[assignment]).startswith("--set: expected SECTION.KEY=VALUE, got ")
 
 
+def test_what_is_no_assignment_is_cited_as_it_was_given_but_no_secret():
+    assert problem(sets=["a=b=c"]).endswith("got 'a=b=c'")
+    assert problem(sets=["client"]).endswith("got 'client'")
+    assert problem(sets=["=5"]).endswith("got '=5'")
+    assert problem(sets=["NODE_TOKEN=hush"]).endswith("got 'NODE_TOKEN=...'")
+    assert len(problem(sets=["a=" + "b" * 10_000])) < 200
+
+
 def test_a_file_that_cannot_be_read(tmp_path, write):
     missing = tmp_path / "none.toml"
     assert problem(missing) == f"{missing}: cannot be read: No such file or directory"

@@ -11,7 +11,7 @@ import trio
 from holdfast.balancer.directory import Directory
 from holdfast.balancer.links.base import Hub
 from holdfast.balancer.settings import NodeSettings
-from holdfast.protocols.nodes.lateness import tolerated
+from holdfast.protocols.nodes.lateness import Excuse, tolerated
 from holdfast.proxy.clients.clients import Clients
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.nodes.dispatch import Dispatch
@@ -27,8 +27,7 @@ class Ticker:
     """Synchronous but for `run`; `tick` may be called with any time that does not go back.
 
     A tick that is later than is tolerated says that we were away. Nodes' heartbeats and replies may wait in our socket
-    then, unread: nobody is judged before the next tick. That one judges, however late it is: if our turns are long, a
-    whole one has listened since.
+    then, unread: see Excuse.
     """
 
     def __init__(
@@ -49,9 +48,8 @@ class Ticker:
         self._keeper = keeper
         self._hub = hub
         self._reactor = reactor
-        self._tolerated = tolerated(settings.heartbeat_interval, settings.heartbeat_timeout)
+        self._excuse = Excuse(tolerated(settings.heartbeat_interval, settings.heartbeat_timeout))
         self._last = reactor.now
-        self._has_excused = False  # at the last tick
 
     async def run(self) -> None:
         while True:
@@ -62,13 +60,11 @@ class Ticker:
         self._reactor.now = now
         away = now - self._last - INTERVAL
         self._last = now
-        is_late = away > self._tolerated
-        if is_late:
+        if self._excuse.is_late(away):
             log.warning("was_away", seconds=round(away, 2))
             self._gateway.forgive(INTERVAL + away, now)
             self._clients.forgive(away, now)
-        self._has_excused = is_late and not self._has_excused
-        if not self._has_excused:
+        if not self._excuse.is_given:
             self._gateway.tick(now)
             self._dispatch.expire(now)
         self._keeper.tick(now)

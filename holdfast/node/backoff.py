@@ -1,7 +1,9 @@
-"""How long to wait before trying again."""
+"""How long to wait before trying again, and what to say of what failed."""
 
 from collections.abc import Iterator
 from random import random
+
+from holdfast.complaints import Complaints
 
 FIRST = 0.1
 # A proxy that has just started without the nodes' state waits `state.recover_timeout` (2 s) for nodes that have it, and
@@ -29,3 +31,26 @@ def pause(delay: float, begun: float, now: float) -> float:
     """
     left = begun + delay - now
     return left if left > 0 else FIRST * random() / 2
+
+
+class Attempts:
+    """At one link, direct or through another proxy, as long as it is wanted. complaints: of what has failed since it
+    stood last."""
+
+    def __init__(self) -> None:
+        self._delays = delays()
+        self._begun = 0.0
+        self.complaints = Complaints()
+
+    def begin(self, now: float) -> None:
+        self._begun = now
+
+    def stood(self, now: float) -> None:
+        """This one was a link, and is over: what fails from now on is news, and tried again soon if it had lasted."""
+        if now - self._begun >= LASTED:
+            self._delays = delays()
+        self.complaints = Complaints()
+
+    def pause(self, now: float) -> float:
+        """Seconds from now, when this one is over, to the next."""
+        return pause(next(self._delays), self._begun, now)

@@ -14,7 +14,8 @@ import zmq
 
 from holdfast.complaints import Complaints
 from holdfast.names import look_up
-from holdfast.node import backoff, effects
+from holdfast.node import effects
+from holdfast.node.backoff import Attempts
 from holdfast.node.clients import NO_WORD, Clients
 from holdfast.node.errors import LinkRefused
 from holdfast.node.pump import LINGER, Curve, Pump
@@ -258,12 +259,12 @@ class Links:
 
     async def _keep(self, parts: Parts, context: "zmq.Context[zmq.Socket[bytes]]", address: str) -> None:
         """Task: keep a session with the proxy at an address."""
-        delays, complaints = backoff.delays(), Complaints()
+        attempts = Attempts()
         limiter = trio.CapacityLimiter(1)  # of this name alone: one that nobody answers for holds up no other
         while self._is_wanted(address):
-            begun = trio.current_time()
+            attempts.begin(trio.current_time())
             try:
-                endpoints = await self._look_up(address, limiter, complaints)
+                endpoints = await self._look_up(address, limiter, attempts.complaints)
                 session = await self._visit(parts, context, address, endpoints)
             except ConfigError as error:
                 if address in self._joined:
@@ -276,15 +277,14 @@ class Links:
                 break
             if session.successor is not None and not session.successor.via:
                 await self._rest(session)
+            now = trio.current_time()
             if self._lost_at[address] is None:  # it was linked
-                self._lost_at[address] = now = trio.current_time()
-                if now - begun >= backoff.LASTED:
-                    delays = backoff.delays()
-                complaints = Complaints()
+                self._lost_at[address] = now
+                attempts.stood(now)
                 log.warning("link_lost", address=address, reason=session.reason)
-            elif complaints.is_due(session.reason, trio.current_time()):
+            elif attempts.complaints.is_due(session.reason, now):
                 log.info("link_failed", address=address, reason=session.reason)
-            with trio.move_on_after(backoff.pause(next(delays), begun, trio.current_time())):
+            with trio.move_on_after(attempts.pause(now)):
                 await self._leaving.wait()
         del self._lost_at[address]
         self._endpoints.pop(address, None)
@@ -363,9 +363,9 @@ class Links:
 
     async def _keep_tunnel(self, parts: Parts, context: "zmq.Context[zmq.Socket[bytes]]", proxy: str) -> None:
         """Task: sessions with a proxy through others, as long as it lives and has none of its own."""
-        delays, complaints = backoff.delays(), Complaints()
+        attempts = Attempts()
         while not self._leaving.is_set() and proxy in self.alive - self.sessions.keys():
-            begun = trio.current_time()
+            attempts.begin(trio.current_time())
             relays = self._relays(proxy)
             if relays:
                 address = random.choice(relays)
@@ -377,12 +377,10 @@ class Links:
                 finally:
                     self._sessions.discard(session)
                 if session.proxy:
-                    if trio.current_time() - begun >= backoff.LASTED:
-                        delays = backoff.delays()
-                    complaints = Complaints()
+                    attempts.stood(trio.current_time())
                     log.info("tunnel_ended", proxy=proxy, address=address, reason=session.reason)
-                elif complaints.is_due(session.reason, trio.current_time()):
+                elif attempts.complaints.is_due(session.reason, trio.current_time()):
                     log.info("tunnel_failed", proxy=proxy, address=address, reason=session.reason)
-            with trio.move_on_after(backoff.pause(next(delays), begun, trio.current_time())):
+            with trio.move_on_after(attempts.pause(trio.current_time())):
                 await self._leaving.wait()
         self._relayed.discard(proxy)

@@ -26,7 +26,7 @@ from holdfast.node.replica import Replica
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import CALLBACKS_TIMEOUT, VERSION, FromProxy
-from holdfast.protocols.nodes.lateness import tolerated
+from holdfast.protocols.nodes.lateness import Excuse, tolerated
 
 WELCOME_TIMEOUT = 5.0
 MIN_INTERVAL = 0.001  # whatever a proxy says
@@ -129,8 +129,7 @@ class Session:
         self.pause_timeout = 0.0
         self._patience = WELCOME_TIMEOUT
         self._heartbeat_interval = 0.0
-        self._longest_nap = inf  # between two turns: what is longer says that this process stood still
-        self._has_excused = False  # the last turn was late, and nobody was judged
+        self._excuse = Excuse()  # of turns that are so late that this process stood still
         self._still, self._awoke = 0.0, -inf  # it stood still for long enough to be given up: how long, until when
         self._next_heartbeat = self._ready_at = inf
         self._beaten = self._answered = -inf
@@ -204,16 +203,13 @@ class Session:
     def tick(self, now: float) -> None:
         still = now - self.now
         self.now = now
-        if still > self._longest_nap:
+        if self._excuse.is_late(still - self._heartbeat_interval):
             # What came meanwhile is not read yet, and nothing has asked for more: of a silence it counts as one
             # heartbeat that did not come. A proxy that has given us up has said so.
             self._seen = min(now, self._seen + still - self._heartbeat_interval)
-            self._has_excused = not self._has_excused
             if still >= self._patience:
                 self._still, self._awoke = still, now
-        else:
-            self._has_excused = False
-        if now >= self._seen + self._patience and not self._has_excused:
+        if now >= self._seen + self._patience and not self._excuse.is_given:
             self.end(f"nothing came for {now - self._seen:.1f} s")
             return
         if now >= self._next_heartbeat:
@@ -246,7 +242,7 @@ class Session:
         self.pause_timeout = frame.pause_timeout
         self._heartbeat_interval = frame.heartbeat_interval
         self._patience = frame.heartbeat_timeout
-        self._longest_nap = frame.heartbeat_interval + tolerated(frame.heartbeat_interval, frame.heartbeat_timeout)
+        self._excuse = Excuse(tolerated(frame.heartbeat_interval, frame.heartbeat_timeout))
         self._next_heartbeat = self.now
         self._move(Phase.SYNCING)
         del self._table[frames.Welcome]

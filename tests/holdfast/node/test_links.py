@@ -259,7 +259,7 @@ async def test_all_that_a_name_stands_for_is_tried_and_asked_for_again_at_each_d
 
 
 async def test_a_name_that_is_not_known_is_one_line_however_often_it_is_asked_for(monkeypatch):
-    monkeypatch.setattr(links.backoff, "delays", lambda: itertools.repeat(0.01))
+    monkeypatch.setattr(backoff, "delays", lambda: itertools.repeat(0.01))
     names = Names(monkeypatch)
     with capture_logs() as lines:
         async with node_of("tcp://proxy.test:7510"):

@@ -10,6 +10,7 @@ from holdfast import LinkRefused, Node
 from holdfast.node import session
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import encode_batch
+from holdfast.protocols.nodes.lateness import Excuse
 from tests.holdfast.node.fake_proxy import client, encoded, fake_proxy, linked
 from tests.waiting import PATIENCE, until
 
@@ -203,7 +204,7 @@ def test_what_waits_unread_after_a_standstill_is_read_before_anybody_is_given_up
     pump = SimpleNamespace(send=None, wait_room=None, end=ended.append)
     workers = SimpleNamespace(wake=None)
     here = session.Session(SimpleNamespace(links=None, dispatch=SimpleNamespace(workers=workers)), pump, "address")
-    here._patience, here._heartbeat_interval, here._longest_nap = 2.0, 0.5, 1.0
+    here._patience, here._heartbeat_interval, here._excuse = 2.0, 0.5, Excuse(0.5)
     here.tick(100.0)
     here.receive([], 100.0)
     here.tick(101.0)

@@ -9,7 +9,7 @@ import trio
 from msgspec import structs
 from trio.testing import wait_all_tasks_blocked
 
-from holdfast import Client, Node, StateConflict, StateError
+from holdfast import Client, Node, StateConflict, StateError, StateRefused
 from holdfast.node import replica
 from holdfast.node.replica import PROPOSAL_TIMEOUT
 from holdfast.node.request import Headers
@@ -120,7 +120,7 @@ async def test_a_client_without_a_session_owns_nothing():
     """The same at every proxy, and before anything is sent: nobody could say when such a client goes."""
     node = Node("test", clients=True)
     async with linked(node) as session:
-        with pytest.raises(StateError, match="single HTTP request"):
+        with pytest.raises(StateRefused, match="single HTTP request"):
             await node.state.set("k", 1, owner=Client(7, "http", "", "/", Headers()))
         assert session.untaken() == []
 
@@ -173,7 +173,7 @@ async def test_refused_by_the_proxy():
     async with linked(node) as session, trio.open_nursery() as nursery:
 
         async def change():
-            with pytest.raises(StateError, match="at most 10 bytes"):
+            with pytest.raises(StateRefused, match="at most 10 bytes"):
                 await node.state.set("k", "much")
 
         nursery.start_soon(change)

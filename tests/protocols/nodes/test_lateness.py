@@ -2,7 +2,7 @@
 
 import pytest
 
-from holdfast.protocols.nodes.lateness import LONGEST, tolerated
+from holdfast.protocols.nodes.lateness import LONGEST, Excuse, tolerated
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,9 @@ from holdfast.protocols.nodes.lateness import LONGEST, tolerated
 )
 def test_half_of_what_is_left_is_tolerated_but_never_nothing(interval, timeout, seconds):
     assert tolerated(interval, timeout) == pytest.approx(seconds)
+
+
+def test_of_turns_that_are_late_one_after_another_each_second_one_judges():
+    excuse = Excuse(0.5)
+    turns = [(excuse.is_late(seconds), excuse.is_given) for seconds in (0.4, 9.0, 9.0, 9.0, 0.1, 9.0)]
+    assert turns == [(False, False), (True, True), (True, False), (True, True), (False, False), (True, True)]

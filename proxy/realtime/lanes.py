@@ -289,9 +289,9 @@ class Lanes:
                 else:
                     budget -= 1
                     if isinstance(effect, frames.Join):
-                        channels.join(effect.client, effect.channel)
+                        channels.join(effect.client, effect.channel, effect.version)
                     elif isinstance(effect, frames.Leave):
-                        channels.leave(effect.client, effect.channel)
+                        channels.leave(effect.client, effect.channel, effect.version)
                     elif isinstance(effect, frames.CloseClient):
                         self.kick(effect.client, effect.reason, effect.code)
                     else:

@@ -17,8 +17,6 @@ from holdfast.kuzzle.tokens import Claims
 from holdfast.kuzzle.wire import ANONYMOUS, Action, Request
 
 STRATEGY = "local"
-# Delivered again, a logout finds its token revoked by itself, and a subscription undoes what the lost node has done.
-_DONE_AGAIN = (("auth", "logout"), ("realtime", "subscribe"), ("realtime", "join"))
 
 
 class LocalAuth:
@@ -53,9 +51,9 @@ class LocalAuth:
         """Say in the request whom its token names, if it has one. Raises `security.token.invalid`."""
         if request.jwt is None:
             return
-        claims = self._verify(
-            request.jwt, revoked_too=request.redelivered and (request.controller, request.action) in _DONE_AGAIN
-        )
+        # A logout that is delivered again finds its token revoked already, by itself.
+        is_logout = (request.controller, request.action) == ("auth", "logout")
+        claims = self._verify(request.jwt, revoked_too=is_logout and request.redelivered)
         request.user, request.token, request.token_ends = claims.user, tokens.fingerprint(request.jwt), claims.exp
 
     def is_revoked(self, token: str) -> bool:

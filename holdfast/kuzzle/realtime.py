@@ -16,7 +16,7 @@ one. From the death of a master until there is another, no "out" is told.
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -117,15 +117,14 @@ class Realtime:
         )
         key = entry_key(name, request.client, digits)
 
-        def wanted(present: Subscription | None) -> Subscription | None:
-            return None if self._is_revoked(request.token) else subscription
+        def is_over() -> bool:  # a logout that came first has not seen this one
+            return self._is_revoked(request.token)
 
         async with self._memberships.turn(request.client):
             if key not in self._node.state and not self._rooms.has_room_for(name, request.client, subscription):
                 raise error("core.realtime.too_many_rooms")
-            joined = subscription if request.redelivered else None
-            await self._memberships.settle([key], wanted, request.flush, joined)
-        if self._is_revoked(request.token):  # a logout that came first has not seen this one
+            await self._memberships.enter(key, subscription, is_over, request.flush)
+        if is_over():
             raise error("security.token.invalid")
         room = self._rooms.get(name)
         member = room.members.get(request.client) if room else None
@@ -144,7 +143,7 @@ class Realtime:
             if member is None and not request.redelivered:
                 raise error("core.realtime.not_subscribed", f"{request.client:x}", name)
             keys = [entry_key(name, request.client, digits) for digits in member.subscriptions] if member else []
-            await self._memberships.settle(keys, _nothing, request.flush)
+            await self._memberships.end(keys, request.flush)
         return {"roomId": name}
 
     async def token_ended(self, request: Request) -> None:
@@ -152,8 +151,8 @@ class Realtime:
         await self._end_with_token(self._rooms.with_token(request.token), request.flush)
 
     async def _end_with_tokens(self) -> None:
-        """As master: on one node at a time. It can't wait until proxies have done it, and needs not: what it does comes
-        to each in one order, and who subscribes anew does so later."""
+        """As master: on one node at a time. It can't wait until proxies have done it, and needs not: however late that
+        is, it ends nothing that is made anew (see `memberships`)."""
         while True:
             await self._end_with_token(self._rooms.ended(time.time(), self._revoked.keys()), trio.lowlevel.checkpoint)
             await trio.sleep(EXPIRY_INTERVAL)
@@ -166,28 +165,24 @@ class Realtime:
             try:
                 async with self._memberships.turn(client):
                     own = [key for key in all_of_client if self._rooms.token_of(key) in over]
-                    await self._end_of_client(client, own, over, flush)
+                    await self._end_of_client(client, own, flush)
             except StateError as raised:
                 failure = raised
         if failure is not None:
             raise failure
 
-    async def _end_of_client(self, client: int, keys: list[str], over: Set[str], flush: Flush) -> None:
+    async def _end_of_client(self, client: int, keys: list[str], flush: Flush) -> None:
         """The client is told when it is out of all its channels, since it may subscribe anew as soon as it hears of
         one; and its entries go last: if we die before, the next one to look tells it once more."""
         told = [channel_of(key) for key in keys if self._revoked.get(self._rooms.token_of(key)) != client]
         head, tail = wire.for_channels(wire.token_expired(self._node.id))
 
-        def wanted(present: Subscription | None) -> Subscription | None:
-            return None if present is None or present.token in over else present  # made anew with another one
-
         async def tell() -> None:
             for channel in told:
                 await self._node.notify(head + channel.encode() + tail, clients=[client], text=True)
-            told.clear()  # once, however often others are faster
             await flush()
 
-        await self._memberships.settle(keys, wanted, tell)
+        await self._memberships.end(keys, tell)
 
     async def count(self, request: Request) -> dict[str, int]:
         return {"count": self._rooms.count(request.body_string("roomId"))}
@@ -329,10 +324,6 @@ def _check_sizes(request: Request, index: str, collection: str) -> None:
             raise error("api.assert.invalid_argument", name, f"at most {MAX_NAME_BYTES} bytes")
     if len(msgspec.json.encode(request.volatile)) > MAX_VOLATILE_BYTES:
         raise error("api.assert.invalid_argument", "volatile", f"at most {MAX_VOLATILE_BYTES} bytes of JSON")
-
-
-def _nothing(present: Subscription | None) -> None:
-    """What is wanted by who leaves."""
 
 
 def _with_id(id: str | None, source: Source) -> Source:

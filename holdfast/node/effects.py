@@ -42,12 +42,12 @@ async def put(default: Outlet, effect: Effect) -> None:
     await outlet.put(effect)
 
 
-def join(client: Client | int, channel: str) -> Join:
-    return Join(id_of(client), check_text(channel))
+def join(client: Client | int, channel: str, version: int = 0) -> Join:
+    return Join(id_of(client), check_text(channel), check_version(version))
 
 
-def leave(client: Client | int, channel: str) -> Leave:
-    return Leave(id_of(client), check_text(channel))
+def leave(client: Client | int, channel: str, version: int = 0) -> Leave:
+    return Leave(id_of(client), check_text(channel), check_version(version))
 
 
 def close(client: Client | int, reason: str, code: int | None) -> CloseClient:
@@ -131,6 +131,12 @@ def _encode_for_all(payload: Payload, text: bool | None) -> tuple[bytes, bool]:
     if is_text and not isinstance(payload, str | dict | list):
         data.decode()
     return data, is_text
+
+
+def check_version(value: int) -> int:
+    if type(value) is int and 0 <= value < 1 << 53:
+        return value
+    raise ValueError(f"expected a version of the state, got {value!r:.80}")
 
 
 def check_text(value: str) -> str:

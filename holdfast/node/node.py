@@ -164,13 +164,19 @@ class Node(Functions):
     # is linked and all of these have taken enough of what was sent before: who is faster than clients take is slowed
     # here. From on_master they count only if this node is still master. Cancelled while they wait, nothing is sent.
 
-    async def join(self, client: Client | int, channel: str) -> None:
-        """Let a client get what is sent to a channel. Twice counts once."""
-        await effects.put(self._parts.links, effects.join(client, channel))
+    async def join(self, client: Client | int, channel: str, *, version: int = 0) -> None:
+        """Let a client get what is sent to a channel. Twice counts once.
 
-    async def leave(self, client: Client | int, channel: str) -> None:
-        """Undo `join`."""
-        await effects.put(self._parts.links, effects.leave(client, channel))
+        version: where an entry of the state says that the client is in the channel, the version of that (`State.set`),
+        here and when it leaves. Then it does not matter in which order several nodes' joins and leaves come to the
+        proxy, nor how late: a leave undoes no join of a later version, and a join does nothing after a leave of its own
+        version or a later one.
+        """
+        await effects.put(self._parts.links, effects.join(client, channel, version))
+
+    async def leave(self, client: Client | int, channel: str, *, version: int = 0) -> None:
+        """Undo `join`. version: that of the entry which is ended; without one, whatever it was."""
+        await effects.put(self._parts.links, effects.leave(client, channel, version))
 
     async def notify(
         self,

@@ -27,13 +27,20 @@ MAX_OWED = 100  # proxies that a node owes something
 
 
 class Join(Struct, array_like=True, frozen=True, gc=False, tag=20):
+    """version: of what says that the client is in the channel, an entry of the state; 0: nothing does. A join that
+    comes when a Leave of that version or a later one was there comes too late, and is not done."""
+
     client: int
     channel: str
+    version: Annotated[int, Meta(ge=0, lt=2**53)] = 0
 
 
 class Leave(Struct, array_like=True, frozen=True, gc=False, tag=21):
+    """version: what is ended. Who has joined by a later one stays. 0: whichever it is."""
+
     client: int
     channel: str
+    version: Annotated[int, Meta(ge=0, lt=2**53)] = 0
 
 
 class Notify(Struct, array_like=True, frozen=True, gc=False, tag=22):

@@ -27,14 +27,15 @@ class Peer(Owner):
 
 
 class Session:
-    """id: its name in the whole cluster. channels: what it has joined, None until the first. since: when it opened."""
+    """id: its name in the whole cluster. channels: what it has joined, and by which version (see Join); None until the
+    first. since: when it opened."""
 
     __slots__ = ("channels", "connection", "id", "since")
 
     def __init__(self, id: int, connection: Peer, now: float) -> None:
         self.id = id
         self.connection = connection
-        self.channels: set[str] | None = None
+        self.channels: dict[str, int] | None = None
         self.since = now
 
     def __repr__(self) -> str:

@@ -3,7 +3,8 @@
 Owns membership, and the encoding and writing of one notification. A message is encoded once per wire format and written
 straight to the sockets; only what a kernel refuses is queued, at its connection. Who gets one is decided when it is its
 turn, channel by channel; who is closed meanwhile, or leaves, is skipped. Knows no order between notifications: that is
-proxy.realtime.lanes'.
+proxy.realtime.lanes'. Joins and leaves of several nodes have none, and come late at times: those that have a version
+are in the order of that.
 """
 
 import os
@@ -27,6 +28,9 @@ from holdfast.proxy.config import RealtimeSettings
 log = structlog.get_logger("holdfast.channels")
 
 CLIENTS_AT_ONCE = 256  # named by their ids, and looked up together
+# The last of all clients' leaves that have a version: an older join must still find its own. 30 MB at most; each is a
+# change of the state, of which there are some thousands a second.
+MAX_LEFT = 100_000
 
 
 class Nobody(Owner):
@@ -140,6 +144,7 @@ class Channels:
         self._members: dict[str, dict[Session, Transport]] = {}
         self._nobody = Nowhere(clients, -1, None)
         self._nobody.owner = Nobody()
+        self._left: dict[tuple[int, str], int] = {}  # by client and channel: the highest version, the latest at the end
         self.subscriptions = 0
         self.on_first: Callable[[str], None] | None = None
 
@@ -150,15 +155,16 @@ class Channels:
         """Whether anybody is in it."""
         return channel in self._members
 
-    def join(self, client: int, channel: str) -> bool:
-        """Joining twice counts once. False: unknown client, or a limit is reached."""
+    def join(self, client: int, channel: str, version: int = 0) -> bool:
+        """Joining twice counts once. version: see Join. False: unknown client, it has left, or a limit is reached."""
         session = self._clients.find(client)
-        if session is None:
+        if session is None or (version and self._left.get((client, channel), 0) >= version):
             return False
         joined = session.channels
         if joined is None:
-            joined = session.channels = set()
+            joined = session.channels = {}
         elif channel in joined:
+            joined[channel] = max(joined[channel], version)
             return True
         members = self._members.get(channel)
         if len(joined) >= self._max_per_client:
@@ -174,16 +180,24 @@ class Channels:
             members = self._members[channel] = {}
             if self.on_first is not None:
                 self.on_first(channel)
-        joined.add(channel)
+        joined[channel] = version
         self.subscriptions += 1
         members[session] = session.connection.transport
         return True
 
-    def leave(self, client: int, channel: str, under_way: Iterable[FanOut]) -> None:
-        """under_way: what it gets nothing more of."""
+    def leave(self, client: int, channel: str, under_way: Iterable[FanOut], version: int = 0) -> None:
+        """under_way: what it gets nothing more of. version: see Leave."""
         session = self._clients.find(client)
-        if session is not None and session.channels and channel in session.channels:
-            session.channels.remove(channel)
+        if session is None:
+            return
+        if version:
+            left = self._left
+            left[client, channel] = max(left.pop((client, channel), 0), version)
+            if len(left) > MAX_LEFT:
+                del left[next(iter(left))]
+        joined = session.channels
+        if joined and channel in joined and (not version or joined[channel] <= version):
+            del joined[channel]
             self._remove(session, channel)
             for fan_out in under_way:
                 fan_out.has_left(client, channel, self._nobody)

@@ -287,10 +287,10 @@ class Lanes:
                 else:
                     budget -= 1
                     if isinstance(effect, frames.Join):
-                        channels.join(effect.client, effect.channel)
+                        channels.join(effect.client, effect.channel, effect.version)
                     elif isinstance(effect, frames.Leave):
                         under_way = [other.fan_out for other in self._busy if other.fan_out is not None]
-                        channels.leave(effect.client, effect.channel, under_way)
+                        channels.leave(effect.client, effect.channel, under_way, effect.version)
                         budget -= len(under_way) // EXCLUDED_PER_UNIT
                     elif isinstance(effect, frames.CloseClient):
                         self.kick(effect.client, effect.reason, effect.code)

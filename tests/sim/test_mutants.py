@@ -9,6 +9,7 @@ from holdfast.balancer.cluster.absence import Absence
 from holdfast.balancer.cluster.debts import Debts
 from holdfast.balancer.cluster.grants import Grants
 from holdfast.balancer.cluster.membership import Membership
+from holdfast.balancer.cluster.owners import Owners
 from holdfast.balancer.cluster.sequence import Sequence, SequenceState
 from holdfast.balancer.ledger import Ledger
 from holdfast.node.clients import Clients
@@ -312,6 +313,20 @@ def nodes_have_more_than_who_was_keeper(patch):
     patch.setattr(Keeper, "forsake", forsaken)
 
 
+def drained_gives_its_mastership_back(patch):
+    """It stops when its lease ends."""
+    patch.setattr(Links, "resign", lambda self: None)
+
+
+def whoever_is_not_there_has_no_clients(patch):
+    """Owners are asked about only now and then."""
+    patch.setattr(Owners, "_heed", lambda self: None)
+
+
+def founded_at_the_clock(patch):
+    patch.setattr(Membership, "beginning", 1)
+
+
 def only_indices_tell_versions(patch):
     """Not the number of the proposal that has set the key."""
     patch.setattr(Replica, "_version_of", lambda self, number, key: self.view.version(key) - 1)
@@ -322,11 +337,13 @@ def equal_is_the_same(patch):
     patch.setattr(Replica, "_version_of", lambda self, number, key: self.view.version(key))
 
 
-def founded_at_the_clock(patch):
-    patch.setattr(Membership, "beginning", 1)
-
-
 MUTANTS = [
+    (
+        founded_at_the_clock,
+        lives.restarted_alone_among_those_who_know_nothing,
+        {"proxies": 1, "nodes": 2, "is_alone": True},
+        Violation,
+    ),
     (
         only_indices_tell_versions,
         promises.version_of_a_set_that_a_snapshot_tells_is_the_key_s,
@@ -334,14 +351,10 @@ MUTANTS = [
         Violation,
     ),
     (equal_is_the_same, promises.one_set_is_applied_once, {}, Violation),
-    (
-        founded_at_the_clock,
-        lives.restarted_alone_among_those_who_know_nothing,
-        {"proxies": 1, "nodes": 2, "is_alone": True},
-        Violation,
-    ),
     (nodes_have_more_than_who_was_keeper, promises.who_comes_back_looks_at_what_nodes_have, {"proxies": 2}, Violation),
+    (whoever_is_not_there_has_no_clients, promises.keys_end_with_the_clients_of_the_dead, {}, AssertionError),
     (drained_is_remembered, promises.drained_is_drained, {}, AssertionError),
+    (drained_gives_its_mastership_back, promises.drained_is_drained, {"lease": 4.0}, AssertionError),
     (lists_of_older_sets, lives.who_is_behind_knows_nobody_new, {}, Violation),
     (sessions_in_order, promises.welcome_that_was_held_up_closes_nobody, {}, Violation),
     (epochs_in_heartbeats, stores.node_hears_later_of_a_later_epoch, stores.FAR, Violation),

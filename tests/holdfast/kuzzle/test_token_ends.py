@@ -127,10 +127,10 @@ async def test_who_subscribes_anew_while_the_ends_of_others_are_told_stays(monke
         clients = [int(key.split("/")[3], 16) for key in world.apis[0].realtime()._rooms.with_token(fingerprint(token))]
         leave = Node.leave
 
-        async def renewed_first(node, client, channel):
+        async def renewed_first(node, client, channel, **more):
             if client == clients[0]:
                 await subscribe(other, jwt=await logged_in(other, expiresIn="10h"))
-            await leave(node, client, channel)
+            await leave(node, client, channel, **more)
 
         monkeypatch.setattr(Node, "leave", renewed_first)
         await end_tokens(world)

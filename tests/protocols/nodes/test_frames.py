@@ -102,11 +102,12 @@ def test_bytes_are_a_batch_or_refused(data):
 
 numbers = st.integers(0, 2**64 - 1)
 names = st.text(max_size=20)
+versions = st.integers(0, 2**53 - 1)
 payloads = st.binary(max_size=50)
 packed = st.lists(numbers, max_size=4).map(frames.pack_ids)
 effects = st.one_of(
-    st.builds(frames.Join, numbers, names),
-    st.builds(frames.Leave, numbers, names),
+    st.builds(frames.Join, numbers, names, versions),
+    st.builds(frames.Leave, numbers, names, versions),
     st.builds(frames.Notify, payloads, st.booleans(), st.lists(names, max_size=3), packed, packed),
     st.builds(frames.Notify, payloads, st.booleans(), st.lists(names), exclude=packed, tail=payloads),
     st.builds(frames.Broadcast, payloads, st.booleans(), packed),

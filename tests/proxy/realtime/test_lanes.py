@@ -363,10 +363,10 @@ async def test_one_that_crashes_harms_nobody_else(monkeypatch):
     async with crowd(1) as (proxy, [node], [client], [id]):
         join = type(proxy.app.channels).join
 
-        def broken(self, client, channel):
+        def broken(self, client, channel, version):
             if channel == "broken":
                 raise RuntimeError("a fault of ours")
-            return join(self, client, channel)
+            return join(self, client, channel, version)
 
         monkeypatch.setattr(type(proxy.app.channels), "join", broken)
         node.say(node.numbered(frames.Join(id, "broken"), frames.Join(id, "a"), frames.Notify(b"news", True, ["a"])))

@@ -117,6 +117,10 @@ class Checks:
         if record.version < former.version or (record.epoch < former.epoch and not self._world.store.has_forgotten):
             self.fail("I3, version and epoch never fall", proxy.id, former, record)
         self.losses.followed(record)
+        if former.cluster not in ("", record.cluster) and self._world.store.has_forgotten:
+            self._is_left(
+                [self.losses.copy(member) for member in self._world.proxies.values() if member.id in record.ids]
+            )
         if proxy.id in record.ids:
             self.meetings.joins(proxy)
         if self._world.is_alone:
@@ -212,8 +216,11 @@ class Checks:
     def leads(self, proxy: "SimProxy", term: int) -> None:
         """A keeper begins a term with what it has."""
         states = self.losses.begins(proxy, term)
-        if states is None:
-            return
+        if states:
+            self._is_left(states)
+
+    def _is_left(self, states: list[dict[str, bytes]]) -> None:
+        """No more is promised than one of these has. What a store that forgets made two clusters of is one again."""
         for key, sets in self._sets.items():
             lost = set.intersection(*(undone(sets, state.get(key)) for state in states))
             for number in lost:

@@ -85,7 +85,11 @@ class Losses:
         nodes = [node for node in self._world.nodes.values() if is_at_peace or _has_session(proxy, node)]
         heard = proxy.cluster.replication._held.keys() & self._world.proxies.keys()
         members = [proxy, *(self._world.proxies[member] for member in heard)]
-        return [*map(_copy, members), *(node.items() for node in nodes)]
+        return [*map(self.copy, members), *(node.items() for node in nodes)]
+
+    @staticmethod
+    def copy(proxy: "SimProxy") -> State:
+        return {key: item.value for key, item in proxy.app.keeper.copy.items.items()}
 
 
 def undone(sets: dict[int, list[float]], value: bytes | None) -> set[int]:
@@ -101,7 +105,3 @@ def count_of(items: State) -> int:
 def _has_session(proxy: "SimProxy", node: "SimNode") -> bool:
     known = proxy.app.directory.nodes.get(node.name)
     return known is not None and known.incarnation == node.incarnation
-
-
-def _copy(proxy: "SimProxy") -> State:
-    return {key: item.value for key, item in proxy.app.keeper.copy.items.items()}

@@ -153,7 +153,7 @@ async def test_a_node_knows_a_client_before_its_first_request(world):
 async def test_a_node_that_wants_no_clients_is_told_of_none(world):
     world.open(1)
     peer = world.dial(wants_clients=False)
-    assert [type(frame) for frame in peer.heard] == [frames.Welcome, frames.State]
+    assert [type(frame) for frame in peer.heard] == [frames.Welcome, frames.Master, frames.State]
     peer.say(frames.Ready())
     world.turn()
     peer.heard.clear()
@@ -177,7 +177,7 @@ async def test_who_joins_meanwhile_has_each_client_once(world):
     world.hub.pump(world.now)
     world.open(3)
     world.turn(seconds=0.1)
-    welcome, changes, clients, *_ = peer.heard
+    welcome, _, changes, clients, *_ = peer.heard
     assert (welcome.clients_sequence, changes.sequence) == (2, 3)
     assert [change.client.id for change in changes.changes] == [3]
     assert [client.id for client in clients.clients] == [1, 2]

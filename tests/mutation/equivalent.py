@@ -54,8 +54,8 @@ _BY_FILE: dict[str, list[tuple[str, str, str]]] = {
         (HEARS_ANEW, "0: 1", SAVES),
         (HEARS_ANEW, "1: 2", SAVES),
         (
-            "if self._is_leaving or self.is_quorate(now):",
-            "self._is_leaving or self.is_quorate(now): without part 2",
+            "if self.is_leaving or self.is_quorate(now):",
+            "self.is_leaving or self.is_quorate(now): without part 2",
             "who is quorate has lost no quorum yet: it saves the work",
         ),
     ],
@@ -67,7 +67,6 @@ _BY_FILE: dict[str, list[tuple[str, str, str]]] = {
         ),
     ],
     "balancer/cluster/replication.py": [
-        ("self._ballot = 0", "0: 1", "no record with members has the same members as none"),
         ("self._quorum = 1", "without: self._quorum = 1", SET_BEFORE),
         ("self._quorum = 1", "1: 2", SET_BEFORE),
         ("self._stamp = NOTHING", "without: self._stamp = NOTHING", SET_BEFORE),

@@ -270,7 +270,7 @@ class World:
         assert all(self.testimony.clients[node] == set().union(*clients) for node in NODES), self.describe()
         return at - since
 
-    async def miscounts(self, proxies: Sequence[str]) -> dict[str, list[int]]:
+    async def miscounts(self, proxies: Sequence[str]) -> dict[str, list[int | None]]:
         """Channels of which these proxies do not all count every member, and what they count."""
         counts = {}
         for number in range(CLIENTS // GROUP):

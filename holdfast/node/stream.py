@@ -6,7 +6,7 @@ by a Hole, by which the proxy closes the clients that would miss it.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
@@ -64,6 +64,7 @@ class Withheld:
 
     effects: Sequence[Effective]
     origin: Origin
+    channels: Collection[str]
     size: int
     place: int  # among all that is withheld from this proxy
     is_out: bool = False
@@ -277,23 +278,31 @@ class Stream:
 
     def unmute(self, channels: Iterable[str]) -> None:
         """Somebody is: what was withheld in the moment of the join is sent, in order."""
-        for channel in channels:
-            self.muted.discard(channel)
-            self._release(self.withheld.pop(channel, ()))
+        self.muted.difference_update(channels)
+        self.release(channels)
+
+    def release(self, channels: Iterable[str]) -> None:
+        """Something for these is sent: what was withheld of them comes before it, and what comes before that."""
+        todo, before = [*channels], list[Withheld]()
+        while todo:
+            for each in self.withheld.pop(todo.pop(), ()):
+                if not each.is_out:
+                    each.is_out = True
+                    before.append(each)
+                    todo += each.channels
+        self._send_withheld(before)
 
     def listen(self) -> None:
         """As if nothing had ever been muted."""
         self.muted.clear()
         self._asked.clear()
         self._heard = -inf
-        withheld = {id(each): each for queue in self.withheld.values() for each in queue}
-        self.withheld.clear()
-        self._release(sorted(withheld.values(), key=lambda each: each.place))
+        self.release([*self.withheld])
 
-    def withhold(self, effects: Sequence[Effective], origin: Origin, channels: Iterable[str], size: int) -> None:
+    def withhold(self, effects: Sequence[Effective], origin: Origin, channels: Collection[str], size: int) -> None:
         """Nobody is in these channels, as far as we know. The proxy is asked, so that it is soon known."""
         self._places += 1
-        withheld = Withheld(effects, origin, size, self._places)
+        withheld = Withheld(effects, origin, channels, size, self._places)
         for channel in channels:
             self.withheld.setdefault(channel, deque()).append(withheld)
         self.withheld_bytes += size
@@ -303,12 +312,10 @@ class Stream:
             assert self.session is not None  # without one nothing is muted
             self.session.beat_soon()
 
-    def _release(self, withheld: Iterable[Withheld]) -> None:
-        for each in withheld:
-            if not each.is_out:
-                each.is_out = True
-                self.withheld_bytes -= each.size
-                self.keep(self._numbers.number(each.effects, each.origin, each.size))
+    def _send_withheld(self, withheld: list[Withheld]) -> None:
+        for each in sorted(withheld, key=lambda each: each.place):
+            self.withheld_bytes -= each.size
+            self.keep(self._numbers.number(each.effects, each.origin, each.size))
 
     def asked(self, stamp: float) -> None:
         """A heartbeat is sent, with a stamp of its own."""

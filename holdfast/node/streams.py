@@ -171,7 +171,7 @@ class Streams:
             return []
         joined = _joined(effects)
         for stream in streams:
-            stream.unmute(joined)  # before this has its number
+            _end_silence(stream, joined, effects)  # before this has its number
         kept = self._numbers.number(effects, origin, size)
         for stream in streams:
             stream.joins(joined, kept.number)
@@ -197,7 +197,7 @@ class Streams:
         if stream is None:
             return None  # the session is over, and nothing goes anywhere
         joined = _joined(effects)
-        stream.unmute(joined)
+        _end_silence(stream, joined, effects)
         turn = None
         if stream.waiting or stream.turns:
             turn = stream.begin_turn()
@@ -209,7 +209,7 @@ class Streams:
             finally:
                 if not has_come:
                     turn.end()
-            stream.unmute(joined)
+            _end_silence(stream, joined, effects)
         # Only what is not acknowledged can have a Mute under way, and that comes before the acknowledgement.
         stream.joins(joined, stream.last)
         return turn
@@ -281,6 +281,14 @@ def _flat(effects: Iterable[Effective]) -> Iterable[Effect]:
             yield from effect.effects
         else:
             yield effect
+
+
+def _end_silence(stream: Stream, joined: list[str], effects: Iterable[Effective]) -> None:
+    """These are about to be sent: what is withheld of their channels comes before them, whoever they are for besides."""
+    stream.unmute(joined)
+    if stream.withheld:
+        named = {channel for effect in _flat(effects) if isinstance(effect, Notify) for channel in effect.channels}
+        stream.release(named)
 
 
 def _joined(effects: Iterable[Effective]) -> list[str]:

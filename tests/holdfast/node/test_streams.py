@@ -721,14 +721,27 @@ async def test_what_was_withheld_is_sent_if_somebody_had_joined_and_in_order():
     assert session.sent == []
     made.unmute(session, ["x"])
     made.send(notify(b"5", "x"))
-    assert session.payloads == [b"1", b"2", b"4", b"5"]
+    assert session.payloads == [b"1", b"2", b"3", b"4", b"5"]
     assert session.numbers == sorted(session.numbers)
     made.unmute(session, ["y"])
-    assert session.payloads[4:] == [b"3"]
     made.asked(session, 1.0)
     made.answered(session, 1.0)
     made.unmute(session, ["x", "y"])
     assert len(session.sent) == 5
+
+
+async def test_what_is_for_others_too_does_not_pass_what_was_withheld():
+    """Somebody may have joined by now, and would hear the one before the other."""
+    made, session = three("a")
+    made.mute(session, ["x", "y", "z"])
+    for payload, channels in ((b"1", "x"), (b"2", "xy"), (b"3", "z")):
+        made.send(notify(payload, *channels))
+    made.send(notify(b"4", "y", "open"))
+    assert session.payloads == [b"1", b"2", b"4"]
+    made.send(notify(b"5", "y"))
+    assert len(session.sent) == 3, "it is muted as before"
+    assert await made.wait_replied(session, notify(b"6", "y", "open")) is None
+    assert session.payloads[3:] == [b"5"]
 
 
 async def test_what_was_withheld_is_forgotten_when_a_later_heartbeat_is_answered():

@@ -204,9 +204,11 @@ class Dispatch:
             head, is_text = None, frame.is_text
         else:
             head, is_text = ReplyHead(frame.status, frame.headers), False
+        if (payload := frame.payload) is None and entry.parts is None:
+            payload = b""  # of no parts at all: else there would be no answer
         # First: the request is settled, so no fault in what follows may cost its client the answer.
         try:
-            taken = entry.connection.reply(entry.event, head, frame.payload, is_text, more)
+            taken = entry.connection.reply(entry.event, head, payload, is_text, more)
         except ProtocolError as error:
             if more:
                 self._ledger.cancel([entry])
@@ -221,7 +223,7 @@ class Dispatch:
             node.health.succeeded()
         if more:
             if taken:
-                self._give_credit(node, entry, len(frame.payload or b""))
+                self._give_credit(node, entry, len(payload or b""))
             else:
                 self._ledger.cancel([entry])
                 node.link.send(frames.Cancel(entry.id, entry.attempt))
@@ -229,7 +231,7 @@ class Dispatch:
             self._counters.replies += 1
         if self._access_log is not None:
             status = 200 if head is None else head.status
-            self._access_log.replied(entry, status, len(frame.payload or b""), self._reactor.now, more=more)
+            self._access_log.replied(entry, status, len(payload or b""), self._reactor.now, more=more)
 
     def _give_credit(self, node: Node, entry: Entry, count: int) -> None:
         """The node may send as much again once the client has taken it."""

@@ -234,6 +234,16 @@ async def test_effects_come_with_the_reply_and_before_it():
             assert proxy.app.channels.count("room") == 1
 
 
+async def test_an_end_without_parts_is_an_empty_reply():
+    async with running() as proxy, websocket(proxy) as client:
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+            await client.send("hello")
+            request = await node.take(frames.Request)
+            node.say(frames.Reply(request.id, 1, None, True))
+            assert await client.recv() == ""
+
+
 async def test_streamed_reply():
     async with running() as proxy, websocket(proxy) as client:
         with ScriptedNode(proxy.node) as node:

@@ -287,7 +287,12 @@ def _end_silence(stream: Stream, joined: list[str], effects: Iterable[Effective]
     """These are about to be sent: what is withheld of their channels comes before them, whoever they are for besides."""
     stream.unmute(joined)
     if stream.withheld:
-        named = {channel for effect in _flat(effects) if isinstance(effect, Notify) for channel in effect.channels}
+        named = set[str]()
+        for effect in _flat(effects):
+            if isinstance(effect, Notify):
+                named.update(effect.channels)
+            elif isinstance(effect, Broadcast):
+                named.update(stream.withheld)
         stream.release(named)
 
 

@@ -742,6 +742,8 @@ async def test_what_is_for_others_too_does_not_pass_what_was_withheld():
     assert len(session.sent) == 3, "it is muted as before"
     assert await made.wait_replied(session, notify(b"6", "y", "open")) is None
     assert session.payloads[3:] == [b"5"]
+    made.send([frames.Broadcast(b"7", True)])
+    assert session.payloads[4:] == [b"3", b"7"]
 
 
 async def test_what_was_withheld_is_forgotten_when_a_later_heartbeat_is_answered():

@@ -168,8 +168,9 @@ class Ledger:
         del self._entries[id]
         self.held_bytes -= len(entry.event.payload)
         node.answered_at = now
-        latency = node.latency
-        node.latency = latency + (now - entry.since - latency) * 0.1 if latency else now - entry.since
+        if entry.parts is None:  # how long a stream lasts tells nothing of its node
+            latency = node.latency
+            node.latency = latency + (now - entry.since - latency) * 0.1 if latency else now - entry.since
         in_flight = node.in_flight
         node.in_flight = in_flight - 1
         if in_flight == node.capacity:
@@ -181,6 +182,8 @@ class Ledger:
         entry = self.find(id, attempt, node)
         if entry is not None:
             if entry.parts is None:
+                latency = node.latency
+                node.latency = latency + (now - entry.since - latency) * 0.1 if latency else now - entry.since
                 entry.parts = Parts(entry.deadline - self._timeout)
             node.answered_at = now
             self.prolong(entry, entry.parts, now)

@@ -22,6 +22,9 @@ class Policy(Protocol):
     def select(self, nodes: Sequence[Node], key: int, random: Random) -> Node: ...
 
 
+FADES = 0.99  # per choice of another node
+
+
 class Failover:
     """The longest-standing node takes all; one that returns goes to the end of the line: no fail-back."""
 
@@ -68,7 +71,11 @@ class LeastInFlight:
 
 
 class PowerOfTwoChoices:
-    """The better of two random nodes by reply time x load: O(1), and no herd to the one that is best just now."""
+    """The better of two random nodes by reply time x load: O(1), and no herd to the one that is best just now.
+
+    A longer reply time fades with each choice of another node: who was slow once, a thousand times as slow, gets a
+    request again after some 700, and shows what it is now.
+    """
 
     name: ClassVar[str] = "p2c-ewma"
     needs_key: ClassVar[bool] = False
@@ -82,7 +89,11 @@ class PowerOfTwoChoices:
         if second >= first:
             second += 1
         one, two = nodes[first], nodes[second]
-        return one if _cost(one) <= _cost(two) else two
+        if _cost(one) > _cost(two):
+            one, two = two, one
+        if two.latency > one.latency:
+            two.latency *= FADES
+        return one
 
 
 class Weighted:

@@ -19,6 +19,7 @@ from holdfast.protocols.nodes.effects import (
     MAX_OWED,
     AsMaster,
     Broadcast,
+    CloseClient,
     Effect,
     Join,
     Notify,
@@ -284,14 +285,14 @@ def _flat(effects: Iterable[Effective]) -> Iterable[Effect]:
 
 
 def _end_silence(stream: Stream, joined: list[str], effects: Iterable[Effective]) -> None:
-    """These are about to be sent: what is withheld of their channels comes before them, whoever they are for besides."""
+    """These are about to be sent: what is withheld of their channels comes before, and all of it before an end."""
     stream.unmute(joined)
     if stream.withheld:
         named = set[str]()
         for effect in _flat(effects):
             if isinstance(effect, Notify):
                 named.update(effect.channels)
-            elif isinstance(effect, Broadcast):
+            elif isinstance(effect, Broadcast | CloseClient):
                 named.update(stream.withheld)
         stream.release(named)
 

@@ -75,6 +75,15 @@ def test_what_is_cancelled_is_forgotten_wherever_it_is(ledger, directory):
     assert (len(ledger), node.in_flight, ledger.parked, ledger.parked_bytes) == (0, 0, [], 0)
 
 
+def test_of_a_reply_in_parts_the_first_one_tells_the_latency(ledger, directory):
+    node = add_ready(directory)
+    entry = ledger.open(Asker(), message(), node, 0.0)
+    for now in 0.5, 5.0:
+        ledger.extend(entry.id, 1, node, now)
+    ledger.settle(entry.id, 1, node, 9.0)
+    assert node.latency == 0.5
+
+
 def test_a_nodes_latency_is_that_of_its_first_reply_and_a_tenth_of_each_further_one(ledger, directory):
     node = add_ready(directory)
     first, second = (ledger.open(Asker(), message(), node, 2.0) for _ in range(2))

@@ -87,6 +87,15 @@ def test_p2c_prefers_the_faster_of_two():
     assert all(policy.select([slow, fast], 0, source) is fast for _ in range(50))
 
 
+def test_p2c_gives_who_was_slow_once_another_chance():
+    slow, fast = make_nodes(2)
+    slow.latency, fast.latency = 5.0, 0.005
+    source = random.Random(1).random
+    policy = POLICIES["p2c-ewma"]()
+    chosen = [policy.select([slow, fast], 0, source) for _ in range(800)]
+    assert 600 < chosen.index(slow) < 720
+
+
 def test_p2c_looks_at_two_different_nodes():
     nodes = make_nodes(4)
     for node in nodes[1:]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from holdfast.cli.command import MAX_WORKERS, Command, add_config_arguments, count_of_workers
-from holdfast.console.output import complain, flush, say
+from holdfast.console.output import announce, complain
 from holdfast.protocols.errors import HoldfastError
 from holdfast.proxy.config import Config, load
 from holdfast.proxy.process import hangup, stderr
@@ -134,17 +134,13 @@ class _Announcement:
         self._say(list(workers.values()))
 
     def _say(self, bound: Sequence[Bound]) -> None:
-        for address in bound[0].client:
-            say(f"client ws{self._secure}://{address}")
+        lines = [f"client ws{self._secure}://{address}" for address in bound[0].client]
         for name, _, address in (further.partition("://") for further in bound[0].protocols):
-            say(f"client {name}{self._secure}://{address}")
-        for one in bound:
-            for endpoint in one.node:
-                say(f"node {endpoint}")
-        for one in bound:
-            say(f"admin http://{one.admin}")
-        flush()
+            lines.append(f"client {name}{self._secure}://{address}")
+        lines += [f"node {endpoint}" for one in bound for endpoint in one.node]
+        lines += [f"admin http://{one.admin}" for one in bound]
         self.made = True
+        announce(lines)  # the log's `serving` says the same
 
     def _write(self, content: object) -> None:
         file = self._file

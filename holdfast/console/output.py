@@ -1,6 +1,8 @@
 """What commands print for people: lines, JSON and tables. Text of clients is shown, but steers no terminal."""
 
 import errno
+import os
+import select
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
@@ -76,3 +78,15 @@ def printable(value: object) -> str:
 def flush() -> None:
     """Lines reach a pipe at once."""
     sys.stdout.flush()
+
+
+def announce(lines: Iterable[str]) -> None:
+    """Say these, as far as there is room. A server waits for nobody who reads it."""
+    sys.stdout.flush()
+    data = "".join(line + "\n" for line in lines).encode(errors="replace")
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), select.POLLOUT)
+    for start in range(0, len(data), select.PIPE_BUF):  # so much never blocks where there is room at all
+        if not poll.poll(0):
+            return
+        os.write(sys.stdout.fileno(), data[start : start + select.PIPE_BUF])

@@ -147,6 +147,11 @@ class Intake(Peer):
             self.transport.set_reading(False)
             self._clients.unfinished.append(self)
 
+    @property
+    def has_asked(self) -> bool:
+        """Something that was taken has no reply yet."""
+        return self.in_flight > 0 or self._waiting is not None
+
     def hush(self) -> None:
         """It is to be closed: from now on nothing is taken of it, and what was taken may yet be answered."""
         self._is_hushed = self._is_put_off = True
@@ -173,7 +178,9 @@ class Intake(Peer):
         """Go on with what was held back. A loop and not recursion: many requests may be answered at once."""
         self._taking = True
         for _ in _SHARE:
-            if self.state is not OPEN or self._is_put_off or not self._may_take:
+            if self.state is not OPEN or not self._may_take:
+                break
+            if self._is_put_off and not (self._is_hushed and self._waiting):
                 break
             if self._waiting is not None:
                 event = self._waiting.popleft()

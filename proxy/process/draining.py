@@ -66,7 +66,7 @@ async def close_clients(
         due, busy = [*busy, *everybody[start : start + share]], []
         start += share
         for connection in due:
-            if is_patient and connection.session is not None and connection.in_flight:
+            if is_patient and connection.session is not None and connection.has_asked:
                 connection.hush()
                 busy.append(connection)
             else:

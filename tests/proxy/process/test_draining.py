@@ -125,6 +125,29 @@ async def test_what_was_asked_while_it_drains_is_answered_too_and_nothing_more_i
             await serving.wait_ended()
 
 
+async def test_what_waits_above_max_in_flight_is_answered_too():
+    serving = Serving(drain={"timeout": 4 * PATIENCE, "spread": 0.0}, client={"max_in_flight": 2})
+    async with trio.open_nursery() as nursery:
+        proxy = await serving.start(nursery)
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+            async with websocket(proxy) as client:
+                (connection,) = proxy.app.clients.connections.values()
+                now = proxy.app.reactor.now
+                connection.receive(b"".join(b"\x81\x81\0\0\0\0%d" % number for number in range(5)), now)
+                requests = [await node.take(frames.Request) for _ in range(2)]
+                os.kill(os.getpid(), signal.SIGTERM)
+                await proxy.until(lambda: proxy.app.phase.value == "draining")
+                for number in range(5):
+                    await node.reply(requests[number])
+                    if number < 3:
+                        requests.append(await node.take(frames.Request))
+                assert [await client.recv() for _ in range(5)] == ["0", "1", "2", "3", "4"]
+                with pytest.raises(ConnectionClosed):
+                    await client.recv()
+            await serving.wait_ended()
+
+
 async def test_closing_is_spread_over_time():
     serving = Serving(drain={"timeout": 5.0, "spread": 0.5})
     async with trio.open_nursery() as nursery:

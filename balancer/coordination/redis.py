@@ -3,7 +3,8 @@
 Owns the client of redis-py and the names of the keys: `{holdfast:NAME}:cards` and so on, all with one hash tag. Refuses
 to try anything twice: an operation is one attempt, and after an error the next one begins with a new connection, since
 the server may be a replica by then, the name may lead elsewhere, the cluster may have another shape. Bounded in each
-wait by a part of `timeout`, so that a dead Sentinel or node can be passed over within it.
+wait by a part of `timeout`, so that a dead Sentinel or node can be passed over within it, and in all of them by the
+whole; what an answer may take is bounded in redis_bounds.
 """
 
 import math
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
+from redis.connection import Connection, SSLConnection
 from redis.exceptions import (
     AuthenticationError,
     MovedError,
@@ -29,6 +31,7 @@ from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from holdfast.balancer.coordination import redis_scripts as scripts
 from holdfast.balancer.coordination.base import CoordinationError, Coordinator, MasterRecord, StoreRefusal
 from holdfast.balancer.coordination.contents import cards_of, record_of, shown
+from holdfast.balancer.coordination.redis_bounds import bounded
 from holdfast.balancer.coordination.redis_urls import Arrangement, Servers
 from holdfast.balancer.coordination.threads import StoreThread
 
@@ -123,20 +126,30 @@ class RedisCoordinator(Coordinator):
         once = Retry(NoBackoff(), 0)
         # RESP 2, because Redis 5 speaks no other
         options: dict[str, Any] = {"socket_timeout": self._wait, "socket_connect_timeout": self._wait, "protocol": 2}
-        if servers.tls is not None:
-            options |= {"ssl": True, **servers.tls}
         of_sentinels = {**options, "password": self._sentinel_password or None, "retry": once}
         options |= {"username": servers.username or None, "password": self._password or None, "retry": once}
         if servers.arrangement is Arrangement.CLUSTER:
             nodes = [ClusterNode(host, port) for host, port in servers.nodes]  # type: ignore[no-untyped-call]
-            return RedisCluster(startup_nodes=nodes, **options)
-        options["db"] = servers.database
+            kind = Connection if servers.tls is None else SSLConnection
+            options |= {"connection_class": bounded(kind, self._thread.left), **(servers.tls or {})}
+            # with a URL, because it leaves the kind of connection to us only then
+            host, port = servers.nodes[0]
+            url = f"redis://[{host}]:{port}" if ":" in host else f"redis://{host}:{port}"
+            return RedisCluster(url=url, startup_nodes=nodes[1:], **options)
+        tls = {} if servers.tls is None else {"ssl": True, **servers.tls}
+        options |= {"db": servers.database, **tls}
         if servers.arrangement is Arrangement.SENTINEL:
-            sentinel = Sentinel(servers.nodes, sentinel_kwargs=of_sentinels, **options)  # type: ignore[no-untyped-call]
+            sentinel = Sentinel(servers.nodes, sentinel_kwargs=of_sentinels | tls, **options)  # type: ignore[no-untyped-call]
             client: Redis = sentinel.master_for(servers.service)  # type: ignore[no-untyped-call]
-            return client
-        [(host, port)] = servers.nodes
-        return Redis(host, port, **options)
+            clients = [client, *sentinel.sentinels]
+        else:
+            [(host, port)] = servers.nodes
+            client = Redis(host, port, **options)
+            clients = [client]
+        for each in clients:  # none of them is connected yet
+            pool = each.connection_pool
+            pool.connection_class = bounded(pool.connection_class, self._thread.left)
+        return client
 
     def _disconnect(self) -> None:
         client, self._client = self._client, None

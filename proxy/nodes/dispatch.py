@@ -363,9 +363,18 @@ class Dispatch:
 
     def overloaded(self, entries: list[Entry]) -> None:
         """They are more than can be held."""
+        self._give_up(entries, "all clients together hold too much", Reason.OVERLOADED)
+
+    def leave(self, why: str) -> None:
+        """The proxy waits no longer: it is not their nodes' doing that what is open gets no reply."""
+        self.abandon()
+        entries = [entry for asked in self._ledger.by_connection().values() for entry in asked]
+        self._give_up(entries, why, Reason.DRAINING)
+
+    def _give_up(self, entries: list[Entry], why: str, reason: Reason) -> None:
         self._ledger.cancel(entries)
         self._call_off(entries)
-        error = RequestError("all clients together hold too much", Reason.OVERLOADED, self._settings.retry_after)
+        error = RequestError(why, reason, self._settings.retry_after)
         for entry in entries:
             self._answer(entry, error)
 

@@ -39,6 +39,7 @@ MODULES = (
     "holdfast/proxy/clients/interest.py",
     "holdfast/proxy/clients/pace.py",
     "holdfast/proxy/nodes/dispatch.py",
+    "holdfast/proxy/nodes/streamed.py",
     "holdfast/proxy/realtime/effects.py",
     "holdfast/proxy/nodes/gateway.py",
     "holdfast/proxy/realtime/lanes.py",

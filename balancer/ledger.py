@@ -44,9 +44,10 @@ class Parts:
     """Of a reply that comes in parts. opened: when its request came. since: when the last one came, or the client took
     of it. untaken: bytes that the client has not taken: it is the client then who is waited for. owed: bytes that it
     has taken, and of which the node has not been told. size: bytes of those so far, if the access log counts them.
+    status: what the reply began with; 0: it has not.
     """
 
-    __slots__ = ("opened", "owed", "since", "size", "untaken")
+    __slots__ = ("opened", "owed", "since", "size", "status", "untaken")
 
     def __init__(self, opened: float) -> None:
         self.opened = opened
@@ -54,6 +55,7 @@ class Parts:
         self.untaken = 0
         self.owed = 0
         self.size = 0
+        self.status = 0
 
 
 class Entry:

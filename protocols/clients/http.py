@@ -59,8 +59,8 @@ class HttpProtocol:
 
     address: the socket's peer, "ip:port". An end of file while a request is with a node does not cancel it: a client
     may close its sending side and wait. `Finished` comes after the reply then. `close()` lets a request that is with a
-    node be answered, and DRAINING also one that has begun to arrive; for any other reason that one is answered with
-    the reason, and so is a new connection. One between requests is told nothing.
+    node be answered, and DRAINING also one that has begun to arrive, until it is said again; for any other reason
+    that one is answered with the reason at once, and so is a new connection. One between requests is told nothing.
     """
 
     __slots__ = (
@@ -158,18 +158,20 @@ class HttpProtocol:
         return b""
 
     def close(self, reason: Reason, detail: str, now: float) -> bytes:
-        if self._state is _CLOSED or self._ending is not None:
-            return b""
         was = self._state
+        is_arriving = was in _ARRIVING
+        if was is _CLOSED or (self._ending is not None and not is_arriving):
+            return b""
+        is_patient = reason is Reason.DRAINING and self._ending is None
         self._ending = Finished(reason, detail)
         if self._writer is not None:
             self._writer.keeps_alive = False
-        elif reason is not Reason.DRAINING or was not in _ARRIVING:
+        elif not (is_patient and is_arriving):
             self._move(_REPLIED)
             self.has_more = self.paused = False
             self.deadline = now
             # A new client has not asked yet, but will, and takes this for its answer.
-            if reason is not Reason.DRAINING and (was in _ARRIVING or was is _NEW):
+            if is_arriving or (was is _NEW and reason is not Reason.DRAINING):
                 return error_bytes(RequestError(detail, reason, _RETRY_AFTER if reason.http == 503 else None))
         return b""
 

@@ -3,7 +3,8 @@
 gateway      what nodes say, frame by frame
 announcer    what every node is told: clients, the other proxies, the state when it joins
 dispatch     a request's way: ledger, policy, link, and its reply's way back (routing_key, access_log),
-             or that there was none in time (expired); troubles: what the log says of those that go wrong
+             or that there was none in time (expired); streamed: replies in parts;
+             troubles: what the log says of those that go wrong
 steward      what is one for all nodes: the master
 keeper       the nodes' replicated state: its order, its snapshots, its beginning
 ahead        nodes that say that they have more of it, and how often their word counts

@@ -10,7 +10,7 @@ import structlog
 import trio
 
 from holdfast.balancer.directory import Directory, Node, NodeState
-from holdfast.balancer.ledger import Entry, Ledger, Parts, Requester
+from holdfast.balancer.ledger import Entry, Ledger, Requester
 from holdfast.balancer.policies import Policy, Random
 from holdfast.balancer.settings import RequestSettings
 from holdfast.protocols.clients.base import ReplyHead
@@ -24,6 +24,7 @@ from holdfast.proxy.nodes.access_log import AccessLog
 from holdfast.proxy.nodes.announcer import Announcer
 from holdfast.proxy.nodes.expired import Expired
 from holdfast.proxy.nodes.routing_key import KeyOf
+from holdfast.proxy.nodes.streamed import Streamed
 from holdfast.proxy.nodes.troubles import Troubles
 
 log = structlog.get_logger("holdfast.dispatch")
@@ -70,10 +71,10 @@ class Dispatch:
         self._settings = settings
         self._timeout = int(settings.timeout * 1000)
         self._access_log = access_log
-        self._credit_step = max(1, reply_window // 4)  # not a frame for each small part; a node never waits for it
         self.last_failover: float | None = None
         self.late: dict[int, int] = {}  # how many of each
         self._troubles = Troubles(reactor, settings.timeout, announcer.client_of)
+        self._streamed = Streamed(ledger, reactor, reply_window, self._strike)
         self.expired = Expired(reactor, settings, self._troubles, self._answer, self._strike)
 
     def attach(self, in_order: Callable[[Node, frames.Answer], None], is_behind: Callable[[Node], bool]) -> None:
@@ -217,40 +218,19 @@ class Dispatch:
             return
         if self._parked:
             self.unpark()
-        if head is not None and head.status >= 500:
-            self._strike(node)
-        elif node.health.failures:
-            node.health.succeeded()
         if more:
-            if taken:
-                self._give_credit(node, entry, len(payload or b""))
-            else:
-                self._ledger.cancel([entry])
-                node.link.send(frames.Cancel(entry.id, entry.attempt))
+            self._streamed.said(node, entry, head, len(payload or b""), taken=taken)
         else:
             self._counters.replies += 1
+            if head is not None and head.status >= 500 and entry.parts is None:
+                self._strike(node, entry)
+            elif node.health.failures and (entry.parts is None or entry.parts.status < 500):
+                node.health.succeeded()
         if self._access_log is not None:
             status = 200 if head is None else head.status
+            if entry.parts is not None:
+                status = entry.parts.status
             self._access_log.replied(entry, status, len(payload or b""), self._reactor.now, more=more)
-
-    def _give_credit(self, node: Node, entry: Entry, count: int) -> None:
-        """The node may send as much again once the client has taken it."""
-        parts = entry.parts
-        assert parts is not None  # this is one
-        is_waiting = parts.untaken > 0
-        parts.untaken += count
-        if count and not is_waiting:
-            entry.connection.when_drained(lambda: self._taken(node, entry, parts))
-
-    def _taken(self, node: Node, entry: Entry, parts: Parts) -> None:
-        count, parts.untaken = parts.untaken, 0
-        if self._ledger.find(entry.id, entry.attempt, node) is not entry:
-            return
-        self._ledger.prolong(entry, parts, self._reactor.now)
-        parts.owed += count
-        if parts.owed >= self._credit_step:
-            node.link.send(frames.Taken(entry.id, entry.attempt, parts.owed))
-            parts.owed = 0
 
     def failed(self, node: Node, frame: frames.Failure, *, in_order: bool = False) -> None:
         """A node's handler failed. in_order: what comes before that is done."""
@@ -277,7 +257,7 @@ class Dispatch:
         if self._parked:
             self.unpark()
         if error.http_status >= 500:
-            self._strike(node)
+            self._strike(node, entry)
 
     # --- replies with effects ---------------------------------------------------------------------------------
 
@@ -356,7 +336,10 @@ class Dispatch:
         self.last_failover = seconds
         self._counters.failover.observe(seconds)
 
-    def _strike(self, node: Node) -> None:
+    def _strike(self, node: Node, entry: Entry) -> None:
+        """A request has failed by its node's fault. Once: one that began as a failure is none again by how it ends."""
+        if entry.parts is not None and entry.parts.status >= 500:
+            return
         if self._directory.failed(node, self._reactor.now):
             log.warning("node_ejected", node=node.id, until=round(node.health.returns_at - self._reactor.now, 1))
 
@@ -380,9 +363,18 @@ class Dispatch:
 
     def overloaded(self, entries: list[Entry]) -> None:
         """They are more than can be held."""
+        self._give_up(entries, "all clients together hold too much", Reason.OVERLOADED)
+
+    def leave(self, why: str) -> None:
+        """The proxy waits no longer: it is not their nodes' doing that what is open gets no reply."""
+        self.abandon()
+        entries = [entry for asked in self._ledger.by_connection().values() for entry in asked]
+        self._give_up(entries, why, Reason.DRAINING)
+
+    def _give_up(self, entries: list[Entry], why: str, reason: Reason) -> None:
         self._ledger.cancel(entries)
         self._call_off(entries)
-        error = RequestError("all clients together hold too much", Reason.OVERLOADED, self._settings.retry_after)
+        error = RequestError(why, reason, self._settings.retry_after)
         for entry in entries:
             self._answer(entry, error)
 

@@ -19,8 +19,8 @@ ANSWERED_PER_TURN = 256  # then clients get their turn: 50,000 are 150 ms
 
 
 class Expired:
-    """answer: sends a request's client the error. strike: the node has failed. is_behind: our own work for a node is
-    not done: what its handlers wait for.
+    """answer: sends a request's client the error. strike: the node has failed with the request. is_behind: our own
+    work for a node is not done: what its handlers wait for.
     """
 
     is_behind: Callable[[Node], bool]
@@ -31,7 +31,7 @@ class Expired:
         settings: RequestSettings,
         troubles: Troubles,
         answer: Callable[[Entry, RequestError], None],
-        strike: Callable[[Node], None],
+        strike: Callable[[Node, Entry], None],
     ) -> None:
         self._reactor = reactor
         self._settings = settings
@@ -71,7 +71,7 @@ class Expired:
         answers = node.answered_at > since
         is_excused = answers or entry.is_offered or self.is_behind(node)
         if not is_excused and now - entry.since >= self._settings.timeout / 2:
-            self._strike(node)
+            self._strike(node, entry)
 
     def _error(self, entry: Entry, reason: Reason, now: float) -> RequestError:
         settings = self._settings

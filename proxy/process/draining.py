@@ -14,6 +14,7 @@ from holdfast.proxy.clients.clients import Clients
 from holdfast.proxy.clients.connection import Connection
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.config import DrainSettings
+from holdfast.proxy.nodes.dispatch import Dispatch
 
 log = structlog.get_logger("holdfast.drain")
 
@@ -22,23 +23,24 @@ STEP = 0.05  # clients are closed in groups this far apart
 
 
 async def drain(
-    settings: DrainSettings, clients: Clients, ledger: Ledger, unsaid: Sequence[Sized], reactor: Reactor
+    settings: DrainSettings, clients: Clients, ledger: Ledger, dispatch: Dispatch, reactor: Reactor
 ) -> None:
     """Returns when no client is left, or after the time limit: then some may be, who have been told at least.
 
     Listeners are closed already.
-
-    unsaid: replies that are here, and wait for what their nodes did before, and errors.
     """
     log.info("draining", connections=len(clients.connections), requests=len(ledger))
     with trio.move_on_after(settings.timeout) as limit:
-        await _finish_requests(ledger, unsaid, deadline=trio.current_time() + settings.timeout / 2)
+        await _finish_requests(ledger, dispatch.unsaid, deadline=trio.current_time() + settings.timeout / 2)
         await close_clients(settings.spread, clients, reactor, Reason.DRAINING, WHY, is_patient=True)
         while clients.connections:  # noqa: ASYNC110 - the hot path sets no events
             await trio.sleep(STEP)
     if limit.cancelled_caught:
         log.warning("drain_timeout", connections=len(clients.connections), requests=len(ledger))
         for connection in list(clients.connections.values()):  # whose turn had not come; the others have been told
+            connection.close(Reason.DRAINING, WHY)
+        dispatch.leave(WHY)
+        for connection in list(clients.connections.values()):  # once more: what still arrives over HTTP is answered
             connection.close(Reason.DRAINING, WHY)
         reactor.settle()
     else:

@@ -62,6 +62,12 @@ async def test_what_a_client_says_of_itself_does_not_pass_as_haproxys_word(rules
             assert request.client.address == "127.0.0.2"
 
 
+@pytest.mark.parametrize("rules", FILES.values(), ids=FILES)
+def test_haproxy_holds_no_part_of_a_streamed_reply(rules):
+    """It does so for up to 200 ms, to save packets (MSG_MORE)."""
+    assert re.search("^    option http-no-delay$|^    option http-no-delay +#", rules, re.MULTILINE)
+
+
 def test_nginx_sets_or_removes_each_of_them():
     """It takes no patterns, so the page has their names."""
     told = set(re.findall(r"^ +proxy_set_header (\S+) ", NGINX, re.MULTILINE))

@@ -387,6 +387,18 @@ def test_draining_lets_a_request_arrive_that_has_begun(had):
     assert adapter.resume(3.0) == [Finished(Reason.DRAINING, "going")]
 
 
+@pytest.mark.parametrize("had", [POST[:5], POST[:-2]])
+def test_that_it_still_has_not_is_answered_when_the_time_is_up(had):
+    adapter = connect()
+    adapter.receive_data(had, 1.0)
+    adapter.close(Reason.DRAINING, "going", 2.0)
+    status, headers, _ = read(adapter.close(Reason.DRAINING, "going", 3.0))
+    assert status == 503
+    assert ("connection", "close") in headers
+    assert adapter.close(Reason.DRAINING, "going", 3.0) == b""
+    assert adapter.on_deadline(3.0) == [Finished(Reason.DRAINING, "going")]
+
+
 @pytest.mark.parametrize("had", [b"", POST[:5], POST[:-2]])
 def test_close_for_another_reason_answers_who_waits_or_will(had):
     adapter = connect()

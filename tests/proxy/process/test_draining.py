@@ -2,6 +2,8 @@
 
 import os
 import signal
+from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
 import structlog
@@ -287,3 +289,56 @@ async def test_a_node_that_comes_while_the_proxy_leaves_is_told_to_go():
             assert not refused.fatal
         os.kill(os.getpid(), signal.SIGTERM)
         await serving.wait_ended()
+
+
+async def all_of(stream):
+    """What comes until the end, and whether that is a reset."""
+    said = b""
+    try:
+        async for data in stream:
+            said += data
+    except trio.BrokenResourceError:
+        return said, True
+    return said, False
+
+
+async def test_whose_time_is_up_is_told_so_and_no_node_is_blamed():
+    """Over HTTP as by WebSocket: an error where none of the reply is out, else a reset; and what is logged is ours."""
+    logged = {"access_log": True, "level": "info"}
+    serving = Serving(drain={"timeout": 0.0, "spread": NEVER}, request={"timeout": NEVER}, log=logged)
+    async with trio.open_nursery() as nursery:
+        proxy = await serving.start(nursery)
+        with ScriptedNode(proxy.node) as node, structlog.testing.capture_logs() as lines:
+            await node.join()
+            async with websocket(proxy) as client, AsyncExitStack() as stack:
+                await client.send("what")
+                await node.take(frames.Request)
+                dial = partial(trio.open_tcp_stream, "127.0.0.1", proxy.client_port)
+                streams = [await stack.enter_async_context(await dial()) for _ in range(4)]
+                requests = []
+                for stream in streams[:3]:
+                    method = b"POST" if stream is streams[0] else b"GET"
+                    await stream.send_all(method + b" / HTTP/1.1\r\nHost: a\r\n\r\n")
+                    requests.append(await node.take(frames.HttpRequest))
+                node.say(frames.HttpReply(requests[2].id, 1, b"part", 201, [], True))
+                assert b"part" in await streams[2].receive_some()
+                received = proxy.counters.bytes_received
+                await streams[3].send_all(MUTE["half of a body"][0])
+                await proxy.until(lambda: proxy.counters.bytes_received > received)
+                os.kill(os.getpid(), signal.SIGTERM)
+                with pytest.raises(ConnectionClosed) as closed:
+                    await client.recv()
+                assert closed.value.rcvd.code == 1012
+                for stream in (streams[0], streams[1], streams[3]):
+                    said, is_reset = await all_of(stream)
+                    assert not is_reset
+                    assert said.startswith(b"HTTP/1.1 503 ")
+                    assert b"\r\nConnection: close\r\n" in said
+                    assert b"\r\nRetry-After: " in said
+                assert (await all_of(streams[2]))[1]
+            cancelled = {(await node.take(frames.Cancel)).request for _ in range(4)}
+            assert cancelled >= {request.id for request in requests}
+            await serving.wait_ended()
+    access = [line for line in lines if line["event"] == "request"]
+    assert [(line["status"], line["node"]) for line in access] == [(503, node.id)] * 3
+    assert "node_lost" not in str(lines)

@@ -219,7 +219,9 @@ class Dispatch:
         if self._parked:
             self.unpark()
         if more:
-            self._streamed.said(node, entry, head, len(payload or b""), taken=taken)
+            if self._streamed.said(node, entry, head, len(payload or b""), taken=taken):
+                more = False
+                self._counters.replies += 1
         else:
             self._counters.replies += 1
             if head is not None and head.status >= 500 and entry.parts is None:

@@ -51,6 +51,27 @@ async def test_streamed_reply_is_chunked():
             assert answer.headers["transfer-encoding"] == "chunked"
 
 
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304), ("GET", 205)])
+async def test_a_reply_in_parts_that_has_only_a_head_ends_with_that(method, status):
+    """Its parts are nothing to the client: they would go on for as long as the node likes."""
+    async with running() as proxy, httpx.AsyncClient(base_url=f"http://{proxy.client}") as http:
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+            for number in (1, 2):  # on one connection
+                async with trio.open_nursery() as nursery:
+
+                    async def serve():
+                        request = await node.take(frames.HttpRequest)
+                        node.say(frames.HttpReply(request.id, 1, b"event", status, [], True))
+                        assert (await node.take(frames.Cancel)).request == request.id
+
+                    nursery.start_soon(serve)
+                    answer = await http.request(method, "/")
+                assert (answer.status_code, answer.content) == (status, b"")
+                assert (len(proxy.app.ledger), proxy.counters.replies) == (0, number)
+            assert proxy.app.directory.nodes[node.id].in_flight == 0
+
+
 @pytest.mark.parametrize(
     ("method", "again"), [("GET", True), ("PUT", True), ("DELETE", True), ("POST", False), ("PATCH", False)]
 )

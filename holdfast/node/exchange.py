@@ -114,8 +114,6 @@ class Exchange(Job):
         if not isinstance(result, Reply):
             await self._send(result, _PLAIN)
             return
-        if result.failed:
-            self._take_effects()
         if isinstance(result.body, AsyncGenerator):
             async with aclosing(result.body) as parts:  # one that is left early ends here, in its own task
                 await self._stream(parts, result)
@@ -137,7 +135,8 @@ class Exchange(Job):
     async def _stream(self, parts: AsyncIterable[Body], reply: Reply) -> None:
         async for part in parts:
             await self._send(part, reply, more=True)
-            reply = _PLAIN if self.is_http else reply  # status and headers went with the first part
+            if self.is_http:
+                reply = _FAILED if reply.failed else _PLAIN  # status and headers went with the first part
             await self._wait_room()
         await self._send(None, reply)
 
@@ -165,6 +164,8 @@ class Exchange(Job):
             self.is_open = False  # what tasks of the handler do from now on would come too late to go with the reply
         self._part += 1
         kept = self._take_effects()
+        if reply.failed:
+            kept = None
         turn: Turn | None = None
         if kept and self._is_wanted():
             kept, turn = await self._spread(kept)
@@ -244,6 +245,7 @@ class Exchange(Job):
 
 
 _PLAIN = Reply()
+_FAILED = Reply(failed=True)
 
 
 def _headers(reply: Reply, body: object, is_text: bool) -> list[tuple[str, str]]:

@@ -200,6 +200,27 @@ async def test_what_is_done_after_the_last_part_goes_with_the_end():
         assert await session.take(frames.Reply) == frames.Reply(1, 1, None, False, False, [frames.Join(7, "after a")])
 
 
+@pytest.mark.parametrize("kind", ["request", "http"])
+async def test_a_reply_in_parts_that_says_that_the_handler_failed_has_no_effects(kind):
+    node = Node("test")
+
+    @node.on_request
+    async def handle(request):
+        async def parts():
+            for number in range(3):
+                await node.join(request.client, str(number))
+                yield b"x"
+            await node.join(request.client, "end")
+
+        await node.join(request.client, "before")
+        return Reply(parts(), failed=True)
+
+    async with linked(node, clients=[client()]) as session:
+        getattr(session, kind)()
+        said = [await session.take(frames.Reply if kind == "request" else frames.HttpReply) for _ in range(4)]
+        assert [(frame.more, frame.effects) for frame in said] == [(True, None)] * 3 + [(False, None)]
+
+
 async def test_no_parts_at_all():
     class Nothing:
         def __aiter__(self):

@@ -14,7 +14,8 @@ OF_PROXIES = {
     "answered. One line a second: the most that was held, and how many since the last line.",
     "accept_failed": "The system gives no further connection at this address; it is tried again. Once a minute.",
     "request": "A request was answered: `log.access_log`, of a share of them. seconds: until its reply. attempt: above "
-    "1, it was redelivered. node: the last one that it was with; none if it waited for one. reply_bytes: of the body "
+    "1, it was redelivered. node: the last one that it was with; none if it waited for one. status: of a reply in "
+    "parts, that of the first; of an error in its place or in that of its rest, the error's. reply_bytes: of the body "
     "or the message; of an error in its place, all that was written. client and request are what the node's own log "
     "may name.",
     "request_quarantined": "A request that two nodes were lost with is given to no third.",

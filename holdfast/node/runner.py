@@ -9,7 +9,7 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import structlog
 import trio
@@ -24,19 +24,20 @@ log = structlog.get_logger("holdfast.node")
 
 PREFIX = "HOLDFAST_NODE_"
 PROXIES_TOKEN = "HOLDFAST__NODE__TOKEN"  # a key of the proxies' configuration, as they read it
+# Each may be a variable, too: what it becomes, and what is expected of its text.
+OPTIONS: tuple[tuple[str, Callable[[str], object], str], ...] = (
+    *((name, str, "text") for name in ("name", "id", "token", "proxy_key", "secret_key")),
+    ("capacity", int, "a whole number"),
+    ("weight", float, "a number"),
+    ("drain_timeout", float, "a number of seconds"),
+)
 STOPPED = 1  # exit status after a second signal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     def option(name: str, metavar: str, help: str, type: type = str) -> None:
-        variable = PREFIX + name.upper().replace("-", "_")
-        parser.add_argument(
-            f"--{name}",
-            metavar=metavar,
-            type=type,
-            default=_of_environment(variable),
-            help=f"{help} (or in the environment: {variable})",
-        )
+        variable = _variable(name)
+        parser.add_argument(f"--{name}", metavar=metavar, type=type, help=f"{help} (or in the environment: {variable})")
 
     parser.add_argument("node", metavar="MODULE:NAME", help="a Node, as `app:node` for `node` of app.py in this folder")
     parser.add_argument(
@@ -56,14 +57,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("drain-timeout", "SECONDS", "how long running handlers may take to finish after SIGTERM", float)
 
 
-def _of_environment(variable: str) -> str | None:
-    """The token has two names, this one and the proxies' own: who sets either for all that he runs is understood."""
-    value = os.environ.get(variable)
-    return os.environ.get(PROXIES_TOKEN) if value is None and variable == f"{PREFIX}TOKEN" else value
+def _variable(name: str) -> str:
+    return PREFIX + name.upper().replace("-", "_")
+
+
+def _take_environment(arguments: argparse.Namespace) -> None:
+    """What the command line does not say. The token has two names, this one and the proxies' own: who sets either for
+    all that he runs is understood. Raises ConfigError, which names the variable."""
+    for name, type_, expected in OPTIONS:
+        variable = _variable(name)
+        text = os.environ.get(variable)
+        if text is None and name == "token":
+            text = os.environ.get(PROXIES_TOKEN)
+        if text is not None and getattr(arguments, name) is None:
+            try:
+                setattr(arguments, name, type_(text))
+            except ValueError:
+                raise ConfigError(f"{variable}: expected {expected}, got {text!r}") from None
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Run a node until it is told to stop. Returns the exit status. Raises ConfigError and LinkRefused."""
+    _take_environment(arguments)
     join = arguments.join or os.environ.get(f"{PREFIX}JOIN", "").split()
     if not join:
         raise ConfigError("a node needs the address of at least one proxy: --join tcp://127.0.0.1:7510")

@@ -6,12 +6,13 @@ from holdfast.balancer.coordination.redis_urls import parse_urls
 from holdfast.balancer.settings import NodeSettings, StoreSettings
 from holdfast.protocols.nodes.frames import CALLBACKS_TIMEOUT
 from holdfast.proxy.config.sections import Config
-from holdfast.proxy.config.values import is_local_endpoint, is_loopback, split_address
+from holdfast.proxy.config.values import is_ipv6, is_local_endpoint, is_loopback, split_address
 
 FRAME_OVERHEAD = 64 << 10  # of a batch around one payload: headers of a reply, and room for effects
 PROPOSAL_OVERHEAD = 2 << 10  # of a batch around one entry
 ENTRY = "entry of the state (state.max_key_bytes + state.max_value_bytes)"
 BUFFERED_TIMES = 4  # a body that is inflated in layers is there several times
+ALL_HOSTS = frozenset({"*", "0.0.0.0", "[::]"})
 AUTHENTICATION = (
     "a loopback address, or authentication by node.token or node.curve_authorized_keys "
     "(node.insecure_bind_without_authentication = true does without)"
@@ -24,6 +25,7 @@ def broken(config: Config) -> Iterator[tuple[str, str]]:
     yield from _node(config)
     yield from _balance(config)
     yield from _admin(config)
+    yield from _addresses(config)
     if config.store.kind != "memory":
         yield from _store(config.store)
         yield from _cluster(config)
@@ -80,6 +82,8 @@ def _node(config: Config) -> Iterator[tuple[str, str]]:
             f"more than the largest request, {largest} (client.max_message_bytes, client.max_body_bytes), and more "
             f"than the largest {ENTRY}, {entry}",
         )
+    if config.cluster.minimum_nodes > node.max_nodes:
+        yield "cluster.minimum_nodes", f"at most node.max_nodes ({node.max_nodes}): it would never be ready"
     if entry > config.state.max_bytes:
         yield "state.max_bytes", f"at least {entry}: one {ENTRY}"
 
@@ -152,3 +156,29 @@ def _admin(config: Config) -> Iterator[tuple[str, str]]:
         yield "admin.bind", "a loopback address, or admin.token to be set"
     if not all("!" <= character <= "~" for character in admin.token):
         yield "admin.token", "printable ASCII without spaces, as a header can carry it"
+
+
+def _addresses(config: Config) -> Iterator[tuple[str, str]]:
+    """Each port of an address is bound once. A name is looked up no sooner than that, so it is only its own equal."""
+    bound = [("client.bind", address) for address in config.client.bind]
+    bound += (("client.protocols", spec.partition("://")[2]) for spec in config.client.protocols)
+    bound += (("node.bind", endpoint.removeprefix("tcp://")) for endpoint in config.node.bind)
+    bound.append(("admin.bind", config.admin.bind))
+    if config.store.kind != "memory":
+        bound.append(("cluster.pub", config.cluster.pub.removeprefix("tcp://")))
+    for number, (key, address) in enumerate(bound):
+        for other_key, other in bound[:number]:
+            if _is_same(address, other):
+                yield key, f"another address than that of {other_key} ({other})"
+                break
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Whether what is bound to one of these leaves no room for the other: HOST:PORT, or ipc://PATH."""
+    (host, _, port), (other_host, _, other_port) = one.rpartition(":"), other.rpartition(":")
+    if port != other_port or port in ("*", "0"):  # any that is free
+        return False
+    if host == other_host:
+        return True
+    is_all = not {host, other_host}.isdisjoint(ALL_HOSTS)
+    return is_all and is_ipv6(host.strip("[]")) == is_ipv6(other_host.strip("[]"))

@@ -145,6 +145,14 @@ async def test_options_stand_before_the_environment_and_that_before_the_module(m
     assert (hello.name, hello.node, hello.capacity, hello.weight, hello.token) == ("n", "i", 9, 2.0, "secret")
 
 
+@pytest.mark.parametrize("name", ["capacity", "weight", "drain-timeout"])
+def test_a_variable_that_can_not_be_read_is_named(module, monkeypatch, name):
+    variable = f"HOLDFAST_NODE_{name.upper().replace('-', '_')}"
+    monkeypatch.setenv(variable, "abc")
+    with pytest.raises(ConfigError, match=f"^{variable}: expected a .*number.*, got 'abc'$"):
+        runner.main(parse(module, "--join", "tcp://127.0.0.1:1"))
+
+
 def test_load(module):
     node = runner.load(module)
     assert isinstance(node, Node)

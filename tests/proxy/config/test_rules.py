@@ -68,6 +68,17 @@ def file(tmp_path):
         ),
         ([*CLUSTER, "cluster.takeover_timeout=17s"], "cluster.takeover_timeout: expected 0, or at least 17.6: 4 x"),
         (["balance.ejection_time=2m"], "balance.ejection_time_max: expected at least balance.ejection_time (120)"),
+        (["cluster.minimum_nodes=6", "node.max_nodes=5"], "cluster.minimum_nodes: expected at most node.max_nodes (5)"),
+        (
+            ["client.bind=127.0.0.1:7600", "admin.bind=127.0.0.1:7600"],
+            'admin.bind: expected another address than that of client.bind (127.0.0.1:7600), got "127.0.0.1:7600"',
+        ),
+        (["client.bind=0.0.0.0:7513"], "default: admin.bind: expected another address than that of client.bind"),
+        (["client.bind=[::1]:1,[::]:1"], "client.bind: expected another address than that of client.bind ([::1]:1)"),
+        (["client.protocols=a://127.0.0.1:7512"], "client.protocols: expected another address than that of client."),
+        (["node.bind=tcp://127.0.0.1:7512"], "node.bind: expected another address than that of client.bind"),
+        (["node.bind=ipc:///a,ipc:///a"], "node.bind: expected another address than that of node.bind (ipc:///a)"),
+        ([*CLUSTER, "cluster.pub=tcp://127.0.0.1:7510"], "cluster.pub: expected another address than that of node."),
     ],
 )
 def test_a_broken_rule_is_one_line_that_names_the_key(sets, line, file):
@@ -92,6 +103,10 @@ def test_a_broken_rule_is_one_line_that_names_the_key(sets, line, file):
         ["admin.bind=0.0.0.0:7513", "admin.token=x"],
         ["admin.bind=[::1]:7513"],
         ["client.tls_certificate_file={file}", "client.tls_key_file={file}"],
+        ["client.bind=127.0.0.1:0,0.0.0.0:0", "admin.bind=127.0.0.1:0", "node.bind=tcp://127.0.0.1:*,tcp://[::1]:*"],
+        ["client.bind=127.0.0.2:7600,[::]:7600", "admin.bind=127.0.0.1:7600"],
+        ["cluster.pub=tcp://127.0.0.1:7510"],  # alone
+        ["cluster.minimum_nodes=5", "node.max_nodes=5"],
         ["balance.sticky_key=field:user.id"],
         ["client.max_body_bytes=16711680"],  # node.max_frame_bytes less what is around it
         ["state.max_value_bytes=16774144"],

@@ -72,7 +72,7 @@ def test_every_form_of_value_in_a_file(write):
             ping_interval = 0
             compression = true
             [node]
-            bind = "tcp://127.0.0.1:1"
+            bind = "tcp://127.0.0.1:3"
             heartbeat_interval = "100ms"
             [balance]
             policy = "sticky"
@@ -84,7 +84,7 @@ def test_every_form_of_value_in_a_file(write):
     assert config.client.max_message_bytes == 65536
     assert config.client.ping_interval == 0.0
     assert config.client.compression is True
-    assert config.node.bind == ("tcp://127.0.0.1:1",)
+    assert config.node.bind == ("tcp://127.0.0.1:3",)
     assert config.node.heartbeat_interval == 0.1
     assert (config.balance.policy, config.balance.sticky_key) == ("sticky", "header:x-user")
 

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -276,20 +275,6 @@ class TestRefusal:
 
 
 class TestTls:
-    @pytest.fixture
-    def certificate(self, tmp_path):
-        certificate, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
-        subprocess.run(
-            [
-                *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-                *("-days", "2", "-keyout", key, "-out", certificate, "-subj", "/CN=redis"),
-                *("-addext", "subjectAltName=IP:127.0.0.1"),
-            ],
-            check=True,
-            capture_output=True,
-        )
-        return certificate, key
-
     async def test_with_the_certificate_verified_unless_told_otherwise(self, redis_server, make, certificate):
         file, key = certificate
         port = free_port()

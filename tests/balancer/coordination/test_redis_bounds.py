@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 import threading
 
 import pytest
@@ -26,6 +27,7 @@ class Impostor:
 
     def __init__(self):
         self.answer = stream(b"", b"")
+        self.tls = None
         self.sent = 0
         self.closed = threading.Event()
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -44,8 +46,11 @@ class Impostor:
 
     def _serve(self, connection):
         sent = 0
-        with connection, contextlib.suppress(OSError):
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            stack.enter_context(connection)
             connection.settimeout(PATIENCE)
+            if self.tls:
+                connection = stack.enter_context(self.tls.wrap_socket(connection, server_side=True))
             while connection.recv(CHUNK):
                 for piece in self.answer():
                     connection.sendall(piece)
@@ -128,6 +133,30 @@ async def test_an_answer_that_drips_holds_the_thread_until_the_timeout_only(impo
         over.set()
 
 
+@pytest.mark.parametrize("drips", [False, True])
+@pytest.mark.parametrize("urls", ARRANGEMENTS, ids=["single", "sentinel", "cluster"])
+async def test_over_tls(impostor, make, certificate, urls, drips):
+    over = threading.Event()
+
+    def drip():
+        yield b"$4000000000\r\n"
+        while not over.wait(0.02):
+            yield b"x"
+
+    impostor.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    impostor.tls.load_cert_chain(*certificate)
+    impostor.answer = drip if drips else stream(b"$4000000000\r\n", b"x" * CHUNK)
+    urls = [url.format(impostor.address).replace("redis", "rediss") + "?ssl_cert_reqs=none" for url in urls]
+    coordinator = make(urls, timeout=2.0 if drips else PATIENCE)
+    try:
+        with pytest.raises(CoordinationError):
+            await coordinator.master()
+        assert impostor.closed.wait(PATIENCE / 2)
+        assert 0 < impostor.sent < LOTS / 2
+    finally:
+        over.set()
+
+
 async def test_after_one_that_drips_the_next_is_dialed(impostor, make):
     def drip():
         yield b"$4000000000\r\n"
@@ -148,7 +177,7 @@ async def test_after_one_that_drips_the_next_is_dialed(impostor, make):
 
 async def test_a_range_of_slots_that_no_cluster_has_is_not_gone_through(impostor, make):
     host, port = b"127.0.0.1", impostor.port
-    impostor.answer = stream(b"*1\r\n*3\r\n:0\r\n:20000000\r\n*2\r\n$9\r\n%s\r\n:%d\r\n" % (host, port), b"")
+    impostor.answer = stream(b"*1\r\n*3\r\n:0\r\n:2000000\r\n*2\r\n$9\r\n%s\r\n:%d\r\n" % (host, port), b"")
     with pytest.raises(CoordinationError, match="16384 slots"):
         await make([f"redis://{impostor.address}", f"redis://{impostor.address}/0"]).master()
 

@@ -120,7 +120,7 @@ class Mastership:
         for delay in backoff.delays():
             try:
                 await function()
-            except trio.Cancelled:
+            except (trio.Cancelled, GeneratorExit):
                 raise
             except BaseException as error:
                 cancelled, failure = split(error)

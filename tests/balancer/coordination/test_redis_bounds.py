@@ -46,10 +46,11 @@ class Impostor:
 
     def _serve(self, connection):
         sent = 0
-        with connection, contextlib.suppress(OSError):
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            stack.enter_context(connection)
             connection.settimeout(PATIENCE)
             if self.tls:
-                connection = self.tls.wrap_socket(connection, server_side=True)
+                connection = stack.enter_context(self.tls.wrap_socket(connection, server_side=True))
             while connection.recv(CHUNK):
                 for piece in self.answer():
                     connection.sendall(piece)

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from holdfast import cli
+from holdfast.node import runner
 from holdfast.proxy.admin import operator
 from holdfast.proxy.config import examine
 
@@ -183,6 +184,7 @@ def test_the_services_fit_each_other(monkeypatch):
     for variable in node["environment"]:
         monkeypatch.setenv(variable, "a secret")
     parsed = parse(shlex.split(node["command"]))
+    runner._take_environment(parsed)
     assert parsed.join == [f"tcp://proxy:{config.node.bind[0].rpartition(':')[2]}"]
     assert parsed.token == "a secret"
     assert config.drain.timeout < float(proxy["stop_grace_period"].removesuffix("s"))

@@ -135,7 +135,7 @@ class Callbacks:
         """The guard of what a call does at once."""
         try:
             return callback(arguments)
-        except (trio.Cancelled, GeneratorExit):
+        except trio.Cancelled:
             raise
         except BaseException as error:
             cancelled, failure = split(error)
@@ -150,7 +150,7 @@ class Callbacks:
             return
         try:
             await result
-        except (trio.Cancelled, GeneratorExit):
+        except trio.Cancelled:
             raise
         except BaseException as error:
             cancelled, failure = split(error)

@@ -141,7 +141,7 @@ class Dispatch:
             await exchange.reply(result)
             self.handled += 1
             is_answered = True
-        except (trio.Cancelled, GeneratorExit):
+        except trio.Cancelled:
             raise
         except BaseException as error:
             cancelled, failure = split(error)

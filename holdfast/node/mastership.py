@@ -120,7 +120,7 @@ class Mastership:
         for delay in backoff.delays():
             try:
                 await function()
-            except (trio.Cancelled, GeneratorExit):
+            except trio.Cancelled:
                 raise
             except BaseException as error:
                 cancelled, failure = split(error)

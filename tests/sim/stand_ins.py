@@ -368,10 +368,15 @@ def _put(thing: object, name: str, value: object) -> None:
 
 
 def install(world: "World", *, tunnels: bool) -> None:
-    """From now on all that is asked is asked of this world. tunnels: whether nodes make use of them."""
+    """From now on all that is asked is asked of this world. tunnels: whether nodes make use of them.
+
+    A former one ends: what is left of it would be found as garbage in the middle of this one, and end there as a fault.
+    """
     global _world
     if _world is None:
         _install()
+    else:
+        _world.close()
     _world = world
     links.TUNNEL_DELAY = TUNNEL_DELAY if tunnels else inf
     random.seed(world.seed)

@@ -163,6 +163,9 @@ async def test_a_part_of_a_reply_is_an_answer_to_whoever_waits_for_another():
 async def test_what_it_was_only_offered_does_not_count_against_it():
     with asked(1) as (proxy, _, node, _):
         other = proxy.join("three", incarnation=3, takes_offers=True)
+        two = proxy.app.directory.nodes["two"]
+        two.in_flight = two.capacity  # else it is as good
+        proxy.app.directory.refresh(two)
         node.vanish()
         proxy.turn()
         assert taken(other, frames.Offer)

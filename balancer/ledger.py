@@ -94,6 +94,7 @@ class Ledger:
 
     parked: the requests that wait, a heap; always the same list, so that callers may keep it.
     held_bytes: payloads of all requests: kept until the reply, because they may have to be sent again.
+    measured: told how long a node took to reply, or to begin to, in seconds; None: nobody wants to know.
     Bounds: max_in_flight entries in all, max_parked and max_parked_bytes of them parked.
     """
 
@@ -107,6 +108,7 @@ class Ledger:
         self.parked: list[Entry] = []  # in order of opening
         self.parked_bytes = 0
         self.held_bytes = 0
+        self.measured: Callable[[Node, float], object] | None = None
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -170,9 +172,8 @@ class Ledger:
         del self._entries[id]
         self.held_bytes -= len(entry.event.payload)
         node.answered_at = now
-        if entry.parts is None:  # how long a stream lasts tells nothing of its node
-            latency = node.latency
-            node.latency = latency + (now - entry.since - latency) * 0.1 if latency else now - entry.since
+        if self.measured is not None and entry.parts is None:  # how long a stream lasts tells nothing of its node
+            self.measured(node, now - entry.since)
         in_flight = node.in_flight
         node.in_flight = in_flight - 1
         if in_flight == node.capacity:
@@ -184,8 +185,8 @@ class Ledger:
         entry = self.find(id, attempt, node)
         if entry is not None:
             if entry.parts is None:
-                latency = node.latency
-                node.latency = latency + (now - entry.since - latency) * 0.1 if latency else now - entry.since
+                if self.measured is not None:
+                    self.measured(node, now - entry.since)
                 entry.parts = Parts(entry.deadline - self._timeout)
             node.answered_at = now
             self.prolong(entry, entry.parts, now)

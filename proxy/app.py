@@ -24,7 +24,7 @@ from holdfast.balancer.links.curve import Curve
 from holdfast.balancer.links.door import MAX_STRANGERS
 from holdfast.balancer.links.guard import Guard
 from holdfast.balancer.links.zeromq import ZeromqHub
-from holdfast.balancer.policies import POLICIES
+from holdfast.balancer.policies import POLICIES, PowerOfTwoChoices
 from holdfast.balancer.registry import ClientRegistry
 from holdfast.balancer.remembered import Remembered
 from holdfast.protocols.clients.http import HttpProtocol
@@ -109,11 +109,14 @@ class App:
         access_log = None
         if config.log.access_log:
             access_log = AccessLog(config.log.access_log_sample, config.request.timeout, random.random, registry.get)
+        policy = POLICIES[config.balance.policy]()
+        if isinstance(policy, PowerOfTwoChoices):
+            ledger.measured = policy.measured
         self.dispatch = dispatch = Dispatch(
             ledger,
             directory,
             announcer,
-            POLICIES[config.balance.policy](),
+            policy,
             key_of(config.balance.sticky_key),
             random.random,
             reactor,

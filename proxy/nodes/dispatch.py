@@ -205,8 +205,8 @@ class Dispatch:
             head, is_text = None, frame.is_text
         else:
             head, is_text = ReplyHead(frame.status, frame.headers), False
-        if (payload := frame.payload) is None and entry.parts is None:
-            payload = b""  # of no parts at all: else there would be no answer
+        if (payload := frame.payload) is None and (more or entry.parts is None):
+            payload = b""  # it ends nothing: else there might be no answer at all
         # First: the request is settled, so no fault in what follows may cost its client the answer.
         try:
             taken = entry.connection.reply(entry.event, head, payload, is_text, more)

@@ -58,7 +58,7 @@ class Steward:
     def lets_nodes_begin(self) -> bool:
         """We are a member, and have begun with the state if it is we who keep it. Until then nodes wait for us."""
         replication = self._cluster.replication
-        return self._cluster.membership.is_member and replication.phase not in (Phase.GATHERING, Phase.RECOVERING)
+        return self._cluster.membership.is_member and replication.phase in (Phase.FOLLOWING, Phase.KEEPING)
 
     # --- the master ---------------------------------------------------------------------------------------------
 

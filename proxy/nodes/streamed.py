@@ -40,6 +40,8 @@ class Streamed:
         is_over = taken and head is not None and _is_only_head(entry.event, parts.status)
         if is_over:  # else it would hold its place for as long as the node goes on, and nobody would hear of it
             entry.connection.reply(entry.event, head, b"", False, False)
+            if parts.status < 500:
+                node.health.succeeded()
         elif taken:
             self._give_credit(node, entry, parts, size)
             return False

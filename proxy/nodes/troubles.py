@@ -27,12 +27,13 @@ class Troubles:
 
     def timed_out(self, entry: Entry, reason: Reason) -> None:
         now = self._reactor.now
+        since = entry.deadline - self._timeout if entry.parts is None else entry.parts.since
         if self._reactor.masses.admits("request_timed_out", now):
             log.warning(
                 "request_timed_out",
                 **self._who_asked(entry),
                 reason=reason.value,
-                seconds=round(now - (entry.deadline - self._timeout), 3),
+                seconds=round(now - since, 3),
                 attempt=entry.attempt,
                 node=None if entry.node is None else entry.node.id,
             )

@@ -5,6 +5,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from holdfast.balancer.directory import Directory, NodeState
 from holdfast.balancer.ledger import Ledger
+from holdfast.balancer.policies import PowerOfTwoChoices
 from holdfast.balancer.settings import BalanceSettings, RequestSettings
 from holdfast.protocols.clients.events import HttpRequest, Message
 from holdfast.protocols.close import Reason
@@ -26,7 +27,9 @@ def directory():
 
 @pytest.fixture
 def ledger(directory):
-    return Ledger(directory, SETTINGS, first_id=1000)
+    ledger = Ledger(directory, SETTINGS, first_id=1000)
+    ledger.measured = PowerOfTwoChoices().measured
+    return ledger
 
 
 def message(size=1):

@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ from structlog.testing import capture_logs
 from holdfast.balancer.links.door import MAX_STRANGERS
 from holdfast.proxy import open_files
 from holdfast.proxy.admin.server import MAX_CONNECTIONS
-from holdfast.proxy.open_files import RESERVED, Shares, share_out, shares_of
+from holdfast.proxy.open_files import RESERVED, Shares, Shortage, share_out, shares_of
 from tests.harness import configure, running
 from tests.proxy.cluster.proxies import QUICK
 
@@ -41,6 +42,16 @@ def test_the_table_of_descriptors_is_as_large_at_once_as_it_may_become():
     assert int(files) == 2 * int(before)
     assert int(after) >= int(files)
     assert leaves_none_open == "True"
+
+
+async def test_a_shortage_is_a_line_a_minute(mock_clock):
+    shortage = Shortage()
+    with capture_logs() as lines:
+        for _ in range(1300):
+            assert shortage.is_met(OSError(errno.EMFILE, "too many"), "here")
+            mock_clock.jump(0.1)
+        assert not shortage.is_met(OSError(errno.ECONNABORTED, "gone"), "here")
+    assert [line["event"] for line in lines] == ["accept_failed"] * 3
 
 
 class TestShares:

@@ -91,7 +91,7 @@ async def test_no_timeout_is_so_short_that_every_tick_is_late(hasty):
     assert "was_away" not in {line["event"] for line in lines}
 
 
-@pytest.mark.parametrize("waits_for", ["membership", "state"])
+@pytest.mark.parametrize("waits_for", ["membership", Phase.GATHERING, Phase.RECOVERING, Phase.BEGINNING])
 async def test_a_node_that_waits_for_us_has_its_time_from_when_we_have_begun(proxy, waits_for):
     """As with a store that was emptied: no proxy is a member before an operator's reset."""
     node = proxy.hub.dial()
@@ -108,7 +108,7 @@ async def test_a_node_that_waits_for_us_has_its_time_from_when_we_have_begun(pro
     if waits_for == "membership":
         membership.record = Record()
     else:
-        replication.phase = Phase.GATHERING
+        replication.phase = waits_for
     assert wait(25)
     membership.record, replication.phase = record, phase
     assert wait(9)

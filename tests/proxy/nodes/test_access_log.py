@@ -146,7 +146,7 @@ async def test_so_are_all_parts_of_a_reply():
 
 @pytest.fixture
 async def still(mock_clock):
-    proxy = StillProxy(trio_clock=True, log={"access_log": True, "level": "info"})
+    proxy = StillProxy(trio_clock=True, log={"access_log": True, "level": "info"}, balance={"policy": "p2c-ewma"})
     yield proxy
     proxy.close()
 

@@ -57,6 +57,7 @@ async def test_a_reply_in_parts_that_has_only_a_head_ends_with_that(method, stat
     async with running() as proxy, httpx.AsyncClient(base_url=f"http://{proxy.client}") as http:
         with ScriptedNode(proxy.node) as node:
             await node.join()
+            proxy.app.directory.nodes[node.id].health.failures = 1
             for number in (1, 2):  # on one connection
                 async with trio.open_nursery() as nursery:
 
@@ -69,7 +70,8 @@ async def test_a_reply_in_parts_that_has_only_a_head_ends_with_that(method, stat
                     answer = await http.request(method, "/")
                 assert (answer.status_code, answer.content) == (status, b"")
                 assert (len(proxy.app.ledger), proxy.counters.replies) == (0, number)
-            assert proxy.app.directory.nodes[node.id].in_flight == 0
+            known = proxy.app.directory.nodes[node.id]
+            assert (known.in_flight, known.health.failures) == (0, 0), "a success, like any other"
 
 
 @pytest.mark.parametrize(

@@ -234,14 +234,17 @@ async def test_effects_come_with_the_reply_and_before_it():
             assert proxy.app.channels.count("room") == 1
 
 
-async def test_an_end_without_parts_is_an_empty_reply():
+@pytest.mark.parametrize("parts", [[False], [True, False]])
+async def test_nil_that_ends_nothing_is_an_empty_message(parts):
     async with running() as proxy, websocket(proxy) as client:
         with ScriptedNode(proxy.node) as node:
             await node.join()
             await client.send("hello")
             request = await node.take(frames.Request)
-            node.say(frames.Reply(request.id, 1, None, True))
+            for more in parts:
+                node.say(frames.Reply(request.id, 1, None, True, more))
             assert await client.recv() == ""
+            await proxy.until(lambda: not len(proxy.app.ledger))
 
 
 async def test_streamed_reply():

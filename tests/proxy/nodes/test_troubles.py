@@ -39,6 +39,24 @@ async def test_no_node_in_time():
     assert (line["node"], line["attempt"], line["reason"]) == (None, 0, "no_node")
 
 
+async def test_a_reply_in_parts_that_stops_is_so_long_without_one():
+    proxy = StillProxy()
+    node, client = proxy.join(), proxy.client()
+    client.ask("please")
+    proxy.turn()
+    [request] = taken(node, frames.Request)
+    for _ in range(3):
+        proxy.tick(5.0)
+        node.say(frames.Reply(request.id, 1, b"part", True, True))
+        proxy.hear()
+    with capture_logs() as lines:
+        for _ in range(40):
+            proxy.tick(5.0)
+    proxy.close()
+    [line] = of("request_timed_out", lines)
+    assert line["seconds"] == pytest.approx(proxy.app.config.request.pause_timeout, abs=15.0)
+
+
 @pytest.mark.parametrize("event", ["request_timed_out", "bad_reply"])
 async def test_a_mass_of_them_is_some_lines_and_a_count(event):
     """The time is the test's: all go wrong in one second."""

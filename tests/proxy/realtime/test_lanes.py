@@ -96,6 +96,25 @@ async def test_who_leaves_hears_no_more_of_what_is_under_way(monkeypatch, exclud
         proxy.close()
 
 
+async def test_who_leaves_while_its_own_message_is_under_way_gets_that(monkeypatch):
+    """It is for the client, and not for the channel."""
+    monkeypatch.setattr(lanes, "SLICE", 4)
+    proxy = StillProxy()
+    try:
+        clients = [proxy.client() for _ in range(40)]
+        one, two = proxy.join("one"), proxy.join("two")
+        one.say(frames.Effects(1, [frames.Join(each.id, "room") for each in clients]))
+        proxy.settle()
+        one.say(frames.Effects(2, [frames.Notify(b"news", True, [], pack_ids([each.id for each in clients]))]))
+        proxy.turn()
+        assert clients[-1].heard == []
+        two.say(frames.Effects(1, [frames.Leave(clients[-1].id, "room")]))
+        proxy.settle()
+        assert [each.heard for each in clients] == [["* news"]] * 40
+    finally:
+        proxy.close()
+
+
 async def test_last_words_are_delivered_before_the_close(slices):
     async with crowd(12) as (_, [node], clients, ids):
         node.say(node.numbered(tell("1"), frames.Notify(b"2", True, [], pack_ids(ids)), *map(frames.CloseClient, ids)))

@@ -36,8 +36,8 @@ class Node:
     goes by; the gateway and the keeper what the node says of itself.
 
     in_flight: requests it has now. pull: weight x slow start, what weighted choices use.
-    latency: moving average of reply times in seconds, the policy's that goes by it; 0.0 before the first. answered_at: when
-    a reply that was awaited, or a part of one, came the last time. standing: order of becoming ready.
+    latency: moving average of reply times in seconds, the policy's that goes by it; 0.0 before the first.
+    answered_at: when a reply that was awaited, or a part of one, came the last time. standing: order of becoming ready.
     state_position: epoch and index of the last entry of the state that it has told to have.
     wants_clients: whether it is told every client; a request to another one brings its own.
     owes: proxies that may miss something if it dies now, and up to which number of its effects. takes_offers:

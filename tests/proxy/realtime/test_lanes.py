@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed
 
 from holdfast.protocols.nodes import frames
@@ -109,8 +110,10 @@ async def test_who_leaves_while_its_own_message_is_under_way_gets_that(monkeypat
         proxy.turn()
         assert clients[-1].heard == []
         two.say(frames.Effects(1, [frames.Leave(clients[-1].id, "room")]))
-        proxy.settle()
+        with capture_logs() as lines:
+            proxy.settle()
         assert [each.heard for each in clients] == [["* news"]] * 40
+        assert "effect_crashed" not in [line["event"] for line in lines]
     finally:
         proxy.close()
 

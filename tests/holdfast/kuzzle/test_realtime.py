@@ -157,6 +157,7 @@ async def test_who_leaves_before_there_is_a_master_is_told_by_the_first():
         room = (await subscribe(guest))["roomId"]
         await guest.result("realtime", "unsubscribe", body={"roomId": room})
         assert not any(node.is_master for node in world.nodes)
+        world.elect()
         assert (await listener.told())["user"] == "out"
         assert await listener.told_nothing()
 

@@ -25,13 +25,17 @@ def full_api(node: Node) -> Api:
 
 
 class World:
-    """nodes, apis: in the order they joined; the first one is master."""
+    """nodes, apis: in the order they joined; the first one is master, while nothing has stood still for long."""
 
     def __init__(self, proxy, nodes: list[Node], apis: list[Api], scopes: list[trio.CancelScope]) -> None:
         self.proxy = proxy
         self.nodes = nodes
         self.apis = apis
         self._scopes = scopes
+
+    def elect(self) -> None:
+        """From now on there may be a master."""
+        self.proxy.app.cluster.mastership.grants.joined()
 
     def kill(self, node: int) -> None:
         """As SIGKILL: its sockets close, and nothing is said."""
@@ -96,8 +100,8 @@ class Client:
 
 @asynccontextmanager
 async def kuzzle(nodes: int = 1, make=full_api, *, elected=True, **sections):
-    """elected: wait until there is a master. sections: of the proxy's configuration."""
-    sections.setdefault("election", {"lease": 0.5})
+    """elected: wait until there is a master; else there is none before `elect`. sections: of the configuration."""
+    sections.setdefault("election", {"lease": 0.5 if elected else 600.0})
     sections.setdefault("node", {"heartbeat_interval": 0.1})
     async with running(**sections) as proxy, trio.open_nursery() as nursery:
         made = [Node("kuzzle", capacity=64, clients=True) for _ in range(nodes)]

@@ -70,6 +70,14 @@ class Scene:
         soon(self.world, lambda: node in self.done)
         self.done.remove(node)
 
+    def entered(self, node: SimNode) -> None:
+        self.enter(node)
+        self.is_done(node)
+
+    def ended(self, node: SimNode) -> None:
+        self.end(node)
+        self.is_done(node)
+
     def cut(self) -> None:
         self.world.cut.add((self.late.id, self.proxy.id))
 
@@ -87,14 +95,12 @@ class Scene:
 def end_that_comes_late_undoes_no_later_subscription(world: World) -> None:
     """As the master, which waits for no proxy."""
     scene = Scene(world)
-    scene.enter(scene.other)
-    scene.is_done(scene.other)
+    scene.entered(scene.other)
     scene.cut()
     scene.end_as_master(scene.late)
     scene.is_done(scene.late)
     soon(world, lambda: not scene.has_entry(scene.other))
-    scene.enter(scene.other)
-    scene.is_done(scene.other)
+    scene.entered(scene.other)
     scene.check(True)
 
 
@@ -104,8 +110,7 @@ def join_that_comes_late_undoes_no_later_end(world: World) -> None:
     scene.cut()
     scene.enter(scene.late)
     soon(world, lambda: scene.has_entry(scene.other))
-    scene.end(scene.other)
-    scene.is_done(scene.other)
+    scene.ended(scene.other)
     scene.late.do(scene.scopes[scene.late].cancel)
     scene.check(False)
 
@@ -117,20 +122,17 @@ def join_that_is_kept_undoes_no_later_end(world: World) -> None:
     scene.enter(scene.late)
     soon(world, lambda: scene.has_entry(scene.other))
     until(world, 10.0, lambda: scene.late in scene.done, "nothing is waited for")
-    scene.end(scene.other)
-    scene.is_done(scene.other)
+    scene.ended(scene.other)
     scene.check(False)
 
 
 def end_that_is_kept_undoes_no_later_subscription(world: World) -> None:
     scene = Scene(world)
-    scene.enter(scene.other)
-    scene.is_done(scene.other)
+    scene.entered(scene.other)
     scene.cut()
     scene.end(scene.late)
     until(world, 10.0, lambda: scene.late in scene.done, "nothing is waited for")
-    scene.enter(scene.other)
-    scene.is_done(scene.other)
+    scene.entered(scene.other)
     scene.check(True)
 
 
@@ -142,16 +144,14 @@ def join_of_who_has_died_undoes_no_later_end(world: World) -> None:
     soon(world, lambda: scene.has_entry(scene.other))
     world.run(0.01)
     world.kill(scene.late.id)
-    scene.end(scene.other)
-    scene.is_done(scene.other)
+    scene.ended(scene.other)
     scene.check(False)
 
 
 def end_behind_much_else_undoes_no_later_subscription(world: World) -> None:
     """With one proxy: it is in the node's lane there, behind what goes to many channels; the state needs no lane."""
     scene = Scene(world)
-    scene.enter(scene.other)
-    scene.is_done(scene.other)
+    scene.entered(scene.other)
     scene.proxy.passes, scene.proxy.pause = 1, 0.1
     many = [f"room {number}" for number in range(300)]
     scene.late.spawn(lambda: scene.late.node.notify(pack([EFFECT, 0, 0]), channels=many))
@@ -160,6 +160,5 @@ def end_behind_much_else_undoes_no_later_subscription(world: World) -> None:
     scene.is_done(scene.late)
     soon(world, lambda: not scene.has_entry(scene.other))
     assert scene.proxy.app.channels.count(channel_of(scene.key)), "it waits there"
-    scene.enter(scene.other)
-    scene.is_done(scene.other)
+    scene.entered(scene.other)
     scene.check(True)

@@ -1,12 +1,13 @@
-"""The nodes this proxy knows: states, incarnations, credit, and which of them are available.
+"""The nodes this proxy knows: states, incarnations, credit, and which of them are available, for which requests.
 
-Owns each node's lifecycle and `in_flight` counter, and the list of available nodes that policies choose from. Refuses
+Owns each node's lifecycle and `in_flight` counter, and the lists of available nodes that policies choose from. Refuses
 illegal moves. Does not know links' transports, time, or what a request is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from math import inf
+from typing import Any
 
 from msgspec import Struct
 
@@ -42,13 +43,13 @@ class Node:
     wants_clients: whether it is told every client; a request to another one brings its own.
     owes: proxies that may miss something if it dies now, and up to which number of its effects. takes_offers:
     whether it answers them. takes_requests: if not, it never gets any. says_drained: by its own word it is to get none,
-    in whichever session; else we alone know.
+    in whichever session; else we alone know. pools: those that it is in, whether available or not.
     """
 
     __slots__ = (
         "answered_at", "capacity", "ejected", "has_said_bye", "health", "id", "in_flight", "incarnation", "joined",
-        "labels", "latency", "link", "load", "name", "owes", "pid", "pull", "ready_at", "says_drained", "standing",
-        "state", "state_position", "takes_offers", "takes_requests", "wants_clients", "weight",
+        "labels", "latency", "link", "load", "name", "owes", "pid", "pools", "pull", "ready_at", "says_drained",
+        "standing", "state", "state_position", "takes_offers", "takes_requests", "wants_clients", "weight",
     )  # fmt: skip
 
     def __init__(self, hello: Hello, link: NodeLink, health: Health, now: float) -> None:
@@ -62,6 +63,7 @@ class Node:
         self.wants_clients = hello.wants_clients
         self.takes_offers = hello.takes_offers
         self.takes_requests = hello.takes_requests
+        self.pools: tuple[Pool, ...] = ()
         self.link = link
         self.health = health
         self.state = NodeState.SYNCING
@@ -83,17 +85,59 @@ class Node:
         return f"<Node {self.id} {self.state.value} in_flight={self.in_flight}/{self.capacity}>"
 
 
-class Directory:
-    """Every node with a living session, by id.
+def takes_requests(node: Node) -> bool:
+    """Of the pool of all requests."""
+    return node.takes_requests
 
-    `available` takes requests and is ready, not draining, not full, not ejected: the only thing policies see. The list
-    object stays the same one, so that callers may keep it.
+
+Random = Callable[[], float]
+Select = Callable[[Sequence[Node], int, Random], Node]
+
+
+class Pool:
+    """Nodes that may take one kind of request. A node may be in several, with one capacity for all that it gets.
+
+    takes: whether a node is in it, asked once, at its hello. available: those that are ready, not draining, not full,
+    not ejected: all that policies see; always the same list, so that callers may keep it. select: the policy's.
+    timeout, milliseconds: what its requests have. redelivers: whether one may be sent again. max_in_flight: of its
+    requests. table: the ledger's, of its requests in order of their deadlines.
     """
+
+    __slots__ = (
+        "available", "max_in_flight", "milliseconds", "name", "redelivers", "select", "table", "takes",
+        "timeout",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        takes: Callable[[Node], bool],
+        select: Select,
+        timeout: float,
+        max_in_flight: int,
+        redelivers: bool,
+    ) -> None:
+        self.name = name
+        self.takes = takes
+        self.select = select
+        self.timeout = timeout
+        self.milliseconds = int(timeout * 1000)
+        self.max_in_flight = max_in_flight
+        self.redelivers = redelivers
+        self.available: list[Node] = []
+        self.table: dict[int, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"<Pool {self.name}>"
+
+
+class Directory:
+    """Every node with a living session, by id. pools: given before the first node comes."""
 
     def __init__(self, settings: BalanceSettings) -> None:
         self._settings = settings
         self.nodes: dict[str, Node] = {}
-        self.available: list[Node] = []
+        self.pools: list[Pool] = []
         self._standings = 0
 
     def __iter__(self) -> Iterator[Node]:
@@ -105,6 +149,7 @@ class Directory:
     def add(self, node: Node) -> None:
         """Take a new session: its Welcome is sent next. A former one of the same id has been lost."""
         self.nodes[node.id] = node
+        node.pools = tuple(pool for pool in self.pools if pool.takes(node))
 
     def tell(self, frame: Struct) -> None:
         """Send a frame, encoded once, to every node."""
@@ -126,18 +171,14 @@ class Directory:
         self.refresh(node)
 
     def refresh(self, node: Node) -> None:
-        """Put the node into `available`, or take it out, as its state and credit are now."""
-        available = (
-            node.state is NodeState.READY
-            and not node.ejected
-            and node.in_flight < node.capacity
-            and node.takes_requests
-        )
-        if available != (node in self.available):
-            if available:
-                self.available.append(node)
-            else:
-                self.available.remove(node)
+        """Put the node into its pools' `available`, or take it out, as its state and credit are now."""
+        available = node.state is NodeState.READY and not node.ejected and node.in_flight < node.capacity
+        for pool in node.pools:
+            if available != (node in pool.available):
+                if available:
+                    pool.available.append(node)
+                else:
+                    pool.available.remove(node)
 
     def failed(self, node: Node, now: float) -> bool:
         """A request failed at this node, by a timeout or a 5xx. True: the node is ejected for that."""
@@ -152,7 +193,7 @@ class Directory:
         return True
 
     def _serving(self) -> list[Node]:
-        return [node for node in self.nodes.values() if node.state is NodeState.READY and node.takes_requests]
+        return [node for node in self.nodes.values() if node.state is NodeState.READY and node.pools]
 
     def tend(self, now: float) -> None:
         """Now and then: let ejected nodes return, also when too few others are left, and grow the share of new ones."""

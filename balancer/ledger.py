@@ -3,16 +3,17 @@
 Owns ids, attempts, deadlines and the bounds. Answers each question once: what `settle`, `expire`, `lose` and
 `abandon` return is no longer the ledger's, so no request can be replied to twice. Pure: time comes in.
 
-All requests have the same timeout, so the order of opening is the order of deadlines, and the dictionary's own
-order is the timer: a sweep looks only at its front. A streamed reply goes to the back with a new deadline; also when
-that has passed, for as long as it may pause.
+Requests of one pool have the same timeout, so the order of opening is the order of deadlines, and the order of the
+pool's dictionary is the timer: a sweep looks only at its front. Pools with one timeout share it. A streamed reply goes
+to the back with a new deadline; also when that has passed, for as long as it may pause.
 """
 
 from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
+from itertools import chain
 from typing import Protocol
 
-from holdfast.balancer.directory import Directory, Node
+from holdfast.balancer.directory import Directory, Node, Pool
 from holdfast.balancer.settings import RequestSettings
 from holdfast.protocols.clients.base import ClientProtocol, ReplyHead
 from holdfast.protocols.clients.events import Request
@@ -59,7 +60,8 @@ class Parts:
 
 
 class Entry:
-    """One request. node None: parked. attempt: 1 at the first node, one more at each further one.
+    """One request. pool: the nodes that may take it. node None: parked. attempt: 1 at the first node, one more at each
+    further one.
 
     since: when it was sent to its node, or parked. is_offered: its node has only been asked whether it lives, because
     another one was lost with it, and has not answered. parts: some of the reply have reached the client, so no other
@@ -68,16 +70,18 @@ class Entry:
     """
 
     __slots__ = (
-        "attempt", "connection", "deadline", "event", "id", "is_offered", "is_replied", "node", "parts", "since",
+        "attempt", "connection", "deadline", "event", "id", "is_offered", "is_replied", "node", "parts", "pool",
+        "since",
     )  # fmt: skip
 
     def __init__(
-        self, id: int, connection: Requester, event: Request, deadline: float, node: Node | None, now: float
+        self, id: int, connection: Requester, event: Request, pool: Pool, node: Node | None, now: float
     ) -> None:
         self.id = id
         self.connection = connection
         self.event = event
-        self.deadline = deadline
+        self.pool = pool
+        self.deadline = now + pool.timeout
         self.node = node
         self.attempt = 0 if node is None else 1
         self.since = now
@@ -92,30 +96,39 @@ class Entry:
 class Ledger:
     """The table of requests. `first_id` should be random per process, so that no late reply of a former run fits.
 
-    parked: the requests that wait, a heap; always the same list, so that callers may keep it.
+    waiting: the requests that are parked, by pool: a heap for each that has some; always the same object, so that
+    callers may keep it.
     held_bytes: payloads of all requests: kept until the reply, because they may have to be sent again.
     measured: told how long a node took to reply, or to begin to, in seconds; None: nobody wants to know.
-    Bounds: max_in_flight entries in all, max_parked and max_parked_bytes of them parked.
+    Bounds: max_in_flight of each pool; max_parked and max_parked_bytes of all that is parked.
     """
 
     def __init__(self, directory: Directory, settings: RequestSettings, first_id: int) -> None:
         self._directory = directory
         self._settings = settings
-        self._timeout = settings.timeout
-        self._max_in_flight = settings.max_in_flight
         self._next_id = first_id
-        self._entries: dict[int, Entry] = {}
-        self.parked: list[Entry] = []  # in order of opening
+        self._entries: dict[int, Entry] = {}  # of all pools with the usual timeout: most
+        self._tables: list[dict[int, Entry]] = [self._entries]
+        self.waiting: dict[Pool, list[Entry]] = {}  # in order of opening
+        self.parked_count = 0
         self.parked_bytes = 0
         self.held_bytes = 0
         self.measured: Callable[[Node, float], object] | None = None
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return sum(map(len, self._tables))
+
+    def add_pool(self, pool: Pool) -> None:
+        """Before its first request."""
+        if pool.timeout == self._settings.timeout and pool.max_in_flight == self._settings.max_in_flight:
+            pool.table = self._entries
+        else:
+            self._tables.append(pool.table)
+        self._directory.pools.append(pool)
 
     @property
     def in_flight(self) -> int:
-        return len(self._entries) - len(self.parked)
+        return len(self) - self.parked_count
 
     @property
     def last_id(self) -> int:
@@ -127,19 +140,18 @@ class Ledger:
 
         For the end only: it looks at all, since replies in parts are not where they began.
         """
-        return any(each <= id for each in self._entries)
+        return any(each <= id for table in self._tables for each in table)
 
-    def open(self, connection: Requester, event: Request, node: Node | None, now: float) -> Entry | None:
+    def open(self, connection: Requester, event: Request, pool: Pool, node: Node | None, now: float) -> Entry | None:
         """Begin a request, at this node; None: neither in flight nor parked until `assign` or `park`.
 
-        Returns None when the table is full.
+        Returns None when there are as many as may be.
         """
-        entries = self._entries
-        if len(entries) >= self._max_in_flight:
+        table = pool.table
+        if len(table) >= pool.max_in_flight:
             return None
         self._next_id = id = self._next_id + 1
-        entry = Entry(id, connection, event, now + self._timeout, node, now)
-        entries[id] = entry
+        entry = table[id] = Entry(id, connection, event, pool, node, now)
         self.held_bytes += len(event.payload)
         if node is not None:
             node.in_flight = in_flight = node.in_flight + 1
@@ -166,10 +178,10 @@ class Ledger:
 
     def settle(self, id: int, attempt: int, node: Node, now: float) -> Entry | None:
         """The node replied. None: nobody waits for this from this node at this attempt, so it must leave no trace."""
-        entry = self._entries.get(id)
+        entry = self._entries.get(id) or self._elsewhere(id)
         if entry is None or entry.node is not node or entry.attempt != attempt:
             return None
-        del self._entries[id]
+        del entry.pool.table[id]
         self.held_bytes -= len(entry.event.payload)
         node.answered_at = now
         if self.measured is not None and entry.parts is None:  # how long a stream lasts tells nothing of its node
@@ -187,15 +199,22 @@ class Ledger:
             if entry.parts is None:
                 if self.measured is not None:
                     self.measured(node, now - entry.since)
-                entry.parts = Parts(entry.deadline - self._timeout)
+                entry.parts = Parts(entry.deadline - entry.pool.timeout)
             node.answered_at = now
             self.prolong(entry, entry.parts, now)
         return entry
 
     def find(self, id: int, attempt: int, node: Node) -> Entry | None:
         """The request, if it is with this node at this attempt."""
-        entry = self._entries.get(id)
+        entry = self._entries.get(id) or self._elsewhere(id)
         return entry if entry is not None and entry.node is node and entry.attempt == attempt else None
+
+    def _elsewhere(self, id: int) -> Entry | None:
+        """A request with a timeout of its own."""
+        for table in self._tables:
+            if (entry := table.get(id)) is not None:
+                return entry
+        return None
 
     def prolong(self, entry: Entry, parts: Parts, now: float) -> None:
         """A streamed reply goes on."""
@@ -203,27 +222,33 @@ class Ledger:
         self._postpone(entry, now)
 
     def _postpone(self, entry: Entry, now: float) -> None:
-        del self._entries[entry.id]
-        entry.deadline = now + self._timeout
-        self._entries[entry.id] = entry
+        table = entry.pool.table
+        del table[entry.id]
+        entry.deadline = now + entry.pool.timeout
+        table[entry.id] = entry
 
     def park(self, entry: Entry, now: float) -> bool:
         """No node is available: keep the request in order. False when parking is full; then it is forgotten."""
         size = len(entry.event.payload)
         settings = self._settings
-        if len(self.parked) >= settings.max_parked or self.parked_bytes + size > settings.max_parked_bytes:
+        if self.parked_count >= settings.max_parked or self.parked_bytes + size > settings.max_parked_bytes:
             self.drop(entry)
             return False
         entry.since = now
-        heappush(self.parked, entry)
+        heappush(self.waiting.setdefault(entry.pool, []), entry)
+        self.parked_count += 1
         self.parked_bytes += size
         return True
 
-    def unpark(self) -> Entry | None:
-        """The oldest parked request, for a node that has become available."""
-        if not self.parked:
+    def unpark(self, pool: Pool) -> Entry | None:
+        """The oldest parked request of a pool, for a node that has become available there."""
+        heap = self.waiting.get(pool)
+        if heap is None:
             return None
-        entry = heappop(self.parked)
+        entry = heappop(heap)
+        if not heap:
+            del self.waiting[pool]
+        self.parked_count -= 1
         self.parked_bytes -= len(entry.event.payload)
         return entry
 
@@ -236,17 +261,19 @@ class Ledger:
         paused = now - self._settings.pause_timeout
         late: list[tuple[Entry, Reason]] = []
         slow: list[Entry] = []
-        for entry in self._entries.values():
-            if entry.deadline > now:
-                break
-            if entry.parts is not None and (entry.parts.untaken or entry.parts.since > paused):
-                slow.append(entry)
-            else:
-                late.append((entry, Reason.NO_NODE if entry.node is None else Reason.DEADLINE_EXCEEDED))
+        for table in self._tables:
+            for entry in table.values():
+                if entry.deadline > now:
+                    break
+                if entry.parts is not None and (entry.parts.untaken or entry.parts.since > paused):
+                    slow.append(entry)
+                else:
+                    late.append((entry, Reason.NO_NODE if entry.node is None else Reason.DEADLINE_EXCEEDED))
         for entry in slow:
             self._postpone(entry, now)
         before = now - self._settings.parked_timeout
-        late += [(entry, Reason.NO_NODE) for entry in self.parked if entry.since <= before and entry.deadline > now]
+        for heap in self.waiting.values():
+            late += [(entry, Reason.NO_NODE) for entry in heap if entry.since <= before and entry.deadline > now]
         self._forget([entry for entry, _ in late])
         return late
 
@@ -258,7 +285,7 @@ class Ledger:
         """
         lost: list[Entry] = []
         left = node.in_flight
-        for entry in reversed(self._entries.values()) if left else ():
+        for entry in chain.from_iterable(reversed(table.values()) for table in self._tables) if left else ():
             if entry.node is node:
                 if not entry.is_replied:
                     lost.append(entry)
@@ -277,20 +304,21 @@ class Ledger:
 
     def drop(self, entry: Entry) -> None:
         """Forget a request that `lose` gave and that can't be sent again, or that can't be parked."""
-        del self._entries[entry.id]
+        del entry.pool.table[entry.id]
         self.held_bytes -= len(entry.event.payload)
 
     def abandon(self) -> list[Entry]:
         """Take out the requests whose connection is closed. One pass over all; call it when some are."""
-        gone = [entry for entry in self._entries.values() if entry.connection.is_closed]
+        gone = [entry for table in self._tables for entry in table.values() if entry.connection.is_closed]
         self._forget(gone)
         return gone
 
     def by_connection(self) -> dict[Requester, list[Entry]]:
         """All requests of each connection, those whose reply waits too: they are held as well. One pass over all."""
         asked: dict[Requester, list[Entry]] = {}
-        for entry in self._entries.values():
-            asked.setdefault(entry.connection, []).append(entry)
+        for table in self._tables:
+            for entry in table.values():
+                asked.setdefault(entry.connection, []).append(entry)
         return asked
 
     def max_attempts_reached(self, entry: Entry) -> bool:
@@ -300,23 +328,27 @@ class Ledger:
         """May this request of a lost node go to another one? handed_over False: that node has never had it."""
         if not handed_over:
             return True
-        if entry.parts is not None or self._settings.redelivery == "never" or self.max_attempts_reached(entry):
+        if entry.parts is not None or not entry.pool.redelivers or self.max_attempts_reached(entry):
             return False
         return entry.event.redeliverable
 
     def _forget(self, entries: Iterable[Entry]) -> None:
-        unparked = False
+        unparked: set[Pool] = set()
         for entry in entries:
-            del self._entries[entry.id]
+            del entry.pool.table[entry.id]
             self.held_bytes -= len(entry.event.payload)
             if entry.node is not None:
                 self._release(entry.node)
             else:
-                unparked = True
+                unparked.add(entry.pool)
+                self.parked_count -= 1
                 self.parked_bytes -= len(entry.event.payload)
-        if unparked:
-            self.parked[:] = [entry for entry in self.parked if entry.id in self._entries]
-            heapify(self.parked)
+        for pool in unparked:
+            heap = self.waiting[pool]
+            heap[:] = [entry for entry in heap if entry.id in pool.table]
+            heapify(heap)
+            if not heap:
+                del self.waiting[pool]
 
     def _release(self, node: Node) -> None:
         node.in_flight -= 1

@@ -8,9 +8,7 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import ClassVar, Protocol
 
-from holdfast.balancer.directory import Node
-
-Random = Callable[[], float]
+from holdfast.balancer.directory import Node, Random
 
 
 class Policy(Protocol):

@@ -18,7 +18,7 @@ from holdfast.balancer.cluster.counting import Counted
 from holdfast.balancer.cluster.times import longest_grant
 from holdfast.balancer.coordination.base import Coordinator
 from holdfast.balancer.coordination.store import open_store
-from holdfast.balancer.directory import Directory
+from holdfast.balancer.directory import Directory, Pool, takes_requests
 from holdfast.balancer.ledger import Ledger
 from holdfast.balancer.links.curve import Curve
 from holdfast.balancer.links.door import MAX_STRANGERS
@@ -108,16 +108,20 @@ class App:
         self.announcer = announcer = Announcer(directory, registry, config.node.registry_page)
         access_log = None
         if config.log.access_log:
-            access_log = AccessLog(config.log.access_log_sample, config.request.timeout, random.random, registry.get)
+            access_log = AccessLog(config.log.access_log_sample, random.random, registry.get)
         policy = POLICIES[config.balance.policy]()
         if isinstance(policy, PowerOfTwoChoices):
             ledger.measured = policy.measured
+        request = config.request
+        redelivers = request.redelivery == "auto"
+        pool = Pool("requests", takes_requests, policy.select, request.timeout, request.max_in_flight, redelivers)
+        ledger.add_pool(pool)
         self.dispatch = dispatch = Dispatch(
             ledger,
             directory,
             announcer,
-            policy,
-            key_of(config.balance.sticky_key),
+            pool,
+            key_of(config.balance.sticky_key) if policy.needs_key else None,
             random.random,
             reactor,
             counters,

@@ -83,7 +83,7 @@ METRICS = (
            lambda of: of.counters.request_errors, "reason"),
     Metric("holdfast_requests_in_flight", GAUGE, "Requests that are with a node.", lambda of: of.ledger.in_flight),
     Metric("holdfast_parked_requests", GAUGE, "Requests that wait because no node is available.",
-           lambda of: len(of.ledger.parked)),
+           lambda of: of.ledger.parked_count),
     Metric("holdfast_parked_bytes", GAUGE, "Payload bytes of the parked requests.", lambda of: of.ledger.parked_bytes),
     Metric("holdfast_requests_parked_total", COUNTER, "Requests that had to be parked.",
            lambda of: of.counters.requests_parked),

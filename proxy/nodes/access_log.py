@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 import structlog
 
-from holdfast.balancer.directory import Node
+from holdfast.balancer.directory import Node, Random
 from holdfast.balancer.ledger import Entry
-from holdfast.balancer.policies import Random
 from holdfast.protocols.clients.events import HttpRequest
 from holdfast.protocols.nodes.frames import Client
 
@@ -15,9 +14,8 @@ class AccessLog:
     """share: of requests that are logged, 0.0-1.0. Never a payload, never a query string. client_of: by id, what nodes
     have been told of a client."""
 
-    def __init__(self, share: float, timeout: float, random: Random, client_of: Callable[[int], Client | None]) -> None:
+    def __init__(self, share: float, random: Random, client_of: Callable[[int], Client | None]) -> None:
         self._share = share
-        self._timeout = timeout
         self._random = random
         self._client_of = client_of
         self._taken: dict[int, Client] = {}  # by request
@@ -42,7 +40,7 @@ class AccessLog:
             return
         client = client or self._client_of(entry.connection.id)
         node = lost_node or entry.node
-        opened = entry.deadline - self._timeout if entry.parts is None else entry.parts.opened
+        opened = entry.deadline - entry.pool.timeout if entry.parts is None else entry.parts.opened
         self._log.info(
             "request",
             **who_asked(entry, client),

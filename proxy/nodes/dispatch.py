@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence, Sized
 import structlog
 import trio
 
-from holdfast.balancer.directory import Directory, Node, NodeState
+from holdfast.balancer.directory import Directory, Node, NodeState, Pool, Random
 from holdfast.balancer.ledger import Entry, Ledger, Requester
-from holdfast.balancer.policies import Policy, Random
 from holdfast.balancer.settings import RequestSettings
 from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.clients.events import HttpRequest, Message, Request
@@ -48,8 +47,8 @@ class Dispatch:
         ledger: Ledger,
         directory: Directory,
         announcer: Announcer,
-        policy: Policy,
-        key_of: KeyOf,
+        pool: Pool,
+        key_of: KeyOf | None,
         random: Random,
         reactor: Reactor,
         counters: Counters,
@@ -59,21 +58,19 @@ class Dispatch:
     ) -> None:
         self._ledger = ledger
         self._directory = directory
-        self._available = directory.available
+        self._pool = pool
         self._announcer = announcer
         self._untold = announcer.untold
-        self._parked = ledger.parked
-        self._select = policy.select
-        self._key_of = key_of if policy.needs_key else None
+        self._waiting = ledger.waiting
+        self._key_of = key_of
         self._random = random
         self._reactor = reactor
         self._counters = counters
         self._settings = settings
-        self._timeout = int(settings.timeout * 1000)
         self._access_log = access_log
         self.last_failover: float | None = None
         self.late: dict[int, int] = {}  # how many of each
-        self._troubles = Troubles(reactor, settings.timeout, announcer.client_of)
+        self._troubles = Troubles(reactor, announcer.client_of)
         self._streamed = Streamed(ledger, reactor, reply_window, self._strike)
         self.expired = Expired(reactor, settings, self._troubles, self._answer, self._strike)
 
@@ -89,28 +86,33 @@ class Dispatch:
 
     # --- to a node --------------------------------------------------------------------------------------------
 
-    def request(self, connection: Requester, event: Request) -> None:
-        """A client asks."""
+    def request(self, connection: Requester, event: Request, pool: Pool | None = None) -> None:
+        """Somebody asks. pool: which nodes may take it; None: those that take all requests."""
+        if pool is None:
+            pool = self._pool
         now = self._reactor.now
         self._counters.requests += 1
-        node = self._choose(connection, event) if self._available and not self._parked else None
-        entry = self._ledger.open(connection, event, node, now)
+        node: Node | None = None
+        if pool.available and pool not in self._waiting:  # the usual case, spelled out: as `_choose` would
+            key = 0 if self._key_of is None else self._key_of(connection, event)
+            node = pool.select(pool.available, key, self._random)
+        entry = self._ledger.open(connection, event, pool, node, now)
         if entry is None:
             self._counters.limits_hit["request.max_in_flight"] += 1
             self._fail(connection, event, "too many requests in flight", Reason.PARKING_FULL)
         elif node is None:
             self._park(entry, now)
         else:
-            node.link.send(self._frame(entry, node, self._timeout))
+            node.link.send(self._frame(entry, node, pool.milliseconds))
 
-    def _choose(self, connection: Requester, event: Request) -> Node:
+    def _choose(self, pool: Pool, connection: Requester, event: Request) -> Node:
         """An available node; there must be one."""
         key = 0 if self._key_of is None else self._key_of(connection, event)
-        return self._select(self._available, key, self._random)
+        return pool.select(pool.available, key, self._random)
 
     def _send_again(self, entry: Entry, now: float) -> None:
         """To an available node; there must be one."""
-        node = self._choose(entry.connection, entry.event)
+        node = self._choose(entry.pool, entry.connection, entry.event)
         self._ledger.assign(entry, node, now)
         if entry.is_offered:
             node.link.send(frames.Offer(entry.id, entry.attempt))
@@ -132,7 +134,7 @@ class Dispatch:
 
     def _again(self, entry: Entry, now: float) -> None:
         """It has no node any more: to another one, now or later."""
-        if self._available and not self._parked:
+        if entry.pool.available and entry.pool not in self._waiting:
             self._send_again(entry, now)
         else:
             self._park(entry, now)
@@ -162,7 +164,7 @@ class Dispatch:
         if self._ledger.park(entry, now):
             self._counters.requests_parked += 1
         else:
-            by_count = len(self._parked) >= self._settings.max_parked
+            by_count = self._ledger.parked_count >= self._settings.max_parked
             self._counters.limits_hit["request.max_parked" if by_count else "request.max_parked_bytes"] += 1
             self._fail(entry.connection, entry.event, "no node is available, and too many wait", Reason.PARKING_FULL)
 
@@ -170,18 +172,16 @@ class Dispatch:
         """Send what is parked to whoever is available, and go on in the next turn. Called when a node becomes so."""
         ledger, now = self._ledger, self._reactor.now
         size = count = 0
-        while self._available:
-            entry = ledger.unpark()
-            if entry is None:
-                return
-            if entry.attempt:
-                self._failed_over(now - entry.since)
-            self._send_again(entry, now)
-            size += len(entry.event.payload)
-            count += 1
-            if count >= UNPARKED_PER_TURN or size >= UNPARKED_BYTES_PER_TURN:
-                self._reactor.in_next_turn(self.unpark)
-                return
+        for pool in list(self._waiting):
+            while pool.available and (entry := ledger.unpark(pool)) is not None:
+                if entry.attempt:
+                    self._failed_over(now - entry.since)
+                self._send_again(entry, now)
+                size += len(entry.event.payload)
+                count += 1
+                if count >= UNPARKED_PER_TURN or size >= UNPARKED_BYTES_PER_TURN:
+                    self._reactor.in_next_turn(self.unpark)
+                    return
 
     # --- from a node ------------------------------------------------------------------------------------------
 
@@ -216,7 +216,7 @@ class Dispatch:
                 node.link.send(frames.Cancel(entry.id, entry.attempt))
             self._bad_reply(node, entry, error)
             return
-        if self._parked:
+        if self._waiting:
             self.unpark()
         if more:
             if self._streamed.said(node, entry, head, len(payload or b""), taken=taken):
@@ -256,7 +256,7 @@ class Dispatch:
 
     def _fault(self, node: Node, entry: Entry, error: HoldfastError) -> None:
         self._answer(entry, error)
-        if self._parked:
+        if self._waiting:
             self.unpark()
         if error.http_status >= 500:
             self._strike(node, entry)

@@ -70,7 +70,7 @@ class Expired:
         since = entry.since if entry.parts is None else entry.parts.since
         answers = node.answered_at > since
         is_excused = answers or entry.is_offered or self.is_behind(node)
-        if not is_excused and now - entry.since >= self._settings.timeout / 2:
+        if not is_excused and now - entry.since >= entry.pool.timeout / 2:
             self._strike(node, entry)
 
     def _error(self, entry: Entry, reason: Reason, now: float) -> RequestError:
@@ -79,5 +79,5 @@ class Expired:
             waited = min(settings.parked_timeout, round(now - entry.since, 1))
             return RequestError(f"no node was available for {waited:g} s", reason, settings.retry_after)
         if entry.parts is None:
-            return RequestError(f"no reply within {settings.timeout:g} s", reason, None)
+            return RequestError(f"no reply within {entry.pool.timeout:g} s", reason, None)
         return RequestError(f"no further part of the reply within {self.pause_timeout:g} s", reason, None)

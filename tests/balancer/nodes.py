@@ -1,8 +1,9 @@
 """Nodes for tests of what chooses between them: real ones, with a link that only keeps what it is given."""
 
-from holdfast.balancer.directory import Directory, Node, NodeState
+from holdfast.balancer.directory import Directory, Node, NodeState, Pool, takes_requests
 from holdfast.balancer.health import Health
-from holdfast.balancer.settings import BalanceSettings
+from holdfast.balancer.policies import LeastInFlight
+from holdfast.balancer.settings import BalanceSettings, RequestSettings
 from holdfast.protocols.nodes.frames import Hello
 
 SETTINGS = BalanceSettings(ejection_failures=2, ejection_time=10.0, ejection_max_share=0.5, slow_start=0.0)
@@ -35,3 +36,16 @@ def add_ready(directory: Directory, name="n", capacity=4, weight=1.0, settings=S
     directory.add(node)
     directory.move(node, NodeState.READY)
     return node
+
+
+def add_pool(directory, settings=None, ledger=None, takes=takes_requests):
+    """A pool of these nodes, chosen as least in flight."""
+    settings = settings or RequestSettings()
+    redelivers = settings.redelivery == "auto"
+    select = LeastInFlight().select
+    pool = Pool("requests", takes, select, settings.timeout, settings.max_in_flight, redelivers)
+    if ledger is None:
+        directory.pools.append(pool)
+    else:
+        ledger.add_pool(pool)
+    return pool

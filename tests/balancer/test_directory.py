@@ -2,22 +2,24 @@ import pytest
 
 from holdfast.balancer.directory import TRANSITIONS, Directory, NodeState
 from holdfast.balancer.settings import BalanceSettings
-from tests.balancer.nodes import SETTINGS, add_ready, make_node
+from tests.balancer.nodes import SETTINGS, add_pool, add_ready, make_node
 
 
 @pytest.fixture
 def directory():
-    return Directory(SETTINGS)
+    directory = Directory(SETTINGS)
+    add_pool(directory)
+    return directory
 
 
 def test_node_is_available_only_while_ready(directory):
     node = make_node()
     directory.add(node)
-    assert directory.available == []
+    assert directory.pools[0].available == []
     directory.move(node, NodeState.READY)
-    assert directory.available == [node]
+    assert directory.pools[0].available == [node]
     directory.move(node, NodeState.DRAINING)
-    assert directory.available == []
+    assert directory.pools[0].available == []
     directory.move(node, NodeState.LOST)
     assert len(directory) == 0
 
@@ -41,10 +43,10 @@ def test_full_node_is_not_available_until_it_has_room(directory):
     node = add_ready(directory, capacity=2)
     node.in_flight = 2
     directory.refresh(node)
-    assert directory.available == []
+    assert directory.pools[0].available == []
     node.in_flight = 1
     directory.refresh(node)
-    assert directory.available == [node]
+    assert directory.pools[0].available == [node]
 
 
 def test_ready_nodes_come_longest_standing_first_and_a_returning_one_goes_to_the_end(directory):
@@ -64,11 +66,11 @@ def test_failures_in_a_row_eject_and_time_brings_back(directory):
     bad, good = add_ready(directory, "bad"), add_ready(directory, "good")
     assert not directory.failed(bad, 1.0)
     assert directory.failed(bad, 1.0)
-    assert directory.available == [good]
+    assert directory.pools[0].available == [good]
     directory.tend(10.9)
-    assert directory.available == [good]
+    assert directory.pools[0].available == [good]
     directory.tend(11.0)
-    assert directory.available == [good, bad]
+    assert directory.pools[0].available == [good, bad]
 
 
 def test_no_more_than_the_maximum_share_is_ejected_and_never_the_last(directory):
@@ -84,14 +86,15 @@ def test_an_ejected_node_returns_at_once_when_the_others_have_gone(directory):
     directory.failed(bad, 1.0)
     directory.failed(bad, 1.0)
     directory.move(good, NodeState.LOST)
-    assert directory.available == []
+    assert directory.pools[0].available == []
     directory.tend(1.1)
-    assert directory.available == [bad]
+    assert directory.pools[0].available == [bad]
 
 
 def test_share_of_a_new_node_grows():
     settings = BalanceSettings(slow_start=10.0)
     directory = Directory(settings)
+    add_pool(directory)
     node = add_ready(directory, weight=2.0, settings=settings)
     node.health.ready(0.0)
     shares = []

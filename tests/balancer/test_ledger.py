@@ -9,7 +9,7 @@ from holdfast.balancer.policies import PowerOfTwoChoices
 from holdfast.balancer.settings import BalanceSettings, RequestSettings
 from holdfast.protocols.clients.events import HttpRequest, Message
 from holdfast.protocols.close import Reason
-from tests.balancer.nodes import add_ready
+from tests.balancer.nodes import add_pool, add_ready, make_node
 
 SETTINGS = RequestSettings(
     timeout=10.0, pause_timeout=20.0, max_attempts=3, parked_timeout=5.0, max_parked=3, max_parked_bytes=100
@@ -27,7 +27,7 @@ def directory():
 
 @pytest.fixture
 def ledger(directory):
-    ledger = Ledger(directory, SETTINGS, first_id=1000)
+    ledger = make_ledger(directory, SETTINGS, 1000)
     ledger.measured = PowerOfTwoChoices().measured
     return ledger
 
@@ -36,9 +36,19 @@ def message(size=1):
     return Message(b"x" * size, True)
 
 
+def make_ledger(directory, settings, first_id):
+    ledger = Ledger(directory, settings, first_id)
+    add_pool(directory, settings, ledger)
+    return ledger
+
+
+def opened(ledger, asker, event, node, now):
+    return ledger.open(asker, event, ledger._directory.pools[0], node, now)
+
+
 def test_a_request_is_settled_once(ledger, directory):
     node = add_ready(directory)
-    entry = ledger.open(Asker(), message(), None, 0.0)
+    entry = opened(ledger, Asker(), message(), None, 0.0)
     ledger.assign(entry, node, 0.0)
     assert (ledger.in_flight, node.in_flight) == (1, 1)
     assert ledger.settle(entry.id, 1, node, 0.5) is entry
@@ -49,7 +59,7 @@ def test_a_request_is_settled_once(ledger, directory):
 def test_payloads_are_held_until_their_request_has_gone(ledger, directory):
     node, gone = add_ready(directory), Asker()
     settled, lost, closed, late, refused, asked = (
-        ledger.open(gone if size == 4 else Asker(), message(size), node, 0.0) for size in (1, 2, 4, 8, 16, 32)
+        opened(ledger, gone if size == 4 else Asker(), message(size), node, 0.0) for size in (1, 2, 4, 8, 16, 32)
     )
     assert ledger.held_bytes == 63
     ledger.settle(settled.id, 1, node, 1.0)
@@ -71,16 +81,16 @@ def test_payloads_are_held_until_their_request_has_gone(ledger, directory):
 
 def test_what_is_cancelled_is_forgotten_wherever_it_is(ledger, directory):
     node = add_ready(directory)
-    sent = ledger.open(Asker(), message(), node, 0.0)
-    parked = ledger.open(Asker(), message(7), None, 0.0)
+    sent = opened(ledger, Asker(), message(), node, 0.0)
+    parked = opened(ledger, Asker(), message(7), None, 0.0)
     ledger.park(parked, 0.0)
     ledger.cancel([sent, parked])
-    assert (len(ledger), node.in_flight, ledger.parked, ledger.parked_bytes) == (0, 0, [], 0)
+    assert (len(ledger), node.in_flight, ledger.waiting, ledger.parked_bytes) == (0, 0, {}, 0)
 
 
 def test_of_a_reply_in_parts_the_first_one_tells_the_latency(ledger, directory):
     node = add_ready(directory)
-    entry = ledger.open(Asker(), message(), node, 0.0)
+    entry = opened(ledger, Asker(), message(), node, 0.0)
     for now in 0.5, 5.0:
         ledger.extend(entry.id, 1, node, now)
     ledger.settle(entry.id, 1, node, 9.0)
@@ -89,7 +99,7 @@ def test_of_a_reply_in_parts_the_first_one_tells_the_latency(ledger, directory):
 
 def test_a_nodes_latency_is_that_of_its_first_reply_and_a_tenth_of_each_further_one(ledger, directory):
     node = add_ready(directory)
-    first, second = (ledger.open(Asker(), message(), node, 2.0) for _ in range(2))
+    first, second = (opened(ledger, Asker(), message(), node, 2.0) for _ in range(2))
     ledger.settle(first.id, 1, node, 2.5)
     assert node.latency == 0.5
     ledger.settle(second.id, 1, node, 3.5)
@@ -98,7 +108,7 @@ def test_a_nodes_latency_is_that_of_its_first_reply_and_a_tenth_of_each_further_
 
 def test_the_time_of_a_reply_is_counted_from_when_its_node_had_the_request(ledger, directory):
     node = add_ready(directory)
-    entry = ledger.open(Asker(), message(), None, 0.0)
+    entry = opened(ledger, Asker(), message(), None, 0.0)
     ledger.assign(entry, node, 3.0)
     ledger.settle(entry.id, 1, node, 3.25)
     assert node.latency == 0.25
@@ -106,13 +116,13 @@ def test_the_time_of_a_reply_is_counted_from_when_its_node_had_the_request(ledge
 
 def test_what_a_client_has_asked(ledger, directory):
     one, other = Asker(), Asker()
-    entries = [ledger.open(asker, message(), None, 0.0) for asker in (one, other, one)]
+    entries = [opened(ledger, asker, message(), None, 0.0) for asker in (one, other, one)]
     assert ledger.by_connection() == {one: [entries[0], entries[2]], other: [entries[1]]}
 
 
 def test_a_reply_of_another_node_or_attempt_is_refused(ledger, directory):
     one, two = add_ready(directory, "one"), add_ready(directory, "two")
-    entry = ledger.open(Asker(), message(), None, 0.0)
+    entry = opened(ledger, Asker(), message(), None, 0.0)
     ledger.assign(entry, one, 0.0)
     assert ledger.settle(entry.id, 1, two, 0.1) is None
     assert ledger.settle(entry.id, 2, one, 0.1) is None
@@ -125,41 +135,41 @@ def test_a_reply_of_another_node_or_attempt_is_refused(ledger, directory):
 
 
 def test_ids_begin_after_the_first_and_never_repeat(ledger):
-    assert [ledger.open(Asker(), message(), None, 0.0).id for _ in range(3)] == [1001, 1002, 1003]
+    assert [opened(ledger, Asker(), message(), None, 0.0).id for _ in range(3)] == [1001, 1002, 1003]
 
 
 def test_credit_takes_the_node_out_of_available_and_back(ledger, directory):
     node = add_ready(directory, capacity=2)
-    entries = [ledger.open(Asker(), message(), None, 0.0) for _ in range(2)]
+    entries = [opened(ledger, Asker(), message(), None, 0.0) for _ in range(2)]
     for entry in entries:
         ledger.assign(entry, node, 0.0)
-    assert directory.available == []
+    assert directory.pools[0].available == []
     ledger.settle(entries[0].id, 1, node, 0.1)
-    assert directory.available == [node]
+    assert directory.pools[0].available == [node]
 
 
 def test_so_does_what_is_sent_to_it_at_once_and_what_it_need_not_do(ledger, directory):
     node = add_ready(directory, capacity=2)
-    ledger.open(Asker(), message(), node, 0.0)
-    assert directory.available == [node]
-    entry = ledger.open(Asker(), message(), node, 0.0)
-    assert (directory.available, entry.attempt) == ([], 1)
+    opened(ledger, Asker(), message(), node, 0.0)
+    assert directory.pools[0].available == [node]
+    entry = opened(ledger, Asker(), message(), node, 0.0)
+    assert (directory.pools[0].available, entry.attempt) == ([], 1)
     ledger.cancel([entry])
-    assert directory.available == [node]
+    assert directory.pools[0].available == [node]
 
 
 def test_a_drained_node_that_gets_room_is_not_available(ledger, directory):
     node = add_ready(directory, capacity=1)
-    entry = ledger.open(Asker(), message(), None, 0.0)
+    entry = opened(ledger, Asker(), message(), None, 0.0)
     ledger.assign(entry, node, 0.0)
     directory.move(node, NodeState.DRAINING)
     ledger.settle(entry.id, 1, node, 0.1)
-    assert directory.available == []
+    assert directory.pools[0].available == []
 
 
 def test_a_reply_that_waits_is_not_lost_with_its_node(ledger, directory):
     node = add_ready(directory)
-    waits, other = (ledger.open(Asker(), message(), node, 0.0) for _ in range(2))
+    waits, other = (opened(ledger, Asker(), message(), node, 0.0) for _ in range(2))
     waits.is_replied = True
     assert ledger.lose(node) == [other]
     assert node.in_flight == 1
@@ -169,7 +179,7 @@ def test_a_reply_that_waits_is_not_lost_with_its_node(ledger, directory):
 
 def test_a_reply_that_waits_has_its_deadline_though_its_node_is_lost(ledger, directory):
     node = add_ready(directory)
-    entry = ledger.open(Asker(), message(), node, 0.0)
+    entry = opened(ledger, Asker(), message(), node, 0.0)
     entry.is_replied = True
     ledger.lose(node)
     assert ledger.expire(10.0) == [(entry, Reason.DEADLINE_EXCEEDED)]
@@ -179,7 +189,7 @@ def test_a_reply_that_waits_has_its_deadline_though_its_node_is_lost(ledger, dir
 
 def test_a_part_of_a_reply_changes_nothing_of_what_the_client_has_to_take(ledger, directory):
     node, other = add_ready(directory), add_ready(directory, "other")
-    entry = ledger.open(Asker(), message(), node, 0.0)
+    entry = opened(ledger, Asker(), message(), node, 0.0)
     ledger.extend(entry.id, 1, node, 8.0)
     assert (entry.deadline, entry.parts.since, entry.parts.untaken, entry.parts.owed) == (18.0, 8.0, 0, 0)
     assert entry.parts.size == 0
@@ -192,7 +202,7 @@ def test_a_part_of_a_reply_changes_nothing_of_what_the_client_has_to_take(ledger
 
 def test_a_client_that_takes_its_time_may_pause_for_longer_than_a_node(ledger, directory):
     node = add_ready(directory)
-    slow = ledger.open(Asker(), message(), node, 0.0)
+    slow = opened(ledger, Asker(), message(), node, 0.0)
     ledger.extend(slow.id, 1, node, 0.0)
     slow.parts.untaken = 1
     assert ledger.expire(SETTINGS.pause_timeout + 1.0) == []
@@ -200,7 +210,7 @@ def test_a_client_that_takes_its_time_may_pause_for_longer_than_a_node(ledger, d
 
 def test_a_client_that_takes_its_time_is_not_its_node_s_fault(ledger, directory):
     node = add_ready(directory)
-    slow, late = (ledger.open(Asker(), message(), node, 0.0) for _ in range(2))
+    slow, late = (opened(ledger, Asker(), message(), node, 0.0) for _ in range(2))
     ledger.extend(slow.id, 1, node, 1.0)
     slow.parts.untaken = 100
     assert ledger.expire(11.0) == [(late, Reason.DEADLINE_EXCEEDED)]
@@ -212,20 +222,20 @@ def test_a_client_that_takes_its_time_is_not_its_node_s_fault(ledger, directory)
 
 def test_a_sweep_over_clients_that_take_their_time_stays_short(ledger, directory):
     node = add_ready(directory, capacity=1000)
-    slow = [ledger.open(Asker(), message(), node, 0.0) for _ in range(100)]
+    slow = [opened(ledger, Asker(), message(), node, 0.0) for _ in range(100)]
     for entry in slow:
         ledger.extend(entry.id, 1, node, 0.0)
         entry.parts.untaken = 1
     assert ledger.expire(10.0) == []
-    fresh = ledger.open(Asker(), message(), node, 10.0)
+    fresh = opened(ledger, Asker(), message(), node, 10.0)
     assert list(ledger._entries.values()) == [*slow, fresh]
     assert {entry.deadline for entry in slow} == {20.0}
 
 
 def test_deadlines(ledger, directory):
     node = add_ready(directory)
-    early = ledger.open(Asker(), message(), None, 0.0)
-    late = ledger.open(Asker(), message(), None, 1.0)
+    early = opened(ledger, Asker(), message(), None, 0.0)
+    late = opened(ledger, Asker(), message(), None, 1.0)
     for entry in (early, late):
         ledger.assign(entry, node, 1.0)
     assert ledger.expire(9.9) == []
@@ -237,53 +247,54 @@ def test_deadlines(ledger, directory):
 
 def test_parking_keeps_the_order_of_opening_also_for_what_a_lost_node_had(ledger, directory):
     node = add_ready(directory)
-    first, second = (ledger.open(Asker(), message(), None, 0.0) for _ in range(2))
+    first, second = (opened(ledger, Asker(), message(), None, 0.0) for _ in range(2))
     ledger.assign(first, node, 0.0)
     assert ledger.park(second, 0.1)
     (lost,) = ledger.lose(node)
     assert ledger.park(lost, 0.2)
-    assert [ledger.unpark(), ledger.unpark(), ledger.unpark()] == [first, second, None]
+    (pool,) = ledger._directory.pools
+    assert [ledger.unpark(pool), ledger.unpark(pool), ledger.unpark(pool)] == [first, second, None]
     assert ledger.parked_bytes == 0
 
 
 def test_parking_is_bounded_in_count_bytes_and_time(ledger):
-    parked = [ledger.open(Asker(), message(30), None, 0.0) for _ in range(3)]
+    parked = [opened(ledger, Asker(), message(30), None, 0.0) for _ in range(3)]
     assert all(ledger.park(entry, float(i)) for i, entry in enumerate(parked))
-    assert not ledger.park(ledger.open(Asker(), message(1), None, 0.0), 0.0)
+    assert not ledger.park(opened(ledger, Asker(), message(1), None, 0.0), 0.0)
     assert len(ledger) == 3
     assert ledger.expire(4.9) == []
     assert ledger.expire(5.0) == [(parked[0], Reason.NO_NODE)]
-    assert not ledger.park(ledger.open(Asker(), message(50), None, 0.0), 0.0)
-    assert (len(ledger.parked), ledger.parked_bytes) == (2, 60)
+    assert not ledger.park(opened(ledger, Asker(), message(50), None, 0.0), 0.0)
+    assert (ledger.parked_count, ledger.parked_bytes) == (2, 60)
 
 
 def test_parking_takes_as_many_bytes_as_it_may(ledger):
     assert ledger.parked_bytes == 0
-    assert ledger.park(ledger.open(Asker(), message(100), None, 0.0), 0.0)
-    assert not ledger.park(ledger.open(Asker(), message(1), None, 0.0), 0.0)
+    assert ledger.park(opened(ledger, Asker(), message(100), None, 0.0), 0.0)
+    assert not ledger.park(opened(ledger, Asker(), message(1), None, 0.0), 0.0)
 
 
 @pytest.mark.parametrize("now", [10.0, 12.0])
 def test_what_was_parked_for_too_long_and_is_late_is_told_once(ledger, now):
-    entry = ledger.open(Asker(), message(), None, 0.0)
+    entry = opened(ledger, Asker(), message(), None, 0.0)
     ledger.park(entry, 0.0)
     assert ledger.expire(now) == [(entry, Reason.NO_NODE)]
 
 
 def test_the_order_of_opening_outlives_that_one_is_cancelled(directory):
-    ledger = Ledger(directory, RequestSettings(), 0)
-    entries = [ledger.open(Asker(), message(), None, 0.0) for _ in range(5)]
+    ledger = make_ledger(directory, RequestSettings(), 0)
+    entries = [opened(ledger, Asker(), message(), None, 0.0) for _ in range(5)]
     for place in (0, 2, 1, 3, 4):
         ledger.park(entries[place], 0.0)
     ledger.cancel([entries[0]])
-    assert [ledger.unpark() for _ in range(4)] == entries[1:]
+    assert [ledger.unpark(ledger._directory.pools[0]) for _ in range(4)] == entries[1:]
 
 
 def test_what_a_node_had_in_between_waits_as_long_as_any_other(ledger, directory):
-    entry = ledger.open(Asker(), message(), None, 0.0)
+    entry = opened(ledger, Asker(), message(), None, 0.0)
     assert ledger.park(entry, 0.0)
     node = add_ready(directory)
-    assert ledger.unpark() is entry
+    assert ledger.unpark(ledger._directory.pools[0]) is entry
     ledger.assign(entry, node, 1.0)
     assert ledger.lose(node) == [entry]
     assert ledger.park(entry, 6.0)
@@ -292,27 +303,27 @@ def test_what_a_node_had_in_between_waits_as_long_as_any_other(ledger, directory
 
 
 def test_full_table(directory):
-    ledger = Ledger(directory, RequestSettings(max_in_flight=1), 0)
-    assert ledger.open(Asker(), message(), None, 0.0) is not None
-    assert ledger.open(Asker(), message(), None, 0.0) is None
+    ledger = make_ledger(directory, RequestSettings(max_in_flight=1), 0)
+    assert opened(ledger, Asker(), message(), None, 0.0) is not None
+    assert opened(ledger, Asker(), message(), None, 0.0) is None
 
 
 def test_closed_connections_requests_are_abandoned(ledger, directory):
     node = add_ready(directory)
     gone, here = Asker(), Asker()
-    entries = [ledger.open(asker, message(), None, 0.0) for asker in (gone, here, gone)]
+    entries = [opened(ledger, asker, message(), None, 0.0) for asker in (gone, here, gone)]
     ledger.assign(entries[0], node, 0.0)
     ledger.assign(entries[1], node, 0.0)
     ledger.park(entries[2], 0.0)
     gone.is_closed = True
     assert ledger.abandon() == [entries[0], entries[2]]
-    assert (ledger.in_flight, len(ledger.parked), node.in_flight) == (1, 0, 1)
+    assert (ledger.in_flight, ledger.parked_count, node.in_flight) == (1, 0, 1)
 
 
 def test_streamed_part_moves_the_deadline_on_and_forbids_redelivery(ledger, directory):
     node = add_ready(directory)
-    streamed = ledger.open(Asker(), message(), None, 0.0)
-    other = ledger.open(Asker(), message(), None, 5.0)
+    streamed = opened(ledger, Asker(), message(), None, 0.0)
+    other = opened(ledger, Asker(), message(), None, 5.0)
     for entry in (streamed, other):
         ledger.assign(entry, node, 5.0)
     assert ledger.extend(streamed.id, 1, node, 8.0) is streamed
@@ -325,10 +336,10 @@ def test_streamed_part_moves_the_deadline_on_and_forbids_redelivery(ledger, dire
 
 def test_a_pause_costs_a_sweep_nothing_and_holds_up_no_deadline(ledger, directory):
     node = add_ready(directory)
-    streamed = ledger.open(Asker(), message(), node, 0.0)
+    streamed = opened(ledger, Asker(), message(), node, 0.0)
     ledger.extend(streamed.id, 1, node, 9.0)
     assert ledger.expire(19.0) == []
-    late = ledger.open(Asker(), message(), node, 19.5)
+    late = opened(ledger, Asker(), message(), node, 19.5)
     assert ledger.expire(28.9) == []
     assert ledger.expire(29.0) == [(streamed, Reason.DEADLINE_EXCEEDED)]
     assert ledger.expire(29.5) == [(late, Reason.DEADLINE_EXCEEDED)]
@@ -348,17 +359,17 @@ def test_a_pause_costs_a_sweep_nothing_and_holds_up_no_deadline(ledger, director
     ],
 )
 def test_what_may_be_sent_again(directory, event, redelivery, handed_over, expected):
-    ledger = Ledger(directory, RequestSettings(redelivery=redelivery), 0)
-    entry = ledger.open(Asker(), event, None, 0.0)
+    ledger = make_ledger(directory, RequestSettings(redelivery=redelivery), 0)
+    entry = opened(ledger, Asker(), event, None, 0.0)
     ledger.assign(entry, add_ready(directory), 0.0)
     assert ledger.is_redeliverable(entry, handed_over=handed_over) is expected
 
 
 def test_each_parking_has_its_own_time(ledger, directory):
-    entry = ledger.open(Asker(), message(), None, 0.0)
+    entry = opened(ledger, Asker(), message(), None, 0.0)
     ledger.park(entry, 0.0)
     node = add_ready(directory)
-    ledger.assign(ledger.unpark(), node, 4.0)
+    ledger.assign(ledger.unpark(ledger._directory.pools[0]), node, 4.0)
     ledger.lose(node)
     ledger.park(entry, 4.9)
     assert ledger.expire(9.8) == []
@@ -368,7 +379,7 @@ def test_each_parking_has_its_own_time(ledger, directory):
 def test_what_was_only_offered_is_no_attempt(ledger, directory):
     old, new = add_ready(directory, "old"), add_ready(directory, "new")
     new.takes_offers = True
-    entry = ledger.open(Asker(), message(), None, 0.0)
+    entry = opened(ledger, Asker(), message(), None, 0.0)
     assert not entry.is_offered
     ledger.assign(entry, new, 0.0)
     assert not entry.is_offered, "nobody was lost with it"
@@ -387,7 +398,7 @@ def test_what_was_only_offered_is_no_attempt(ledger, directory):
 
 def test_attempts_are_bounded(ledger, directory):
     node = add_ready(directory)
-    entry = ledger.open(Asker(), message(), None, 0.0)
+    entry = opened(ledger, Asker(), message(), None, 0.0)
     for attempt in (1, 2, 3):
         ledger.assign(entry, node, 0.0)
         assert entry.attempt == attempt
@@ -415,10 +426,11 @@ def test_a_node_that_is_lost_costs_what_it_was_given(ledger, directory):
     """One that comes and goes must not have the whole table walked each time."""
     stays, goes = add_ready(directory, "stays", 1000), add_ready(directory, "goes", 1000)
     for _ in range(500):
-        ledger.open(Asker(), message(), stays, 0.0)
-    ledger._entries = looked = Looked(ledger._entries)
+        opened(ledger, Asker(), message(), stays, 0.0)
+    (pool,) = directory.pools
+    pool.table = looked = ledger._tables[0] = Looked(pool.table)
     assert ledger.lose(goes) == []
-    replied, *others = [ledger.open(Asker(), message(), goes, 0.0) for _ in range(3)]
+    replied, *others = [opened(ledger, Asker(), message(), goes, 0.0) for _ in range(3)]
     replied.is_replied = True
     assert ledger.lose(goes) == others
     assert goes.in_flight == 1
@@ -430,10 +442,10 @@ def test_a_node_that_is_lost_costs_what_it_was_given(ledger, directory):
 def test_has_before(ledger, directory):
     node = add_ready(directory)
     assert not ledger.has_before(ledger.last_id)
-    entry = ledger.open(Asker(), message(), None, 0.0)
+    entry = opened(ledger, Asker(), message(), None, 0.0)
     ledger.assign(entry, node, 0.0)
     last = ledger.last_id
-    ledger.open(Asker(), message(), None, 0.0)
+    opened(ledger, Asker(), message(), None, 0.0)
     assert ledger.has_before(last)
     ledger.extend(entry.id, 1, node, 0.1)  # a part of its reply: what came later expires before it now
     assert ledger.has_before(last)
@@ -448,7 +460,7 @@ class LedgerMachine(RuleBasedStateMachine):
         super().__init__()
         self.directory = Directory(BalanceSettings())
         self.settings = RequestSettings(timeout=10.0, parked_timeout=5.0, max_parked=5, max_parked_bytes=1000)
-        self.ledger = Ledger(self.directory, self.settings, 0)
+        self.ledger = make_ledger(self.directory, self.settings, 0)
         self.now = 0.0
         self.open = {}
         self.answered = set()
@@ -460,14 +472,14 @@ class LedgerMachine(RuleBasedStateMachine):
         del self.open[entry.id]
 
     def place(self, entry):
-        if self.directory.available and not self.ledger.parked:
-            self.ledger.assign(entry, self.directory.available[0], self.now)
+        if self.directory.pools[0].available and not self.ledger.waiting:
+            self.ledger.assign(entry, self.directory.pools[0].available[0], self.now)
         elif not self.ledger.park(entry, self.now):
             self.answer(entry)
 
     def unpark(self):
-        while self.directory.available and (entry := self.ledger.unpark()) is not None:
-            self.ledger.assign(entry, self.directory.available[0], self.now)
+        while self.directory.pools[0].available and (entry := self.ledger.unpark(self.directory.pools[0])) is not None:
+            self.ledger.assign(entry, self.directory.pools[0].available[0], self.now)
 
     @rule(capacity=st.integers(1, 3))
     def node_comes(self, capacity):
@@ -490,7 +502,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(size=st.integers(0, 300), post=st.booleans())
     def ask(self, size, post):
         event = HttpRequest("POST", "/", [], b"x" * size) if post else message(size)
-        entry = self.ledger.open(Asker(), event, None, self.now)
+        entry = opened(self.ledger, Asker(), event, None, self.now)
         self.open[entry.id] = entry
         self.place(entry)
 
@@ -528,12 +540,12 @@ class LedgerMachine(RuleBasedStateMachine):
         assert set(ledger._entries) == set(self.open)
         flying = [e for e in self.open.values() if e.node]
         assert ledger.in_flight == len(flying)
-        assert len(ledger.parked) == len(self.open) - len(flying)
+        assert ledger.parked_count == len(self.open) - len(flying)
         assert ledger.parked_bytes == sum(len(e.event.payload) for e in self.open.values() if not e.node)
         for node in self.directory:
             assert node.in_flight == sum(e.node is node for e in flying) <= node.capacity
-            assert (node in self.directory.available) == (node.in_flight < node.capacity)
-        assert not (ledger.parked and self.directory.available)
+            assert (node in self.directory.pools[0].available) == (node.in_flight < node.capacity)
+        assert not (ledger.waiting and self.directory.pools[0].available)
 
     @invariant()
     def nobody_waits_beyond_the_deadline(self):
@@ -542,3 +554,70 @@ class LedgerMachine(RuleBasedStateMachine):
 
 LedgerMachine.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)
 test_ledger_machine = LedgerMachine.TestCase
+
+
+def ready(directory, hello_name, *pools, capacity=4):
+    node = make_node(hello_name, capacity)
+    node.labels = dict.fromkeys(pools, "")
+    directory.add(node)
+    directory.move(node, NodeState.READY)
+    return node
+
+
+class TestPools:
+    """Of two kinds of requests, for nodes that take one or both."""
+
+    @pytest.fixture
+    def pools(self, directory, ledger):
+        settings = RequestSettings(timeout=1.0, max_in_flight=2, redelivery="never")
+        other = add_pool(directory, settings, ledger, takes=lambda node: "other" in node.labels)
+        return directory.pools[0], other
+
+    def test_a_node_is_available_in_each_that_takes_it_and_has_one_capacity(self, directory, ledger, pools):
+        usual, other = pools
+        both, one = ready(directory, "both", "other", capacity=1), ready(directory, "one")
+        assert (usual.available, other.available) == ([both, one], [both])
+        entry = ledger.open(Asker(), message(), other, both, 0.0)
+        assert (usual.available, other.available) == ([one], [])
+        ledger.settle(entry.id, 1, both, 0.0)
+        assert (usual.available, other.available) == ([one, both], [both])
+
+    def test_each_has_its_own_timeout_and_a_sweep_finds_what_is_late_of_both(self, ledger, pools):
+        usual, other = pools
+        first = ledger.open(Asker(), message(), usual, None, 0.0)
+        second = ledger.open(Asker(), message(), other, None, 0.5)
+        assert [ledger.park(first, 6.0), ledger.park(second, 0.5)] == [True, True]
+        assert ledger.expire(1.4) == []
+        assert ledger.expire(1.5) == [(second, Reason.NO_NODE)]
+        assert ledger.expire(10.0) == [(first, Reason.NO_NODE)]
+        assert (len(ledger), ledger.waiting) == (0, {})
+
+    def test_a_reply_is_found_whichever_it_is_of(self, directory, ledger, pools):
+        node = ready(directory, "both", "other")
+        for pool in pools:
+            entry = ledger.open(Asker(), message(), pool, node, 0.0)
+            assert ledger.extend(entry.id, 1, node, 0.5) is entry
+            assert entry.deadline == 0.5 + pool.timeout
+            assert ledger.settle(entry.id, 1, node, 0.6) is entry
+        assert (len(ledger), node.in_flight, ledger.held_bytes) == (0, 0, 0)
+
+    def test_what_waits_for_one_does_not_hold_up_the_other(self, ledger, pools):
+        usual, other = pools
+        first, second = (ledger.open(Asker(), message(), pool, None, 0.0) for pool in pools)
+        assert [ledger.park(second, 0.0), ledger.park(first, 0.0)] == [True, True]
+        assert (list(ledger.waiting), ledger.parked_count) == ([other, usual], 2)
+        assert (ledger.unpark(usual), ledger.unpark(usual)) == (first, None)
+        assert (list(ledger.waiting), ledger.parked_count, ledger.parked_bytes) == ([other], 1, 1)
+        ledger.cancel([second])
+        assert (ledger.waiting, ledger.parked_count, ledger.parked_bytes) == ({}, 0, 0)
+
+    def test_limits_and_redelivery_are_each_one_s_own(self, directory, ledger, pools):
+        usual, other = pools
+        node = ready(directory, "both", "other")
+        entries = [ledger.open(Asker(), message(), other, node, 0.0) for _ in range(3)]
+        assert entries.pop() is None
+        mine = ledger.open(Asker(), message(), usual, node, 0.0)
+        assert len(ledger) == 3
+        assert ledger.lose(node) == [*entries, mine]
+        assert ledger.is_redeliverable(mine, handed_over=True)
+        assert not ledger.is_redeliverable(entries[0], handed_over=True)

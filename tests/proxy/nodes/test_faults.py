@@ -58,7 +58,7 @@ async def test_a_failure_makes_room_for_what_is_parked():
         client.ask("second")
         proxy.turn()
         assert len(taken(node, frames.Request)) == 1
-        assert len(proxy.app.ledger.parked) == 1
+        assert proxy.app.ledger.parked_count == 1
         fail(proxy, node, 500)
         proxy.hear()
         assert [request.payload for request in taken(node, frames.Request)] == [b"first", b"second"]

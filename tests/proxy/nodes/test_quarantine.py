@@ -162,7 +162,7 @@ async def test_a_node_that_takes_no_requests_is_given_none():
         mute = await joined(proxy, stack, "mute", takes_requests=False)
         assert proxy.app.control.ready() == (False, "0 nodes are ready, cluster.minimum_nodes is 1")
         await client.send("early")
-        await proxy.until(lambda: proxy.app.ledger.parked)
+        await proxy.until(lambda: proxy.app.ledger.waiting)
         able = await joined(proxy, stack, "able")
         await able.reply()
         assert await client.recv() == "early"

@@ -44,7 +44,7 @@ async def test_replies_go_to_who_asked_in_any_order():
 async def test_request_without_a_node_is_parked_and_sent_when_one_comes():
     async with running() as proxy, websocket(proxy) as client:
         await client.send("early")
-        await proxy.until(lambda: len(proxy.app.ledger.parked) == 1)
+        await proxy.until(lambda: proxy.app.ledger.parked_count == 1)
         with ScriptedNode(proxy.node) as node:
             await node.join()
             request = await node.reply()
@@ -66,8 +66,8 @@ async def test_who_is_parked_until_its_deadline_is_told_how_long_it_was():
     """Not parked_timeout: its node was lost late, and then the deadline came first."""
     async with running(request={"timeout": 0.3, "parked_timeout": 60.0}) as proxy, websocket(proxy) as client:
         await client.send("x")
-        await proxy.until(lambda: proxy.app.ledger.parked)
-        (entry,) = proxy.app.ledger.parked
+        await proxy.until(lambda: proxy.app.ledger.waiting)
+        ((entry,),) = proxy.app.ledger.waiting.values()
         entry.since -= 40.0
         assert re.search(r'"no node was available for 40(\.\d)? s"', await client.recv())
 
@@ -142,7 +142,7 @@ async def test_requests_of_lost_nodes_wait_for_a_node_in_the_order_of_opening():
             await first.take(frames.Request)
             await first.take(frames.Request)
             first.close()
-            await proxy.until(lambda: len(proxy.app.ledger.parked) == 2)
+            await proxy.until(lambda: proxy.app.ledger.parked_count == 2)
             await client.send("3")
             with ScriptedNode(proxy.node) as second:
                 await second.join()
@@ -178,13 +178,13 @@ async def test_what_is_parked_leaves_in_slices_and_in_order(monkeypatch, count, 
     async with running(client={"max_in_flight": 1000}) as proxy, websocket(proxy) as client:
         for number in range(count):
             await client.send(f"{number:{size}}")
-        await proxy.until(lambda: len(proxy.app.ledger.parked) == count)
+        await proxy.until(lambda: proxy.app.ledger.parked_count == count)
         turns = Counter()
         unpark = proxy.app.ledger.unpark
 
-        def counted():
+        def counted(pool):
             turns[proxy.app.reactor.turns] += 1
-            return unpark()
+            return unpark(pool)
 
         monkeypatch.setattr(proxy.app.ledger, "unpark", counted)
         with ScriptedNode(proxy.node, capacity=1000) as node:
@@ -201,7 +201,7 @@ async def test_capacity_is_credit():
             for number in range(5):
                 await client.send(str(number))
             requests = [await node.take(frames.Request), await node.take(frames.Request)]
-            await proxy.until(lambda: len(proxy.app.ledger.parked) == 3)
+            await proxy.until(lambda: proxy.app.ledger.parked_count == 3)
             assert not any(isinstance(frame, frames.Request) for frame in node.inbox)
             for request in requests:
                 await node.reply(request)

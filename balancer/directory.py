@@ -44,12 +44,13 @@ class Node:
     owes: proxies that may miss something if it dies now, and up to which number of its effects. takes_offers:
     whether it answers them. takes_requests: if not, it never gets any. says_drained: by its own word it is to get none,
     in whichever session; else we alone know. pools: those that it is in, whether available or not.
+    takes: kinds of calls.
     """
 
     __slots__ = (
         "answered_at", "capacity", "ejected", "has_said_bye", "health", "id", "in_flight", "incarnation", "joined",
         "labels", "latency", "link", "load", "name", "owes", "pid", "pools", "pull", "ready_at", "says_drained",
-        "standing", "state", "state_position", "takes_offers", "takes_requests", "wants_clients", "weight",
+        "standing", "state", "state_position", "takes", "takes_offers", "takes_requests", "wants_clients", "weight",
     )  # fmt: skip
 
     def __init__(self, hello: Hello, link: NodeLink, health: Health, now: float) -> None:
@@ -63,6 +64,7 @@ class Node:
         self.wants_clients = hello.wants_clients
         self.takes_offers = hello.takes_offers
         self.takes_requests = hello.takes_requests
+        self.takes = frozenset(hello.takes)
         self.pools: tuple[Pool, ...] = ()
         self.link = link
         self.health = health

@@ -11,30 +11,46 @@ to the back with a new deadline; also when that has passed, for as long as it ma
 from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
 from itertools import chain
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
+from holdfast.balancer.calls import Call
 from holdfast.balancer.directory import Directory, Node, Pool
 from holdfast.balancer.settings import RequestSettings
-from holdfast.protocols.clients.base import ClientProtocol, ReplyHead
+from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.clients.events import Request
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError
 
+Asked = Request | Call
+
+
+class Named(Protocol):
+    """A protocol, for logs."""
+
+    name: ClassVar[str]
+
 
 class Requester(Protocol):
-    """Where a reply goes: the client's connection, proxy.clients.connection."""
+    """Where a reply goes: the client's connection, proxy.clients.connection; or who calls, balancer.calls.
+
+    event: what it has asked, a request or a Call.
+    """
 
     id: int
-    protocol: ClientProtocol
+
+    @property
+    def protocol(self) -> Named: ...
 
     @property
     def is_closed(self) -> bool: ...
 
-    def reply(self, event: Request, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> bool:
+    def reply(
+        self, event: Any, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool
+    ) -> bool:
         """False: no more is wanted. Raises ProtocolError if it can't be said in the client's protocol."""
         ...
 
-    def fail(self, event: Request, error: HoldfastError) -> int:
+    def fail(self, event: Any, error: HoldfastError) -> int:  # noqa: ANN401
         """Returns how many bytes that took."""
         ...
 
@@ -75,7 +91,7 @@ class Entry:
     )  # fmt: skip
 
     def __init__(
-        self, id: int, connection: Requester, event: Request, pool: Pool, node: Node | None, now: float
+        self, id: int, connection: Requester, event: Asked, pool: Pool, node: Node | None, now: float
     ) -> None:
         self.id = id
         self.connection = connection
@@ -142,7 +158,7 @@ class Ledger:
         """
         return any(each <= id for table in self._tables for each in table)
 
-    def open(self, connection: Requester, event: Request, pool: Pool, node: Node | None, now: float) -> Entry | None:
+    def open(self, connection: Requester, event: Asked, pool: Pool, node: Node | None, now: float) -> Entry | None:
         """Begin a request, at this node; None: neither in flight nor parked until `assign` or `park`.
 
         Returns None when there are as many as may be.

@@ -9,6 +9,7 @@ protocols.nodes.clients.
 from typing import cast
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from holdfast.protocols.nodes.frames import Changes, Client, Clients, Closed, Opened, decode_client, encode_frame
 
@@ -44,6 +45,17 @@ class ClientRegistry:
         self.sequence += 1
         self.pending.append(Opened(_as_client(encoded)))
         self.untold.add(client.id)
+        self._pending_bytes += len(encoded)
+
+    def update(self, client_id: int, data: bytes) -> None:
+        """What the application keeps of a client, if it is open: each node is told, as if it had come."""
+        client = self.get(client_id)
+        if client is None:
+            return
+        encoded = self._encoded[client_id] = bytes(encode_frame(replace(client, data=data)))
+        self.sequence += 1
+        self.pending.append(Opened(_as_client(encoded)))
+        self.untold.add(client_id)
         self._pending_bytes += len(encoded)
 
     def close(self, client_id: int, reason: str) -> None:

@@ -12,7 +12,8 @@ from holdfast.protocols.errors import FrameError
 class Client(Struct, array_like=True, frozen=True, gc=False):
     """One client, as nodes know it. Not a frame of its own: part of Clients, Opened and requests.
 
-    path, query: of its handshake or request, without the "?" between them.
+    path, query: of its handshake or request, without the "?" between them. user: who it is, as its admission said; "":
+    nobody has. data: what its application keeps of it, JSON; b"": nothing. claims: of its token, JSON; b"": it has none.
     """
 
     id: int
@@ -21,6 +22,9 @@ class Client(Struct, array_like=True, frozen=True, gc=False):
     path: str
     headers: list[tuple[str, str]]
     query: str = ""
+    user: str = ""
+    data: bytes = b""
+    claims: bytes = b""
 
 
 class Clients(Struct, array_like=True, frozen=True, gc=False, tag=52):
@@ -31,7 +35,8 @@ class Clients(Struct, array_like=True, frozen=True, gc=False, tag=52):
 
 
 class Opened(Struct, array_like=True, frozen=True, gc=False, tag=53):
-    """A client has come. Not a frame of its own: part of Changes."""
+    """A client has come; or if it was there, it is this now: user and data may have changed. Not a frame of its own:
+    part of Changes."""
 
     client: Client
 

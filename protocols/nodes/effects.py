@@ -22,6 +22,7 @@ MAX_EFFECTS = 20_000
 OWN_CODES = range(4000, 5000)
 MAX_CHANNELS = 20_000  # of one Notify, likewise
 MAX_TAIL_BYTES = 1 << 10  # it is copied for each channel, before anybody looks at how many have members
+MAX_DATA_BYTES = 16 << 10  # of an Update: every node that wants clients is told, and every proxy keeps its clients'
 ALL = 2**53 - 1  # of Owed: whatever numbers its effects have, and may have by now
 MAX_OWED = 100  # proxies that a node owes something
 
@@ -77,7 +78,17 @@ class CloseClient(Struct, array_like=True, frozen=True, gc=False, tag=24):
     code: int = 0
 
 
-Effect = Join | Leave | Notify | Broadcast | CloseClient
+class Update(Struct, array_like=True, frozen=True, gc=False, tag=33):
+    """What the application keeps of a client is this from now on, at all nodes. data: JSON, or b"": nothing.
+
+    For a proxy whose Welcome says that it takes it.
+    """
+
+    client: int
+    data: bytes
+
+
+Effect = Join | Leave | Notify | Broadcast | CloseClient | Update
 
 # Proxies that may miss something if the node dies now, since they have not acknowledged all: each with the number of
 # the last effects that were sent to it or that others have, or ALL while it has had no way to it. Each list replaces
@@ -148,6 +159,8 @@ def weigh(effect: Effect | AsMaster) -> int:
         return 64 + len(effect.payload) + len(effect.exclude)
     if isinstance(effect, AsMaster):
         return 64 + sum(map(weigh, effect.effects))
+    if isinstance(effect, Update):
+        return 64 + len(effect.data)
     return 64 + 4 * len(effect.reason if isinstance(effect, CloseClient) else effect.channel)
 
 
@@ -160,8 +173,8 @@ def pack_ids(ids: Iterable[int]) -> bytes:
 
 
 def check_ids(effect: Effect) -> None:
-    """Raises FrameError if packed ids in it are not a whole number of them, clients are to get a tail, or a close code
-    is not a node's to say."""
+    """Raises FrameError if packed ids in it are not a whole number of them, clients are to get a tail, a close code is
+    not a node's to say, or data is too large."""
     if isinstance(effect, Notify):
         if effect.tail and effect.clients:
             raise FrameError("a notification with a tail names channels only")
@@ -171,6 +184,8 @@ def check_ids(effect: Effect) -> None:
         _check_packed(effect.exclude)
     elif isinstance(effect, CloseClient) and effect.code and effect.code not in OWN_CODES:
         raise FrameError(f"a node closes with a code from 4000 to 4999, got {effect.code}")
+    elif isinstance(effect, Update) and len(effect.data) > MAX_DATA_BYTES:
+        raise FrameError(f"data of a client has at most {MAX_DATA_BYTES} bytes, got {len(effect.data)}")
 
 
 def _check_packed(packed: bytes) -> None:

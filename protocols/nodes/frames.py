@@ -21,6 +21,10 @@ from holdfast.protocols.nodes.announcements import Clients as Clients
 from holdfast.protocols.nodes.announcements import Closed as Closed
 from holdfast.protocols.nodes.announcements import Opened as Opened
 from holdfast.protocols.nodes.announcements import decode_client as decode_client
+from holdfast.protocols.nodes.calls import Answered as Answered
+from holdfast.protocols.nodes.calls import Ask as Ask
+from holdfast.protocols.nodes.calls import Call as Call
+from holdfast.protocols.nodes.calls import Takes
 from holdfast.protocols.nodes.counting import AskCount as AskCount
 from holdfast.protocols.nodes.counting import Counted as Counted
 from holdfast.protocols.nodes.effects import MAX_EFFECTS, Owed
@@ -36,6 +40,7 @@ from holdfast.protocols.nodes.effects import Leave as Leave
 from holdfast.protocols.nodes.effects import Mute as Mute
 from holdfast.protocols.nodes.effects import Notify as Notify
 from holdfast.protocols.nodes.effects import Unmute as Unmute
+from holdfast.protocols.nodes.effects import Update as Update
 from holdfast.protocols.nodes.effects import pack_ids as pack_ids
 from holdfast.protocols.nodes.effects import unpack_ids as unpack_ids
 from holdfast.protocols.nodes.entries import Applied as Applied
@@ -111,6 +116,7 @@ class Hello(Struct, array_like=True, frozen=True, tag=10):
     protocols.nodes.process, so that a proxy that can see the process `pid` knows of its death; "": it can't say.
     takes_requests: whether it is to get requests. takes_offers: whether it answers an Offer. owes: see Owed.
     is_drained: it is to get no more in this run, and not to be master, because an operator or it itself has said so.
+    takes: kinds of Call.
     """
 
     version: int
@@ -132,6 +138,7 @@ class Hello(Struct, array_like=True, frozen=True, tag=10):
     takes_offers: bool = False
     owes: Owed = []
     is_drained: bool = False
+    takes: Takes = []
 
 
 class Via(Struct, array_like=True, frozen=True, gc=False, tag=13):
@@ -180,12 +187,17 @@ class HttpReply(Struct, array_like=True, frozen=True, gc=False, tag=31):
 
 
 class Failure(Struct, array_like=True, frozen=True, gc=False, tag=32):
-    """In place of a reply: the handler failed. `message` goes to the client, so it says nothing of the inside."""
+    """In place of a reply: the handler failed. `message` goes to the client, so it says nothing of the inside.
+
+    code: of a connect, what a WebSocket is closed with after its handshake, one of OWN_CODES; 0: the handshake is
+    refused with the status.
+    """
 
     request: int
     attempt: int
     status: int = 500
     message: str = ""
+    code: int = 0
 
 
 # --- proxy to node --------------------------------------------------------------------------------------------
@@ -211,7 +223,7 @@ class Welcome(Struct, array_like=True, frozen=True, gc=False, tag=50):
     the ids of this proxy's clients, and of no other's. max_unacknowledged_bytes: of Effects without Ack. reply_window:
     bytes of a reply in parts without Taken. pause_timeout: seconds that may pass between two parts of a reply; 0: as
     many as for the first one. session: its number among all of this run of the proxy, from 1; 0: it does not say.
-    ballot: as in Peers.
+    ballot: as in Peers. takes: what a node may send that older proxies don't know: "ask", "update".
     """
 
     version: int
@@ -229,6 +241,7 @@ class Welcome(Struct, array_like=True, frozen=True, gc=False, tag=50):
     pause_timeout: float = 0.0
     session: int = 0
     ballot: int = 0
+    takes: Takes = []
 
 
 class Refused(Struct, array_like=True, frozen=True, gc=False, tag=51):
@@ -309,11 +322,11 @@ class Peers(Struct, array_like=True, frozen=True, gc=False, tag=71):
 Answer = Reply | HttpReply | Failure  # to a request, or a part of that
 FromNode = (
     Heartbeat | Bye | Offer | Hello | Ready | Drain | Via
-    | Effects | Hole | AskCount | Reply | HttpReply | Failure | Propose | State
+    | Effects | Hole | AskCount | Ask | Reply | HttpReply | Failure | Propose | State
 )  # fmt: skip
 FromProxy = (
     Heartbeat | Bye | Offer | Welcome | Refused | Clients | Changes | Ack | Mute | Unmute | Counted | Taken
-    | Request | HttpRequest | Cancel | Master | Peers | State | Entry | ProposalRefused | WantState
+    | Request | HttpRequest | Call | Answered | Cancel | Master | Peers | State | Entry | ProposalRefused | WantState
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()

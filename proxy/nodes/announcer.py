@@ -137,6 +137,12 @@ class Announcer:
         if self._registry.is_full:
             self._tell_changes()
 
+    def client_updated(self, client: int, data: bytes) -> None:
+        """What the application keeps of it."""
+        self._registry.update(client, data)
+        if self._registry.is_full:
+            self._tell_changes()
+
     def client_closed(self, client: int, reason: Reason) -> None:
         self._registry.close(client, reason.value)
         if self._registry.is_full:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence, Sized
 import structlog
 import trio
 
+from holdfast.balancer.calls import Call
 from holdfast.balancer.directory import Directory, Node, NodeState, Pool, Random
-from holdfast.balancer.ledger import Entry, Ledger, Requester
+from holdfast.balancer.ledger import Asked, Entry, Ledger, Requester
 from holdfast.balancer.settings import RequestSettings
 from holdfast.protocols.clients.base import ReplyHead
-from holdfast.protocols.clients.events import HttpRequest, Message, Request
+from holdfast.protocols.clients.events import Message
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, ProtocolError, RequestError
 from holdfast.protocols.nodes import frames
@@ -86,7 +87,7 @@ class Dispatch:
 
     # --- to a node --------------------------------------------------------------------------------------------
 
-    def request(self, connection: Requester, event: Request, pool: Pool | None = None) -> None:
+    def request(self, connection: Requester, event: Asked, pool: Pool | None = None) -> None:
         """Somebody asks. pool: which nodes may take it; None: those that take all requests."""
         if pool is None:
             pool = self._pool
@@ -105,7 +106,7 @@ class Dispatch:
         else:
             node.link.send(self._frame(entry, node, pool.milliseconds))
 
-    def _choose(self, pool: Pool, connection: Requester, event: Request) -> Node:
+    def _choose(self, pool: Pool, connection: Requester, event: Asked) -> Node:
         """An available node; there must be one."""
         key = 0 if self._key_of is None else self._key_of(connection, event)
         return pool.select(pool.available, key, self._random)
@@ -139,7 +140,7 @@ class Dispatch:
         else:
             self._park(entry, now)
 
-    def _frame(self, entry: Entry, node: Node, timeout: int) -> frames.Request | frames.HttpRequest:
+    def _frame(self, entry: Entry, node: Node, timeout: int) -> frames.Request | frames.HttpRequest | frames.Call:
         """What the node is told. timeout: ms until nobody waits for the reply any more."""
         connection, event = entry.connection, entry.event
         if type(event) is Message:
@@ -147,6 +148,8 @@ class Dispatch:
                 return frames.Request(entry.id, connection.id, entry.attempt, timeout, event.payload, event.is_text)
             info = self._introduce(node, connection.id)
             return frames.Request(entry.id, connection.id, entry.attempt, timeout, event.payload, event.is_text, info)
+        if type(event) is Call:
+            return event.frame(entry.id, entry.attempt, timeout)
         assert type(event) is HttpRequest
         path, _, query = event.target.partition("?")
         client = frames.Client(connection.id, "http", event.address, path, event.headers, query)
@@ -316,7 +319,8 @@ class Dispatch:
         """A node is gone: its requests go elsewhere, oldest first, or are answered that they can't."""
         now = started = trio.current_time()
         ledger = self._ledger
-        unsent = {frame.id for frame in node.link.unsent() if isinstance(frame, frames.Request | frames.HttpRequest)}
+        asked = frames.Request | frames.HttpRequest | frames.Call
+        unsent = {frame.id for frame in node.link.unsent() if isinstance(frame, asked)}
         for entry in ledger.lose(node):
             if entry.connection.is_closed:
                 ledger.drop(entry)
@@ -390,5 +394,5 @@ class Dispatch:
         if self._access_log is not None:
             self._access_log.replied(entry, error.http_status, size, self._reactor.now, lost_node)
 
-    def _fail(self, connection: Requester, event: Request, message: str, reason: Reason) -> None:
+    def _fail(self, connection: Requester, event: Asked, message: str, reason: Reason) -> None:
         connection.fail(event, RequestError(message, reason, self._settings.retry_after))

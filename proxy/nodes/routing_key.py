@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import msgspec
 
-from holdfast.balancer.ledger import Requester
+from holdfast.balancer.ledger import Asked, Requester
 from holdfast.balancer.policies import hash_key
-from holdfast.protocols.clients.events import HttpRequest, Request
+from holdfast.protocols.clients.events import HttpRequest
 from holdfast.protocols.errors import ConfigError
 
 NOTHING = msgspec.Raw()
 
-KeyOf = Callable[[Requester, Request], int]
+KeyOf = Callable[[Requester, Asked], int]
 
 
 def key_of(spec: str) -> KeyOf:
@@ -26,7 +26,7 @@ def key_of(spec: str) -> KeyOf:
     raise ConfigError(f'balance.sticky_key: expected "client", "header:NAME" or "field:NAME", got "{spec}"')
 
 
-def _client(connection: Requester, request: Request) -> int:
+def _client(connection: Requester, request: Asked) -> int:
     return connection.id
 
 
@@ -36,7 +36,7 @@ class _Header:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def __call__(self, connection: Requester, request: Request) -> int:
+    def __call__(self, connection: Requester, request: Asked) -> int:
         if type(request) is HttpRequest:
             for name, value in request.headers:
                 if name == self._name:
@@ -51,7 +51,7 @@ class _Field:
         shape = msgspec.defstruct("Keyed", [("field", msgspec.Raw, NOTHING)], rename={"field": name})
         self._decoder = msgspec.json.Decoder(shape)
 
-    def __call__(self, connection: Requester, request: Request) -> int:
+    def __call__(self, connection: Requester, request: Asked) -> int:
         try:
             value = self._decoder.decode(request.payload).field  # type: ignore[attr-defined]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -7,9 +7,9 @@ labelled: so the access log has it, and a request is a success or a failure of i
 from collections.abc import Callable
 
 from holdfast.balancer.directory import Node
-from holdfast.balancer.ledger import Entry, Ledger, Parts
+from holdfast.balancer.ledger import Asked, Entry, Ledger, Parts
 from holdfast.protocols.clients.base import ReplyHead
-from holdfast.protocols.clients.events import HttpRequest, Request
+from holdfast.protocols.clients.events import HttpRequest
 from holdfast.protocols.nodes import frames
 from holdfast.proxy.clients.reactor import Reactor
 
@@ -66,5 +66,5 @@ class Streamed:
             parts.owed = 0
 
 
-def _is_only_head(event: Request, status: int) -> bool:
+def _is_only_head(event: Asked, status: int) -> bool:
     return status in BODILESS or (isinstance(event, HttpRequest) and event.method == "HEAD")

@@ -294,6 +294,8 @@ class Lanes:
                         budget -= len(under_way) // EXCLUDED_PER_UNIT
                     elif isinstance(effect, frames.CloseClient):
                         self.kick(effect.client, effect.reason, effect.code)
+                    elif isinstance(effect, frames.Update):
+                        self.update(effect.client, effect.data)
                     else:
                         effect.close(Reason.INTERRUPTED)
         finally:  # what one that crashes has cost counts too

@@ -143,7 +143,7 @@ async def test_what_waits_above_max_in_flight_is_answered_too():
                 for number in range(5):
                     await node.reply(requests[number])
                     if number == 1:
-                        await proxy.until(lambda: connection._is_hushed)
+                        await proxy.until(lambda: connection.is_hushed)
                     if number < 3:
                         requests.append(await node.take(frames.Request))
                 assert [await client.recv() for _ in range(5)] == ["0", "1", "2", "3", "4"]

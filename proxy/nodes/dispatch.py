@@ -222,7 +222,8 @@ class Dispatch:
         if self._waiting:
             self.unpark()
         if more:
-            if self._streamed.said(node, entry, head, len(payload or b""), taken=taken):
+            assert payload is not None  # see above
+            if self._streamed.said(node, entry, head, len(payload), taken=taken):
                 more = False
                 self._counters.replies += 1
         else:

@@ -231,6 +231,20 @@ async def test_what_a_closing_client_still_has_is_shared_out(rig):
     assert connection.state.name == "FINISHED"
 
 
+@pytest.mark.parametrize("settings", [{}, {"max_message_rate": 10}], ids=["for a turn", "for its rate"])
+async def test_who_is_put_off_when_it_is_hushed_is_not_gone_on_with(rig, settings):
+    rig = rig(**settings)
+    connection, theirs = rig.connect(UPGRADE)
+    rig.pass_time(60)
+    connection.receive(frame(0x89) * MANY, rig.reactor.now)
+    connection.hush()
+    for _ in range(8):
+        rig.turns()
+        rig.pass_time(1.0)
+    assert len(rig.said(theirs)) <= 2 * UNITS_PER_CALL * len(PONG)
+    assert not connection.transport.interest
+
+
 async def test_an_end_that_comes_with_more_than_a_share_comes_after_it(rig):
     """As with TLS, which gives both at once."""
     rig = rig()

@@ -62,3 +62,21 @@ class Caller:
 
     def when_drained(self, callback: Callable[[], None]) -> None:
         callback()
+
+
+class Wish:
+    """Whether nodes want to be asked something: as those say that are ready; while none is, as they said the last time.
+
+    takes: how many ready nodes do. ready: how many ready nodes there are.
+    """
+
+    def __init__(self, takes: Callable[[], int], ready: Callable[[], int]) -> None:
+        self._takes = takes
+        self._ready = ready
+        self._was = False
+
+    def __bool__(self) -> bool:
+        takes = self._takes()
+        if takes or self._ready():
+            self._was = takes > 0
+        return self._was

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from holdfast.balancer.health import Health, ejectable
 from holdfast.balancer.links.base import NodeLink
-from holdfast.balancer.settings import BalanceSettings
+from holdfast.balancer.settings import BalanceSettings, RequestSettings
 from holdfast.protocols.nodes.frames import Hello, encode_frame
 
 
@@ -100,14 +100,15 @@ class Pool:
     """Nodes that may take one kind of request. A node may be in several, with one capacity for all that it gets.
 
     takes: whether a node is in it, asked once, at its hello. available: those that are ready, not draining, not full,
-    not ejected: all that policies see; always the same list, so that callers may keep it. select: the policy's.
+    not ejected: all that policies see; always the same list, so that callers may keep it. ready: how many are ready,
+    whether available or not. select: the policy's.
     timeout, milliseconds: what its requests have. redelivers: whether one may be sent again. max_in_flight: of its
     requests. table: the ledger's, of its requests in order of their deadlines.
     """
 
     __slots__ = (
-        "available", "max_in_flight", "milliseconds", "name", "redelivers", "select", "table", "takes",
-        "timeout",
+        "available", "max_in_flight", "milliseconds", "name", "ready", "redelivers", "select", "table",
+        "takes", "timeout",
     )  # fmt: skip
 
     def __init__(
@@ -127,19 +128,27 @@ class Pool:
         self.max_in_flight = max_in_flight
         self.redelivers = redelivers
         self.available: list[Node] = []
+        self.ready = 0
         self.table: dict[int, Any] = {}
+
+    @classmethod
+    def of(cls, name: str, takes: Callable[[Node], bool], select: Select, settings: RequestSettings) -> "Pool":
+        """One whose requests are as the section says."""
+        redelivers = settings.redelivery == "auto"
+        return cls(name, takes, select, settings.timeout, settings.max_in_flight, redelivers)
 
     def __repr__(self) -> str:
         return f"<Pool {self.name}>"
 
 
 class Directory:
-    """Every node with a living session, by id. pools: given before the first node comes."""
+    """Every node with a living session, by id. pools: what `add_pool` was given. ready: how many nodes are."""
 
     def __init__(self, settings: BalanceSettings) -> None:
         self._settings = settings
         self.nodes: dict[str, Node] = {}
         self.pools: list[Pool] = []
+        self.ready = 0
         self._standings = 0
 
     def __iter__(self) -> Iterator[Node]:
@@ -147,6 +156,21 @@ class Directory:
 
     def __len__(self) -> int:
         return len(self.nodes)
+
+    def add_pool(self, pool: Pool) -> None:
+        """Nodes that are there already may be in it."""
+        self.pools.append(pool)
+        for node in self.nodes.values():
+            if pool.takes(node):
+                node.pools = (*node.pools, pool)
+                pool.ready += node.state is NodeState.READY
+                self.refresh(node)
+
+    def remove_pool(self, pool: Pool) -> None:
+        """Nothing waits for it any more."""
+        self.pools.remove(pool)
+        for node in self.nodes.values():
+            node.pools = tuple(each for each in node.pools if each is not pool)
 
     def add(self, node: Node) -> None:
         """Take a new session: its Welcome is sent next. A former one of the same id has been lost."""
@@ -164,10 +188,15 @@ class Directory:
         """Change a node's state. Raises ValueError for a move that TRANSITIONS does not have."""
         if state not in TRANSITIONS[node.state]:
             raise ValueError(f"node {node.id} can't go from {node.state.value} to {state.value}")
+        was_ready = node.state is NodeState.READY
         node.state = state
         if state is NodeState.READY:
             self._standings += 1
             node.standing = self._standings
+        if was_ready or state is NodeState.READY:
+            self.ready += -1 if was_ready else 1
+            for pool in node.pools:
+                pool.ready += -1 if was_ready else 1
         if state is NodeState.LOST:
             del self.nodes[node.id]
         self.refresh(node)

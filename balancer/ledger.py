@@ -44,9 +44,7 @@ class Requester(Protocol):
     @property
     def is_closed(self) -> bool: ...
 
-    def reply(
-        self, event: Any, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool
-    ) -> bool:
+    def reply(self, event: Any, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> bool:  # noqa: ANN401
         """False: no more is wanted. Raises ProtocolError if it can't be said in the client's protocol."""
         ...
 
@@ -90,9 +88,7 @@ class Entry:
         "since",
     )  # fmt: skip
 
-    def __init__(
-        self, id: int, connection: Requester, event: Asked, pool: Pool, node: Node | None, now: float
-    ) -> None:
+    def __init__(self, id: int, connection: Requester, event: Asked, pool: Pool, node: Node | None, now: float) -> None:
         self.id = id
         self.connection = connection
         self.event = event
@@ -140,7 +136,7 @@ class Ledger:
             pool.table = self._entries
         else:
             self._tables.append(pool.table)
-        self._directory.pools.append(pool)
+        self._directory.add_pool(pool)
 
     @property
     def in_flight(self) -> int:
@@ -336,6 +332,10 @@ class Ledger:
             for entry in table.values():
                 asked.setdefault(entry.connection, []).append(entry)
         return asked
+
+    def pools_in_use(self) -> set[Pool]:
+        """Those of which any request is open. One pass over all."""
+        return {entry.pool for table in self._tables for entry in table.values()}
 
     def max_attempts_reached(self, entry: Entry) -> bool:
         return entry.attempt >= self._settings.max_attempts

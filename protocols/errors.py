@@ -46,15 +46,17 @@ class RequestError(HoldfastError):
     """A typed error in place of the reply to one request; the connection lives on.
 
     retry_after: seconds after which the client may try again, a hint. status: the HTTP status to say instead of the
-    reason's, when a node chose one.
+    reason's, when a node chose one. code: the close code of a WebSocket, when a node that refuses a session chose one;
+    0: none.
     """
 
     def __init__(
-        self, message: str, reason: Reason, retry_after: float | None = None, status: int | None = None
+        self, message: str, reason: Reason, retry_after: float | None = None, status: int | None = None, code: int = 0
     ) -> None:
         super().__init__(message, reason)
         self.retry_after = retry_after
         self.status = status
+        self.code = code
 
     @property
     def http_status(self) -> int:

@@ -29,6 +29,7 @@ from holdfast.balancer.registry import ClientRegistry
 from holdfast.balancer.remembered import Remembered
 from holdfast.protocols.clients.http import HttpProtocol
 from holdfast.protocols.close import Reason
+from holdfast.protocols.nodes.frames import Client
 from holdfast.protocols.peers.frames import Member
 from holdfast.proxy.admin.api import Api
 from holdfast.proxy.admin.control import ProxyControl
@@ -49,6 +50,7 @@ from holdfast.proxy.config import Config, is_loopback, split_address
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.nodes.access_log import AccessLog
 from holdfast.proxy.nodes.announcer import Announcer
+from holdfast.proxy.nodes.calls import Calls
 from holdfast.proxy.nodes.deaths import Deaths
 from holdfast.proxy.nodes.dispatch import Dispatch
 from holdfast.proxy.nodes.gateway import Gateway
@@ -112,9 +114,7 @@ class App:
         policy = POLICIES[config.balance.policy]()
         if isinstance(policy, PowerOfTwoChoices):
             ledger.measured = policy.measured
-        request = config.request
-        redelivers = request.redelivery == "auto"
-        pool = Pool("requests", takes_requests, policy.select, request.timeout, request.max_in_flight, redelivers)
+        pool = Pool.of("requests", takes_requests, policy.select, config.request)
         ledger.add_pool(pool)
         self.dispatch = dispatch = Dispatch(
             ledger,
@@ -130,6 +130,10 @@ class App:
             config.node.max_untaken_bytes,
         )
         clients.dispatch = dispatch.request
+        mode = config.client.admission
+        self.calls = calls = Calls(mode, ledger, directory, dispatch, config.request, reactor, counters)
+        clients.admission = calls.admission
+        clients.join = channels.join
         client, node, realtime = config.client, config.node, config.realtime
         self.budget = Budget(clients, ledger, client.max_buffered_bytes, dispatch.overloaded, dispatch.abandon)
         remembered = Remembered(realtime.max_remembered_bytes, max(MIN_REMEMBERED_SECONDS, config.request.timeout))
@@ -155,17 +159,19 @@ class App:
             keeper,
             reactor,
             counters,
+            calls.asks.take,
         )
+        lanes.update = announcer.client_updated
         dispatch.attach(effects.reply, effects.is_behind)
         channels.on_first = mutes.unmute
-        clients.on_opened = announcer.client_opened
+        clients.on_opened = self._client_opened
         clients.on_closed = self._client_closed
         curve = Curve(node.curve_secret_key_file, node.curve_authorized_keys) if node.curve_secret_key_file else None
         self.guard = guard = Guard(curve, node.token)
         self.hub = ZeromqHub(
             gateway, max_batch_bytes=node.max_frame_bytes, max_backlog_bytes=node.max_outbox_bytes, guard=guard
         )
-        self.ticker = Ticker(clients, directory, dispatch, gateway, keeper, self.hub, reactor, node)
+        self.ticker = Ticker(clients, directory, dispatch, calls.once, gateway, keeper, self.hub, reactor, node)
         if config.client.tls_certificate_file:
             reactor.at_turn_end(clients.handshakes.step)
         # What a turn ends with, in this order: requests leave (and who came or went), replies come (and nodes, who are
@@ -201,7 +207,12 @@ class App:
     def is_serving(self) -> bool:
         return self.phase is Phase.SERVING
 
+    def _client_opened(self, client: Client) -> None:
+        self.announcer.client_opened(client)
+        self.calls.once.opened(client.id, self.registry.info(client.id))
+
     def _client_closed(self, session: Session, reason: Reason) -> None:
+        self.calls.once.closed(session.id, self.registry.info(session.id), reason.value)
         self.channels.forget(session)
         self.announcer.client_closed(session.id, reason)
         self.keeper.owner_gone(session.id)
@@ -275,7 +286,8 @@ class App:
                 admin = await nursery.start(AdminServer(config.admin.bind, api.answer, shares.callers).run)
                 accepting = trio.CancelScope()
                 with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-                    if runner is None or await self._join(nursery, runner, signals):
+                    self.phase = Phase.STARTING if runner is None else Phase.JOINING
+                    if runner is None or await runner.join_unless(signals, nursery):
                         for listener in listeners:
                             listener.listen(config.client.backlog)
                         nursery.start_soon(self._accept, listeners, accepting)
@@ -333,24 +345,6 @@ class App:
         cluster.owners.is_here = self.registry.__contains__
         cluster.owners.on_gone = keeper.owner_gone
         keeper.start(cluster.replication, cluster.owners)
-
-    async def _join(self, nursery: trio.Nursery, runner: Runner, signals: AsyncIterator[int]) -> bool:
-        """False: a signal came before we were a member."""
-        self.phase = Phase.JOINING
-        nursery.start_soon(runner.run)
-        is_stopped = False
-
-        async def stop_on_signal() -> None:
-            nonlocal is_stopped
-            await anext(signals)
-            is_stopped = True
-            joining.cancel_scope.cancel(reason="signal")
-
-        async with trio.open_nursery() as joining:
-            joining.start_soon(stop_on_signal)
-            await runner.join()
-            joining.cancel_scope.cancel(reason="joined")
-        return not is_stopped
 
     async def _accept(self, listeners: list[Listener], scope: trio.CancelScope) -> None:
         with scope:

@@ -56,6 +56,9 @@ class Counters:
     slow_consumers: int = 0
     limits_hit: collections.Counter[str] = field(default_factory=collections.Counter)  # by the limit's name
 
+    once_given_up: int = 0  # that a client came or went was told to nobody
+    admissions: collections.Counter[str] = field(default_factory=collections.Counter)  # by what came of them
+
     requests: int = 0
     replies: int = 0
     request_errors: dict[Reason, int] = field(default_factory=_by_reason)

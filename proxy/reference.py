@@ -86,6 +86,7 @@ and addresses, and what a client was told when it was closed.
 WHEN = {
     Reason.CLIENT_LEFT: "The client closed the connection, or it broke.",
     Reason.PROTOCOL_ERROR: "The client broke a rule of its protocol.",
+    Reason.EXPIRED: "The time of its session is over, as its admission or its token said.",
     Reason.BAD_REQUEST: "A request that can be read, but not be meant.",
     Reason.NOT_UTF8: "Text that is not UTF-8.",
     Reason.MESSAGE_TOO_LARGE: "A message above `client.max_message_bytes`, or a body above `client.max_body_bytes`.",

@@ -17,6 +17,7 @@ from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.nodes.dispatch import Dispatch
 from holdfast.proxy.nodes.gateway import Gateway
 from holdfast.proxy.nodes.keeper import Keeper
+from holdfast.proxy.nodes.once import Once
 
 log = structlog.get_logger("holdfast.ticker")
 
@@ -35,6 +36,7 @@ class Ticker:
         clients: Clients,
         directory: Directory,
         dispatch: Dispatch,
+        once: Once,
         gateway: Gateway,
         keeper: Keeper,
         hub: Hub,
@@ -44,6 +46,7 @@ class Ticker:
         self._clients = clients
         self._directory = directory
         self._dispatch = dispatch
+        self._once = once
         self._gateway = gateway
         self._keeper = keeper
         self._hub = hub
@@ -76,5 +79,6 @@ class Ticker:
         self._reactor.masses.tick(now)
         self._directory.tend(now)
         self._dispatch.unpark()
+        self._once.tick()
         self._hub.retry()
         self._reactor.settle()

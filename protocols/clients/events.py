@@ -4,11 +4,13 @@ The vocabulary is closed: the proxy knows these and nothing else of any protocol
 garbage-collector tracking: one is made per message (0.1 us), and none can be part of a cycle.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
 
 from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import HoldfastError
 
 SAFE_OR_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 section 9.2
 
@@ -50,8 +52,10 @@ class HttpRequest(Struct, gc=False):
 class Opened(Struct, gc=False):
     """A session has begun: from now on the connection is a client that every node knows.
 
-    Comes at most once per connection. headers: of the handshake, lower-case names. address: as of HttpRequest. query:
-    what came with the path; it may hold secrets, and is not shown or logged.
+    Comes at most once per connection, and before whatever tells the client that it has: perhaps it may not. headers: of
+    the handshake, lower-case names. address: as of HttpRequest. query: what came with the path; it may hold secrets,
+    and is not shown or logged. refuse: makes the last bytes of a connection that may not, from the error that says why;
+    what came after this is not looked at then. None: it is told by `close`, after these.
     """
 
     protocol: str
@@ -59,6 +63,7 @@ class Opened(Struct, gc=False):
     headers: list[tuple[str, str]]
     address: str = ""
     query: str = ""
+    refuse: Callable[[HoldfastError], bytes] | None = None
 
 
 class Output(Struct, gc=False):

@@ -306,9 +306,9 @@ class HttpProtocol:
         address = self.client_address
         headers = [header for header in head.headers if header[0] not in upgrade.NOT_FOR_NODES]
         protocol = WebSocketProtocol(self._limits, address, now, deflate=deflate)
-        events.append(Output(answer))
         path, _, query = head.target.partition("?")
-        events.append(Opened(WebSocketProtocol.name, path, headers, address, query))
+        events.append(Opened(WebSocketProtocol.name, path, headers, address, query, error_bytes))
+        events.append(Output(answer))
         events.append(Switch(protocol, bytes(self._buffer)))
         self._leave()
 

@@ -13,7 +13,7 @@ class Client(Struct, array_like=True, frozen=True, gc=False):
     """One client, as nodes know it. Not a frame of its own: part of Clients, Opened and requests.
 
     path, query: of its handshake or request, without the "?" between them. user: who it is, as its admission said; "":
-    nobody has. data: what its application keeps of it, JSON; b"": nothing. claims: of its token, JSON; b"": it has none.
+    nobody has. data: what its application keeps of it, JSON; b"": nothing. claims: of its token, JSON; b"": none.
     """
 
     id: int

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from holdfast.protocols.errors import FrameError
-from holdfast.protocols.nodes.effects import MAX_DATA_BYTES
+from holdfast.protocols.nodes.effects import MAX_DATA_BYTES, MAX_EFFECTS, Effect
 
 # Of a Call, and of what a Hello says that it takes. connect: whether a client may open a session; the reply's payload
 # is an Admitted. open, close: a client has come, has gone; told to one node. ask: another node's question. publish: do
@@ -88,6 +88,9 @@ class Admitted(Struct, array_like=True, frozen=True, gc=False):
 
 
 _admitted: msgspec.msgpack.Decoder[Admitted] = msgspec.msgpack.Decoder(Admitted)
+_effects: msgspec.msgpack.Decoder[list[Effect]] = msgspec.msgpack.Decoder(
+    Annotated[list[Effect], Meta(max_length=MAX_EFFECTS)]
+)
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -101,3 +104,15 @@ def decode_admitted(data: bytes) -> Admitted:
 
 def encode_admitted(admitted: Admitted) -> bytes:
     return _encoder.encode(admitted)
+
+
+def decode_effects(data: bytes) -> list[Effect]:
+    """The payload of a publish. Raises FrameError for whatever is none."""
+    try:
+        return _effects.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise FrameError(f"no list of effects ({len(data)} bytes): {error}") from error
+
+
+def encode_effects(effects: list[Effect]) -> bytes:
+    return _encoder.encode(effects)

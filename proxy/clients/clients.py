@@ -5,22 +5,23 @@ nodes and channels. Does not accept sockets (listener), read them (transport) or
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address
 
 import structlog
 import trio
 
 from holdfast.protocols.clients.base import ClientProtocol, KnowsAddress, Limits
-from holdfast.protocols.clients.events import Opened
+from holdfast.protocols.clients.events import Event, Opened
 from holdfast.protocols.close import Reason
 from holdfast.protocols.nodes.frames import Client
+from holdfast.proxy.clients.admission import Admission
 from holdfast.proxy.clients.closings import USUAL, Closings
 from holdfast.proxy.clients.connection import Connection
 from holdfast.proxy.clients.handshakes import Handshakes, Handshaking
 from holdfast.proxy.clients.nowhere import Nowhere
 from holdfast.proxy.clients.reactor import Reactor, close_crashed
-from holdfast.proxy.clients.session import House, Peer, Session
+from holdfast.proxy.clients.session import House, Identity, Peer, Session
 from holdfast.proxy.clients.tls import TlsChannel
 from holdfast.proxy.clients.transport import Transport
 from holdfast.proxy.clients.wheel import SLOTS_PER_SECOND, Wheel
@@ -41,10 +42,12 @@ class Clients(House):
     prefix: the upper 31 bits of every client's id, this proxy's own, so that ids are unique in a cluster and over
     restarts; the lower 32 count. client_of: what nodes have been told of a session, by its id.
 
-    To be set by who joins the sides: dispatch, where requests go; on_opened and on_closed, who is told of sessions.
+    To be set by who joins the sides: dispatch, where requests go; on_opened and on_closed, who is told of sessions;
+    join, who keeps channels; admission, who says which sessions may begin.
     """
 
     on_opened: Callable[[Client], None]
+    join: Callable[[int, str], object]
     on_closed: Callable[[Session, Reason], None]
 
     def __init__(
@@ -70,6 +73,7 @@ class Clients(House):
         self.handshakes = Handshakes(reactor, self.encrypted)
         self.nowhere = Nowhere(self, -1, None)
         self.closings = Closings()
+        self.admission: Admission | None = None
         self._settings = settings
         self._first_protocol = first_protocol
         self._next_id = prefix << 32
@@ -114,8 +118,19 @@ class Clients(House):
         self.counters.connections_accepted += 1
         return connection
 
-    def opened(self, session: Session, event: Opened) -> None:
-        self.on_opened(Client(session.id, event.protocol, event.address, event.path, event.headers, event.query))
+    def opened(self, session: Session, event: Opened, identity: Identity) -> None:
+        handshake = event.protocol, event.address, event.path, event.headers, event.query
+        self.on_opened(Client(session.id, *handshake, identity.user, identity.data, identity.claims))
+        for channel in identity.channels:
+            self.join(session.id, channel)
+
+    @property
+    def asks_for_admission(self) -> bool:
+        return self.admission is not None and self.admission.is_wanted
+
+    def ask_for_admission(self, connection: Connection, event: Opened, rest: Sequence[Event]) -> None:  # type: ignore[override]
+        assert self.admission is not None
+        self.admission.ask(connection, event, rest)
 
     def closed(self, connection: Peer, session: Session | None, reason: Reason, detail: str, code: int) -> None:
         self.counters.connections_closed[reason] += 1

@@ -6,17 +6,23 @@ proxy.clients.session's. Knows no protocol: the adapter says what bytes mean. Kn
 and what nodes say comes back through `reply`, `fail`, `deliver`, `close`.
 """
 
+from collections.abc import Sequence
+from math import inf
+
 import structlog
 
 from holdfast.protocols.clients.base import ClientProtocol, ClosesWithCode
-from holdfast.protocols.clients.events import Finished
+from holdfast.protocols.clients.events import Event, Finished, Opened, Output, Switch
 from holdfast.protocols.close import Reason
-from holdfast.proxy.clients.intake import FREE, Intake
-from holdfast.proxy.clients.session import House
+from holdfast.protocols.errors import HoldfastError, RequestError
+from holdfast.proxy.clients.intake import ADMITTED, FREE, NEXT_TURN, Intake
+from holdfast.proxy.clients.session import NOBODY, House, Identity, Session
 from holdfast.proxy.clients.state import CLOSED, CLOSING, FINISHED, OPEN
 from holdfast.proxy.clients.transport import ROOM_BYTES, Transport
 
 log = structlog.get_logger("holdfast.connection")
+
+LOOKED_AT = 60.0  # an end of a session that is further off is looked for again then: the wheel keeps no far times
 
 
 class Connection(Intake):
@@ -40,6 +46,60 @@ class Connection(Intake):
             self._cut_off("client.max_outbox_bytes", f"more than {limit} bytes wait")
         else:
             self.transport.write(data)
+
+    # --- the beginning of its session ---------------------------------------------------------------------------
+
+    def _begins(self, event: Opened, events: Sequence[Event], now: float) -> bool:
+        if not self._clients.asks_for_admission:
+            self._open(event, NOBODY, now)
+            return False
+        rest = events[events.index(event) + 1 :]
+        self._hold(ADMITTED)
+        self.in_flight += 1
+        self._clients.ask_for_admission(self, event, rest)
+        return True
+
+    def _open(self, event: Opened, identity: Identity, now: float) -> None:
+        expires = now + identity.expires if identity.expires else inf
+        self.session = Session(self.id, self, now, expires)
+        self._clients.opened(self.session, event, identity)
+        self.transport.set_wire_format(self.protocol.wire_format)
+        if expires < inf:
+            self.schedule(min(expires, now + LOOKED_AT))
+
+    def admitted(self, opened: Opened, rest: Sequence[Event], identity: Identity) -> None:
+        """It may begin, as this client. rest: what its adapter has said after that."""
+        now = self._clients.reactor.now
+        try:
+            self._open(opened, identity, now)
+            self._proceed(rest, now)
+        except Exception:
+            self.crashed()
+
+    def refused_entry(self, opened: Opened, rest: Sequence[Event], error: HoldfastError) -> None:
+        """It may not. It is told in the words of its handshake, or with a close code, if a node has chosen one: then
+        the handshake is completed first, because browsers show nothing of one that is refused."""
+        now = self._clients.reactor.now
+        code = error.code if isinstance(error, RequestError) else 0
+        try:
+            if opened.refuse is not None and not code:
+                self.transport.write(opened.refuse(error))
+                self._proceed([Finished(error.reason, str(error))], now)
+                return
+            handshake = [each for each in rest if isinstance(each, Output | Switch)]
+            self._proceed([Switch(each.protocol, b"") if type(each) is Switch else each for each in handshake], now)
+            self.close(error.reason, str(error), code)
+        except Exception:
+            self.crashed()
+
+    def _proceed(self, events: Sequence[Event], now: float) -> None:
+        """The adapter's events after that, and what came meanwhile."""
+        if not self.is_hushed:
+            self._held_until = FREE
+        was_taking, self._taking = self._taking, True
+        self._take(events, now)
+        self._taking = was_taking
+        self._replied()
 
     # --- the end ----------------------------------------------------------------------------------------------
 
@@ -164,3 +224,34 @@ class Connection(Intake):
             transport, self.transport = self.transport, self._clients.nowhere  # else the two are a cycle of garbage
             self._clients.forget(self)
             transport.close(is_whole=is_whole)
+
+    # --- timers -----------------------------------------------------------------------------------------------------
+
+    def on_timer(self, now: float) -> None:
+        """The wheel has come round to us."""
+        self.timer = inf
+        judges_at = self._clients.judges_at
+        try:
+            if now >= judges_at:
+                self.transport.check(now)
+            if NEXT_TURN < self._held_until <= now:
+                self.go_on(now)
+            elif now < self._held_until < ADMITTED:
+                self.schedule(self._held_until)
+            if now < judges_at:
+                if self.state is not CLOSED:
+                    self.schedule(max(min(self.protocol.deadline, self.transport.due), judges_at))
+                return
+            session = self.session
+            if session is not None and session.expires < inf:
+                if session.expires <= now:
+                    self.close(Reason.EXPIRED, "the time of the session is over")
+                else:
+                    self.schedule(min(session.expires, now + LOOKED_AT))
+            if self.state < FINISHED and self.protocol.deadline <= now and self._is_heard:
+                self._take(self.protocol.on_deadline(now), now)
+            if self.state is not CLOSED:
+                self._after_events(now)
+                self.schedule(self.transport.due)
+        except Exception:
+            self.crashed()

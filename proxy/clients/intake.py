@@ -34,7 +34,8 @@ from holdfast.proxy.clients.transport import Transport
 log = structlog.get_logger("holdfast.connection")
 
 _SHARE = range(UNITS_PER_CALL)
-FREE, NEXT_TURN = -inf, 0.0  # of when a client is taken from again, beside times and inf, which is never
+# Of when a client is taken from again, beside times: at once, in the next turn, when it is admitted; inf is never.
+FREE, NEXT_TURN, ADMITTED = -inf, 0.0, 1e300
 
 
 class Intake(Peer):
@@ -78,6 +79,10 @@ class Intake(Peer):
 
     def _finish(self, event: Finished, now: float) -> None:
         """The other half's."""
+        raise NotImplementedError
+
+    def _begins(self, event: Opened, events: Sequence[Event], now: float) -> bool:
+        """Its session. True: not before somebody has said that it may, and what follows waits."""
         raise NotImplementedError
 
     # --- taking -----------------------------------------------------------------------------------------------
@@ -224,9 +229,8 @@ class Intake(Peer):
                 clients.counters.messages_received += 1
                 self._ask(event, now)
             elif type(event) is Opened:
-                self.session = Session(self.id, self, now)
-                clients.opened(self.session, event)
-                self.transport.set_wire_format(self.protocol.wire_format)
+                if self._begins(event, events, now):
+                    return
             elif type(event) is Switch:
                 self.protocol = event.protocol
                 if self._pace is not None:
@@ -366,29 +370,6 @@ class Intake(Peer):
         """Have `on_timer` called then, or before."""
         if when < self.timer:
             self._clients.wheel.schedule(self, when)
-
-    def on_timer(self, now: float) -> None:
-        """The wheel has come round to us."""
-        self.timer = inf
-        judges_at = self._clients.judges_at
-        try:
-            if now >= judges_at:
-                self.transport.check(now)
-            if NEXT_TURN < self._held_until <= now:
-                self.go_on(now)
-            elif self._held_until > now:
-                self.schedule(self._held_until)
-            if now < judges_at:
-                if self.state is not CLOSED:
-                    self.schedule(max(min(self.protocol.deadline, self.transport.due), judges_at))
-                return
-            if self.state < FINISHED and self.protocol.deadline <= now and self._is_heard:
-                self._take(self.protocol.on_deadline(now), now)
-            if self.state is not CLOSED:
-                self._after_events(now)
-                self.schedule(self.transport.due)
-        except Exception:
-            self.crashed()
 
     def crashed(self) -> None:
         """The guard of what others call here: an adapter's fault is its connection's end, and nobody else's."""

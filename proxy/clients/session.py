@@ -4,10 +4,11 @@ Owns nothing but its place between the two sides. A session begins when its prot
 connection; requests over HTTP have none. What is to be said to it goes through its connection.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from holdfast.balancer.ledger import Requester
-from holdfast.protocols.clients.events import Opened, Request
+from holdfast.protocols.clients.events import Event, Opened, Request
 from holdfast.protocols.close import Reason
 from holdfast.proxy.clients.shared import Owner, Shared
 from holdfast.proxy.clients.transport import Transport
@@ -21,22 +22,43 @@ class Peer(Owner):
 
     transport: Transport
 
+    timer: float
+
     @property
     def outbox_bytes(self) -> int:
         return self.transport.outbox_bytes
 
+    def on_timer(self, now: float) -> None:
+        """The wheel has come round to it."""
+        raise NotImplementedError
+
+
+class Identity(NamedTuple):
+    """Who a client is, as its admission says: see protocols.nodes.frames.Client and calls.Admitted. expires: in so many
+    seconds; 0.0: never."""
+
+    user: str = ""
+    data: bytes = b""
+    claims: bytes = b""
+    channels: Sequence[str] = ()
+    expires: float = 0.0
+
+
+NOBODY = Identity()
+
 
 class Session:
     """id: its name in the whole cluster. channels: what it has joined, and by which version (see Join); None until the
-    first. since: when it opened."""
+    first. since: when it opened. expires: when it ends, whatever it does."""
 
-    __slots__ = ("channels", "connection", "id", "since")
+    __slots__ = ("channels", "connection", "expires", "id", "since")
 
-    def __init__(self, id: int, connection: Peer, now: float) -> None:
+    def __init__(self, id: int, connection: Peer, now: float, expires: float) -> None:
         self.id = id
         self.connection = connection
         self.channels: dict[str, int] | None = None
         self.since = now
+        self.expires = expires
 
     def __repr__(self) -> str:
         return f"<Session {self.id:016x}>"
@@ -56,8 +78,17 @@ class House(Shared):
     nowhere: Transport
     dispatch: Callable[[Requester, Request], None]
 
-    def opened(self, session: Session, event: Opened) -> None:
+    def opened(self, session: Session, event: Opened, identity: Identity) -> None:
         """A session has begun."""
+        raise NotImplementedError
+
+    @property
+    def asks_for_admission(self) -> bool:
+        """Whether somebody is to be asked before a session begins: by `ask_for_admission`."""
+        raise NotImplementedError
+
+    def ask_for_admission(self, connection: "Peer", event: Opened, rest: Sequence[Event]) -> None:
+        """See proxy.clients.admission."""
         raise NotImplementedError
 
     def closed(self, connection: Peer, session: Session | None, reason: Reason, detail: str, code: int) -> None:

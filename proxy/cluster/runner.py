@@ -8,7 +8,7 @@ that have no other way (proxy.cluster.ways).
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from hashlib import blake2b
 
 import structlog
@@ -146,6 +146,23 @@ class Runner:
                 nursery.start_soon(self._tick)
         finally:
             await self._coordinator.aclose()
+
+    async def join_unless(self, signals: AsyncIterator[int], nursery: trio.Nursery) -> bool:
+        """Run in the nursery, and join. False: a signal came before we were a member."""
+        nursery.start_soon(self.run)
+        is_stopped = False
+
+        async def stop_on_signal() -> None:
+            nonlocal is_stopped
+            await anext(signals)
+            is_stopped = True
+            joining.cancel_scope.cancel(reason="signal")
+
+        async with trio.open_nursery() as joining:
+            joining.start_soon(stop_on_signal)
+            await self.join()
+            joining.cancel_scope.cancel(reason="joined")
+        return not is_stopped
 
     async def join(self) -> None:
         """While `run` runs: wait until we are a member, and have the nodes that the others have.

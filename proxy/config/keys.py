@@ -92,6 +92,11 @@ KEYS: dict[str, Key] = {
         Kind.BYTES, "Replies that a client has asked for and does not read; above it is disconnected."
     ),
     "client.max_channels": Key(Kind.COUNT, "Channels that one connection is in."),
+    "client.admission": Key(
+        Kind.CHOICE,
+        "Whether a node says who may open a session: `auto`, when nodes have a function for it; `required`, always, so"
+        " that nobody is let in before the first of them has come.",
+    ),
     # --- client: limits of the protocols
     "client.max_message_bytes": Key(Kind.BYTES, "One message, after decompression."),
     "client.max_header_bytes": Key(

@@ -40,6 +40,7 @@ class ClientSettings(Limits, frozen=True):
     max_outbox_bytes: int = 1 << 20
     max_unread_reply_bytes: int = 32 << 20
     max_channels: int = 1000
+    admission: Literal["auto", "required"] = "auto"
 
 
 class RealtimeSettings(Struct, frozen=True):

@@ -14,7 +14,7 @@ from holdfast.balancer.directory import Directory, Node, NodeState, Pool, Random
 from holdfast.balancer.ledger import Asked, Entry, Ledger, Requester
 from holdfast.balancer.settings import RequestSettings
 from holdfast.protocols.clients.base import ReplyHead
-from holdfast.protocols.clients.events import Message
+from holdfast.protocols.clients.events import HttpRequest, Message
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, ProtocolError, RequestError
 from holdfast.protocols.nodes import frames
@@ -248,7 +248,7 @@ class Dispatch:
             self._counters.stale_replies += 1
             return
         if 400 <= frame.status <= 599:
-            self._fault(node, entry, RequestError(frame.message, Reason.NODE_ERROR, status=frame.status))
+            self._fault(node, entry, RequestError(frame.message, Reason.NODE_ERROR, None, frame.status, frame.code))
         else:
             message = f"a failure's status must be 400 to 599, got {frame.status}"
             self._bad_reply(node, entry, RequestError(message, Reason.BAD_REPLY))

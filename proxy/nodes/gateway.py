@@ -58,6 +58,7 @@ class Gateway:
         keeper: Keeper,
         reactor: Reactor,
         counters: Counters,
+        asked: Callable[[Node, frames.Ask], None],
     ) -> None:
         self._proxy_id = proxy_id
         self._prefix = prefix
@@ -87,6 +88,7 @@ class Gateway:
             frames.Effects: effects.take,
             frames.Hole: effects.hole,
             frames.AskCount: self._count,
+            frames.Ask: asked,
             frames.Propose: keeper.propose,
             frames.State: keeper.state_page,
             frames.Ready: self._ready,
@@ -147,6 +149,7 @@ class Gateway:
                 pause_timeout=self._dispatch.expired.pause_timeout,
                 session=self._counters.nodes_welcomed,
                 ballot=self._announcer.peers.ballot,
+                takes=["ask", "update"],
             )
         )
         self._steward.joined(node, hello)

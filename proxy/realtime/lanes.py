@@ -9,7 +9,7 @@ are proxy.realtime.effects'.
 """
 
 from collections import deque
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from math import inf
 from typing import Protocol
 
@@ -111,8 +111,11 @@ class Lane:
 class Lanes:
     """unanswered: lanes whose node is to be told what was carried out. is_due: one of them must be told now.
 
-    max_bytes: that may be without acknowledgement. repeated: effects that had been done before.
+    max_bytes: that may be without acknowledgement. repeated: effects that had been done before. update: to be set: who
+    keeps what the application keeps of a client.
     """
+
+    update: Callable[[int, bytes], None]
 
     def __init__(
         self,

@@ -1,0 +1,126 @@
+"""What nodes ask each other through this proxy: each question is a request of the ledger, and its asker a node.
+
+Owns a pool for each name or id that is asked; those that nobody has and nobody waits for go when there are many.
+"""
+
+from collections.abc import Callable
+
+from holdfast.balancer.calls import Call, Caller
+from holdfast.balancer.directory import Directory, Node, NodeState, Pool, Select
+from holdfast.balancer.ledger import Ledger, Requester
+from holdfast.balancer.settings import RequestSettings
+from holdfast.protocols.clients.base import ReplyHead
+from holdfast.protocols.errors import HoldfastError
+from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.calls import ASK
+from holdfast.proxy.metrics import Counters
+
+MAX_POOLS = 1000
+MAX_ASKED = 10_000  # questions of one node that are not answered
+
+
+class Asker(Caller):
+    """One question of a node. left: of the answers, how many are not there, shared by all nodes that are asked it.
+    target: who is asked, if that is one by its id."""
+
+    __slots__ = ("_ask", "_asks", "_left", "_node", "_target", "id")
+
+    def __init__(self, asks: "Asks", node: Node, ask: int, left: list[int], target: str) -> None:
+        self.id = 0
+        self._asks = asks
+        self._node = node
+        self._ask = ask
+        self._left = left
+        self._target = target
+
+    @property
+    def is_closed(self) -> bool:
+        return self._node.state is NodeState.LOST
+
+    def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> bool:
+        if not more:
+            self._answer(200, payload or b"", is_text)
+        return True
+
+    def fail(self, event: Call, error: HoldfastError) -> int:
+        self._answer(error.http_status, message=str(error))
+        return 0
+
+    def _answer(self, status: int, payload: bytes = b"", is_text: bool = False, message: str = "") -> None:
+        self._left[0] -= 1
+        self._asks.answered(self._node)
+        if not self.is_closed:
+            self._node.link.send(
+                frames.Answered(self._ask, self._target, status, payload, is_text, message, self._left[0])
+            )
+
+
+class Asks:
+    """dispatch: where questions go."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        directory: Directory,
+        select: Select,
+        settings: RequestSettings,
+        dispatch: Callable[[Requester, Call, Pool], None],
+        counters: Counters,
+    ) -> None:
+        self._ledger = ledger
+        self._directory = directory
+        self._select = select
+        self._settings = settings
+        self._dispatch = dispatch
+        self._counters = counters
+        self._pools: dict[str, Pool] = {}
+        self._asked: dict[Node, int] = {}
+
+    def take(self, node: Node, frame: frames.Ask) -> None:
+        """A node asks."""
+        if frame.everyone:
+            targets = [
+                each.id
+                for each in self._directory
+                if each.name == frame.to and each.state is NodeState.READY and ASK in each.takes
+            ]
+        else:
+            targets = [frame.to]
+        if not targets:
+            node.link.send(frames.Answered(frame.ask, "", 404, message=f"no node of the name {frame.to} is ready"))
+            return
+        if self._asked.get(node, 0) + len(targets) > MAX_ASKED:
+            self._counters.limits_hit["node.asks"] += 1
+            node.link.send(frames.Answered(frame.ask, "", 429, message="too many questions have no answer yet"))
+            return
+        self._asked[node] = self._asked.get(node, 0) + len(targets)
+        left = [len(targets)]
+        for target in targets:
+            asker = Asker(self, node, frame.ask, left, target if frame.everyone else "")
+            call = Call(ASK, frame.payload, frame.is_text, sender=node.id, before=frame.attempt - 1)
+            self._dispatch(asker, call, self._pool(target))
+
+    def answered(self, node: Node) -> None:
+        count = self._asked.pop(node) - 1
+        if count:
+            self._asked[node] = count
+
+    def _pool(self, target: str) -> Pool:
+        pool = self._pools.get(target)
+        if pool is None:
+            if len(self._pools) >= MAX_POOLS:
+                self._forget_unused()
+
+            def takes(node: Node) -> bool:
+                return ASK in node.takes and target in (node.id, node.name)
+
+            pool = self._pools[target] = Pool.of(f"ask {target}", takes, self._select, self._settings)
+            self._ledger.add_pool(pool)
+        return pool
+
+    def _forget_unused(self) -> None:
+        used = self._ledger.pools_in_use()
+        for target, pool in list(self._pools.items()):
+            if pool not in used and not pool.ready:
+                del self._pools[target]
+                self._directory.remove_pool(pool)

@@ -1,0 +1,83 @@
+"""What one node is asked that no client has asked: the parts of it, and the pools of who takes what."""
+
+from collections.abc import Callable
+
+import trio
+
+from holdfast.balancer.calls import Call, Caller, Wish
+from holdfast.balancer.directory import Directory, Node, Pool
+from holdfast.balancer.ledger import Ledger
+from holdfast.balancer.policies import LeastInFlight
+from holdfast.balancer.settings import RequestSettings
+from holdfast.protocols.clients.base import ReplyHead
+from holdfast.protocols.errors import HoldfastError
+from holdfast.protocols.nodes.calls import CLOSE, CONNECT, OPEN, PUBLISH, encode_effects
+from holdfast.protocols.nodes.frames import Effect
+from holdfast.proxy.clients.admission import Admission
+from holdfast.proxy.clients.reactor import Reactor
+from holdfast.proxy.metrics import Counters
+from holdfast.proxy.nodes.asks import Asks
+from holdfast.proxy.nodes.dispatch import Dispatch
+from holdfast.proxy.nodes.once import Once, Told
+
+KINDS = (CONNECT, OPEN, CLOSE, PUBLISH)
+
+
+class Publication(Caller):
+    """Effects that a node is to do for somebody who is none."""
+
+    def __init__(self) -> None:
+        self.is_over = trio.Event()
+        self.error: HoldfastError | None = None
+
+    def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> bool:
+        if not more:
+            self.is_over.set()
+        return True
+
+    def fail(self, event: Call, error: HoldfastError) -> int:
+        self.error = error
+        self.is_over.set()
+        return 0
+
+
+class Calls:
+    """admission: for the clients' side, mode as of that. asks: for the gateway. once: who is told of clients."""
+
+    def __init__(
+        self,
+        mode: str,
+        ledger: Ledger,
+        directory: Directory,
+        dispatch: Dispatch,
+        settings: RequestSettings,
+        reactor: Reactor,
+        counters: Counters,
+    ) -> None:
+        select = LeastInFlight().select
+        pools = {kind: Pool.of(kind, _takes(kind), select, settings) for kind in KINDS}
+        for pool in pools.values():
+            ledger.add_pool(pool)
+
+        def wish(kind: str) -> Wish:
+            return Wish(lambda: pools[kind].ready, lambda: directory.ready)
+
+        self._pools = pools
+        self._dispatch = dispatch
+        self.admission = Admission(mode, pools[CONNECT], wish(CONNECT), dispatch.request, counters)
+        opens, closes = Told(pools[OPEN], wish(OPEN)), Told(pools[CLOSE], wish(CLOSE))
+        self.once = Once(opens, closes, dispatch.request, reactor, counters)
+        self.asks = Asks(ledger, directory, select, settings, dispatch.request, counters)
+
+    async def publish(self, effects: list[Effect]) -> None:
+        """Have a node do these, to clients of all proxies. Raises HoldfastError if none has; perhaps some are done then
+        all the same."""
+        publication = Publication()
+        self._dispatch.request(publication, Call(PUBLISH, encode_effects(effects)), self._pools[PUBLISH])
+        await publication.is_over.wait()
+        if publication.error is not None:
+            raise publication.error
+
+
+def _takes(kind: str) -> Callable[[Node], bool]:
+    return lambda node: kind in node.takes

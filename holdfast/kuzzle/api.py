@@ -13,7 +13,7 @@ from uuid import uuid4
 import structlog
 import trio
 
-from holdfast import Node, Reply
+from holdfast import ConfigError, Node, Reply
 from holdfast import Request as Message
 from holdfast.kuzzle import http as kuzzle_http
 from holdfast.kuzzle import wire
@@ -91,7 +91,7 @@ class Api:
         """What `action` does, without the decorator."""
         actions = self._actions.setdefault(controller, {})
         if action in actions:
-            raise ValueError(f"{controller}:{action} is there already")
+            raise ConfigError(f"the action {controller}:{action} is there already")
         self._routes.add(controller, action, http)
         actions[action] = self._awaitable(function)
 

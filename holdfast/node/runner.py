@@ -100,14 +100,15 @@ def load(spec: str) -> Node:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        node = getattr(importlib.import_module(module_name), name)
+        module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not module_name.startswith(error.name):
             raise  # a module that the author's one imports
         hint = f": it is named without .py, as {module_name[:-3]}:{name}" if module_name.endswith(".py") else ""
         raise ConfigError(f"there is no module {error.name} here or among the installed ones{hint}") from error
-    except AttributeError as error:
-        raise ConfigError(f"module {module_name} has no {name}") from error
+    if not hasattr(module, name):
+        raise ConfigError(f"module {module_name} has no {name}")
+    node = getattr(module, name)
     if not isinstance(node, Node):
         raise ConfigError(f"{spec} is not a holdfast.Node but a {type(node).__name__}")
     return node

@@ -87,7 +87,7 @@ def main(arguments: argparse.Namespace) -> int:
         value = getattr(arguments, name)
         if value is not None:
             setattr(node, name, value)
-    if arguments.proxy_key or arguments.secret_key:
+    if arguments.proxy_key is not None or arguments.secret_key is not None:  # an empty one is not "in the clear"
         node.curve = _load_keys(arguments.proxy_key, arguments.secret_key)
     return trio.run(run, node, join)
 
@@ -142,7 +142,7 @@ async def _obey(signals: AsyncIterator[int], node: Node, scope: trio.CancelScope
 def _load_keys(proxy_key: str | None, secret_key: str | None) -> Curve:
     import zmq.auth
 
-    if not proxy_key or not secret_key:
+    if proxy_key is None or secret_key is None:
         raise ConfigError("--proxy-key and --secret-key go together")
     try:
         server, _ = zmq.auth.load_certificate(proxy_key)

@@ -204,6 +204,7 @@ def parse(*arguments):
         (["--join", "tcp://127.0.0.1:1", "--weight", "-1"], "weight"),
         (["--join", "tcp://127.0.0.1:1", "--secret-key", "x"], "go together"),
         (["--join", "tcp://127.0.0.1:1", "--secret-key", "x", "--proxy-key", "x"], "can't read a key"),
+        (["--join", "tcp://127.0.0.1:1", "--secret-key", "", "--proxy-key", ""], "can't read a key"),
     ],
 )
 def test_bad_configuration(module, options, message):

@@ -11,6 +11,7 @@ rooms      who has subscribed to what, derived from the replicated state
 memberships  who has subscribed is in the channel, and nobody else
 realtime   the controller `realtime`, and who is notified of what
 
+contents   which indexes, collections and documents there are
 catalog    the controllers `index` and `collection`
 documents  the controller `document`, in memory
 record     what a document's entry holds: content, and who made its latest changes

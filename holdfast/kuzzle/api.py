@@ -19,6 +19,7 @@ from holdfast.kuzzle import http as kuzzle_http
 from holdfast.kuzzle import wire
 from holdfast.kuzzle.auth import LocalAuth
 from holdfast.kuzzle.catalog import Catalog
+from holdfast.kuzzle.contents import Contents
 from holdfast.kuzzle.documents import Documents
 from holdfast.kuzzle.errors import KuzzleError, error
 from holdfast.kuzzle.expiring import Expiring
@@ -128,8 +129,9 @@ class Api:
         """
         if self._documents is None:
             holdings = Holdings(self.node, quota or Quota())
-            catalog = Catalog(self.node, holdings)
-            self._documents = Documents(self.node, catalog, self.realtime(), holdings, self._pace)
+            contents = Contents(self.node)
+            catalog = Catalog(self.node, holdings, contents)
+            self._documents = Documents(self.node, catalog, self.realtime(), holdings, contents, self._pace)
             Fading(self.node, self._pace)
             for controller, actions in {**catalog.actions(), "document": self._documents.actions()}.items():
                 for name, action in actions.items():

@@ -15,6 +15,7 @@ from holdfast.kuzzle.pace import Pace
 PREFIX = "kuzzle/expiring/"
 REVOKED = f"{PREFIX}revoked/"  # with the names of tokens that were logged out
 SWEEP_INTERVAL = 5.0  # seconds; what is past its time is no longer seen, so this is only about memory
+STRIDE = 1000  # keys of others that are passed over at a time
 
 
 class Expiring:
@@ -36,7 +37,11 @@ class Expiring:
     async def _sweep(self) -> None:
         """As master: on one node at a time."""
         while True:
-            for key in [key for key in self._node.state if key.startswith(PREFIX)]:
+            for number, key in enumerate(self._node.state):
+                if not number % STRIDE:
+                    await self._pace.turn()
+                if not key.startswith(PREFIX):
+                    continue
                 await self._pace.turn()
                 version, entry = self._node.state.version(key), self._node.state.get(key)
                 if entry is not None and time.time() >= entry["until"]:

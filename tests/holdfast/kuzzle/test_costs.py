@@ -1,5 +1,6 @@
 """What one message of a stranger costs a node: linear in its size, and in pieces, between which others go on."""
 
+import json
 import time
 from itertools import count
 from types import SimpleNamespace
@@ -7,9 +8,13 @@ from types import SimpleNamespace
 import pytest
 import trio
 
-from holdfast.kuzzle import realtime, rooms
+from holdfast.kuzzle import expiring, realtime, rooms
+from holdfast.kuzzle.catalog import Catalog
+from holdfast.kuzzle.contents import Contents
+from holdfast.kuzzle.documents import Documents
 from holdfast.kuzzle.expiring import Expiring
 from holdfast.kuzzle.filters import MAX_FIELD_LENGTH, FilterError, flatten, matches, normalise
+from holdfast.kuzzle.holdings import Holdings, Quota
 from holdfast.kuzzle.pace import Pace
 from holdfast.kuzzle.wire import Request
 
@@ -121,6 +126,52 @@ async def test_handlers_that_have_waited_for_the_same_frame_find_their_rooms_one
     assert passes >= 50
 
 
+class Everything(dict):
+    """A state that is not gone through."""
+
+    def __iter__(self):
+        raise AssertionError("all keys of all nodes' state are looked at")
+
+    keys = values = items = __iter__
+
+
+class Follower:
+    """A node as far as the documents of its API need it to be read."""
+
+    def __init__(self):
+        self.state, self._told = Everything(), []
+
+    def on_state(self, function, *, inline):
+        self._told.append(function)
+
+    def set(self, key, value):
+        self.state[key] = value
+        for tell in self._told:
+            tell(key, value)
+
+
+async def test_who_reads_a_collection_looks_at_no_other():
+    node = Follower()
+    holdings, contents = Holdings(node, Quota()), Contents(node)
+    catalog = Catalog(node, holdings, contents)
+    documents = Documents(node, catalog, None, holdings, contents, Pace())
+    for index in ("city", "other"):
+        node.set(f"kuzzle/index/{index}", {"owner": "user a"})
+        for collection in ("rides", "cabs"):
+            node.set(f"kuzzle/collection/{index}/{collection}", {"owner": "user a"})
+            for id in ("1", "2/3"):
+                source = {"of": f"{index}/{collection}"}
+                node.set(f"kuzzle/document/{index}/{collection}/{id}", {"source": source, "version": 1})
+    node.set("kuzzle/document/city/rides/gone", {"source": None})
+    request = Request(controller="document", action="search", args=HERE)
+    assert await documents.count(request) == {"count": 2}
+    found = await documents.search(request)
+    hits = [json.loads(bytes(hit)) for hit in found["hits"]]
+    assert [(hit["_id"], hit["_source"]) for hit in hits] == [(id, {"of": "city/rides"}) for id in ("1", "2/3")]
+    assert await catalog.list_indexes(request) == {"indexes": ["city", "other"]}
+    assert [each["name"] for each in (await catalog.list_collections(request))["collections"]] == ["cabs", "rides"]
+
+
 class Deleted(dict):
     """A state with so many deletions that are remembered."""
 
@@ -146,3 +197,17 @@ async def test_the_sweep_of_deletions_goes_on_in_pieces():
             await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
     assert passes >= 99
+
+
+async def test_nor_is_what_others_have_in_the_state_passed_over_at_once(monkeypatch):
+    monkeypatch.setattr(expiring, "STRIDE", 2)
+    now, passes, sweeps = count(1), 0, []
+    state = Deleted({**dict.fromkeys(map(str, range(100)), 1), "kuzzle/expiring/1": {"until": 1e18, "value": {}}})
+    Expiring(SimpleNamespace(state=state, on_master=sweeps.append), Pace(lambda: float(next(now))))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(*sweeps)
+        while not state.looks:
+            passes += 1
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert passes >= 50

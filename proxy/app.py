@@ -108,7 +108,7 @@ class App:
         self.announcer = announcer = Announcer(directory, registry, config.node.registry_page)
         access_log = None
         if config.log.access_log:
-            access_log = AccessLog(config.log.access_log_sample, config.request.timeout, random.random, registry.get)
+            access_log = AccessLog(config.log.access_log_sample, random.random, registry.get)
         policy = POLICIES[config.balance.policy]()
         if isinstance(policy, PowerOfTwoChoices):
             ledger.measured = policy.measured

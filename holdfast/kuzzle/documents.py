@@ -25,10 +25,10 @@ from holdfast.kuzzle.catalog import Catalog
 from holdfast.kuzzle.errors import SizeLimitError, error
 from holdfast.kuzzle.filters import flatten
 from holdfast.kuzzle.holdings import DOCUMENT, Holdings, owner_of
-from holdfast.kuzzle.pace import Pace
 from holdfast.kuzzle.realtime import Realtime
 from holdfast.kuzzle.record import NONE, Record, Source, Written
 from holdfast.kuzzle.search import criteria, find, query
+from holdfast.kuzzle.time_slice import TimeSlice
 from holdfast.kuzzle.wire import Action, Request
 
 _MAX_ID_BYTES = 512
@@ -41,8 +41,10 @@ MAX_SEARCHES = 4  # of one node at the same time: each may hold the ids and sort
 class Documents:
     """catalog: whose collections are meant. holdings: how much there may be."""
 
-    def __init__(self, node: Node, catalog: Catalog, realtime: Realtime, holdings: Holdings, pace: Pace) -> None:
-        self._pace = pace
+    def __init__(
+        self, node: Node, catalog: Catalog, realtime: Realtime, holdings: Holdings, time_slice: TimeSlice
+    ) -> None:
+        self._time_slice = time_slice
         self._searches = trio.CapacityLimiter(MAX_SEARCHES)
         self._holdings = holdings
         self._node = node
@@ -191,7 +193,7 @@ class Documents:
         filters = query(request.optional_body(), request.string("lang", "elasticsearch"))
         wanted = criteria(sort)
         async with self._searches:
-            return await find(self._all(request), filters, wanted, self._pace)
+            return await find(self._all(request), filters, wanted, self._time_slice)
 
     def _all(self, request: Request) -> Iterator[tuple[str, Source]]:
         """Read one after the other: all of them at once would take ten times what they take in the state."""
@@ -206,7 +208,7 @@ class Documents:
         page: list[msgspec.Raw] = []
         prefix, left = self._key(request, ""), MAX_PAGE_BYTES
         for id in ids:
-            await self._pace.turn()
+            await self._time_slice.turn()
             record = self._record(prefix + id)
             if record.source is None:
                 continue

@@ -1,4 +1,4 @@
-"""Searching documents: filter and order. Pure, but for its pace.
+"""Searching documents: filter and order. Pure, but for its time_slice.
 
 A query is a Koncorde filter (`lang: "koncorde"`); of Elasticsearch's language, which is the default, only the empty
 query and `match_all` are known. What else it can do is refused, not ignored.
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from holdfast.kuzzle.errors import error
 from holdfast.kuzzle.filters import EVERYTHING, Filter, FilterError, flatten, matches, normalise
-from holdfast.kuzzle.pace import Pace
+from holdfast.kuzzle.time_slice import TimeSlice
 
 MAX_CRITERIA = 16  # of an order: each is one more pass over all hits
 MAX_KEY_LENGTH = 256  # characters by which texts are ordered
@@ -41,7 +41,10 @@ def query(body: Mapping[str, Any], language: str) -> Filter:
 
 
 async def find(
-    documents: Iterable[tuple[str, Mapping[str, Any]]], filters: Filter, wanted: Sequence[Criterion], pace: Pace
+    documents: Iterable[tuple[str, Mapping[str, Any]]],
+    filters: Filter,
+    wanted: Sequence[Criterion],
+    time_slice: TimeSlice,
 ) -> list[str]:
     """The ids of the documents, each (id, source), that pass a filter, in the wanted order and then by id.
 
@@ -50,14 +53,14 @@ async def find(
     """
     hits = []
     for id, source in documents:
-        await pace.turn()
+        await time_slice.turn()
         flat = flatten({**source, "_id": id})
         if matches(filters, flat):
             hits.append(Hit(id, tuple(_key(flat.get(field)) for field, _ in wanted)))
-    await pace.turn()
+    await time_slice.turn()
     hits.sort(key=lambda hit: hit.id)
     for number, (_, is_descending) in reversed(list(enumerate(wanted))):  # a stable sort: the first one comes last
-        await pace.turn()
+        await time_slice.turn()
         hits = _ordered(hits, number, is_descending)
     return [hit.id for hit in hits]
 

@@ -10,7 +10,7 @@ import trio
 from holdfast.kuzzle import realtime, rooms
 from holdfast.kuzzle.expiring import Expiring
 from holdfast.kuzzle.filters import MAX_FIELD_LENGTH, FilterError, flatten, matches, normalise
-from holdfast.kuzzle.pace import Pace
+from holdfast.kuzzle.time_slice import TimeSlice
 from holdfast.kuzzle.wire import Request
 
 HERE = {"index": "city", "collection": "rides"}
@@ -76,10 +76,10 @@ class Hearsay:
         self.told += len(channels)
 
 
-def with_rooms(count, pace):
+def with_rooms(count, time_slice):
     """Realtime with so many rooms that want a document before it is changed, and as many after that."""
     node = Hearsay()
-    made = realtime.Realtime(node, lambda token: False, pace)
+    made = realtime.Realtime(node, lambda token: False, time_slice)
     for number in range(2 * count):
         filters = normalise({"equals": {"side": "after" if number < count else "before"}})
         value = {"index": "city", "collection": "rides", "filter": list(filters)}
@@ -94,7 +94,7 @@ async def notify_document(made):
 
 async def test_who_is_told_that_a_document_left_is_found_in_linear_time():
     """Of the processor, with a wide margin: to look for each of 30,000 rooms among 30,000 took 7 s and more."""
-    node, made = with_rooms(30_000, Pace())
+    node, made = with_rooms(30_000, TimeSlice())
     began = time.process_time()
     await notify_document(made)
     assert node.told == 60_000
@@ -103,7 +103,7 @@ async def test_who_is_told_that_a_document_left_is_found_in_linear_time():
 
 async def test_handlers_that_have_waited_for_the_same_frame_find_their_rooms_one_after_the_other():
     now, passes = count(1), 0
-    node, made = with_rooms(1, Pace(lambda: float(next(now))))
+    node, made = with_rooms(1, TimeSlice(lambda: float(next(now))))
 
     async def others():
         nonlocal passes
@@ -137,7 +137,7 @@ class Deleted(dict):
 async def test_the_sweep_of_deletions_goes_on_in_pieces():
     now, passes, sweeps = count(1), 0, []
     state = Deleted({f"kuzzle/expiring/{n}": {"until": time.time() + 1000, "value": {}} for n in range(100)})
-    Expiring(SimpleNamespace(state=state, on_master=sweeps.append), Pace(lambda: float(next(now))))
+    Expiring(SimpleNamespace(state=state, on_master=sweeps.append), TimeSlice(lambda: float(next(now))))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(*sweeps)

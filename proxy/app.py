@@ -108,8 +108,8 @@ class App:
         self.announcer = announcer = Announcer(directory, registry, config.node.registry_page)
         self._access_log = access_log = None
         if config.log.access_log:
-            share, timeout = config.log.access_log_sample, config.request.timeout
-            self._access_log = access_log = AccessLog(share, timeout, random.random, registry.get)
+            share = config.log.access_log_sample
+            self._access_log = access_log = AccessLog(share, random.random, registry.get)
         policy = POLICIES[config.balance.policy]()
         if isinstance(policy, PowerOfTwoChoices):
             ledger.measured = policy.measured

@@ -18,7 +18,7 @@ record     what a document's entry holds: content, and who made its latest chang
 fading     what records remember ends
 holdings   how many documents, of each client and of all
 search     filter and order documents
-pace       long work in short pieces
+time_slice long work in short pieces
 
 tokens     signed tokens
 auth       the controller `auth` with the strategy `local`

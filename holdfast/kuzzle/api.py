@@ -25,9 +25,9 @@ from holdfast.kuzzle.errors import KuzzleError, error
 from holdfast.kuzzle.expiring import Expiring
 from holdfast.kuzzle.fading import Fading
 from holdfast.kuzzle.holdings import Holdings, Quota
-from holdfast.kuzzle.pace import Pace
 from holdfast.kuzzle.realtime import Realtime
 from holdfast.kuzzle.routes import Routes
+from holdfast.kuzzle.time_slice import TimeSlice
 from holdfast.kuzzle.wire import Action, Request
 from holdfast.node.errors import StateError, StateRefused, traceback_of
 from holdfast.node.threads import Threads, is_async
@@ -61,7 +61,7 @@ class Api:
         self._actions: dict[str, dict[str, Callable[[Request], Awaitable[object]]]] = {}
         self._threads = Threads(node.threads)
         self._routes = Routes()
-        self._pace = Pace()
+        self._time_slice = TimeSlice()
         self._auth: LocalAuth | None = None
         self._realtime: Realtime | None = None
         self._documents: Documents | None = None
@@ -115,7 +115,7 @@ class Api:
     def realtime(self) -> Realtime:
         """The controller `realtime`: subscribe, join, unsubscribe, publish, count, list."""
         if self._realtime is None:
-            self._realtime = Realtime(self.node, self._is_revoked, self._pace)
+            self._realtime = Realtime(self.node, self._is_revoked, self._time_slice)
             for name, action in self._realtime.actions().items():
                 # Only what needs no connection to be told things on later has a route.
                 self.add("realtime", name, action, None if name in ("publish", "list") else ())
@@ -131,8 +131,8 @@ class Api:
             holdings = Holdings(self.node, quota or Quota())
             contents = Contents(self.node)
             catalog = Catalog(self.node, holdings, contents)
-            self._documents = Documents(self.node, catalog, self.realtime(), holdings, contents, self._pace)
-            Fading(self.node, self._pace)
+            self._documents = Documents(self.node, catalog, self.realtime(), holdings, contents, self._time_slice)
+            Fading(self.node, self._time_slice)
             for controller, actions in {**catalog.actions(), "document": self._documents.actions()}.items():
                 for name, action in actions.items():
                     self.add(controller, name, action)
@@ -158,7 +158,7 @@ class Api:
 
     def _expiry(self) -> Expiring:
         if self._expiring is None:
-            self._expiring = Expiring(self.node, self._pace)
+            self._expiring = Expiring(self.node, self._time_slice)
         return self._expiring
 
     # --- the way of a request -------------------------------------------------------------------------------------

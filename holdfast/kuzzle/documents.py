@@ -26,10 +26,10 @@ from holdfast.kuzzle.contents import Contents
 from holdfast.kuzzle.errors import SizeLimitError, error
 from holdfast.kuzzle.filters import flatten
 from holdfast.kuzzle.holdings import DOCUMENT, Holdings, owner_of
-from holdfast.kuzzle.pace import Pace
 from holdfast.kuzzle.realtime import Realtime
 from holdfast.kuzzle.record import NONE, Record, Source, Written
 from holdfast.kuzzle.search import Criterion, Hit, criteria, find, query
+from holdfast.kuzzle.time_slice import TimeSlice
 from holdfast.kuzzle.wire import Action, Request
 
 _MAX_ID_BYTES = 512
@@ -43,10 +43,16 @@ class Documents:
     """catalog: whose collections are meant. holdings: how much there may be. contents: what there is."""
 
     def __init__(
-        self, node: Node, catalog: Catalog, realtime: Realtime, holdings: Holdings, contents: Contents, pace: Pace
+        self,
+        node: Node,
+        catalog: Catalog,
+        realtime: Realtime,
+        holdings: Holdings,
+        contents: Contents,
+        time_slice: TimeSlice,
     ) -> None:
         self._contents = contents
-        self._pace = pace
+        self._time_slice = time_slice
         self._searches = trio.CapacityLimiter(MAX_SEARCHES)
         self._holdings = holdings
         self._node = node
@@ -193,7 +199,7 @@ class Documents:
     async def _found(self, request: Request, order: Sequence[Criterion] | None) -> list[Hit]:
         filters = query(request.optional_body(), request.string("lang", "elasticsearch"))
         async with self._searches:
-            return await find(self._all(request), filters, order, self._pace)
+            return await find(self._all(request), filters, order, self._time_slice)
 
     def _all(self, request: Request) -> Iterator[tuple[str, Source | None]]:
         """Read one after the other: all of them at once would take ten times what they take in the state."""
@@ -206,7 +212,7 @@ class Documents:
         page: list[msgspec.Raw] = []
         prefix, left = self._key(request, ""), MAX_PAGE_BYTES
         for id in ids:
-            await self._pace.turn()
+            await self._time_slice.turn()
             record = self._record(prefix + id)
             if record.source is None:
                 continue

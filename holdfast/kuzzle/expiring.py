@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from holdfast import Node, StateConflict
-from holdfast.kuzzle.pace import Pace
+from holdfast.kuzzle.time_slice import TimeSlice
 
 PREFIX = "kuzzle/expiring/"
 REVOKED = f"{PREFIX}revoked/"  # with the names of tokens that were logged out
@@ -21,8 +21,8 @@ STRIDE = 1000  # keys of others that are passed over at a time
 class Expiring:
     """`kuzzle/expiring/NAME -> {until, value}`, until in seconds since 1970."""
 
-    def __init__(self, node: Node, pace: Pace) -> None:
-        self._pace = pace
+    def __init__(self, node: Node, time_slice: TimeSlice) -> None:
+        self._time_slice = time_slice
         self._node = node
         node.on_master(self._sweep)
 
@@ -39,10 +39,10 @@ class Expiring:
         while True:
             for number, key in enumerate(self._node.state):
                 if not number % STRIDE:
-                    await self._pace.turn()
+                    await self._time_slice.turn()
                 if not key.startswith(PREFIX):
                     continue
-                await self._pace.turn()
+                await self._time_slice.turn()
                 version, entry = self._node.state.version(key), self._node.state.get(key)
                 if entry is not None and time.time() >= entry["until"]:
                     with suppress(StateConflict):  # it was set anew

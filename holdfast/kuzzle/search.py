@@ -1,4 +1,4 @@
-"""Searching documents: filter and order. Pure, but for its pace.
+"""Searching documents: filter and order. Pure, but for its time slice.
 
 A query is a Koncorde filter (`lang: "koncorde"`); of Elasticsearch's language, which is the default, only the empty
 query and `match_all` are known. What else it can do is refused, not ignored.
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from holdfast.kuzzle.errors import error
 from holdfast.kuzzle.filters import EVERYTHING, Filter, FilterError, flatten, matches, normalise
-from holdfast.kuzzle.pace import Pace
+from holdfast.kuzzle.time_slice import TimeSlice
 
 MAX_CRITERIA = 16  # of an order: each is one more pass over all hits
 MAX_KEY_LENGTH = 256  # characters by which texts are ordered
@@ -47,7 +47,7 @@ async def find(
     documents: Iterable[tuple[str, Mapping[str, Any] | None]],
     filters: Filter,
     wanted: Sequence[Criterion] | None,
-    pace: Pace,
+    time_slice: TimeSlice,
 ) -> list[Hit]:
     """The documents, each (id, source), that pass a filter, in the wanted order and then by id; None: in any order.
 
@@ -56,7 +56,7 @@ async def find(
     """
     hits = []
     for id, source in documents:
-        await pace.turn()
+        await time_slice.turn()
         if source is None:
             continue
         flat = flatten({**source, "_id": id})
@@ -64,22 +64,24 @@ async def find(
             hits.append(Hit(id, tuple(_key(flat.get(field)) for field, _ in wanted or ())))
     if wanted is None:
         return hits
-    hits = await _in_order(hits, lambda hit: hit.id, False, pace)
+    hits = await _in_order(hits, lambda hit: hit.id, False, time_slice)
     for number, (_, is_descending) in reversed(list(enumerate(wanted))):  # a stable sort: the first one comes last
-        hits = await _in_order(hits, partial(_place, number, is_descending), is_descending, pace)
+        hits = await _in_order(hits, partial(_place, number, is_descending), is_descending, time_slice)
     return hits
 
 
-async def _in_order(hits: list[Hit], key: Callable[[Hit], Any], is_descending: bool, pace: Pace) -> list[Hit]:
+async def _in_order(
+    hits: list[Hit], key: Callable[[Hit], Any], is_descending: bool, time_slice: TimeSlice
+) -> list[Hit]:
     """As `sorted`, which would take 0.1 s for 100,000, in pieces."""
     runs: list[list[Hit]] = []
     for start in range(0, len(hits), PIECE):
-        await pace.turn()
+        await time_slice.turn()
         runs.append(sorted(hits[start : start + PIECE], key=key, reverse=is_descending))
     ordered: list[Hit] = []
     for hit in merge(*runs, key=key, reverse=is_descending):
         if not len(ordered) % PIECE:
-            await pace.turn()
+            await time_slice.turn()
         ordered.append(hit)
     return ordered
 

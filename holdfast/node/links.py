@@ -243,10 +243,10 @@ class Links:
             await session.wait_answered(stamp)
 
     def resign(self) -> None:
-        """Drained, and acting as master no more: say so, and another is elected at once. What comes is still done."""
-        if not self.is_draining:  # else it is said by `drain`
-            for session in self.sessions.values():
-                session.send(Drain())
+        """Drained, and acting as master no more: say so, and another is elected at once. What comes is still done. That
+        is nothing new to who was told by `drain`."""
+        for session in self.sessions.values():
+            session.send(Drain())
 
     async def wait_read(self) -> None:
         """Wait until each proxy has what was sent by now, however long that takes, or its session is over."""

@@ -19,9 +19,8 @@ class AccessLog:
     """share: of requests that are logged, 0.0-1.0. Never a payload, never a query string. client_of: by id, what nodes
     have been told of a client."""
 
-    def __init__(self, share: float, timeout: float, random: Random, client_of: Callable[[int], Client | None]) -> None:
+    def __init__(self, share: float, random: Random, client_of: Callable[[int], Client | None]) -> None:
         self._share = share
-        self._timeout = timeout
         self._random = random
         self._client_of = client_of
         self._taken: dict[int, Client] = {}  # by request
@@ -76,7 +75,7 @@ class AccessLog:
             status=status,
             request_bytes=len(entry.event.payload),
             reply_bytes=size if parts is None else parts.size + size,
-            seconds=round(now - (entry.deadline - self._timeout if parts is None else parts.opened), 6),
+            seconds=round(now - entry.opened, 6),
             attempt=entry.attempt,
             node=node.id if node is not None else None,
         )

@@ -73,7 +73,7 @@ class Dispatch:
         self._access_log = access_log
         self.last_failover: float | None = None
         self.late: dict[int, int] = {}  # how many of each
-        self._troubles = Troubles(reactor, settings.timeout, announcer.client_of)
+        self._troubles = Troubles(reactor, announcer.client_of)
         self._streamed = Streamed(ledger, reactor, reply_window, self._strike)
         self.expired = Expired(reactor, settings, self._troubles, self._answer, self._strike)
 
@@ -221,7 +221,8 @@ class Dispatch:
         if self._parked:
             self.unpark()
         if more:
-            if self._streamed.said(node, entry, head, len(payload or b""), taken=taken):
+            assert payload is not None  # see above
+            if self._streamed.said(node, entry, head, len(payload), taken=taken):
                 more = False
                 self._counters.replies += 1
         else:

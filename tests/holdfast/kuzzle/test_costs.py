@@ -15,7 +15,7 @@ from holdfast.kuzzle.documents import Documents
 from holdfast.kuzzle.expiring import Expiring
 from holdfast.kuzzle.filters import MAX_FIELD_LENGTH, FilterError, flatten, matches, normalise
 from holdfast.kuzzle.holdings import Holdings, Quota
-from holdfast.kuzzle.pace import Pace
+from holdfast.kuzzle.time_slice import TimeSlice
 from holdfast.kuzzle.wire import Request
 
 HERE = {"index": "city", "collection": "rides"}
@@ -81,10 +81,10 @@ class Hearsay:
         self.told += len(channels)
 
 
-def with_rooms(count, pace):
+def with_rooms(count, time_slice):
     """Realtime with so many rooms that want a document before it is changed, and as many after that."""
     node = Hearsay()
-    made = realtime.Realtime(node, lambda token: False, pace)
+    made = realtime.Realtime(node, lambda token: False, time_slice)
     for number in range(2 * count):
         filters = normalise({"equals": {"side": "after" if number < count else "before"}})
         value = {"index": "city", "collection": "rides", "filter": list(filters)}
@@ -99,7 +99,7 @@ async def notify_document(made):
 
 async def test_who_is_told_that_a_document_left_is_found_in_linear_time():
     """Of the processor, with a wide margin: to look for each of 30,000 rooms among 30,000 took 7 s and more."""
-    node, made = with_rooms(30_000, Pace())
+    node, made = with_rooms(30_000, TimeSlice())
     began = time.process_time()
     await notify_document(made)
     assert node.told == 60_000
@@ -108,7 +108,7 @@ async def test_who_is_told_that_a_document_left_is_found_in_linear_time():
 
 async def test_handlers_that_have_waited_for_the_same_frame_find_their_rooms_one_after_the_other():
     now, passes = count(1), 0
-    node, made = with_rooms(1, Pace(lambda: float(next(now))))
+    node, made = with_rooms(1, TimeSlice(lambda: float(next(now))))
 
     async def others():
         nonlocal passes
@@ -154,7 +154,7 @@ async def test_who_reads_a_collection_looks_at_no_other():
     node = Follower()
     holdings, contents = Holdings(node, Quota()), Contents(node)
     catalog = Catalog(node, holdings, contents)
-    documents = Documents(node, catalog, None, holdings, contents, Pace())
+    documents = Documents(node, catalog, None, holdings, contents, TimeSlice())
     for index in ("city", "other"):
         node.set(f"kuzzle/index/{index}", {"owner": "user a"})
         for collection in ("rides", "cabs"):
@@ -188,7 +188,7 @@ class Deleted(dict):
 async def test_the_sweep_of_deletions_goes_on_in_pieces():
     now, passes, sweeps = count(1), 0, []
     state = Deleted({f"kuzzle/expiring/{n}": {"until": time.time() + 1000, "value": {}} for n in range(100)})
-    Expiring(SimpleNamespace(state=state, on_master=sweeps.append), Pace(lambda: float(next(now))))
+    Expiring(SimpleNamespace(state=state, on_master=sweeps.append), TimeSlice(lambda: float(next(now))))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(*sweeps)
@@ -203,7 +203,7 @@ async def test_nor_is_what_others_have_in_the_state_passed_over_at_once(monkeypa
     monkeypatch.setattr(expiring, "STRIDE", 2)
     now, passes, sweeps = count(1), 0, []
     state = Deleted({**dict.fromkeys(map(str, range(100)), 1), "kuzzle/expiring/1": {"until": 1e18, "value": {}}})
-    Expiring(SimpleNamespace(state=state, on_master=sweeps.append), Pace(lambda: float(next(now))))
+    Expiring(SimpleNamespace(state=state, on_master=sweeps.append), TimeSlice(lambda: float(next(now))))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(*sweeps)
         while not state.looks:

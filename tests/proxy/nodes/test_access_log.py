@@ -137,11 +137,16 @@ async def test_so_are_all_parts_of_a_reply():
         with capture_logs() as lines, ScriptedNode(proxy.node) as node:
             await node.join()
             await http_exchange(proxy, node, part(b"x" * 100), part(b"x" * 20), part(b"x", more=False))
+            async with websocket(proxy) as client:
+                await client.send("x")
+                request = await node.take(frames.Request)
+                node.say(*(frames.Reply(request.id, 1, payload, True, payload is not None) for payload in (b"y", None)))
+                assert await client.recv() == "y"
             with pytest.raises(trio.BrokenResourceError):
                 await http_exchange(proxy, node, part(b"x"), lambda id: frames.Failure(id, 1, 502, "broken"))
-            await proxy.until(lambda: len([line for line in lines if line["event"] == "request"]) == 2, "the lines")
+            await proxy.until(lambda: len([line for line in lines if line["event"] == "request"]) == 3, "the lines")
         access = [line for line in lines if line["event"] == "request"]
-        assert [(line["status"], line["reply_bytes"]) for line in access] == [(200, 121), (502, 1)]
+        assert [(line["status"], line["reply_bytes"]) for line in access] == [(200, 121), (200, 1), (502, 1)]
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,8 @@ class Links:
         self._linked = trio.Event()  # set while there is a session, and while none can come
         self._linked.set()
         self._leaving = trio.Event()
+        self._is_held = False
+        self._ended = trio.Event()
         self._is_running = False
         self._looking: set[trio.CancelScope] = set()  # up names: nobody waits for that when the node leaves
         self._endpoints: dict[str, str] = {}  # by address: where it was linked last
@@ -93,6 +95,7 @@ class Links:
                 nursery.cancel_scope.deadline = trio.current_time() + LINGER
         finally:
             self._is_running = False
+            self._ended.set()
             self._linked.set()  # who still waits is told that it is in vain
             # What was said last may still be on its way. In a thread, because libzmq blocks until it is not.
             with trio.move_on_after(LINGER + 1, shield=True):
@@ -215,13 +218,20 @@ class Links:
         """
         while True:
             await self._linked.wait()
+            if self._is_held:
+                await self._ended.wait()
             if not self._is_running:
                 raise HoldfastError("the node does not run: what it does goes nowhere before `run` and after it")
             for session in list(self.sessions.values()):
                 await session.wait_room()
             to = await self.streams.wait_room(effects)
-            if self.sessions:
+            if self.sessions and not self._is_held:
                 return to
+
+    def hold(self) -> None:
+        """What is done to clients from now on waits for the end of the run, and goes nowhere: an author's task that
+        publishes on and on would always have something under way that is lost with us."""
+        self._is_held = True
 
     async def drain(self) -> None:
         """Ask for no more requests, and wait until none can come.
@@ -233,10 +243,10 @@ class Links:
             await session.wait_answered(stamp)
 
     def resign(self) -> None:
-        """Drained, and acting as master no more: say so, and another is elected at once. What comes is still done."""
-        if not self.is_draining:  # else it is said by `drain`
-            for session in self.sessions.values():
-                session.send(Drain())
+        """Drained, and acting as master no more: say so, and another is elected at once. What comes is still done. That
+        is nothing new to who was told by `drain`."""
+        for session in self.sessions.values():
+            session.send(Drain())
 
     async def wait_read(self) -> None:
         """Wait until each proxy has what was sent by now, however long that takes, or its session is over."""

@@ -249,7 +249,8 @@ class Node(Functions):
     def drain(self) -> None:
         """Have `run` return when handlers have finished and proxies have read it all, or after `drain_timeout`.
 
-        No request gets lost, and no effect that can be brought by then.
+        No request gets lost, and no effect that can be brought by then. What tasks of the author's do to clients when
+        the last replies are read waits until `run` returns, and raises HoldfastError then.
         """
         if self._is_running and not trio.lowlevel.in_trio_run():
             trio.from_thread.run_sync(self._is_draining.set)  # a plain function says so
@@ -325,8 +326,9 @@ class Node(Functions):
             await parts.mastership.stop()  # before the proxies hear of it, because they elect another one then
             await self._links.drain()
             await parts.dispatch.wait_idle()
-            await self._links.streams.wait_all_taken()
             await self._links.wait_read()  # the last replies: a process that has ended brings nothing any more
+            self._links.hold()
+            await self._links.streams.wait_all_taken()  # what the author's tasks have done meanwhile, too
         if scope.cancelled_caught:
             log.warning("drain_timeout", in_flight=parts.dispatch.in_flight)
         self._links.streams.close()

@@ -25,7 +25,7 @@ from holdfast.protocols.clients.events import (
 )
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, ProtocolError, RequestError
-from holdfast.proxy.clients.pace import Pace
+from holdfast.proxy.clients.rate_limit import RateLimit
 from holdfast.proxy.clients.reactor import READABLE, close_crashed
 from holdfast.proxy.clients.session import House, Peer, Session
 from holdfast.proxy.clients.state import CLOSED, FINISHED, OPEN
@@ -46,8 +46,8 @@ class Intake(Peer):
     """
 
     __slots__ = (
-        "_answered", "_clients", "_counted_bytes", "_has_early_end", "_held_until", "_pace", "_taking", "_waiting",
-        "protocol", "session", "state", "timer",
+        "_answered", "_clients", "_counted_bytes", "_has_early_end", "_held_until", "_rate_limit", "_taking",
+        "_waiting", "protocol", "session", "state", "timer",
     )  # fmt: skip
 
     def __init__(self, clients: House, id: int, transport: Transport, protocol: ClientProtocol) -> None:
@@ -64,7 +64,7 @@ class Intake(Peer):
         self._waiting: deque[Request] | None = None  # beyond max_in_flight; at most what one call of the adapter gave
         self._held_until = FREE  # else nothing is taken until `go_on`, and nothing read; inf: until it is closed
         self._has_early_end = False  # nevertheless the end of file came
-        self._pace: Pace | None = None  # where messages have a rate
+        self._rate_limit: RateLimit | None = None  # where messages have a rate
         self._counted_bytes = 0  # what the adapter held when it was last asked
         transport.owner = self
 
@@ -166,19 +166,19 @@ class Intake(Peer):
         self._held_until = until
         self.transport.set_reading(False)
 
-    def _count(self, events: Sequence[Event], now: float) -> Pace:
+    def _count(self, events: Sequence[Event], now: float) -> RateLimit:
         """Of a client whose messages have a rate: what came. It may be that no more is read for a while."""
-        pace = self._pace
-        if pace is None:
-            pace = self._pace = Pace(self._clients.rate)
+        rate_limit = self._rate_limit
+        if rate_limit is None:
+            rate_limit = self._rate_limit = RateLimit(self._clients.rate)
         protocol = self.protocol
         units = UNITS_PER_CALL if protocol.paused and protocol.has_more else len(events)
-        until = pace.count(min(units + protocol.eventless - pace.eventless, UNITS_PER_CALL), now)
-        pace.eventless = protocol.eventless
+        until = rate_limit.count(min(units + protocol.eventless - rate_limit.eventless, UNITS_PER_CALL), now)
+        rate_limit.eventless = protocol.eventless
         if until > now and self._held_until == FREE:
             self._hold(until)
             self.schedule(until)
-        return pace
+        return rate_limit
 
     def _continue(self, now: float) -> None:
         """Go on with what was held back. A loop and not recursion: many requests may be answered at once."""
@@ -233,8 +233,8 @@ class Intake(Peer):
                     return
             elif type(event) is Switch:
                 self.protocol = event.protocol
-                if self._pace is not None:
-                    self._pace.eventless = 0  # each adapter counts its own
+                if self._rate_limit is not None:
+                    self._rate_limit.eventless = 0  # each adapter counts its own
                 if self.session is not None:
                     self.transport.set_wire_format(event.protocol.wire_format)
                 if event.data:
@@ -270,7 +270,7 @@ class Intake(Peer):
         return sum(len(event.payload) for event in self._waiting or ())
 
     def _is_over_rate(self, event: Request, now: float) -> bool:
-        if self._pace is None or self._pace.may_ask(now):
+        if self._rate_limit is None or self._rate_limit.may_ask(now):
             return False
         self._clients.counters.limits_hit["client.max_message_rate"] += 1
         self.in_flight += 1

@@ -20,7 +20,7 @@ from holdfast.protocols.errors import HoldfastError, ProtocolError, RequestError
 from holdfast.protocols.nodes import frames
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.metrics import Counters
-from holdfast.proxy.nodes.access_log import AccessLog
+from holdfast.proxy.nodes.access_log import CLIENT_GONE, AccessLog
 from holdfast.proxy.nodes.announcer import Announcer
 from holdfast.proxy.nodes.expired import Expired
 from holdfast.proxy.nodes.routing_key import KeyOf
@@ -94,26 +94,23 @@ class Dispatch:
         now = self._reactor.now
         self._counters.requests += 1
         node: Node | None = None
-        if pool.available and pool not in self._waiting:  # the usual case, spelled out: as `_choose` would
+        if pool.available and pool not in self._waiting:
             key = 0 if self._key_of is None else self._key_of(connection, event)
             node = pool.select(pool.available, key, self._random)
         entry = self._ledger.open(connection, event, pool, node, now)
         if entry is None:
             self._counters.limits_hit["request.max_in_flight"] += 1
-            self._fail(connection, event, "too many requests in flight", Reason.PARKING_FULL)
+            message = "too many requests in flight"
+            connection.fail(event, RequestError(message, Reason.PARKING_FULL, self._settings.retry_after))
         elif node is None:
             self._park(entry, now)
         else:
             node.link.send(self._frame(entry, node, pool.milliseconds))
 
-    def _choose(self, pool: Pool, connection: Requester, event: Asked) -> Node:
-        """An available node; there must be one."""
-        key = 0 if self._key_of is None else self._key_of(connection, event)
-        return pool.select(pool.available, key, self._random)
-
     def _send_again(self, entry: Entry, now: float) -> None:
         """To an available node; there must be one."""
-        node = self._choose(entry.pool, entry.connection, entry.event)
+        key = 0 if self._key_of is None else self._key_of(entry.connection, entry.event)
+        node = entry.pool.select(entry.pool.available, key, self._random)
         self._ledger.assign(entry, node, now)
         if entry.is_offered:
             node.link.send(frames.Offer(entry.id, entry.attempt))
@@ -148,9 +145,8 @@ class Dispatch:
                 return frames.Request(entry.id, connection.id, entry.attempt, timeout, event.payload, event.is_text)
             info = self._introduce(node, connection.id)
             return frames.Request(entry.id, connection.id, entry.attempt, timeout, event.payload, event.is_text, info)
-        if type(event) is Call:
+        if isinstance(event, Call):
             return event.frame(entry.id, entry.attempt, timeout)
-        assert type(event) is HttpRequest
         path, _, query = event.target.partition("?")
         client = frames.Client(connection.id, "http", event.address, path, event.headers, query)
         return frames.HttpRequest(entry.id, client, entry.attempt, timeout, event.payload, event.method, event.target)
@@ -169,7 +165,8 @@ class Dispatch:
         else:
             by_count = self._ledger.parked_count >= self._settings.max_parked
             self._counters.limits_hit["request.max_parked" if by_count else "request.max_parked_bytes"] += 1
-            self._fail(entry.connection, entry.event, "no node is available, and too many wait", Reason.PARKING_FULL)
+            message = "no node is available, and too many wait"
+            self._answer(entry, RequestError(message, Reason.PARKING_FULL, self._settings.retry_after))
 
     def unpark(self) -> None:
         """Send what is parked to whoever is available, and go on in the next turn. Called when a node becomes so."""
@@ -233,10 +230,8 @@ class Dispatch:
             elif node.health.failures and (entry.parts is None or entry.parts.status < 500):
                 node.health.succeeded()
         if self._access_log is not None:
-            status = 200 if head is None else head.status
-            if entry.parts is not None:
-                status = entry.parts.status
-            self._access_log.replied(entry, status, len(payload or b""), self._reactor.now, more=more)
+            status, size = 200 if head is None else head.status, len(payload or b"")
+            self._access_log.replied(entry, status, size, self._reactor.now, more=more, taken=taken)
 
     def failed(self, node: Node, frame: frames.Failure, *, in_order: bool = False) -> None:
         """A node's handler failed. in_order: what comes before that is done."""
@@ -325,6 +320,7 @@ class Dispatch:
         for entry in ledger.lose(node):
             if entry.connection.is_closed:
                 ledger.drop(entry)
+                self._answer(entry, RequestError("its client has gone", Reason.CLIENT_LEFT), node)
                 continue
             handed_over = not entry.is_offered and entry.id not in unsent
             if not ledger.is_redeliverable(entry, handed_over=handed_over):
@@ -366,7 +362,10 @@ class Dispatch:
 
     def abandon(self) -> None:
         """Ticker: tell nodes that replies are no longer wanted, because the clients have gone."""
-        self._call_off(self._ledger.abandon())
+        entries = self._ledger.abandon()
+        self._call_off(entries)
+        if self._access_log is not None:
+            self._access_log.abandoned(entries, self._reactor.now)
 
     def overloaded(self, entries: list[Entry]) -> None:
         """They are more than can be held."""
@@ -391,9 +390,7 @@ class Dispatch:
                 entry.node.link.send(frames.Cancel(entry.id, entry.attempt))
 
     def _answer(self, entry: Entry, error: HoldfastError, lost_node: Node | None = None) -> None:
+        status = CLIENT_GONE if entry.connection.is_closed else error.http_status
         size = entry.connection.fail(entry.event, error)
         if self._access_log is not None:
-            self._access_log.replied(entry, error.http_status, size, self._reactor.now, lost_node)
-
-    def _fail(self, connection: Requester, event: Asked, message: str, reason: Reason) -> None:
-        connection.fail(event, RequestError(message, reason, self._settings.retry_after))
+            self._access_log.failed(entry, status, size, self._reactor.now, lost_node)

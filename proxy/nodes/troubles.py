@@ -26,7 +26,7 @@ class Troubles:
 
     def timed_out(self, entry: Entry, reason: Reason) -> None:
         now = self._reactor.now
-        since = entry.deadline - entry.pool.timeout if entry.parts is None else entry.parts.since
+        since = entry.opened if entry.parts is None else entry.parts.since
         if self._reactor.masses.admits("request_timed_out", now):
             log.warning(
                 "request_timed_out",

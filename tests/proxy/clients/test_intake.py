@@ -15,7 +15,7 @@ from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import RequestError
 from holdfast.proxy.clients import clients as clients_module
 from holdfast.proxy.clients.clients import Clients
-from holdfast.proxy.clients.pace import FRAMES_PER_MESSAGE, Pace
+from holdfast.proxy.clients.rate_limit import FRAMES_PER_MESSAGE, RateLimit
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.config import ClientSettings
 from holdfast.proxy.metrics import Counters
@@ -306,10 +306,10 @@ async def test_an_adapter_that_follows_another_counts_its_own(rig):
 
 @pytest.mark.parametrize("units", [1, UNITS_PER_CALL])
 def test_a_pace_is_that_of_frames_and_never_a_stop(units):
-    pace = Pace(10.0)
+    limit = RateLimit(10.0)
     now, taken = 100.0, 0
     while now < 200.0:
-        until = pace.count(units, now)
+        until = limit.count(units, now)
         taken += units
         assert until <= now + 1.0
         now = max(now, until)

@@ -147,6 +147,7 @@ class Dispatch:
             return frames.Request(entry.id, connection.id, entry.attempt, timeout, event.payload, event.is_text, info)
         if isinstance(event, Call):
             return event.frame(entry.id, entry.attempt, timeout)
+        assert type(event) is HttpRequest
         path, _, query = event.target.partition("?")
         client = frames.Client(connection.id, "http", event.address, path, event.headers, query)
         return frames.HttpRequest(entry.id, client, entry.attempt, timeout, event.payload, event.method, event.target)

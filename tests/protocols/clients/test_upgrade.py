@@ -10,6 +10,7 @@ from wsproto.extensions import PerMessageDeflate
 from holdfast.protocols.clients.base import Limits
 from holdfast.protocols.clients.events import Finished, Message, Opened, Output, Switch
 from holdfast.protocols.clients.http import HttpProtocol
+from holdfast.protocols.clients.http_reply import error_bytes
 from holdfast.protocols.clients.upgrade import is_origin_allowed
 from holdfast.protocols.clients.websocket import WebSocketProtocol
 from holdfast.protocols.close import Reason
@@ -35,12 +36,12 @@ def receive(data, limits=None, address="192.0.2.1:5000"):
 
 
 def test_handshake_of_the_rfc():
-    output, opened, switch = receive(handshake())
+    opened, output, switch = receive(handshake())
     assert output == Output(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
     )
-    assert opened == Opened("websocket", "/chat", [("host", "x")], "192.0.2.1:5000", "a=1")
+    assert opened == Opened("websocket", "/chat", [("host", "x")], "192.0.2.1:5000", "a=1", error_bytes)
     assert isinstance(switch, Switch)
     assert isinstance(switch.protocol, WebSocketProtocol)
     assert switch.data == b""
@@ -60,7 +61,7 @@ def test_an_independent_client_talks_through_it(compression):
     request = ws.Request(host="x", target="/", subprotocols=["b", "a"], extensions=extensions)
     data = client.send(request)
     limits = Limits(compression=True, subprotocols=("a",))
-    output, opened, switch = receive(data, limits)
+    opened, output, switch = receive(data, limits)
     assert opened.headers[-1] == ("sec-websocket-protocol", "b, a")
     client.receive_data(output.data)
     (accepted,) = client.events()
@@ -188,7 +189,7 @@ def test_no_session_begins_while_draining():
     ],
 )
 def test_subprotocol(offered, preferred, chosen):
-    output, _, _ = receive(handshake({"Sec-WebSocket-Protocol": offered}), Limits(subprotocols=preferred))
+    _, output, _ = receive(handshake({"Sec-WebSocket-Protocol": offered}), Limits(subprotocols=preferred))
     lines = [line for line in output.data.split(b"\r\n") if line.startswith(b"Sec-WebSocket-Protocol")]
     assert lines == ([] if chosen is None else [b"Sec-WebSocket-Protocol: " + chosen.encode()])
 
@@ -196,7 +197,7 @@ def test_subprotocol(offered, preferred, chosen):
 @pytest.mark.parametrize(("compression", "is_agreed"), [(False, False), (True, True)])
 def test_compression_is_agreed_on_only_if_configured(compression, is_agreed):
     more = [("Sec-WebSocket-Extensions", "x"), ("Sec-WebSocket-Extensions", "permessage-deflate")]
-    output, _, switch = receive(handshake(more=more), Limits(compression=compression))
+    _, output, switch = receive(handshake(more=more), Limits(compression=compression))
     assert (b"Sec-WebSocket-Extensions: permessage-deflate" in output.data) == is_agreed
     assert (switch.protocol.wire_format == receive(handshake())[-1].protocol.wire_format) != is_agreed
 

@@ -1,25 +1,23 @@
 """The registering of the author's functions: what is to be called, and how.
 
-Async functions are called as they are. Plain ones run in threads, so that one which blocks, or computes for long, holds
-up nobody else; `inline=True` says that a function is short, and calls it in the node's own thread. What can't be called
-with what it will get is refused when it is registered: ConfigError, which `holdfast node` tells as one line.
+How each is called is its Function's. What can't be called with what it will get is refused when it is registered:
+ConfigError, which `holdfast node` tells as one line.
 """
 
 import inspect
-import os
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar, overload
 
-from holdfast.node.callbacks import Callback
+from holdfast.node.function import Function, said
 from holdfast.node.request import Client, Request
-from holdfast.node.threads import Threads, is_async, name_of
+from holdfast.node.threads import Threads
 from holdfast.protocols.errors import ConfigError
 
 RequestHandler = TypeVar("RequestHandler", bound=Callable[[Request], Any])
 OpenHandler = TypeVar("OpenHandler", bound=Callable[[Client], Any])
 CloseHandler = TypeVar("CloseHandler", bound=Callable[..., Any])
-MasterFunction = TypeVar("MasterFunction", bound=Callable[[], Coroutine[Any, Any, None]])
+MasterFunction = TypeVar("MasterFunction", bound=Callable[[], Any])
 StateHandler = TypeVar("StateHandler", bound=Callable[[str, Any], Any])
 
 
@@ -27,12 +25,12 @@ class Functions:
     """Base class of Node. Each method is a decorator, with or without arguments."""
 
     def __init__(self) -> None:
-        self._on_request: Callable[[Request], Any] | None = None
-        self._is_inline = False
-        self._on_open: list[Callback] = []
-        self._on_close: list[Callback] = []
-        self._on_master: list[Callable[[], Coroutine[Any, Any, None]]] = []
-        self._on_state: list[Callback] = []
+        self._threads = Threads(1)  # of plain functions; a run sets how many
+        self._on_request: Function | None = None
+        self._on_open: list[Function] = []
+        self._on_close: list[Function] = []
+        self._on_master: list[Function] = []
+        self._on_state: list[Function] = []
 
     @overload
     def on_request(self, function: RequestHandler, *, inline: bool = ...) -> RequestHandler: ...
@@ -56,11 +54,11 @@ class Functions:
             return partial(self.on_request, inline=inline)
         if self._on_request is not None:
             raise ConfigError(
-                f"a node has one function for requests, and {_said(self._on_request)} is registered already: "
-                f"{_said(function)} can't be it too"
+                f"a node has one function for requests, and {said(self._on_request.function)} is registered already: "
+                f"{said(function)} can't be it too"
             )
         _check(function, "a request")
-        self._on_request, self._is_inline = function, inline
+        self._on_request = Function(function, inline=inline, threads=self._threads)
         return function
 
     @overload
@@ -78,7 +76,7 @@ class Functions:
         if function is None:
             return partial(self.on_open, inline=inline)
         _check(function, "a client")
-        self._on_open.append(Callback(function, inline=inline))
+        self._on_open.append(Function(function, inline=inline))
         return function
 
     @overload
@@ -95,18 +93,19 @@ class Functions:
         takes_reason = _takes(function, 2)
         if not takes_reason:
             _check(function, "a client")
-        self._on_close.append(Callback(function, inline=inline, args=2 if takes_reason else 1))
+        self._on_close.append(Function(function, inline=inline, count=2 if takes_reason else 1))
         return function
 
     def on_master(self, function: MasterFunction) -> MasterFunction:
-        """Register an async function that runs while this node is master: at most one node is, at each time.
+        """Register a function that runs while this node is master: at most one node is, at each time. Async; a plain
+        one has one of the node's threads meanwhile.
 
         It is cancelled when the node no longer is, or can't be sure, and begun anew when it is again. If it raises,
         that is logged and it is begun anew; if it returns, that is that. What it does through the node counts only in
         its epoch.
         """
         _check(function)
-        self._on_master.append(function)
+        self._on_master.append(Function(function, threads=self._threads))
         return function
 
     @overload
@@ -123,21 +122,8 @@ class Functions:
         if function is None:
             return partial(self.on_state, inline=inline)
         _check(function, "a key", "a value")
-        self._on_state.append(Callback(function, inline=inline))
+        self._on_state.append(Function(function, inline=inline))
         return function
-
-    def _handler(self, threads: int) -> Callable[[Request], Any] | None:
-        """The function that answers requests, as it is to be called: in so many threads, if it is a plain one."""
-        function = self._on_request
-        if function is None or self._is_inline or is_async(function):
-            return function
-        run = Threads(threads).run
-
-        async def call(request: Request) -> object:
-            result = await run(function, request)
-            return await result if isinstance(result, Awaitable) else result
-
-        return call
 
 
 def _takes(function: Callable[..., Any], count: int) -> bool:
@@ -154,15 +140,4 @@ def _check(function: Callable[..., Any], *arguments: str) -> None:
     if not callable(function):
         raise ConfigError(f"expected a function to register, got {function!r:.80}")
     if not _takes(function, len(arguments)):
-        raise ConfigError(
-            f"{_said(function)} must take {', '.join(arguments) or 'no argument'}: it could not be called"
-        )
-
-
-def _said(function: Callable[..., Any]) -> str:
-    """Its name, and where it is if that is known: two may have one name, and there is no traceback."""
-    try:
-        code = inspect.unwrap(function).__code__
-    except (AttributeError, ValueError):
-        return name_of(function)
-    return f"{name_of(function)} ({os.path.basename(code.co_filename)}, line {code.co_firstlineno})"
+        raise ConfigError(f"{said(function)} must take {', '.join(arguments) or 'no argument'}: it could not be called")

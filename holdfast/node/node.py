@@ -235,6 +235,7 @@ class Node(Functions):
         self._check(join)
         self._is_running = True
         try:
+            self._threads.begin_anew(int(self.threads))
             self._assemble()
             await self._run(join, task_status)
         except ExceptionGroup as group:
@@ -340,7 +341,7 @@ class Node(Functions):
         self._links = links = Links(self.curve, FORGET_TIMEOUT, Streams(clients.proxy_of, self.failures), clients)
         mastership = Mastership(self.id, self._on_master, links)
         replica = Replica(self.id, incarnation, links, callbacks, self._state_changed)
-        dispatch = Dispatch(self._handler(self.threads), clients, self.capacity, self.failures)
+        dispatch = Dispatch(self._on_request and self._on_request.begin, clients, self.capacity, self.failures)
         place = whereabouts()
 
         def hello() -> Hello:

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 import trio
+from websockets.trio.client import connect
 
+import holdfast.testing
 from holdfast.protocols.clients.base import Limits
 from holdfast.protocols.clients.conformance import check
 from holdfast.protocols.close import Reason
@@ -132,3 +135,36 @@ def test_the_tests_that_a_page_writes_pass(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout
+
+
+async def test_the_routes_that_a_page_writes():
+    [page] = python_blocks("howto/routes.md")
+    scope = {}
+    exec(compile(page, "routes.md", "exec"), scope)
+    friend = {"x-token": "friend"}
+    user = "/users/00000000-0000-0000-0000-000000000005"
+    async with holdfast.testing.proxy() as proxy, proxy.node(scope["node"]):
+        async with connect(proxy.url + "/rooms/kitchen") as client:
+            for message, expected in (
+                ('{"type": "move", "x": 1, "y": 2}', '{"room":"kitchen","x":1,"y":2}'),
+                ('{"type": "move", "x": 1}', "body: Object missing required field `y`"),
+                ('{"type": "jump"}', 'nothing here takes a message with \\"type\\": jump'),
+            ):
+                await client.send(message)
+                assert expected in await client.recv()
+        async with httpx.AsyncClient(base_url=proxy.http_url) as client:
+            for method, path, headers, status, expected in (
+                ("GET", user, friend, 200, '{"user":"00000000-0000-0000-0000-000000000005"}'),
+                ("GET", "/users/5", friend, 400, "id: Invalid UUID"),
+                ("GET", user, {}, 401, "who are you?"),
+                ("DELETE", user, friend, 405, f"{user} takes GET, HEAD, got DELETE"),
+                ("GET", "/rooms/kitchen", friend, 404, "nothing here takes /rooms/kitchen"),
+                ("POST", "/users", friend, 200, '{"created":1}'),
+                ("POST", "/users", friend, 400, "body: Expected `int`, got `str` - at `$[...]`"),
+            ):
+                body = {"name": "Ada" if status == 400 else 1} if method == "POST" else None
+                reply = await client.request(method, path, headers=headers, json=body)
+                assert (reply.status_code, expected in reply.text) == (status, True), reply.text
+                assert reply.headers.get("allow") == ("GET, HEAD" if status == 405 else None)
+                assert reply.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
+            assert (await client.head(user, headers=friend)).status_code == 200

@@ -5,9 +5,9 @@ asked for by name (`realtime`, `documents`, `local_auth`); whatever is not asked
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from secrets import token_hex
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import structlog
@@ -30,7 +30,8 @@ from holdfast.kuzzle.routes import Routes
 from holdfast.kuzzle.time_slice import TimeSlice
 from holdfast.kuzzle.wire import Action, Request
 from holdfast.node.errors import StateError, StateRefused, traceback_of
-from holdfast.node.threads import Threads, is_async
+from holdfast.node.function import Function
+from holdfast.node.threads import Threads
 
 log = structlog.get_logger("holdfast.kuzzle")
 
@@ -58,7 +59,7 @@ class Api:
 
     def __init__(self, node: Node) -> None:
         self.node = node
-        self._actions: dict[str, dict[str, Callable[[Request], Awaitable[object]]]] = {}
+        self._actions: dict[str, dict[str, Function]] = {}
         self._threads = Threads(node.threads)
         self._routes = Routes()
         self._time_slice = TimeSlice()
@@ -94,17 +95,7 @@ class Api:
         if action in actions:
             raise ConfigError(f"the action {controller}:{action} is there already")
         self._routes.add(controller, action, http)
-        actions[action] = self._awaitable(function)
-
-    def _awaitable(self, function: Action) -> Callable[[Request], Awaitable[object]]:
-        if is_async(function):
-            return cast("Callable[[Request], Awaitable[object]]", function)
-
-        async def call(request: Request) -> object:
-            result = await self._threads.run(function, request)
-            return await result if isinstance(result, Awaitable) else result
-
-        return call
+        actions[action] = Function(function, threads=self._threads)
 
     def description(self) -> dict[str, Any]:
         """Every action and its routes, as server:publicApi and server:info give it."""

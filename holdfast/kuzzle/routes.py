@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from holdfast import ConfigError
+from holdfast.node.paths import Branch
 
 VERBS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -52,22 +53,11 @@ class Route(NamedTuple):
     action: str
 
 
-class Branch:
-    """What follows one segment of a path: words by name, the parameter if there is one, the route that ends here."""
-
-    __slots__ = ("parameter", "route", "words")
-
-    def __init__(self) -> None:
-        self.words: dict[str, Branch] = {}
-        self.parameter: Branch | None = None
-        self.route: Route | None = None
-
-
 class Routes:
     """The routes of a node. Two for one verb and path are a mistake of the author and raise ConfigError."""
 
     def __init__(self) -> None:
-        self._trees = {verb: Branch() for verb in VERBS}
+        self._trees: dict[str, Branch[Route]] = {verb: Branch() for verb in VERBS}
         self._actions: dict[tuple[str, str], list[Route]] = {}
 
     def add(self, controller: str, action: str, http: Iterable[tuple[str, str]] | None = None) -> None:
@@ -81,21 +71,16 @@ class Routes:
                 raise ConfigError(
                     f"a route is a pair of one of {', '.join(VERBS)} and /path, got {verb!r} and {path!r}"
                 )
-            branch = self._trees[verb]
-            for segment in _segments(path):
-                if segment.startswith(":"):
-                    branch.parameter = branch.parameter or Branch()
-                    branch = branch.parameter
-                else:
-                    branch = branch.words.setdefault(segment, Branch())
-            if branch.route is not None:
-                raise ConfigError(f"{verb} {path} is a route already: {branch.route}")
-            branch.route = Route(verb, path, controller, action)
-            routes.append(branch.route)
+            words = [None if segment.startswith(":") else segment for segment in _segments(path)]
+            branch = self._trees[verb].grow(words)
+            if branch.item is not None:
+                raise ConfigError(f"{verb} {path} is a route already: {branch.item}")
+            branch.item = Route(verb, path, controller, action)
+            routes.append(branch.item)
 
     def find(self, verb: str, path: str) -> tuple[Route, dict[str, str]] | None:
         """The route for a request, with the values of its parameters."""
-        found = _search(self._trees[verb], [unquote(segment) for segment in _segments(path)])
+        found = next(self._trees[verb].search([unquote(segment) for segment in _segments(path)]), None)
         if found is None:
             return None
         route, values = found
@@ -111,19 +96,6 @@ class Routes:
                 entry["http"] = [{"path": route.path, "url": route.path, "verb": route.verb} for route in routes]
             api.setdefault(controller, {})[action] = entry
         return api
-
-
-def _search(branch: Branch, segments: list[str]) -> tuple[Route, list[str]] | None:
-    """The route at the end of `segments`, and those of them that are parameters. Words first, at every segment."""
-    if not segments:
-        return None if branch.route is None else (branch.route, [])
-    head, rest = segments[0], segments[1:]
-    found = _search(branch.words[head], rest) if head in branch.words else None
-    if found is None and branch.parameter is not None:
-        found = _search(branch.parameter, rest)
-        if found is not None:
-            found[1].insert(0, head)
-    return found
 
 
 def _kebab(name: str) -> str:

@@ -1,11 +1,11 @@
 """Functions of the node's author that are told of what happens: on_open, on_close, on_state.
 
-They are called one after another, in order, in a task of their own, so that none holds up a link: async ones there,
-plain ones in a thread. One that was registered with `inline=True` is called at once, before anything else happens; if
-that only begins something, the rest is awaited in the task. The queue has no limit of its own, because the stream must
-be complete: it is as long as they lag, which Node.statistics() shows. What is to be told of clients waits until the
-node has the state for the first time, because functions look at it. What a function raises is logged, and the next is
-called.
+They are called one after another, in order, in a task of their own, so that none holds up a link. Of plain ones many
+in a row are called in one visit to a thread, which is theirs: they don't wait for handlers. One that was registered
+with `inline=True` is called at once, before anything else happens; if that only begins something, the rest is awaited
+in the task. The queue has no limit of its own, because the stream must be complete: it is as long as they lag, which
+Node.statistics() shows. What is to be told of clients waits until the node has the state for the first time, because
+functions look at it. What a function raises is logged, and the next is called.
 """
 
 from collections import deque
@@ -18,30 +18,15 @@ import trio
 
 from holdfast.node.errors import split, traceback_of
 from holdfast.node.failures import Failures
-from holdfast.node.threads import Threads, is_async, name_of
+from holdfast.node.function import Function
+from holdfast.node.threads import Threads
 
 log = structlog.get_logger("holdfast.node")
 
 BURST = 1000  # plain calls that one visit to the thread does at most: a state may have a million keys
 
 
-class Callback:
-    """A function of the author's, and how it is called. args: what it takes of what there is to tell; None: all."""
-
-    __slots__ = ("args", "function", "is_async", "is_inline", "name")
-
-    def __init__(self, function: Callable[..., Any], *, inline: bool = False, args: int | None = None) -> None:
-        self.function = function
-        self.is_inline = inline
-        self.is_async = is_async(function)
-        self.args = args
-        self.name = name_of(function)
-
-    def __call__(self, arguments: tuple[Any, ...]) -> Any:  # noqa: ANN401 - the author's
-        return self.function(*arguments[: self.args])
-
-
-Call = tuple[Callback | None, tuple[Any, ...]]  # None: a function of ours, the only argument
+Call = tuple[Function | None, tuple[Any, ...]]  # None: a function of ours, the only argument
 
 
 class Callbacks:
@@ -51,13 +36,13 @@ class Callbacks:
         self._failures = failures
         self._threads = Threads(1)
         self._queue: deque[Call] = deque()  # the first one is being called
-        self._held: deque[tuple[Callback, tuple[Any, ...]]] | None = deque()  # until there is a state
+        self._held: deque[tuple[Function, tuple[Any, ...]]] | None = deque()  # until there is a state
         self._filled = trio.Event()
 
     def __len__(self) -> int:
         return len(self._queue) + len(self._held or ())
 
-    def call(self, callbacks: Iterable[Callback], *arguments: Any) -> None:  # noqa: ANN401 - the author's
+    def call(self, callbacks: Iterable[Function], *arguments: Any) -> None:  # noqa: ANN401 - the author's
         """Call each: an inline one now, another when all before it have returned."""
         for callback in callbacks:
             if callback.is_inline:
@@ -65,7 +50,7 @@ class Callbacks:
             else:
                 self._put(callback, arguments)
 
-    def call_with_state(self, callbacks: Iterable[Callback], *arguments: Any) -> None:  # noqa: ANN401
+    def call_with_state(self, callbacks: Iterable[Function], *arguments: Any) -> None:  # noqa: ANN401
         """The same, but not before the node has the state."""
         if self._held is None:
             self.call(callbacks, *arguments)
@@ -85,7 +70,7 @@ class Callbacks:
         else:
             function()
 
-    def _put(self, callback: Callback | None, arguments: tuple[Any, ...]) -> None:
+    def _put(self, callback: Function | None, arguments: tuple[Any, ...]) -> None:
         self._queue.append((callback, arguments))
         self._filled.set()
 
@@ -98,10 +83,10 @@ class Callbacks:
                 done = 1
                 if callback is None:
                     arguments[0]()
-                elif callback.is_async or callback.is_inline:
-                    await self._finish(callback, self._begin(callback, arguments))
-                else:
+                elif callback.needs_thread:
                     done = await self._call_in_thread()
+                else:
+                    await self._finish(callback, self._begin(callback, arguments))
                 for _ in range(done):
                     queue.popleft()
                 await trio.lowlevel.checkpoint()
@@ -109,16 +94,16 @@ class Callbacks:
 
     async def _call_in_thread(self) -> int:
         """The plain ones that are in front. Returns how many have returned."""
-        calls: list[tuple[Callback, tuple[Any, ...]]] = []
+        calls: list[tuple[Function, tuple[Any, ...]]] = []
         for callback, arguments in islice(self._queue, BURST):
-            if callback is None or callback.is_async or callback.is_inline:
+            if callback is None or not callback.needs_thread:
                 break
             calls.append((callback, arguments))
         done, rest = await self._threads.run(self._begin_some, calls)
         await self._finish(calls[done - 1][0], rest)
         return int(done)
 
-    def _begin_some(self, calls: list[tuple[Callback, tuple[Any, ...]]]) -> tuple[int, object]:
+    def _begin_some(self, calls: list[tuple[Function, tuple[Any, ...]]]) -> tuple[int, object]:
         """In the thread. Up to one that has only begun, and what is left to await of it."""
         for done, (callback, arguments) in enumerate(calls, 1):
             result = self._begin(callback, arguments)
@@ -126,15 +111,15 @@ class Callbacks:
                 return done, result
         return len(calls), None
 
-    def _call_now(self, callback: Callback, arguments: tuple[Any, ...]) -> None:
+    def _call_now(self, callback: Function, arguments: tuple[Any, ...]) -> None:
         result = self._begin(callback, arguments)
         if isinstance(result, Awaitable):
-            self._put(Callback(lambda: result, inline=True), ())
+            self._put(Function(lambda: result, inline=True), ())
 
-    def _begin(self, callback: Callback, arguments: tuple[Any, ...]) -> object:
+    def _begin(self, callback: Function, arguments: tuple[Any, ...]) -> object:
         """The guard of what a call does at once."""
         try:
-            return callback(arguments)
+            return callback.begin(*arguments)
         except trio.Cancelled:
             raise
         except BaseException as error:
@@ -144,7 +129,7 @@ class Callbacks:
                 raise cancelled from None
             return None
 
-    async def _finish(self, callback: Callback, result: object) -> None:
+    async def _finish(self, callback: Function, result: object) -> None:
         """The guard of what is awaited of it."""
         if not isinstance(result, Awaitable):
             return
@@ -158,6 +143,6 @@ class Callbacks:
             if cancelled is not None:
                 raise cancelled from None
 
-    def _failed(self, callback: Callback, error: BaseException | None) -> None:
+    def _failed(self, callback: Function, error: BaseException | None) -> None:
         if error is not None and self._failures.admits("callback_failed"):
             log.error("callback_failed", callback=callback.name, exception=traceback_of(error))

@@ -11,7 +11,8 @@ that have asked something lately: to read 400 bytes of headers with each request
 
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, Set, ValuesView
 
-from holdfast.node.callbacks import Callback, Callbacks
+from holdfast.node.callbacks import Callbacks
+from holdfast.node.function import Function
 from holdfast.node.request import Client
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.clients import ClientView
@@ -30,8 +31,8 @@ class Clients(Mapping[int, Client]):
     def __init__(
         self,
         callbacks: Callbacks,
-        on_open: Sequence[Callback],
-        on_close: Sequence[Callback],
+        on_open: Sequence[Function],
+        on_close: Sequence[Function],
         forget_timeout: float,
     ) -> None:
         self._by_id: dict[int, Client] = {}

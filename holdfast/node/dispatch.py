@@ -160,7 +160,7 @@ class Dispatch:
         self.failed += 1
         wanted = _request_error(error)
         if wanted is not None:
-            exchange.fail(wanted.status, str(wanted))
+            exchange.fail(wanted.status, str(wanted), wanted.headers)
             return
         id = token_hex(4)
         if self._failures.admits("handler_failed"):

@@ -1,6 +1,7 @@
 """What the node library raises, beside the errors of protocols.errors."""
 
 import traceback
+from collections.abc import Iterable, Mapping
 
 import trio
 
@@ -12,16 +13,22 @@ class RequestError(HoldfastError):
     """To be raised by a handler: the client gets `status` (as of HTTP, 400-599) and `message` instead of a reply.
 
     Of a long message it gets the first 2,000 characters. Effects of the handler that were not flushed are dropped: they
-    would have travelled with the reply.
+    would have travelled with the reply. headers: for HTTP, as of a Reply; WWW-Authenticate with 401, say.
     """
 
     reason = Reason.NODE_ERROR
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
         super().__init__(message)
         if not 400 <= status <= 599:
             raise ValueError(f"the status of an error is 400 to 599, got {status}")
         self.status = status
+        pairs = headers.items() if isinstance(headers, Mapping) else headers
+        self.headers = [(name, value) for name, value in pairs]
+        for name, value in self.headers:  # what is wrong must be found here, and not where the error is caught
+            if not isinstance(name, str) or not isinstance(value, str):
+                raise TypeError(f"headers of an error are pairs of strings, got {name!r:.80}, {type(value).__name__}")
+            (name + value).encode()  # raises UnicodeEncodeError for lone surrogates
 
 
 class StateError(HoldfastError):

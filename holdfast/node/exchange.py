@@ -7,7 +7,7 @@ are done: so a node that dies has either not replied, and the request is another
 parts waits for its client, by the bytes that the proxy says it has taken.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
@@ -19,7 +19,9 @@ from holdfast.node.network import LinkedSession
 from holdfast.node.request import Body, Reply, Request
 from holdfast.node.stream import Origin, Turn
 from holdfast.node.workers import Job
-from holdfast.protocols.errors import HoldfastError, StaleError
+from holdfast.protocols.clients.error_reply import error_reply
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import HoldfastError, RequestError, StaleError
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import MAX_EFFECTS, Effect, weigh
 
@@ -122,15 +124,25 @@ class Exchange(Job):
         else:
             await self._send(result.body, result)
 
-    def fail(self, status: int, message: str) -> None:
-        """Send a failure instead of a reply, or of the rest of one. Drops the effects that wait."""
+    def fail(self, status: int, message: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+        """Send a failure instead of a reply, or of the rest of one. Drops the effects that wait.
+
+        headers: for HTTP. A failure has none, so one that has is a reply, which says what the proxy would.
+        """
         self._take_effects()
         if self.is_cancelled:
             return
         if len(message) > MAX_MESSAGE:
             message = message[:MAX_MESSAGE] + "..."
         message = message.encode(errors="replace").decode()
-        self.session.send(frames.Failure(self.id, self.attempt, status, message), 64 + 4 * len(message))
+        frame: frames.Failure | frames.HttpReply = frames.Failure(self.id, self.attempt, status, message)
+        size = 64 + 4 * len(message)
+        if headers and self.is_http and not self._part:
+            body = error_reply(b"", RequestError(message, Reason.NODE_ERROR, status=status))
+            larger = size + len(body) + _size_of(headers)
+            if larger <= effects.room_in(self.session.max_batch_bytes):
+                frame, size = frames.HttpReply(self.id, self.attempt, body, status, [*headers, _JSON]), larger
+        self.session.send(frame, size)
 
     async def _stream(self, parts: AsyncIterable[Body], reply: Reply) -> None:
         async for part in parts:
@@ -156,7 +168,7 @@ class Exchange(Job):
             if not 200 <= reply.status <= 599:
                 raise ValueError(f"the status of a reply is 200 to 599, got {reply.status}")
             headers = _headers(reply, body, is_text)
-            size += sum(4 * (len(name) + len(value)) + 10 for name, value in headers)
+            size += _size_of(headers)
         effects.check_size(size, self.session.max_batch_bytes)
         session = self.session
         is_end = not more and self._part > 0  # of parts, each of which was a message
@@ -246,6 +258,11 @@ class Exchange(Job):
 
 _PLAIN = Reply()
 _FAILED = Reply(failed=True)
+_JSON = ("content-type", "application/json")
+
+
+def _size_of(headers: Sequence[tuple[str, str]]) -> int:
+    return sum(4 * (len(name) + len(value)) + 10 for name, value in headers)
 
 
 def _headers(reply: Reply, body: object, is_text: bool) -> list[tuple[str, str]]:

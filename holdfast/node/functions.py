@@ -1,25 +1,25 @@
 """The registering of the author's functions: what is to be called, and how.
 
-Async functions are called as they are. Plain ones run in threads, so that one which blocks, or computes for long, holds
-up nobody else; `inline=True` says that a function is short, and calls it in the node's own thread. What can't be called
-with what it will get is refused when it is registered: ConfigError, which `holdfast node` tells as one line.
+How each is called is its Function's. What can't be called with what it will get is refused when it is registered:
+ConfigError, which `holdfast node` tells as one line.
 """
 
-import inspect
-import os
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar, overload
 
-from holdfast.node.callbacks import Callback
+from holdfast.node.function import Function, is_async, said
 from holdfast.node.request import Client, Request
-from holdfast.node.threads import Threads, is_async, name_of
+from holdfast.node.routing import Begin, Pattern, Router, key_of
+from holdfast.node.threads import Threads
+from holdfast.node.typed import Handler, check, takes
 from holdfast.protocols.errors import ConfigError
 
-RequestHandler = TypeVar("RequestHandler", bound=Callable[[Request], Any])
+RequestHandler = TypeVar("RequestHandler", bound=Callable[..., Any])
+MiddlewareT = TypeVar("MiddlewareT", bound=Callable[..., Any])
 OpenHandler = TypeVar("OpenHandler", bound=Callable[[Client], Any])
 CloseHandler = TypeVar("CloseHandler", bound=Callable[..., Any])
-MasterFunction = TypeVar("MasterFunction", bound=Callable[[], Coroutine[Any, Any, None]])
+MasterFunction = TypeVar("MasterFunction", bound=Callable[[], Any])
 StateHandler = TypeVar("StateHandler", bound=Callable[[str, Any], Any])
 
 
@@ -27,41 +27,107 @@ class Functions:
     """Base class of Node. Each method is a decorator, with or without arguments."""
 
     def __init__(self) -> None:
-        self._on_request: Callable[[Request], Any] | None = None
-        self._is_inline = False
-        self._on_open: list[Callback] = []
-        self._on_close: list[Callback] = []
-        self._on_master: list[Callable[[], Coroutine[Any, Any, None]]] = []
-        self._on_state: list[Callback] = []
+        self._threads = Threads(1)  # of plain functions; a run sets how many
+        self._router = Router()
+        self._middleware: list[Callable[..., Any]] = []
+        self._on_open: list[Function] = []
+        self._on_close: list[Function] = []
+        self._on_master: list[Function] = []
+        self._on_state: list[Function] = []
 
     @overload
-    def on_request(self, function: RequestHandler, *, inline: bool = ...) -> RequestHandler: ...
+    def on_request(self, path: RequestHandler, *, inline: bool = ...) -> RequestHandler: ...
     @overload
-    def on_request(self, *, inline: bool = ...) -> Callable[[RequestHandler], RequestHandler]: ...
-    def on_request(self, function: Callable[[Request], Any] | None = None, *, inline: bool = False) -> Any:
-        """Register the function that answers requests: `async def handle(request: Request) -> ...`, or a plain def.
+    def on_request(
+        self, path: str | None = ..., *, method: str | Iterable[str] = ..., inline: bool = ...
+    ) -> Callable[[RequestHandler], RequestHandler]: ...
+    def on_request(self, path: Any = None, *, method: str | Iterable[str] = (), inline: bool = False) -> Any:
+        """Register a function that answers requests: `async def handle(request: Request) -> ...`, or a plain def.
 
         What it returns is the reply. bytes: of the request's kind, text or binary. str: text. dict, list: text, as
         JSON. None: empty. Reply: with status, headers, or in parts. It may raise RequestError, which the client gets;
         whatever else it raises, SystemExit too, is logged, and the client gets status 500 with the id of the log line.
         It is cancelled when the reply is no longer wanted, and when the link is lost: the request is another node's
-        then. A node without this function is given no requests.
+        then. A node without such a function is given no requests.
+
+        path: as `/rooms/{id}`: HTTP requests at such a path, and messages of clients that have connected to one. A
+        parameter takes a whole segment that is not empty, and its value goes to the function's parameter of that name
+        (`async def room(request, id: int)`): as str with its escapes undone, or converted to what that is annotated
+        with; one that can't be is status 400. Of several paths that fit the most specific one is it: word before
+        parameter, segment by segment. method: only HTTP requests with that one, or one of these; GET is HEAD, too.
+        Without a path: what no other takes. Without such a function that is status 404, or 405 if only the method is
+        wrong. Two for one path and method, or two without a path, raise ConfigError.
+
+        A parameter named `body` gets the payload, decoded from JSON and checked against its annotation: a
+        msgspec.Struct, a dataclass, a TypedDict, or what else msgspec knows. What does not fit is status 400, which
+        says where. With a default, an empty payload is that.
 
         A plain function runs in a thread, `Node(threads=...)` of them at once, and awaits by
         `trio.from_thread.run(node.notify, ...)`. When it is cancelled its thread goes on, but counts for nothing: what
         it does through the node, or waits for there, raises StaleError. With `inline=True` it is called in the node's
         own thread, and holds up everything else in the node while it runs.
         """
-        if function is None:
-            return partial(self.on_request, inline=inline)
-        if self._on_request is not None:
-            raise ConfigError(
-                f"a node has one function for requests, and {_said(self._on_request)} is registered already: "
-                f"{_said(function)} can't be it too"
-            )
-        _check(function, "a request")
-        self._on_request, self._is_inline = function, inline
+        methods = tuple(dict.fromkeys(each.upper() for each in ([method] if isinstance(method, str) else method)))
+        if path is not None and not isinstance(path, str):  # the function: a decorator without arguments
+            self._take(path, None, methods, inline)
+            return path
+        if path is None and methods:
+            raise ConfigError(f"a function for one method has a path, too: on_request('/', method={method!r})")
+
+        pattern = None if path is None else Pattern(path)
+
+        def decorate(function: RequestHandler) -> RequestHandler:
+            self._take(function, pattern, methods, inline)
+            return function
+
+        return decorate
+
+    def on_message(
+        self, field: str, value: str | int | bool, *, path: str | None = None, inline: bool = False
+    ) -> Callable[[RequestHandler], RequestHandler]:
+        """Register a function for those messages of clients that are a JSON object in which `field` is `value`.
+
+        As on_request, which gets what is registered for no value. If several fields are asked for, that one counts
+        which was registered first. path: of the clients, as in on_request; before a function without one. An HTTP
+        request is no message, whatever its body.
+        """
+
+        key, pattern = key_of(field, value), None if path is None else Pattern(path)
+
+        def decorate(function: RequestHandler) -> RequestHandler:
+            self._router.add_message(self._handler_of(function, pattern, inline), field, key, pattern)
+            return function
+
+        return decorate
+
+    def middleware(self, function: MiddlewareT) -> MiddlewareT:
+        """Register what is around every function for requests: `async def measure(request, call_next)`.
+
+        `await call_next(request)` calls what is within, and gives what it returns; what this one returns is the reply.
+        It may do so with another request, more than once, or not at all; what is raised within comes through it, status
+        404 of what nothing takes, too. The first one that is registered is the outermost. In the end the function for
+        requests is called as ever, so what any of them does through the node travels with the reply. It must be async:
+        in a thread it could not await what is within. ConfigError if it is not.
+        """
+        check(function, "a request", "what is within")
+        if not is_async(function):
+            raise ConfigError(f"{said(function)} must be async to be around others: async def f(request, call_next)")
+        self._middleware.append(function)
         return function
+
+    def _take(self, function: Callable[..., Any], path: Pattern | None, methods: Sequence[str], inline: bool) -> None:
+        self._router.add(self._handler_of(function, path, inline), path, methods)
+
+    def _handler_of(self, function: Callable[..., Any], path: Pattern | None, inline: bool) -> Handler:
+        return Handler(Function(function, inline=inline, threads=self._threads), path.names if path else ())
+
+    def _handler(self) -> Begin | None:
+        """What begins a request: all that is registered for them. None: nothing is."""
+        begin = self._router.begin
+        if begin is not None:
+            for function in reversed(self._middleware):
+                begin = _around(function, begin)
+        return begin
 
     @overload
     def on_open(self, function: OpenHandler, *, inline: bool = ...) -> OpenHandler: ...
@@ -77,8 +143,8 @@ class Functions:
         """
         if function is None:
             return partial(self.on_open, inline=inline)
-        _check(function, "a client")
-        self._on_open.append(Callback(function, inline=inline))
+        check(function, "a client")
+        self._on_open.append(Function(function, inline=inline))
         return function
 
     @overload
@@ -92,21 +158,22 @@ class Functions:
         """
         if function is None:
             return partial(self.on_close, inline=inline)
-        takes_reason = _takes(function, 2)
+        takes_reason = takes(function, 2)
         if not takes_reason:
-            _check(function, "a client")
-        self._on_close.append(Callback(function, inline=inline, args=2 if takes_reason else 1))
+            check(function, "a client")
+        self._on_close.append(Function(function, inline=inline, count=2 if takes_reason else 1))
         return function
 
     def on_master(self, function: MasterFunction) -> MasterFunction:
-        """Register an async function that runs while this node is master: at most one node is, at each time.
+        """Register a function that runs while this node is master: at most one node is, at each time. Async; a plain
+        one has one of the node's threads meanwhile.
 
         It is cancelled when the node no longer is, or can't be sure, and begun anew when it is again. If it raises,
         that is logged and it is begun anew; if it returns, that is that. What it does through the node counts only in
         its epoch.
         """
-        _check(function)
-        self._on_master.append(function)
+        check(function)
+        self._on_master.append(Function(function, threads=self._threads))
         return function
 
     @overload
@@ -122,47 +189,14 @@ class Functions:
         """
         if function is None:
             return partial(self.on_state, inline=inline)
-        _check(function, "a key", "a value")
-        self._on_state.append(Callback(function, inline=inline))
+        check(function, "a key", "a value")
+        self._on_state.append(Function(function, inline=inline))
         return function
 
-    def _handler(self, threads: int) -> Callable[[Request], Any] | None:
-        """The function that answers requests, as it is to be called: in so many threads, if it is a plain one."""
-        function = self._on_request
-        if function is None or self._is_inline or is_async(function):
-            return function
-        run = Threads(threads).run
 
-        async def call(request: Request) -> object:
-            result = await run(function, request)
-            return await result if isinstance(result, Awaitable) else result
+def _around(middleware: Callable[..., Any], begin: Begin) -> Begin:
+    async def call_next(request: Request) -> object:
+        result = begin(request)
+        return await result if isinstance(result, Awaitable) else result
 
-        return call
-
-
-def _takes(function: Callable[..., Any], count: int) -> bool:
-    try:
-        inspect.signature(function).bind(*[None] * count)
-    except TypeError:
-        return False
-    except ValueError:
-        return True  # a builtin that does not say
-    return True
-
-
-def _check(function: Callable[..., Any], *arguments: str) -> None:
-    if not callable(function):
-        raise ConfigError(f"expected a function to register, got {function!r:.80}")
-    if not _takes(function, len(arguments)):
-        raise ConfigError(
-            f"{_said(function)} must take {', '.join(arguments) or 'no argument'}: it could not be called"
-        )
-
-
-def _said(function: Callable[..., Any]) -> str:
-    """Its name, and where it is if that is known: two may have one name, and there is no traceback."""
-    try:
-        code = inspect.unwrap(function).__code__
-    except (AttributeError, ValueError):
-        return name_of(function)
-    return f"{name_of(function)} ({os.path.basename(code.co_filename)}, line {code.co_firstlineno})"
+    return lambda request: middleware(request, call_next)

@@ -7,23 +7,21 @@ So a process that was stopped (SIGSTOP) and goes on does nothing more as master.
 itself, and the lease is what more than half of them grant (protocols.nodes.leases).
 """
 
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import structlog
 import trio
 
 from holdfast.node import backoff, effects
 from holdfast.node.errors import split, traceback_of
+from holdfast.node.function import Function
 from holdfast.node.network import Network
-from holdfast.node.threads import current_time, name_of
+from holdfast.node.threads import current_time
 from holdfast.protocols.errors import StaleError
 from holdfast.protocols.nodes.frames import AsMaster, Effect, Heartbeat, Master
 from holdfast.protocols.nodes.leases import Leases
 
 log = structlog.get_logger("holdfast.node")
-
-OnMaster = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Mastership:
@@ -33,7 +31,7 @@ class Mastership:
     `is_acting`.
     """
 
-    def __init__(self, node: str, functions: Sequence[OnMaster], links: Network) -> None:
+    def __init__(self, node: str, functions: Sequence[Function], links: Network) -> None:
         self._node = node
         self._functions = functions
         self._links = links
@@ -115,7 +113,7 @@ class Mastership:
             self._ended.set()
             self._ended = trio.Event()
 
-    async def _guarded(self, function: OnMaster) -> None:
+    async def _guarded(self, function: Function) -> None:
         """The guard of the author's functions: one that raises is begun anew while the term lasts."""
         for delay in backoff.delays():
             try:
@@ -126,7 +124,7 @@ class Mastership:
                 cancelled, failure = split(error)
                 if failure is not None:
                     text = traceback_of(failure)
-                    log.error("on_master_failed", function=name_of(function), retry_in=delay, exception=text)
+                    log.error("on_master_failed", function=function.name, retry_in=delay, exception=text)
                 if cancelled is not None:
                     raise cancelled from None
             else:

@@ -235,6 +235,7 @@ class Node(Functions):
         self._check(join)
         self._is_running = True
         try:
+            self._threads.begin_anew(int(self.threads))
             self._assemble()
             await self._run(join, task_status)
         except ExceptionGroup as group:
@@ -342,7 +343,8 @@ class Node(Functions):
         self._links = links = Links(self.curve, FORGET_TIMEOUT, Streams(clients.proxy_of, self.failures), clients)
         mastership = Mastership(self.id, self._on_master, links)
         replica = Replica(self.id, incarnation, links, callbacks, self._state_changed)
-        dispatch = Dispatch(self._handler(self.threads), clients, self.capacity, self.failures)
+        handler = self._handler()
+        dispatch = Dispatch(handler, clients, self.capacity, self.failures)
         place = whereabouts()
 
         def hello() -> Hello:
@@ -360,7 +362,7 @@ class Node(Functions):
                 *replica.view.position,
                 self._wants_clients,
                 *place,
-                takes_requests=self._on_request is not None,
+                takes_requests=handler is not None,
                 takes_offers=True,
                 owes=links.streams.owes(),
                 is_drained=links.is_drained,

@@ -5,9 +5,7 @@ its end, keeps its place in the limit until then, and what it still wants to do 
 refused. Async functions never come here, and cost nothing of it.
 """
 
-import inspect
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, TypeVar, cast
 
 import trio
@@ -25,6 +23,10 @@ class Threads:
     """limit: of those at once. More wait, in order."""
 
     def __init__(self, limit: int) -> None:
+        self.begin_anew(limit)
+
+    def begin_anew(self, limit: int) -> None:
+        """For another run. Threads that still go on from a former one take nobody's place."""
         self._limiter = trio.CapacityLimiter(limit)
 
     async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - the author's
@@ -89,22 +91,6 @@ async def call(function: Callable[..., Awaitable[ResultT]], *arguments: Any) -> 
     if isinstance(caller, Caller):
         return cast("ResultT", await caller.call(function, *arguments))
     return await function(*arguments)
-
-
-def is_async(function: Callable[..., Any]) -> bool:
-    """Whether a call only begins: of an async function, of what is wrapped around one, or of an object that is called
-    as one."""
-    inner = inspect.unwrap(function)
-    while isinstance(inner, partial):
-        inner = inspect.unwrap(inner.func)
-    return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(getattr(inner, "__call__", None))  # noqa: B004
-
-
-def name_of(function: Callable[..., Any]) -> str:
-    """For the log."""
-    while isinstance(function, partial):
-        function = function.func
-    return getattr(function, "__qualname__", None) or type(function).__qualname__
 
 
 def current_time() -> float:

@@ -1,16 +1,17 @@
 import structlog
 import trio
 
-from holdfast.node.callbacks import Callback, Callbacks
+from holdfast.node.callbacks import Callbacks
 from holdfast.node.failures import Failures
+from holdfast.node.function import Function
 
 
 def called(*functions):
-    return [Callback(function) for function in functions]
+    return [Function(function) for function in functions]
 
 
 def inline(*functions):
-    return [Callback(function, inline=True) for function in functions]
+    return [Function(function, inline=True) for function in functions]
 
 
 async def test_inline_functions_are_called_at_once_and_others_in_order():

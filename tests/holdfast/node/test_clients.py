@@ -3,9 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import holdfast.node.clients as clients_module
-from holdfast.node.callbacks import Callback, Callbacks
+from holdfast.node.callbacks import Callbacks
 from holdfast.node.clients import NO_WORD, Clients
 from holdfast.node.failures import Failures
+from holdfast.node.function import Function
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
 from tests.holdfast.node.fake_proxy import client, encoded
@@ -19,7 +20,7 @@ def callbacks():
 
 
 def inline(function):
-    return Callback(function, inline=True)
+    return Function(function, inline=True)
 
 
 class World:

@@ -1,8 +1,10 @@
+import json
+
 import pytest
 import structlog
 import trio
 
-from holdfast import Node, RequestError
+from holdfast import Node, Reply, RequestError
 from holdfast.protocols.nodes import frames
 from tests.holdfast.node.fake_proxy import client, encoded, linked
 from tests.waiting import until
@@ -307,3 +309,37 @@ async def test_replies_that_are_ready_together_leave_in_one_batch():
         for id in range(1, 51):
             assert (await session.take(frames.Reply)).request == id
         assert session.batches - before <= 3  # a heartbeat may have come between
+
+
+async def test_an_error_may_have_headers_over_http():
+    node = Node("test")
+
+    @node.on_request
+    async def handle(request):
+        async def parts():
+            yield b"part"
+            raise RequestError(401, "too late", headers=[("www-authenticate", "Basic")])
+
+        if request.payload == b"late":
+            return Reply(parts())
+        headers = [("a", "1"), ("a", "2"), ("large", "x" * (1 << 20) if request.payload == b"large" else "")]
+        raise RequestError(401, "who are you?", headers=headers)
+
+    async with linked(node, clients=[client()], max_batch_bytes=1 << 16) as session:
+        session.http("GET", "/", b"", [])
+        reply = await session.take(frames.HttpReply)
+        assert (reply.status, reply.headers[:2]) == (401, [("a", "1"), ("a", "2")])
+        assert json.loads(reply.payload)["error"]["message"] == "who are you?"  # as the proxy says it
+        session.request(b"")  # which has no headers
+        assert (await session.take(frames.Failure)).status == 401
+        session.http("GET", "/", b"large", [])
+        assert (await session.take(frames.Failure)).message == "who are you?"
+        session.http("GET", "/", b"late", [])
+        assert (await session.take(frames.HttpReply)).payload == b"part"
+        assert (await session.take(frames.Failure)).message == "too late"
+
+
+@pytest.mark.parametrize("headers", [{"a": 1}, [("\ud800", "")], ["abc"]])
+def test_headers_of_an_error_that_can_t_be_said_are_found_where_it_is_made(headers):
+    with pytest.raises((TypeError, ValueError)):
+        RequestError(400, "text", headers=headers)

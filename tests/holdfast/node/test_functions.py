@@ -7,7 +7,7 @@ import structlog
 import trio
 
 from holdfast import ConfigError, HoldfastError, Node, Reply
-from holdfast.node.threads import is_async
+from holdfast.node.function import is_async
 from holdfast.protocols.nodes import frames
 from tests.holdfast.node.fake_proxy import client, fake_proxy, linked
 from tests.waiting import PATIENCE, until

@@ -1,0 +1,143 @@
+"""What a function takes from a request beside the request itself: values of its path, and its body.
+
+A value of the path goes to the parameter of its name, as str, or as what that is annotated with. A parameter named
+`body` gets the payload, decoded from JSON and checked against its annotation. msgspec does both; the decoders are made
+when the function is registered, and a client whose request does not fit is told where: status 400.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, get_type_hints
+
+import msgspec
+
+from holdfast.node.errors import RequestError
+from holdfast.node.function import Function, said
+from holdfast.node.request import Request
+from holdfast.protocols.errors import ConfigError
+
+BODY = "body"
+
+Decode = Callable[[Any], Any]
+
+
+class Handler:
+    """A function for requests. It is called with a request and the values of its path's parameters, and gives what
+    Function.begin gives. Raises RequestError (400).
+
+    names: of the parameters of its path, in order. has_more: whether it takes more than the request.
+    """
+
+    __slots__ = ("_body", "_is_optional", "_values", "function", "has_more")
+
+    def __init__(self, function: Function, names: Sequence[str] = ()) -> None:
+        author = function.function
+        parameters = _parameters(author)
+        self.function = function
+        self._values: list[tuple[str, Decode | None]] = []
+        for name in names:
+            kind = _annotation(author, parameters.get(name), str)
+            self._values.append((name, None if kind is str else _convert(author, name, kind)))
+        self._body: Decode | None = None
+        self._is_optional = False
+        body = parameters.get(BODY)
+        if body is not None and BODY not in names and body.kind not in (body.VAR_KEYWORD, body.VAR_POSITIONAL):
+            self._body = _decoder(author, _annotation(author, body, Any))
+            self._is_optional = body.default is not inspect.Parameter.empty
+        self.has_more = bool(self._values or self._body)
+        check(author, "a request", named=[*names, BODY] if self._body else names)
+
+    def __call__(self, request: Request, values: Sequence[str] = ()) -> Any:  # noqa: ANN401 - the author's
+        named: dict[str, Any] = {}
+        for (name, decode), value in zip(self._values, values, strict=True):
+            named[name] = value if decode is None else _checked(name, decode, value)
+        if self._body is not None and not (self._is_optional and not request.payload):
+            named[BODY] = _checked(BODY, self._body, request.payload)
+        return self.function.begin(request, **named)
+
+
+def check(function: Callable[..., Any], *arguments: str, named: Sequence[str] = ()) -> None:
+    """Raise ConfigError if it can't be called with so many arguments (what they are, for people), and these names."""
+    if not callable(function):
+        raise ConfigError(f"expected a function to register, got {function!r:.80}")
+    if not takes(function, len(arguments), named):
+        expected = ", ".join([*arguments, *(f"{name}=" for name in named)]) or "no argument"
+        raise ConfigError(f"{said(function)} must take {expected}: it could not be called")
+
+
+def takes(function: Callable[..., Any], count: int, named: Sequence[str] = ()) -> bool:
+    """Whether it can be called with so many arguments, and these names."""
+    try:
+        inspect.signature(function).bind(*[None] * count, **dict.fromkeys(named))
+    except TypeError:
+        return False
+    except ValueError:
+        return True  # a builtin that does not say
+    return True
+
+
+def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # no function, or a builtin that does not say
+        return {}
+
+
+def _annotation(function: Callable[..., Any], parameter: inspect.Parameter | None, default: object) -> Any:  # noqa: ANN401
+    """The type that a parameter is annotated with. Each is looked up alone: others may be for type checkers only."""
+    if parameter is None or parameter.annotation is inspect.Parameter.empty:
+        return default
+
+    def holder() -> None: ...
+
+    holder.__annotations__ = {parameter.name: parameter.annotation}
+    try:
+        return get_type_hints(holder, _globals(function), include_extras=True)[parameter.name]
+    except Exception as error:  # whatever the expression raises
+        raise ConfigError(
+            f"the annotation of {parameter.name} of {said(function)} can't be looked up in its module: {error}"
+        ) from error
+
+
+def _globals(function: Callable[..., Any]) -> dict[str, Any]:
+    inner = inspect.unwrap(function)
+    while isinstance(inner, partial):
+        inner = inspect.unwrap(inner.func)
+    if not hasattr(inner, "__globals__"):
+        inner = type(inner).__call__
+    return getattr(inner, "__globals__", {})
+
+
+def _convert(function: Callable[..., Any], name: str, kind: Any) -> Decode:  # noqa: ANN401
+    _check_type(function, name, kind)
+    return partial(msgspec.convert, type=kind, strict=False)
+
+
+def _decoder(function: Callable[..., Any], kind: Any) -> Decode:  # noqa: ANN401
+    if kind in (bytes, bytearray, memoryview):
+        raise ConfigError(f"{BODY} of {said(function)} is decoded from JSON: bytes as they came are request.payload")
+    _check_type(function, BODY, kind)
+    return msgspec.json.Decoder(kind).decode
+
+
+def _check_type(function: Callable[..., Any], name: str, kind: Any) -> None:  # noqa: ANN401
+    """Types that msgspec does not know it takes for its user's own, and then nothing fits."""
+    try:
+        is_known = not isinstance(msgspec.inspect.type_info(kind), msgspec.inspect.CustomType)
+    except Exception as error:
+        raise ConfigError(f"{name} of {said(function)} has a type that msgspec does not take: {error}") from error
+    if not is_known:
+        raise ConfigError(
+            f"{name} of {said(function)} has a type that msgspec does not know, {kind!r:.80}: "
+            "it takes msgspec.Struct, dataclasses, TypedDict, attrs and builtin types"
+        )
+
+
+def _checked(name: str, decode: Decode, value: object) -> Any:  # noqa: ANN401
+    try:
+        return decode(value)
+    except msgspec.ValidationError as error:
+        raise RequestError(400, f"{name}: {error}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError(400, f"{name}: expected JSON") from error

@@ -1,0 +1,100 @@
+"""Questions to other nodes, through a proxy that is linked.
+
+Owns those without an answer. One that was asked in a session which ended is asked again in another, and says so.
+"""
+
+from itertools import count
+
+import trio
+from msgspec import Struct
+
+from holdfast.node.effects import check_size, check_text, encode
+from holdfast.node.errors import RequestError
+from holdfast.node.network import Network
+from holdfast.node.seams import ProxySession
+from holdfast.protocols.nodes.frames import Answered, Ask
+from holdfast.protocols.nodes.names import MAX_NAME
+
+
+class Answer(Struct, frozen=True):
+    """Of another node. node: its id, if it was asked as one of all; "" of any. status: 200, or what it failed with, as
+    `message` says: only among the answers of all, for who asks one is told by RequestError."""
+
+    payload: bytes
+    is_text: bool = False
+    node: str = ""
+    status: int = 200
+    message: str = ""
+
+    @property
+    def text(self) -> str:
+        return self.payload.decode()
+
+
+class _Asked:
+    __slots__ = ("answers", "is_over")
+
+    def __init__(self) -> None:
+        self.answers: list[Answered] | None = []  # None: the session has ended
+        self.is_over = trio.Event()
+
+
+class Asking:
+    def __init__(self, links: Network) -> None:
+        self._links = links
+        self._numbers = count(1)
+        self._asked: dict[ProxySession, dict[int, _Asked]] = {}
+
+    async def ask(self, to: str, payload: object, timeout: float, text: bool | None, *, everyone: bool) -> list[Answer]:
+        """The answers: one, or with `everyone` as many as nodes of this name are ready. Raises RequestError (504) after
+        so many seconds, TypeError for what can't be sent."""
+        data, is_text = encode(payload, text)
+        if len(check_text(to)) > MAX_NAME:
+            raise ValueError(f"names of nodes have at most {MAX_NAME} characters")
+        if not timeout > 0:
+            raise ValueError(f"expected a number of seconds above 0, got {timeout!r}")
+        deadline = trio.current_time() + timeout
+        attempt = 1
+        with trio.move_on_after(timeout):
+            while True:
+                await self._links.wait_room()
+                for session in self._links.sessions.values():
+                    left = max(1, int((deadline - trio.current_time()) * 1000))
+                    asked = Ask(next(self._numbers), to, data, is_text, left, everyone, attempt)
+                    answers = await self._ask(session, asked)
+                    if answers is not None:
+                        return [Answer(each.payload, each.is_text, each.node, each.status, each.message)
+                                for each in answers]
+                    attempt += 1
+                    break  # that session has ended
+        raise RequestError(504, f"no answer of {to} within {timeout:g} s")
+
+    async def _ask(self, session: ProxySession, frame: Ask) -> list[Answered] | None:
+        if ASK not in session.takes:
+            raise RequestError(501, f"the proxy {session.proxy} is older: it passes on no questions")
+        size = 64 + 4 * len(frame.to) + len(frame.payload)
+        check_size(size, session.max_batch_bytes)
+        asked = _Asked()
+        table = self._asked.setdefault(session, {})
+        table[frame.ask] = asked
+        session.send(frame, size)
+        try:
+            await asked.is_over.wait()
+        finally:
+            del table[frame.ask]
+        return asked.answers
+
+    def answered(self, session: ProxySession, frame: Answered) -> None:
+        asked = self._asked.get(session, {}).get(frame.ask)
+        if asked is not None and asked.answers is not None:
+            asked.answers.append(frame)
+            if not frame.left:
+                asked.is_over.set()
+
+    def lost(self, session: ProxySession) -> None:
+        for asked in self._asked.pop(session, {}).values():
+            asked.answers = None
+            asked.is_over.set()
+
+
+ASK = "ask"  # of what a proxy takes

@@ -58,6 +58,7 @@ class Dispatch:
         if client is None:
             exchange.fail(410, "the client is gone")
             return
+        exchange.client = client
         exchange.request = Request(
             frame.payload, frame.is_text, client, None, frame.attempt, exchange.deadline, exchange
         )
@@ -67,6 +68,7 @@ class Dispatch:
         exchange = Exchange(session, frame.id, frame.attempt, frame.timeout / 1000, is_text=False, is_http=True)
         client = Client.of(frame.client)
         http = HttpInfo(frame.method, frame.target, client.headers)
+        exchange.client = client
         exchange.request = Request(frame.payload, False, client, http, frame.attempt, exchange.deadline, exchange)
         self._take(exchange)
 

@@ -30,6 +30,10 @@ class Outlet(Protocol):
         """Whether it stands before `default`, and not before another node's in the same process."""
         ...
 
+    def log_context(self) -> dict[str, object]:
+        """What its lines in the log are of, as fields."""
+        ...
+
 
 current: ContextVar[Outlet | None] = ContextVar("holdfast_outlet", default=None)
 

@@ -47,6 +47,13 @@ class LinkRefused(HoldfastError):
     reason = Reason.UNAUTHORIZED
 
 
+class LifespanError(HoldfastError):
+    """What is around a run (@node.lifespan) could not be set up, or has ended the run by itself.
+
+    `__cause__` is what the author's function has raised, if it has.
+    """
+
+
 def traceback_of(error: BaseException) -> str:
     """For a log line, as its field `exception`.
 

@@ -16,7 +16,7 @@ import trio
 from holdfast.node import effects, threads
 from holdfast.node.effects import Outlet, check_text
 from holdfast.node.network import LinkedSession
-from holdfast.node.request import Body, Reply, Request
+from holdfast.node.request import Body, Client, Reply, Request
 from holdfast.node.stream import Origin, Turn
 from holdfast.node.workers import Job
 from holdfast.protocols.errors import HoldfastError, StaleError
@@ -46,14 +46,15 @@ class Exchange(Job):
     """An Outlet until the last of the reply is made. What the handler's tasks still do then goes out at once."""
 
     __slots__ = (
-        "_effects", "_effects_bytes", "_part", "_room", "_timeout", "_untaken", "attempt", "deadline", "id", "is_http",
-        "is_open", "is_text", "request", "session",
+        "_effects", "_effects_bytes", "_part", "_room", "_timeout", "_untaken", "attempt", "client", "deadline", "id",
+        "is_http", "is_open", "is_text", "request", "session",
     )  # fmt: skip
 
     def __init__(
         self, session: RequestSession, id: int, attempt: int, timeout: float, is_text: bool, is_http: bool
     ) -> None:
         super().__init__()
+        self.client: Client  # set with the request, before the handler begins
         self.session = session
         self.id = id
         self.attempt = attempt
@@ -73,6 +74,9 @@ class Exchange(Job):
 
     def serves(self, default: Outlet) -> bool:
         return self.session.links is default
+
+    def log_context(self) -> dict[str, object]:
+        return {"request": self.id, "client": self.client.id, "attempt": self.attempt}
 
     async def put(self, effect: Effect) -> None:
         """Keep an effect for the reply. Not a checkpoint: nothing is sent yet."""

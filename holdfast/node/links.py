@@ -59,6 +59,7 @@ class Links:
         self._linked.set()
         self._leaving = trio.Event()
         self._is_running = False
+        self._opener: trio.lowlevel.Task | None = None  # who may not wait for a proxy, because all wait for it
         self._looking: set[trio.CancelScope] = set()  # up names: nobody waits for that when the node leaves
         self._endpoints: dict[str, str] = {}  # by address: where it was linked last
         self._latest: dict[str, int] = {}  # by proxy, also those that have gone: the number of the last session
@@ -68,13 +69,21 @@ class Links:
         self.sessions: dict[str, Session] = {}
         self.alive: frozenset[str] = frozenset()
 
+    def begin(self) -> None:
+        """From now on a proxy is waited for, but not by the calling task, which is about to run it."""
+        self._is_running, self._linked, self._opener = True, trio.Event(), trio.lowlevel.current_task()
+
+    def end(self) -> None:
+        """Who still waits is told that it is in vain."""
+        self._is_running = False
+        self._linked.set()
+
     async def run(self, parts: Parts, join: Sequence[str]) -> None:
-        """Link to the proxies at `join`, and to those that they name, until `leave`.
+        """Link to the proxies at `join`, and to those that they name, until `leave`. After `begin`.
 
         Raises LinkRefused if a proxy refuses this node for good, ConfigError if an address of `join` is none.
         """
-        self._is_running = True
-        self._linked = trio.Event()
+        self._opener = None
         self._joined = frozenset(join)
         self._add(join)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -92,8 +101,7 @@ class Links:
                 # Whoever has not read what is before our goodbye has been waited for.
                 nursery.cancel_scope.deadline = trio.current_time() + LINGER
         finally:
-            self._is_running = False
-            self._linked.set()  # who still waits is told that it is in vain
+            self.end()
             # What was said last may still be on its way. In a thread, because libzmq blocks until it is not.
             with trio.move_on_after(LINGER + 1, shield=True):
                 await trio.to_thread.run_sync(context.term, abandon_on_cancel=True)
@@ -204,6 +212,9 @@ class Links:
     def serves(self, default: effects.Outlet) -> bool:
         return default is self
 
+    def log_context(self) -> dict[str, object]:
+        return {}
+
     async def put(self, effect: Effect) -> None:
         to = await self.wait_room([effect])
         self.streams.send([effect], to=to)
@@ -213,6 +224,8 @@ class Links:
 
         Always a checkpoint. Raises HoldfastError if the node does not run, or no longer does.
         """
+        if self._opener is not None and self._opener is trio.lowlevel.current_task():
+            raise HoldfastError("a lifespan is entered before the node is linked: what it does goes nowhere yet")
         while True:
             await self._linked.wait()
             if not self._is_running:

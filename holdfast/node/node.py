@@ -5,6 +5,7 @@ The composition root of the library: the one place where its parts are put toget
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from secrets import randbits, token_hex
 
 import structlog
@@ -12,14 +13,16 @@ import trio
 from msgspec import Struct
 
 from holdfast.node import effects, threads
+from holdfast.node.background import Background
 from holdfast.node.callbacks import Callbacks
+from holdfast.node.checks import check
 from holdfast.node.clients import Clients
 from holdfast.node.counts import Counts
 from holdfast.node.dispatch import Dispatch
 from holdfast.node.effects import Payload
 from holdfast.node.errors import StateError, one_of_ours
 from holdfast.node.failures import Failures
-from holdfast.node.functions import Functions
+from holdfast.node.lifespans import Lifespans
 from holdfast.node.links import Links
 from holdfast.node.mastership import Mastership
 from holdfast.node.process import whereabouts
@@ -29,16 +32,14 @@ from holdfast.node.request import Client
 from holdfast.node.session import Parts
 from holdfast.node.state import State, decode, follow
 from holdfast.node.streams import Streams
+from holdfast.node.tasks import END_TIMEOUT, Tasks
 from holdfast.protocols.errors import ConfigError
-from holdfast.protocols.nodes.frames import MAX_WEIGHT, MIN_WEIGHT, VERSION, Hello
-from holdfast.protocols.nodes.names import fault_of
+from holdfast.protocols.nodes.frames import VERSION, Hello
 
 log = structlog.get_logger("holdfast.node")
 
 FORGET_TIMEOUT = 60.0
 HOUSEKEEPING_INTERVAL = 1.0
-MAX_CAPACITY = 1_000_000  # a handler that waits is a task of some KiB
-MAX_THREADS = 10_000
 
 
 class Statistics(Struct, frozen=True):
@@ -58,7 +59,7 @@ class Statistics(Struct, frozen=True):
     callbacks: int
 
 
-class Node(Functions):
+class Node(Background):
     """A backend node.
 
     name: what it is, the same for all that do the same. capacity: how many requests it takes at once.
@@ -227,12 +228,12 @@ class Node(Functions):
         """Be a node of the proxies at `join` (such as "tcp://127.0.0.1:7510") and of those they name.
 
         Started when it is ready at the first one. Reconnects for ever; returns after `drain`. Cancelled, it is gone at
-        once: its requests go to other nodes. Raises LinkRefused if a proxy will not have it as it is,
-        ConfigError for an address that is none. May be called again after it has returned.
+        once: its requests go to other nodes. Raises LinkRefused if a proxy will not have it as it is, LifespanError
+        for a lifespan that fails, ConfigError for an address that is none. May be called again after it has returned.
         """
         if self._is_running:
             raise RuntimeError(f"node {self.id} is running already")
-        self._check(join)
+        check(self, join)
         self._is_running = True
         try:
             self._assemble()
@@ -241,7 +242,7 @@ class Node(Functions):
             error = one_of_ours(group)
             if error is None:
                 raise
-            raise error from None
+            raise error from error.__cause__
         finally:
             self._is_running = False
             self._is_draining = trio.Event()
@@ -256,44 +257,34 @@ class Node(Functions):
         else:
             self._is_draining.set()
 
-    def _check(self, join: Sequence[str]) -> None:
-        if isinstance(join, str) or not join:
-            raise ConfigError(f"a node needs a list of at least one proxy's address, got {join!r}")
-        capacity: object = self.capacity  # what is set is not always what the annotations say
-        if not isinstance(capacity, int) or not 1 <= capacity <= MAX_CAPACITY:
-            raise ConfigError(f"the capacity of a node is 1 to {MAX_CAPACITY}, got {capacity!r}")
-        texts = (self.name, self.id, self.token, *self.labels, *self.labels.values())
-        if not all(isinstance(text, str) for text in texts):
-            raise ConfigError("name, id, token and labels of a node are strings")
-        try:
-            fault = fault_of(self.id, self.name, self.labels)
-        except UnicodeEncodeError:
-            fault = "name, id and labels of a node can be said in UTF-8"
-        if fault:
-            raise ConfigError(fault)
-        threads, weight, drain_timeout = self._numbers("threads", "weight", "drain_timeout")
-        if not 1 <= threads <= MAX_THREADS or threads != int(threads):
-            raise ConfigError(f"the threads of a node are 1 to {MAX_THREADS}, got {threads}")
-        if not MIN_WEIGHT <= weight <= MAX_WEIGHT:
-            raise ConfigError(f"the weight of a node is {MIN_WEIGHT:g} to {MAX_WEIGHT:g}, got {weight}")
-        if not drain_timeout >= 0:
-            raise ConfigError(f"the drain_timeout of a node is 0 or more seconds, got {drain_timeout}")
-
-    def _numbers(self, *names: str) -> list[float]:
-        values = [getattr(self, name) for name in names]
-        for name, value in zip(names, values, strict=True):
-            if not isinstance(value, int | float):
-                raise ConfigError(f"the {name} of a node is a number, got {value!r:.80}")
-        return values
-
     async def _run(self, join: Sequence[str], task_status: trio.TaskStatus[None]) -> None:
+        async with trio.open_nursery() as nursery:
+            self._links.begin()
+            try:
+                await nursery.start(self._tasks.run)
+                nursery.start_soon(self._around.give_up_when_drained)
+                await self._around.run(partial(self._live, join, task_status))
+            finally:
+                self._links.end()
+            nursery.cancel_scope.cancel(reason="the node has left")
+
+    async def _live(self, join: Sequence[str], status: trio.TaskStatus[None]) -> None:
+        """Within all lifespans."""
+        try:
+            await self._serve(join, status)
+        finally:
+            with trio.move_on_after(END_TIMEOUT, shield=True):
+                await self._tasks.end()
+
+    async def _serve(self, join: Sequence[str], status: trio.TaskStatus[None]) -> None:
         parts = self._parts
         async with trio.open_nursery() as nursery:
             nursery.start_soon(parts.callbacks.run)
             nursery.start_soon(parts.dispatch.run)
             nursery.start_soon(parts.mastership.run)
+            nursery.start_soon(self._tasks.run_jobs)
             nursery.start_soon(self._keep_house)
-            nursery.start_soon(self._say_started, task_status)
+            nursery.start_soon(self._say_started, status)
             nursery.start_soon(self._resign_when_drained)
             nursery.start_soon(self._leave_in_the_end)
             await self._links.run(parts, join)
@@ -321,10 +312,12 @@ class Node(Functions):
         await self._is_draining.wait()
         parts = self._parts
         log.info("draining", in_flight=parts.dispatch.in_flight)
+        self._around.end_by = trio.current_time() + self.drain_timeout
         with trio.move_on_after(self.drain_timeout) as scope:
             await parts.mastership.stop()  # before the proxies hear of it, because they elect another one then
             await self._links.drain()
             await parts.dispatch.wait_idle()
+            await self._tasks.wait_turns()
             await self._links.streams.wait_all_taken()
             await self._links.wait_read()  # the last replies: a process that has ended brings nothing any more
         if scope.cancelled_caught:
@@ -341,6 +334,9 @@ class Node(Functions):
         mastership = Mastership(self.id, self._on_master, links)
         replica = Replica(self.id, incarnation, links, callbacks, self._state_changed)
         dispatch = Dispatch(self._handler(self.threads), clients, self.capacity, self.failures)
+        self._around = Lifespans(self._lifespans, self, self._is_draining, self.drain_timeout)
+        ready, draining = links.is_ready, self._is_draining
+        self._tasks = Tasks(links, self._jobs, self.failures, self.threads, ready, draining)
         place = whereabouts()
 
         def hello() -> Hello:

@@ -7,6 +7,7 @@ job of the master's is called in its terms by mastership, so what it does counts
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import structlog
@@ -126,8 +127,7 @@ class Tasks:
                 self._turns -= 1
                 if not self._turns:
                     self._idle.set()
-            late = max(0.0, trio.current_time() - due)
-            due += job.interval * (late // job.interval + 1)
+            due += job.interval * max(1, ceil((trio.current_time() - due) / job.interval))
 
     async def wait_turns(self) -> None:
         """Wait until no turn is under way. For a node that drains: none begins any more."""

@@ -74,8 +74,8 @@ JSON lines on stderr, or text on a terminal (`log.format`), from `log.level` on.
 `event`, `logger`, and of workers `worker`. A traceback is in `exception`. Nothing that clients send is in it but paths
 and addresses, and what a client was told when it was closed.
 
-Lines of `holdfast node` and `holdfast.run` have `node`, and `logger` only those of the standard library's. What a handler
-logs by either has `request`, `client` and `attempt` ([how to](../howto/background-jobs.md#what-the-log-says)).
+Lines of `holdfast node` and `holdfast.run` have `node`, and `logger` only those of the standard library's. What a
+handler logs by either has `request`, `client` and `attempt` ([how to](../howto/background-jobs.md#what-the-log-says)).
 
 | To find out | Look at |
 |---|---|

@@ -68,7 +68,8 @@ class Background(Functions):
         those that handle requests; when one is cancelled its thread goes on, but counts for nothing.
         From within a run only: from a lifespan (its tasks begin at once, and what they do through the node waits until
         a proxy is linked), and from whatever the node calls, in its threads too. Elsewhere it raises HoldfastError; in
-        a thread whose handler was cancelled, StaleError.
+        a thread whose handler was cancelled, StaleError. Raises RequestError (503) while 10,000 have not ended, so that
+        a handler need not care.
         """
         if not callable(function):
             raise TypeError(f"expected a function, got {function!r:.80}")

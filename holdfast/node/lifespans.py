@@ -82,6 +82,7 @@ class Lifespans:
         except BaseException as error:
             cancelled, failure = split(error)
             if cancelled is not None:
+                _tell(lifespan, failure)
                 raise cancelled from None
             assert failure is not None
             raise LifespanError(f"lifespan {lifespan.name} failed: {_in_a_line(failure)}") from _as_seen(failure)
@@ -122,14 +123,19 @@ class Lifespans:
             if error is interruption:
                 raise
             cancelled, wrong = split(error)
-            if wrong is not None:
-                log.error("lifespan_failed", lifespan=lifespan.name, exception=traceback_of(_as_seen(wrong)))
+            if cancelled is not None or interruption is None:
+                _tell(lifespan, wrong)
             if cancelled is not None:
                 raise cancelled from None
         if interruption is not None:
             why = "a cancel scope or nursery of its own was cancelled" if wrong is None else _in_a_line(wrong)
-            raise LifespanError(f"lifespan {lifespan.name} has ended the run: {why}") from wrong
+            raise LifespanError(f"lifespan {lifespan.name} has ended the run: {why}") from wrong and _as_seen(wrong)
         return failure
+
+
+def _tell(lifespan: Lifespan, error: BaseException | None) -> None:
+    if error is not None:
+        log.error("lifespan_failed", lifespan=lifespan.name, exception=traceback_of(_as_seen(error)))
 
 
 def _in_a_line(error: BaseException) -> str:

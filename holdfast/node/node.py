@@ -46,7 +46,7 @@ class Statistics(Struct, frozen=True):
     """What a node is doing, and has done in this run.
 
     clients: 0 in a node that is not told of clients. callbacks: calls of on_open, on_close and on_state that have not
-    returned: how far they lag behind.
+    returned: how far they lag behind. tasks: those of `start_soon` that have not ended.
     """
 
     proxies: int
@@ -57,6 +57,7 @@ class Statistics(Struct, frozen=True):
     failed: int
     cancelled: int
     callbacks: int
+    tasks: int
 
 
 class Node(Background):
@@ -156,6 +157,7 @@ class Node(Background):
             parts.dispatch.failed,
             parts.dispatch.cancelled,
             len(parts.callbacks),
+            self._tasks.count,
         )
 
     # --- effects ----------------------------------------------------------------------------------------------------

@@ -14,13 +14,14 @@ import structlog
 import trio
 
 from holdfast.node import effects, threads
-from holdfast.node.errors import split, traceback_of
+from holdfast.node.errors import RequestError, split, traceback_of
 from holdfast.node.failures import Failures
 from holdfast.node.threads import Threads, is_async, name_of
 from holdfast.protocols.errors import HoldfastError
 
 log = structlog.get_logger("holdfast.node")
 
+MAX_TASKS = 10_000  # each is some KiB, and clients may have handlers start them
 END_TIMEOUT = 1.0  # for cancelled tasks that shield what they do last; then their surroundings are taken down
 
 
@@ -58,6 +59,7 @@ class Tasks:
         self._is_draining = is_draining
         self._nursery: trio.Nursery | None = None
         self._have_ended = trio.Event()
+        self.count = 0  # of tasks that have not ended
         self._turns = 0  # under way
         self._idle = trio.Event()
 
@@ -82,8 +84,8 @@ class Tasks:
     # --- tasks ------------------------------------------------------------------------------------------------------
 
     def start_soon(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-        """In any thread of Trio's. Raises HoldfastError before and after the run, StaleError in a thread that counts
-        for nothing by now."""
+        """In any thread of Trio's. Raises HoldfastError before and after the run, RequestError (503) if there are too
+        many, StaleError in a thread that counts for nothing by now."""
         if trio.lowlevel.in_trio_run():
             self._start(function, arguments)
         else:
@@ -95,11 +97,17 @@ class Tasks:
     def _start(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         if self._nursery is None or self._nursery.cancel_scope.cancel_called:
             raise HoldfastError("the node does not run: tasks are started in its lifespan or in what it calls")
+        if self.count >= MAX_TASKS:
+            raise RequestError(503, f"{MAX_TASKS} tasks of the node's own have not ended: try again in a moment")
+        self.count += 1
         self._nursery.start_soon(self._do_task, function, arguments, name=name_of(function))
 
     async def _do_task(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         effects.current.set(self._links)  # not those of the request whose handler has started it
-        await self._call(function, arguments, self._threads)
+        try:
+            await self._call(function, arguments, self._threads)
+        finally:
+            self.count -= 1
 
     # --- jobs -------------------------------------------------------------------------------------------------------
 

@@ -185,6 +185,7 @@ async def test_one_that_does_not_end_is_cancelled(monkeypatch):
     saying(node, told, "outer")
 
     @node.lifespan
+    @asynccontextmanager
     async def hangs():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.sleep_forever)
@@ -217,6 +218,30 @@ async def test_a_node_that_is_to_drain_while_it_enters_does_not_go_on():
             assert not proxy.sessions
     assert told == ["enter outer", "leave outer"]  # whose leaving awaits something, so it is not cancelled
     assert not [line for line in lines if line["event"].startswith("lifespan")]
+
+
+async def test_what_goes_wrong_beside_its_cancellation_is_logged():
+    node = Node("test")
+
+    async def clumsy():
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise OSError("spilled")
+
+    @node.lifespan
+    async def slow():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(clumsy)
+            await trio.lowlevel.checkpoint()
+            node.drain()
+            await trio.sleep_forever()
+        yield
+
+    with structlog.testing.capture_logs() as lines:
+        await node.run(NOWHERE)
+    [line] = [line for line in lines if line["event"] == "lifespan_failed"]
+    assert "OSError: spilled" in line["exception"]
 
 
 async def test_a_drain_that_comes_too_late_for_the_entering_does_not_go_on_either():
@@ -290,6 +315,7 @@ async def test_a_nursery_of_its_own_that_fails_ends_the_run():
         raise OSError("the listener is gone")
 
     @node.lifespan
+    @asynccontextmanager
     async def listening():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(crash)
@@ -312,6 +338,7 @@ async def test_a_scope_of_its_own_that_is_cancelled_ends_the_run_and_says_so():
     node, scope = Node("test"), trio.CancelScope()
 
     @node.lifespan
+    @asynccontextmanager
     async def limited():
         with scope:
             yield

@@ -8,6 +8,7 @@ import structlog
 import trio
 
 from holdfast import HoldfastError, Node, StaleError
+from holdfast.node import tasks
 from holdfast.node.failures import Failures
 from holdfast.node.tasks import Tasks
 from holdfast.protocols.nodes import frames
@@ -166,6 +167,27 @@ async def test_outside_of_a_run_there_are_none():
     assert len(told) == 3
 
 
+async def test_there_are_so_many_and_no_more(monkeypatch):
+    monkeypatch.setattr(tasks, "MAX_TASKS", 3)
+    node, go = Node("test"), trio.Event()
+
+    @node.on_request
+    async def handle(request):
+        node.start_soon(go.wait)
+
+    async with linked(node, clients=[client()]) as session:
+        for _ in range(3):
+            session.request()
+            await session.take(frames.Reply)
+        assert node.statistics().tasks == 3
+        session.request()
+        assert (await session.take(frames.Failure)).status == 503
+        go.set()
+        await until(lambda: not node.statistics().tasks)
+        session.request()
+        await session.take(frames.Reply)
+
+
 def test_what_can_not_be_called_is_refused_at_once():
     node = Node("test")
     with pytest.raises(TypeError, match="could not be called with 2 arguments"):
@@ -251,10 +273,10 @@ async def jobs(node):
     """Jobs alone, with a clock that jumps. Yields the event of the node's draining."""
     ready, draining = trio.Event(), trio.Event()
     ready.set()
-    tasks = Tasks(node._links, node._jobs, Failures(), 5, ready, draining)
+    running = Tasks(node._links, node._jobs, Failures(), 5, ready, draining)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(tasks.run_jobs)
-        yield draining, tasks
+        nursery.start_soon(running.run_jobs)
+        yield draining, running
         nursery.cancel_scope.cancel()
 
 
@@ -312,10 +334,10 @@ async def test_of_a_node_that_drains_no_turn_begins_and_one_may_end(autojump_clo
     async def other():
         told.append("other")
 
-    async with jobs(node) as (draining, tasks):
+    async with jobs(node) as (draining, running):
         await trio.sleep(12)
         draining.set()
-        await tasks.wait_turns()
+        await running.wait_turns()
     assert told == ["begun", "ended"]
 
 

@@ -341,6 +341,19 @@ async def test_of_a_node_that_drains_no_turn_begins_and_one_may_end(autojump_clo
     assert told == ["begun", "ended"]
 
 
+async def test_of_one_that_drains_before_it_is_ready_none_begins(autojump_clock):
+    node, told = Node("test"), []
+
+    @node.every(10, at_once=True)
+    async def job():
+        told.append("begun")
+
+    async with jobs(node) as (draining, _):
+        draining.set()
+        await trio.sleep(15)
+    assert told == []
+
+
 async def test_a_drain_waits_for_the_turn_that_is_under_way():
     node, told, go = Node("test"), [], trio.Event()
 
@@ -354,6 +367,9 @@ async def test_a_drain_waits_for_the_turn_that_is_under_way():
         await until(lambda: told)
         node.drain()
         await session.take(frames.Drain)
+        heartbeats = len(session.heartbeats)
+        await until(lambda: len(session.heartbeats) > heartbeats + 5 or session.untaken())
+        assert not session.untaken()
         go.set()
         assert (await session.take_effect(frames.Broadcast)).payload == b"done"
         await session.take(frames.Bye)

@@ -16,41 +16,70 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from holdfast.node.errors import LinkRefused, RequestError, StateConflict, StateError, StateRefused
+    from holdfast.node.asking import Answer
+    from holdfast.node.calls import Question, Refused, Session
+    from holdfast.node.errors import (
+        LifespanError,
+        LinkRefused,
+        RequestError,
+        StateConflict,
+        StateError,
+        StateRefused,
+    )
+    from holdfast.node.logs import log_context
     from holdfast.node.node import Node, Statistics
     from holdfast.node.pump import Curve
     from holdfast.node.request import Client, Headers, HttpInfo, Reply, Request
+    from holdfast.node.runner import run
     from holdfast.node.state import State
     from holdfast.protocols.errors import ConfigError, HoldfastError, StaleError
 
 _MODULES = {
-    "holdfast.node.errors": ("LinkRefused", "RequestError", "StateConflict", "StateError", "StateRefused"),
+    "holdfast.node.asking": ("Answer",),
+    "holdfast.node.calls": ("Question", "Refused", "Session"),
+    "holdfast.node.errors": (
+        "LifespanError",
+        "LinkRefused",
+        "RequestError",
+        "StateConflict",
+        "StateError",
+        "StateRefused",
+    ),
+    "holdfast.node.logs": ("log_context",),
     "holdfast.node.node": ("Node", "Statistics"),
     "holdfast.node.pump": ("Curve",),
     "holdfast.node.request": ("Client", "Headers", "HttpInfo", "Reply", "Request"),
+    "holdfast.node.runner": ("run",),
     "holdfast.node.state": ("State",),
     "holdfast.protocols.errors": ("ConfigError", "HoldfastError", "StaleError"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "Answer",
     "Client",
     "ConfigError",
     "Curve",
     "Headers",
     "HoldfastError",
     "HttpInfo",
+    "LifespanError",
     "LinkRefused",
     "Node",
+    "Question",
+    "Refused",
     "Reply",
     "Request",
     "RequestError",
+    "Session",
     "StaleError",
     "State",
     "StateConflict",
     "StateError",
     "StateRefused",
     "Statistics",
+    "log_context",
+    "run",
 ]
 
 

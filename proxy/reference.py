@@ -74,11 +74,15 @@ JSON lines on stderr, or text on a terminal (`log.format`), from `log.level` on.
 `event`, `logger`, and of workers `worker`. A traceback is in `exception`. Nothing that clients send is in it but paths
 and addresses, and what a client was told when it was closed.
 
+Lines of `holdfast node` and `holdfast.run` have `node`, and `logger` only those of the standard library's. What a
+handler logs by either has `request`, `client` and `attempt` ([how to](../howto/background-jobs.md#what-the-log-says)).
+
 | To find out | Look at |
 |---|---|
 | why a client was closed | `client_closed` by the client's id or address; `holdfast_connections_closed_total` has all |
 | where a request went, and how long it took | `log.access_log = true`: a `request` line has node, attempt, seconds |
 | which handler is slow | the same, by `path` and `node` |
+| what a node did with a request | the node's lines with that `request`, and `attempt` |
 | why a request failed | `handler_failed` in the node's log, by the id that the client was told |
 | why it has no reply of a node | `request_timed_out`, `bad_reply`, `request_quarantined` |
 """

@@ -22,7 +22,7 @@ from holdfast.proxy.config.keys import KEYS
 from holdfast.proxy.config.sources import SECTIONS, value_of
 from holdfast.proxy.config.values import convert, from_text
 from tests.harness import running, websocket
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -122,6 +122,27 @@ async def test_who_comes_late_is_told_the_last_word_once():
                         await late.send("me")
                         assert (await late.recv()).endswith(": me")
         nursery.cancel_scope.cancel()
+
+
+async def test_what_a_page_does_beside_requests():
+    [example, *_] = python_blocks("howto/background-jobs.md")
+    names = {"__name__": "jobs"}
+    exec(example, names)
+    node, told = names["node"], []
+    async with running() as proxy, websocket(proxy) as client, trio.open_nursery() as nursery:
+        with trio.fail_after(PATIENCE):
+            await nursery.start(node.run, [proxy.node])
+            await client.send("hello")
+            while len(told) < 4:
+                told.append(await client.recv())
+            await until(lambda: node.database.execute("SELECT text FROM said").fetchall() == [("hello",)])
+            node.drain()
+    assert sorted(told) == [
+        "1 are here, says the master",
+        "a moment ago you said hello",
+        f"{node.id} is here",
+        "kept",
+    ]
 
 
 def test_the_tests_that_a_page_writes_pass(tmp_path):

@@ -12,10 +12,12 @@ effects       what a node does to clients and channels, and which way it goes
 Beside it:
 clients       every client of every proxy, for a node that wants them
 callbacks     the calling of on_open, on_close and on_state
+background    what authors register beside requests; lifespans, tasks: what becomes of it in a run
 failures      how many lines of the log what they do wrong gets
 process       this process, as a proxy on the same host may see it
 mastership    the epoch, the lease, the running of on_master
 state         the shared state as authors see it; replica: how it follows the keeper, and what is proposed
 seams         what parts know of a session; network: and of the links
-node          Node, which puts these together; runner: `holdfast node`
+logs          what the log of a node's process looks like, and which request a line is of
+node          Node, which puts these together; checks: what it is told to be; runner: `holdfast node`, holdfast.run
 """

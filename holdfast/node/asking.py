@@ -13,7 +13,7 @@ from holdfast.node.errors import RequestError
 from holdfast.node.network import Network
 from holdfast.node.seams import ProxySession
 from holdfast.protocols.nodes.frames import Answered, Ask
-from holdfast.protocols.nodes.names import MAX_NAME
+from holdfast.protocols.nodes.names import MAX_NAME_BYTES
 
 
 class Answer(Struct, frozen=True):
@@ -49,8 +49,8 @@ class Asking:
         """The answers: one, or with `everyone` as many as nodes of this name are ready. Raises RequestError (504) after
         so many seconds, TypeError for what can't be sent."""
         data, is_text = encode(payload, text)
-        if len(check_text(to)) > MAX_NAME:
-            raise ValueError(f"names of nodes have at most {MAX_NAME} characters")
+        if len(check_text(to)) > MAX_NAME_BYTES:
+            raise ValueError(f"names of nodes have at most {MAX_NAME_BYTES} characters")
         if not timeout > 0:
             raise ValueError(f"expected a number of seconds above 0, got {timeout!r}")
         deadline = trio.current_time() + timeout
@@ -63,8 +63,9 @@ class Asking:
                     asked = Ask(next(self._numbers), to, data, is_text, left, everyone, attempt)
                     answers = await self._ask(session, asked)
                     if answers is not None:
-                        return [Answer(each.payload, each.is_text, each.node, each.status, each.message)
-                                for each in answers]
+                        return [
+                            Answer(each.payload, each.is_text, each.node, each.status, each.message) for each in answers
+                        ]
                     attempt += 1
                     break  # that session has ended
         raise RequestError(504, f"no answer of {to} within {timeout:g} s")

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from holdfast.node.clients import UNKNOWN
-from holdfast.node.effects import check_text, encode
+from holdfast.node.effects import check_text
 from holdfast.node.errors import RequestError
 from holdfast.node.function import Function
 from holdfast.node.request import Client

@@ -19,6 +19,7 @@ from holdfast.protocols.nodes.clients import ClientView
 
 MAX_ASKED = 10_000  # of some 2 KiB
 NO_WORD = -1
+_NONE: tuple[bytes, Client | None] = (b"", None)
 UNKNOWN = "unknown"  # the reason when a client went while nobody could tell us why
 
 
@@ -36,7 +37,7 @@ class Clients(Mapping[int, Client]):
         forget_timeout: float,
     ) -> None:
         self._by_id: dict[int, Client] = {}
-        self._asked: dict[int, Client] = {}  # who brought itself with a request, lately
+        self._asked: dict[int, tuple[bytes, Client]] = {}  # who brought itself with a request, lately
         self._views: dict[str, ClientView] = {}  # by proxy
         self._prefixes: dict[int, str] = {}  # upper half of clients' ids: their proxy, as it said itself
         self._lost: dict[str, float] = {}  # proxies without a session, and when they are forgotten
@@ -73,9 +74,10 @@ class Clients(Mapping[int, Client]):
         """None: the client has gone. Raises FrameError if what is said of it is no client."""
         if not frame.info:
             return self._by_id.get(frame.client)
-        client = self._asked.get(frame.client)
-        if client is None:
-            client = self._asked[frame.client] = Client.of(frames.decode_client(frame.info))
+        info, client = self._asked.get(frame.client, _NONE)
+        if client is None or info != frame.info:
+            client = Client.of(frames.decode_client(frame.info))
+            self._asked[frame.client] = frame.info, client
             if len(self._asked) > MAX_ASKED:
                 del self._asked[next(iter(self._asked))]
         return client
@@ -145,9 +147,11 @@ class Clients(Mapping[int, Client]):
 
     def _open(self, opened: Iterable[frames.Client]) -> None:
         clients = [Client.of(client) for client in opened]
+        known = self._by_id.keys() & {client.id for client in clients}  # of whom something has changed
         self._by_id.update((client.id, client) for client in clients)
         for client in clients:
-            self._callbacks.call_with_state(self._on_open, client)
+            if client.id not in known:
+                self._callbacks.call_with_state(self._on_open, client)
 
     def _close(self, ids: Iterable[int], reason: str) -> None:
         clients = [self._by_id.pop(client_id) for client_id in ids]

@@ -15,6 +15,7 @@ import structlog
 import trio
 
 from holdfast.node import effects
+from holdfast.node.calls import Calls
 from holdfast.node.clients import Clients
 from holdfast.node.errors import RequestError, split, traceback_of
 from holdfast.node.exchange import Exchange, RequestSession
@@ -31,8 +32,11 @@ Handler = Callable[[Request], Any]  # of what Exchange.reply takes, or an awaita
 class Dispatch:
     """handler: the author's, as it is to be called; None: every request fails. in_flight: taken and not ended."""
 
-    def __init__(self, handler: Handler | None, clients: Clients, capacity: int, failures: Failures) -> None:
+    def __init__(
+        self, handler: Handler | None, calls: Calls, clients: Clients, capacity: int, failures: Failures
+    ) -> None:
         self._handler = handler or _no_handler
+        self._calls = calls
         self._failures = failures
         self._clients = clients
         self._capacity = capacity
@@ -58,6 +62,7 @@ class Dispatch:
         if client is None:
             exchange.fail(410, "the client is gone")
             return
+        exchange.client = client
         exchange.request = Request(
             frame.payload, frame.is_text, client, None, frame.attempt, exchange.deadline, exchange
         )
@@ -67,7 +72,13 @@ class Dispatch:
         exchange = Exchange(session, frame.id, frame.attempt, frame.timeout / 1000, is_text=False, is_http=True)
         client = Client.of(frame.client)
         http = HttpInfo(frame.method, frame.target, client.headers)
+        exchange.client = client
         exchange.request = Request(frame.payload, False, client, http, frame.attempt, exchange.deadline, exchange)
+        self._take(exchange)
+
+    def call(self, session: RequestSession, frame: frames.Call) -> None:
+        exchange = Exchange(session, frame.id, frame.attempt, frame.timeout / 1000, frame.is_text, is_http=False)
+        exchange.request = frame
         self._take(exchange)
 
     def cancel(self, session: RequestSession, frame: frames.Cancel) -> None:
@@ -135,7 +146,10 @@ class Dispatch:
         effects.current.set(exchange)
         is_answered = False
         try:
-            result = self._handler(request)
+            if isinstance(request, frames.Call):
+                result = self._calls.begin(request, exchange.deadline)
+            else:
+                result = self._handler(request)
             if isinstance(result, Awaitable):
                 result = await result
             await exchange.reply(result)
@@ -160,7 +174,7 @@ class Dispatch:
         self.failed += 1
         wanted = _request_error(error)
         if wanted is not None:
-            exchange.fail(wanted.status, str(wanted), wanted.headers)
+            exchange.fail(wanted.status, str(wanted), wanted.headers, wanted.code)
             return
         id = token_hex(4)
         if self._failures.admits("handler_failed"):

@@ -14,7 +14,7 @@ import msgspec
 from holdfast.node.request import Client
 from holdfast.protocols.errors import HoldfastError
 from holdfast.protocols.nodes.effects import MAX_CHANNELS, MAX_PACKED_BYTES, MAX_TAIL_BYTES, OWN_CODES
-from holdfast.protocols.nodes.frames import Broadcast, CloseClient, Effect, Join, Leave, Notify, pack_ids
+from holdfast.protocols.nodes.frames import Broadcast, CloseClient, Effect, Join, Leave, Notify, Update, pack_ids
 
 BATCH_OVERHEAD = 1 << 10  # of the batch around a frame, which a proxy's limit is for
 
@@ -28,6 +28,10 @@ class Outlet(Protocol):
 
     def serves(self, default: "Outlet") -> bool:
         """Whether it stands before `default`, and not before another node's in the same process."""
+        ...
+
+    def log_context(self) -> dict[str, object]:
+        """What its lines in the log are of, as fields."""
         ...
 
 
@@ -54,6 +58,10 @@ def close(client: Client | int, reason: str, code: int | None) -> CloseClient:
     if code is not None and code not in OWN_CODES:
         raise ValueError(f"expected a close code from 4000 to 4999, got {code}")
     return CloseClient(id_of(client), check_text(reason), code or 0)
+
+
+def update(client: Client | int, data: bytes) -> Update:
+    return Update(id_of(client), data)
 
 
 def broadcast(payload: Payload, exclude: Iterable[Client | int], text: bool | None) -> Broadcast:

@@ -17,6 +17,7 @@ class RequestError(HoldfastError):
     """
 
     reason = Reason.NODE_ERROR
+    code = 0  # see Refused
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
         super().__init__(message)
@@ -52,6 +53,13 @@ class LinkRefused(HoldfastError):
     """A proxy will not have this node as it is: wrong token, wrong version. Trying again would not help."""
 
     reason = Reason.UNAUTHORIZED
+
+
+class LifespanError(HoldfastError):
+    """What is around a run (@node.lifespan) could not be set up, or has ended the run by itself.
+
+    `__cause__` is what the author's function has raised, if it has.
+    """
 
 
 def traceback_of(error: BaseException) -> str:

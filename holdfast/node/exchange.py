@@ -16,7 +16,7 @@ import trio
 from holdfast.node import effects, threads
 from holdfast.node.effects import Outlet, check_text
 from holdfast.node.network import LinkedSession
-from holdfast.node.request import Body, Reply, Request
+from holdfast.node.request import Body, Client, Reply, Request
 from holdfast.node.stream import Origin, Turn
 from holdfast.node.workers import Job
 from holdfast.protocols.clients.error_reply import error_reply
@@ -48,21 +48,24 @@ class Exchange(Job):
     """An Outlet until the last of the reply is made. What the handler's tasks still do then goes out at once."""
 
     __slots__ = (
-        "_effects", "_effects_bytes", "_part", "_room", "_timeout", "_untaken", "attempt", "deadline", "id", "is_http",
-        "is_open", "is_text", "request", "session",
+        "_effects", "_effects_bytes", "_part", "_room", "_timeout", "_untaken", "attempt", "client", "deadline", "id",
+        "is_http", "is_open", "is_text", "request", "session",
     )  # fmt: skip
 
     def __init__(
         self, session: RequestSession, id: int, attempt: int, timeout: float, is_text: bool, is_http: bool
     ) -> None:
         super().__init__()
+        self.client: Client  # set with the request, before the handler begins
         self.session = session
         self.id = id
         self.attempt = attempt
         self.is_text = is_text
         self.is_http = is_http
         self.is_open = True
-        self.request: Request | None = None  # until the handler begins: the request refers to us, and cycles cost
+        self.request: Request | frames.Call | None = (
+            None  # until the handler begins: the request refers to us, and cycles cost
+        )
         self.deadline = session.now + timeout  # when the proxy gives up, unless it waits for the client
         self._timeout = timeout
         self._effects: list[Effect] | None = None
@@ -75,6 +78,9 @@ class Exchange(Job):
 
     def serves(self, default: Outlet) -> bool:
         return self.session.links is default
+
+    def log_context(self) -> dict[str, object]:
+        return {"request": self.id, "client": self.client.id, "attempt": self.attempt}
 
     async def put(self, effect: Effect) -> None:
         """Keep an effect for the reply. Not a checkpoint: nothing is sent yet."""
@@ -124,10 +130,11 @@ class Exchange(Job):
         else:
             await self._send(result.body, result)
 
-    def fail(self, status: int, message: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+    def fail(self, status: int, message: str, headers: Sequence[tuple[str, str]] = (), code: int = 0) -> None:
         """Send a failure instead of a reply, or of the rest of one. Drops the effects that wait.
 
-        headers: for HTTP. A failure has none, so one that has is a reply, which says what the proxy would.
+        headers: for HTTP. A failure has none, so one that has is a reply, which says what the proxy would. code: as of
+        the frame.
         """
         self._take_effects()
         if self.is_cancelled:
@@ -135,7 +142,7 @@ class Exchange(Job):
         if len(message) > MAX_MESSAGE:
             message = message[:MAX_MESSAGE] + "..."
         message = message.encode(errors="replace").decode()
-        frame: frames.Failure | frames.HttpReply = frames.Failure(self.id, self.attempt, status, message)
+        frame: frames.Failure | frames.HttpReply = frames.Failure(self.id, self.attempt, status, message, code)
         size = 64 + 4 * len(message)
         if headers and self.is_http and not self._part:
             body = error_reply(b"", RequestError(message, Reason.NODE_ERROR, status=status))

@@ -20,6 +20,7 @@ MiddlewareT = TypeVar("MiddlewareT", bound=Callable[..., Any])
 OpenHandler = TypeVar("OpenHandler", bound=Callable[[Client], Any])
 CloseHandler = TypeVar("CloseHandler", bound=Callable[..., Any])
 MasterFunction = TypeVar("MasterFunction", bound=Callable[[], Any])
+AskHandler = TypeVar("AskHandler", bound=Callable[[Any], Any])
 StateHandler = TypeVar("StateHandler", bound=Callable[[str, Any], Any])
 
 
@@ -32,6 +33,10 @@ class Functions:
         self._middleware: list[Callable[..., Any]] = []
         self._on_open: list[Function] = []
         self._on_close: list[Function] = []
+        self._on_open_once: list[Function] = []
+        self._on_close_once: list[Function] = []
+        self._on_connect: Function | None = None
+        self._on_ask: Function | None = None
         self._on_master: list[Function] = []
         self._on_state: list[Function] = []
 
@@ -130,38 +135,93 @@ class Functions:
         return begin
 
     @overload
-    def on_open(self, function: OpenHandler, *, inline: bool = ...) -> OpenHandler: ...
+    def on_connect(self, function: OpenHandler, *, inline: bool = ...) -> OpenHandler: ...
     @overload
-    def on_open(self, *, inline: bool = ...) -> Callable[[OpenHandler], OpenHandler]: ...
-    def on_open(self, function: Callable[[Client], Any] | None = None, *, inline: bool = False) -> Any:
+    def on_connect(self, *, inline: bool = ...) -> Callable[[OpenHandler], OpenHandler]: ...
+    def on_connect(self, function: Callable[[Client], Any] | None = None, *, inline: bool = False) -> Any:
+        """Register the function that says who may come in: `async def admit(client: Client)`, or a plain def.
+
+        One node is asked before a client's session is open, and before its handshake is answered. It returns None, or a
+        Session that says who the client is, or raises Refused. As with a request, it waits while no node is there, and
+        another node is asked if this one is lost; a function that fails, or takes longer than request.timeout, lets
+        nobody in. The client is none yet: what is done to it through the node is done to nobody, so its channels are
+        the Session's. Single HTTP requests have no session, and are not asked for.
+
+        While no node has such a function, every client is let in; see client.admission for proxies that no node has
+        been linked to yet.
+        """
+        if function is None:
+            return partial(self.on_connect, inline=inline)
+        if self._on_connect is not None:
+            raise ConfigError(f"a node has one on_connect: {said(function)} would be the second")
+        check(function, "a client")
+        self._on_connect = Function(function, inline=inline, threads=self._threads)
+        return function
+
+    @overload
+    def on_ask(self, function: AskHandler, *, inline: bool = ...) -> AskHandler: ...
+    @overload
+    def on_ask(self, *, inline: bool = ...) -> Callable[[AskHandler], AskHandler]: ...
+    def on_ask(self, function: Callable[[Any], Any] | None = None, *, inline: bool = False) -> Any:
+        """Register the function that answers other nodes' `ask` and `tell`: `async def answer(question: Question)`.
+
+        What it returns is the answer, as of on_request; None: empty. It may raise RequestError, which who asks gets.
+        """
+        if function is None:
+            return partial(self.on_ask, inline=inline)
+        if self._on_ask is not None:
+            raise ConfigError(f"a node has one on_ask: {said(function)} would be the second")
+        check(function, "a question")
+        self._on_ask = Function(function, inline=inline, threads=self._threads)
+        return function
+
+    @overload
+    def on_open(self, function: OpenHandler, *, inline: bool = ..., once: bool = ...) -> OpenHandler: ...
+    @overload
+    def on_open(self, *, inline: bool = ..., once: bool = ...) -> Callable[[OpenHandler], OpenHandler]: ...
+    def on_open(
+        self, function: Callable[[Client], Any] | None = None, *, inline: bool = False, once: bool = False
+    ) -> Any:
         """Register a function for clients that come: `async def opened(client: Client)`, or a plain def.
 
         The node is told of every client of every proxy, once; also of those that were there before it. The calls
         are made one at a time, in order, plain functions in a thread; maybe a little later than the client's first
         request. With `inline=True` a plain function is called before any request of that client is handled, and holds
         up the node meanwhile. What it does through the node, every node does: joining twice counts once.
+
+        With `once=True` one node is told, of all that have such a function, as one is given a request: at least once,
+        and again at another one if it is lost, with `client.redelivered`. Clients that were there before are not told.
         """
         if function is None:
-            return partial(self.on_open, inline=inline)
+            return partial(self.on_open, inline=inline, once=once)
         check(function, "a client")
-        self._on_open.append(Function(function, inline=inline))
+        if once:
+            self._on_open_once.append(Function(function, inline=inline, threads=self._threads))
+        else:
+            self._on_open.append(Function(function, inline=inline))
         return function
 
     @overload
-    def on_close(self, function: CloseHandler, *, inline: bool = ...) -> CloseHandler: ...
+    def on_close(self, function: CloseHandler, *, inline: bool = ..., once: bool = ...) -> CloseHandler: ...
     @overload
-    def on_close(self, *, inline: bool = ...) -> Callable[[CloseHandler], CloseHandler]: ...
-    def on_close(self, function: Callable[..., Any] | None = None, *, inline: bool = False) -> Any:
+    def on_close(self, *, inline: bool = ..., once: bool = ...) -> Callable[[CloseHandler], CloseHandler]: ...
+    def on_close(self, function: Callable[..., Any] | None = None, *, inline: bool = False, once: bool = False) -> Any:
         """Register a function for clients that went: `(client)` or `(client, reason)`, async or not; as on_open.
+
+        With `once=True` one node is told, after it was told by `on_open(once=True)` that the client came.
 
         reason: of the table in docs/reference/errors.md, or "unknown" if it went while no link could tell.
         """
         if function is None:
-            return partial(self.on_close, inline=inline)
+            return partial(self.on_close, inline=inline, once=once)
         takes_reason = takes(function, 2)
         if not takes_reason:
             check(function, "a client")
-        self._on_close.append(Function(function, inline=inline, count=2 if takes_reason else 1))
+        count = 2 if takes_reason else 1
+        if once:
+            self._on_close_once.append(Function(function, inline=inline, threads=self._threads, count=count))
+        else:
+            self._on_close.append(Function(function, inline=inline, count=count))
         return function
 
     def on_master(self, function: MasterFunction) -> MasterFunction:

@@ -18,10 +18,11 @@ from holdfast.node import effects
 from holdfast.node.backoff import Attempts
 from holdfast.node.clients import NO_WORD, Clients
 from holdfast.node.errors import LinkRefused
+from holdfast.node.latest import Latest
 from holdfast.node.pump import LINGER, Curve, Pump
 from holdfast.node.session import Parts, Session
 from holdfast.node.streams import Concerned, Streams
-from holdfast.protocols.errors import ConfigError, FrameError, HoldfastError
+from holdfast.protocols.errors import ConfigError, HoldfastError
 from holdfast.protocols.nodes.frames import Drain, Effect, Peers, Via
 
 log = structlog.get_logger("holdfast.node")
@@ -29,7 +30,6 @@ log = structlog.get_logger("holdfast.node")
 SUCCESSION_TIMEOUT = 2.0  # for a proxy's other address to come back, before this one is tried
 TUNNEL_DELAY = 0.5  # a proxy that lives gets so long to be linked directly
 TUNNEL_INTERVAL = 0.1
-MAX_LATEST = 1000  # far more runs of proxies than there are within the 5 s that a welcome is waited for
 
 
 class Links:
@@ -61,22 +61,32 @@ class Links:
         self._is_held = False
         self._ended = trio.Event()
         self._is_running = False
+        self._opener: trio.lowlevel.Task | None = None  # who may not wait for a proxy, because all wait for it
         self._looking: set[trio.CancelScope] = set()  # up names: nobody waits for that when the node leaves
         self._endpoints: dict[str, str] = {}  # by address: where it was linked last
-        self._latest: dict[str, int] = {}  # by proxy, also those that have gone: the number of the last session
+        self.expect = Latest().expect
         self.is_ready = trio.Event()
         self.is_draining = self.is_drained = False
         self.was_drained = trio.Event()  # by an operator's word
         self.sessions: dict[str, Session] = {}
         self.alive: frozenset[str] = frozenset()
 
+    def begin(self) -> None:
+        """From now on a proxy is waited for, but not by the calling task, which is about to run it."""
+        self._is_running, self._linked, self._opener = True, trio.Event(), trio.lowlevel.current_task()
+
+    def end(self) -> None:
+        """Who still waits is told that it is in vain."""
+        self._is_running = False
+        self._ended.set()
+        self._linked.set()
+
     async def run(self, parts: Parts, join: Sequence[str]) -> None:
-        """Link to the proxies at `join`, and to those that they name, until `leave`.
+        """Link to the proxies at `join`, and to those that they name, until `leave`. After `begin`.
 
         Raises LinkRefused if a proxy refuses this node for good, ConfigError if an address of `join` is none.
         """
-        self._is_running = True
-        self._linked = trio.Event()
+        self._opener = None
         self._joined = frozenset(join)
         self._add(join)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -94,27 +104,12 @@ class Links:
                 # Whoever has not read what is before our goodbye has been waited for.
                 nursery.cancel_scope.deadline = trio.current_time() + LINGER
         finally:
-            self._is_running = False
-            self._ended.set()
-            self._linked.set()  # who still waits is told that it is in vain
+            self.end()
             # What was said last may still be on its way. In a thread, because libzmq blocks until it is not.
             with trio.move_on_after(LINGER + 1, shield=True):
                 await trio.to_thread.run_sync(context.term, abandon_on_cancel=True)
 
     # --- from the sessions ------------------------------------------------------------------------------------------
-
-    def expect(self, proxy: str, number: int) -> None:
-        """A session is to stand. Raises FrameError if it is over, and a later one was here before.
-
-        A network that holds up what it carries brings the welcome of a session that the proxy has given up since, for
-        one by another way. What that one's snapshot lacks has not gone, and what it has may have.
-        """
-        latest = self._latest.pop(proxy, 0)
-        self._latest[proxy] = max(latest, number)
-        if len(self._latest) > MAX_LATEST:
-            del self._latest[next(iter(self._latest))]
-        if 0 < number <= latest:
-            raise FrameError(f"this is session {number} of the proxy, and {latest} was here before")
 
     def welcomed(self, session: Session, seen: int) -> None:
         """A session stands. seen: number of the last of our effects that the proxy has."""
@@ -207,6 +202,9 @@ class Links:
     def serves(self, default: effects.Outlet) -> bool:
         return default is self
 
+    def log_context(self) -> dict[str, object]:
+        return {}
+
     async def put(self, effect: Effect) -> None:
         to = await self.wait_room([effect])
         self.streams.send([effect], to=to)
@@ -216,6 +214,8 @@ class Links:
 
         Always a checkpoint. Raises HoldfastError if the node does not run, or no longer does.
         """
+        if self._opener is not None and self._opener is trio.lowlevel.current_task():
+            raise HoldfastError("a lifespan is entered before the node is linked: what it does goes nowhere yet")
         while True:
             await self._linked.wait()
             if self._is_held:

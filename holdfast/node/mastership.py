@@ -148,6 +148,9 @@ class Term:
     def serves(self, default: effects.Outlet) -> bool:
         return default is self._links
 
+    def log_context(self) -> dict[str, object]:
+        return {"epoch": self.epoch}
+
     async def put(self, effect: Effect) -> None:
         """Send an effect under the epoch. Raises StaleError, or trio.Cancelled within the term, if it has ended."""
         to = await self._links.wait_room([effect])

@@ -4,22 +4,26 @@ The composition root of the library: the one place where its parts are put toget
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from secrets import randbits, token_hex
 
 import structlog
 import trio
 from msgspec import Struct
 
-from holdfast.node import effects, threads
+from holdfast.node.actions import Actions
+from holdfast.node.asking import Asking
 from holdfast.node.callbacks import Callbacks
+from holdfast.node.calls import Calls
+from holdfast.node.checks import check
 from holdfast.node.clients import Clients
 from holdfast.node.counts import Counts
 from holdfast.node.dispatch import Dispatch
-from holdfast.node.effects import Payload
+from holdfast.node.effects import put
 from holdfast.node.errors import StateError, one_of_ours
 from holdfast.node.failures import Failures
-from holdfast.node.functions import Functions
+from holdfast.node.lifespans import Lifespans
 from holdfast.node.links import Links
 from holdfast.node.mastership import Mastership
 from holdfast.node.process import whereabouts
@@ -29,23 +33,21 @@ from holdfast.node.request import Client
 from holdfast.node.session import Parts
 from holdfast.node.state import State, decode, follow
 from holdfast.node.streams import Streams
+from holdfast.node.tasks import END_TIMEOUT, Tasks
 from holdfast.protocols.errors import ConfigError
-from holdfast.protocols.nodes.frames import MAX_WEIGHT, MIN_WEIGHT, VERSION, Hello
-from holdfast.protocols.nodes.names import fault_of
+from holdfast.protocols.nodes.frames import VERSION, Hello
 
 log = structlog.get_logger("holdfast.node")
 
 FORGET_TIMEOUT = 60.0
 HOUSEKEEPING_INTERVAL = 1.0
-MAX_CAPACITY = 1_000_000  # a handler that waits is a task of some KiB
-MAX_THREADS = 10_000
 
 
 class Statistics(Struct, frozen=True):
     """What a node is doing, and has done in this run.
 
     clients: 0 in a node that is not told of clients. callbacks: calls of on_open, on_close and on_state that have not
-    returned: how far they lag behind.
+    returned: how far they lag behind. tasks: those of `start_soon` that have not ended.
     """
 
     proxies: int
@@ -56,9 +58,10 @@ class Statistics(Struct, frozen=True):
     failed: int
     cancelled: int
     callbacks: int
+    tasks: int
 
 
-class Node(Functions):
+class Node(Actions):
     """A backend node.
 
     name: what it is, the same for all that do the same. capacity: how many requests it takes at once.
@@ -155,71 +158,8 @@ class Node(Functions):
             parts.dispatch.failed,
             parts.dispatch.cancelled,
             len(parts.callbacks),
+            self._tasks.count,
         )
-
-    # --- effects ----------------------------------------------------------------------------------------------------
-    #
-    # Called by a request's handler, or by tasks that it started and waits for, they are kept and travel with its reply:
-    # all or nothing. Called elsewhere they are sent at once to every proxy that they concern, after waiting until one
-    # is linked and all of these have taken enough of what was sent before: who is faster than clients take is slowed
-    # here. From on_master they count only if this node is still master. Cancelled while they wait, nothing is sent.
-
-    async def join(self, client: Client | int, channel: str, *, version: int = 0) -> None:
-        """Let a client get what is sent to a channel. Twice counts once.
-
-        version: where an entry of the state says that the client is in the channel, the version of that (`State.set`),
-        here and when it leaves. Then it does not matter in which order several nodes' joins and leaves come to the
-        proxy, nor how late: a leave undoes no join of a later version, and a join does nothing after a leave of its own
-        version or a later one.
-        """
-        await effects.put(self._parts.links, effects.join(client, channel, version))
-
-    async def leave(self, client: Client | int, channel: str, *, version: int = 0) -> None:
-        """Undo `join`. version: that of the entry which is ended; without one, whatever it was."""
-        await effects.put(self._parts.links, effects.leave(client, channel, version))
-
-    async def notify(
-        self,
-        payload: Payload,
-        *,
-        channels: Iterable[str] = (),
-        clients: Iterable[Client | int] = (),
-        exclude: Iterable[Client | int] = (),
-        text: bool | None = None,
-        tail: bytes = b"",
-    ) -> None:
-        """Send a message to all clients in the channels, once per channel, and to each of `clients`; none to `exclude`.
-
-        str, dict and list go as text (the latter as JSON), bytes as binary; `text` says otherwise. UnicodeDecodeError:
-        bytes that are to go as text are none.
-        tail: with it, what clients get is the payload, the name of the channel and the tail, as one message, so they
-        can tell through which channel it came; 1 KiB at most, and no `clients`.
-        Messages of one node reach each client in the order in which they were sent.
-        """
-        await effects.put(self._parts.links, effects.notify(payload, channels, clients, exclude, text, tail))
-
-    async def broadcast(
-        self, payload: Payload, *, exclude: Iterable[Client | int] = (), text: bool | None = None
-    ) -> None:
-        """Send a message to every client but those of `exclude`."""
-        await effects.put(self._parts.links, effects.broadcast(payload, exclude, text))
-
-    async def close(self, client: Client | int, reason: str = "", *, code: int | None = None) -> None:
-        """Close a client's connection. reason: text for it, of which it gets the first 123 bytes.
-
-        code: of a WebSocket, 4000 to 4999; without one 1008.
-        """
-        await effects.put(self._parts.links, effects.close(client, reason, code))
-
-    # --- questions --------------------------------------------------------------------------------------------------
-
-    async def count(self, channel: str) -> int:
-        """How many clients of all proxies are in a channel; of those of other proxies, as of a moment ago.
-
-        What this handler does is not counted before its reply has left. Waits until a proxy is linked. Raises
-        RequestError (503), so that a handler need not care, if more is asked at a time than the proxies answer.
-        """
-        return await threads.call(self._parts.counts.ask, effects.check_text(channel))
 
     # --- running ----------------------------------------------------------------------------------------------------
 
@@ -227,12 +167,12 @@ class Node(Functions):
         """Be a node of the proxies at `join` (such as "tcp://127.0.0.1:7510") and of those they name.
 
         Started when it is ready at the first one. Reconnects for ever; returns after `drain`. Cancelled, it is gone at
-        once: its requests go to other nodes. Raises LinkRefused if a proxy will not have it as it is,
-        ConfigError for an address that is none. May be called again after it has returned.
+        once: its requests go to other nodes. Raises LinkRefused if a proxy will not have it as it is, LifespanError
+        for a lifespan that fails, ConfigError for an address that is none. May be called again after it has returned.
         """
         if self._is_running:
             raise RuntimeError(f"node {self.id} is running already")
-        self._check(join)
+        check(self, join)
         self._is_running = True
         try:
             self._threads.begin_anew(int(self.threads))
@@ -242,7 +182,7 @@ class Node(Functions):
             error = one_of_ours(group)
             if error is None:
                 raise
-            raise error from None
+            raise error from error.__cause__
         finally:
             self._is_running = False
             self._is_draining = trio.Event()
@@ -258,44 +198,34 @@ class Node(Functions):
         else:
             self._is_draining.set()
 
-    def _check(self, join: Sequence[str]) -> None:
-        if isinstance(join, str) or not join:
-            raise ConfigError(f"a node needs a list of at least one proxy's address, got {join!r}")
-        capacity: object = self.capacity  # what is set is not always what the annotations say
-        if not isinstance(capacity, int) or not 1 <= capacity <= MAX_CAPACITY:
-            raise ConfigError(f"the capacity of a node is 1 to {MAX_CAPACITY}, got {capacity!r}")
-        texts = (self.name, self.id, self.token, *self.labels, *self.labels.values())
-        if not all(isinstance(text, str) for text in texts):
-            raise ConfigError("name, id, token and labels of a node are strings")
-        try:
-            fault = fault_of(self.id, self.name, self.labels)
-        except UnicodeEncodeError:
-            fault = "name, id and labels of a node can be said in UTF-8"
-        if fault:
-            raise ConfigError(fault)
-        threads, weight, drain_timeout = self._numbers("threads", "weight", "drain_timeout")
-        if not 1 <= threads <= MAX_THREADS or threads != int(threads):
-            raise ConfigError(f"the threads of a node are 1 to {MAX_THREADS}, got {threads}")
-        if not MIN_WEIGHT <= weight <= MAX_WEIGHT:
-            raise ConfigError(f"the weight of a node is {MIN_WEIGHT:g} to {MAX_WEIGHT:g}, got {weight}")
-        if not drain_timeout >= 0:
-            raise ConfigError(f"the drain_timeout of a node is 0 or more seconds, got {drain_timeout}")
-
-    def _numbers(self, *names: str) -> list[float]:
-        values = [getattr(self, name) for name in names]
-        for name, value in zip(names, values, strict=True):
-            if not isinstance(value, int | float):
-                raise ConfigError(f"the {name} of a node is a number, got {value!r:.80}")
-        return values
-
     async def _run(self, join: Sequence[str], task_status: trio.TaskStatus[None]) -> None:
+        async with trio.open_nursery() as nursery:
+            self._links.begin()
+            try:
+                await nursery.start(self._tasks.run)
+                nursery.start_soon(self._around.give_up_when_drained)
+                await self._around.run(partial(self._live, join, task_status))
+            finally:
+                self._links.end()
+            nursery.cancel_scope.cancel(reason="the node has left")
+
+    async def _live(self, join: Sequence[str], status: trio.TaskStatus[None]) -> None:
+        """Within all lifespans."""
+        try:
+            await self._serve(join, status)
+        finally:
+            with trio.move_on_after(END_TIMEOUT, shield=True):
+                await self._tasks.end()
+
+    async def _serve(self, join: Sequence[str], status: trio.TaskStatus[None]) -> None:
         parts = self._parts
         async with trio.open_nursery() as nursery:
             nursery.start_soon(parts.callbacks.run)
             nursery.start_soon(parts.dispatch.run)
             nursery.start_soon(parts.mastership.run)
+            nursery.start_soon(self._tasks.run_jobs)
             nursery.start_soon(self._keep_house)
-            nursery.start_soon(self._say_started, task_status)
+            nursery.start_soon(self._say_started, status)
             nursery.start_soon(self._resign_when_drained)
             nursery.start_soon(self._leave_in_the_end)
             await self._links.run(parts, join)
@@ -323,10 +253,12 @@ class Node(Functions):
         await self._is_draining.wait()
         parts = self._parts
         log.info("draining", in_flight=parts.dispatch.in_flight)
+        self._around.end_by = trio.current_time() + self.drain_timeout
         with trio.move_on_after(self.drain_timeout) as scope:
             await parts.mastership.stop()  # before the proxies hear of it, because they elect another one then
             await self._links.drain()
             await parts.dispatch.wait_idle()
+            await self._tasks.wait_turns()
             await self._links.wait_read()  # the last replies: a process that has ended brings nothing any more
             self._links.hold()
             await self._links.streams.wait_all_taken()  # what the author's tasks have done meanwhile, too
@@ -344,7 +276,12 @@ class Node(Functions):
         mastership = Mastership(self.id, self._on_master, links)
         replica = Replica(self.id, incarnation, links, callbacks, self._state_changed)
         handler = self._handler()
-        dispatch = Dispatch(handler, clients, self.capacity, self.failures)
+        once = self._on_open_once, self._on_close_once
+        calls = Calls(self._on_connect, *once, self._on_ask, partial(put, links))
+        dispatch = Dispatch(handler, calls, clients, self.capacity, self.failures)
+        self._around = Lifespans(self._lifespans, self, self._is_draining, self.drain_timeout)
+        ready, draining = links.is_ready, self._is_draining
+        self._tasks = Tasks(links, self._jobs, self.failures, self.threads, ready, draining)
         place = whereabouts()
 
         def hello() -> Hello:
@@ -366,9 +303,12 @@ class Node(Functions):
                 takes_offers=True,
                 owes=links.streams.owes(),
                 is_drained=links.is_drained,
+                takes=calls.takes,
             )
 
-        self._parts = Parts(hello, callbacks, clients, dispatch, mastership, replica, links, Counts(links))
+        self._parts = Parts(
+            hello, callbacks, clients, dispatch, mastership, replica, links, Counts(links), Asking(links)
+        )
         follow(self._state, replica)
 
     def _state_changed(self, key: str, value: bytes | None) -> None:

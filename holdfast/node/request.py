@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from holdfast.node.errors import RequestError
+from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
 
 Body = bytes | bytearray | memoryview | str | dict[str, Any] | list[Any] | None
@@ -38,6 +39,9 @@ class Client(Struct, frozen=True, eq=False):
 
     protocol: what it speaks, such as "websocket" or "http". address: where it comes from. path, headers, query: of its
     handshake or request. The query is what followed the "?", unparsed.
+    user: who it is, as on_connect or its token says; "": nobody knows. data: what the application keeps of it, see
+    `Session.data` and `Node.update`. claims: of its token; {}: it has none. redelivered: of one that is told by
+    `on_open(once=True)` or `on_close(once=True)`, that another node may have been told before.
     """
 
     id: int
@@ -46,6 +50,10 @@ class Client(Struct, frozen=True, eq=False):
     path: str
     headers: Headers
     query: str = ""
+    user: str = ""
+    data: Any = None
+    claims: Mapping[str, Any] = {}
+    redelivered: bool = False
 
     def __eq__(self, other: object) -> bool:
         return other.id == self.id if isinstance(other, Client) else NotImplemented
@@ -54,8 +62,20 @@ class Client(Struct, frozen=True, eq=False):
         return hash(self.id)
 
     @classmethod
-    def of(cls, client: frames.Client) -> "Client":
-        return cls(client.id, client.protocol, client.address, client.path, Headers(client.headers), client.query)
+    def of(cls, client: frames.Client, redelivered: bool = False) -> "Client":
+        """Raises FrameError if its data or claims are not what they are said to be."""
+        data, claims = _parsed(client.data, None), _parsed(client.claims, {})
+        told = client.id, client.protocol, client.address, client.path, Headers(client.headers), client.query
+        return cls(*told, client.user, data, claims, redelivered)
+
+
+def _parsed(data: bytes, nothing: object) -> Any:  # noqa: ANN401 - JSON can be anything
+    if not data:
+        return nothing
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise FrameError(f"what a client has is not JSON: {error}") from error
 
 
 class HttpInfo(Struct, frozen=True):

@@ -1,4 +1,5 @@
-"""`holdfast node MODULE:NAME --join ADDRESS`: load a node, run it, drain it on SIGTERM.
+"""`holdfast node MODULE:NAME --join ADDRESS`, and `holdfast.run` for a script of one's own: run a node, drain it on
+SIGTERM.
 
 Options that a command line shouldn't show (a token) or a container sets can come as HOLDFAST_NODE_*; they stand
 before what the module says, and the command line before them.
@@ -14,10 +15,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import structlog
 import trio
 
-from holdfast.node.errors import one_of_ours
+from holdfast.node import logs
+from holdfast.node.errors import LifespanError, one_of_ours, traceback_of
 from holdfast.node.node import Node
 from holdfast.node.pump import Curve
-from holdfast.protocols.errors import ConfigError
+from holdfast.protocols.errors import ConfigError, HoldfastError
 from holdfast.protocols.nodes.keys import decode_key
 
 log = structlog.get_logger("holdfast.node")
@@ -32,6 +34,7 @@ OPTIONS: tuple[tuple[str, Callable[[str], object], str], ...] = (
     ("drain_timeout", float, "a number of seconds"),
 )
 STOPPED = 1  # exit status after a second signal
+LOCAL = "tcp://127.0.0.1:7510"  # where the proxy of this machine takes nodes, if nobody has said otherwise
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,19 +80,71 @@ def _take_environment(arguments: argparse.Namespace) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Run a node until it is told to stop. Returns the exit status. Raises ConfigError and LinkRefused."""
+    """Run a node until it is told to stop. Returns the exit status. Raises ConfigError, LinkRefused, LifespanError."""
     _take_environment(arguments)
-    join = arguments.join or os.environ.get(f"{PREFIX}JOIN", "").split()
+    join = arguments.join or _join_of_environment()
     if not join:
         raise ConfigError("a node needs the address of at least one proxy: --join tcp://127.0.0.1:7510")
     node = load(arguments.node)
+    logs.take_standard_logging()
+    _apply(arguments, node)
+    return _run(node, join)
+
+
+def run(node: Node, join: str | Sequence[str] | None = None, *, log_level: str | None = "info") -> None:
+    """Be a node until told to stop, as `holdfast node`: for the end of a script of one's own.
+
+        if __name__ == "__main__":
+            holdfast.run(node)
+
+    SIGTERM or SIGINT (Ctrl-C) drains it, and this returns; a second one stops it at once, with SystemExit (1).
+    join: an address of a proxy or several, by default that of one on this machine, tcp://127.0.0.1:7510. The
+    environment counts as for `holdfast node` (HOLDFAST_NODE_JOIN, HOLDFAST_NODE_TOKEN and the others of its --help) and
+    stands before this argument and what is set on the node.
+    log_level: debug, info, warning or error, of the log that is set up on stderr: structlog and the standard library's
+    logging, each unless it is set up already. None: neither is touched.
+    What ends the node is one line on stderr and SystemExit: 2 for what has to be written otherwise (ConfigError), 1 for
+    another error of the library's (LinkRefused, LifespanError). Not from within an event loop: there it is `node.run`.
+    """
+    if log_level is not None:
+        if log_level not in logs.LEVELS:
+            raise ValueError(f"expected a log level of {', '.join(logs.LEVELS)}, got {log_level!r}")
+        if not structlog.is_configured():
+            logs.log_to_stderr(log_level)
+        logs.take_standard_logging(log_level)
+    try:
+        arguments = argparse.Namespace(**dict.fromkeys(name for name, _, _ in OPTIONS))
+        _take_environment(arguments)
+        _apply(arguments, node)
+        status = _run(node, _join_of_environment() or ([join] if isinstance(join, str) else join) or [LOCAL])
+    except HoldfastError as error:
+        sys.stderr.write(f"holdfast: {error}\n")
+        raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
+    if status:
+        raise SystemExit(status)
+
+
+def _join_of_environment() -> list[str]:
+    return os.environ.get(f"{PREFIX}JOIN", "").split()
+
+
+def _apply(arguments: argparse.Namespace, node: Node) -> None:
     for name in ("name", "id", "capacity", "weight", "token", "drain_timeout"):
         value = getattr(arguments, name)
         if value is not None:
             setattr(node, name, value)
     if arguments.proxy_key is not None or arguments.secret_key is not None:  # an empty one is not "in the clear"
         node.curve = _load_keys(arguments.proxy_key, arguments.secret_key)
-    return trio.run(run, node, join)
+
+
+def _run(node: Node, join: Sequence[str]) -> int:
+    logs.of_node(node.id)
+    try:
+        return trio.run(serve, node, join)
+    except LifespanError as error:
+        if error.__cause__ is not None:
+            log.error("lifespan_failed", exception=traceback_of(error.__cause__))
+        raise
 
 
 def load(spec: str) -> Node:
@@ -114,8 +169,8 @@ def load(spec: str) -> Node:
     return node
 
 
-async def run(node: Node, join: Sequence[str]) -> int:
-    """Run a node. SIGTERM or SIGINT drains it; a second one stops it at once."""
+async def serve(node: Node, join: Sequence[str]) -> int:
+    """Run a node. SIGTERM or SIGINT drains it; a second one stops it at once. Returns the exit status."""
     status = STOPPED
     try:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -128,7 +183,7 @@ async def run(node: Node, join: Sequence[str]) -> int:
         error = one_of_ours(group)
         if error is None:
             raise
-        raise error from None
+        raise error from error.__cause__
     return status
 
 
@@ -154,30 +209,3 @@ def _load_keys(proxy_key: str | None, secret_key: str | None) -> Curve:
     if secret is None:
         raise ConfigError(f"{secret_key} holds no secret key")
     return Curve(server, public, secret)
-
-
-def log_to_stderr() -> None:
-    """Lines for people on a terminal, JSON elsewhere. Before `main`: a module that sets up structlog itself may."""
-    renderers: list[structlog.typing.Processor] = [
-        structlog.processors.format_exc_info,
-        structlog.processors.JSONRenderer(),
-    ]
-    if sys.stderr.isatty():
-        # not structlog's own choice of a traceback: it shows local variables, and they hold payloads
-        renderers = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _head_first,
-            *renderers,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger("info"),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-
-
-def _head_first(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """What every line has comes first, so that raw lines can be read."""
-    head = {name: event.pop(name) for name in ("timestamp", "level", "event")}
-    return {**head, **event}

@@ -1,5 +1,6 @@
 """What the parts of a node know of a session with a proxy."""
 
+from collections.abc import Collection
 from typing import Any, Protocol
 
 
@@ -27,6 +28,11 @@ class ProxySession(Protocol):
 
     @property
     def reply_window(self) -> int: ...
+
+    @property
+    def takes(self) -> Collection[str]:
+        """What it takes that older proxies don't know."""
+        ...
 
     def send(self, frame: Any, size: int) -> None:  # noqa: ANN401 - any frame that goes to a proxy, or its bytes
         """size: bytes that it takes, about."""

@@ -4,7 +4,7 @@ Owns the order of these, heartbeats, and the table that says who is told of whic
 What is over stays over: a new session begins from nothing (docs/topics/architecture.md, Sessions of nodes).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from math import inf, nextafter
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import trio
 from msgspec import Struct
 
+from holdfast.node.asking import Asking
 from holdfast.node.callbacks import Callbacks
 from holdfast.node.clients import Clients
 from holdfast.node.counts import Counts
@@ -96,6 +97,7 @@ class Parts:
     replica: Replica
     links: Links
     counts: Counts
+    asking: Asking
 
 
 class Session:
@@ -127,6 +129,7 @@ class Session:
         self._seen = 0.0  # when something last came
         self.max_batch_bytes = self.max_unacknowledged_bytes = self.reply_window = 0  # until the welcome says
         self.pause_timeout = 0.0
+        self.takes: Sequence[str] = ()
         self._patience = WELCOME_TIMEOUT
         self._heartbeat_interval = 0.0
         self._excuse = Excuse()  # of turns that are so late that this process stood still
@@ -240,6 +243,7 @@ class Session:
         self.max_unacknowledged_bytes = frame.max_unacknowledged_bytes
         self.reply_window = frame.reply_window
         self.pause_timeout = frame.pause_timeout
+        self.takes = frame.takes
         self._heartbeat_interval = frame.heartbeat_interval
         self._patience = frame.heartbeat_timeout
         self._excuse = Excuse(tolerated(frame.heartbeat_interval, frame.heartbeat_timeout))
@@ -255,6 +259,7 @@ class Session:
             frames.Mute: Session._mute,
             frames.Unmute: Session._unmute,
             frames.Counted: self._parts.counts.counted,
+            frames.Answered: self._parts.asking.answered,
             frames.State: self._parts.replica.page,
             frames.Entry: self._parts.replica.entry,
             frames.ProposalRefused: self._parts.replica.refused,
@@ -347,6 +352,7 @@ class Session:
             self._table |= {
                 frames.Request: self._parts.dispatch.message,
                 frames.HttpRequest: self._parts.dispatch.http,
+                frames.Call: self._parts.dispatch.call,
             }
             self.send(frames.Ready())
             self.links.ready(self)
@@ -388,5 +394,6 @@ class Session:
             self.links.lost(self, for_good=self._proxy_has_left)
             self._parts.replica.lost(self)
             self._parts.counts.lost(self)
+            self._parts.asking.lost(self)
         self._news.unpark_all()
         self.over.set()

@@ -70,6 +70,9 @@ class Caller:
     def serves(self, default: effects.Outlet) -> bool:
         return self._is_gone or self._outlet.serves(default)  # then no node does what it wants
 
+    def log_context(self) -> dict[str, object]:
+        return self._outlet.log_context()
+
     async def put(self, effect: Effect) -> None:
         await self.call(self._outlet.put, effect)
 

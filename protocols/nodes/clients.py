@@ -27,13 +27,14 @@ class ClientView:
         self._confirmed = set()
 
     def page(self, page: Clients) -> tuple[list[Client], list[Client]]:
-        """A page of the snapshot. Returns who is to be told as opened and, with the last page, as closed."""
+        """A page of the snapshot. Returns who is to be told as opened, or is known and is another now; and with the
+        last page, as closed."""
         if self._sequence is None or self._confirmed is None:
             raise FrameError("a page of clients came, but no snapshot is on its way")
         opened = []
         for client in page.clients:
             self._confirmed.add(client.id)
-            if client.id not in self.clients:
+            if self.clients.get(client.id) != client:
                 self.clients[client.id] = client
                 opened.append(client)
         if not page.last:
@@ -45,7 +46,8 @@ class ClientView:
     def changes(self, frame: Changes) -> list[Opened | Closed]:
         """Returns those that are to be told. Raises FrameError if a number is missing.
 
-        Not those who are known from a former session; nor who goes during a snapshot, before the page he was for.
+        Not those who are known from a former session as they are; nor who goes during a snapshot, before the page he
+        was for.
         """
         self._advance(frame.sequence, len(frame.changes))
         return [change for change in frame.changes if self._apply(change)]
@@ -56,7 +58,7 @@ class ClientView:
         client = change.client
         if self._confirmed is not None:
             self._confirmed.add(client.id)
-        if client.id in self.clients:
+        if self.clients.get(client.id) == client:
             return False
         self.clients[client.id] = client
         return True

@@ -242,7 +242,7 @@ async def test_a_foreign_error_is_not_hidden():
             raise Strange
 
     with pytest.RaisesGroup(Strange):
-        await runner.run(StrangeNode("test"), ["tcp://127.0.0.1:1"])
+        await runner.serve(StrangeNode("test"), ["tcp://127.0.0.1:1"])
 
 
 async def test_run_tells_one_error_and_no_group():
@@ -255,7 +255,7 @@ async def test_run_tells_one_error_and_no_group():
 
             nursery.start_soon(refuse)
             with pytest.raises(LinkRefused):
-                await runner.run(Node("test"), [proxy.address])
+                await runner.serve(Node("test"), [proxy.address])
 
 
 async def test_sigint_drains_too():
@@ -264,7 +264,7 @@ async def test_sigint_drains_too():
             statuses = []
 
             async def run():
-                statuses.append(await runner.run(Node("test"), [proxy.address]))
+                statuses.append(await runner.serve(Node("test"), [proxy.address]))
 
             nursery.start_soon(run)
             session = await proxy.join()

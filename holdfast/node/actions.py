@@ -1,0 +1,120 @@
+"""What an author's functions do through their node: to clients and channels, and with other nodes."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from holdfast.node import effects, threads
+from holdfast.node.asking import Answer
+from holdfast.node.background import Background
+from holdfast.node.calls import data_of
+from holdfast.node.effects import Payload
+from holdfast.node.errors import RequestError
+from holdfast.node.request import Client
+from holdfast.node.session import Parts
+
+
+class Actions(Background):
+    """Base class of Node."""
+
+    _parts: Parts
+
+    # --- effects ----------------------------------------------------------------------------------------------------
+    #
+    # Called by a request's handler, or by tasks that it started and waits for, they are kept and travel with its reply:
+    # all or nothing. Called elsewhere they are sent at once to every proxy that they concern, after waiting until one
+    # is linked and all of these have taken enough of what was sent before: who is faster than clients take is slowed
+    # here. From on_master they count only if this node is still master. Cancelled while they wait, nothing is sent.
+
+    async def join(self, client: Client | int, channel: str, *, version: int = 0) -> None:
+        """Let a client get what is sent to a channel. Twice counts once.
+
+        version: where an entry of the state says that the client is in the channel, the version of that (`State.set`),
+        here and when it leaves. Then it does not matter in which order several nodes' joins and leaves come to the
+        proxy, nor how late: a leave undoes no join of a later version, and a join does nothing after a leave of its own
+        version or a later one.
+        """
+        await effects.put(self._parts.links, effects.join(client, channel, version))
+
+    async def leave(self, client: Client | int, channel: str, *, version: int = 0) -> None:
+        """Undo `join`. version: that of the entry which is ended; without one, whatever it was."""
+        await effects.put(self._parts.links, effects.leave(client, channel, version))
+
+    async def notify(
+        self,
+        payload: Payload,
+        *,
+        channels: Iterable[str] = (),
+        clients: Iterable[Client | int] = (),
+        exclude: Iterable[Client | int] = (),
+        text: bool | None = None,
+        tail: bytes = b"",
+    ) -> None:
+        """Send a message to all clients in the channels, once per channel, and to each of `clients`; none to `exclude`.
+
+        str, dict and list go as text (the latter as JSON), bytes as binary; `text` says otherwise. UnicodeDecodeError:
+        bytes that are to go as text are none.
+        tail: with it, what clients get is the payload, the name of the channel and the tail, as one message, so they
+        can tell through which channel it came; 1 KiB at most, and no `clients`.
+        Messages of one node reach each client in the order in which they were sent.
+        """
+        await effects.put(self._parts.links, effects.notify(payload, channels, clients, exclude, text, tail))
+
+    async def broadcast(
+        self, payload: Payload, *, exclude: Iterable[Client | int] = (), text: bool | None = None
+    ) -> None:
+        """Send a message to every client but those of `exclude`."""
+        await effects.put(self._parts.links, effects.broadcast(payload, exclude, text))
+
+    async def close(self, client: Client | int, reason: str = "", *, code: int | None = None) -> None:
+        """Close a client's connection. reason: text for it, of which it gets the first 123 bytes.
+
+        code: of a WebSocket, 4000 to 4999; without one 1008.
+        """
+        await effects.put(self._parts.links, effects.close(client, reason, code))
+
+    async def update(self, client: Client | int, *, data: Any) -> None:  # noqa: ANN401 - what JSON can say
+        """Replace `client.data`, at every node that is told of it: JSON of at most 16 KiB; None: nothing.
+
+        Requests of the client that come after that bring it. Nothing happens if it has gone. Raises HoldfastError if a
+        proxy is older, and does not know of it.
+        """
+        await effects.put(self._parts.links, effects.update(client, data_of(data)))
+
+    # --- questions --------------------------------------------------------------------------------------------------
+
+    async def count(self, channel: str) -> int:
+        """How many clients of all proxies are in a channel; of those of other proxies, as of a moment ago.
+
+        What this handler does is not counted before its reply has left. Waits until a proxy is linked. Raises
+        RequestError (503), so that a handler need not care, if more is asked at a time than the proxies answer.
+        """
+        return await threads.call(self._parts.counts.ask, effects.check_text(channel))
+
+    async def ask(self, to: str, payload: object, *, timeout: float = 10.0, text: bool | None = None) -> Answer:
+        """Have another node answer, by its `on_ask`: one that is ready of this name, or the one with this id.
+
+        A question waits for a node as a request does, and goes to another one of the name when its node is lost, as
+        redelivered. timeout: seconds; no longer than the proxies' request.timeout. What this handler has done so far
+        is not done yet for who is asked: `request.flush()` before, if that matters. Nodes that ask each other have
+        their capacity taken by handlers that wait: ask those of another name. Raises RequestError: with what the other
+        function raised, 503 if there is no such node, 504 when time is up.
+        """
+        [answer] = await threads.call(self._ask, to, payload, timeout, text, False)
+        if answer.status != 200:
+            raise RequestError(answer.status, answer.message)
+        return answer
+
+    async def ask_all(
+        self, to: str, payload: object, *, timeout: float = 10.0, text: bool | None = None
+    ) -> list[Answer]:
+        """Have every node of this name that is ready answer: one each, failures too, as their `status` says. None are
+        ready: []."""
+        answers = await threads.call(self._ask, to, payload, timeout, text, True)
+        return [answer for answer in answers if answer.node]
+
+    async def tell(self, to: str, payload: object, *, timeout: float = 10.0, text: bool | None = None) -> None:
+        """Have another node do something, by its `on_ask`, and return when it has. As `ask`, without an answer."""
+        await self.ask(to, payload, timeout=timeout, text=text)
+
+    async def _ask(self, to: str, payload: object, timeout: float, text: bool | None, everyone: bool) -> list[Answer]:
+        return await self._parts.asking.ask(to, payload, timeout, text, everyone=everyone)

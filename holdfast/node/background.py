@@ -1,0 +1,132 @@
+"""What a node does beside requests, as authors register it: lifespans, tasks and jobs.
+
+Owns the checks of what is registered. lifespans and tasks have what becomes of it in a run.
+"""
+
+import inspect
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from math import isfinite
+from typing import Any, Literal, TypeVar
+
+from holdfast.node.function import name_of
+from holdfast.node.functions import Functions
+from holdfast.node.lifespans import Lifespan
+from holdfast.node.tasks import Job, Tasks
+
+LifespanFunction = TypeVar(
+    "LifespanFunction", bound=Callable[..., AsyncGenerator[Any, None] | AbstractAsyncContextManager[Any]]
+)
+JobFunction = TypeVar("JobFunction", bound=Callable[[], Any])
+
+
+class Background(Functions):
+    """Base class of Node."""
+
+    _tasks: Tasks
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lifespans: list[Lifespan] = []
+        self._jobs: list[Job] = []
+
+    def lifespan(self, function: LifespanFunction) -> LifespanFunction:
+        """Register what is around each run of the node: an async generator function with one `yield`, as those of
+        contextlib.asynccontextmanager, of no argument or of the node. One that is such a context manager's is fine too.
+
+        What stands before the `yield` is done before the node is linked with any proxy, and so before any function of
+        yours is called: what needs a proxy (effects, `count`, `state.set`) raises HoldfastError there, and the state is
+        empty. If it raises, `run` raises LifespanError, with that as its cause, and `holdfast node` ends with one line
+        and status 1. A node that is to drain meanwhile cancels it, and `run` returns.
+        What stands after the `yield` is done when the node has drained and left, its tasks have ended and handlers no
+        longer run, also if the run has failed. It has what is left of `drain_timeout`, at least a second, and is
+        cancelled then. What it raises is logged. If the run is cancelled, so is what stands around it: at the `yield`
+        trio.Cancelled is raised, alone or in a group, and what is to be done all the same stands in a `finally`.
+        There may be several: they are entered in the order in which they are registered, and left in reverse. A cancel
+        scope or nursery that is open around the `yield` and is cancelled ends the run: LifespanError.
+        """
+        if not callable(function):
+            raise TypeError(f"expected an async generator function, got {function!r:.80}")
+        name, inner = name_of(function), inspect.unwrap(function)
+        if inspect.iscoroutinefunction(inner) or inspect.isgeneratorfunction(inner):
+            raise TypeError(f"{name} must be `async def` with one `yield`, around which a run of the node is")
+        begin: Callable[..., Any] = asynccontextmanager(function) if inspect.isasyncgenfunction(function) else function
+        if _takes(function):
+            self._lifespans.append(Lifespan(name, lambda node: begin()))
+        elif _takes(function, self):
+            self._lifespans.append(Lifespan(name, begin))
+        else:
+            raise TypeError(f"{name} must take no argument or the node: it could not be called")
+        return function
+
+    def start_soon(self, function: Callable[..., Any], *arguments: Any) -> None:  # noqa: ANN401 - the author's
+        """Start a task of the node's own: `function(*arguments)`, an async function, or a plain one, in a thread.
+
+        It outlives the handler or callback that starts it. What it raises is logged, and ends nothing else. What it
+        does through the node goes out at once: not with a reply, nor as the master's. It is cancelled when the node
+        has drained, before lifespans are left, and with the run. Of plain ones `Node(threads=...)` run at once, beside
+        those that handle requests; when one is cancelled its thread goes on, but counts for nothing.
+        From within a run only: from a lifespan (its tasks begin at once, and what they do through the node waits until
+        a proxy is linked), and from whatever the node calls, in its threads too. Elsewhere it raises HoldfastError; in
+        a thread whose handler was cancelled, StaleError. Raises RequestError (503) while 10,000 have not ended, so that
+        a handler need not care.
+        """
+        if not callable(function):
+            raise TypeError(f"expected a function, got {function!r:.80}")
+        if not _takes(function, *arguments):
+            raise TypeError(f"{name_of(function)} could not be called with {len(arguments)} arguments")
+        self._tasks.start_soon(function, arguments)
+
+    def every(
+        self,
+        interval: float,
+        *,
+        on: Literal["master"] | None = None,
+        at_once: bool = False,
+        inline: bool = False,
+    ) -> Callable[[JobFunction], JobFunction]:
+        """Register a job: a function without arguments, async or plain, that is called every `interval` seconds.
+
+        The first time is one interval after the node is ready at its first proxy, or with `at_once` when it is. It
+        never overlaps with itself, and keeps to the beat of its first turn: what lasts longer than an interval costs
+        the turns that were due meanwhile. What it raises is logged, and its next turn comes as it would have. When the
+        node drains no turn begins any more, and one that is under way may end within `drain_timeout`.
+        A plain function runs in a thread, with `inline=True` in the node's own, which it holds up.
+
+        on="master": only while this node acts as master, so at one node of the whole cluster, as `on_master`: what it
+        does through the node counts only in that node's epoch, and a turn is cancelled when the node no longer is
+        master, or drains. The interval counts from when it has become master: after a change of masters the next turn
+        comes up to an interval later than it would have, or with `at_once` up to an interval sooner.
+        """
+        number: object = interval
+        if isinstance(number, bool) or not isinstance(number, int | float) or not number > 0 or not isfinite(number):
+            raise ValueError(f"a job's interval is a number of seconds above 0, got {interval!r:.80}")
+        if on not in (None, "master"):
+            raise ValueError(f'a job runs on="master", or without that on every node, got on={on!r:.80}')
+
+        def register(function: JobFunction) -> JobFunction:
+            if not callable(function):
+                raise TypeError(f"expected a function, got {function!r:.80}")
+            if not _takes(function):
+                raise TypeError(f"{name_of(function)} must take no argument: it could not be called")
+            job = Job(function, interval, on == "master", at_once, inline)
+            self._jobs.append(job)
+            if job.on_master:
+
+                async def turns() -> None:
+                    await self._tasks.run_job(job)
+
+                self.on_master(turns)
+            return function
+
+        return register
+
+
+def _takes(function: Callable[..., Any], *arguments: object) -> bool:
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:
+        return True  # a builtin that does not say
+    return True

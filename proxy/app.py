@@ -221,6 +221,11 @@ class App:
         self.keeper.owner_gone(session.id)
         self.cluster.owners.closed(session.id)
 
+    def _proxy_gone(self, prefix: int) -> None:
+        """One of us has a node told of its clients: the keeper."""
+        if self.steward.keeper in ("", self._id):
+            self.calls.once.proxy_gone(prefix)
+
     def _node_died(self, node: str, incarnation: int) -> None:
         """A node's process on this host has died: other proxies can't see that."""
         self.gateway.died(node, incarnation)
@@ -347,6 +352,7 @@ class App:
         cluster.replication.keeping = keeper
         cluster.owners.is_here = self.registry.__contains__
         cluster.owners.on_gone = keeper.owner_gone
+        cluster.owners.on_proxy_gone = self._proxy_gone
         keeper.start(cluster.replication, cluster.owners)
 
     async def _accept(self, listeners: list[Listener], scope: trio.CancelScope) -> None:

@@ -125,7 +125,7 @@ class Node(Actions):
 
     @property
     def _wants_clients(self) -> bool:
-        return bool(self._asks_for_clients or self._on_open or self._on_close)
+        return bool(self._asks_for_clients or self._on_open or self._on_close or self._on_close_once)
 
     @property
     def state(self) -> State:
@@ -277,7 +277,7 @@ class Node(Actions):
         replica = Replica(self.id, incarnation, links, callbacks, self._state_changed)
         handler = self._handler()
         once = self._on_open_once, self._on_close_once
-        calls = Calls(self._on_connect, *once, self._on_ask, partial(put, links))
+        calls = Calls(self._on_connect, *once, self._on_ask, clients, partial(put, links))
         dispatch = Dispatch(handler, calls, clients, self.capacity, self.failures)
         self._around = Lifespans(self._lifespans, self, self._is_draining, self.drain_timeout)
         ready, draining = links.is_ready, self._is_draining

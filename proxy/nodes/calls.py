@@ -7,7 +7,7 @@ import trio
 from holdfast.balancer.calls import Call, Caller, Wish
 from holdfast.balancer.directory import Directory, Node, Pool
 from holdfast.balancer.ledger import Ledger
-from holdfast.balancer.policies import LeastInFlight
+from holdfast.balancer.policies import Failover, LeastInFlight
 from holdfast.balancer.settings import RequestSettings
 from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.errors import HoldfastError
@@ -56,6 +56,7 @@ class Calls:
     ) -> None:
         select = LeastInFlight().select
         pools = {kind: Pool.of(kind, _takes(kind), select, settings) for kind in KINDS}
+        pools[CLOSE].select = Failover().select  # who is there for the longest time knows of the most clients
         for pool in pools.values():
             ledger.add_pool(pool)
 

@@ -80,6 +80,11 @@ class Once(Caller):
         else:
             self._tell(event)
 
+    def proxy_gone(self, prefix: int) -> None:
+        """A proxy is gone, with all clients whose ids begin with this: who they were, nodes know."""
+        if self._close.wish:
+            self._tell(Event(CLOSE, client=prefix << 32, since=self._reactor.now))
+
     def tick(self) -> None:
         """Now and then: again what could not be told."""
         again, self._again = self._again, deque()

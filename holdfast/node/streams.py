@@ -294,6 +294,7 @@ def _end_silence(stream: Stream, joined: list[str], effects: Iterable[Effective]
                 named.update(effect.channels)
             elif isinstance(effect, Broadcast | CloseClient):
                 named.update(stream.withheld)
+                break  # once: there may be many of these, and much is withheld
         stream.release(named)
 
 

@@ -746,6 +746,25 @@ async def test_what_is_for_others_too_does_not_pass_what_was_withheld():
     assert session.payloads[4:] == [b"3", b"7"]
 
 
+@pytest.mark.parametrize("last", [frames.Broadcast(b"", True), frames.CloseClient(AT_A)])
+async def test_what_is_withheld_is_walked_once_however_many_end_its_silence(last):
+    class Walked(dict):
+        times = 0
+
+        def __iter__(self):
+            self.times += 1
+            return super().__iter__()
+
+    made, session = three("a")
+    made.mute(session, ["x", "y"])
+    withheld = made.of(session).withheld = Walked()
+    made.send(notify(b"1", "x"))
+    made.send(notify(b"2", "y"))
+    made.send([last] * 100)
+    assert [len(frame.effects) for frame in session.sent] == [1, 1, 100]
+    assert withheld.times == 1
+
+
 async def test_what_was_withheld_is_forgotten_when_a_later_heartbeat_is_answered():
     made, session = three("a")
     made.mute(session, ["x"])

@@ -73,8 +73,9 @@ class LeastInFlight:
 class PowerOfTwoChoices:
     """The better of two random nodes by reply time x load: O(1), and no herd to the one that is best just now.
 
-    A longer reply time fades with each choice of another node: who was slow once, a thousand times as slow, gets a
-    request again after some 700, and shows what it is now.
+    A longer reply time fades whenever the other of the two is chosen: who was slow once, a thousand times as slow, gets
+    a request again after it was drawn some 700 times, and shows what it is now. That is as many choices with two nodes,
+    and n / 2 times as many with n.
     """
 
     name: ClassVar[str] = "p2c-ewma"

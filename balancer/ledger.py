@@ -9,6 +9,7 @@ that has passed, for as long as it may pause.
 """
 
 from collections.abc import Callable, Iterable
+from enum import IntEnum
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
@@ -20,6 +21,17 @@ from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError
 
 
+class Taken(IntEnum):
+    """What became of a reply, or a part of one, where it goes."""
+
+    NOT = 0  # its connection has gone
+    PART = 1  # others may follow
+    ALL = 2  # also of a part after which nothing can be said
+
+
+NOT, PART, ALL = Taken  # names of a module: to look up a member of an Enum takes time
+
+
 class Requester(Protocol):
     """Where a reply goes: the client's connection, proxy.clients.connection."""
 
@@ -29,8 +41,8 @@ class Requester(Protocol):
     @property
     def is_closed(self) -> bool: ...
 
-    def reply(self, event: Request, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> bool:
-        """False: no more is wanted. Raises ProtocolError if it can't be said in the client's protocol."""
+    def reply(self, event: Request, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> Taken:
+        """Raises ProtocolError if it can't be said in the client's protocol."""
         ...
 
     def fail(self, event: Request, error: HoldfastError) -> int:

@@ -25,8 +25,8 @@ _TEXT = "Content-Type: text/plain; charset=utf-8\r\n" + _SERVER
 _BINARY = "Content-Type: application/octet-stream\r\n" + _SERVER
 _JSON = "Content-Type: application/json\r\n" + _SERVER
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
-_NO_BODY = frozenset({204, 304})
-_RESET_CONTENT = 205  # has none either, but says so by its length (RFC 9110 section 15.3.6)
+_BODILESS = frozenset({204, 205, 304})
+_RESET_CONTENT = 205  # says so by its length (RFC 9110 section 15.3.6)
 
 # Values: what latin-1 can say, without control characters.
 _LINE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]++: [\t\x20-\x7e\x80-\xff]*+\r\n")
@@ -93,11 +93,10 @@ class ReplyWriter(Struct, gc=False):
         if not 200 <= status <= 599:
             raise ProtocolError(f"a reply's status must be 200 to 599, got {status}", Reason.BAD_REPLY)
         framing = ""
-        if status in _NO_BODY:
+        if status in _BODILESS:
             self.has_body = False
-        elif status == _RESET_CONTENT:
-            self.has_body = False
-            framing = "Content-Length: 0\r\n"
+            if status == _RESET_CONTENT:
+                framing = "Content-Length: 0\r\n"
         else:
             self.has_body = not self.is_head
             if not more:

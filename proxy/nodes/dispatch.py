@@ -216,18 +216,14 @@ class Dispatch:
                 node.link.send(frames.Cancel(entry.id, entry.attempt))
             self._bad_reply(node, entry, error)
             return
-        if self._parked:
-            self.unpark()
-        if more:
-            if self._streamed.said(node, entry, head, len(payload or b""), taken=taken):
-                more = False
-                self._counters.replies += 1
-        else:
+        if not more or not (more := self._streamed.said(node, entry, head, len(payload or b""), taken)):
             self._counters.replies += 1
             if head is not None and head.status >= 500 and entry.parts is None:
                 self._strike(node, entry)
             elif node.health.failures and (entry.parts is None or entry.parts.status < 500):
                 node.health.succeeded()
+        if self._parked:  # only now is the place of a part free after which nothing can be said
+            self.unpark()
         if self._access_log is not None:
             status = 200 if head is None else head.status
             if entry.parts is not None:

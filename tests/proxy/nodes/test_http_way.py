@@ -1,5 +1,7 @@
 """HTTP requests through the proxy: what nodes see, what clients get, what may be sent again."""
 
+from contextlib import AsyncExitStack
+
 import httpx
 import pytest
 import trio
@@ -72,6 +74,31 @@ async def test_a_reply_in_parts_that_has_only_a_head_ends_with_that(method, stat
                 assert (len(proxy.app.ledger), proxy.counters.replies) == (0, number)
             known = proxy.app.directory.nodes[node.id]
             assert (known.in_flight, known.health.failures) == (0, 0), "a success, like any other"
+
+
+@pytest.mark.parametrize("behind", ["another client", "the same connection"])
+async def test_its_place_goes_to_who_waits_at_once(behind):
+    """And not with the next tick: a node of capacity n served 10 n such replies a second."""
+    ask = b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with running() as proxy, AsyncExitStack() as stack:
+        one, other = [
+            await stack.enter_async_context(await trio.open_tcp_stream("127.0.0.1", proxy.client_port)) for _ in "12"
+        ]
+        with ScriptedNode(proxy.node, capacity=1) as node:
+            await node.join()
+            known = proxy.app.directory.nodes[node.id]
+            if behind == "another client":
+                await one.send_all(ask)
+                first = await node.take(frames.HttpRequest)
+                await other.send_all(ask)
+                await proxy.until(lambda: len(proxy.app.ledger) == 2)
+            else:
+                await one.send_all(ask * 2)
+                first = await node.take(frames.HttpRequest)
+            proxy.app.dispatch.replied(known, frames.HttpReply(first.id, 1, b"part", more=True))
+            assert known.in_flight == 1, "the other one's; and this without a turn in between"
+            assert (await node.take(frames.Cancel)).request == first.id
+            assert (await node.take(frames.HttpRequest)).id > first.id
 
 
 @pytest.mark.parametrize(

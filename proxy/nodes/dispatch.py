@@ -364,10 +364,16 @@ class Dispatch:
         self._give_up(entries, "all clients together hold too much", Reason.OVERLOADED)
 
     def leave(self, why: str) -> None:
-        """The proxy waits no longer: it is not their nodes' doing that what is open gets no reply."""
+        """The proxy waits no longer: it is not their nodes' doing that what is open gets no reply.
+
+        Nor what waits above `client.max_in_flight`, whose turn comes with these answers; no node gets it. Nothing more
+        is taken of these clients, so that is not for ever.
+        """
+        self._available = []
         self.abandon()
-        entries = [entry for asked in self._ledger.by_connection().values() for entry in asked]
-        self._give_up(entries, why, Reason.DRAINING)
+        while len(self._ledger):
+            entries = [entry for asked in self._ledger.by_connection().values() for entry in asked]
+            self._give_up(entries, why, Reason.DRAINING)
 
     def _give_up(self, entries: list[Entry], why: str, reason: Reason) -> None:
         self._ledger.cancel(entries)

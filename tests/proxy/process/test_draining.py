@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import ssl
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -359,3 +360,30 @@ async def test_whose_time_is_up_is_told_so_and_no_node_is_blamed():
     ]
     assert proxy.counters.request_errors[Reason.DRAINING] == 8
     assert "node_lost" not in str(lines)
+
+
+@pytest.mark.parametrize("said", ["half of a head", "half of a body", "keep-alive"])
+async def test_its_end_is_told_by_tls_too(said, certificate):
+    """Else a client can't know that the answer is whole but by its length."""
+    files = {"tls_certificate_file": certificate[0], "tls_key_file": certificate[1]}
+    serving = Serving(drain={"timeout": 0.0, "spread": NEVER}, client=files)
+    context = ssl.create_default_context(cafile=certificate[0])
+    async with trio.open_nursery() as nursery:
+        proxy = await serving.start(nursery)
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+            port = proxy.client_port
+            async with await trio.open_ssl_over_tcp_stream("localhost", port, ssl_context=context) as stream:
+                await stream.send_all(MUTE[said][0])
+                if said == "keep-alive":
+                    request = await node.take(frames.HttpRequest)
+                    node.say(frames.HttpReply(request.id, 1, b"done"))
+                    assert b"done" in await stream.receive_some()
+                else:
+                    await proxy.until(
+                        lambda: [c for c in proxy.app.clients.connections.values() if c.protocol.held_bytes]
+                    )
+                os.kill(os.getpid(), signal.SIGTERM)
+                answer, is_broken = await all_of(stream)
+                assert (answer[:13], is_broken) == (b"" if said == "keep-alive" else b"HTTP/1.1 503 ", False)
+            await serving.wait_ended()

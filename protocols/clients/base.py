@@ -127,7 +127,12 @@ class ClientProtocol(Protocol):
         ...
 
     def close(self, reason: Reason, detail: str, now: float) -> bytes:
-        """Begin to end the connection: its last bytes. `Finished` follows, from the peer's answer or `deadline`."""
+        """Begin to end the connection: its last bytes. `Finished` follows, from the peer's answer or `deadline`.
+
+        With DRAINING a request that is still arriving may come whole and be answered. Where that has its time the proxy
+        says so again, when it waits no longer: then such a request is answered with the reason, or not at all. For any
+        other reason that is so at once. A call that has nothing new to say gives b"" and does not put off the end.
+        """
         ...
 
 

@@ -362,6 +362,13 @@ class CountsMoreThanAShare(Lines):
         return 1000 * self.finished
 
 
+class WaitsForTheRest(Lines):
+    def close(self, reason, detail, now):
+        self.ending = reason
+        self.deadline = self.deadline if self.buffer else now
+        return b""
+
+
 class LeavesOutClose:
     def __init__(self, *args):
         adapter = Lines(*args)
@@ -415,6 +422,7 @@ class LeavesOutClose:
         (HoldsLessThanNothing, "held_bytes is -1"),
         (CountsBackwards, "eventless is -"),
         (CountsMoreThanAShare, "eventless is 1000 more after a call"),
+        (WaitsForTheRest, "said again leaves it waiting"),
         (LeavesOutClose, "lacks a part of ClientProtocol"),
     ],
 )

@@ -346,6 +346,8 @@ class Dispatch:
             self._troubles.quarantined(entry, node)
             message = f"{entry.attempt} nodes were lost while they had this request: it is given to no other one"
             error = RequestError(message, Reason.QUARANTINED)
+        elif node.has_said_bye:  # it drained, and its time was up
+            error = RequestError("its node has left, and it may go to no other one", Reason.DRAINING, 0.0)
         else:
             message = "the node was lost while it had this request, which may not be sent again"
             error = RequestError(message, Reason.NODE_LOST, 0.0)
@@ -364,14 +366,10 @@ class Dispatch:
         self._give_up(entries, "all clients together hold too much", Reason.OVERLOADED)
 
     def leave(self, why: str) -> None:
-        """The proxy waits no longer: it is not their nodes' doing that what is open gets no reply.
-
-        Nor what waits above `client.max_in_flight`, whose turn comes with these answers; no node gets it. Nothing more
-        is taken of these clients, so that is not for ever.
-        """
+        """The proxy waits no longer: it is not their nodes' doing that what is open gets no reply."""
         self._available = []
         self.abandon()
-        while len(self._ledger):
+        while len(self._ledger):  # the turn of what waits above `client.max_in_flight` comes with these answers
             entries = [entry for asked in self._ledger.by_connection().values() for entry in asked]
             self._give_up(entries, why, Reason.DRAINING)
 

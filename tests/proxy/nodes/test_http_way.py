@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from holdfast.protocols.nodes import frames
-from tests.harness import ScriptedNode, running
+from tests.harness import ScriptedNode, running, websocket
 
 
 async def test_request_and_reply_with_everything_in_it():
@@ -128,6 +128,29 @@ async def test_what_a_lost_node_had(method, again):
             else:
                 assert answer.status_code == 502
                 assert answer.json()["error"]["id"] == "holdfast.node_lost"
+
+
+async def test_what_a_node_leaves_undone_that_has_said_goodbye_is_no_fault_of_its_own():
+    """It was drained, and its time was up. The client stays."""
+    async with running() as proxy, httpx.AsyncClient(base_url=f"http://{proxy.client}") as http:
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+
+            async def leave():
+                await node.take(frames.HttpRequest)
+                node.say(frames.Bye())
+
+            async with websocket(proxy) as client, trio.open_nursery() as nursery:
+                await client.send("stream")
+                request = await node.take(frames.Request)
+                node.say(frames.Reply(request.id, 1, b"part", False, True))
+                assert await client.recv() == b"part"
+                nursery.start_soon(leave)
+                answer = await http.post("/")
+                assert (answer.status_code, answer.json()["error"]["id"]) == (503, "holdfast.draining")
+                assert "connection" not in answer.headers
+                assert "holdfast.draining" in await client.recv()
+            assert proxy.counters.nodes_lost == 0
 
 
 async def test_a_reply_that_breaks_off_ends_the_connection_and_never_looks_whole():

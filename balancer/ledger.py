@@ -9,15 +9,28 @@ that has passed, for as long as it may pause.
 """
 
 from collections.abc import Callable, Iterable
+from enum import IntEnum
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 from holdfast.balancer.directory import Directory, Node
+from holdfast.balancer.policies import Measured
 from holdfast.balancer.settings import RequestSettings
 from holdfast.protocols.clients.base import ClientProtocol, ReplyHead
 from holdfast.protocols.clients.events import Request
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError
+
+
+class Taken(IntEnum):
+    """What became of a reply, or a part of one, where it goes."""
+
+    NOT = 0  # its connection has gone
+    PART = 1  # others may follow
+    ALL = 2  # also of a part after which nothing can be said
+
+
+NOT, PART, ALL = Taken  # names of a module: to look up a member of an Enum takes time
 
 
 class Requester(Protocol):
@@ -29,8 +42,8 @@ class Requester(Protocol):
     @property
     def is_closed(self) -> bool: ...
 
-    def reply(self, event: Request, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> bool:
-        """False: no more is wanted. Raises ProtocolError if it can't be said in the client's protocol."""
+    def reply(self, event: Request, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> Taken:
+        """Raises ProtocolError if it can't be said in the client's protocol."""
         ...
 
     def fail(self, event: Request, error: HoldfastError) -> int:
@@ -94,11 +107,13 @@ class Ledger:
 
     parked: the requests that wait, a heap; always the same list, so that callers may keep it.
     held_bytes: payloads of all requests: kept until the reply, because they may have to be sent again.
-    measured: told how long a node took to reply, or to begin to, in seconds; None: nobody wants to know.
+    measured: the policy's, told how long a node took to reply, or to begin to.
     Bounds: max_in_flight entries in all, max_parked and max_parked_bytes of them parked.
     """
 
-    def __init__(self, directory: Directory, settings: RequestSettings, first_id: int) -> None:
+    def __init__(
+        self, directory: Directory, settings: RequestSettings, first_id: int, measured: Measured | None = None
+    ) -> None:
         self._directory = directory
         self._settings = settings
         self._timeout = settings.timeout
@@ -108,7 +123,7 @@ class Ledger:
         self.parked: list[Entry] = []  # in order of opening
         self.parked_bytes = 0
         self.held_bytes = 0
-        self.measured: Callable[[Node, float], object] | None = None
+        self._measured = measured
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -172,8 +187,8 @@ class Ledger:
         del self._entries[id]
         self.held_bytes -= len(entry.event.payload)
         node.answered_at = now
-        if self.measured is not None and entry.parts is None:  # how long a stream lasts tells nothing of its node
-            self.measured(node, now - entry.since)
+        if self._measured is not None and entry.parts is None:  # how long a stream lasts tells nothing of its node
+            self._measured(node, now - entry.since)
         in_flight = node.in_flight
         node.in_flight = in_flight - 1
         if in_flight == node.capacity:
@@ -185,8 +200,8 @@ class Ledger:
         entry = self.find(id, attempt, node)
         if entry is not None:
             if entry.parts is None:
-                if self.measured is not None:
-                    self.measured(node, now - entry.since)
+                if self._measured is not None:
+                    self._measured(node, now - entry.since)
                 entry.parts = Parts()
             node.answered_at = now
             self.prolong(entry, entry.parts, now)

@@ -11,13 +11,20 @@ from typing import ClassVar, Protocol
 from holdfast.balancer.directory import Node
 
 Random = Callable[[], float]
+Measured = Callable[[Node, float], object]
 
 
 class Policy(Protocol):
-    """Chooses a node. `nodes` is not empty; `key` is what sticky hashes, 0 for the others."""
+    """Chooses a node. `nodes` is not empty; `key` is what sticky hashes, 0 for the others.
+
+    measured: is told how long a node took to reply, in seconds; None: nobody wants to know, which costs nothing.
+    """
 
     name: ClassVar[str]
     needs_key: ClassVar[bool]
+
+    @property
+    def measured(self) -> Measured | None: ...
 
     def select(self, nodes: Sequence[Node], key: int, random: Random) -> Node: ...
 
@@ -30,6 +37,7 @@ class Failover:
 
     name: ClassVar[str] = "failover"
     needs_key: ClassVar[bool] = False
+    measured: ClassVar[None] = None
 
     def select(self, nodes: Sequence[Node], key: int, random: Random) -> Node:
         return min(nodes, key=_standing)
@@ -40,6 +48,7 @@ class RoundRobin:
 
     name: ClassVar[str] = "round-robin"
     needs_key: ClassVar[bool] = False
+    measured: ClassVar[None] = None
 
     def __init__(self) -> None:
         self._turn = -1
@@ -54,6 +63,7 @@ class LeastInFlight:
 
     name: ClassVar[str] = "least-in-flight"
     needs_key: ClassVar[bool] = False
+    measured: ClassVar[None] = None
 
     def select(self, nodes: Sequence[Node], key: int, random: Random) -> Node:
         count = len(nodes)
@@ -82,7 +92,7 @@ class PowerOfTwoChoices:
     needs_key: ClassVar[bool] = False
 
     def measured(self, node: Node, seconds: float) -> None:
-        """`Ledger.measured`: a reply. The average moves by a tenth of the difference."""
+        """A reply. The average moves by a tenth of the difference."""
         latency = node.latency
         node.latency = latency + (seconds - latency) * 0.1 if latency else seconds
 
@@ -107,6 +117,7 @@ class Weighted:
 
     name: ClassVar[str] = "weighted"
     needs_key: ClassVar[bool] = False
+    measured: ClassVar[None] = None
 
     def __init__(self) -> None:
         self._credit: dict[str, float] = {}
@@ -132,6 +143,7 @@ class Sticky:
 
     name: ClassVar[str] = "sticky"
     needs_key: ClassVar[bool] = True
+    measured: ClassVar[None] = None
 
     def __init__(self) -> None:
         self._seeds: dict[str, int] = {}

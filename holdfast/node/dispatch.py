@@ -53,7 +53,7 @@ class Dispatch:
     # --- from the session -------------------------------------------------------------------------------------------
 
     def message(self, session: RequestSession, frame: frames.Request) -> None:
-        exchange = Exchange(session, frame.id, frame.attempt, frame.timeout / 1000, frame.is_text, is_http=False)
+        exchange = Exchange(session, frame.id, frame.attempt, frame.timeout / 1000, frame.is_text)
         client = self._clients.who_asks(frame)
         if client is None:
             exchange.fail(410, "the client is gone")
@@ -64,7 +64,7 @@ class Dispatch:
         self._take(exchange)
 
     def http(self, session: RequestSession, frame: frames.HttpRequest) -> None:
-        exchange = Exchange(session, frame.id, frame.attempt, frame.timeout / 1000, is_text=False, is_http=True)
+        exchange = Exchange(session, frame.id, frame.attempt, frame.timeout / 1000, False, frame.method)
         client = Client.of(frame.client)
         http = HttpInfo(frame.method, frame.target, client.headers)
         exchange.request = Request(frame.payload, False, client, http, frame.attempt, exchange.deadline, exchange)

@@ -27,9 +27,7 @@ def directory():
 
 @pytest.fixture
 def ledger(directory):
-    ledger = Ledger(directory, SETTINGS, first_id=1000)
-    ledger.measured = PowerOfTwoChoices().measured
-    return ledger
+    return Ledger(directory, SETTINGS, 1000, PowerOfTwoChoices().measured)
 
 
 def message(size=1):

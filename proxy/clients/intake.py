@@ -81,8 +81,6 @@ class Intake(Peer):
         """The other half's."""
         raise NotImplementedError
 
-    # --- taking -----------------------------------------------------------------------------------------------
-
     def receive(self, data: bytes, now: float) -> None:
         """What the socket gave, decrypted; b"" is end of file."""
         events = self.protocol.receive_data(data, now)
@@ -151,8 +149,12 @@ class Intake(Peer):
         return self.in_flight > 0 or self._waiting is not None
 
     def hush(self) -> None:
-        """It is to be closed: from now on nothing is taken of it, and what was taken may yet be answered."""
+        """It is to be closed: nothing more is taken of it, and what was taken is answered yet, and not at its rate."""
         self._hold(inf)
+        try:
+            self._continue(self._clients.reactor.now)
+        except Exception:
+            self.crashed()
 
     @property
     def is_hushed(self) -> bool:

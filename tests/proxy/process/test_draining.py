@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import ssl
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 
 import pytest
@@ -128,6 +128,44 @@ async def test_what_was_asked_while_it_drains_is_answered_too_and_nothing_more_i
             assert isinstance(await node.take(frames.Bye), frames.Bye)
             assert not any(isinstance(frame, frames.Request) for frame in node.inbox)
             await serving.wait_ended()
+
+
+async def test_what_a_rate_has_held_back_is_answered_in_a_drain():
+    """No reply is to come that would have it gone on with."""
+    serving = Serving(
+        drain={"timeout": 4 * PATIENCE, "spread": 0.0}, client={"max_in_flight": 1, "max_message_rate": 2}
+    )
+    async with trio.open_nursery() as nursery:
+        proxy = await serving.start(nursery)
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+            async with websocket(proxy) as client:
+                (connection,) = proxy.app.clients.connections.values()
+                connection.receive(
+                    b"".join(b"\x81\x81\0\0\0\0%d" % number for number in range(9)), proxy.app.reactor.now
+                )
+                await node.reply(await node.take(frames.Request))
+                assert await client.recv() == "0"
+                assert (connection.in_flight, connection.has_asked) == (0, True)
+                with structlog.testing.capture_logs() as lines:
+                    nursery.start_soon(reply_to_all, node)
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    answers = [answer async for answer in until_closed(client)]
+                    await serving.wait_ended()
+        nursery.cancel_scope.cancel()
+    assert len(answers) == 8
+    assert not any(line["event"] == "drain_timeout" for line in lines)
+
+
+async def reply_to_all(node):
+    while True:
+        await node.reply(await node.take(frames.Request))
+
+
+async def until_closed(client):
+    with suppress(ConnectionClosed):
+        while True:
+            yield await client.recv()
 
 
 async def test_what_waits_above_max_in_flight_is_answered_too():

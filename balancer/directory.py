@@ -150,6 +150,7 @@ class Directory:
         self.pools: list[Pool] = []
         self.ready = 0
         self._standings = 0
+        self._is_closed = False
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes.values())
@@ -203,13 +204,20 @@ class Directory:
 
     def refresh(self, node: Node) -> None:
         """Put the node into its pools' `available`, or take it out, as its state and credit are now."""
-        available = node.state is NodeState.READY and not node.ejected and node.in_flight < node.capacity
+        is_free = node.state is NodeState.READY and not node.ejected and node.in_flight < node.capacity
+        available = is_free and not self._is_closed
         for pool in node.pools:
             if available != (node in pool.available):
                 if available:
                     pool.available.append(node)
                 else:
                     pool.available.remove(node)
+
+    def close(self) -> None:
+        """No node is available any more, whatever becomes of it."""
+        self._is_closed = True
+        for node in self.nodes.values():
+            self.refresh(node)
 
     def failed(self, node: Node, now: float) -> bool:
         """A request failed at this node, by a timeout or a 5xx. True: the node is ejected for that."""

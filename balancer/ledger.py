@@ -15,7 +15,9 @@ from typing import Any, ClassVar, Protocol
 
 from holdfast.balancer.calls import Call
 from holdfast.balancer.directory import Directory, Node, Pool
+from holdfast.balancer.policies import Measured
 from holdfast.balancer.settings import RequestSettings
+from holdfast.balancer.taken import Taken
 from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.clients.events import Request
 from holdfast.protocols.close import Reason
@@ -44,8 +46,8 @@ class Requester(Protocol):
     @property
     def is_closed(self) -> bool: ...
 
-    def reply(self, event: Any, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> bool:  # noqa: ANN401
-        """False: no more is wanted. Raises ProtocolError if it can't be said in the client's protocol."""
+    def reply(self, event: Any, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> Taken:  # noqa: ANN401
+        """Raises ProtocolError if it can't be said in the client's protocol."""
         ...
 
     def fail(self, event: Any, error: HoldfastError) -> int:  # noqa: ANN401
@@ -110,11 +112,13 @@ class Ledger:
     waiting: the requests that are parked, by pool: a heap for each that has some; always the same object, so that
     callers may keep it.
     held_bytes: payloads of all requests: kept until the reply, because they may have to be sent again.
-    measured: told how long a node took to reply, or to begin to, in seconds; None: nobody wants to know.
+    measured: the policy's, told how long a node took to reply, or to begin to.
     Bounds: max_in_flight of each pool; max_parked and max_parked_bytes of all that is parked.
     """
 
-    def __init__(self, directory: Directory, settings: RequestSettings, first_id: int) -> None:
+    def __init__(
+        self, directory: Directory, settings: RequestSettings, first_id: int, measured: Measured | None = None
+    ) -> None:
         self._directory = directory
         self._settings = settings
         self._next_id = first_id
@@ -124,7 +128,7 @@ class Ledger:
         self.parked_count = 0
         self.parked_bytes = 0
         self.held_bytes = 0
-        self.measured: Callable[[Node, float], object] | None = None
+        self._measured = measured
 
     def __len__(self) -> int:
         return sum(map(len, self._tables))
@@ -195,8 +199,8 @@ class Ledger:
         del entry.pool.table[id]
         self.held_bytes -= len(entry.event.payload)
         node.answered_at = now
-        if self.measured is not None and entry.parts is None:  # how long a stream lasts tells nothing of its node
-            self.measured(node, now - entry.since)
+        if self._measured is not None and entry.parts is None:  # how long a stream lasts tells nothing of its node
+            self._measured(node, now - entry.since)
         in_flight = node.in_flight
         node.in_flight = in_flight - 1
         if in_flight == node.capacity:
@@ -208,8 +212,8 @@ class Ledger:
         entry = self.find(id, attempt, node)
         if entry is not None:
             if entry.parts is None:
-                if self.measured is not None:
-                    self.measured(node, now - entry.since)
+                if self._measured is not None:
+                    self._measured(node, now - entry.since)
                 entry.parts = Parts()
             node.answered_at = now
             self.prolong(entry, entry.parts, now)

@@ -24,7 +24,7 @@ from holdfast.balancer.links.curve import Curve
 from holdfast.balancer.links.door import MAX_STRANGERS
 from holdfast.balancer.links.guard import Guard
 from holdfast.balancer.links.zeromq import ZeromqHub
-from holdfast.balancer.policies import POLICIES, PowerOfTwoChoices
+from holdfast.balancer.policies import POLICIES
 from holdfast.balancer.registry import ClientRegistry
 from holdfast.balancer.remembered import Remembered
 from holdfast.protocols.clients.http import HttpProtocol
@@ -100,7 +100,11 @@ class App:
         self.reactor = reactor = Reactor()
         self.directory = directory = Directory(config.balance)
         # A random start: a reply to a former run of this proxy fits no request of this one.
-        self.ledger = ledger = Ledger(directory, config.request, int.from_bytes(os.urandom(7), "little"))
+        policy = POLICIES[config.balance.policy]()
+        first_id = int.from_bytes(os.urandom(7), "little")
+        self.ledger = ledger = Ledger(directory, config.request, first_id, policy.measured)
+        pool = Pool.of("requests", takes_requests, policy.select, config.request)
+        ledger.add_pool(pool)
         self._id = proxy_id = os.urandom(8).hex()
         self._prefix = prefix = random_prefix()
         self.registry = registry = ClientRegistry()
@@ -112,11 +116,6 @@ class App:
         if config.log.access_log:
             share = config.log.access_log_sample
             self._access_log = access_log = AccessLog(share, random.random, registry.get)
-        policy = POLICIES[config.balance.policy]()
-        if isinstance(policy, PowerOfTwoChoices):
-            ledger.measured = policy.measured
-        pool = Pool.of("requests", takes_requests, policy.select, config.request)
-        ledger.add_pool(pool)
         self.dispatch = dispatch = Dispatch(
             ledger,
             directory,

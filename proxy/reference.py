@@ -119,7 +119,7 @@ WHEN = {
     Reason.NODE_ERROR: "The node's handler failed.",
     Reason.BAD_REPLY: "The node's reply can't be said in the client's protocol.",
     Reason.DEADLINE_EXCEEDED: "No reply within `request.timeout`.",
-    Reason.DRAINING: "The proxy is about to stop.",
+    Reason.DRAINING: "The proxy is about to stop; or the request's node has, and it may not be sent to another one.",
     Reason.OVERLOADED: "All clients together hold more than `client.max_buffered_bytes`, this one among the most.",
     Reason.FENCED: "The proxy has not heard the majority of its cluster for `cluster.fence_timeout`.",
     Reason.INTERRUPTED: "What a node sent for the proxy's clients was lost on the way, and would be missing unnoticed.",

@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from holdfast.node import effects
-from holdfast.node.calls import Calls
+from holdfast.node.calls import Calls, client_of
 from holdfast.node.clients import Clients
 from holdfast.node.errors import RequestError, split, traceback_of
 from holdfast.node.exchange import Exchange, RequestSession
@@ -57,7 +57,7 @@ class Dispatch:
     # --- from the session -------------------------------------------------------------------------------------------
 
     def message(self, session: RequestSession, frame: frames.Request) -> None:
-        exchange = Exchange(session, frame.id, frame.attempt, frame.timeout / 1000, frame.is_text, is_http=False)
+        exchange = Exchange(session, frame.id, frame.attempt, frame.timeout / 1000, frame.is_text)
         client = self._clients.who_asks(frame)
         if client is None:
             exchange.fail(410, "the client is gone")
@@ -69,7 +69,7 @@ class Dispatch:
         self._take(exchange)
 
     def http(self, session: RequestSession, frame: frames.HttpRequest) -> None:
-        exchange = Exchange(session, frame.id, frame.attempt, frame.timeout / 1000, is_text=False, is_http=True)
+        exchange = Exchange(session, frame.id, frame.attempt, frame.timeout / 1000, False, frame.method)
         client = Client.of(frame.client)
         http = HttpInfo(frame.method, frame.target, client.headers)
         exchange.client = client
@@ -77,7 +77,8 @@ class Dispatch:
         self._take(exchange)
 
     def call(self, session: RequestSession, frame: frames.Call) -> None:
-        exchange = Exchange(session, frame.id, frame.attempt, frame.timeout / 1000, frame.is_text, is_http=False)
+        exchange = Exchange(session, frame.id, frame.attempt, frame.timeout / 1000, frame.is_text)
+        exchange.client = client_of(frame)
         exchange.request = frame
         self._take(exchange)
 
@@ -147,7 +148,7 @@ class Dispatch:
         is_answered = False
         try:
             if isinstance(request, frames.Call):
-                result = self._calls.begin(request, exchange.deadline)
+                result = self._calls.begin(request, exchange.client, exchange.deadline)
             else:
                 result = self._handler(request)
             if isinstance(result, Awaitable):

@@ -4,7 +4,7 @@ Owns the making of reply frames from what a handler returns. All or nothing: eff
 leave in the frame of the reply, or of a part of it; if the proxy refuses that, it refuses them; a failure drops them.
 Those that concern other proxies, which deliver to their own clients, go there before the reply, and it waits until they
 are done: so a node that dies has either not replied, and the request is another's, or has lost nothing. A reply in
-parts waits for its client, by the bytes that the proxy says it has taken.
+parts waits for its client, by the bytes that the proxy says it has taken; where it can have no body, no part is made.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
@@ -19,6 +19,7 @@ from holdfast.node.network import LinkedSession
 from holdfast.node.request import Body, Client, Reply, Request
 from holdfast.node.stream import Origin, Turn
 from holdfast.node.workers import Job
+from holdfast.protocols.bodiless import is_bodiless
 from holdfast.protocols.clients.error_reply import error_reply
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, RequestError, StaleError
@@ -48,12 +49,13 @@ class Exchange(Job):
     """An Outlet until the last of the reply is made. What the handler's tasks still do then goes out at once."""
 
     __slots__ = (
-        "_effects", "_effects_bytes", "_part", "_room", "_timeout", "_untaken", "attempt", "client", "deadline", "id",
+        "_effects", "_effects_bytes", "_method", "_part", "_room", "_timeout", "_untaken", "attempt", "client",
+        "deadline", "id",
         "is_http", "is_open", "is_text", "request", "session",
     )  # fmt: skip
 
     def __init__(
-        self, session: RequestSession, id: int, attempt: int, timeout: float, is_text: bool, is_http: bool
+        self, session: RequestSession, id: int, attempt: int, timeout: float, is_text: bool, method: str = ""
     ) -> None:
         super().__init__()
         self.client: Client  # set with the request, before the handler begins
@@ -61,7 +63,8 @@ class Exchange(Job):
         self.id = id
         self.attempt = attempt
         self.is_text = is_text
-        self.is_http = is_http
+        self.is_http = method != ""
+        self._method = method
         self.is_open = True
         self.request: Request | frames.Call | None = (
             None  # until the handler begins: the request refers to us, and cycles cost
@@ -152,6 +155,9 @@ class Exchange(Job):
         self.session.send(frame, size)
 
     async def _stream(self, parts: AsyncIterable[Body], reply: Reply) -> None:
+        if self.is_http and is_bodiless(self._method, reply.status):  # at the first part the proxy would cancel us
+            await self._send(None, reply)
+            return
         async for part in parts:
             await self._send(part, reply, more=True)
             if self.is_http:

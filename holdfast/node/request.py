@@ -148,7 +148,8 @@ class Reply:
 
     body: as a handler may return it, or an async iterable of such parts. Each is sent as soon as it is there, and to a
     client of a message protocol it is a message of its own. What yields them must not do so within a cancel scope or
-    nursery of its own (Trio's rule): that would cancel us.
+    nursery of its own (Trio's rule): that would cancel us. Over HTTP, where there is no body (a request with HEAD;
+    status 204, 205, 304), none is asked for: the reply is its head, and what parts would do is not done.
     status, headers: for HTTP; protocols without them ignore both. 200 to 599.
     text: whether it goes as text; None: str, dict and list do, and bytes have the kind of their request.
     failed: it says that the handler has failed: what this one did through the node and has not flushed is dropped, as

@@ -18,11 +18,13 @@ raises Violation; an exception of the adapter's own comes through as it is. The 
   `Finished` comes, and no byte is lost.
 - A call gives no more than UNITS_PER_CALL events, and as many as belong to its last unit; what has come beyond that,
   `resume` gives, for as long as there is `has_more`.
+- A part of a reply is followed by others, or `all_said` is True: then the request is answered.
 - `held_bytes` is what has come without an event, but for a KiB; after `Finished` it is 0.
 - `eventless` counts from 0, and in a call no more than UNITS_PER_CALL.
 - `on_deadline` does nothing before `deadline`; at `deadline` it ends the connection or moves the deadline on.
 - `Silent` comes last, with the deadline moved on: it may be passed over, or answered by `close`.
 - After an end of file, and after `close`, `Finished` comes: at once, with the last reply, or by the deadline.
+- With `close` said again as DRAINING, it is at once, with the last reply, or within `close_timeout`.
 - Adapters of equal `wire_format` encode a notification to equal bytes.
 """
 
@@ -51,6 +53,7 @@ _MAX_UNTOLD_BYTES = 1 << 10  # the head of a frame, what is between two messages
 _MAX_STEPS = 16  # of deadlines that follow one another without a byte from the peer
 _MAX_EVENTS_OF_A_UNIT = 4
 _EVENTS = (Finished, HttpRequest, Message, Opened, Output, Silent, Switch)
+_HEAD = ReplyHead(200, (("X-Part", "1"),))
 _UNSENDABLE = ReplyHead(7, (("bad\r\nname", "\u2028"),))
 
 
@@ -114,6 +117,10 @@ def _check_close(factory: ProtocolFactory, limits: Limits, script: bytes, random
     drive.receive(_beginning(script, random))
     if not drive.is_finished:
         drive.written(drive.protocol.close(reason, "conformance", drive.now))
+        if random.randrange(0, 2):
+            drive.written(drive.protocol.close(Reason.DRAINING, "conformance", drive.now))
+            if drive.protocol.deadline > drive.now + limits.close_timeout and not drive.protocol.paused:
+                _violated("close() said again leaves it waiting for more than close_timeout")
         drive.settle()
         drive.expect_end("close()")
 
@@ -329,15 +336,23 @@ class _Drive:
             if way == 0:
                 self.written(reply(request, None, b"whole", True, False))
             elif way == 1:
-                head, end = ReplyHead(200, (("X-Part", "1"),)), None if self._requests % 8 < 4 else b"part"
-                for part, more in ((b"part", True), (b"part", True), (end, False)):
-                    self.written(reply(request, head, part, True, more))
+                self.written(reply(request, _HEAD, b"part", True, True))
+                self._answer_rest(request, None if self._requests % 8 < 4 else b"part")
             elif way == 2:
                 self.written(self.protocol.error(request, error))
             else:
                 self.written(reply(request, _UNSENDABLE, b"", True, False))
         except ProtocolError:
             self.written(self.protocol.error(request, error))
+
+    def _answer_rest(self, request: Request, end: bytes | None) -> None:
+        try:
+            for part, more in ((b"part", True), (end, False)):
+                if self.protocol.all_said:
+                    return
+                self.written(self.protocol.reply(request, _HEAD, part, True, more))
+        except ProtocolError as error:
+            raise Violation("the next part of a reply is refused, and all_said is not True") from error
 
     def _expect_nothing_said_twice(self, request: Request) -> None:
         try:

@@ -11,6 +11,7 @@ from typing import Protocol
 from holdfast.balancer.calls import Call, Caller, Wish
 from holdfast.balancer.directory import Pool
 from holdfast.balancer.ledger import Requester
+from holdfast.balancer.taken import ALL, NOT, Taken
 from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.clients.events import Event, Opened
 from holdfast.protocols.close import Reason
@@ -52,9 +53,9 @@ class Waiting(Caller):
     def is_closed(self) -> bool:
         return self._connection.is_closed
 
-    def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> bool:
+    def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> Taken:
         if self._connection.is_closed:
-            return False
+            return NOT
         if more:
             raise ProtocolError("who a client is has no parts", Reason.BAD_REPLY)
         try:
@@ -64,7 +65,7 @@ class Waiting(Caller):
         self._counters.admissions["admitted"] += 1
         identity = Identity(admitted.user, admitted.data, b"", admitted.channels, admitted.expires)
         self._connection.admitted(self._opened, self._rest, identity)
-        return True
+        return ALL
 
     def fail(self, event: Call, error: HoldfastError) -> int:
         if not self._connection.is_closed:

@@ -123,7 +123,13 @@ class Connection(Intake):
         if self.session is not None:
             self._leave(reason, detail, code)
             self.state = CLOSING
-        self._after_events(now)
+        try:
+            if protocol.deadline <= now:  # nothing is waited for: the end is told now, by TLS too, or perhaps never
+                self._take(protocol.on_deadline(now), now)
+        except Exception:
+            self.crashed()
+        if self.state is not CLOSED:
+            self._after_events(now)
 
     def _cut_off(self, limit: str, detail: str) -> None:
         """It is too slow, by the limit of that name: what had begun is finished, then it is told.
@@ -156,14 +162,10 @@ class Connection(Intake):
 
     def make_way(self) -> None:
         """All clients hold too much together, and this one most of it. It is told so, where that can be said."""
-        now, transport = self._clients.reactor.now, self.transport
+        transport = self.transport
         if self.state is OPEN and (self.session is not None or not (self.in_flight or transport.has_unsent)):
             transport.truncate()
             self.close(Reason.OVERLOADED, "all clients together hold too much, and this one most of it")
-            if self.state < FINISHED and self.protocol.deadline <= now:  # an unfinished request: its answer is the end
-                self._take(self.protocol.on_deadline(now), now)
-                if self.state is not CLOSED:
-                    self._after_events(now)
             if self.transport.outbox_bytes <= ROOM_BYTES:
                 return
         self.abort(Reason.OVERLOADED)

@@ -1,6 +1,8 @@
 """What must hold between keys. A rule that is broken names the key to change, and what was expected of it."""
 
 from collections.abc import Iterator
+from contextlib import suppress
+from ipaddress import ip_address
 
 from holdfast.balancer.coordination.redis_urls import parse_urls
 from holdfast.balancer.settings import NodeSettings, StoreSettings
@@ -12,7 +14,7 @@ FRAME_OVERHEAD = 64 << 10  # of a batch around one payload: headers of a reply, 
 PROPOSAL_OVERHEAD = 2 << 10  # of a batch around one entry
 ENTRY = "entry of the state (state.max_key_bytes + state.max_value_bytes)"
 BUFFERED_TIMES = 4  # a body that is inflated in layers is there several times
-ALL_HOSTS = frozenset({"*", "0.0.0.0", "[::]"})
+ALL_HOSTS = frozenset({"*", "0.0.0.0", "::"})
 AUTHENTICATION = (
     "a loopback address, or authentication by node.token or node.curve_authorized_keys "
     "(node.insecure_bind_without_authentication = true does without)"
@@ -175,10 +177,21 @@ def _addresses(config: Config) -> Iterator[tuple[str, str]]:
 
 def _is_same(one: str, other: str) -> bool:
     """Whether what is bound to one of these leaves no room for the other: HOST:PORT, or ipc://PATH."""
-    (host, _, port), (other_host, _, other_port) = one.rpartition(":"), other.rpartition(":")
-    if port != other_port or port in ("*", "0"):  # any that is free
+    if one.startswith("ipc://") or other.startswith("ipc://"):
+        return one == other != "ipc://*"  # each of which is a path of its own
+    (host, port), (other_host, other_port) = _host_and_port(one), _host_and_port(other)
+    if port != other_port or not port:
         return False
     if host == other_host:
         return True
     is_all = not {host, other_host}.isdisjoint(ALL_HOSTS)
-    return is_all and is_ipv6(host.strip("[]")) == is_ipv6(other_host.strip("[]"))
+    return is_all and is_ipv6(host) == is_ipv6(other_host)
+
+
+def _host_and_port(address: str) -> tuple[str, str]:
+    """However they are written. Port "": any that is free."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    with suppress(ValueError):  # it is a name
+        host = ip_address(host).compressed
+    return host, port.lstrip("*0")

@@ -9,6 +9,7 @@ from holdfast.balancer.calls import Call, Caller
 from holdfast.balancer.directory import Directory, Node, NodeState, Pool, Select
 from holdfast.balancer.ledger import Ledger, Requester
 from holdfast.balancer.settings import RequestSettings
+from holdfast.balancer.taken import ALL, PART, Taken
 from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.errors import HoldfastError
 from holdfast.protocols.nodes import frames
@@ -37,10 +38,10 @@ class Asker(Caller):
     def is_closed(self) -> bool:
         return self._node.state is NodeState.LOST
 
-    def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> bool:
+    def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> Taken:
         if not more:
             self._answer(200, payload or b"", is_text)
-        return True
+        return PART if more else ALL
 
     def fail(self, event: Call, error: HoldfastError) -> int:
         self._answer(error.http_status, message=str(error))

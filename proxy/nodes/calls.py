@@ -9,6 +9,7 @@ from holdfast.balancer.directory import Directory, Node, Pool
 from holdfast.balancer.ledger import Ledger
 from holdfast.balancer.policies import Failover, LeastInFlight
 from holdfast.balancer.settings import RequestSettings
+from holdfast.balancer.taken import ALL, PART, Taken
 from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.errors import HoldfastError
 from holdfast.protocols.nodes.calls import CLOSE, CONNECT, OPEN, PUBLISH, encode_effects
@@ -30,10 +31,10 @@ class Publication(Caller):
         self.is_over = trio.Event()
         self.error: HoldfastError | None = None
 
-    def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> bool:
+    def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> Taken:
         if not more:
             self.is_over.set()
-        return True
+        return PART if more else ALL
 
     def fail(self, event: Call, error: HoldfastError) -> int:
         self.error = error

@@ -217,22 +217,17 @@ class Dispatch:
                 node.link.send(frames.Cancel(entry.id, entry.attempt))
             self._bad_reply(node, entry, error)
             return
-        if self._waiting:
-            self.unpark()
-        if more:
-            assert payload is not None  # see above
-            if self._streamed.said(node, entry, head, len(payload), taken=taken):
-                more = False
-                self._counters.replies += 1
-        else:
+        if not more or not (more := self._streamed.said(node, entry, head, len(payload or b""), taken)):
             self._counters.replies += 1
             if head is not None and head.status >= 500 and entry.parts is None:
                 self._strike(node, entry)
             elif node.health.failures and (entry.parts is None or entry.parts.status < 500):
                 node.health.succeeded()
+        if self._waiting:  # only now is the place of a part free after which nothing can be said
+            self.unpark()
         if self._access_log is not None:
             status, size = 200 if head is None else head.status, len(payload or b"")
-            self._access_log.replied(entry, status, size, self._reactor.now, more=more, taken=taken)
+            self._access_log.replied(entry, status, size, self._reactor.now, more=more, taken=bool(taken))
 
     def failed(self, node: Node, frame: frames.Failure, *, in_order: bool = False) -> None:
         """A node's handler failed. in_order: what comes before that is done."""
@@ -352,6 +347,8 @@ class Dispatch:
             self._troubles.quarantined(entry, node)
             message = f"{entry.attempt} nodes were lost while they had this request: it is given to no other one"
             error = RequestError(message, Reason.QUARANTINED)
+        elif node.has_said_bye:  # it drained, and its time was up
+            error = RequestError("its node has left, and it may go to no other one", Reason.DRAINING, 0.0)
         else:
             message = "the node was lost while it had this request, which may not be sent again"
             error = RequestError(message, Reason.NODE_LOST, 0.0)
@@ -374,9 +371,11 @@ class Dispatch:
 
     def leave(self, why: str) -> None:
         """The proxy waits no longer: it is not their nodes' doing that what is open gets no reply."""
+        self._directory.close()
         self.abandon()
-        entries = [entry for asked in self._ledger.by_connection().values() for entry in asked]
-        self._give_up(entries, why, Reason.DRAINING)
+        while len(self._ledger):  # the turn of what waits above `client.max_in_flight` comes with these answers
+            entries = [entry for asked in self._ledger.by_connection().values() for entry in asked]
+            self._give_up(entries, why, Reason.DRAINING)
 
     def _give_up(self, entries: list[Entry], why: str, reason: Reason) -> None:
         self._ledger.cancel(entries)

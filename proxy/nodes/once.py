@@ -13,6 +13,7 @@ import structlog
 from holdfast.balancer.calls import Call, Caller, Wish
 from holdfast.balancer.directory import Pool
 from holdfast.balancer.ledger import Requester
+from holdfast.balancer.taken import ALL, PART, Taken
 from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError
@@ -102,10 +103,10 @@ class Once(Caller):
     def _send(self, event: Event) -> None:
         self._dispatch(self, event, self._open.pool if event.kind == OPEN else self._close.pool)
 
-    def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> bool:
+    def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> Taken:
         if not more:
             self._done(event)
-        return True
+        return PART if more else ALL
 
     def fail(self, event: Call, error: HoldfastError) -> int:
         assert isinstance(event, Event)

@@ -27,17 +27,15 @@ def directory():
 
 @pytest.fixture
 def ledger(directory):
-    ledger = make_ledger(directory, SETTINGS, 1000)
-    ledger.measured = PowerOfTwoChoices().measured
-    return ledger
+    return make_ledger(directory, SETTINGS, 1000, PowerOfTwoChoices().measured)
 
 
 def message(size=1):
     return Message(b"x" * size, True)
 
 
-def make_ledger(directory, settings, first_id):
-    ledger = Ledger(directory, settings, first_id)
+def make_ledger(directory, settings, first_id, measured=None):
+    ledger = Ledger(directory, settings, first_id, measured)
     add_pool(directory, settings, ledger)
     return ledger
 

@@ -236,6 +236,32 @@ async def test_no_parts_at_all():
         assert await session.take(frames.HttpReply) == frames.HttpReply(2, 1, b"", 202)
 
 
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("POST", 205), ("GET", 304)])
+async def test_a_reply_without_a_body_has_no_parts(method, status):
+    """The proxy would cancel it at the first: some of what they do would be done."""
+    node = Node("test")
+    begun = []
+
+    @node.on_request
+    async def handle(request):
+        async def parts():
+            begun.append(request)
+            yield b"x"
+            await node.notify("never", clients=[9])
+
+        await node.notify("done", clients=[9])
+        return Reply(parts(), status)
+
+    async with linked(node) as session:
+        session.http(method)
+        effects = [frames.Notify(b"done", True, [], frames.pack_ids([9]))]
+        assert await session.take(frames.HttpReply) == frames.HttpReply(1, 1, b"", status, [], False, effects)
+        assert begun == []
+        if (method, status) == ("HEAD", 200):
+            session.http("GET")
+            assert (await session.take(frames.HttpReply)).more
+
+
 async def test_parts_that_fail_end_in_a_failure_and_the_generator_is_closed():
     closed = []
 

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 import trio
 
+from holdfast.balancer.policies import POLICIES, RoundRobin
 from holdfast.protocols.close import Reason
 from holdfast.protocols.nodes import frames
 from holdfast.proxy.process.build import is_compiled
@@ -296,6 +297,23 @@ async def test_every_policy_serves(policy):
                 assert served[one.id] == 20
             if policy in ("round-robin", "weighted"):
                 assert min(served.values()) >= 5
+
+
+async def test_a_policy_that_wants_reply_times_gets_them(monkeypatch):
+    told = []
+
+    class Curious(RoundRobin):
+        def measured(self, node, seconds):
+            told.append((node.id, seconds >= 0))
+
+    monkeypatch.setitem(POLICIES, "round-robin", Curious)
+    async with running(balance={"policy": "round-robin"}) as proxy, websocket(proxy) as client:
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+            await client.send("how long?")
+            await node.reply()
+            await client.recv()
+            assert told == [(node.id, True)]
 
 
 @pytest.mark.parametrize("key", ["field:user", "header:x-user"])

@@ -37,7 +37,7 @@ MODULES = (
     "holdfast/proxy/clients/held.py",
     "holdfast/proxy/clients/intake.py",
     "holdfast/proxy/clients/interest.py",
-    "holdfast/proxy/clients/pace.py",
+    "holdfast/proxy/clients/rate_limit.py",
     "holdfast/proxy/nodes/dispatch.py",
     "holdfast/proxy/nodes/streamed.py",
     "holdfast/proxy/realtime/effects.py",

@@ -41,16 +41,15 @@ class Requester(Protocol):
 
 
 class Parts:
-    """Of a reply that comes in parts. opened: when its request came. since: when the last one came, or the client took
-    of it. untaken: bytes that the client has not taken: it is the client then who is waited for. owed: bytes that it
-    has taken, and of which the node has not been told. size: bytes of those so far, if the access log counts them.
-    status: what the reply began with; 0: it has not.
+    """Of a reply that comes in parts. since: when the last one came, or the client took of it. untaken: bytes that the
+    client has not taken: it is the client then who is waited for. owed: bytes that it has taken, and of which the node
+    has not been told. size: bytes of those so far, if the access log counts them. status: what the reply began with; 0:
+    it has not.
     """
 
-    __slots__ = ("opened", "owed", "since", "size", "status", "untaken")
+    __slots__ = ("owed", "since", "size", "status", "untaken")
 
-    def __init__(self, opened: float) -> None:
-        self.opened = opened
+    def __init__(self) -> None:
         self.since = 0.0
         self.untaken = 0
         self.owed = 0
@@ -61,14 +60,15 @@ class Parts:
 class Entry:
     """One request. node None: parked. attempt: 1 at the first node, one more at each further one.
 
-    since: when it was sent to its node, or parked. is_offered: its node has only been asked whether it lives, because
-    another one was lost with it, and has not answered. parts: some of the reply have reached the client, so no other
-    node can begin anew. is_replied: the reply is here, and waits for what its node did before. Dispatch writes these
-    two, and takes back an attempt that was none.
+    opened: when it came. since: when it was sent to its node, or parked. is_offered: its node has only been asked
+    whether it lives, because another one was lost with it, and has not answered. parts: some of the reply have reached
+    the client, so no other node can begin anew. is_replied: the reply is here, and waits for what its node did before.
+    Dispatch writes these two, and takes back an attempt that was none.
     """
 
     __slots__ = (
-        "attempt", "connection", "deadline", "event", "id", "is_offered", "is_replied", "node", "parts", "since",
+        "attempt", "connection", "deadline", "event", "id", "is_offered", "is_replied", "node", "opened", "parts",
+        "since",
     )  # fmt: skip
 
     def __init__(
@@ -80,7 +80,7 @@ class Entry:
         self.deadline = deadline
         self.node = node
         self.attempt = 0 if node is None else 1
-        self.since = now
+        self.opened = self.since = now
         self.is_offered = False
         self.parts: Parts | None = None
         self.is_replied = False
@@ -187,7 +187,7 @@ class Ledger:
             if entry.parts is None:
                 if self.measured is not None:
                     self.measured(node, now - entry.since)
-                entry.parts = Parts(entry.deadline - self._timeout)
+                entry.parts = Parts()
             node.answered_at = now
             self.prolong(entry, entry.parts, now)
         return entry

@@ -106,9 +106,10 @@ class App:
         self.channels = channels = Channels(clients, config.realtime, config.client.max_channels)
         self.steward = steward = Steward(directory, counters, config.election)
         self.announcer = announcer = Announcer(directory, registry, config.node.registry_page)
-        access_log = None
+        self._access_log = access_log = None
         if config.log.access_log:
-            access_log = AccessLog(config.log.access_log_sample, config.request.timeout, random.random, registry.get)
+            share = config.log.access_log_sample
+            self._access_log = access_log = AccessLog(share, random.random, registry.get)
         policy = POLICIES[config.balance.policy]()
         if isinstance(policy, PowerOfTwoChoices):
             ledger.measured = policy.measured
@@ -199,6 +200,8 @@ class App:
 
     def _client_closed(self, session: Session, reason: Reason) -> None:
         self.channels.forget(session)
+        if self._access_log is not None and session.connection.in_flight:
+            self._access_log.leaves(session.id)
         self.announcer.client_closed(session.id, reason)
         self.keeper.owner_gone(session.id)
         self.cluster.owners.closed(session.id)

@@ -13,11 +13,14 @@ OF_PROXIES = {
     "overloaded": "All clients together held above `client.max_buffered_bytes`: those that held most were closed, or "
     "answered. One line a second: the most that was held, and how many since the last line.",
     "accept_failed": "The system gives no further connection at this address; it is tried again. Once a minute.",
-    "request": "A request was answered: `log.access_log`, of a share of them. seconds: until its reply. attempt: above "
-    "1, it was redelivered. node: the last one that it was with; none if it waited for one. status: of a reply in "
-    "parts, that of the first; of an error in its place or in that of its rest, the error's. reply_bytes: of the body "
-    "or the message; of an error in its place, all that was written. client and request are what the node's own log "
-    "may name.",
+    "request": "A request was answered, or its client left: `log.access_log`, of a share of them. seconds: until then. "
+    "attempt: above 1, it was redelivered. node: the last one that it was with; none if it waited for one. status: of "
+    "a reply in parts, that of the first; of an error in its place or in that of its rest, the error's; 499, as nginx "
+    "has it, if the client had gone, or was closed, before all of it was written. reply_bytes: of the body or the "
+    "message, 0 of a reply to HEAD, 204, 205 and 304; of an error in its place, all that was written. path: of a "
+    "message, that of its client's handshake; what it asks for is in its payload, which no line shows. client and "
+    "request are what the node's own log may name. What a limit refuses before it has a number has no line: "
+    "`limits_hit`.",
     "request_quarantined": "A request that two nodes were lost with is given to no third.",
     "request_timed_out": "A request has no reply in time: `deadline_exceeded`, or with `no_node` there was no node for "
     "it. seconds: since it came, or since the last part of its reply. No more than 10 lines a second.",

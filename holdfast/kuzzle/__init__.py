@@ -11,13 +11,14 @@ rooms      who has subscribed to what, derived from the replicated state
 memberships  who has subscribed is in the channel, and nobody else
 realtime   the controller `realtime`, and who is notified of what
 
+contents   which indexes, collections and documents there are
 catalog    the controllers `index` and `collection`
 documents  the controller `document`, in memory
 record     what a document's entry holds: content, and who made its latest changes
 fading     what records remember ends
 holdings   how many documents, of each client and of all
 search     filter and order documents
-pace       long work in short pieces
+time_slice long work in short pieces
 
 tokens     signed tokens
 auth       the controller `auth` with the strategy `local`

@@ -13,20 +13,21 @@ from uuid import uuid4
 import structlog
 import trio
 
-from holdfast import Node, Reply
+from holdfast import ConfigError, Node, Reply
 from holdfast import Request as Message
 from holdfast.kuzzle import http as kuzzle_http
 from holdfast.kuzzle import wire
 from holdfast.kuzzle.auth import LocalAuth
 from holdfast.kuzzle.catalog import Catalog
+from holdfast.kuzzle.contents import Contents
 from holdfast.kuzzle.documents import Documents
 from holdfast.kuzzle.errors import KuzzleError, error
 from holdfast.kuzzle.expiring import Expiring
 from holdfast.kuzzle.fading import Fading
 from holdfast.kuzzle.holdings import Holdings, Quota
-from holdfast.kuzzle.pace import Pace
 from holdfast.kuzzle.realtime import Realtime
 from holdfast.kuzzle.routes import Routes
+from holdfast.kuzzle.time_slice import TimeSlice
 from holdfast.kuzzle.wire import Action, Request
 from holdfast.node.errors import StateError, StateRefused, traceback_of
 from holdfast.node.threads import Threads, is_async
@@ -60,7 +61,7 @@ class Api:
         self._actions: dict[str, dict[str, Callable[[Request], Awaitable[object]]]] = {}
         self._threads = Threads(node.threads)
         self._routes = Routes()
-        self._pace = Pace()
+        self._time_slice = TimeSlice()
         self._auth: LocalAuth | None = None
         self._realtime: Realtime | None = None
         self._documents: Documents | None = None
@@ -91,7 +92,7 @@ class Api:
         """What `action` does, without the decorator."""
         actions = self._actions.setdefault(controller, {})
         if action in actions:
-            raise ValueError(f"{controller}:{action} is there already")
+            raise ConfigError(f"the action {controller}:{action} is there already")
         self._routes.add(controller, action, http)
         actions[action] = self._awaitable(function)
 
@@ -114,7 +115,7 @@ class Api:
     def realtime(self) -> Realtime:
         """The controller `realtime`: subscribe, join, unsubscribe, publish, count, list."""
         if self._realtime is None:
-            self._realtime = Realtime(self.node, self._is_revoked, self._pace)
+            self._realtime = Realtime(self.node, self._is_revoked, self._time_slice)
             for name, action in self._realtime.actions().items():
                 # Only what needs no connection to be told things on later has a route.
                 self.add("realtime", name, action, None if name in ("publish", "list") else ())
@@ -128,9 +129,10 @@ class Api:
         """
         if self._documents is None:
             holdings = Holdings(self.node, quota or Quota())
-            catalog = Catalog(self.node, holdings)
-            self._documents = Documents(self.node, catalog, self.realtime(), holdings, self._pace)
-            Fading(self.node, self._pace)
+            contents = Contents(self.node)
+            catalog = Catalog(self.node, holdings, contents)
+            self._documents = Documents(self.node, catalog, self.realtime(), holdings, contents, self._time_slice)
+            Fading(self.node, self._time_slice)
             for controller, actions in {**catalog.actions(), "document": self._documents.actions()}.items():
                 for name, action in actions.items():
                     self.add(controller, name, action)
@@ -156,7 +158,7 @@ class Api:
 
     def _expiry(self) -> Expiring:
         if self._expiring is None:
-            self._expiring = Expiring(self.node, self._pace)
+            self._expiring = Expiring(self.node, self._time_slice)
         return self._expiring
 
     # --- the way of a request -------------------------------------------------------------------------------------

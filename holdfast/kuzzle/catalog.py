@@ -4,6 +4,7 @@ from contextlib import suppress
 from typing import Any
 
 from holdfast import Node, StateConflict
+from holdfast.kuzzle.contents import Contents
 from holdfast.kuzzle.errors import error
 from holdfast.kuzzle.holdings import COLLECTION, INDEX, Holdings, owner_of
 from holdfast.kuzzle.wire import Action, Request
@@ -15,7 +16,8 @@ _MAX_NAME_BYTES = 126
 class Catalog:
     """What is created twice at the same moment is created once: by who sets the entry first."""
 
-    def __init__(self, node: Node, holdings: Holdings) -> None:
+    def __init__(self, node: Node, holdings: Holdings, contents: Contents) -> None:
+        self._contents = contents
         self._node = node
         self._holdings = holdings
 
@@ -46,7 +48,7 @@ class Catalog:
         return self._node.state.get(INDEX + request.index) is not None
 
     async def list_indexes(self, request: Request) -> dict[str, Any]:
-        return {"indexes": sorted(key.removeprefix(INDEX) for key, _ in self._node.state.items(INDEX))}
+        return {"indexes": sorted(self._contents.of(INDEX))}
 
     async def create_collection(self, request: Request) -> dict[str, bool]:
         """Creates the index too. There are no mappings: a body is accepted and ignored."""
@@ -70,8 +72,7 @@ class Catalog:
         return self._node.state.get(f"{COLLECTION}{request.index}/{request.collection}") is not None
 
     async def list_collections(self, request: Request) -> dict[str, Any]:
-        prefix = f"{COLLECTION}{request.index}/"
-        names = sorted(key.removeprefix(prefix) for key, _ in self._node.state.items(prefix))
+        names = sorted(self._contents.of(f"{COLLECTION}{request.index}/"))
         first, size = request.integer("from", 0), request.integer("size", 0) or len(names)
         found = [{"name": name, "type": "stored"} for name in names[first : first + size]]
         return {"collections": found, "from": first, "size": len(found), "type": "stored"}

@@ -12,7 +12,7 @@ would have. Where it can't be known any more, the answer says so.
 
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from typing import Any
@@ -22,13 +22,14 @@ import trio
 
 from holdfast import Node, StateConflict, StateRefused
 from holdfast.kuzzle.catalog import Catalog
+from holdfast.kuzzle.contents import Contents
 from holdfast.kuzzle.errors import SizeLimitError, error
 from holdfast.kuzzle.filters import flatten
 from holdfast.kuzzle.holdings import DOCUMENT, Holdings, owner_of
-from holdfast.kuzzle.pace import Pace
 from holdfast.kuzzle.realtime import Realtime
 from holdfast.kuzzle.record import NONE, Record, Source, Written
-from holdfast.kuzzle.search import criteria, find, query
+from holdfast.kuzzle.search import Criterion, Hit, criteria, find, query
+from holdfast.kuzzle.time_slice import TimeSlice
 from holdfast.kuzzle.wire import Action, Request
 
 _MAX_ID_BYTES = 512
@@ -39,10 +40,19 @@ MAX_SEARCHES = 4  # of one node at the same time: each may hold the ids and sort
 
 
 class Documents:
-    """catalog: whose collections are meant. holdings: how much there may be."""
+    """catalog: whose collections are meant. holdings: how much there may be. contents: what there is."""
 
-    def __init__(self, node: Node, catalog: Catalog, realtime: Realtime, holdings: Holdings, pace: Pace) -> None:
-        self._pace = pace
+    def __init__(
+        self,
+        node: Node,
+        catalog: Catalog,
+        realtime: Realtime,
+        holdings: Holdings,
+        contents: Contents,
+        time_slice: TimeSlice,
+    ) -> None:
+        self._contents = contents
+        self._time_slice = time_slice
         self._searches = trio.CapacityLimiter(MAX_SEARCHES)
         self._holdings = holdings
         self._node = node
@@ -174,7 +184,7 @@ class Documents:
         return self._record(self._key(request, request.document_id)).source is not None
 
     async def count(self, request: Request) -> dict[str, int]:
-        return {"count": len(await self._found(request, None))}
+        return {"count": len(await self._found(request, order=None))}
 
     async def search(self, request: Request) -> dict[str, Any]:
         first, size = request.integer("from", 0), request.integer("size", _DEFAULT_SIZE)
@@ -182,31 +192,27 @@ class Documents:
             raise error("api.assert.invalid_argument", "from, size", "numbers from 0 on")
         if size > MAX_SIZE:
             raise error("services.storage.get_limit_exceeded")
-        found = await self._found(request, request.optional_body().get("sort"))
-        page = await self._page(request, found[first : first + size])
+        found = await self._found(request, criteria(request.optional_body().get("sort")))
+        page = await self._page(request, [hit.id for hit in found[first : first + size]])
         return {"hits": page, "total": len(found), "fetched": len(page)}
 
-    async def _found(self, request: Request, sort: object) -> list[str]:
-        """Ids, in order."""
+    async def _found(self, request: Request, order: Sequence[Criterion] | None) -> list[Hit]:
         filters = query(request.optional_body(), request.string("lang", "elasticsearch"))
-        wanted = criteria(sort)
         async with self._searches:
-            return await find(self._all(request), filters, wanted, self._pace)
+            return await find(self._all(request), filters, order, self._time_slice)
 
-    def _all(self, request: Request) -> Iterator[tuple[str, Source]]:
+    def _all(self, request: Request) -> Iterator[tuple[str, Source | None]]:
         """Read one after the other: all of them at once would take ten times what they take in the state."""
         prefix = self._key(request, "")
-        for key in [key for key in self._node.state if key.startswith(prefix)]:
-            source = self._record(key).source
-            if source is not None:
-                yield key.removeprefix(prefix), source
+        for id in self._contents.of(prefix):
+            yield id, self._record(prefix + id).source
 
     async def _page(self, request: Request, ids: list[str]) -> list[msgspec.Raw]:
         """What has gone since it was found is left out."""
         page: list[msgspec.Raw] = []
         prefix, left = self._key(request, ""), MAX_PAGE_BYTES
         for id in ids:
-            await self._pace.turn()
+            await self._time_slice.turn()
             record = self._record(prefix + id)
             if record.source is None:
                 continue

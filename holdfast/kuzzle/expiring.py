@@ -10,18 +10,19 @@ from typing import Any
 import trio
 
 from holdfast import Node, StateConflict
-from holdfast.kuzzle.pace import Pace
+from holdfast.kuzzle.time_slice import TimeSlice
 
 PREFIX = "kuzzle/expiring/"
 REVOKED = f"{PREFIX}revoked/"  # with the names of tokens that were logged out
 SWEEP_INTERVAL = 5.0  # seconds; what is past its time is no longer seen, so this is only about memory
+STRIDE = 1000  # keys of others that are passed over at a time
 
 
 class Expiring:
     """`kuzzle/expiring/NAME -> {until, value}`, until in seconds since 1970."""
 
-    def __init__(self, node: Node, pace: Pace) -> None:
-        self._pace = pace
+    def __init__(self, node: Node, time_slice: TimeSlice) -> None:
+        self._time_slice = time_slice
         self._node = node
         node.on_master(self._sweep)
 
@@ -36,8 +37,12 @@ class Expiring:
     async def _sweep(self) -> None:
         """As master: on one node at a time."""
         while True:
-            for key in [key for key in self._node.state if key.startswith(PREFIX)]:
-                await self._pace.turn()
+            for number, key in enumerate(self._node.state):
+                if not number % STRIDE:
+                    await self._time_slice.turn()
+                if not key.startswith(PREFIX):
+                    continue
+                await self._time_slice.turn()
                 version, entry = self._node.state.version(key), self._node.state.get(key)
                 if entry is not None and time.time() >= entry["until"]:
                     with suppress(StateConflict):  # it was set anew

@@ -13,8 +13,8 @@ import trio
 
 from holdfast import Node, StateConflict
 from holdfast.kuzzle.holdings import DOCUMENT
-from holdfast.kuzzle.pace import Pace
 from holdfast.kuzzle.record import Record
+from holdfast.kuzzle.time_slice import TimeSlice
 
 SWEEP_INTERVAL = 5.0  # seconds
 
@@ -22,8 +22,8 @@ SWEEP_INTERVAL = 5.0  # seconds
 class Fading:
     """Every node follows the state, so whichever is master next knows what is due without looking at all documents."""
 
-    def __init__(self, node: Node, pace: Pace) -> None:
-        self._pace = pace
+    def __init__(self, node: Node, time_slice: TimeSlice) -> None:
+        self._time_slice = time_slice
         self._node = node
         self._due: dict[str, float] = {}  # key -> when there is something to end, in seconds since 1970
         node.on_state(self._follow, inline=True)
@@ -43,7 +43,7 @@ class Fading:
         while True:
             now = time.time()
             for key in [key for key, until in self._due.items() if until <= now]:
-                await self._pace.turn()
+                await self._time_slice.turn()
                 await self._fade(key, now)
             await trio.sleep(SWEEP_INTERVAL)
 

@@ -39,7 +39,7 @@ class Memberships:
         made = await state.set(key, msgspec.to_builtins(subscription), client)
         if is_over():
             await self._end({key: made}, flush)
-        elif version := state.version(key):  # of somebody's by now; 0: it was ended
+        elif version := state.version(key):  # 0: it was ended, and `made` may be a later one, by which it would stay
             await self._node.join(client, channel_of(key), version=version)
             await flush()
 

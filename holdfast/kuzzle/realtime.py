@@ -28,7 +28,6 @@ from holdfast.kuzzle.errors import error
 from holdfast.kuzzle.expiring import REVOKED
 from holdfast.kuzzle.filters import Filter, FilterError, normalise, room_id
 from holdfast.kuzzle.memberships import Flush, Memberships
-from holdfast.kuzzle.pace import Pace
 from holdfast.kuzzle.rooms import (
     PREFIX,
     SCOPES,
@@ -41,6 +40,7 @@ from holdfast.kuzzle.rooms import (
     channel_of,
     entry_key,
 )
+from holdfast.kuzzle.time_slice import TimeSlice
 from holdfast.kuzzle.wire import Action, Request
 
 EXPIRY_INTERVAL = 1.0  # seconds between two looks for tokens that have ended
@@ -64,8 +64,8 @@ class Realtime:
     is_revoked: whether the token of a name was logged out, as far as this node's state goes.
     """
 
-    def __init__(self, node: Node, is_revoked: Callable[[str], bool], pace: Pace) -> None:
-        self._pace = pace
+    def __init__(self, node: Node, is_revoked: Callable[[str], bool], time_slice: TimeSlice) -> None:
+        self._time_slice = time_slice
         self._is_revoked = is_revoked
         self._node = node
         self._state = node.state
@@ -216,7 +216,7 @@ class Realtime:
         before, after: its content; None if there was, or is, none. result: what the notification says of it.
         """
         index, collection = request.index, request.collection
-        await self._pace.turn()  # one frame may have told many handlers that their writes are done
+        await self._time_slice.turn()  # one frame may have told many handlers that their writes are done
         now = [] if after is None else self._rooms.in_scope(index, collection, _with_id(id, after))
         formerly = [] if before is None else self._rooms.in_scope(index, collection, _with_id(id, before))
         still = set(now)

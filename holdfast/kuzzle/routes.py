@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+from holdfast import ConfigError
+
 VERBS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 # Kuzzle 2, lib/api/httpRoutes.js. A client of the SDK learns them from server:publicApi.
@@ -62,7 +64,7 @@ class Branch:
 
 
 class Routes:
-    """The routes of a node. Two for one verb and path are a mistake of the author and raise ValueError."""
+    """The routes of a node. Two for one verb and path are a mistake of the author and raise ConfigError."""
 
     def __init__(self) -> None:
         self._trees = {verb: Branch() for verb in VERBS}
@@ -76,7 +78,9 @@ class Routes:
         routes = self._actions.setdefault((controller, action), [])
         for verb, path in http:
             if verb not in VERBS or not path.startswith("/"):
-                raise ValueError(f"a route is a pair of one of {', '.join(VERBS)} and /path, got {verb!r} and {path!r}")
+                raise ConfigError(
+                    f"a route is a pair of one of {', '.join(VERBS)} and /path, got {verb!r} and {path!r}"
+                )
             branch = self._trees[verb]
             for segment in _segments(path):
                 if segment.startswith(":"):
@@ -85,7 +89,7 @@ class Routes:
                 else:
                     branch = branch.words.setdefault(segment, Branch())
             if branch.route is not None:
-                raise ValueError(f"{verb} {path} is a route already: {branch.route}")
+                raise ConfigError(f"{verb} {path} is a route already: {branch.route}")
             branch.route = Route(verb, path, controller, action)
             routes.append(branch.route)
 

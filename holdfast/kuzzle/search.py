@@ -1,18 +1,21 @@
-"""Searching documents: filter and order. Pure, but for its pace.
+"""Searching documents: filter and order. Pure, but for its time slice.
 
 A query is a Koncorde filter (`lang: "koncorde"`); of Elasticsearch's language, which is the default, only the empty
 query and `match_all` are known. What else it can do is refused, not ignored.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from heapq import merge
 from typing import Any, NamedTuple
 
 from holdfast.kuzzle.errors import error
 from holdfast.kuzzle.filters import EVERYTHING, Filter, FilterError, flatten, matches, normalise
-from holdfast.kuzzle.pace import Pace
+from holdfast.kuzzle.time_slice import TimeSlice
 
 MAX_CRITERIA = 16  # of an order: each is one more pass over all hits
 MAX_KEY_LENGTH = 256  # characters by which texts are ordered
+PIECE = 1000  # hits that are ordered at a time: a millisecond or two
 
 Criterion = tuple[str, bool]  # a field, and whether the largest come first
 
@@ -41,31 +44,52 @@ def query(body: Mapping[str, Any], language: str) -> Filter:
 
 
 async def find(
-    documents: Iterable[tuple[str, Mapping[str, Any]]], filters: Filter, wanted: Sequence[Criterion], pace: Pace
-) -> list[str]:
-    """The ids of the documents, each (id, source), that pass a filter, in the wanted order and then by id.
+    documents: Iterable[tuple[str, Mapping[str, Any] | None]],
+    filters: Filter,
+    wanted: Sequence[Criterion] | None,
+    time_slice: TimeSlice,
+) -> list[Hit]:
+    """The documents, each (id, source), that pass a filter, in the wanted order and then by id; None: in any order.
 
-    Documents without a field come last. Values of different types are ordered by type: booleans, numbers, text; texts
-    by their beginnings. Takes long: other work goes on meanwhile.
+    One without a source has gone. Documents without a field come last. Values of different types are ordered by type:
+    booleans, numbers, text; texts by their beginnings. Takes long: other work goes on meanwhile.
     """
     hits = []
     for id, source in documents:
-        await pace.turn()
+        await time_slice.turn()
+        if source is None:
+            continue
         flat = flatten({**source, "_id": id})
         if matches(filters, flat):
-            hits.append(Hit(id, tuple(_key(flat.get(field)) for field, _ in wanted)))
-    await pace.turn()
-    hits.sort(key=lambda hit: hit.id)
+            hits.append(Hit(id, tuple(_key(flat.get(field)) for field, _ in wanted or ())))
+    if wanted is None:
+        return hits
+    hits = await _in_order(hits, lambda hit: hit.id, False, time_slice)
     for number, (_, is_descending) in reversed(list(enumerate(wanted))):  # a stable sort: the first one comes last
-        await pace.turn()
-        hits = _ordered(hits, number, is_descending)
-    return [hit.id for hit in hits]
+        hits = await _in_order(hits, partial(_place, number, is_descending), is_descending, time_slice)
+    return hits
 
 
-def _ordered(hits: list[Hit], number: int, is_descending: bool) -> list[Hit]:
-    there = [hit for hit in hits if hit.keys[number] is not None]
-    there.sort(key=lambda hit: (_rank(hit.keys[number]), hit.keys[number]), reverse=is_descending)
-    return there + [hit for hit in hits if hit.keys[number] is None]
+async def _in_order(
+    hits: list[Hit], key: Callable[[Hit], Any], is_descending: bool, time_slice: TimeSlice
+) -> list[Hit]:
+    """As `sorted`, which would take 0.1 s for 100,000, in pieces."""
+    runs: list[list[Hit]] = []
+    for start in range(0, len(hits), PIECE):
+        await time_slice.turn()
+        runs.append(sorted(hits[start : start + PIECE], key=key, reverse=is_descending))
+    ordered: list[Hit] = []
+    for hit in merge(*runs, key=key, reverse=is_descending):
+        if not len(ordered) % PIECE:
+            await time_slice.turn()
+        ordered.append(hit)
+    return ordered
+
+
+def _place(number: int, is_descending: bool, hit: Hit) -> tuple[Any, ...]:
+    """By this criterion. Those that have no such field come last, whichever way it goes."""
+    key = hit.keys[number]
+    return (not is_descending,) if key is None else (is_descending, _rank(key), key)
 
 
 def criteria(sort: object) -> list[Criterion]:

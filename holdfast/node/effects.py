@@ -110,9 +110,9 @@ def pack(clients: Iterable[Client | int]) -> bytes:
 def id_of(client: Client | int) -> int:
     if isinstance(client, Client):
         return client.id
-    if type(client) is int and 0 <= client < 1 << 64:
+    if type(client) is int and 0 < client < 1 << 64:
         return client
-    raise TypeError(f"expected a client or its 64-bit id, got {client!r:.80}")
+    raise TypeError(f"expected a client or its 64-bit id, which is never 0, got {client!r:.80}")
 
 
 def encode(payload: object, text: bool | None) -> tuple[bytes, bool]:

@@ -2,10 +2,11 @@
 
 Async functions are called as they are. Plain ones run in threads, so that one which blocks, or computes for long, holds
 up nobody else; `inline=True` says that a function is short, and calls it in the node's own thread. What can't be called
-with what it will get is refused when it is registered.
+with what it will get is refused when it is registered: ConfigError, which `holdfast node` tells as one line.
 """
 
 import inspect
+import os
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar, overload
@@ -13,6 +14,7 @@ from typing import Any, TypeVar, overload
 from holdfast.node.callbacks import Callback
 from holdfast.node.request import Client, Request
 from holdfast.node.threads import Threads, is_async, name_of
+from holdfast.protocols.errors import ConfigError
 
 RequestHandler = TypeVar("RequestHandler", bound=Callable[[Request], Any])
 OpenHandler = TypeVar("OpenHandler", bound=Callable[[Client], Any])
@@ -53,7 +55,10 @@ class Functions:
         if function is None:
             return partial(self.on_request, inline=inline)
         if self._on_request is not None:
-            raise ValueError("a node has one function for requests, and it is registered already")
+            raise ConfigError(
+                f"a node has one function for requests, and {_said(self._on_request)} is registered already: "
+                f"{_said(function)} can't be it too"
+            )
         _check(function, "a request")
         self._on_request, self._is_inline = function, inline
         return function
@@ -147,8 +152,17 @@ def _takes(function: Callable[..., Any], count: int) -> bool:
 
 def _check(function: Callable[..., Any], *arguments: str) -> None:
     if not callable(function):
-        raise TypeError(f"expected a function, got {function!r:.80}")
+        raise ConfigError(f"expected a function to register, got {function!r:.80}")
     if not _takes(function, len(arguments)):
-        raise TypeError(
-            f"{name_of(function)} must take {', '.join(arguments) or 'no argument'}: it could not be called"
+        raise ConfigError(
+            f"{_said(function)} must take {', '.join(arguments) or 'no argument'}: it could not be called"
         )
+
+
+def _said(function: Callable[..., Any]) -> str:
+    """Its name, and where it is if that is known: two may have one name, and there is no traceback."""
+    try:
+        code = inspect.unwrap(function).__code__
+    except (AttributeError, ValueError):
+        return name_of(function)
+    return f"{name_of(function)} ({os.path.basename(code.co_filename)}, line {code.co_firstlineno})"

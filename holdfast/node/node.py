@@ -252,7 +252,8 @@ class Node(Background):
     def drain(self) -> None:
         """Have `run` return when handlers have finished and proxies have read it all, or after `drain_timeout`.
 
-        No request gets lost, and no effect that can be brought by then.
+        No request gets lost, and no effect that can be brought by then. What tasks of the author's do to clients when
+        the last replies are read waits until `run` returns, and raises HoldfastError then.
         """
         if self._is_running and not trio.lowlevel.in_trio_run():
             trio.from_thread.run_sync(self._is_draining.set)  # a plain function says so
@@ -261,13 +262,13 @@ class Node(Background):
 
     async def _run(self, join: Sequence[str], task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
-            self._links.begin()
+            self._links.gate.begin()
             try:
                 await nursery.start(self._tasks.run)
                 nursery.start_soon(self._around.give_up_when_drained)
                 await self._around.run(partial(self._live, join, task_status))
             finally:
-                self._links.end()
+                self._links.gate.end()
             nursery.cancel_scope.cancel(reason="the node has left")
 
     async def _live(self, join: Sequence[str], status: trio.TaskStatus[None]) -> None:
@@ -277,6 +278,7 @@ class Node(Background):
         finally:
             with trio.move_on_after(END_TIMEOUT, shield=True):
                 await self._tasks.end()
+            self._links.gate.end()  # not before: a task that is to be cancelled need not fail
 
     async def _serve(self, join: Sequence[str], status: trio.TaskStatus[None]) -> None:
         parts = self._parts
@@ -320,10 +322,13 @@ class Node(Background):
             await self._links.drain()
             await parts.dispatch.wait_idle()
             await self._tasks.wait_turns()
-            await self._links.streams.wait_all_taken()
             await self._links.wait_read()  # the last replies: a process that has ended brings nothing any more
+            await self._tasks.end()
+            self._links.gate.hold()
+            await self._links.streams.wait_all_taken()  # what the author's tasks have done meanwhile, too
         if scope.cancelled_caught:
             log.warning("drain_timeout", in_flight=parts.dispatch.in_flight)
+            self._tasks.cancel()
         self._links.streams.close()
         self._links.leave()
 

@@ -133,7 +133,7 @@ def _apply(arguments: argparse.Namespace, node: Node) -> None:
         value = getattr(arguments, name)
         if value is not None:
             setattr(node, name, value)
-    if arguments.proxy_key or arguments.secret_key:
+    if arguments.proxy_key is not None or arguments.secret_key is not None:  # an empty one is not "in the clear"
         node.curve = _load_keys(arguments.proxy_key, arguments.secret_key)
 
 
@@ -155,14 +155,15 @@ def load(spec: str) -> Node:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        node = getattr(importlib.import_module(module_name), name)
+        module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not module_name.startswith(error.name):
             raise  # a module that the author's one imports
         hint = f": it is named without .py, as {module_name[:-3]}:{name}" if module_name.endswith(".py") else ""
         raise ConfigError(f"there is no module {error.name} here or among the installed ones{hint}") from error
-    except AttributeError as error:
-        raise ConfigError(f"module {module_name} has no {name}") from error
+    if not hasattr(module, name):
+        raise ConfigError(f"module {module_name} has no {name}")
+    node = getattr(module, name)
     if not isinstance(node, Node):
         raise ConfigError(f"{spec} is not a holdfast.Node but a {type(node).__name__}")
     return node
@@ -196,7 +197,7 @@ async def _obey(signals: AsyncIterator[int], node: Node, scope: trio.CancelScope
 def _load_keys(proxy_key: str | None, secret_key: str | None) -> Curve:
     import zmq.auth
 
-    if not proxy_key or not secret_key:
+    if proxy_key is None or secret_key is None:
         raise ConfigError("--proxy-key and --secret-key go together")
     try:
         server, _ = zmq.auth.load_certificate(proxy_key)

@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from holdfast.node import threads
-from holdfast.node.effects import check_text, id_of
+from holdfast.node.effects import check_text, check_version, id_of
 from holdfast.node.errors import StateConflict, StateError, StateRefused
 from holdfast.node.replica import PROPOSAL_TIMEOUT, Replica
 from holdfast.node.request import Client
@@ -182,11 +182,7 @@ def _owner(owner: Client | int | None) -> int:
 
 
 def _expected(if_version: int | None) -> int:
-    if if_version is None:
-        return -1
-    if if_version < 0:
-        raise ValueError(f"versions are at least 0, got {if_version}")
-    return if_version
+    return -1 if if_version is None else check_version(if_version)
 
 
 def follow(state: State, replica: Replica) -> None:

@@ -108,7 +108,11 @@ class Api:
         """A foreign name that resolves to loopback is a page's way around the same-origin policy."""
         host = request.headers.get("host")
         if self._bound_to_loopback and host is not None and not is_loopback(_without_port(host)):
-            raise HttpError(403, "the admin server is bound to loopback: Host must be localhost or a loopback address")
+            raise HttpError(
+                403,
+                "the admin server is bound to loopback: Host must be localhost or a loopback address, "
+                "or admin.bind another one, with admin.token",
+            )
 
     def _check_token(self, request: Request, route: Route) -> bool:
         """Whether the caller has proven itself; no token configured, nothing proven."""

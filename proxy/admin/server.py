@@ -51,7 +51,7 @@ class AdminServer:
         self._is_full = False
         self._masses = Masses()
         self._lost = Masses(quietly)
-        self._pace = Pace()
+        self._turns = RoundRobin()
         self._awaited: dict[_Connection, None] = {}  # whose caller is to do something, longest first
 
     async def run(self, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
@@ -109,7 +109,7 @@ class AdminServer:
             self._is_full = False
         self._open += 1
         try:
-            await _Connection(stream, self._answer, self._awaited, self._pace).run()
+            await _Connection(stream, self._answer, self._awaited, self._turns).run()
         except (trio.BrokenResourceError, trio.TooSlowError):
             if self._lost.admits("admin_connection_lost", trio.current_time()):
                 log.debug("admin_connection_lost")
@@ -118,7 +118,7 @@ class AdminServer:
             await trio.aclose_forcefully(stream)
 
 
-class Pace:
+class RoundRobin:
     """Lets one of all connections go on between two looks at the sockets, and the others wait in line.
 
     Trio runs every task that can go on before it looks again: 64 connections that pipeline would have 64 answers made,
@@ -144,12 +144,12 @@ class _Connection:
         stream: trio.SocketStream,
         answer: Callable[[Request], Awaitable[Response]],
         awaited: "dict[_Connection, None]",
-        pace: Pace,
+        turns: RoundRobin,
     ) -> None:
         self._stream = stream
         self._answer = answer
         self._awaited = awaited
-        self._pace = pace
+        self._turns = turns
         self._life = trio.CancelScope()
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
 
@@ -170,7 +170,7 @@ class _Connection:
         try:
             while await self._exchange():
                 self._h11.start_next_cycle()
-                await self._pace.wait()  # a hundred pipelined requests are a hundred turns for others
+                await self._turns.wait()  # a hundred pipelined requests are a hundred turns for others
         except HttpError as error:
             await self._refuse(error)
         except h11.RemoteProtocolError as error:
@@ -202,7 +202,7 @@ class _Connection:
                 body += event.data
                 if len(body) > MAX_BODY_BYTES:
                     raise HttpError(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
-                await self._pace.wait()  # a chunk may be one byte, and thousands may have come at once
+                await self._turns.wait()  # a chunk may be one byte, and thousands may have come at once
             return body
         raise HttpError(408, f"the body did not come within {BODY_TIMEOUT:g} seconds")
 
@@ -267,5 +267,5 @@ class _Connection:
 
     async def _receive(self) -> bytes:
         data = await self._stream.receive_some(READ_BYTES)
-        await self._pace.wait()  # what it costs to read and to answer comes next
+        await self._turns.wait()  # what it costs to read and to answer comes next
         return bytes(data)

@@ -11,7 +11,7 @@ import structlog
 from holdfast.protocols.clients.base import ClientProtocol, ClosesWithCode
 from holdfast.protocols.clients.events import Finished
 from holdfast.protocols.close import Reason
-from holdfast.proxy.clients.intake import Intake
+from holdfast.proxy.clients.intake import FREE, Intake
 from holdfast.proxy.clients.session import House
 from holdfast.proxy.clients.state import CLOSED, CLOSING, FINISHED, OPEN
 from holdfast.proxy.clients.transport import ROOM_BYTES, Transport
@@ -58,8 +58,8 @@ class Connection(Intake):
             self.crashed()
             return
         self.transport.write(data)
-        if self._is_hushed:
-            self._is_hushed = self._is_put_off = False  # the answer to that is to be read
+        if self.is_hushed:
+            self._held_until = FREE  # the answer to that is to be read
         if self.session is not None:
             self._leave(reason, detail, code)
             self.state = CLOSING

@@ -25,7 +25,7 @@ from holdfast.protocols.clients.events import (
 )
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, ProtocolError, RequestError
-from holdfast.proxy.clients.pace import Pace
+from holdfast.proxy.clients.rate_limit import RateLimit
 from holdfast.proxy.clients.reactor import READABLE, close_crashed
 from holdfast.proxy.clients.session import House, Peer, Session
 from holdfast.proxy.clients.state import CLOSED, FINISHED, OPEN
@@ -34,6 +34,7 @@ from holdfast.proxy.clients.transport import Transport
 log = structlog.get_logger("holdfast.connection")
 
 _SHARE = range(UNITS_PER_CALL)
+FREE, NEXT_TURN = -inf, 0.0  # of when a client is taken from again, beside times and inf, which is never
 
 
 class Intake(Peer):
@@ -44,8 +45,8 @@ class Intake(Peer):
     """
 
     __slots__ = (
-        "_answered", "_clients", "_counted_bytes", "_has_early_end", "_held_until", "_is_hushed", "_is_put_off",
-        "_pace", "_taking", "_waiting", "protocol", "session", "state", "timer",
+        "_answered", "_clients", "_counted_bytes", "_has_early_end", "_held_until", "_rate_limit", "_taking",
+        "_waiting", "protocol", "session", "state", "timer",
     )  # fmt: skip
 
     def __init__(self, clients: House, id: int, transport: Transport, protocol: ClientProtocol) -> None:
@@ -60,11 +61,9 @@ class Intake(Peer):
         self._taking = False  # within a call of _take
         self._answered = False  # a request was answered within that call
         self._waiting: deque[Request] | None = None  # beyond max_in_flight; at most what one call of the adapter gave
-        self._is_put_off = False  # nothing is taken until `go_on`, and nothing read
-        self._is_hushed = False  # that is so until it is closed
+        self._held_until = FREE  # else nothing is taken until `go_on`, and nothing read; inf: until it is closed
         self._has_early_end = False  # nevertheless the end of file came
-        self._held_until = inf  # that long, and not only until the next turn
-        self._pace: Pace | None = None  # where messages have a rate
+        self._rate_limit: RateLimit | None = None  # where messages have a rate
         self._counted_bytes = 0  # what the adapter held when it was last asked
         transport.owner = self
 
@@ -101,24 +100,23 @@ class Intake(Peer):
             case _:
                 self._take(events, now)
         self._taking = False
-        if (self._answered or self._waiting is not None) and not self._is_put_off:
+        if (self._answered or self._waiting is not None) and self._held_until == FREE:
             self._continue(now)
         elif self.state is not CLOSED:
             self._after_events(now)
 
     def receive_end(self, now: float) -> None:
         """The end of file came with the last data: perhaps not all of that is taken."""
-        if self._is_put_off or (self.protocol.paused and self.protocol.has_more):
+        if self._held_until != FREE or (self.protocol.paused and self.protocol.has_more):
             self._has_early_end = True
         else:
             self.receive(b"", now)
 
     def go_on(self, now: float) -> None:
-        """A turn has passed since we were put off."""
-        if self._is_hushed:
+        """A turn has passed since we were put off, or the time."""
+        if self.is_hushed:
             return
-        self._is_put_off = False
-        self._held_until = inf
+        self._held_until = FREE
         if self.state >= FINISHED:
             return
         try:
@@ -142,9 +140,8 @@ class Intake(Peer):
 
     def _put_off(self) -> None:
         """The next turn goes on."""
-        if not self._is_put_off:
-            self._is_put_off = True
-            self.transport.set_reading(False)
+        if self._held_until == FREE:
+            self._hold(NEXT_TURN)
             self._clients.unfinished.append(self)
 
     @property
@@ -154,25 +151,29 @@ class Intake(Peer):
 
     def hush(self) -> None:
         """It is to be closed: from now on nothing is taken of it, and what was taken may yet be answered."""
-        self._is_hushed = self._is_put_off = True
-        self._held_until = inf
+        self._hold(inf)
+
+    @property
+    def is_hushed(self) -> bool:
+        return self._held_until == inf
+
+    def _hold(self, until: float) -> None:
+        self._held_until = until
         self.transport.set_reading(False)
 
-    def _count(self, events: Sequence[Event], now: float) -> Pace:
+    def _count(self, events: Sequence[Event], now: float) -> RateLimit:
         """Of a client whose messages have a rate: what came. It may be that no more is read for a while."""
-        pace = self._pace
-        if pace is None:
-            pace = self._pace = Pace(self._clients.rate)
+        rate_limit = self._rate_limit
+        if rate_limit is None:
+            rate_limit = self._rate_limit = RateLimit(self._clients.rate)
         protocol = self.protocol
         units = UNITS_PER_CALL if protocol.paused and protocol.has_more else len(events)
-        until = pace.count(min(units + protocol.eventless - pace.eventless, UNITS_PER_CALL), now)
-        pace.eventless = protocol.eventless
-        if until > now and not self._is_put_off:
-            self._is_put_off = True
-            self.transport.set_reading(False)
-            self._held_until = until
+        until = rate_limit.count(min(units + protocol.eventless - rate_limit.eventless, UNITS_PER_CALL), now)
+        rate_limit.eventless = protocol.eventless
+        if until > now and self._held_until == FREE:
+            self._hold(until)
             self.schedule(until)
-        return pace
+        return rate_limit
 
     def _continue(self, now: float) -> None:
         """Go on with what was held back. A loop and not recursion: many requests may be answered at once."""
@@ -180,7 +181,7 @@ class Intake(Peer):
         for _ in _SHARE:
             if self.state is not OPEN or not self._may_take:
                 break
-            if self._is_put_off and not (self._is_hushed and self._waiting):
+            if self._held_until != FREE and not (self.is_hushed and self._waiting):
                 break
             if self._waiting is not None:
                 event = self._waiting.popleft()
@@ -228,8 +229,8 @@ class Intake(Peer):
                 self.transport.set_wire_format(self.protocol.wire_format)
             elif type(event) is Switch:
                 self.protocol = event.protocol
-                if self._pace is not None:
-                    self._pace.eventless = 0  # each adapter counts its own
+                if self._rate_limit is not None:
+                    self._rate_limit.eventless = 0  # each adapter counts its own
                 if self.session is not None:
                     self.transport.set_wire_format(event.protocol.wire_format)
                 if event.data:
@@ -265,7 +266,7 @@ class Intake(Peer):
         return sum(len(event.payload) for event in self._waiting or ())
 
     def _is_over_rate(self, event: Request, now: float) -> bool:
-        if self._pace is None or self._pace.may_ask(now):
+        if self._rate_limit is None or self._rate_limit.may_ask(now):
             return False
         self._clients.counters.limits_hit["client.max_message_rate"] += 1
         self.in_flight += 1
@@ -289,7 +290,7 @@ class Intake(Peer):
                 is_wanted = self.state is not OPEN
             else:
                 is_wanted = self.state is not OPEN or (self._waiting is None and self._may_take)
-            transport.set_reading(is_wanted and not self._is_put_off)
+            transport.set_reading(is_wanted and self._held_until == FREE)
         if protocol.deadline < self.timer and self._is_heard:
             self._clients.wheel.schedule(self, protocol.deadline)
         if protocol.held_bytes != self._counted_bytes:
@@ -373,18 +374,19 @@ class Intake(Peer):
         try:
             if now >= judges_at:
                 self.transport.check(now)
-            if self._held_until <= now:
+            if NEXT_TURN < self._held_until <= now:
                 self.go_on(now)
+            elif self._held_until > now:
+                self.schedule(self._held_until)
             if now < judges_at:
                 if self.state is not CLOSED:
-                    due = min(self.protocol.deadline, self.transport.due)
-                    self.schedule(min(max(due, judges_at), self._held_until))
+                    self.schedule(max(min(self.protocol.deadline, self.transport.due), judges_at))
                 return
             if self.state < FINISHED and self.protocol.deadline <= now and self._is_heard:
                 self._take(self.protocol.on_deadline(now), now)
             if self.state is not CLOSED:
                 self._after_events(now)
-                self.schedule(min(self.transport.due, self._held_until))
+                self.schedule(self.transport.due)
         except Exception:
             self.crashed()
 

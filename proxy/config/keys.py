@@ -248,7 +248,7 @@ KEYS: dict[str, Key] = {
         zero="never: that takes `reset`",
     ),
     # --- admin
-    "admin.bind": Key(Kind.ADDRESS, "Where the admin server listens."),
+    "admin.bind": Key(Kind.ADDRESS, "Where the admin server listens. On loopback, `Host` must be that, too: else 403."),
     "admin.token": Key(Kind.SECRET, "What callers must present as bearer token. Required beyond loopback."),
     # --- log
     "log.level": Key(Kind.CHOICE, "The least important log lines that are written."),

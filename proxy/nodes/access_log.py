@@ -1,6 +1,6 @@
 """One log line per request, for those that are sampled. Off by default: a line costs more than the request."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -9,18 +9,22 @@ from holdfast.balancer.ledger import Entry
 from holdfast.balancer.policies import Random
 from holdfast.protocols.clients.events import HttpRequest
 from holdfast.protocols.nodes.frames import Client
+from holdfast.proxy.nodes.streamed import is_only_head
+
+# As nginx has it: who asked had gone, or was closed, before all of the answer could be written.
+CLIENT_GONE = 499
 
 
 class AccessLog:
     """share: of requests that are logged, 0.0-1.0. Never a payload, never a query string. client_of: by id, what nodes
     have been told of a client."""
 
-    def __init__(self, share: float, timeout: float, random: Random, client_of: Callable[[int], Client | None]) -> None:
+    def __init__(self, share: float, random: Random, client_of: Callable[[int], Client | None]) -> None:
         self._share = share
-        self._timeout = timeout
         self._random = random
         self._client_of = client_of
         self._taken: dict[int, Client] = {}  # by request
+        self._left: dict[int, Client] = {}  # by id
         self._log = structlog.get_logger("holdfast.access")
 
     def taken(self, entry: Entry) -> None:
@@ -29,27 +33,49 @@ class AccessLog:
         if client is not None:
             self._taken[entry.id] = client
 
-    def replied(
-        self, entry: Entry, status: int, size: int, now: float, lost_node: Node | None = None, *, more: bool = False
-    ) -> None:
-        """more: this was a part, and others follow. lost_node: the node that it was with, and is not any more."""
-        if entry.parts is not None:
-            size = entry.parts.size = entry.parts.size + size
-        if more:
-            return
+    def leaves(self, client: int) -> None:
+        """One whose requests are open. `abandoned` follows, with what it has left."""
+        left = self._client_of(client)
+        if left is not None:
+            self._left[client] = left
+
+    def abandoned(self, entries: Iterable[Entry], now: float) -> None:
+        """All that those have left who are gone."""
+        for entry in entries:
+            self.failed(entry, CLIENT_GONE, 0, now)
+        self._left.clear()
+
+    def replied(self, entry: Entry, status: int, size: int, now: float, *, more: bool, taken: bool) -> None:
+        """size: of a reply, or with `more` of a part that others follow. taken: False if there is no client for it."""
+        parts = entry.parts
+        if parts is not None:
+            status = parts.status or status
+        if not taken:
+            status = CLIENT_GONE
+            size = 0
+        elif is_only_head(entry.event, status):
+            size = 0
+        if more and taken:
+            assert parts is not None  # of a reply in parts
+            parts.size += size
+        else:
+            self.failed(entry, status, size, now)
+
+    def failed(self, entry: Entry, status: int, size: int, now: float, lost_node: Node | None = None) -> None:
+        """size: what was written in place of the reply, or of its rest. lost_node: that it was with, and is no more."""
         client = self._taken.pop(entry.id, None)
         if self._random() >= self._share:
             return
-        client = client or self._client_of(entry.connection.id)
+        client_id = entry.connection.id
         node = lost_node or entry.node
-        opened = entry.deadline - self._timeout if entry.parts is None else entry.parts.opened
+        parts = entry.parts
         self._log.info(
             "request",
-            **who_asked(entry, client),
+            **who_asked(entry, client or self._client_of(client_id) or self._left.get(client_id)),
             status=status,
             request_bytes=len(entry.event.payload),
-            reply_bytes=size,
-            seconds=round(now - opened, 6),
+            reply_bytes=size if parts is None else parts.size + size,
+            seconds=round(now - entry.opened, 6),
             attempt=entry.attempt,
             node=node.id if node is not None else None,
         )

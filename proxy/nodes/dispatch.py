@@ -20,7 +20,7 @@ from holdfast.protocols.errors import HoldfastError, ProtocolError, RequestError
 from holdfast.protocols.nodes import frames
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.metrics import Counters
-from holdfast.proxy.nodes.access_log import AccessLog
+from holdfast.proxy.nodes.access_log import CLIENT_GONE, AccessLog
 from holdfast.proxy.nodes.announcer import Announcer
 from holdfast.proxy.nodes.expired import Expired
 from holdfast.proxy.nodes.routing_key import KeyOf
@@ -73,7 +73,7 @@ class Dispatch:
         self._access_log = access_log
         self.last_failover: float | None = None
         self.late: dict[int, int] = {}  # how many of each
-        self._troubles = Troubles(reactor, settings.timeout, announcer.client_of)
+        self._troubles = Troubles(reactor, announcer.client_of)
         self._streamed = Streamed(ledger, reactor, reply_window, self._strike)
         self.expired = Expired(reactor, settings, self._troubles, self._answer, self._strike)
 
@@ -97,7 +97,8 @@ class Dispatch:
         entry = self._ledger.open(connection, event, node, now)
         if entry is None:
             self._counters.limits_hit["request.max_in_flight"] += 1
-            self._fail(connection, event, "too many requests in flight", Reason.PARKING_FULL)
+            message = "too many requests in flight"
+            connection.fail(event, RequestError(message, Reason.PARKING_FULL, self._settings.retry_after))
         elif node is None:
             self._park(entry, now)
         else:
@@ -164,7 +165,8 @@ class Dispatch:
         else:
             by_count = len(self._parked) >= self._settings.max_parked
             self._counters.limits_hit["request.max_parked" if by_count else "request.max_parked_bytes"] += 1
-            self._fail(entry.connection, entry.event, "no node is available, and too many wait", Reason.PARKING_FULL)
+            message = "no node is available, and too many wait"
+            self._answer(entry, RequestError(message, Reason.PARKING_FULL, self._settings.retry_after))
 
     def unpark(self) -> None:
         """Send what is parked to whoever is available, and go on in the next turn. Called when a node becomes so."""
@@ -219,7 +221,8 @@ class Dispatch:
         if self._parked:
             self.unpark()
         if more:
-            if self._streamed.said(node, entry, head, len(payload or b""), taken=taken):
+            assert payload is not None  # see above
+            if self._streamed.said(node, entry, head, len(payload), taken=taken):
                 more = False
                 self._counters.replies += 1
         else:
@@ -229,10 +232,8 @@ class Dispatch:
             elif node.health.failures and (entry.parts is None or entry.parts.status < 500):
                 node.health.succeeded()
         if self._access_log is not None:
-            status = 200 if head is None else head.status
-            if entry.parts is not None:
-                status = entry.parts.status
-            self._access_log.replied(entry, status, len(payload or b""), self._reactor.now, more=more)
+            status, size = 200 if head is None else head.status, len(payload or b"")
+            self._access_log.replied(entry, status, size, self._reactor.now, more=more, taken=taken)
 
     def failed(self, node: Node, frame: frames.Failure, *, in_order: bool = False) -> None:
         """A node's handler failed. in_order: what comes before that is done."""
@@ -320,6 +321,7 @@ class Dispatch:
         for entry in ledger.lose(node):
             if entry.connection.is_closed:
                 ledger.drop(entry)
+                self._answer(entry, RequestError("its client has gone", Reason.CLIENT_LEFT), node)
                 continue
             handed_over = not entry.is_offered and entry.id not in unsent
             if not ledger.is_redeliverable(entry, handed_over=handed_over):
@@ -361,7 +363,10 @@ class Dispatch:
 
     def abandon(self) -> None:
         """Ticker: tell nodes that replies are no longer wanted, because the clients have gone."""
-        self._call_off(self._ledger.abandon())
+        entries = self._ledger.abandon()
+        self._call_off(entries)
+        if self._access_log is not None:
+            self._access_log.abandoned(entries, self._reactor.now)
 
     def overloaded(self, entries: list[Entry]) -> None:
         """They are more than can be held."""
@@ -386,9 +391,7 @@ class Dispatch:
                 entry.node.link.send(frames.Cancel(entry.id, entry.attempt))
 
     def _answer(self, entry: Entry, error: HoldfastError, lost_node: Node | None = None) -> None:
+        status = CLIENT_GONE if entry.connection.is_closed else error.http_status
         size = entry.connection.fail(entry.event, error)
         if self._access_log is not None:
-            self._access_log.replied(entry, error.http_status, size, self._reactor.now, lost_node)
-
-    def _fail(self, connection: Requester, event: Request, message: str, reason: Reason) -> None:
-        connection.fail(event, RequestError(message, reason, self._settings.retry_after))
+            self._access_log.failed(entry, status, size, self._reactor.now, lost_node)

@@ -162,7 +162,7 @@ class Gateway:
         if fault := fault_of(hello.node, hello.name, hello.labels):
             return fault
         told = max(hello.epoch, hello.state_epoch), hello.state_index
-        if min(hello.epoch, hello.state_epoch, hello.state_index) < 0 or not self._keeper.is_near(told):
+        if min(hello.epoch, hello.state_epoch) < 0 or not self._keeper.is_near(told):
             return "epochs and indices are those of this cluster, or little more"
         if hello.capacity < 1:
             return f"capacity must be at least 1, got {hello.capacity}"

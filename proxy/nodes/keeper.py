@@ -192,7 +192,7 @@ class Keeper:
         """A heartbeat says what the node has. It may have refused a snapshot that was behind that."""
         if position == node.state_position:
             return
-        if min(position) < 0 or not self.is_near(position):
+        if not self.is_near(position):
             raise FrameError(f"a position of the state is near {self.copy.position}, got {position}")
         node.state_position = position
         if position > self.copy.position:

@@ -37,7 +37,7 @@ class Streamed:
             if status >= 500:
                 self._strike(node, entry)
             parts.status = status
-        is_over = taken and head is not None and _is_only_head(entry.event, parts.status)
+        is_over = taken and head is not None and is_only_head(entry.event, parts.status)
         if is_over:  # else it would hold its place for as long as the node goes on, and nobody would hear of it
             entry.connection.reply(entry.event, head, b"", False, False)
             if parts.status < 500:
@@ -66,5 +66,6 @@ class Streamed:
             parts.owed = 0
 
 
-def _is_only_head(event: Request, status: int) -> bool:
-    return status in BODILESS or (isinstance(event, HttpRequest) and event.method == "HEAD")
+def is_only_head(event: Request, status: int) -> bool:
+    """Whether a reply of this status has no body, whatever its node says."""
+    return isinstance(event, HttpRequest) and (status in BODILESS or event.method == "HEAD")

@@ -18,16 +18,15 @@ log = structlog.get_logger("holdfast.dispatch")
 
 
 class Troubles:
-    """timeout: of a request. client_of: by id, what nodes have been told of a client."""
+    """client_of: by id, what nodes have been told of a client."""
 
-    def __init__(self, reactor: Reactor, timeout: float, client_of: Callable[[int], Client | None]) -> None:
+    def __init__(self, reactor: Reactor, client_of: Callable[[int], Client | None]) -> None:
         self._reactor = reactor
-        self._timeout = timeout
         self._client_of = client_of
 
     def timed_out(self, entry: Entry, reason: Reason) -> None:
         now = self._reactor.now
-        since = entry.deadline - self._timeout if entry.parts is None else entry.parts.since
+        since = entry.opened if entry.parts is None else entry.parts.since
         if self._reactor.masses.admits("request_timed_out", now):
             log.warning(
                 "request_timed_out",

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from holdfast.balancer.cluster.keeping import Phase
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.peers.frames import Record
+from holdfast.proxy.clients.intake import FREE
 from holdfast.proxy.clients.state import OPEN
 from holdfast.proxy.clients.wheel import TIMERS_PER_TURN
 from holdfast.proxy.nodes.expired import ANSWERED_PER_TURN
@@ -335,4 +336,4 @@ async def test_a_held_client_goes_on_though_nobody_is_late(proxy):
     connection._held_until = app.reactor.now + 0.5
     connection.schedule(app.reactor.now)
     ticks(proxy, 1.0)
-    assert connection._held_until == inf
+    assert connection._held_until == FREE

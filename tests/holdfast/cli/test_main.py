@@ -93,6 +93,23 @@ def test_what_has_to_be_written_otherwise_is_one_line_and_status_2(arguments, ho
     assert (status, (out + err).count("\n")) == (2, 1)
 
 
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        "@node.on_request\ndef other(request): ...",
+        "@node.on_open\ndef opened(): ...",
+        "node.on_state(3)",
+        "from holdfast.kuzzle import Api\nApi(node)",
+    ],
+    ids=["twice", "no argument", "no function", "twice by an API"],
+)
+def test_so_is_what_a_node_s_author_registers(mistake, holdfast, tmp_path):
+    text = f"from holdfast import Node\nnode = Node('n')\n@node.on_request\ndef handle(request): ...\n{mistake}\n"
+    (tmp_path / "registered.py").write_text(text)
+    status, out, err = holdfast("node", "registered:node", "--join", "tcp://127.0.0.1:1", PYTHONPATH=str(tmp_path))
+    assert (status, out, err.count("\n")) == (2, "", 1), err
+
+
 def test_a_reader_that_leaves_is_no_traceback():
     read, write = os.pipe()
     os.close(read)

@@ -6,7 +6,7 @@ import pytest
 import structlog
 import trio
 
-from holdfast import Node
+from holdfast import ConfigError, Node
 from holdfast.kuzzle import Api, ForbiddenError
 from tests.holdfast.kuzzle.world import full_api, kuzzle
 
@@ -154,9 +154,9 @@ async def test_the_sdk_learns_the_routes():
 
 def test_an_action_is_there_once():
     api = taxi_api(Node("n"))
-    with pytest.raises(ValueError, match="taxi:call is there already"):
+    with pytest.raises(ConfigError, match="taxi:call is there already"):
         api.action("taxi", "call")(lambda request: None)
-    with pytest.raises(ValueError, match="registered already"):
+    with pytest.raises(ConfigError, match="registered already"):
         Api(api.node)
 
 

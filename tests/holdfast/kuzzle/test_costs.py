@@ -1,5 +1,6 @@
 """What one message of a stranger costs a node: linear in its size, and in pieces, between which others go on."""
 
+import json
 import time
 from itertools import count
 from types import SimpleNamespace
@@ -7,10 +8,14 @@ from types import SimpleNamespace
 import pytest
 import trio
 
-from holdfast.kuzzle import realtime, rooms
+from holdfast.kuzzle import expiring, realtime, rooms
+from holdfast.kuzzle.catalog import Catalog
+from holdfast.kuzzle.contents import Contents
+from holdfast.kuzzle.documents import Documents
 from holdfast.kuzzle.expiring import Expiring
 from holdfast.kuzzle.filters import MAX_FIELD_LENGTH, FilterError, flatten, matches, normalise
-from holdfast.kuzzle.pace import Pace
+from holdfast.kuzzle.holdings import Holdings, Quota
+from holdfast.kuzzle.time_slice import TimeSlice
 from holdfast.kuzzle.wire import Request
 
 HERE = {"index": "city", "collection": "rides"}
@@ -76,10 +81,10 @@ class Hearsay:
         self.told += len(channels)
 
 
-def with_rooms(count, pace):
+def with_rooms(count, time_slice):
     """Realtime with so many rooms that want a document before it is changed, and as many after that."""
     node = Hearsay()
-    made = realtime.Realtime(node, lambda token: False, pace)
+    made = realtime.Realtime(node, lambda token: False, time_slice)
     for number in range(2 * count):
         filters = normalise({"equals": {"side": "after" if number < count else "before"}})
         value = {"index": "city", "collection": "rides", "filter": list(filters)}
@@ -94,7 +99,7 @@ async def notify_document(made):
 
 async def test_who_is_told_that_a_document_left_is_found_in_linear_time():
     """Of the processor, with a wide margin: to look for each of 30,000 rooms among 30,000 took 7 s and more."""
-    node, made = with_rooms(30_000, Pace())
+    node, made = with_rooms(30_000, TimeSlice())
     began = time.process_time()
     await notify_document(made)
     assert node.told == 60_000
@@ -103,7 +108,7 @@ async def test_who_is_told_that_a_document_left_is_found_in_linear_time():
 
 async def test_handlers_that_have_waited_for_the_same_frame_find_their_rooms_one_after_the_other():
     now, passes = count(1), 0
-    node, made = with_rooms(1, Pace(lambda: float(next(now))))
+    node, made = with_rooms(1, TimeSlice(lambda: float(next(now))))
 
     async def others():
         nonlocal passes
@@ -119,6 +124,52 @@ async def test_handlers_that_have_waited_for_the_same_frame_find_their_rooms_one
         nursery.cancel_scope.cancel()
     assert node.told == 100
     assert passes >= 50
+
+
+class Everything(dict):
+    """A state that is not gone through."""
+
+    def __iter__(self):
+        raise AssertionError("all keys of all nodes' state are looked at")
+
+    keys = values = items = __iter__
+
+
+class Follower:
+    """A node as far as the documents of its API need it to be read."""
+
+    def __init__(self):
+        self.state, self._told = Everything(), []
+
+    def on_state(self, function, *, inline):
+        self._told.append(function)
+
+    def set(self, key, value):
+        self.state[key] = value
+        for tell in self._told:
+            tell(key, value)
+
+
+async def test_who_reads_a_collection_looks_at_no_other():
+    node = Follower()
+    holdings, contents = Holdings(node, Quota()), Contents(node)
+    catalog = Catalog(node, holdings, contents)
+    documents = Documents(node, catalog, None, holdings, contents, TimeSlice())
+    for index in ("city", "other"):
+        node.set(f"kuzzle/index/{index}", {"owner": "user a"})
+        for collection in ("rides", "cabs"):
+            node.set(f"kuzzle/collection/{index}/{collection}", {"owner": "user a"})
+            for id in ("1", "2/3"):
+                source = {"of": f"{index}/{collection}"}
+                node.set(f"kuzzle/document/{index}/{collection}/{id}", {"source": source, "version": 1})
+    node.set("kuzzle/document/city/rides/gone", {"source": None})
+    request = Request(controller="document", action="search", args=HERE)
+    assert await documents.count(request) == {"count": 2}
+    found = await documents.search(request)
+    hits = [json.loads(bytes(hit)) for hit in found["hits"]]
+    assert [(hit["_id"], hit["_source"]) for hit in hits] == [(id, {"of": "city/rides"}) for id in ("1", "2/3")]
+    assert await catalog.list_indexes(request) == {"indexes": ["city", "other"]}
+    assert [each["name"] for each in (await catalog.list_collections(request))["collections"]] == ["cabs", "rides"]
 
 
 class Deleted(dict):
@@ -137,7 +188,7 @@ class Deleted(dict):
 async def test_the_sweep_of_deletions_goes_on_in_pieces():
     now, passes, sweeps = count(1), 0, []
     state = Deleted({f"kuzzle/expiring/{n}": {"until": time.time() + 1000, "value": {}} for n in range(100)})
-    Expiring(SimpleNamespace(state=state, on_master=sweeps.append), Pace(lambda: float(next(now))))
+    Expiring(SimpleNamespace(state=state, on_master=sweeps.append), TimeSlice(lambda: float(next(now))))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(*sweeps)
@@ -146,3 +197,17 @@ async def test_the_sweep_of_deletions_goes_on_in_pieces():
             await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
     assert passes >= 99
+
+
+async def test_nor_is_what_others_have_in_the_state_passed_over_at_once(monkeypatch):
+    monkeypatch.setattr(expiring, "STRIDE", 2)
+    now, passes, sweeps = count(1), 0, []
+    state = Deleted({**dict.fromkeys(map(str, range(100)), 1), "kuzzle/expiring/1": {"until": 1e18, "value": {}}})
+    Expiring(SimpleNamespace(state=state, on_master=sweeps.append), TimeSlice(lambda: float(next(now))))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(*sweeps)
+        while not state.looks:
+            passes += 1
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert passes >= 50

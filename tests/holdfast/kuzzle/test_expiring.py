@@ -3,13 +3,13 @@
 import time
 
 from holdfast.kuzzle.expiring import Expiring
-from holdfast.kuzzle.pace import Pace
+from holdfast.kuzzle.time_slice import TimeSlice
 from tests.holdfast.kuzzle.world import kuzzle
 
 
 async def test_an_entry_is_there_until_its_time():
     kept = []
-    async with kuzzle(nodes=2, make=lambda node: kept.append(Expiring(node, Pace()))) as world:
+    async with kuzzle(nodes=2, make=lambda node: kept.append(Expiring(node, TimeSlice()))) as world:
         one, other = kept
         await one.set("a", {"x": 1}, time.time() + 60)
         await one.set("b", {"x": 2}, time.time() - 1)
@@ -20,7 +20,7 @@ async def test_an_entry_is_there_until_its_time():
 async def test_the_master_deletes_what_is_past_its_time(monkeypatch):
     monkeypatch.setattr("holdfast.kuzzle.expiring.SWEEP_INTERVAL", 0.02)
     kept = []
-    async with kuzzle(nodes=2, make=lambda node: kept.append(Expiring(node, Pace()))) as world:
+    async with kuzzle(nodes=2, make=lambda node: kept.append(Expiring(node, TimeSlice()))) as world:
         await kept[1].set("stays", 1, time.time() + 60)
         await kept[1].set("goes", 1, time.time() - 1)
         for node in world.nodes:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import trio
 
 from holdfast.kuzzle.fading import Fading
-from holdfast.kuzzle.pace import Pace
+from holdfast.kuzzle.time_slice import TimeSlice
 from tests.holdfast.kuzzle.test_documents import HERE, prepare
 from tests.holdfast.kuzzle.world import kuzzle
 
@@ -82,7 +82,7 @@ async def test_the_sweep_goes_on_in_pieces_and_looks_at_what_is_due():
     node = SimpleNamespace(
         on_state=lambda function, *, inline: follows.append(function), on_master=sweeps.append, state=State()
     )
-    Fading(node, Pace(lambda: float(next(now))))
+    Fading(node, TimeSlice(lambda: float(next(now))))
     for number in range(200):
         until = time.time() + (0 if number % 2 else 1000)
         follows[0](f"{PREFIX}i/c/{number}", {"source": None, "version": 1, "changes": [["o", 1, until, {}]]})

@@ -4,6 +4,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from holdfast import State
 from holdfast.kuzzle import realtime
 from holdfast.kuzzle.errors import KuzzleError
 from holdfast.kuzzle.expiring import REVOKED
@@ -156,6 +157,39 @@ async def test_who_logs_out_before_he_has_joined_hears_nothing(scene, node, monk
             await log_out(scene, 1)
         gate.open.set()
     assert scene.answers["subscribe"] == 401
+    await scene.check(False)
+
+
+async def test_who_has_logged_out_before_his_entry_is_made_hears_nothing(scene):
+    """The logout has found nothing to end."""
+    await scene.do(0, "unsubscribe")
+    await log_out(scene, 1)
+    await scene.world.proxy.until(lambda: REVOKED + "t" in scene.world.nodes[0].state)
+    await scene.do(0, "subscribe", token="t", token_ends=1e12)
+    assert scene.answers["subscribe"] == 401
+    assert scene.key not in scene.world.nodes[0].state, "and waits for no master to look"
+    await scene.check(False)
+
+
+async def test_whose_entry_is_ended_elsewhere_as_soon_as_it_is_made_is_out(scene, monkeypatch):
+    await scene.do(0, "unsubscribe")
+    gate, node = Gate(), scene.world.nodes[0]
+    state, make = node.state, State.set
+
+    async def made(this, key, *given):
+        version = await make(this, key, *given)
+        if this is state:
+            await gate()
+        return version + 1000 if this is state else version  # as where what it was to apply was lost with a proxy
+
+    monkeypatch.setattr(State, "set", made)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(scene.do, 0, "subscribe")
+        await gate.reached.wait()
+        await scene.world.proxy.until(lambda: scene.key in scene.world.nodes[1].state)
+        await scene.do(1, "unsubscribe")
+        await scene.world.proxy.until(lambda: scene.key not in state)
+        gate.open.set()
     await scene.check(False)
 
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast import ConfigError
 from holdfast.kuzzle.routes import NATIVE, Routes
 
 
@@ -99,9 +100,9 @@ def test_a_word_wins_only_if_a_route_lies_behind_it(routes):
 def test_mistakes_of_the_author_are_refused():
     table = Routes()
     table.add("server", "now")
-    with pytest.raises(ValueError, match="GET /_now is a route already"):
+    with pytest.raises(ConfigError, match="GET /_now is a route already"):
         table.add("clock", "now", http=[("GET", "/_now")])
-    with pytest.raises(ValueError, match="a route is a pair"):
+    with pytest.raises(ConfigError, match="a route is a pair"):
         table.add("clock", "now", http=[("FETCH", "/clock")])
-    with pytest.raises(ValueError, match="a route is a pair"):
+    with pytest.raises(ConfigError, match="a route is a pair"):
         table.add("clock", "now", http=[("GET", "clock")])

@@ -7,16 +7,17 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast.kuzzle import search
 from holdfast.kuzzle.errors import KuzzleError
 from holdfast.kuzzle.filters import EVERYTHING, normalise
-from holdfast.kuzzle.pace import Pace
 from holdfast.kuzzle.search import MAX_CRITERIA, criteria, find, query
+from holdfast.kuzzle.time_slice import TimeSlice
 
 DOCUMENTS = [("b", {"n": 2, "deep": {"er": "y"}}), ("a", {"n": 1}), ("c", {"n": None})]
 
 
 async def ids(documents, filters=EVERYTHING, sort=None):
-    return await find(documents, filters, criteria(sort), Pace())
+    return [hit.id for hit in await find(documents, filters, criteria(sort), TimeSlice())]
 
 
 async def test_documents_come_by_id_and_can_be_found_by_it():
@@ -90,13 +91,30 @@ async def test_others_have_their_turn_while_a_search_goes_on(documents, order):
             await trio.lowlevel.checkpoint()
 
     now = count(1)  # each look at the clock finds it so much later that the slice is over
-    pace = Pace(lambda: float(next(now)))
+    time_slice = TimeSlice(lambda: float(next(now)))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(count_passes)
         sort = [f"{n}" for n in range(order)]
-        await find([(str(n), {"a": n}) for n in range(documents)], EVERYTHING, criteria(sort), pace)
+        await find([(str(n), {"a": n}) for n in range(documents)], EVERYTHING, criteria(sort), time_slice)
         nursery.cancel_scope.cancel()
     assert passes >= documents + order
+
+
+@pytest.mark.parametrize("direction", ["asc", "desc"])
+async def test_an_order_that_is_made_in_pieces_is_the_same(direction, monkeypatch):
+    documents = [(str(n * 7 % 50), {"a": n % 5 or None}) for n in range(50)]
+    whole = await ids(documents, sort={"a": direction})
+    monkeypatch.setattr(search, "PIECE", 3)
+    assert await ids(documents, sort={"a": direction}) == whole
+    fields = [dict(documents)[id]["a"] or (9 if direction == "asc" else 0) for id in whole]
+    assert fields == sorted(fields, reverse=direction == "desc")
+
+
+async def test_an_order_goes_on_in_pieces(monkeypatch):
+    monkeypatch.setattr(search, "PIECE", 2)
+    turns = count()
+    await find([(str(n), {}) for n in range(100)], EVERYTHING, [], TimeSlice(lambda: float(next(turns))))
+    assert next(turns) >= 100 + 50 + 50  # each document is looked at, each run sorted, each piece merged
 
 
 values = st.one_of(

@@ -6,7 +6,7 @@ import pytest
 import structlog
 import trio
 
-from holdfast import HoldfastError, Node, Reply
+from holdfast import ConfigError, HoldfastError, Node, Reply
 from holdfast.node.threads import is_async
 from holdfast.protocols.nodes import frames
 from tests.holdfast.node.fake_proxy import client, fake_proxy, linked
@@ -224,7 +224,7 @@ async def test_the_state_is_the_same_object_in_every_run():
     ],
 )
 def test_what_could_not_be_called_is_refused_at_once(register, function):
-    with pytest.raises(TypeError):
+    with pytest.raises(ConfigError):
         getattr(Node("test"), register)(function)
 
 

@@ -20,8 +20,11 @@ def test_decorators_return_the_function():
 
 def test_one_function_for_requests():
     node = Node("test")
-    node.on_request(print)
-    with pytest.raises(ValueError, match="registered already"):
+
+    def first(request): ...
+
+    node.on_request(first)
+    with pytest.raises(ConfigError, match=r"first \(test_node.py, line \d+\) is registered already: print can't"):
         node.on_request(print)
 
 

@@ -183,6 +183,12 @@ def test_an_import_that_the_module_lacks_is_not_hidden(module, tmp_path):
         runner.load("runner_test_broken:node")
 
 
+def test_nor_is_an_attribute_that_the_module_misses(module, tmp_path):
+    (tmp_path / "runner_test_broken.py").write_text("import os\nos.nothing")
+    with pytest.raises(AttributeError, match="nothing"):
+        runner.load("runner_test_broken:node")
+
+
 def parse(*arguments):
     parser = argparse.ArgumentParser()
     runner.add_arguments(parser)
@@ -198,6 +204,7 @@ def parse(*arguments):
         (["--join", "tcp://127.0.0.1:1", "--weight", "-1"], "weight"),
         (["--join", "tcp://127.0.0.1:1", "--secret-key", "x"], "go together"),
         (["--join", "tcp://127.0.0.1:1", "--secret-key", "x", "--proxy-key", "x"], "can't read a key"),
+        (["--join", "tcp://127.0.0.1:1", "--secret-key", "", "--proxy-key", ""], "can't read a key"),
     ],
 )
 def test_bad_configuration(module, options, message):

@@ -6,7 +6,7 @@ import pytest
 import structlog
 import trio
 
-from holdfast import LinkRefused, Node
+from holdfast import HoldfastError, LinkRefused, Node
 from holdfast.node import session
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import encode_batch
@@ -530,6 +530,40 @@ async def test_drain_waits_until_the_last_replies_are_read():
             assert session.untaken() == []
             session.say(frames.Heartbeat(session.heartbeats[-1].stamp))
             await session.take(frames.Bye)
+
+
+async def test_drain_waits_for_what_is_done_until_the_last_replies_are_read_and_takes_nothing_more():
+    """A task of the author's that goes on publishing: what was under way was given up, and clients closed for it."""
+    node, late = echo(), trio.Event()
+    with trio.fail_after(PATIENCE), structlog.testing.capture_logs() as lines:
+        async with fake_proxy() as proxy, trio.open_nursery() as nursery:
+            nursery.start_soon(node.run, [proxy.address])
+            session = await proxy.join(clients=[client()])
+            session.is_mute, session.acknowledges = True, False
+            node.drain()
+            await session.take(frames.Drain)
+            session.say(frames.Heartbeat(session.heartbeats[-1].stamp))  # no request comes any more
+            heartbeats = len(session.heartbeats)
+            await until(lambda: len(session.heartbeats) > heartbeats)
+            await node.notify(b"meanwhile", channels=["room"])
+            sent = await session.take(frames.Effects)
+            session.say(frames.Heartbeat(session.heartbeats[-1].stamp))  # all replies are read
+            await until(lambda: node._parts.links.gate.is_held)
+
+            async def publish():
+                with pytest.raises(HoldfastError, match="does not run"):
+                    await node.notify(b"too late", channels=["room"])
+                late.set()
+
+            nursery.start_soon(publish)
+            heartbeats = len(session.heartbeats)
+            await until(lambda: len(session.heartbeats) > heartbeats + 2)
+            assert session.untaken() == []
+            assert not late.is_set()
+            session.say(frames.Ack(sent.number, 1000))
+            await session.take(frames.Bye)
+            await late.wait()
+    assert "effects_given_up" not in [line["event"] for line in lines]
 
 
 async def test_a_proxy_that_takes_nothing_does_not_hold_up_the_end():

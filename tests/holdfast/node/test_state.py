@@ -125,6 +125,17 @@ async def test_a_client_without_a_session_owns_nothing():
         assert session.untaken() == []
 
 
+@pytest.mark.parametrize("owner", [0, False, -1, 1 << 64, "", "7"])
+async def test_nor_does_who_is_no_client(owner):
+    """To a proxy 0 says that there is no owner: so the entry would stay for ever."""
+    node = Node("test", clients=True)
+    async with linked(node) as session:
+        for change in (node.state.set("k", 1, owner), node.state.update("k", lambda value: 1, owner=owner)):
+            with pytest.raises(TypeError, match="never 0"):
+                await change
+        assert session.untaken() == []
+
+
 async def test_set_and_delete_return_when_it_is_applied_here():
     node = Node("test", clients=True)
     async with linked(node, clients=[client()]) as session, trio.open_nursery() as nursery:
@@ -428,7 +439,13 @@ async def test_update_is_made_again_until_nobody_was_faster():
         assert session.untaken() == [], "there is nothing to delete"
 
 
-@pytest.mark.parametrize("arguments", [{"if_version": 3, "if_absent": True}, {"if_version": -1}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"if_version": 3, "if_absent": True},
+        *({"if_version": wrong} for wrong in (-1, 1.5, "1", True, 1 << 53)),  # a proxy would end the session for it
+    ],
+)
 async def test_versions_that_are_none(arguments):
     node = Node("test")
     async with linked(node):

@@ -259,7 +259,10 @@ def test_probes_need_no_token(control):
     "host", ["evil.example", "evil.example:7513", "localhost.evil.example", "10.0.0.1", "", "[::2]:1"]
 )
 def test_a_name_that_only_resolves_to_loopback_is_refused(call, host):
-    assert call("GET", "/api/clients", {"host": host})[0] == 403
+    for target in ("/api/clients", "/health"):
+        status, content, _ = call("GET", target, {"host": host})
+        assert status == 403
+        assert "admin.bind" in content["error"]["message"]  # what lets it in
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:7513", "127.0.0.1", "127.0.0.1:1", "[::1]:7513", "[::1]"])

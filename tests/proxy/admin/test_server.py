@@ -279,6 +279,15 @@ async def test_all_connections_together_get_one_answer_between_two_looks_at_sock
     assert max(in_one_look.values()) == 1
 
 
+async def test_between_two_chunks_of_a_body_others_have_their_turn(serve):
+    address = await serve()
+    head = LAST_REQUEST.replace(b"GET", b"POST").removesuffix(b"\r\n") + b"Transfer-Encoding: chunked\r\n\r\n"
+    looks = Looks()
+    trio.lowlevel.add_instrument(looks)
+    assert (await talk(address, head + b"1\r\nx\r\n" * 1000 + b"0\r\n\r\n")).startswith(b"HTTP/1.1 ")
+    assert looks.count > 1000
+
+
 async def test_many_headers_are_refused_before_they_are_read(serve):
     address = await serve()
     head = REQUEST.removesuffix(b"\r\n")

@@ -15,7 +15,7 @@ from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import RequestError
 from holdfast.proxy.clients import clients as clients_module
 from holdfast.proxy.clients.clients import Clients
-from holdfast.proxy.clients.pace import FRAMES_PER_MESSAGE, Pace
+from holdfast.proxy.clients.rate_limit import FRAMES_PER_MESSAGE, RateLimit
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.config import ClientSettings
 from holdfast.proxy.metrics import Counters
@@ -231,6 +231,20 @@ async def test_what_a_closing_client_still_has_is_shared_out(rig):
     assert connection.state.name == "FINISHED"
 
 
+@pytest.mark.parametrize("settings", [{}, {"max_message_rate": 10}], ids=["for a turn", "for its rate"])
+async def test_who_is_put_off_when_it_is_hushed_is_not_gone_on_with(rig, settings):
+    rig = rig(**settings)
+    connection, theirs = rig.connect(UPGRADE)
+    rig.pass_time(60)
+    connection.receive(frame(0x89) * MANY, rig.reactor.now)
+    connection.hush()
+    for _ in range(8):
+        rig.turns()
+        rig.pass_time(1.0)
+    assert len(rig.said(theirs)) <= 2 * UNITS_PER_CALL * len(PONG)
+    assert not connection.transport.interest
+
+
 async def test_an_end_that_comes_with_more_than_a_share_comes_after_it(rig):
     """As with TLS, which gives both at once."""
     rig = rig()
@@ -292,10 +306,10 @@ async def test_an_adapter_that_follows_another_counts_its_own(rig):
 
 @pytest.mark.parametrize("units", [1, UNITS_PER_CALL])
 def test_a_pace_is_that_of_frames_and_never_a_stop(units):
-    pace = Pace(10.0)
+    limit = RateLimit(10.0)
     now, taken = 100.0, 0
     while now < 200.0:
-        until = pace.count(units, now)
+        until = limit.count(units, now)
         taken += units
         assert until <= now + 1.0
         now = max(now, until)

@@ -137,11 +137,54 @@ async def test_so_are_all_parts_of_a_reply():
         with capture_logs() as lines, ScriptedNode(proxy.node) as node:
             await node.join()
             await http_exchange(proxy, node, part(b"x" * 100), part(b"x" * 20), part(b"x", more=False))
+            async with websocket(proxy) as client:
+                await client.send("x")
+                request = await node.take(frames.Request)
+                node.say(*(frames.Reply(request.id, 1, payload, True, payload is not None) for payload in (b"y", None)))
+                assert await client.recv() == "y"
             with pytest.raises(trio.BrokenResourceError):
                 await http_exchange(proxy, node, part(b"x"), lambda id: frames.Failure(id, 1, 502, "broken"))
-            await proxy.until(lambda: len([line for line in lines if line["event"] == "request"]) == 2, "the lines")
+            await proxy.until(lambda: len([line for line in lines if line["event"] == "request"]) == 3, "the lines")
         access = [line for line in lines if line["event"] == "request"]
-        assert [(line["status"], line["reply_bytes"]) for line in access] == [(200, 121), (502, 1)]
+        assert [(line["status"], line["reply_bytes"]) for line in access] == [(200, 121), (200, 1), (502, 1)]
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status", "is_streamed"),
+    [("HEAD /", 200, False), ("HEAD /", 200, True), ("GET /", 204, False), ("GET /", 204, True), ("GET /", 304, False)],
+)
+async def test_a_body_that_is_not_sent_counts_for_nothing(request_line, status, is_streamed):
+    async with running(log={"access_log": True, "level": "info"}) as proxy:
+        with capture_logs() as lines, ScriptedNode(proxy.node) as node:
+            await node.join()
+            async with await trio.open_tcp_stream("127.0.0.1", proxy.client_port) as stream:
+                await stream.send_all(f"{request_line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+                request = await node.take(frames.HttpRequest)
+                node.say(frames.HttpReply(request.id, 1, b"body", status, [], is_streamed))
+                assert b"body" not in b"".join([part async for part in stream])
+        [line] = [line for line in lines if line["event"] == "request"]
+        assert (line["status"], line["reply_bytes"]) == (status, 0)
+
+
+@pytest.mark.parametrize("parts", [0, 1])
+async def test_who_leaves_before_the_end_has_a_line(parts):
+    """Of a reply in parts, that did not come again; the next part finds nobody."""
+    async with running(log={"access_log": True, "level": "info"}) as proxy:
+        with capture_logs() as lines, ScriptedNode(proxy.node) as node:
+            await node.join()
+            async with websocket(proxy, "/room") as client:
+                await client.send("x")
+                request = await node.take(frames.Request)
+                for _ in range(parts):
+                    node.say(frames.Reply(request.id, 1, b"part", True, more=True))
+                    assert await client.recv() == "part"
+            await node.take(frames.Cancel)
+            await proxy.until(lambda: [line for line in lines if line["event"] == "request"], "the line")
+        [line] = [line for line in lines if line["event"] == "request"]
+        assert (line["status"], line["reply_bytes"], line["node"]) == (499, 4 * parts, node.id)
+        assert (line["path"], line["method"]) == ("/room", None)
+        assert line["address"].startswith("127.0.0.1:")
+        assert not proxy.app.dispatch._access_log._left
 
 
 @pytest.fixture
@@ -184,3 +227,45 @@ async def test_the_time_of_a_reply_in_parts_counts_from_its_request(still, mock_
             still.hear()
     [line] = [line for line in lines if line["event"] == "request"]
     assert line["seconds"] == pytest.approx(15)
+
+
+WHAT_FOLLOWS = {
+    "part": lambda id: frames.Reply(id, 1, b"z", True, more=True),
+    "end": lambda id: frames.Reply(id, 1, b"z", True),
+    "failure": lambda id: frames.Failure(id, 1, 502, "broken"),
+    "loss": None,
+}
+
+
+@pytest.mark.parametrize("has_parts", [False, True])
+@pytest.mark.parametrize("then", WHAT_FOLLOWS.values(), ids=WHAT_FOLLOWS)
+async def test_an_answer_that_finds_nobody_is_none(still, then, has_parts):
+    """In the turn in which its client has left, before the ticker looks: one line each, and nothing was sent."""
+    peer, client = still.join(), still.client()
+    with capture_logs() as lines:
+        client.ask("x")
+        still.hear()
+        [request] = taken(peer, frames.Request)
+        if has_parts:
+            peer.say(frames.Reply(request.id, 1, b"yy", True, more=True))
+            still.hear()
+        client.connection.lost()
+        if then is None:
+            peer.vanish()
+        else:
+            peer.say(then(request.id))
+        still.hear()
+        still.dispatch.abandon()
+    [line] = [line for line in lines if line["event"] == "request"]
+    assert (line["status"], line["reply_bytes"], line["node"]) == (499, 2 * has_parts, "node")
+    assert line["client"] == f"{client.id:016x}"
+
+
+async def test_what_finds_no_place_to_wait_has_a_line():
+    proxy = StillProxy(log={"access_log": True, "level": "info"}, request={"max_parked": 1})
+    with capture_logs() as lines:
+        for _ in range(2):
+            proxy.client().ask("x")
+    proxy.close()
+    [line] = [line for line in lines if line["event"] == "request"]
+    assert (line["status"], line["node"]) == (503, None)

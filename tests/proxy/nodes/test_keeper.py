@@ -590,8 +590,9 @@ class TestRestart:
         assert world.told(two) == []
         world.keeper.told(two, (4, 1))
         assert [(frame.epoch, frame.index) for frame in world.told(two)] == [(5, 1)]
-        with pytest.raises(FrameError):
-            world.keeper.told(two, (2**53, 1))
+        for position in ((2**53, 1), (-1, 1), (4, -1)):
+            with pytest.raises(FrameError):
+                world.keeper.told(two, position)
 
     def test_pages_that_are_none(self, clock):
         world = World(clock)

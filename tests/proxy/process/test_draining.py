@@ -143,7 +143,7 @@ async def test_what_waits_above_max_in_flight_is_answered_too():
                 for number in range(5):
                     await node.reply(requests[number])
                     if number == 1:
-                        await proxy.until(lambda: connection._is_hushed)
+                        await proxy.until(lambda: connection.is_hushed)
                     if number < 3:
                         requests.append(await node.take(frames.Request))
                 assert [await client.recv() for _ in range(5)] == ["0", "1", "2", "3", "4"]
@@ -194,6 +194,33 @@ async def test_http_in_flight_gets_its_reply_and_connection_close():
                 await proxy.until(lambda: serving.app.phase is Phase.DRAINING)
                 node.say(frames.HttpReply(request.id, 1, b"done"))
             assert answers[0].text == "done"
+            await serving.wait_ended()
+
+
+async def test_http_that_is_asked_while_it_drains_is_told_that_no_more_is_taken():
+    serving = Serving(drain={"timeout": 4 * PATIENCE, "spread": 0.0})
+    async with trio.open_nursery() as nursery:
+        proxy = await serving.start(nursery)
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+            async with websocket(proxy) as early, await trio.open_tcp_stream("127.0.0.1", proxy.client_port) as late:
+                await early.send("before")
+                before = await node.take(frames.Request)
+                await late.send_all(GET)  # it is accepted before the port is closed
+                await proxy.until(lambda: len(proxy.app.clients.connections) == 2)
+                with structlog.testing.capture_logs() as lines:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    await proxy.until(lambda: any(line["event"] == "draining" for line in lines))
+                await late.send_all(b"\r\n")
+                meanwhile = await node.take(frames.HttpRequest)
+                await node.reply(before)
+                assert await early.recv() == "before"
+                with pytest.raises(ConnectionClosed):
+                    await early.recv()
+                node.say(frames.HttpReply(meanwhile.id, 1, b"done"))
+                said, _ = await all_of(late)
+                assert said.endswith(b"done")
+                assert b"\r\nConnection: close\r\n" in said
             await serving.wait_ended()
 
 
@@ -342,5 +369,6 @@ async def test_whose_time_is_up_is_told_so_and_no_node_is_blamed():
             assert cancelled >= {request.id for request in requests}
             await serving.wait_ended()
     access = [line for line in lines if line["event"] == "request"]
-    assert [(line["status"], line["node"]) for line in access] == [(503, node.id)] * 3
+    said = [(line["protocol"], line["status"], line["node"]) for line in access]
+    assert said == [("websocket", 499, node.id), *[("http", 503, node.id)] * 3]  # one was closed before it was answered
     assert "node_lost" not in str(lines)

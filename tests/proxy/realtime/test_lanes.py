@@ -118,6 +118,22 @@ async def test_who_leaves_while_its_own_message_is_under_way_gets_that(monkeypat
         proxy.close()
 
 
+async def test_who_comes_and_leaves_after_a_channel_had_nobody_harms_nothing(monkeypatch):
+    monkeypatch.setattr(lanes, "SLICE", 4)
+    proxy = StillProxy()
+    try:
+        client, one, two = proxy.client(), proxy.join("one"), proxy.join("two")
+        one.say(frames.Effects(1, [frames.Notify(b"news", True, ["room"] * 20), tell("end")]))
+        proxy.turn()
+        two.say(frames.Effects(1, [frames.Join(client.id, "room"), frames.Leave(client.id, "room")]))
+        with capture_logs() as lines:
+            proxy.settle()
+        assert client.heard == ["* end"]
+        assert "effect_crashed" not in [line["event"] for line in lines]
+    finally:
+        proxy.close()
+
+
 async def test_last_words_are_delivered_before_the_close(slices):
     async with crowd(12) as (_, [node], clients, ids):
         node.say(node.numbered(tell("1"), frames.Notify(b"2", True, [], pack_ids(ids)), *map(frames.CloseClient, ids)))
@@ -249,6 +265,28 @@ async def test_what_reaches_nobody_takes_its_turns_too(effects):
             node.say(frames.Effects(1, effects, "home"))
             await node.take(frames.Ack)
         assert steps >= (4 if len(effects) < 5 else min(50, len(effects)))
+
+
+async def test_a_leave_costs_the_turn_what_it_looks_through(monkeypatch):
+    """What other nodes have under way: there may be as many of them as there are nodes."""
+    monkeypatch.setattr(lanes, "SLICE", 8)
+    monkeypatch.setattr(lanes, "EXCLUDED_PER_UNIT", 1)
+    proxy = StillProxy()
+    try:
+        client, *others = [proxy.client(), *(proxy.join(id) for id in ("one", "two", "three"))]
+        leaver = proxy.join("leaver")
+        leaver.say(frames.Effects(1, [frames.Join(client.id, str(number)) for number in range(10)]))
+        proxy.settle()
+        before = proxy.lane("leaver").average
+        for other in others:
+            other.say(frames.Effects(1, [frames.Notify(b"", True, ["nobody"] * 1000)]))
+        proxy.turn()
+        leaver.say(frames.Effects(2, [frames.Leave(client.id, str(number)) for number in range(10)]))
+        while proxy.lane("leaver").done < 2:
+            assert proxy.turn()
+        assert proxy.lane("leaver").average == before + (10 * (1 + len(others)) - before) / 8
+    finally:
+        proxy.close()
 
 
 async def test_what_waits_is_done_though_its_node_is_gone(slices):

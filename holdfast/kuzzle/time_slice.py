@@ -12,7 +12,7 @@ import trio
 SLICE = 0.005  # seconds for all such work together, between two turns of everything else; a proxy's patience is 2 s
 
 
-class Pace:
+class TimeSlice:
     """One for each node. clock: seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:

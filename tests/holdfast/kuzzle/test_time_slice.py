@@ -4,7 +4,7 @@ from itertools import groupby, pairwise
 
 import trio
 
-from holdfast.kuzzle.pace import SLICE, Pace
+from holdfast.kuzzle.time_slice import SLICE, TimeSlice
 
 
 class Clock:
@@ -17,26 +17,26 @@ class Clock:
 
 async def test_a_young_slice_is_gone_on_with():
     clock = Clock()
-    pace = Pace(clock)
-    await pace.turn()
+    time_slice = TimeSlice(clock)
+    await time_slice.turn()
     with trio.CancelScope() as scope:
         scope.cancel()  # a checkpoint would be the end of it
         clock.now += SLICE / 2
-        await pace.turn()
+        await time_slice.turn()
     assert not scope.cancelled_caught
     with trio.CancelScope() as scope:
         scope.cancel()
         clock.now += SLICE
-        await pace.turn()
+        await time_slice.turn()
     assert scope.cancelled_caught
 
 
 async def test_many_at_once_have_one_slice_after_the_other():
     clock, order, done = Clock(), [], []
-    pace = Pace(clock)
+    time_slice = TimeSlice(clock)
 
     async def work(number):
-        await pace.turn()
+        await time_slice.turn()
         clock.now += SLICE
         order.append(number)
 
@@ -58,11 +58,11 @@ async def test_many_at_once_have_one_slice_after_the_other():
 
 async def test_who_has_a_slice_uses_it_up_though_others_wait():
     clock, order = Clock(), []
-    pace = Pace(clock)
+    time_slice = TimeSlice(clock)
 
     async def work(name):
         for _ in range(8):
-            await pace.turn()
+            await time_slice.turn()
             clock.now += SLICE / 3.5  # so it is over after four
             order.append(name)
 
@@ -75,10 +75,10 @@ async def test_who_has_a_slice_uses_it_up_though_others_wait():
 
 async def come_in_order():
     """Two come at once; the one whose turn is first starts another."""
-    pace, order = Pace(Clock()), []
+    time_slice, order = TimeSlice(Clock()), []
 
     async def work(name):
-        await pace.turn()
+        await time_slice.turn()
         order.append(name)
         if len(order) == 1:
             workers.start_soon(work, "newcomer")

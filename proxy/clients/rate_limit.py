@@ -8,7 +8,7 @@ FRAMES_PER_MESSAGE = 2  # of a client that keeps to its rate: pings, pongs, part
 MAX_WAIT = 1.0  # it is slow, not cut off
 
 
-class Pace:
+class RateLimit:
     """GCRA: the time at which the next would be due if they came evenly; a second's worth may come early.
 
     eventless: how far the adapter's count of that name was taken; for `Intake`.

@@ -7,7 +7,7 @@ pump          its socket: batches out and in
 dispatch      requests at this node, their cancellation, the guard of handlers
 workers       the tasks in which handlers run; functions: what authors register; threads: plain ones run there
 exchange      one request: its effects and its reply
-effects       what a node does to clients and channels, and which way it goes
+effects       what a node does to clients and channels, and which way it goes; gate: whether it can go anywhere now
 
 Beside it:
 clients       every client of every proxy, for a node that wants them

@@ -200,13 +200,13 @@ class Node(Actions):
 
     async def _run(self, join: Sequence[str], task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
-            self._links.begin()
+            self._links.gate.begin()
             try:
                 await nursery.start(self._tasks.run)
                 nursery.start_soon(self._around.give_up_when_drained)
                 await self._around.run(partial(self._live, join, task_status))
             finally:
-                self._links.end()
+                self._links.gate.end()
             nursery.cancel_scope.cancel(reason="the node has left")
 
     async def _live(self, join: Sequence[str], status: trio.TaskStatus[None]) -> None:
@@ -216,6 +216,7 @@ class Node(Actions):
         finally:
             with trio.move_on_after(END_TIMEOUT, shield=True):
                 await self._tasks.end()
+            self._links.gate.end()  # not before: a task that is to be cancelled need not fail
 
     async def _serve(self, join: Sequence[str], status: trio.TaskStatus[None]) -> None:
         parts = self._parts
@@ -260,10 +261,12 @@ class Node(Actions):
             await parts.dispatch.wait_idle()
             await self._tasks.wait_turns()
             await self._links.wait_read()  # the last replies: a process that has ended brings nothing any more
-            self._links.hold()
+            await self._tasks.end()
+            self._links.gate.hold()
             await self._links.streams.wait_all_taken()  # what the author's tasks have done meanwhile, too
         if scope.cancelled_caught:
             log.warning("drain_timeout", in_flight=parts.dispatch.in_flight)
+            self._tasks.cancel()
         self._links.streams.close()
         self._links.leave()
 

@@ -4,6 +4,7 @@ names        looking up the names of proxies, for nodes and proxies
 complaints   which failures that come again and again are told
 masses       how many lines the log has of what others can cause at will, for nodes and proxies
 node/       the inside of the library; testing: a whole proxy and its nodes within an author's test
+publisher/  for those who are neither node nor client
 kuzzle/     for applications that speak Kuzzle's API
 cli/        the command line
 chaos/      the program that harms and counts: demo, chaos, bench
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from holdfast.node.runner import run
     from holdfast.node.state import State
     from holdfast.protocols.errors import ConfigError, HoldfastError, StaleError
+    from holdfast.publisher.awaited import AsyncPublisher
+    from holdfast.publisher.requests import PublishError
+    from holdfast.publisher.threads import Publisher
 
 _MODULES = {
     "holdfast.node.asking": ("Answer",),
@@ -51,12 +55,16 @@ _MODULES = {
     "holdfast.node.request": ("Client", "Headers", "HttpInfo", "Reply", "Request"),
     "holdfast.node.runner": ("run",),
     "holdfast.node.state": ("State",),
+    "holdfast.publisher.awaited": ("AsyncPublisher",),
+    "holdfast.publisher.requests": ("PublishError",),
+    "holdfast.publisher.threads": ("Publisher",),
     "holdfast.protocols.errors": ("ConfigError", "HoldfastError", "StaleError"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "Answer",
+    "AsyncPublisher",
     "Client",
     "ConfigError",
     "Curve",
@@ -66,6 +74,8 @@ __all__ = [
     "LifespanError",
     "LinkRefused",
     "Node",
+    "PublishError",
+    "Publisher",
     "Question",
     "Refused",
     "Reply",

@@ -10,6 +10,7 @@ import trio
 
 from holdfast.balancer.cluster.counting import Counted
 from holdfast.balancer.directory import Node, NodeState
+from holdfast.protocols.nodes.effects import Effect
 from holdfast.protocols.peers.frames import Figures
 from holdfast.proxy.admin.exporter import Exporter
 from holdfast.proxy.admin.running import Running
@@ -176,6 +177,12 @@ class ProxyControl:
         if found:
             log.info("client_kicked", client=f"{client_id:016x}", reason=reason)
         return found
+
+    async def publish(self, effects: Sequence[Effect]) -> None:
+        await self._app.calls.publish(list(effects))
+
+    def limit_hit(self, name: str) -> None:
+        self._app.counters.limits_hit[name] += 1
 
     def metrics(self) -> bytes:
         return self._exporter.render()

@@ -14,6 +14,7 @@ from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.cluster.runner import Runner
 from holdfast.proxy.config import Config
 from holdfast.proxy.metrics import Counters
+from holdfast.proxy.nodes.calls import Calls
 from holdfast.proxy.nodes.dispatch import Dispatch
 from holdfast.proxy.nodes.gateway import Gateway
 from holdfast.proxy.nodes.steward import Steward
@@ -34,6 +35,7 @@ class Running(Protocol):
     directory: Directory
     ledger: Ledger
     dispatch: Dispatch
+    calls: Calls
     gateway: Gateway
     steward: Steward
     channels: Channels

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin
 
 from holdfast.protocols.clients.forwarded import network
-from holdfast.proxy.config.keys import LARGEST, Key, Kind
+from holdfast.proxy.config.keys import LARGEST, MASK, SCOPES, Key, Kind
 
 MAX_TEXT = 4096  # characters: of a path; nothing that is meant is longer
 
@@ -229,6 +229,11 @@ def _check_token(text: str) -> bool:
     return re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", text) is not None
 
 
+def _check_scoped(text: str) -> bool:
+    scope, _, secret = text.partition(":")
+    return scope in SCOPES and secret != MASK and re.fullmatch(r"[!-+\--~]+", secret) is not None
+
+
 def _check_file(text: str) -> bool:
     return os.path.isfile(text) and os.access(text, os.R_OK)
 
@@ -244,6 +249,10 @@ _CHECKS: dict[Kind, tuple[Callable[[str], bool], str]] = {
     Kind.NETWORK: (_check_network, "an address or a network such as 10.0.0.0/8"),
     Kind.ORIGIN: (_check_origin, '"*", "null" or SCHEME://HOST[:PORT], without a path'),
     Kind.TOKEN: (_check_token, "a word as headers have it, without spaces and commas"),
+    Kind.SCOPED: (
+        _check_scoped,
+        f"SCOPE:SECRET, SCOPE one of {', '.join(SCOPES)}, SECRET printable ASCII without spaces and commas",
+    ),
     Kind.FILE: (_check_file, "a file that can be read"),
     Kind.FOLDER: (_check_folder, "a folder that can be read"),
 }

@@ -66,6 +66,7 @@ class Calls:
 
         self._pools = pools
         self._dispatch = dispatch
+        self._reactor = reactor
         self.admission = Admission(mode, pools[CONNECT], wish(CONNECT), dispatch.request, counters)
         opens, closes = Told(pools[OPEN], wish(OPEN)), Told(pools[CLOSE], wish(CLOSE))
         self.once = Once(opens, closes, dispatch.request, reactor, counters)
@@ -75,7 +76,9 @@ class Calls:
         """Have a node do these, to clients of all proxies. Raises HoldfastError if none has; perhaps some are done then
         all the same."""
         publication = Publication()
+        self._reactor.look_at_clock()  # whoever calls is in no turn
         self._dispatch.request(publication, Call(PUBLISH, encode_effects(effects)), self._pools[PUBLISH])
+        self._reactor.settle()
         await publication.is_over.wait()
         if publication.error is not None:
             raise publication.error

@@ -51,6 +51,7 @@ OF_KIND: dict[Kind, tuple] = {
         "10.0.0.1", "10.0.0.1/8", "::1", "::ffff:127.0.0.0/104", "0.0.0.0/0", "::/0", "10.0.0.0/33", "10/8",
         "fe80::1%lo",
     ),
+    Kind.SCOPED: ("read:a", "*:b", "publish::", "operate:", "root:a", "read:a b", "read:ü", "read:********", ":"),
     Kind.ORIGIN: ("*", "null", "https://a", "https://a/b", "https://", "https://" + "a" * 2**20, "http://a:b"),
     Kind.URL: (
         "redis://127.0.0.1:1/0", "redis://127.0.0.1:1/-1", "redis://127.0.0.1:1/99999999999999999999", "redis://",

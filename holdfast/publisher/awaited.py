@@ -100,6 +100,7 @@ class AsyncPublisher:
     async def _do(self, asked: Asked) -> Answer:
         library = current()
         attempts = Attempts(self._timeout, time.monotonic(), random.random)
+        said: PublishError | None = None
         while True:
             after = 0.0
             limit = attempts.limit(time.monotonic())
@@ -113,10 +114,12 @@ class AsyncPublisher:
                     continue  # the server has closed what was kept; there are fewer of them now
                 reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
                 failure = PublishError(0, f"no admin server answers at {self._server.url}: {reason}")
+                if said is not None and isinstance(error, TimeoutError):
+                    failure = said  # time was up before it could be said again
             else:
                 if answer.status < 300:
                     return answer
-                failure = refusal(answer, self._server)
+                failure = said = refusal(answer, self._server)
                 if answer.status not in AGAIN:
                     raise failure
                 after = answer.retry_after

@@ -233,7 +233,7 @@ class Ledger:
         Not if it is the client that takes its time, or if a streamed reply may pause on: then it has another deadline,
         so a sweep stays short.
         """
-        paused = now - self._settings.pause_timeout
+        paused = now - self._settings.stream_timeout
         late: list[tuple[Entry, Reason]] = []
         slow: list[Entry] = []
         for entry in self._entries.values():

@@ -27,12 +27,12 @@ MAX_MESSAGE = 2000  # characters of a failure; what a handler says of a request 
 
 
 class RequestSession(LinkedSession, Protocol):
-    """A session that requests come with. exchanges: those that are being handled, by id. pause_timeout: of replies in
+    """A session that requests come with. exchanges: those that are being handled, by id. stream_timeout: of replies in
     parts.
     """
 
     @property
-    def pause_timeout(self) -> float: ...
+    def stream_timeout(self) -> float: ...
 
     @property
     def exchanges(self) -> "dict[int, Exchange]": ...
@@ -234,7 +234,7 @@ class Exchange(Job):
 
     def _prolong(self) -> None:
         """A reply in parts goes on."""
-        self.deadline = trio.current_time() + (self.session.pause_timeout or self._timeout)
+        self.deadline = trio.current_time() + (self.session.stream_timeout or self._timeout)
 
     async def _wait_room(self) -> None:
         """Wait until the client has taken enough of the parts for another one, and the link has room."""

@@ -126,7 +126,7 @@ class Session:
         self._has_clients = self._is_leaving = self._proxy_has_left = False  # has_clients: or wants none
         self._seen = 0.0  # when something last came
         self.max_batch_bytes = self.max_unacknowledged_bytes = self.reply_window = 0  # until the welcome says
-        self.pause_timeout = 0.0
+        self.stream_timeout = 0.0
         self._patience = WELCOME_TIMEOUT
         self._heartbeat_interval = 0.0
         self._excuse = Excuse()  # of turns that are so late that this process stood still
@@ -239,7 +239,7 @@ class Session:
         self._pump.max_batch_bytes = min(self._pump.max_batch_bytes, room_in(frame.max_batch_bytes))
         self.max_unacknowledged_bytes = frame.max_unacknowledged_bytes
         self.reply_window = frame.reply_window
-        self.pause_timeout = frame.pause_timeout
+        self.stream_timeout = frame.stream_timeout
         self._heartbeat_interval = frame.heartbeat_interval
         self._patience = frame.heartbeat_timeout
         self._excuse = Excuse(tolerated(frame.heartbeat_interval, frame.heartbeat_timeout))

@@ -748,8 +748,8 @@ async def test_a_notification_names_so_many_channels_and_no_more():
             await node.notify("x", channels=["c"] * (MAX_CHANNELS + 1))
 
 
-@pytest.mark.parametrize(("pause_timeout", "expected"), [(0.0, 10.0), (60.0, 60.0)])
-async def test_a_reply_in_parts_may_pause_for_as_long_as_the_proxy_says(pause_timeout, expected):
+@pytest.mark.parametrize(("stream_timeout", "expected"), [(0.0, 10.0), (60.0, 60.0)])
+async def test_a_reply_in_parts_may_pause_for_as_long_as_the_proxy_says(stream_timeout, expected):
     node, left = Node("test"), []
 
     @node.on_request
@@ -761,7 +761,7 @@ async def test_a_reply_in_parts_may_pause_for_as_long_as_the_proxy_says(pause_ti
 
         return Reply(parts())
 
-    async with linked(node, clients=[client()], pause_timeout=pause_timeout) as session:
+    async with linked(node, clients=[client()], stream_timeout=stream_timeout) as session:
         session.http()
         for _ in range(3):
             await session.take(frames.HttpReply)

@@ -17,30 +17,37 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from holdfast.node.errors import LinkRefused, RequestError, StateConflict, StateError, StateRefused
+    from holdfast.node.fields import Fields, File, Form
     from holdfast.node.node import Node, Statistics
     from holdfast.node.pump import Curve
-    from holdfast.node.request import Client, Headers, HttpInfo, Reply, Request
+    from holdfast.node.request import NO_REPLY, Client, Headers, HttpInfo, NoReply, Reply, Request
     from holdfast.node.state import State
     from holdfast.protocols.errors import ConfigError, HoldfastError, StaleError
 
 _MODULES = {
     "holdfast.node.errors": ("LinkRefused", "RequestError", "StateConflict", "StateError", "StateRefused"),
+    "holdfast.node.fields": ("Fields", "File", "Form"),
     "holdfast.node.node": ("Node", "Statistics"),
     "holdfast.node.pump": ("Curve",),
-    "holdfast.node.request": ("Client", "Headers", "HttpInfo", "Reply", "Request"),
+    "holdfast.node.request": ("NO_REPLY", "Client", "Headers", "HttpInfo", "NoReply", "Reply", "Request"),
     "holdfast.node.state": ("State",),
     "holdfast.protocols.errors": ("ConfigError", "HoldfastError", "StaleError"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "NO_REPLY",
     "Client",
     "ConfigError",
     "Curve",
+    "Fields",
+    "File",
+    "Form",
     "Headers",
     "HoldfastError",
     "HttpInfo",
     "LinkRefused",
+    "NoReply",
     "Node",
     "Reply",
     "Request",

@@ -16,7 +16,7 @@ import trio
 from holdfast.node import effects, threads
 from holdfast.node.effects import Outlet, check_text
 from holdfast.node.network import LinkedSession
-from holdfast.node.request import Body, Reply, Request
+from holdfast.node.request import NO_REPLY, Body, Reply, Request
 from holdfast.node.stream import Origin, Turn
 from holdfast.node.workers import Job
 from holdfast.protocols.errors import HoldfastError, StaleError
@@ -112,7 +112,10 @@ class Exchange(Job):
     async def reply(self, result: object) -> None:
         """Send what a handler returned. Raises TypeError if it can't be sent, HoldfastError if it is too large."""
         if not isinstance(result, Reply):
-            await self._send(result, _PLAIN)
+            if result is NO_REPLY:
+                await self._send(None, _NO_CONTENT)
+            else:
+                await self._send(result, _PLAIN)
             return
         if isinstance(result.body, AsyncGenerator):
             async with aclosing(result.body) as parts:  # one that is left early ends here, in its own task
@@ -142,14 +145,14 @@ class Exchange(Job):
 
     async def _send(self, body: object, reply: Reply, more: bool = False) -> None:
         text = reply.text
-        if text is None and not isinstance(body, str | dict | list):
+        if text is None and (body is None or isinstance(body, effects.BINARY)):
             text = self.is_text
         try:
             payload, is_text = (b"", bool(text)) if body is None else effects.encode(body, text)
         except TypeError as error:
-            if isinstance(body, dict | list):  # something in it
+            if effects.is_json(body):  # something in it
                 raise
-            expected = "expected bytes, str, dict, list or None, or in Reply(...) an async iterable of such"
+            expected = f"expected {effects.SENDABLE}, None, or in Reply(...) an async iterable of such"
             raise TypeError(f"{expected}, got {type(body).__name__}") from error
         size = 64 + len(payload) + self._effects_bytes
         if self.is_http:
@@ -159,7 +162,6 @@ class Exchange(Job):
             size += sum(4 * (len(name) + len(value)) + 10 for name, value in headers)
         effects.check_size(size, self.session.max_batch_bytes)
         session = self.session
-        is_end = not more and self._part > 0  # of parts, each of which was a message
         if not more:
             self.is_open = False  # what tasks of the handler do from now on would come too late to go with the reply
         self._part += 1
@@ -179,7 +181,7 @@ class Exchange(Job):
             if self.is_http:
                 session.send(frames.HttpReply(self.id, self.attempt, payload, reply.status, headers, more, kept), size)
             else:
-                said = None if is_end else payload
+                said = None if body is None else payload  # nothing
                 session.send(frames.Reply(self.id, self.attempt, said, is_text, more, kept), size)
         finally:
             if turn is not None:
@@ -245,6 +247,7 @@ class Exchange(Job):
 
 
 _PLAIN = Reply()
+_NO_CONTENT = Reply(status=204)
 _FAILED = Reply(failed=True)
 
 
@@ -254,7 +257,7 @@ def _headers(reply: Reply, body: object, is_text: bool) -> list[tuple[str, str]]
     pairs = given.items() if isinstance(given, Mapping) else given
     headers = [(check_text(name), check_text(value)) for name, value in pairs]
     if body is not None and not any(name.lower() == "content-type" for name, _ in headers):
-        if isinstance(body, dict | list):
+        if effects.is_json(body):
             kind = "application/json"
         else:
             kind = "text/plain; charset=utf-8" if is_text else "application/octet-stream"

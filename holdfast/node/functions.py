@@ -39,11 +39,12 @@ class Functions:
     def on_request(self, function: Callable[[Request], Any] | None = None, *, inline: bool = False) -> Any:
         """Register the function that answers requests: `async def handle(request: Request) -> ...`, or a plain def.
 
-        What it returns is the reply. bytes: of the request's kind, text or binary. str: text. dict, list: text, as
-        JSON. None: empty. Reply: with status, headers, or in parts. It may raise RequestError, which the client gets;
-        whatever else it raises, SystemExit too, is logged, and the client gets status 500 with the id of the log line.
-        It is cancelled when the reply is no longer wanted, and when the link is lost: the request is another node's
-        then. A node without this function is given no requests.
+        What it returns is the reply. bytes: of the request's kind, text or binary. str: text. dict, list, tuple, int,
+        float, bool, dataclass, msgspec.Struct: JSON, as text. None: nothing is sent (over HTTP an empty body).
+        NO_REPLY: the same, said (over HTTP it is 204). Reply: with status, headers, or in parts. It may raise
+        RequestError, which the client gets; whatever else it raises, SystemExit too, is logged, and the client gets
+        status 500 with the id of the log line. It is cancelled when the reply is no longer wanted, and when the link is
+        lost: the request is another node's then. A node without this function is given no requests.
 
         A plain function runs in a thread, `Node(threads=...)` of them at once, and awaits by
         `trio.from_thread.run(node.notify, ...)`. When it is cancelled its thread goes on, but counts for nothing: what

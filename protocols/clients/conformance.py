@@ -327,10 +327,11 @@ class _Drive:
         self._requests += 1
         try:
             if way == 0:
-                self.written(reply(request, None, b"whole", True, False))
+                whole = None if self._requests % 8 > 4 else b"whole"
+                self.written(reply(request, None, whole, True, False))
             elif way == 1:
                 head, end = ReplyHead(200, (("X-Part", "1"),)), None if self._requests % 8 < 4 else b"part"
-                for part, more in ((b"part", True), (b"part", True), (end, False)):
+                for part, more in ((b"part", True), (None, True), (b"part", True), (end, False)):
                     self.written(reply(request, head, part, True, more))
             elif way == 2:
                 self.written(self.protocol.error(request, error))

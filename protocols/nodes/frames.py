@@ -155,8 +155,9 @@ class Drain(Struct, array_like=True, frozen=True, gc=False, tag=12):
 class Reply(Struct, array_like=True, frozen=True, gc=False, tag=30):
     """The reply to a message. `attempt` as in the request: a late one is refused, with its effects.
 
-    more: another part follows. payload: None ends a reply in parts with no further message. effects: what the handler
-    did through the proxy; carried out if, and only if, the reply is taken, before it is written.
+    more: another part follows. payload: None says nothing: the request is settled, or it goes on, without a message;
+    to an older proxy it is an empty message, unless it ends parts. effects: what the handler did through the proxy;
+    carried out if, and only if, the reply is taken, before it is written.
     """
 
     request: int

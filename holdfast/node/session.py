@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import trio
 from msgspec import Struct
 
+from holdfast.node.batches import Batches
 from holdfast.node.callbacks import Callbacks
 from holdfast.node.clients import Clients
 from holdfast.node.counts import Counts
@@ -21,7 +22,6 @@ from holdfast.node.effects import room_in
 from holdfast.node.exchange import Exchange
 from holdfast.node.mastership import Mastership
 from holdfast.node.network import Network
-from holdfast.node.pump import Pump
 from holdfast.node.replica import Replica
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
@@ -106,7 +106,7 @@ class Session:
     exchanges: requests that came with it and are being handled, by id.
     """
 
-    def __init__(self, parts: Parts, pump: Pump, address: str, via: str = "") -> None:
+    def __init__(self, parts: Parts, pump: Batches, address: str, via: str = "") -> None:
         self.links = parts.links
         self.address = address
         self.via = via

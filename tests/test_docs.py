@@ -124,11 +124,12 @@ async def test_who_comes_late_is_told_the_last_word_once():
 def test_the_tests_that_a_page_writes_pass(tmp_path):
     """In a directory of their own, as a user has them."""
     [node, *_] = python_blocks("tutorial/first-node.md")
-    [tests] = python_blocks("howto/test-your-node.md")
+    tests = python_blocks("howto/test-your-node.md")
     (tmp_path / "chat.py").write_text(node, encoding="utf-8")
-    (tmp_path / "test_chat.py").write_text(tests, encoding="utf-8")
+    for number, block in enumerate(tests):
+        (tmp_path / f"test_chat_{number}.py").write_text(block, encoding="utf-8")
     (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\ntrio_mode = true\n", encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 passed" in done.stdout
+    assert "5 passed" in done.stdout

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 import trio
 
@@ -18,6 +19,7 @@ from holdfast.proxy.config import Config
 from holdfast.proxy.config.keys import KEYS
 from holdfast.proxy.config.sources import SECTIONS, value_of
 from holdfast.proxy.config.values import convert, from_text
+from holdfast.testing import Notify, call, client
 from tests.harness import running, websocket
 from tests.waiting import PATIENCE
 
@@ -119,6 +121,21 @@ async def test_who_comes_late_is_told_the_last_word_once():
                         await late.send("me")
                         assert (await late.recv()).endswith(": me")
         nursery.cancel_scope.cancel()
+
+
+def test_the_handler_of_the_page_about_replies():
+    [block] = python_blocks("howto/requests-and-replies.md")
+    names: dict = {}
+    exec(block, names)
+    node = names["node"]
+    ada = client("/?room=7")
+    typing = call(node, "typing", client=ada)
+    assert (typing.messages, typing.effects) == ([], [Notify("somebody types", channels=["7"], exclude=[ada])])
+    assert call(node, {"lot": "a"}).json() == {"lot": "a", "price": 7.5}
+    upload = httpx.Request("POST", "http://a/", data={"name": "x"}, files={"picture": ("p", b"123", "image/png")})
+    said = call(node, upload.read(), http="POST /upload", headers={"content-type": upload.headers["content-type"]})
+    assert (said.status, said.json()) == (201, {"name": "x", "bytes": 3})
+    assert call(node, b"name=x", http="POST /upload").failure.status == 415
 
 
 def test_the_tests_that_a_page_writes_pass(tmp_path):

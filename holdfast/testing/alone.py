@@ -36,6 +36,9 @@ def client(
     return Client(PREFIX << 32 | next(_numbers), protocol, address, path, lower, query)
 
 
+_new_client = client  # where an argument has its name
+
+
 class Alone:
     """See `alone`. Steps may be taken at the same time; each returns when what it causes is done."""
 
@@ -82,7 +85,7 @@ class Alone:
         """
         if http is None:
             data, is_text = encode(payload, text)
-            whose = client or globals()["client"](headers=headers)
+            whose = client or _new_client(headers=headers)
             if whose.id not in self._proxy.clients:
                 await self.open(whose)
             asked = self._proxy.ask(whose, data, is_text, attempt, timeout)
@@ -120,7 +123,7 @@ class Alone:
         method, _, target = http.partition(" ")
         if not target.startswith("/"):
             raise ValueError(f'expected a method and a path, as "POST /rooms", got {http!r}')
-        who = globals()["client"](target, headers=headers, protocol="http")
+        who = _new_client(target, headers=headers, protocol="http")
         if is_json(payload) and who.headers.get("content-type") is None:
             who.headers.append(("content-type", "application/json"))
         return self._proxy.ask_http(who, encode(payload, None)[0], method, target, attempt, timeout)

@@ -273,7 +273,7 @@ class Ledger:
         Not if it is the client that takes its time, or if a streamed reply may pause on: then it has another deadline,
         so a sweep stays short.
         """
-        paused = now - self._settings.pause_timeout
+        paused = now - self._settings.stream_timeout
         late: list[tuple[Entry, Reason]] = []
         slow: list[Entry] = []
         for table in self._tables:

@@ -35,7 +35,7 @@ class RequestSettings(Struct, frozen=True):
     """Section [request]: deadlines, parking, redelivery."""
 
     timeout: float = 10.0
-    pause_timeout: float = 60.0  # between two parts of a reply; a multiple of what keeps event streams alive
+    stream_timeout: float = 60.0  # between two parts of a reply; a multiple of what keeps event streams alive
     max_attempts: int = 2  # nodes that may be lost with one request; then it is the request's doing, and ends there
     redelivery: Literal["auto", "never"] = "auto"
     max_in_flight: int = 100_000

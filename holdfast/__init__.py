@@ -3,7 +3,7 @@
 names        looking up the names of proxies, for nodes and proxies
 complaints   which failures that come again and again are told
 masses       how many lines the log has of what others can cause at will, for nodes and proxies
-node/       the inside of the library; testing: a whole proxy and its nodes within an author's test
+node/       the inside of the library; testing: a handler alone, or a whole proxy and its nodes, within a test
 kuzzle/     for applications that speak Kuzzle's API
 cli/        the command line
 chaos/      the program that harms and counts: demo, chaos, bench
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
         StateError,
         StateRefused,
     )
+    from holdfast.node.fields import Fields, File, Form
     from holdfast.node.logs import log_context
     from holdfast.node.node import Node, Statistics
     from holdfast.node.pump import Curve
-    from holdfast.node.request import Client, Headers, HttpInfo, Reply, Request
+    from holdfast.node.request import NO_REPLY, Client, Headers, HttpInfo, NoReply, Reply, Request
     from holdfast.node.runner import run
     from holdfast.node.state import State
     from holdfast.protocols.errors import ConfigError, HoldfastError, StaleError
@@ -45,10 +46,11 @@ _MODULES = {
         "StateError",
         "StateRefused",
     ),
+    "holdfast.node.fields": ("Fields", "File", "Form"),
     "holdfast.node.logs": ("log_context",),
     "holdfast.node.node": ("Node", "Statistics"),
     "holdfast.node.pump": ("Curve",),
-    "holdfast.node.request": ("Client", "Headers", "HttpInfo", "Reply", "Request"),
+    "holdfast.node.request": ("NO_REPLY", "Client", "Headers", "HttpInfo", "NoReply", "Reply", "Request"),
     "holdfast.node.runner": ("run",),
     "holdfast.node.state": ("State",),
     "holdfast.protocols.errors": ("ConfigError", "HoldfastError", "StaleError"),
@@ -56,15 +58,20 @@ _MODULES = {
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "NO_REPLY",
     "Answer",
     "Client",
     "ConfigError",
     "Curve",
+    "Fields",
+    "File",
+    "Form",
     "Headers",
     "HoldfastError",
     "HttpInfo",
     "LifespanError",
     "LinkRefused",
+    "NoReply",
     "Node",
     "Question",
     "Refused",

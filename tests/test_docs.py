@@ -21,6 +21,7 @@ from holdfast.proxy.config import Config
 from holdfast.proxy.config.keys import KEYS
 from holdfast.proxy.config.sources import SECTIONS, value_of
 from holdfast.proxy.config.values import convert, from_text
+from holdfast.testing import Notify, call, client
 from tests.harness import running, websocket
 from tests.waiting import PATIENCE, until
 
@@ -145,17 +146,33 @@ async def test_what_a_page_does_beside_requests():
     ]
 
 
+def test_the_handler_of_the_page_about_replies():
+    [block] = python_blocks("howto/requests-and-replies.md")
+    names: dict = {}
+    exec(block, names)
+    node = names["node"]
+    ada = client("/?room=7")
+    typing = call(node, "typing", client=ada)
+    assert (typing.messages, typing.effects) == ([], [Notify("somebody types", channels=["7"], exclude=[ada])])
+    assert call(node, {"lot": "a"}).json() == {"lot": "a", "price": 7.5}
+    upload = httpx.Request("POST", "http://a/", data={"name": "x"}, files={"picture": ("p", b"123", "image/png")})
+    said = call(node, upload.read(), http="POST /upload", headers={"content-type": upload.headers["content-type"]})
+    assert (said.status, said.json()) == (201, {"name": "x", "bytes": 3})
+    assert call(node, b"name=x", http="POST /upload").failure.status == 415
+
+
 def test_the_tests_that_a_page_writes_pass(tmp_path):
     """In a directory of their own, as a user has them."""
     [node, *_] = python_blocks("tutorial/first-node.md")
-    [tests] = python_blocks("howto/test-your-node.md")
+    tests = python_blocks("howto/test-your-node.md")
     (tmp_path / "chat.py").write_text(node, encoding="utf-8")
-    (tmp_path / "test_chat.py").write_text(tests, encoding="utf-8")
+    for number, block in enumerate(tests):
+        (tmp_path / f"test_chat_{number}.py").write_text(block, encoding="utf-8")
     (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\ntrio_mode = true\n", encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 passed" in done.stdout
+    assert "5 passed" in done.stdout
 
 
 async def test_the_routes_that_a_page_writes():

@@ -3,9 +3,10 @@
 A request's way:
 links         the links to all proxies; which addresses to keep trying
 session       one session with one proxy: the order of its frames, heartbeats, the table of who is told what
-pump          its socket: batches out and in
+batches       what it is to send, and the numbers; pump: its socket; memory: a link without one, for tests
 dispatch      requests at this node, their cancellation, the guard of handlers
 workers       the tasks in which handlers run; functions: what authors register; threads: plain ones run there
+request       what a handler gets and gives; fields: query and cookies; form: bodies that are forms
 exchange      one request: its effects and its reply
 effects       what a node does to clients and channels, and which way it goes; gate: whether it can go anywhere now
 

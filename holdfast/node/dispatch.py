@@ -178,7 +178,7 @@ class Dispatch:
             exchange.fail(wanted.status, str(wanted), wanted.headers, wanted.code)
             return
         id = token_hex(4)
-        if self._failures.admits("handler_failed"):
+        if self._failures.admits("handler_failed", error, exchange.id):
             text = traceback_of(error)
             log.error("handler_failed", id=id, request=exchange.id, attempt=exchange.attempt, exception=text)
         exchange.fail(500, f"internal error ({id})")

@@ -49,11 +49,12 @@ class Functions:
     def on_request(self, path: Any = None, *, method: str | Iterable[str] = (), inline: bool = False) -> Any:
         """Register a function that answers requests: `async def handle(request: Request) -> ...`, or a plain def.
 
-        What it returns is the reply. bytes: of the request's kind, text or binary. str: text. dict, list: text, as
-        JSON. None: empty. Reply: with status, headers, or in parts. It may raise RequestError, which the client gets;
-        whatever else it raises, SystemExit too, is logged, and the client gets status 500 with the id of the log line.
-        It is cancelled when the reply is no longer wanted, and when the link is lost: the request is another node's
-        then. A node without such a function is given no requests.
+        What it returns is the reply. bytes: of the request's kind, text or binary. str: text. dict, list, tuple, int,
+        float, bool, dataclass, msgspec.Struct: JSON, as text. None: nothing is sent (over HTTP an empty body).
+        NO_REPLY: the same, said (over HTTP it is 204). Reply: with status, headers, or in parts. It may raise
+        RequestError, which the client gets; whatever else it raises, SystemExit too, is logged, and the client gets
+        status 500 with the id of the log line. It is cancelled when the reply is no longer wanted, and when the link is
+        lost: the request is another node's then. A node without such a function is given no requests.
 
         path: as `/rooms/{id}`: HTTP requests at such a path, and messages of clients that have connected to one. A
         parameter takes a whole segment that is not empty, and its value goes to the function's parameter of that name

@@ -334,7 +334,8 @@ class _Drive:
         self._requests += 1
         try:
             if way == 0:
-                self.written(reply(request, None, b"whole", True, False))
+                whole = None if self._requests % 8 > 4 else b"whole"
+                self.written(reply(request, None, whole, True, False))
             elif way == 1:
                 self.written(reply(request, _HEAD, b"part", True, True))
                 self._answer_rest(request, None if self._requests % 8 < 4 else b"part")
@@ -347,7 +348,7 @@ class _Drive:
 
     def _answer_rest(self, request: Request, end: bytes | None) -> None:
         try:
-            for part, more in ((b"part", True), (end, False)):
+            for part, more in ((None, True), (b"part", True), (end, False)):
                 if self.protocol.all_said:
                     return
                 self.written(self.protocol.reply(request, _HEAD, part, True, more))

@@ -153,7 +153,7 @@ KEYS: dict[str, Key] = {
     "node.registry_page": Key(Kind.COUNT, "Clients, or entries of the state, in one page of a snapshot."),
     # --- request
     "request.timeout": Key(Kind.SECONDS, "From a request's coming to its reply, redeliveries included."),
-    "request.pause_timeout": Key(
+    "request.stream_timeout": Key(
         Kind.SECONDS, "Between two parts of a reply; it ends up to `request.timeout` later, and never before that."
     ),
     "request.max_attempts": Key(

@@ -23,6 +23,7 @@ from holdfast.proxy.config.values import convert, from_text, to_toml
 PREFIX = "HOLDFAST__"
 # What nodes and the command line call them: whoever sets one for all that he runs means all of it. Weaker than our own.
 ALIASES = {"HOLDFAST_NODE_TOKEN": ("node", "token"), "HOLDFAST_ADMIN_TOKEN": ("admin", "token")}
+FORMER = {"request.pause_timeout": "request.stream_timeout"}  # keys that have another name now
 SHOWN = 60  # characters of a refused value in a message
 
 
@@ -177,6 +178,8 @@ def _from_file(file: Path, problems: list[str]) -> Iterator[_Given]:
 def _did_you_mean(section: str, key: str) -> str:
     """What was likely meant: the same key of another section, a similar one of this section, or of any."""
     name = f"{section}.{key}"
+    if name in FORMER:
+        return f"; it is {FORMER[name]} now"
     elsewhere = [other for other in KEYS if other.endswith(f".{key}")]
     near = [f"{section}.{other}" for other in SECTIONS.get(section, ())]
     return _suggest(name, elsewhere, cutoff=0) or _suggest(name, near) or _suggest(name, KEYS)

@@ -206,8 +206,7 @@ class Dispatch:
             head, is_text = None, frame.is_text
         else:
             head, is_text = ReplyHead(frame.status, frame.headers), False
-        if (payload := frame.payload) is None and (more or entry.parts is None):
-            payload = b""  # it ends nothing: else there might be no answer at all
+        payload = frame.payload  # None: nothing is said, and the request is settled all the same
         # First: the request is settled, so no fault in what follows may cost its client the answer.
         try:
             taken = entry.connection.reply(entry.event, head, payload, is_text, more)

@@ -67,6 +67,8 @@ class Node(Functions):
     curve: keys for an encrypted link. drain_timeout: how long running handlers may take to finish at the end.
     threads: how many handlers that are plain functions run at once; more wait. So many that hang for ever are a node
     that hangs.
+    order: "client": messages of one client are handled one after the other, as they come to this node, each when the
+    former one's handler has ended; "": all at once. With several nodes it takes `client.ordered` of the proxies.
     clients: whether `node.clients` is wanted. on_open and on_close want it too; other nodes are not told who comes and
     goes, which costs them and the proxies nothing then.
     failures: which of what its functions do wrong gets a line in the log.
@@ -87,6 +89,7 @@ class Node(Functions):
         drain_timeout: float = 30.0,
         clients: bool = False,
         threads: int = 40,
+        order: str = "",
     ) -> None:
         super().__init__()
         self.name = name
@@ -98,6 +101,7 @@ class Node(Functions):
         self.curve = curve
         self.drain_timeout = drain_timeout
         self.threads = threads
+        self.order = order
         self._asks_for_clients = clients
         self.failures = Failures()
         self._is_running = False
@@ -260,6 +264,8 @@ class Node(Functions):
     def _check(self, join: Sequence[str]) -> None:
         if isinstance(join, str) or not join:
             raise ConfigError(f"a node needs a list of at least one proxy's address, got {join!r}")
+        if self.order not in ("", "client"):
+            raise ConfigError(f'the order of a node is "client", or none, got {self.order!r:.80}')
         capacity: object = self.capacity  # what is set is not always what the annotations say
         if not isinstance(capacity, int) or not 1 <= capacity <= MAX_CAPACITY:
             raise ConfigError(f"the capacity of a node is 1 to {MAX_CAPACITY}, got {capacity!r}")
@@ -342,7 +348,7 @@ class Node(Functions):
         mastership = Mastership(self.id, self._on_master, links)
         replica = Replica(self.id, incarnation, links, callbacks, self._state_changed)
         handler = self._handler()
-        dispatch = Dispatch(handler, clients, self.capacity, self.failures)
+        dispatch = Dispatch(handler, clients, self.capacity, self.failures, self.order == "client")
         place = whereabouts()
 
         def hello() -> Hello:

@@ -3,8 +3,11 @@
 import pytest
 import trio
 
-from holdfast import ConfigError, Node, RequestError
+from holdfast import ConfigError, Node, Request, RequestError
+from holdfast.node.ordered import OrderedWorkers
+from holdfast.node.workers import Job
 from holdfast.protocols.nodes import frames
+from tests.holdfast.node.asking import a_client
 from tests.holdfast.node.fake_proxy import client, encoded, linked
 from tests.waiting import until
 
@@ -150,3 +153,32 @@ async def test_http_requests_wait_for_nobody():
 async def test_an_order_that_there_is_not():
     with pytest.raises(ConfigError, match='"client"'):
         await Node("test", order="room").run(["tcp://127.0.0.1:1"])
+
+
+class Asked(Job):
+    """Of an Exchange what its workers look at."""
+
+    is_http = False
+
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+        self.request = Request(b"", False, a_client())
+
+
+async def test_the_next_one_begins_though_the_links_have_nothing_to_do(autojump_clock):
+    done = []
+
+    async def handle(job):
+        await trio.sleep(1)  # longer than a slice
+        done.append(job.number)
+
+    workers = OrderedWorkers(handle)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(workers.run)
+        for number in range(3):
+            workers.put(Asked(number))
+        workers.wake(trio.current_time())
+        await trio.sleep(10)
+        nursery.cancel_scope.cancel()
+    assert done == [0, 1, 2]

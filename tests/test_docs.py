@@ -206,3 +206,18 @@ async def test_the_routes_that_a_page_writes():
                 assert reply.headers.get("allow") == ("GET, HEAD" if status == 405 else None)
                 assert reply.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
             assert (await client.head(user, headers=friend)).status_code == 200
+
+
+async def test_the_order_that_a_page_writes():
+    scope = {}
+    for block in python_blocks("howto/order-and-idempotency.md"):
+        exec(compile(block, "order-and-idempotency.md", "exec"), scope)
+    node = scope["node"]
+    async with holdfast.testing.proxy(client={"ordered": True}) as proxy, proxy.node(node):
+        async with connect(proxy.url) as client:
+            for number in range(10):
+                await client.send(str(number))
+            await client.send('{"type": "pay"}')
+            assert [await client.recv() for _ in range(11)] == ['{"ok":true}'] * 10 + ['{"paid":5}']
+        assert node.state["bids"] == list(range(10))
+        assert list(node.state["payments"].values()) == [5]

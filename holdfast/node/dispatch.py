@@ -20,6 +20,7 @@ from holdfast.node.clients import Clients
 from holdfast.node.errors import RequestError, split, traceback_of
 from holdfast.node.exchange import Exchange, RequestSession
 from holdfast.node.failures import Failures
+from holdfast.node.ordered import OrderedWorkers
 from holdfast.node.request import Client, HttpInfo, Request
 from holdfast.node.workers import Workers
 from holdfast.protocols.nodes import frames
@@ -30,10 +31,18 @@ Handler = Callable[[Request], Any]  # of what Exchange.reply takes, or an awaita
 
 
 class Dispatch:
-    """handler: the author's, as it is to be called; None: every request fails. in_flight: taken and not ended."""
+    """handler: the author's, as it is to be called; None: every request fails. in_flight: taken and not ended.
+    is_ordered: messages of one client are handled one after the other.
+    """
 
     def __init__(
-        self, handler: Handler | None, calls: Calls, clients: Clients, capacity: int, failures: Failures
+        self,
+        handler: Handler | None,
+        calls: Calls,
+        clients: Clients,
+        capacity: int,
+        failures: Failures,
+        is_ordered: bool = False,
     ) -> None:
         self._handler = handler or _no_handler
         self._calls = calls
@@ -41,7 +50,7 @@ class Dispatch:
         self._clients = clients
         self._capacity = capacity
         self._idle = trio.Event()
-        self.workers: Workers[Exchange] = Workers(self._guarded)
+        self.workers: Workers[Exchange] = (OrderedWorkers if is_ordered else Workers)(self._guarded)
         self.in_flight = 0
         self.handled = 0
         self.failed = 0

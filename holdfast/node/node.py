@@ -70,6 +70,8 @@ class Node(Actions):
     curve: keys for an encrypted link. drain_timeout: how long running handlers may take to finish at the end.
     threads: how many handlers that are plain functions run at once; more wait. So many that hang for ever are a node
     that hangs.
+    order: "client": messages of one client are handled one after the other, as they come to this node, each when the
+    former one's handler has ended; "": all at once. With several nodes it takes `client.ordered` of the proxies.
     clients: whether `node.clients` is wanted. on_open and on_close want it too; other nodes are not told who comes and
     goes, which costs them and the proxies nothing then.
     failures: which of what its functions do wrong gets a line in the log.
@@ -90,6 +92,7 @@ class Node(Actions):
         drain_timeout: float = 30.0,
         clients: bool = False,
         threads: int = 40,
+        order: str = "",
     ) -> None:
         super().__init__()
         self.name = name
@@ -101,6 +104,7 @@ class Node(Actions):
         self.curve = curve
         self.drain_timeout = drain_timeout
         self.threads = threads
+        self.order = order
         self._asks_for_clients = clients
         self.failures = Failures()
         self._is_running = False
@@ -281,7 +285,7 @@ class Node(Actions):
         handler = self._handler()
         once = self._on_open_once, self._on_close_once
         calls = Calls(self._on_connect, *once, self._on_ask, clients, partial(put, links))
-        dispatch = Dispatch(handler, calls, clients, self.capacity, self.failures)
+        dispatch = Dispatch(handler, calls, clients, self.capacity, self.failures, self.order == "client")
         self._around = Lifespans(self._lifespans, self, self._is_draining, self.drain_timeout)
         ready, draining = links.is_ready, self._is_draining
         self._tasks = Tasks(links, self._jobs, self.failures, self.threads, ready, draining)

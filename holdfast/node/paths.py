@@ -4,10 +4,11 @@ The first is the most specific one: segment by segment a word is before a parame
 parameter beside it is tried.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 ItemT = TypeVar("ItemT")
+FoundT = TypeVar("FoundT")
 
 
 class Branch(Generic[ItemT]):
@@ -30,18 +31,24 @@ class Branch(Generic[ItemT]):
                 branch._parameter = branch = branch._parameter or Branch()
         return branch
 
-    def search(self, path: Sequence[str], depth: int = 0) -> Iterator[tuple[ItemT, list[str]]]:
-        """Each item whose pattern takes the path, the most specific first, with the values of its parameters in their
-        order. Words and values are compared, and given, as they are."""
+    def find(
+        self, path: Sequence[str], take: Callable[[ItemT], FoundT | None], depth: int = 0
+    ) -> tuple[FoundT, list[str]] | None:
+        """What `take` makes of the first item whose pattern takes the path, if it makes something of it; the most
+        specific one comes first. With the values of its parameters, in their order. Words and values are compared, and
+        given, as they are."""
         if depth == len(path):
-            if self.item is not None:
-                yield self.item, []
-            return
+            found = None if self.item is None else take(self.item)
+            return None if found is None else (found, [])
         word = path[depth]
         branch = self._words.get(word)
         if branch is not None:
-            yield from branch.search(path, depth + 1)
+            result = branch.find(path, take, depth + 1)
+            if result is not None:
+                return result
         if self._parameter is not None and word:
-            for item, values in self._parameter.search(path, depth + 1):
-                values.insert(0, word)
-                yield item, values
+            result = self._parameter.find(path, take, depth + 1)
+            if result is not None:
+                result[1].insert(0, word)
+                return result
+        return None

@@ -6,7 +6,7 @@ specific one that takes the method is it: word before parameter, then a method t
 by none is the rest's, or else refused: 404, and 405 over HTTP if only the method is wrong.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -84,29 +84,36 @@ class Table:
 
     def take(self, method: str | None, path: str) -> tuple[Handler, list[str]] | None:
         """What takes it, and the values of the path's parameters."""
-        for place, values in self._places(path):
+
+        def of(place: dict[str | None, Handler]) -> Handler | None:
             handler = place.get(method)
             if handler is None and method == "HEAD":
                 handler = place.get("GET")
-            if handler is None:
-                handler = place.get(EVERY)
-            if handler is not None:
-                return handler, values
-        return None if self.rest is None else (self.rest, [])
+            return handler if handler is not None else place.get(EVERY)
+
+        found = None if self.is_empty else self._find(path, of)
+        return found if found is not None or self.rest is None else (self.rest, [])
 
     def methods(self, path: str) -> set[str]:
         """Those that something takes at this path."""
-        found = {method for place, _ in self._places(path) for method in place if method is not None}
-        return found | {"HEAD"} if "GET" in found else found
+        methods: set[str] = set()
 
-    def _places(self, path: str) -> Iterator[tuple[dict[str | None, Handler], list[str]]]:
+        def collect(place: dict[str | None, Handler]) -> None:
+            methods.update(method for method in place if method is not None)
+
+        self._find(path, collect)
+        return methods | {"HEAD"} if "GET" in methods else methods
+
+    def _find(
+        self, path: str, take: Callable[[dict[str | None, Handler]], Handler | None]
+    ) -> tuple[Handler, list[str]] | None:
         segments = path.split("/")
         if "%" in path:
             try:
                 segments = [unquote(segment, errors="strict") for segment in segments]
             except UnicodeDecodeError:
-                return iter(())
-        return self._tree.search(segments)
+                return None
+        return self._tree.find(segments, take)
 
 
 class Router:

@@ -20,6 +20,7 @@ from holdfast.proxy.clients.closings import USUAL, Closings
 from holdfast.proxy.clients.connection import Connection
 from holdfast.proxy.clients.handshakes import Handshakes, Handshaking
 from holdfast.proxy.clients.nowhere import Nowhere
+from holdfast.proxy.clients.ordered import OrderedConnection
 from holdfast.proxy.clients.reactor import Reactor, close_crashed
 from holdfast.proxy.clients.session import House, Identity, Peer, Session
 from holdfast.proxy.clients.tls import TlsChannel
@@ -75,6 +76,7 @@ class Clients(House):
         self.closings = Closings()
         self.admission: Admission | None = None
         self._settings = settings
+        self._make_connection = OrderedConnection if settings.ordered else Connection
         self._first_protocol = first_protocol
         self._next_id = prefix << 32
         self._per_network: dict[str, int] = {}
@@ -107,7 +109,7 @@ class Clients(House):
             os.close(fd)
             return None
         self._next_id = id = self._next_id + 1
-        connection = Connection(self, id, Transport(self, fd, tls), protocol)
+        connection = self._make_connection(self, id, Transport(self, fd, tls), protocol)
         self.connections[id] = connection
         if self._settings.max_connections_per_address:
             self._network_of[id] = network = _network(address.rpartition(":")[0])

@@ -85,6 +85,11 @@ KEYS: dict[str, Key] = {
         Kind.PER_SECOND, "Messages of one connection; one second's worth may come at once.", zero="no limit"
     ),
     "client.max_in_flight": Key(Kind.COUNT, "Unanswered requests of one connection; above it is not read."),
+    "client.ordered": Key(
+        Kind.FLAG,
+        "Whether messages of one connection are handled one after the other: no node gets one before the former one's "
+        "reply. It is read on meanwhile, up to max_in_flight.",
+    ),
     "client.max_outbox_bytes": Key(
         Kind.BYTES, "Waiting for a client that does not read; a notification on top of that disconnects it."
     ),

@@ -37,6 +37,7 @@ class ClientSettings(Limits, frozen=True):
     max_connections_per_address: int = 0
     max_message_rate: float = 0.0
     max_in_flight: int = 64
+    ordered: bool = False
     max_outbox_bytes: int = 1 << 20
     max_unread_reply_bytes: int = 32 << 20
     max_channels: int = 1000

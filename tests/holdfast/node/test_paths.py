@@ -18,10 +18,12 @@ def test_all_that_fit_are_found_the_most_specific_first(table, path):
     root = Branch()
     for pattern in table:
         root.grow(pattern).item = pattern
-    found = list(root.search(path))
+    found = []
+    assert root.find(path, found.append) is None  # it makes nothing of any
     expected = sorted(
         (pattern for pattern in table if fits(pattern, path)), key=lambda pattern: [w is None for w in pattern]
     )
-    assert [pattern for pattern, _ in found] == expected
-    for pattern, values in found:
-        assert values == [segment for word, segment in zip(pattern, path, strict=True) if word is None]
+    assert found == expected
+    for pattern in expected:
+        values = [segment for word, segment in zip(pattern, path, strict=True) if word is None]
+        assert root.find(path, lambda item, pattern=pattern: item if item == pattern else None) == (pattern, values)

@@ -20,7 +20,7 @@ from holdfast.node.errors import RequestError, split, traceback_of
 from holdfast.node.exchange import Exchange, RequestSession
 from holdfast.node.failures import Failures
 from holdfast.node.request import Client, HttpInfo, Request
-from holdfast.node.workers import Workers
+from holdfast.node.workers import Jobs, Workers
 from holdfast.protocols.nodes import frames
 
 log = structlog.get_logger("holdfast.node")
@@ -37,14 +37,15 @@ class Dispatch:
         self._clients = clients
         self._capacity = capacity
         self._idle = trio.Event()
-        self.workers: Workers[Exchange] = Workers(self._guarded)
+        self._workers = Workers[Exchange](self._guarded)
+        self.workers: Jobs[Exchange] = self._workers
         self.in_flight = 0
         self.handled = 0
         self.failed = 0
         self.cancelled = 0
 
     async def run(self) -> None:
-        await self.workers.run()
+        await self._workers.run()
 
     @property
     def load(self) -> float:

@@ -18,6 +18,7 @@ RequestHandler = TypeVar("RequestHandler", bound=Callable[[Request], Any])
 OpenHandler = TypeVar("OpenHandler", bound=Callable[[Client], Any])
 CloseHandler = TypeVar("CloseHandler", bound=Callable[..., Any])
 MasterFunction = TypeVar("MasterFunction", bound=Callable[[], Coroutine[Any, Any, None]])
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 StateHandler = TypeVar("StateHandler", bound=Callable[[str, Any], Any])
 
 
@@ -73,7 +74,7 @@ class Functions:
         if function is None:
             return partial(self.on_open, inline=inline)
         _check(function, "a client")
-        self._on_open.append(Callback(function, inline=inline))
+        self._on_open.append(Callback(self._adapt(function), inline=inline))
         return function
 
     @overload
@@ -90,7 +91,7 @@ class Functions:
         takes_reason = _takes(function, 2)
         if not takes_reason:
             _check(function, "a client")
-        self._on_close.append(Callback(function, inline=inline, args=2 if takes_reason else 1))
+        self._on_close.append(Callback(self._adapt(function), inline=inline, args=2 if takes_reason else 1))
         return function
 
     def on_master(self, function: MasterFunction) -> MasterFunction:
@@ -101,7 +102,7 @@ class Functions:
         its epoch.
         """
         _check(function)
-        self._on_master.append(function)
+        self._on_master.append(self._adapt(function))
         return function
 
     @overload
@@ -118,7 +119,11 @@ class Functions:
         if function is None:
             return partial(self.on_state, inline=inline)
         _check(function, "a key", "a value")
-        self._on_state.append(Callback(function, inline=inline))
+        self._on_state.append(Callback(self._adapt(function), inline=inline))
+        return function
+
+    def _adapt(self, function: FunctionT) -> FunctionT:
+        """What is called in Trio for a function of the author's, of any kind but that for requests."""
         return function
 
     def _handler(self, threads: int) -> Callable[[Request], Any] | None:

@@ -17,6 +17,7 @@ from holdfast.names import look_up
 from holdfast.node import effects
 from holdfast.node.backoff import Attempts
 from holdfast.node.clients import NO_WORD, Clients
+from holdfast.node.elsewhere import in_trio
 from holdfast.node.errors import LinkRefused
 from holdfast.node.pump import LINGER, Curve, Pump
 from holdfast.node.session import Parts, Session
@@ -205,6 +206,9 @@ class Links:
         return default is self
 
     async def put(self, effect: Effect) -> None:
+        await in_trio(self._put, effect)
+
+    async def _put(self, effect: Effect) -> None:
         to = await self.wait_room([effect])
         self.streams.send([effect], to=to)
 

@@ -4,7 +4,7 @@ The composition root of the library: the one place where its parts are put toget
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from secrets import randbits, token_hex
 
 import structlog
@@ -73,6 +73,8 @@ class Node(Functions):
 
     Functions are registered before `run`. Everything else is for within it.
     """
+
+    _dispatch: type[Dispatch] = Dispatch
 
     def __init__(
         self,
@@ -246,6 +248,10 @@ class Node(Functions):
             self._is_running = False
             self._is_draining = trio.Event()
 
+    def _start(self, function: Callable[..., Awaitable[int]], *arguments: object) -> int:
+        """Run what runs the node."""
+        return trio.run(function, *arguments)
+
     def drain(self) -> None:
         """Have `run` return when handlers have finished and proxies have read it all, or after `drain_timeout`.
 
@@ -340,7 +346,7 @@ class Node(Functions):
         self._links = links = Links(self.curve, FORGET_TIMEOUT, Streams(clients.proxy_of, self.failures), clients)
         mastership = Mastership(self.id, self._on_master, links)
         replica = Replica(self.id, incarnation, links, callbacks, self._state_changed)
-        dispatch = Dispatch(self._handler(self.threads), clients, self.capacity, self.failures)
+        dispatch = self._dispatch(self._handler(self.threads), clients, self.capacity, self.failures)
         place = whereabouts()
 
         def hello() -> Hello:

@@ -89,7 +89,7 @@ def main(arguments: argparse.Namespace) -> int:
             setattr(node, name, value)
     if arguments.proxy_key or arguments.secret_key:
         node.curve = _load_keys(arguments.proxy_key, arguments.secret_key)
-    return trio.run(run, node, join)
+    return node._start(run, node, join)
 
 
 def load(spec: str) -> Node:

@@ -159,9 +159,9 @@ class Crossing:
             raise_cancelled()
         return task.result()
 
-    async def end_tasks(self, tasks: Iterable["asyncio.Task[Any]"]) -> None:
-        """Cancel these, and wait until they have ended."""
-        left = {task for task in tasks if task.cancel("the node has ended")}
+    async def wait_tasks(self, tasks: Iterable["asyncio.Task[Any]"]) -> None:
+        """Wait until these have ended, which have been cancelled: also if who waits is."""
+        left = set(tasks)
         with trio.CancelScope(deadline=trio.current_time() + END_TIMEOUT, shield=True):
             while left := {task for task in left if not task.done()}:
                 await self.to_asyncio(asyncio.wait(left))

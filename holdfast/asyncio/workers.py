@@ -29,7 +29,7 @@ class Workers(Generic[JobT]):
         self._handle = handle
         self._queue: deque[JobT] = deque()  # bounded by who puts: Dispatch takes no more than its capacity allows
         self._idle: list[asyncio.Future[None]] = []
-        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._tasks: dict[asyncio.Task[None], bool] = {}  # whether we have cancelled it
         self._context = Context()  # of which each job has a copy
         self._loop: asyncio.AbstractEventLoop | None = None  # until it runs there are no jobs
         self._waking = 0  # workers that have been woken, or made, and have not begun to run yet
@@ -54,7 +54,9 @@ class Workers(Generic[JobT]):
     def cancel(self, job: JobT, reason: str) -> None:
         """Cancel a job that has not ended. One that has not begun never does; else it sees asyncio.CancelledError."""
         job.is_cancelled = True
-        if job.worker is not None:
+        if isinstance(job.worker, asyncio.Task):
+            self._cancel(job.worker, reason)
+        elif job.worker is not None:
             job.worker.cancel(reason)
 
     async def run(self, crossing: Crossing) -> None:
@@ -66,7 +68,15 @@ class Workers(Generic[JobT]):
         finally:
             self.is_over = True
             self._queue.clear()
-            await crossing.end_tasks(self._tasks)
+            for task in list(self._tasks):
+                self._cancel(task, "the node has ended")
+            await crossing.wait_tasks(self._tasks)
+
+    def _cancel(self, task: asyncio.Task[None], reason: str) -> None:
+        """Once: a second time would interrupt what the job does at its end."""
+        if self._tasks.get(task) is False:
+            self._tasks[task] = True
+            task.cancel(reason)
 
     def _wake(self, count: int) -> None:
         """See to it that so many workers are about to begin, or as many as there are jobs left."""
@@ -81,7 +91,7 @@ class Workers(Generic[JobT]):
     def _make(self) -> None:
         assert self._loop is not None
         task = self._loop.create_task(self._work(), context=self._context.copy())
-        self._tasks[task] = None
+        self._tasks[task] = False
         task.add_done_callback(self._tasks.pop)
 
     def _begin(self) -> None:
@@ -112,11 +122,11 @@ class Workers(Generic[JobT]):
                     if self.is_over:
                         raise
                     break  # by us, or by what the job itself has begun
-                if task.cancelling():
+                if task.cancelling() or self._tasks[task]:
                     break
             if self.is_over:
                 return
-            if task.cancelling():
+            if task.cancelling() or self._tasks[task]:
                 self._waking += 1  # another in its place
                 self._make()
                 return

@@ -50,14 +50,15 @@ class Job:
 
 
 JobT = TypeVar("JobT", bound=Job)
+JobT_contra = TypeVar("JobT_contra", bound=Job, contravariant=True)
 
 
-class Jobs(Protocol[JobT]):
+class Jobs(Protocol[JobT_contra]):
     """Whom jobs are put to. Their methods are those of Workers."""
 
-    def put(self, job: JobT) -> None: ...
+    def put(self, job: JobT_contra) -> None: ...
     def wake(self, now: float) -> bool: ...
-    def cancel(self, job: JobT, reason: str) -> None: ...
+    def cancel(self, job: JobT_contra, reason: str) -> None: ...
 
 
 class Workers(Generic[JobT]):

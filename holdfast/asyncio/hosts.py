@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import trio
-from outcome import Outcome
 from sniffio import thread_local as library
 
 from holdfast.asyncio.crossing import NOT_RUNNING, Crossing
@@ -28,7 +27,7 @@ class Guest:
         self.crossing = Crossing(loop)
         self.users = 0
         self._scope = trio.CancelScope()
-        self._ended: asyncio.Future[Outcome[None]] = loop.create_future()
+        self._ended: asyncio.Future[Any] = loop.create_future()  # of the outcome of Trio's run
         trio.lowlevel.start_guest_run(
             self._main,
             run_sync_soon_threadsafe=loop.call_soon_threadsafe,
@@ -41,7 +40,7 @@ class Guest:
         with self._scope:
             await self.crossing.run()
 
-    def _done(self, outcome: Outcome[None]) -> None:
+    def _done(self, outcome: object) -> None:
         self.crossing.end()
         _here.guest = None
         self._ended.set_result(outcome)

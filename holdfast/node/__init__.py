@@ -6,6 +6,7 @@ session       one session with one proxy: the order of its frames, heartbeats, t
 pump          its socket: batches out and in
 dispatch      requests at this node, their cancellation, the guard of handlers
 workers       the tasks in which handlers run; functions: what authors register; threads: plain ones run there
+elsewhere     the way to Trio for functions that run in asyncio (holdfast.asyncio)
 exchange      one request: its effects and its reply
 effects       what a node does to clients and channels, and which way it goes
 

@@ -1,4 +1,4 @@
-"""Tests written in Trio, as all others are, that run within asyncio: nodes whose functions are asyncio's run in them."""
+"""Tests written in Trio, as all others are, that run within asyncio, as asyncio's nodes do."""
 
 from functools import partial, wraps
 

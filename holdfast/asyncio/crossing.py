@@ -143,7 +143,11 @@ class Crossing:
 
     async def to_asyncio(self, awaitable: Awaitable[Any]) -> Any:  # noqa: ANN401
         """What `await awaitable` gives in asyncio, in a task of its own."""
-        task = self.loop.create_task(_await(awaitable), context=copy_context())
+        return await self._join(self.loop.create_task(_await(awaitable), context=copy_context()))
+
+    async def _join(self, task: "asyncio.Task[Any]") -> Any:  # noqa: ANN401
+        if task.done():
+            return task.result()
         me = trio.lowlevel.current_task()
         task.add_done_callback(lambda _: trio.lowlevel.reschedule(me))
         raise_cancelled: trio.lowlevel.RaiseCancelT | None = None
@@ -158,6 +162,40 @@ class Crossing:
         if task.cancelled() and raise_cancelled is not None:
             raise_cancelled()
         return task.result()
+
+    @asynccontextmanager
+    async def within_asyncio(self, manager: AbstractAsyncContextManager[ValueT]) -> AsyncIterator[ValueT]:
+        """`async with manager`, which is entered and left in asyncio, in one task. It sees what the block raises."""
+        entered, leaving = trio.Event(), self.loop.create_future()
+        values: list[ValueT] = []
+
+        async def hold() -> None:
+            async with manager as value:
+                values.append(value)
+                entered.set()
+                await leaving
+
+        task = self.loop.create_task(hold(), context=copy_context())
+        task.add_done_callback(lambda _: entered.set())
+        try:
+            await entered.wait()
+            if not values:
+                task.result()
+            yield values[0]
+        except trio.Cancelled:
+            task.cancel("cancelled in Trio")
+            await self.wait_tasks((task,))
+            if task.done() and not task.cancelled():
+                task.result()  # what its end has raised
+            raise
+        except Exception as error:
+            if task.done():
+                raise
+            leaving.set_exception(error)
+            await self._join(task)
+        else:
+            leaving.set_result(None)
+            await self._join(task)
 
     async def wait_tasks(self, tasks: Iterable["asyncio.Task[Any]"]) -> None:
         """Wait until these have ended, which have been cancelled: also if who waits is."""

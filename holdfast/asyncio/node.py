@@ -5,16 +5,15 @@ Owns what of a node's life differs: whose functions run where, and that Trio run
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import trio
 
 from holdfast.asyncio import hosts
 from holdfast.asyncio.dispatch import AsyncioDispatch
 from holdfast.node import node
+from holdfast.node.functions import FunctionT, ManagerT
 from holdfast.node.threads import name_of
-
-FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
 class Node(node.Node):
@@ -57,6 +56,9 @@ class Node(node.Node):
 
         adapted.__qualname__ = name_of(function)
         return cast("FunctionT", adapted)
+
+    def _adapt_manager(self, manager: ManagerT) -> ManagerT:
+        return cast("ManagerT", hosts.crossing().within_asyncio(manager))
 
 
 async def _finish(awaitable: Awaitable[Any]) -> Any:  # noqa: ANN401

@@ -7,6 +7,7 @@ with what it will get is refused when it is registered.
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, TypeVar, overload
 
@@ -19,6 +20,7 @@ OpenHandler = TypeVar("OpenHandler", bound=Callable[[Client], Any])
 CloseHandler = TypeVar("CloseHandler", bound=Callable[..., Any])
 MasterFunction = TypeVar("MasterFunction", bound=Callable[[], Coroutine[Any, Any, None]])
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+ManagerT = TypeVar("ManagerT", bound=AbstractAsyncContextManager[Any])
 StateHandler = TypeVar("StateHandler", bound=Callable[[str, Any], Any])
 
 
@@ -125,6 +127,10 @@ class Functions:
     def _adapt(self, function: FunctionT) -> FunctionT:
         """What is called in Trio for a function of the author's, of any kind but that for requests."""
         return function
+
+    def _adapt_manager(self, manager: ManagerT) -> ManagerT:
+        """The same for `async with`, when it is to be entered."""
+        return manager
 
     def _handler(self, threads: int) -> Callable[[Request], Any] | None:
         """The function that answers requests, as it is to be called: in so many threads, if it is a plain one."""

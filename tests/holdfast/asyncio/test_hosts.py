@@ -238,6 +238,59 @@ async def test_a_cancellation_of_its_own_is_an_error(crossing):
     assert await crossing.to_trio(wait) == "told"
 
 
+@contextlib.asynccontextmanager
+async def resource(seen):
+    async with asyncio.timeout(PATIENCE):
+        try:
+            await asyncio.sleep(0)
+            seen.append("opened")
+            yield asyncio.current_task()
+        except ValueError as error:
+            seen.append(str(error))
+            raise
+        finally:
+            await asyncio.sleep(0)
+            seen.append("closed")
+
+
+@crossing
+async def test_a_manager_of_asyncios_is_entered_from_trio(crossing):
+    async def use(error):
+        with trio.CancelScope() as scope:
+            async with crossing.within_asyncio(resource(seen)) as task:
+                seen.append(task.done())
+                if error is None:
+                    scope.cancel()
+                    await trio.lowlevel.checkpoint()
+                if error:
+                    raise ValueError(error)
+        return scope.cancelled_caught
+
+    seen = []
+    assert not await crossing.to_trio(use, "")
+    with pytest.raises(ValueError, match="wrong"):
+        await crossing.to_trio(use, "wrong")
+    assert await crossing.to_trio(use, None)
+    one = ["opened", False]
+    assert seen == [*one, "closed", *one, "wrong", "closed", *one, "closed"]
+
+
+@crossing
+async def test_a_manager_that_can_not_be_entered(crossing):
+    @contextlib.asynccontextmanager
+    async def broken():
+        await asyncio.sleep(0)
+        raise OSError("no database")
+        yield
+
+    async def use():
+        async with crossing.within_asyncio(broken()):
+            raise AssertionError
+
+    with pytest.raises(OSError, match="no database"):
+        await crossing.to_trio(use)
+
+
 @crossing
 async def test_threads_are_used_from_either_side(crossing):
     threads = Threads(1)

@@ -1,7 +1,9 @@
 """Libraries of asyncio's as they are, in nodes that are processes: redis.asyncio with a real Redis, and httpx."""
 
+import re
 import signal
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
@@ -156,3 +158,14 @@ async def test_nobody_notices_that_nodes_are_killed(module, store):
                 nodes.pop(0).kill()
                 nodes.append(await proxy.node_process(module))
     assert len(numbers) == len(set(numbers)) == 200
+
+
+async def test_the_page_about_it_is_true(store, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[3] / "docs" / "howto" / "asyncio-libraries.md").read_text(encoding="utf-8")
+    [node, _] = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "counter.py").write_text(node)
+    monkeypatch.syspath_prepend(tmp_path)
+    async with deployment("counter:node") as (proxy, _), connect(proxy.url) as one, connect(proxy.url) as two:
+        await proxy.wait_until(lambda status: status["clients"] == 2)
+        assert await ask(one, "x") == "1"
+        assert await ask(two, "x") in ("2", "1 asked so far")

@@ -118,7 +118,7 @@ class Crossing:
 
     @asynccontextmanager
     async def within_trio(self, manager: AbstractAsyncContextManager[ValueT]) -> AsyncIterator[ValueT]:
-        """`async with manager`, which is entered and left in Trio, in one task."""
+        """`async with manager`, which is entered and left in Trio, in one task. It sees nothing that the block raises."""
         entered: asyncio.Future[ValueT] = self.loop.create_future()
         leaving = trio.Event()
 
@@ -135,9 +135,11 @@ class Crossing:
                 holding.result()
             yield entered.result()
         finally:
-            entered.cancel()
+            if entered.cancel():
+                holding.cancel()
             leaving.set()
-            await holding
+            if not holding.done():
+                await holding
 
     # --- from Trio --------------------------------------------------------------------------------------------------
 

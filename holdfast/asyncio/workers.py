@@ -83,8 +83,11 @@ class Workers(Generic[JobT]):
         count = min(count, len(self._queue))
         while self._waking < count:
             self._waking += 1
-            if self._idle:
-                self._idle.pop().set_result(None)
+            while self._idle:
+                wakened = self._idle.pop()
+                if not wakened.done():  # else somebody has cancelled its task
+                    wakened.set_result(None)
+                    break
             else:
                 self._make()
 
@@ -143,7 +146,7 @@ class Workers(Generic[JobT]):
         except asyncio.CancelledError:  # by somebody who cancels all tasks there are
             if wakened in self._idle:
                 self._idle.remove(wakened)
-            else:
+            elif not wakened.cancelled():  # it was to begin
                 self._waking -= 1
                 self._wake(1)
             raise

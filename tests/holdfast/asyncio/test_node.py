@@ -483,6 +483,30 @@ async def test_turns_of_a_key(node):
     assert order == [b"+1", b"-1", b"+2", b"-2", b"+3", b"-3"]
 
 
+@within_asyncio
+async def test_cancelled_while_it_waits_for_its_turn(node):
+    gate, has_it, order = asyncio.Event(), [], []
+
+    @node.on_request
+    async def handle(request):
+        async with node.state.turn("key"):
+            order.append(request.payload)
+            has_it.append(True)
+            await gate.wait()
+
+    async with linked(node, clients=[client()]) as session:
+        session.request(b"first")
+        await until(lambda: has_it)
+        second = session.request(b"second")
+        session.request(b"third")
+        await until(lambda: node.statistics().in_flight == 3)
+        session.say(frames.Cancel(second, 1))
+        await until(lambda: node.statistics().in_flight == 2)
+        gate.set()
+        assert [(await session.take(frames.Reply)).request for _ in range(2)] == [1, 3]
+    assert order == [b"first", b"third"]
+
+
 def test_without_a_run_nothing_is_done():
     async def notify():
         await Node("test").notify("x", channels=["c"])

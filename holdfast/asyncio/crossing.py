@@ -118,7 +118,7 @@ class Crossing:
 
     @asynccontextmanager
     async def within_trio(self, manager: AbstractAsyncContextManager[ValueT]) -> AsyncIterator[ValueT]:
-        """`async with manager`, which is entered and left in Trio, in one task. It sees nothing that the block raises."""
+        """`async with manager`, which is entered and left in Trio, in one task. What the block raises is not for it."""
         entered: asyncio.Future[ValueT] = self.loop.create_future()
         leaving = trio.Event()
 

@@ -10,6 +10,7 @@ import pytest
 import sniffio
 import structlog
 import trio
+import trio.testing
 
 from holdfast import HoldfastError, Reply, RequestError
 from holdfast.asyncio import Node, hosts
@@ -88,10 +89,11 @@ async def test_each_request_has_variables_of_its_own(node):
         return var.get()
 
     async with linked(node, clients=[client()]) as session:
-        for text in (b"a", b"b", b"c"):
-            session.request(text)
-        for text in (b"a", b"b", b"c"):
-            assert await reply_of(session) == b'["clean","%s","%s"]' % (text, text)
+        for _ in range(2):
+            for text in (b"a", b"b", b"c"):
+                session.request(text)
+            for text in (b"a", b"b", b"c"):
+                assert await reply_of(session) == b'["clean","%s","%s"]' % (text, text)
 
 
 @within_asyncio
@@ -272,7 +274,7 @@ async def test_a_reply_in_parts_is_made_by_the_handlers_task(node):
 
 
 @within_asyncio
-async def test_a_client_that_leaves_ends_the_making_of_parts(node):
+async def test_parts_wait_for_their_client_and_end_when_it_leaves(node):
     ended = []
 
     async def parts():
@@ -289,7 +291,13 @@ async def test_a_client_that_leaves_ends_the_making_of_parts(node):
 
     async with linked(node, clients=[client()], reply_window=1000) as session:
         id = session.request()
-        await until(lambda: len(session.untaken()) > 10)  # it waits for the client
+        for _ in range(2):
+            for _ in range(11):
+                assert (await session.take(frames.Reply)).more
+            await trio.testing.wait_all_tasks_blocked()
+            assert not session.untaken()  # it waits for the client
+            session.say(frames.Taken(id, 1, 1100))
+        await until(lambda: len(session.untaken()) == 11)
         session.say(frames.Cancel(id, 1))
         await until(lambda: ended and node.statistics().in_flight == 0)
 

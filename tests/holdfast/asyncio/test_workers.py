@@ -55,6 +55,52 @@ def test_jobs_that_need_not_wait_are_done_in_order_by_one_task():
     asyncio.run(main())
 
 
+def test_a_job_that_waits_holds_up_none_of_its_slice():
+    async def main():
+        gate, done = asyncio.Event(), []
+
+        async def wait():
+            await gate.wait()
+            done.append("waited")
+
+        async def quick():
+            done.append("quick")
+
+        async with working() as workers:
+            for action in (wait, wait, quick, wait, quick):
+                workers.put(Task(action))
+            workers.wake(0)
+            while len(done) < 2:
+                await asyncio.sleep(0)
+            assert done == ["quick", "quick"]
+            gate.set()
+            while len(done) < 5:
+                await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+def test_a_task_that_its_job_has_cancelled_does_no_other():
+    async def main():
+        done = []
+
+        async def cancel():
+            asyncio.current_task().cancel()
+
+        async def wait():
+            await asyncio.sleep(0)
+            done.append(True)
+
+        async with working() as workers:
+            for action in (cancel, wait, cancel, cancel, wait):
+                workers.put(Task(action))
+            workers.wake(0)
+            while len(done) < 2:
+                await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
 def test_the_loop_has_its_turn_after_a_slice(monkeypatch):
     monkeypatch.setattr(workers_module, "SLICE", 0.001)
 

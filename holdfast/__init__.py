@@ -3,6 +3,7 @@
 names        looking up the names of proxies, for nodes and proxies
 complaints   which failures that come again and again are told
 masses       how many lines the log has of what others can cause at will, for nodes and proxies
+asyncio/    nodes whose functions are asyncio's
 node/       the inside of the library; testing: a handler alone, or a whole proxy and its nodes, within a test
 kuzzle/     for applications that speak Kuzzle's API
 cli/        the command line

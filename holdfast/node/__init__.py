@@ -7,6 +7,7 @@ batches       what it is to send, and the numbers; pump: its socket; memory: a l
 dispatch      requests at this node, their cancellation, the guard of handlers
 workers       the tasks in which handlers run; functions: what authors register; threads: plain ones run there
 request       what a handler gets and gives; fields: query and cookies; form: bodies that are forms
+elsewhere     the way to Trio for functions that run in asyncio (holdfast.asyncio)
 exchange      one request: its effects and its reply
 effects       what a node does to clients and channels, and which way it goes; gate: whether it can go anywhere now
 

@@ -15,6 +15,7 @@ import trio
 
 from holdfast.node import effects, threads
 from holdfast.node.effects import Outlet, check_text
+from holdfast.node.elsewhere import in_trio
 from holdfast.node.network import LinkedSession
 from holdfast.node.request import NO_REPLY, Body, Client, Reply, Request
 from holdfast.node.stream import Origin, Turn
@@ -136,6 +137,18 @@ class Exchange(Job):
         else:
             await self._send(result.body, result)
 
+    def reply_nowait(self, result: object) -> bool:
+        """As `reply`, also from outside Trio. False: that may have to wait, and nothing is done."""
+        if self._effects or not self._is_wanted():
+            return False
+        if isinstance(result, Reply) and isinstance(result.body, AsyncIterable):
+            return False
+        try:
+            self.reply(result).send(None)
+        except StopIteration:
+            return True
+        raise RuntimeError("a reply without effects has waited")
+
     def fail(self, status: int, message: str, headers: Sequence[tuple[str, str]] = (), code: int = 0) -> None:
         """Send a failure instead of a reply, or of the rest of one. Drops the effects that wait.
 
@@ -162,11 +175,14 @@ class Exchange(Job):
             await self._send(None, reply)
             return
         async for part in parts:
-            await self._send(part, reply, more=True)
+            await in_trio(self._send_part, part, reply)
             if self.is_http:
                 reply = _FAILED if reply.failed else _PLAIN  # status and headers went with the first part
-            await self._wait_room()
-        await self._send(None, reply)
+        await in_trio(self._send, None, reply)
+
+    async def _send_part(self, part: Body, reply: Reply) -> None:
+        await self._send(part, reply, more=True)
+        await self._wait_room()
 
     async def _send(self, body: object, reply: Reply, more: bool = False) -> None:
         text = reply.text

@@ -5,6 +5,7 @@ ConfigError, which `holdfast node` tells as one line.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, TypeVar, overload
 
@@ -21,6 +22,8 @@ OpenHandler = TypeVar("OpenHandler", bound=Callable[[Client], Any])
 CloseHandler = TypeVar("CloseHandler", bound=Callable[..., Any])
 MasterFunction = TypeVar("MasterFunction", bound=Callable[[], Any])
 AskHandler = TypeVar("AskHandler", bound=Callable[[Any], Any])
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+ManagerT = TypeVar("ManagerT", bound=AbstractAsyncContextManager[Any])
 StateHandler = TypeVar("StateHandler", bound=Callable[[str, Any], Any])
 
 
@@ -156,7 +159,7 @@ class Functions:
         if self._on_connect is not None:
             raise ConfigError(f"a node has one on_connect: {said(function)} would be the second")
         check(function, "a client")
-        self._on_connect = Function(function, inline=inline, threads=self._threads)
+        self._on_connect = Function(self._adapt(function), inline=inline, threads=self._threads)
         return function
 
     @overload
@@ -173,7 +176,7 @@ class Functions:
         if self._on_ask is not None:
             raise ConfigError(f"a node has one on_ask: {said(function)} would be the second")
         check(function, "a question")
-        self._on_ask = Function(function, inline=inline, threads=self._threads)
+        self._on_ask = Function(self._adapt(function), inline=inline, threads=self._threads)
         return function
 
     @overload
@@ -197,9 +200,9 @@ class Functions:
             return partial(self.on_open, inline=inline, once=once)
         check(function, "a client")
         if once:
-            self._on_open_once.append(Function(function, inline=inline, threads=self._threads))
+            self._on_open_once.append(Function(self._adapt(function), inline=inline, threads=self._threads))
         else:
-            self._on_open.append(Function(function, inline=inline))
+            self._on_open.append(Function(self._adapt(function), inline=inline))
         return function
 
     @overload
@@ -218,11 +221,11 @@ class Functions:
         takes_reason = takes(function, 2)
         if not takes_reason:
             check(function, "a client")
-        count = 2 if takes_reason else 1
+        count, adapted = 2 if takes_reason else 1, self._adapt(function)
         if once:
-            self._on_close_once.append(Function(function, inline=inline, threads=self._threads, count=count))
+            self._on_close_once.append(Function(adapted, inline=inline, threads=self._threads, count=count))
         else:
-            self._on_close.append(Function(function, inline=inline, count=count))
+            self._on_close.append(Function(adapted, inline=inline, count=count))
         return function
 
     def on_master(self, function: MasterFunction) -> MasterFunction:
@@ -234,7 +237,7 @@ class Functions:
         its epoch.
         """
         check(function)
-        self._on_master.append(Function(function, threads=self._threads))
+        self._on_master.append(Function(self._adapt(function), threads=self._threads))
         return function
 
     @overload
@@ -251,8 +254,16 @@ class Functions:
         if function is None:
             return partial(self.on_state, inline=inline)
         check(function, "a key", "a value")
-        self._on_state.append(Function(function, inline=inline))
+        self._on_state.append(Function(self._adapt(function), inline=inline))
         return function
+
+    def _adapt(self, function: FunctionT) -> FunctionT:
+        """What is called in Trio for a function of the author's, of any kind but that for requests."""
+        return function
+
+    def _adapt_manager(self, manager: ManagerT) -> ManagerT:
+        """The same for `async with`, when it is to be entered."""
+        return manager
 
 
 def _around(middleware: Callable[..., Any], begin: Begin) -> Begin:

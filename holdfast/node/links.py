@@ -18,6 +18,7 @@ from holdfast.node import effects
 from holdfast.node.backoff import Attempts
 from holdfast.node.batches import Batches
 from holdfast.node.clients import NO_WORD, Clients
+from holdfast.node.elsewhere import in_trio
 from holdfast.node.errors import LinkRefused
 from holdfast.node.gate import Gate
 from holdfast.node.latest import Latest
@@ -199,6 +200,9 @@ class Links:
         return {}
 
     async def put(self, effect: Effect) -> None:
+        await in_trio(self._put, effect)
+
+    async def _put(self, effect: Effect) -> None:
         to = await self.wait_room([effect])
         self.streams.send([effect], to=to)
 

@@ -4,7 +4,7 @@ The composition root of the library: the one place where its parts are put toget
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from secrets import randbits, token_hex
 
@@ -78,6 +78,8 @@ class Node(Actions):
 
     Functions are registered before `run`. Everything else is for within it.
     """
+
+    _dispatch: type[Dispatch] = Dispatch
 
     def __init__(
         self,
@@ -191,6 +193,10 @@ class Node(Actions):
             self._is_running = False
             self._is_draining = trio.Event()
 
+    def _start(self, function: Callable[..., Awaitable[int]], *arguments: object) -> int:
+        """Run what runs the node."""
+        return trio.run(function, *arguments)
+
     def drain(self) -> None:
         """Have `run` return when handlers have finished and proxies have read it all, or after `drain_timeout`.
 
@@ -285,7 +291,7 @@ class Node(Actions):
         handler = self._handler()
         once = self._on_open_once, self._on_close_once
         calls = Calls(self._on_connect, *once, self._on_ask, clients, partial(put, links))
-        dispatch = Dispatch(handler, calls, clients, self.capacity, self.failures, self.order == "client")
+        dispatch = self._dispatch(handler, calls, clients, self.capacity, self.failures, self.order == "client")
         self._around = Lifespans(self._lifespans, self, self._is_draining, self.drain_timeout)
         ready, draining = links.is_ready, self._is_draining
         self._tasks = Tasks(links, self._jobs, self.failures, self.threads, ready, draining)

@@ -163,7 +163,8 @@ class Asked(Job):
     def __init__(self, number):
         super().__init__()
         self.number = number
-        self.request = Request(b"", False, a_client())
+        self.client = a_client()
+        self.request = Request(b"", False, self.client)
 
 
 async def test_the_next_one_begins_though_the_links_have_nothing_to_do(autojump_clock):

@@ -152,7 +152,7 @@ class Drive:
                     self._expect_answer_after(event, events, place)
                     if self._refuses:
                         self._refuse(event, events[place + 1 :])
-                        break
+                        return
                 case Finished():
                     if not is_last or not isinstance(event.reason, Reason):
                         violated("Finished must have a Reason and be the last event")
@@ -178,13 +178,13 @@ class Drive:
 
     def _refuse(self, opened: Opened, rest: Sequence[Event]) -> None:
         """As proxy.clients.connection does it."""
-        self.is_refused = True
         error = HoldfastError("conformance", Reason.UNAUTHORIZED)
         if opened.refuse is not None:
             if not self.written(opened.refuse(error)):
                 violated("refuse says nothing")
-            self.is_finished = True
+            self.is_finished = True  # and the adapter is not asked any more
             return
+        self.is_refused = True
         for event in rest:
             if isinstance(event, Message | HttpRequest):
                 self.written(self.protocol.error(event, error))

@@ -159,7 +159,7 @@ class App:
             keeper,
             reactor,
             counters,
-            calls.asks.take,
+            calls.asks,
         )
         lanes.update = announcer.client_updated
         dispatch.attach(effects.reply, effects.is_behind)
@@ -365,7 +365,7 @@ class App:
         """Drain; a second signal ends that at once."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._stop_on_signal, signals, nursery.cancel_scope)
-            await drain(self.config.drain, self.clients, self.ledger, self.dispatch, self.reactor)
+            await drain(self.config.drain, self.clients, self.ledger, self.dispatch, self.calls.once, self.reactor)
             if self.runner is not None:
                 await self.runner.leave()
             self.gateway.leave()

@@ -26,6 +26,9 @@ OF_PROXIES = {
     "it. seconds: since it came, or since the last part of its reply. No more than 10 lines a second.",
     "bad_reply": "A node's reply can't be said in the client's protocol: the client is told so in its place. No more "
     "than 10 lines a second.",
+    "once_given_up": "That a client came or went was told to no node: for so long none could take it, or too much "
+    "waited. kind: open or close. No more than 10 lines a second; `holdfast_once_given_up_total` has all.",
+    "once_untold": "The proxy stops, and of so many clients that came or went no node has been told.",
     # nodes
     "node_joined": "A node has said who it is.",
     "node_ready": "It gets requests.",

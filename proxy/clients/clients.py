@@ -5,14 +5,14 @@ nodes and channels. Does not accept sockets (listener), read them (transport) or
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from ipaddress import IPv6Address
 
 import structlog
 import trio
 
 from holdfast.protocols.clients.base import ClientProtocol, KnowsAddress, Limits
-from holdfast.protocols.clients.events import Event, Opened
+from holdfast.protocols.clients.events import Opened
 from holdfast.protocols.close import Reason
 from holdfast.protocols.nodes.frames import Client
 from holdfast.proxy.clients.admission import Admission
@@ -130,9 +130,9 @@ class Clients(House):
     def asks_for_admission(self) -> bool:
         return self.admission is not None and self.admission.is_wanted
 
-    def ask_for_admission(self, connection: Connection, event: Opened, rest: Sequence[Event]) -> None:  # type: ignore[override]
+    def ask_for_admission(self, connection: Connection, event: Opened) -> None:  # type: ignore[override]
         assert self.admission is not None
-        self.admission.ask(connection, event, rest)
+        self.admission.ask(connection, event)
 
     def closed(self, connection: Peer, session: Session | None, reason: Reason, detail: str, code: int) -> None:
         self.counters.connections_closed[reason] += 1

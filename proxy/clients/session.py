@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from holdfast.balancer.ledger import Requester
-from holdfast.protocols.clients.events import Event, Opened, Request
+from holdfast.protocols.clients.events import Opened, Request
 from holdfast.protocols.close import Reason
 from holdfast.proxy.clients.shared import Owner, Shared
 from holdfast.proxy.clients.transport import Transport
@@ -71,11 +71,13 @@ class Session:
 class House(Shared):
     """Whom a connection tells of its sessions, its requests and its end: proxy.clients.clients.
 
-    wheel: its timers. nowhere: in place of a transport that is closed. dispatch: where requests go.
+    wheel: its timers. nowhere: in place of a transport that is closed. has_abandoned: somebody has gone who had
+    asked something. dispatch: where requests go.
     """
 
     wheel: Wheel
     nowhere: Transport
+    has_abandoned: bool
     dispatch: Callable[[Requester, Request], None]
 
     def opened(self, session: Session, event: Opened, identity: Identity) -> None:
@@ -87,7 +89,7 @@ class House(Shared):
         """Whether somebody is to be asked before a session begins: by `ask_for_admission`."""
         raise NotImplementedError
 
-    def ask_for_admission(self, connection: "Peer", event: Opened, rest: Sequence[Event]) -> None:
+    def ask_for_admission(self, connection: "Peer", event: Opened) -> None:
         """See proxy.clients.admission."""
         raise NotImplementedError
 

@@ -18,6 +18,7 @@ from holdfast.protocols.clients.events import HttpRequest, Message
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, ProtocolError, RequestError
 from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.effects import OWN_CODES
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.nodes.access_log import CLIENT_GONE, AccessLog
@@ -108,7 +109,11 @@ class Dispatch:
             node.link.send(self._frame(entry, node, pool.milliseconds))
 
     def _send_again(self, entry: Entry, now: float) -> None:
-        """To an available node; there must be one."""
+        """To an available node; there must be one. Not if nobody waits for it any more."""
+        if entry.connection.is_closed:
+            self._ledger.drop(entry)
+            self._answer(entry, RequestError("who asked has gone", Reason.CLIENT_LEFT))
+            return
         key = 0 if self._key_of is None else self._key_of(entry.connection, entry.event)
         node = entry.pool.select(entry.pool.available, key, self._random)
         self._ledger.assign(entry, node, now)
@@ -237,10 +242,10 @@ class Dispatch:
         if entry is None:
             self._counters.stale_replies += 1
             return
-        if 400 <= frame.status <= 599:
+        if 400 <= frame.status <= 599 and (not frame.code or frame.code in OWN_CODES):
             self._fault(node, entry, RequestError(frame.message, Reason.NODE_ERROR, None, frame.status, frame.code))
         else:
-            message = f"a failure's status must be 400 to 599, got {frame.status}"
+            message = f"a failure's status is 400 to 599, its code 4000 to 4999, got {frame.status}, {frame.code}"
             self._bad_reply(node, entry, RequestError(message, Reason.BAD_REPLY))
 
     def _bad_reply(self, node: Node, entry: Entry, error: HoldfastError) -> None:
@@ -288,10 +293,8 @@ class Dispatch:
 
     def forget(self, frame: frames.Answer) -> None:
         """It waits no more."""
-        left = self.late[frame.request] - 1
-        if left:
-            self.late[frame.request] = left
-        else:
+        self.late[frame.request] -= 1
+        if not self.late[frame.request]:
             del self.late[frame.request]
 
     def refuse(self, node: Node, frame: frames.Answer) -> None:

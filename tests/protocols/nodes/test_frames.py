@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
-from holdfast.protocols.nodes.effects import FIRST_WINDOW, check_ids, weigh
+from holdfast.protocols.nodes.effects import FIRST_WINDOW, MAX_DATA_BYTES, check_ids, weigh
 
 SPECIFICATION = Path(__file__).parents[3] / "docs" / "node-protocol.md"
 FROM_NODE = typing.get_args(frames.FromNode)
@@ -112,6 +112,7 @@ effects = st.one_of(
     st.builds(frames.Notify, payloads, st.booleans(), st.lists(names), exclude=packed, tail=payloads),
     st.builds(frames.Broadcast, payloads, st.booleans(), packed),
     st.builds(frames.CloseClient, numbers, names, st.sampled_from((0, 4000, 4999))),
+    st.builds(frames.Update, numbers, payloads),
 )
 from_node = st.one_of(
     st.builds(
@@ -130,6 +131,8 @@ from_node = st.one_of(
     ),
     st.builds(frames.Propose, numbers, names, st.none() | payloads, numbers),
     st.builds(frames.Heartbeat, st.floats(allow_nan=False), st.floats(allow_nan=False), numbers),
+    st.builds(frames.Ask, numbers, names, payloads, st.booleans(), st.integers(1, 2**63), st.booleans()),
+    st.builds(frames.Failure, numbers, numbers, st.integers(400, 599), names, st.sampled_from((0, 4401))),
 )
 
 
@@ -193,6 +196,12 @@ def test_a_batch_of_a_node_has_a_limit_of_frames_and_an_effect_one_of_ids():
     check_ids(frames.Broadcast(b"", True, bytes(1 << 20)))
     with pytest.raises(FrameError, match="at most 1048576 bytes"):
         check_ids(frames.Broadcast(b"", True, bytes((1 << 20) + 8)))
+
+
+def test_what_is_kept_of_a_client_has_a_limit():
+    check_ids(frames.Update(1, bytes(MAX_DATA_BYTES)))
+    with pytest.raises(FrameError, match="at most 16384 bytes, got 16385"):
+        check_ids(frames.Update(1, bytes(MAX_DATA_BYTES + 1)))
 
 
 def test_a_tail_is_for_channels():

@@ -6,6 +6,7 @@ when one is lost, answered by its deadline; without an answer nobody is let in.
 """
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Protocol
 
 from holdfast.balancer.calls import Call, Caller, Wish
@@ -17,6 +18,7 @@ from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import FrameError, HoldfastError, ProtocolError
 from holdfast.protocols.nodes.calls import CONNECT, decode_admitted
 from holdfast.protocols.nodes.frames import Client, encode_frame
+from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.clients.session import Identity
 from holdfast.proxy.metrics import Counters
 
@@ -37,12 +39,22 @@ class Opening(Protocol):
 
 
 class Waiting(Caller):
-    """One that waits. opened, rest: as of Opening."""
+    """One that waits. opened, rest: as of Opening. identity: who it is by its token, if it has one."""
 
-    __slots__ = ("_connection", "_counters", "_opened", "_rest", "id")
+    __slots__ = ("_connection", "_counters", "_identity", "_opened", "_reactor", "_rest", "id")
 
-    def __init__(self, connection: Opening, opened: Opened, rest: Sequence[Event], counters: Counters) -> None:
+    def __init__(
+        self,
+        connection: Opening,
+        opened: Opened,
+        rest: Sequence[Event],
+        identity: Identity,
+        reactor: Reactor,
+        counters: Counters,
+    ) -> None:
         self.id = connection.id
+        self._identity = identity
+        self._reactor = reactor
         self._connection = connection
         self._opened = opened
         self._rest = rest
@@ -62,7 +74,10 @@ class Waiting(Caller):
         except FrameError as error:
             raise ProtocolError(str(error), Reason.BAD_REPLY) from error
         self._counters.admissions["admitted"] += 1
-        identity = Identity(admitted.user, admitted.data, b"", admitted.channels, admitted.expires)
+        token = self._identity
+        until = self._reactor.now + admitted.expires if admitted.expires else inf
+        user, expires = admitted.user or token.user, min(until, token.expires)
+        identity = Identity(user, admitted.data, token.claims, admitted.channels, expires)
         self._connection.admitted(self._opened, self._rest, identity)
         return True
 
@@ -75,7 +90,7 @@ class Waiting(Caller):
 
 class Admission:
     """mode: "required": always asked; "auto": while nodes want to be. pool: of nodes that do, wish: whether any does.
-    dispatch: where questions go.
+    dispatch: where questions go. Who has a token is asked for with what that says; its end is its session's, too.
     """
 
     def __init__(
@@ -84,12 +99,14 @@ class Admission:
         pool: Pool,
         wish: Wish,
         dispatch: Callable[[Requester, Call, Pool], None],
+        reactor: Reactor,
         counters: Counters,
     ) -> None:
         self._is_required = mode == "required"
         self._pool = pool
         self._wish = wish
         self._dispatch = dispatch
+        self._reactor = reactor
         self._counters = counters
 
     @property
@@ -97,8 +114,10 @@ class Admission:
         """Whether a client has to be asked for."""
         return self._is_required or bool(self._wish)
 
-    def ask(self, connection: Opening, opened: Opened, rest: Sequence[Event]) -> None:
+    def ask(self, connection: Opening, opened: Opened, rest: Sequence[Event], identity: Identity) -> None:
         """Have one of the nodes say. It may be said before this returns."""
-        client = Client(connection.id, opened.protocol, opened.address, opened.path, opened.headers, opened.query)
+        handshake = opened.protocol, opened.address, opened.path, opened.headers, opened.query
+        client = Client(connection.id, *handshake, identity.user, identity.data, identity.claims)
         call = Call(CONNECT, client=connection.id, info=bytes(encode_frame(client)))
-        self._dispatch(Waiting(connection, opened, rest, self._counters), call, self._pool)
+        waiting = Waiting(connection, opened, rest, identity, self._reactor, self._counters)
+        self._dispatch(waiting, call, self._pool)

@@ -7,6 +7,7 @@ nodes and channels. Does not accept sockets (listener), read them (transport) or
 import os
 from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address
+from typing import Protocol
 
 import structlog
 import trio
@@ -14,6 +15,7 @@ import trio
 from holdfast.protocols.clients.base import ClientProtocol, KnowsAddress, Limits
 from holdfast.protocols.clients.events import Event, Opened
 from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import HoldfastError
 from holdfast.protocols.nodes.frames import Client
 from holdfast.proxy.clients.admission import Admission
 from holdfast.proxy.clients.closings import USUAL, Closings
@@ -21,7 +23,7 @@ from holdfast.proxy.clients.connection import Connection
 from holdfast.proxy.clients.handshakes import Handshakes, Handshaking
 from holdfast.proxy.clients.nowhere import Nowhere
 from holdfast.proxy.clients.reactor import Reactor, close_crashed
-from holdfast.proxy.clients.session import House, Identity, Peer, Session
+from holdfast.proxy.clients.session import NOBODY, House, Identity, Peer, Session
 from holdfast.proxy.clients.tls import TlsChannel
 from holdfast.proxy.clients.transport import Transport
 from holdfast.proxy.clients.wheel import SLOTS_PER_SECOND, Wheel
@@ -36,6 +38,14 @@ GO_ON_TIME = 0.002
 FirstProtocol = Callable[[Limits, str, float], ClientProtocol]
 
 
+class Identifies(Protocol):
+    """Who says who somebody is before anybody is asked: proxy.clients.tokens."""
+
+    def identify(self, event: Opened) -> Identity:
+        """Raises HoldfastError if it does not know, and may not say NOBODY."""
+        ...
+
+
 class Clients(House):
     """Every connection, by id. Those with a session are clients to nodes; the others are HTTP requests' transports.
 
@@ -43,7 +53,7 @@ class Clients(House):
     restarts; the lower 32 count. client_of: what nodes have been told of a session, by its id.
 
     To be set by who joins the sides: dispatch, where requests go; on_opened and on_closed, who is told of sessions;
-    join, who keeps channels; admission, who says which sessions may begin.
+    join, who keeps channels; tokens, if clients have some, and admission: who say which sessions may begin.
     """
 
     on_opened: Callable[[Client], None]
@@ -73,6 +83,7 @@ class Clients(House):
         self.handshakes = Handshakes(reactor, self.encrypted)
         self.nowhere = Nowhere(self, -1, None)
         self.closings = Closings()
+        self.tokens: Identifies | None = None
         self.admission: Admission | None = None
         self._settings = settings
         self._first_protocol = first_protocol
@@ -126,11 +137,20 @@ class Clients(House):
 
     @property
     def asks_for_admission(self) -> bool:
-        return self.admission is not None and self.admission.is_wanted
+        return self.tokens is not None or (self.admission is not None and self.admission.is_wanted)
 
     def ask_for_admission(self, connection: Connection, event: Opened, rest: Sequence[Event]) -> None:  # type: ignore[override]
-        assert self.admission is not None
-        self.admission.ask(connection, event, rest)
+        identity = NOBODY
+        if self.tokens is not None:
+            try:
+                identity = self.tokens.identify(event)
+            except HoldfastError as error:
+                connection.refused_entry(event, rest, error)
+                return
+        if self.admission is not None and self.admission.is_wanted:
+            self.admission.ask(connection, event, rest, identity)
+        else:
+            connection.admitted(event, rest, identity)
 
     def closed(self, connection: Peer, session: Session | None, reason: Reason, detail: str, code: int) -> None:
         self.counters.connections_closed[reason] += 1

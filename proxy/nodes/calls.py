@@ -64,7 +64,7 @@ class Calls:
 
         self._pools = pools
         self._dispatch = dispatch
-        self.admission = Admission(mode, pools[CONNECT], wish(CONNECT), dispatch.request, counters)
+        self.admission = Admission(mode, pools[CONNECT], wish(CONNECT), dispatch.request, reactor, counters)
         opens, closes = Told(pools[OPEN], wish(OPEN)), Told(pools[CLOSE], wish(CLOSE))
         self.once = Once(opens, closes, dispatch.request, reactor, counters)
         self.asks = Asks(ledger, directory, select, settings, dispatch.request, counters)

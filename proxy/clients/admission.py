@@ -23,6 +23,14 @@ from holdfast.proxy.clients.session import Identity
 from holdfast.proxy.metrics import Counters
 
 
+class Identifies(Protocol):
+    """Who knows who somebody is, without a node: proxy.clients.tokens."""
+
+    def identify(self, event: Opened) -> Identity:
+        """Raises HoldfastError for whom it does not let in."""
+        ...
+
+
 class Opening(Protocol):
     """A connection whose session may begin: proxy.clients.connection."""
 

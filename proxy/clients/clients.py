@@ -7,7 +7,6 @@ nodes and channels. Does not accept sockets (listener), read them (transport) or
 import os
 from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address
-from typing import Protocol
 
 import structlog
 import trio
@@ -17,7 +16,7 @@ from holdfast.protocols.clients.events import Event, Opened
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError
 from holdfast.protocols.nodes.frames import Client
-from holdfast.proxy.clients.admission import Admission
+from holdfast.proxy.clients.admission import Admission, Identifies
 from holdfast.proxy.clients.closings import USUAL, Closings
 from holdfast.proxy.clients.connection import Connection
 from holdfast.proxy.clients.handshakes import Handshakes, Handshaking
@@ -36,14 +35,6 @@ log = structlog.get_logger("holdfast.clients")
 GO_ON_TIME = 0.002
 
 FirstProtocol = Callable[[Limits, str, float], ClientProtocol]
-
-
-class Identifies(Protocol):
-    """Who says who somebody is before anybody is asked: proxy.clients.tokens."""
-
-    def identify(self, event: Opened) -> Identity:
-        """Raises HoldfastError if it does not know, and may not say NOBODY."""
-        ...
 
 
 class Clients(House):

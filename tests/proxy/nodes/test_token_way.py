@@ -2,6 +2,7 @@
 
 import json
 import math
+import socket
 import time
 
 import httpx
@@ -15,6 +16,8 @@ from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import CONNECT, Admitted, encode_admitted
 from holdfast.protocols.nodes.frames import decode_client
 from tests.harness import ScriptedNode, client_ids, running, websocket
+from tests.proxy.clients.test_connection import LineProtocol
+from tests.proxy.cluster.proxies import cluster_of
 from tests.proxy.signing import SECRET, pem, private, sign, written
 
 
@@ -164,6 +167,24 @@ async def test_no_token_is_in_the_log():
                     proxy.app.clients.all_sessions()[0].close(Reason.KICKED)
     assert [line for line in lines if line["event"] == "request"]
     assert token[:30] not in repr(lines)
+
+
+async def test_a_protocol_without_headers_is_closed_with_the_reason():
+    async with tokened() as proxy:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        assert proxy.app.clients.add(ours.detach(), "1.2.3.4:5", None, LineProtocol) is not None
+        async with trio.SocketStream(trio.socket.from_stdlib_socket(theirs)) as stream:
+            await stream.send_all(b"hello\nthere\n")
+            assert b"".join([part async for part in stream]) == b"bye\n"
+        assert proxy.counters.connections_closed[Reason.UNAUTHORIZED] == 1
+        assert proxy.counters.messages_received == 0
+
+
+async def test_what_tools_ask_of_a_cluster_needs_no_token():
+    async with cluster_of(1, client={"jwt_keys": SECRET}) as [proxy], browsing(proxy) as http:
+        assert (await http.get("/_plugin/cluster/status")).status_code == 200
+        assert (await http.get("/")).status_code == 401
 
 
 async def test_keys_of_a_file_that_changes(tmp_path):

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from math import inf, isfinite
+from math import inf
 from os import stat
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -188,14 +188,14 @@ class Verifier:
 
 
 def _time(claims: dict[str, Any], name: str, default: float) -> float:
+    """A claim that is a number (RFC 7519 section 2), and no NaN: these are in no JSON."""
     value = claims.get(name, default)
-    try:
-        seconds = float(value) if type(value) in (int, float) else None
-    except OverflowError:
-        seconds = None
-    if seconds is None or not (isfinite(seconds) or name not in claims):
-        raise TokenError(f"{name} in the token is not a time")
-    return seconds
+    if type(value) in (int, float):
+        try:
+            return float(value)
+        except OverflowError:
+            pass
+    raise TokenError(f"{name} in the token is not a time")
 
 
 _REFUSALS: dict[type[jwt.PyJWTError], str] = {

@@ -148,7 +148,10 @@ KEYS: dict[str, Key] = {
     ),
     "client.close_timeout": Key(Kind.SECONDS, "For the client's part of a closing handshake."),
     "client.application_ping": Key(Kind.FLAG, 'Whether `{"p":1}` is answered `{"p":2}` by the proxy.'),
-    "client.origins": Key(Kind.ORIGIN, "Values of Origin that may open a WebSocket; `*` allows all, also none."),
+    "client.origins": Key(
+        Kind.ORIGIN,
+        "Values of Origin that may open a WebSocket, or use a token in a cookie; `*` allows all, also none.",
+    ),
     "client.subprotocols": Key(Kind.TOKEN, "WebSocket subprotocols by preference; empty takes the client's first."),
     "client.compression": Key(
         Kind.FLAG,

@@ -130,6 +130,11 @@ class App:
             config.node.max_untaken_bytes,
         )
         clients.dispatch = dispatch.request
+        if config.client.jwt_keys:
+            from holdfast.proxy.clients.tokens import Tokens  # slow to import: nobody else pays for it
+
+            clients.tokens = tokens = Tokens(config.client, dispatch.request, reactor, counters, wall_clock)
+            clients.dispatch = tokens.request
         mode = config.client.admission
         self.calls = calls = Calls(mode, ledger, directory, dispatch, config.request, reactor, counters)
         clients.admission = calls.admission
@@ -184,7 +189,7 @@ class App:
         if coordinator is None and config.store.kind != "memory":
             coordinator = open_store(config.store)
         if coordinator is not None:
-            clients.dispatch = Operator(self.control, dispatch.request, config.admin.token).request
+            clients.dispatch = Operator(self.control, clients.dispatch, config.admin.token).request
             self.runner = Runner(
                 proxy_id,
                 config,

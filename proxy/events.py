@@ -12,6 +12,9 @@ OF_PROXIES = {
     "connection_finished": "The last word of a connection.",
     "overloaded": "All clients together held above `client.max_buffered_bytes`: those that held most were closed, or "
     "answered. One line a second: the most that was held, and how many since the last line.",
+    "jwt_keys_read": "The file of `client.jwt_keys`, at the first token and when it has changed: so many keys count.",
+    "jwt_keys_unusable": "The file of `client.jwt_keys` can't be read, or has no key: those that were there go on "
+    "counting. Once for each fault.",
     "accept_failed": "The system gives no further connection at this address; it is tried again. Once a minute.",
     "request": "A request was answered, or its client left: `log.access_log`, of a share of them. seconds: until then. "
     "attempt: above 1, it was redelivered. node: the last one that it was with; none if it waited for one. status: of "

@@ -6,6 +6,7 @@ let in.
 """
 
 from collections.abc import Callable
+from math import inf
 from typing import Protocol
 
 from holdfast.balancer.calls import Call, Caller, check_whole
@@ -18,8 +19,17 @@ from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import FrameError, HoldfastError, ProtocolError
 from holdfast.protocols.nodes.calls import CONNECT, decode_admitted
 from holdfast.protocols.nodes.frames import Client, encode_frame
+from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.clients.session import Identity
 from holdfast.proxy.metrics import Counters
+
+
+class Identifies(Protocol):
+    """Who knows who somebody is, without a node: proxy.clients.tokens."""
+
+    def identify(self, event: Opened) -> Identity:
+        """Raises HoldfastError for whom it does not let in."""
+        ...
 
 
 class Opening(Protocol):
@@ -42,12 +52,14 @@ class Opening(Protocol):
 
 
 class Waiting(Caller):
-    """The question for one of them."""
+    """The question for one of them. identity: who it is by its token, if it has one."""
 
-    __slots__ = ("_connection", "_counters", "id")
+    __slots__ = ("_connection", "_counters", "_identity", "_reactor", "id")
 
-    def __init__(self, connection: Opening, counters: Counters) -> None:
+    def __init__(self, connection: Opening, identity: Identity, reactor: Reactor, counters: Counters) -> None:
         self.id = connection.id
+        self._identity = identity
+        self._reactor = reactor
         self._connection = connection
         self._counters = counters
 
@@ -64,8 +76,10 @@ class Waiting(Caller):
         except FrameError as error:
             raise ProtocolError(str(error), Reason.BAD_REPLY) from error
         self._counters.admissions["admitted"] += 1
-        identity = Identity(admitted.user, admitted.data, b"", admitted.channels, admitted.expires)
-        self._connection.admitted(identity)
+        token = self._identity
+        until = self._reactor.now + admitted.expires if admitted.expires else inf
+        user, expires = admitted.user or token.user, min(until, token.expires)
+        self._connection.admitted(Identity(user, admitted.data, token.claims, admitted.channels, expires))
         return ALL
 
     def fail(self, event: Call, error: HoldfastError) -> int:
@@ -77,7 +91,7 @@ class Waiting(Caller):
 
 class Admission:
     """mode: "required": always asked; "auto": while nodes want to be. pool: of nodes that do. dispatch: where questions
-    go.
+    go. Who has a token is asked for with what that says; its end is its session's, too.
     """
 
     def __init__(
@@ -85,11 +99,13 @@ class Admission:
         mode: str,
         pool: Pool,
         dispatch: Callable[[Requester, Call, Pool], None],
+        reactor: Reactor,
         counters: Counters,
     ) -> None:
         self._is_required = mode == "required"
         self._pool = pool
         self._dispatch = dispatch
+        self._reactor = reactor
         self._counters = counters
 
     @property
@@ -97,8 +113,9 @@ class Admission:
         """Whether a client has to be asked for."""
         return self._is_required or self._pool.is_wanted
 
-    def ask(self, connection: Opening, opened: Opened) -> None:
+    def ask(self, connection: Opening, opened: Opened, identity: Identity) -> None:
         """Have one of the nodes say. It may be said before this returns."""
-        client = Client(connection.id, opened.protocol, opened.address, opened.path, opened.headers, opened.query)
+        handshake = opened.protocol, opened.address, opened.path, opened.headers, opened.query
+        client = Client(connection.id, *handshake, identity.user, identity.data, identity.claims)
         call = Call(CONNECT, client=connection.id, info=bytes(encode_frame(client)))
-        self._dispatch(Waiting(connection, self._counters), call, self._pool)
+        self._dispatch(Waiting(connection, identity, self._reactor, self._counters), call, self._pool)

@@ -89,12 +89,17 @@ class Connection(Intake):
         return opening
 
     def _open(self, event: Opened, identity: Identity, now: float) -> None:
-        expires = now + identity.expires if identity.expires else inf
-        self.session = Session(self.id, self, now, expires)
+        self.session = Session(self.id, self, now, identity.expires)
         self._clients.opened(self.session, event, identity)
         self.transport.set_wire_format(self.protocol.wire_format)
-        if expires < inf:
-            self.schedule(min(expires, now + LOOKED_AT))
+        if identity.expires < inf:
+            self.schedule(min(identity.expires, now + LOOKED_AT))
+
+    def expire_in(self, seconds: float) -> None:
+        if self.session is not None:
+            now = self._clients.reactor.now
+            self.session.expires = now + max(seconds, 0.0)
+            self.schedule(min(self.session.expires, now + LOOKED_AT))
 
     def admitted(self, identity: Identity) -> None:
         """It may begin, as this client: what its adapter has said after that holds, then what came meanwhile."""

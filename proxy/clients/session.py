@@ -5,6 +5,7 @@ connection; requests over HTTP have none. What is to be said to it goes through 
 """
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import NamedTuple
 
 from holdfast.balancer.ledger import Requester
@@ -32,16 +33,20 @@ class Peer(Owner):
         """The wheel has come round to it."""
         raise NotImplementedError
 
+    def expire_in(self, seconds: float) -> None:
+        """Its session ends then, whatever it does; inf: never. Not what was said of that before."""
+        raise NotImplementedError
+
 
 class Identity(NamedTuple):
-    """Who a client is, as its admission says: see protocols.nodes.frames.Client and calls.Admitted. expires: in so many
-    seconds; 0.0: never."""
+    """Who a client is, as its token and its admission say: see protocols.nodes.frames.Client and calls.Admitted.
+    expires: when its session ends, by the reactor's clock; inf: never."""
 
     user: str = ""
     data: bytes = b""
     claims: bytes = b""
     channels: Sequence[str] = ()
-    expires: float = 0.0
+    expires: float = inf
 
 
 NOBODY = Identity()

@@ -42,6 +42,13 @@ class ClientSettings(Limits, frozen=True):
     max_unread_reply_bytes: int = 32 << 20
     max_channels: int = 1000
     admission: Literal["auto", "required"] = "auto"
+    jwt_keys: str = ""
+    jwt_algorithms: tuple[str, ...] = ()
+    jwt_audience: tuple[str, ...] = ()
+    jwt_issuer: tuple[str, ...] = ()
+    jwt_from: tuple[str, ...] = ("header",)
+    jwt_required: bool = True
+    jwt_leeway: float = 10.0
 
 
 class RealtimeSettings(Struct, frozen=True):

@@ -62,7 +62,7 @@ class Calls:
             ledger.add_pool(pool)
         self._pools = pools
         self._dispatch = dispatch
-        self.admission = Admission(mode, pools[CONNECT], dispatch.request, counters)
+        self.admission = Admission(mode, pools[CONNECT], dispatch.request, reactor, counters)
         self.once = Once(pools[OPEN], pools[CLOSE], dispatch.request, reactor, counters)
         self.asks = Asks(ledger, directory, select, settings, dispatch, reactor, counters)
 

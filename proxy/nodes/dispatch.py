@@ -154,7 +154,9 @@ class Dispatch:
             return event.frame(entry.id, entry.attempt, timeout)
         assert type(event) is HttpRequest
         path, _, query = event.target.partition("?")
-        client = frames.Client(connection.id, "http", event.address, path, event.headers, query)
+        client = frames.Client(
+            connection.id, "http", event.address, path, event.headers, query, event.user, b"", event.claims
+        )
         return frames.HttpRequest(entry.id, client, entry.attempt, timeout, event.payload, event.method, event.target)
 
     def _introduce(self, node: Node, client: int) -> bytes:

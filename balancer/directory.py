@@ -103,12 +103,13 @@ class Pool:
     not ejected: all that policies see; always the same list, so that callers may keep it. ready: how many are ready,
     whether available or not. select: the policy's.
     timeout, milliseconds: what its requests have. redelivers: whether one may be sent again. max_in_flight: of its
-    requests. table: the ledger's, of its requests in order of their deadlines.
+    requests. table: the ledger's, of its requests in order of their deadlines. route: the name of that whose nodes they
+    are; "": of none.
     """
 
     __slots__ = (
-        "available", "max_in_flight", "milliseconds", "name", "ready", "redelivers", "select", "table",
-        "takes", "timeout",
+        "available", "max_in_flight", "milliseconds", "name", "ready", "redelivers", "route", "select",
+        "table", "takes", "timeout",
     )  # fmt: skip
 
     def __init__(
@@ -127,6 +128,7 @@ class Pool:
         self.milliseconds = int(timeout * 1000)
         self.max_in_flight = max_in_flight
         self.redelivers = redelivers
+        self.route = ""
         self.available: list[Node] = []
         self.ready = 0
         self.table: dict[int, Any] = {}
@@ -139,6 +141,11 @@ class Pool:
 
     def __repr__(self) -> str:
         return f"<Pool {self.name}>"
+
+    @property
+    def nobody(self) -> str:
+        """What is missing when nobody is available."""
+        return f"no node of the route {self.route}" if self.route else "no node"
 
 
 class Directory:

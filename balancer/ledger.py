@@ -4,7 +4,8 @@ Owns ids, attempts, deadlines and the bounds. Answers each question once: what `
 `abandon` return is no longer the ledger's, so no request can be replied to twice. Pure: time comes in.
 
 Requests of one pool have the same timeout, so the order of opening is the order of deadlines, and the order of the
-pool's dictionary is the timer: a sweep looks only at its front. Pools with one timeout share it. A streamed reply goes
+pool's dictionary is the timer: a sweep looks only at its front. Pools with one timeout share it, unless they have a
+limit of their own. A streamed reply goes
 to the back with a new deadline; also when that has passed, for as long as it may pause.
 """
 
@@ -120,6 +121,7 @@ class Ledger:
         self._next_id = first_id
         self._entries: dict[int, Entry] = {}  # of all pools with the usual timeout: most
         self._tables: list[dict[int, Entry]] = [self._entries]
+        self._by_timeout = {settings.timeout: self._entries}  # those of pools that have no limit of their own
         self.waiting: dict[Pool, list[Entry]] = {}  # in order of opening
         self.parked_count = 0
         self.parked_bytes = 0
@@ -129,13 +131,16 @@ class Ledger:
     def __len__(self) -> int:
         return sum(map(len, self._tables))
 
-    def add_pool(self, pool: Pool) -> None:
-        """Before its first request."""
-        if pool.timeout == self._settings.timeout and pool.max_in_flight == self._settings.max_in_flight:
-            pool.table = self._entries
-        else:
+    def add_pool(self, pool: Pool, like: Pool | None = None) -> None:
+        """Before its first request. like: one that was added, of the same nodes: they are counted for both at once."""
+        if pool.max_in_flight == self._settings.max_in_flight:
+            pool.table = self._by_timeout.setdefault(pool.timeout, pool.table)
+        if not any(pool.table is table for table in self._tables):
             self._tables.append(pool.table)
-        self._directory.add_pool(pool)
+        if like is None:
+            self._directory.add_pool(pool)
+        else:
+            pool.available = like.available
 
     @property
     def in_flight(self) -> int:
@@ -221,7 +226,7 @@ class Ledger:
         return entry if entry is not None and entry.node is node and entry.attempt == attempt else None
 
     def _elsewhere(self, id: int) -> Entry | None:
-        """A request with a timeout of its own."""
+        """A request with a timeout or a limit of its own."""
         for table in self._tables:
             if (entry := table.get(id)) is not None:
                 return entry

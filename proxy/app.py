@@ -18,13 +18,12 @@ from holdfast.balancer.cluster.counting import Counted
 from holdfast.balancer.cluster.times import longest_grant
 from holdfast.balancer.coordination.base import Coordinator
 from holdfast.balancer.coordination.store import open_store
-from holdfast.balancer.directory import Directory, Pool, takes_requests
+from holdfast.balancer.directory import Directory
 from holdfast.balancer.ledger import Ledger
 from holdfast.balancer.links.curve import Curve
 from holdfast.balancer.links.door import MAX_STRANGERS
 from holdfast.balancer.links.guard import Guard
 from holdfast.balancer.links.zeromq import ZeromqHub
-from holdfast.balancer.policies import POLICIES, PowerOfTwoChoices
 from holdfast.balancer.registry import ClientRegistry
 from holdfast.balancer.remembered import Remembered
 from holdfast.protocols.clients.http import HttpProtocol
@@ -55,7 +54,8 @@ from holdfast.proxy.nodes.deaths import Deaths
 from holdfast.proxy.nodes.dispatch import Dispatch
 from holdfast.proxy.nodes.gateway import Gateway
 from holdfast.proxy.nodes.keeper import Keeper
-from holdfast.proxy.nodes.routing_key import key_of
+from holdfast.proxy.nodes.pools import Pools
+from holdfast.proxy.nodes.router import Router
 from holdfast.proxy.nodes.steward import Steward
 from holdfast.proxy.open_files import shares_of
 from holdfast.proxy.process import allocator, collector
@@ -112,17 +112,13 @@ class App:
         if config.log.access_log:
             share = config.log.access_log_sample
             self._access_log = access_log = AccessLog(share, random.random, registry.get)
-        policy = POLICIES[config.balance.policy]()
-        if isinstance(policy, PowerOfTwoChoices):
-            ledger.measured = policy.measured
-        pool = Pool.of("requests", takes_requests, policy.select, config.request)
-        ledger.add_pool(pool)
+        pools = Pools(config.balance, config.request, config.route, ledger)
         self.dispatch = dispatch = Dispatch(
             ledger,
             directory,
             announcer,
-            pool,
-            key_of(config.balance.sticky_key) if policy.needs_key else None,
+            pools.usual,
+            pools.key_of,
             random.random,
             reactor,
             counters,
@@ -130,12 +126,16 @@ class App:
             access_log,
             config.node.max_untaken_bytes,
         )
+        client, node, realtime = config.client, config.node, config.realtime
+        self.router: Router | None = None
         clients.dispatch = dispatch.request
-        mode = config.client.admission
-        self.calls = calls = Calls(mode, ledger, directory, dispatch, config.request, reactor, counters)
+        if config.route:
+            parts = dispatch.request, clients.find, registry.get, counters, access_log, client.subprotocols
+            self.router = Router(config.route, pools.of_routes, *parts)
+            clients.dispatch = self.router.request
+        self.calls = calls = Calls(client.admission, ledger, directory, dispatch, config.request, reactor, counters)
         clients.admission = calls.admission
         clients.join = channels.join
-        client, node, realtime = config.client, config.node, config.realtime
         self.budget = Budget(clients, ledger, client.max_buffered_bytes, dispatch.overloaded, dispatch.abandon)
         remembered = Remembered(realtime.max_remembered_bytes, max(MIN_REMEMBERED_SECONDS, config.request.timeout))
         self.lanes = lanes = Lanes(clients, channels, counters, remembered, realtime.max_unacknowledged_bytes, dispatch)
@@ -185,7 +185,7 @@ class App:
         if coordinator is None and config.store.kind != "memory":
             coordinator = open_store(config.store)
         if coordinator is not None:
-            clients.dispatch = Operator(self.control, dispatch.request, config.admin.token).request
+            clients.dispatch = Operator(self.control, clients.dispatch, config.admin.token).request
             self.runner = Runner(
                 proxy_id,
                 config,

@@ -19,7 +19,7 @@ from holdfast.protocols.paths import Pattern
 HTTP = "http"
 # A message above that is taken by no route with a field: to look into one of 1 MB would take a millisecond.
 MAX_LOOKED_INTO = 64 << 10
-MAX_VALUE_BYTES = 1 << 10  # of a field's value in JSON; longer ones are those of no route
+MAX_VALUE_BYTES = 4 << 10  # of a field in JSON: 512 bytes of a route, each as an escape; what is longer is none
 
 Headers = Sequence[tuple[str, str]]
 Field = tuple[type, str | int | bool]  # True is 1 in Python, and not in JSON

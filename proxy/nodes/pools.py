@@ -41,8 +41,8 @@ class Pools:
     def _pool(
         self, name: str, whose: object, takes: Callable[[Node], bool], policy: str, settings: RequestSettings
     ) -> Pool:
-        """Each has a policy of its own: whose turn it is among other nodes tells nothing. whose: what `takes` goes by: a
-        node that is full leaves as many lists as there are of that, not as there are routes."""
+        """Each has a policy of its own: whose turn it is among other nodes tells nothing. whose: what `takes` goes by:
+        a node that is full leaves as many lists as there are of that, not as there are routes."""
         chooser = POLICIES[policy]()
         if isinstance(chooser, PowerOfTwoChoices):
             self._ledger.measured = chooser.measured

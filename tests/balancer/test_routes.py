@@ -179,7 +179,8 @@ def test_too_long_a_message_is_not_looked_into():
 def test_only_the_fields_that_are_asked_for_are_read_and_no_large_one():
     read = decoder_of(["a", "b"])
     assert read(b'{"a":1,"c":2}') == {"a": (int, 1)}
-    assert read(b'{"a":"%s","b":2}' % (b"x" * 2000)) == {"b": (int, 2)}
+    assert read(b'{"a":"%s","b":2}' % (b"x" * 5000)) == {"b": (int, 2)}
+    assert read(b'{"a":"%s"}' % (b"\\u0041" * 512)) == {"a": (str, "A" * 512)}
     assert decoder_of([])(b"{}") == {}
 
 

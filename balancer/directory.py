@@ -105,12 +105,13 @@ class Pool:
     whether available or not. select: the policy's.
     names: of nodes that were in it and ready, and have not come back since as ones that are not in it.
     timeout, milliseconds: what its requests have. redelivers: whether one may be sent again. max_in_flight: of its
-    requests. table: the ledger's, of its requests in order of their deadlines.
+    requests. table: the ledger's, of its requests in order of their deadlines. route: the name of that whose nodes they
+    are; "": of none.
     """
 
     __slots__ = (
-        "available", "max_in_flight", "milliseconds", "name", "names", "ready", "redelivers", "select", "table",
-        "takes", "timeout",
+        "available", "max_in_flight", "milliseconds", "name", "names", "ready", "redelivers", "route", "select",
+        "table", "takes", "timeout",
     )  # fmt: skip
 
     def __init__(
@@ -129,6 +130,7 @@ class Pool:
         self.milliseconds = int(timeout * 1000)
         self.max_in_flight = max_in_flight
         self.redelivers = redelivers
+        self.route = ""
         self.available: list[Node] = []
         self.ready = 0
         self.names: dict[str, None] = {}
@@ -157,6 +159,11 @@ class Pool:
                 del self.names[next(iter(self.names))]
         else:
             self.names.pop(node.name, None)
+
+    @property
+    def nobody(self) -> str:
+        """What is missing when nobody is available."""
+        return f"no node of the route {self.route}" if self.route else "no node"
 
 
 class Directory:

@@ -1,6 +1,7 @@
 """What each event of the logs means. proxy.reference makes the page of it, with levels and fields from the code."""
 
-FIELDS_OF_A_REQUEST = ("request", "client", "address", "protocol", "method", "path")  # proxy.nodes.access_log.who_asked
+# proxy.nodes.access_log.who_asked
+FIELDS_OF_A_REQUEST = ("request", "client", "address", "protocol", "method", "path", "route")
 
 OF_PROXIES = {
     # clients
@@ -23,7 +24,8 @@ OF_PROXIES = {
     "message, 0 of a reply to HEAD, 204, 205 and 304; of an error in its place, all that was written. path: of a "
     "message, that of its client's handshake; what it asks for is in its payload, which no line shows. client and "
     "request are what the node's own log may name. What a limit refuses before it has a number has no line: "
-    "`limits_hit`.",
+    "`limits_hit`. route: that which has taken it, of the configuration; an answer that the route gives itself has no "
+    "request and no node.",
     "request_quarantined": "A request that two nodes were lost with is given to no third.",
     "request_timed_out": "A request has no reply in time: `deadline_exceeded`, or with `no_node` there was no node for "
     "it. seconds: since it came, or since the last part of its reply. No more than 10 lines a second.",

@@ -67,6 +67,7 @@ class Counters:
     redelivered: int = 0
     stale_replies: int = 0
     stale_effects: int = 0
+    route_requests: collections.Counter[str] = field(default_factory=collections.Counter)  # by the route's name
 
     notifications: int = 0
     deliveries: int = 0

@@ -4,6 +4,7 @@ import random
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import httpx
@@ -12,6 +13,7 @@ import trio
 from websockets.trio.client import connect
 
 import holdfast.testing
+from holdfast.balancer.routes import Routes
 from holdfast.protocols.clients.base import Limits
 from holdfast.protocols.clients.conformance import check
 from holdfast.protocols.close import Reason
@@ -19,8 +21,11 @@ from holdfast.proxy.admin.exporter import METRICS
 from holdfast.proxy.cluster.times import times_of
 from holdfast.proxy.config import Config
 from holdfast.proxy.config.keys import KEYS
+from holdfast.proxy.config.routes import read, unreachable
 from holdfast.proxy.config.sources import SECTIONS, value_of
 from holdfast.proxy.config.values import convert, from_text
+from holdfast.proxy.nodes.explain import explained, question_of
+from holdfast.proxy.views import RouteQuestion
 from holdfast.testing import Notify, call, client
 from tests.harness import running, websocket
 from tests.waiting import PATIENCE, until
@@ -221,3 +226,23 @@ async def test_the_order_that_a_page_writes():
             assert [await client.recv() for _ in range(11)] == ['{"ok":true}'] * 10 + ['{"paid":5}']
         assert node.state["bids"] == list(range(10))
         assert list(node.state["payments"].values()) == [5]
+
+
+def test_the_routes_at_the_proxy_that_a_page_writes():
+    """Where each of its examples leads, by the words of `holdfast route`."""
+    page = (DOCS / "howto/routes-at-the-proxy.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"^```toml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    found = read(tomllib.loads(block)["route"])
+    assert found.problems == []
+    assert list(unreachable(found.routes)) == []
+    table = Routes(found.routes, [None] * len(found.routes))
+    for url, more, steps in (
+        ("/health", {}, {"health": 100}),
+        ("/old/x", {}, {"route 2": 100}),
+        ("/uploads/5", {"method": "POST"}, {"uploads": 100}),
+        ("/uploads/5", {}, {"canary": 10, "stable": 100}),
+        ("ws://a.org/rooms/5", {"message": '{"type": "move"}'}, {"moves": 100}),
+        ("ws://a.org/rooms/5", {"message": '{"type": "say"}'}, {"canary": 10, "stable": 100}),
+    ):
+        view = explained(table, question_of(RouteQuestion(url, **more), ()), None)
+        assert {step.route: step.takes for step in view.steps if not step.why} == steps

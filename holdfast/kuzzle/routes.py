@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from holdfast import ConfigError
-from holdfast.node.paths import Branch
+from holdfast.protocols.paths import Branch
 
 VERBS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 

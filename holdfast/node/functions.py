@@ -11,10 +11,11 @@ from typing import Any, TypeVar, overload
 
 from holdfast.node.function import Function, is_async, said
 from holdfast.node.request import Client, Request
-from holdfast.node.routing import Begin, Pattern, Router, key_of
+from holdfast.node.routing import Begin, Router, key_of
 from holdfast.node.threads import Threads
 from holdfast.node.typed import Handler, check, takes
 from holdfast.protocols.errors import ConfigError
+from holdfast.protocols.paths import Pattern
 
 RequestHandler = TypeVar("RequestHandler", bound=Callable[..., Any])
 MiddlewareT = TypeVar("MiddlewareT", bound=Callable[..., Any])
@@ -62,8 +63,9 @@ class Functions:
         path: as `/rooms/{id}`: HTTP requests at such a path, and messages of clients that have connected to one. A
         parameter takes a whole segment that is not empty, and its value goes to the function's parameter of that name
         (`async def room(request, id: int)`): as str with its escapes undone, or converted to what that is annotated
-        with; one that can't be is status 400. Of several paths that fit the most specific one is it: word before
-        parameter, segment by segment. method: only HTTP requests with that one, or one of these; GET is HEAD, too.
+        with; one that can't be is status 400. `*` in place of the last segment takes all that follows, and is no
+        argument. Of several paths that fit the most specific one is it: segment by segment a word is before a
+        parameter, and that before `*`. method: only HTTP requests with that one, or one of these; GET is HEAD, too.
         Without a path: what no other takes. Without such a function that is status 404, or 405 if only the method is
         wrong. Two for one path and method, or two without a path, raise ConfigError.
 

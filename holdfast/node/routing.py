@@ -2,8 +2,8 @@
 
 A message of a client goes by a field of its JSON to what `on_message` has registered for it, first registered first,
 else by the path of the client. An HTTP request goes by its path and method. Of several whose path fits the most
-specific one that takes the method is it: word before parameter, then a method that is named before any. What is taken
-by none is the rest's, or else refused: 404, and 405 over HTTP if only the method is wrong.
+specific one that takes the method is it: word before parameter before `*`, then a method that is named before any. What
+is taken by none is the rest's, or else refused: 404, and 405 over HTTP if only the method is wrong.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,40 +14,16 @@ import msgspec
 
 from holdfast.node.errors import RequestError
 from holdfast.node.function import said
-from holdfast.node.paths import Branch
 from holdfast.node.request import Request
 from holdfast.node.typed import Handler
 from holdfast.protocols.errors import ConfigError
+from holdfast.protocols.paths import Branch, Pattern
 
 Key = tuple[type, str | int | bool]  # True is 1 in Python, and not in JSON
 Begin = Callable[[Request], Any]
 
 MAX_SHOWN = 80  # characters of what a client sent, in what it is told
 EVERY = None  # in place of a method: all of them, and messages
-
-
-class Pattern:
-    """A path with parameters, as `/rooms/{id}`. names: theirs. words: its segments, None for a parameter."""
-
-    __slots__ = ("names", "path", "words")
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.names: list[str] = []
-        self.words: list[str | None] = []
-        if not path.startswith("/"):
-            raise ConfigError(f"the path of a route begins with a slash, as /rooms/{{id}}, got {path!r:.80}")
-        for segment in path.split("/"):
-            name = segment[1:-1] if segment.startswith("{") and segment.endswith("}") else None
-            if name is None:
-                if set(segment) & set("{}?#"):
-                    raise ConfigError(f"a parameter of a route is a whole segment, as /rooms/{{id}}, got {path!r:.80}")
-                self.words.append(unquote(segment))
-                continue
-            if not name.isidentifier() or name in self.names:
-                raise ConfigError(f"parameters of a route are names of their own, as /rooms/{{id}}, got {path!r:.80}")
-            self.names.append(name)
-            self.words.append(None)
 
 
 def key_of(field: object, value: object) -> Key:
@@ -74,7 +50,7 @@ class Table:
                 self.rest = handler
                 return None
             return self.rest
-        branch = self._tree.grow(pattern.words)
+        branch = self._tree.grow(pattern.words, is_open=pattern.is_open)
         place = branch.item = branch.item or {}
         former = next((place[method] for method in methods if method in place), None)
         if former is None:

@@ -320,6 +320,7 @@ class Peers(Struct, array_like=True, frozen=True, gc=False, tag=71):
     ballot: int = 0
 
 
+Asked = Request | HttpRequest | Call
 Answer = Reply | HttpReply | Failure  # to a request, or a part of that
 FromNode = (
     Heartbeat | Bye | Offer | Hello | Ready | Drain | Via

@@ -24,7 +24,9 @@ from holdfast.proxy.views import (
     Kicked,
     NodeList,
     PluginStatus,
+    RouteQuestion,
     format_client_id,
+    parse_client_id,
 )
 
 DEFAULT_PAGE = 100
@@ -80,6 +82,7 @@ class Api:
             Route("POST", "/api/nodes/{id}/drain", self._drain),
             Route("POST", "/api/clients/{id}/kick", self._kick),
             Route("GET", "/api/channels/{channel}", self._channel),
+            Route("POST", "/api/route", self._route),
             # as in Kuzzle's cluster plugin; proxy.admin.operator has them on the ports of clients
             Route("GET", "/_plugin/cluster/health", self._cluster_health, needs_token=False),
             Route("GET", "/_plugin/cluster/status", self._cluster_status),
@@ -159,7 +162,7 @@ class Api:
         limit = _page(query.get("limit", str(DEFAULT_PAGE)))
         after = query.get("after")
         # one more than asked for, to see whether there is another page
-        clients = self._control.clients(limit + 1, None if after is None else parse_client_id(after))
+        clients = self._control.clients(limit + 1, None if after is None else _client_id(after))
         page = clients[:limit]
         cluster = self._control.cluster()
         return as_json(
@@ -181,7 +184,7 @@ class Api:
         return as_json(Drained(node, "draining"), 202)
 
     async def _kick(self, call: Call) -> Response:
-        client = parse_client_id(call.parts["id"])
+        client = _client_id(call.parts["id"])
         reason = call.body().get("reason", "")
         if not isinstance(reason, str) or len(reason.encode()) > MAX_TEXT_BYTES:
             raise HttpError(400, f"reason: expected text of at most {MAX_TEXT_BYTES} bytes")
@@ -198,6 +201,12 @@ class Api:
         if counts is None:
             raise HttpError(503, "too many ask for the counts of channels: try again in a moment")
         return as_json(ChannelCount(channel, sum(counts.values()), counts))
+
+    def _route(self, call: Call) -> Response:
+        try:
+            return as_json(self._control.route(msgspec.convert(call.body(), RouteQuestion)))
+        except ValueError as error:  # of which msgspec's are
+            raise HttpError(400, str(error)) from None
 
     def _cluster_health(self, call: Call) -> Response:
         ready, _ = self._control.ready()
@@ -218,14 +227,11 @@ def _page(text: str) -> int:
     raise HttpError(400, f"limit: expected a number from 1 to {LARGEST_PAGE}")
 
 
-def parse_client_id(text: str) -> int:
+def _client_id(text: str) -> int:
     try:
-        # fromhex takes hexadecimal digits only, where int() would take signs and underscores
-        if len(text) == 16 and " " not in text:
-            return int.from_bytes(bytes.fromhex(text), "big")
-    except ValueError:
-        pass
-    raise HttpError(400, "expected a client id of 16 hexadecimal digits")
+        return parse_client_id(text)
+    except ValueError as error:
+        raise HttpError(400, str(error)) from None
 
 
 def _match(pattern: list[str], segments: list[str]) -> dict[str, str] | None:

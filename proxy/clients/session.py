@@ -9,6 +9,7 @@ from math import inf
 from typing import NamedTuple
 
 from holdfast.balancer.ledger import Requester
+from holdfast.balancer.routes import Plan
 from holdfast.protocols.clients.events import Opened, Request
 from holdfast.protocols.close import Reason
 from holdfast.proxy.clients.shared import Owner, Shared
@@ -54,9 +55,10 @@ NOBODY = Identity()
 
 class Session:
     """id: its name in the whole cluster. channels: what it has joined, and by which version (see Join); None until the
-    first. since: when it opened. expires: when it ends, whatever it does."""
+    first. since: when it opened. expires: when it ends, whatever it does. plan: which routes its messages may take,
+    proxy.nodes.router's."""
 
-    __slots__ = ("channels", "connection", "expires", "id", "since")
+    __slots__ = ("channels", "connection", "expires", "id", "plan", "since")
 
     def __init__(self, id: int, connection: Peer, now: float, expires: float) -> None:
         self.id = id
@@ -64,6 +66,7 @@ class Session:
         self.channels: dict[str, int] | None = None
         self.since = now
         self.expires = expires
+        self.plan: Plan | None = None
 
     def __repr__(self) -> str:
         return f"<Session {self.id:016x}>"

@@ -14,6 +14,7 @@ from holdfast.balancer.settings import (
     ElectionSettings,
     NodeSettings,
     RequestSettings,
+    RouteSettings,
     StateSettings,
     StoreSettings,
 )
@@ -84,7 +85,8 @@ class DrainSettings(Struct, frozen=True):
 
 
 class Config(Struct, frozen=True):
-    """The whole configuration. Config() is valid: it is what `holdfast serve` uses without a file."""
+    """The whole configuration. Config() is valid: it is what `holdfast serve` uses without a file. route: those of the
+    file, in order; no section."""
 
     client: ClientSettings = ClientSettings()
     node: NodeSettings = NodeSettings()
@@ -98,3 +100,4 @@ class Config(Struct, frozen=True):
     admin: AdminSettings = AdminSettings()
     log: LogSettings = LogSettings()
     drain: DrainSettings = DrainSettings()
+    route: tuple[RouteSettings, ...] = ()

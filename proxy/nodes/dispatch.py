@@ -39,7 +39,8 @@ class Dispatch:
     """See the module. Called by connections (`request`), the gateway (`replied`, `failed`, `lose`) and the ticker.
 
     in_order: is given replies that have effects, or follow such a one; they come back by `take` and `finish` when all
-    is done that comes before them. late: requests of which a reply, or a part of one, is there.
+    is done that comes before them. late: requests of which a reply, or a part of one, is there. pool: of all requests
+    that are for no other one.
     """
 
     in_order: Callable[[Node, frames.Answer], None]
@@ -60,7 +61,7 @@ class Dispatch:
     ) -> None:
         self._ledger = ledger
         self._directory = directory
-        self._pool = pool
+        self.pool = pool
         self._announcer = announcer
         self._untold = announcer.untold
         self._waiting = ledger.waiting
@@ -91,7 +92,7 @@ class Dispatch:
     def request(self, connection: Requester, event: Asked, pool: Pool | None = None) -> None:
         """Somebody asks. pool: which nodes may take it; None: those that take all requests."""
         if pool is None:
-            pool = self._pool
+            pool = self.pool
         now = self._reactor.now
         self._counters.requests += 1
         node: Node | None = None
@@ -101,7 +102,7 @@ class Dispatch:
         entry = self._ledger.open(connection, event, pool, node, now)
         if entry is None:
             self._counters.limits_hit["request.max_in_flight"] += 1
-            message = "too many requests in flight"
+            message = f"too many requests in flight{pool.route and f' by the route {pool.route}'}"
             connection.fail(event, RequestError(message, Reason.PARKING_FULL, self._settings.retry_after))
         elif node is None:
             self._park(entry, now)
@@ -173,14 +174,14 @@ class Dispatch:
         else:
             by_count = self._ledger.parked_count >= self._settings.max_parked
             self._counters.limits_hit["request.max_parked" if by_count else "request.max_parked_bytes"] += 1
-            message = "no node is available, and too many wait"
+            message = f"{entry.pool.nobody} is available, and too many wait"
             self._answer(entry, RequestError(message, Reason.PARKING_FULL, self._settings.retry_after))
 
     def unpark(self) -> None:
         """Send what is parked to whoever is available, and go on in the next turn. Called when a node becomes so."""
         ledger, now = self._ledger, self._reactor.now
         size = count = 0
-        for pool in list(self._waiting):
+        for pool in sorted(self._waiting, key=lambda pool: self._waiting[pool][0]):  # oldest first: they share nodes
             while pool.available and (entry := ledger.unpark(pool)) is not None:
                 if entry.attempt:
                     self._failed_over(now - entry.since)
@@ -315,8 +316,7 @@ class Dispatch:
         """A node is gone: its requests go elsewhere, oldest first, or are answered that they can't."""
         now = started = trio.current_time()
         ledger = self._ledger
-        asked = frames.Request | frames.HttpRequest | frames.Call
-        unsent = {frame.id for frame in node.link.unsent() if isinstance(frame, asked)}
+        unsent = {frame.id for frame in node.link.unsent() if isinstance(frame, frames.Asked)}
         for entry in ledger.lose(node):
             if entry.connection.is_closed:
                 ledger.drop(entry)

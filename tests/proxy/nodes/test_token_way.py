@@ -256,6 +256,21 @@ async def test_an_expired_token_closes_its_session():
         assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (3000, "the time of the session is over")
 
 
+async def test_an_end_is_not_left_to_another_timer():
+    async with tokened(handshake_timeout=900.0, ping_interval=0.0) as proxy:
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+            for expires in (45, 6000):
+                async with websocket(proxy, additional_headers=bearer(sign({"exp": time.time() + expires}))):
+                    session = proxy.app.clients.all_sessions()[-1]
+                    assert session.connection.timer <= session.since + 61
+            async with websocket(proxy, additional_headers=bearer(sign({"sub": "ada"}))):
+                session = proxy.app.clients.all_sessions()[-1]
+                assert session.connection.timer > session.since + 800
+                node.do(frames.Update(session.id, None, 45.0))
+                await proxy.until(lambda: session.connection.timer <= session.expires)
+
+
 async def test_a_session_is_given_more_time_by_a_node():
     async with tokened(jwt_leeway=0.0) as proxy:
         with ScriptedNode(proxy.node) as node:

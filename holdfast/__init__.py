@@ -5,6 +5,7 @@ complaints   which failures that come again and again are told
 masses       how many lines the log has of what others can cause at will, for nodes and proxies
 asyncio/    nodes whose functions are asyncio's
 node/       the inside of the library; testing: a handler alone, or a whole proxy and its nodes, within a test
+publisher/  for those who are neither node nor client
 kuzzle/     for applications that speak Kuzzle's API
 cli/        the command line
 chaos/      the program that harms and counts: demo, chaos, bench
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from holdfast.node.runner import run
     from holdfast.node.state import State
     from holdfast.protocols.errors import ConfigError, HoldfastError, StaleError
+    from holdfast.publisher.awaited import AsyncPublisher
+    from holdfast.publisher.requests import PublishError
+    from holdfast.publisher.threads import Publisher
 
 _MODULES = {
     "holdfast.node.asking": ("Answer",),
@@ -54,6 +58,9 @@ _MODULES = {
     "holdfast.node.request": ("NO_REPLY", "Client", "Headers", "HttpInfo", "NoReply", "Reply", "Request"),
     "holdfast.node.runner": ("run",),
     "holdfast.node.state": ("State",),
+    "holdfast.publisher.awaited": ("AsyncPublisher",),
+    "holdfast.publisher.requests": ("PublishError",),
+    "holdfast.publisher.threads": ("Publisher",),
     "holdfast.protocols.errors": ("ConfigError", "HoldfastError", "StaleError"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -61,6 +68,7 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 __all__ = [
     "NO_REPLY",
     "Answer",
+    "AsyncPublisher",
     "Client",
     "ConfigError",
     "Curve",
@@ -74,6 +82,8 @@ __all__ = [
     "LinkRefused",
     "NoReply",
     "Node",
+    "PublishError",
+    "Publisher",
     "Question",
     "Refused",
     "Reply",

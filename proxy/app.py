@@ -45,7 +45,7 @@ from holdfast.proxy.cluster.bindings import resolve
 from holdfast.proxy.cluster.fence import ClientsFence
 from holdfast.proxy.cluster.runner import Runner, random_number, wall_clock
 from holdfast.proxy.cluster.times import times_of
-from holdfast.proxy.config import Config, is_loopback, split_address
+from holdfast.proxy.config import Config
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.nodes.access_log import AccessLog
 from holdfast.proxy.nodes.announcer import Announcer
@@ -190,7 +190,7 @@ class App:
         if coordinator is None and config.store.kind != "memory":
             coordinator = open_store(config.store)
         if coordinator is not None:
-            clients.dispatch = Operator(self.control, clients.dispatch, config.admin.token).request
+            clients.dispatch = Operator(self.control, clients.dispatch, config.admin).request
             self.runner = Runner(
                 proxy_id,
                 config,
@@ -295,8 +295,8 @@ class App:
                 nursery.start_soon(self.reactor.run)
                 nursery.start_soon(self.hub.watch, self.reactor.settle)
                 nursery.start_soon(self.ticker.run)
-                api = Api(self.control, config.admin.token, is_loopback(split_address(config.admin.bind)[0]))
-                admin = await nursery.start(AdminServer(config.admin.bind, api.answer, shares.callers).run)
+                api = Api(self.control, config.admin, max(1, shares.callers // 2))
+                admin = await nursery.start(AdminServer(config.admin.bind, api.answer, shares.callers, api.room).run)
                 accepting = trio.CancelScope()
                 with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                     self.phase = Phase.STARTING if runner is None else Phase.JOINING

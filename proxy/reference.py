@@ -1,6 +1,7 @@
 """The reference pages of the documentation, made from the tables in the code, so that they can't differ from it.
 
-`python -m holdfast.proxy.reference docs/reference` writes configuration.md, errors.md, log.md and metrics.md.
+`python -m holdfast.proxy.reference docs/reference` writes configuration.md, errors.md, log.md, metrics.md,
+admin-api.md and openapi.json.
 """
 
 import ast
@@ -8,9 +9,15 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 import holdfast
 from holdfast.protocols.close import Reason
+from holdfast.proxy.admin.api import MAX_PUBLISHING
 from holdfast.proxy.admin.exporter import METRICS
+from holdfast.proxy.admin.idempotency import MAX_KEPT, MAX_KEY, SECONDS
+from holdfast.proxy.admin.openapi import description
+from holdfast.proxy.admin.routes import ROUTES
 from holdfast.proxy.config.keys import KEYS, Kind
 from holdfast.proxy.config.routes import KEYS as ROUTE_KEYS
 from holdfast.proxy.config.routes import MAX_ROUTES
@@ -43,7 +50,7 @@ with one line and exit status 2. `holdfast check` lists everything that is wrong
 configuration and where each value is from, with secrets masked. Nothing is read again while a proxy runs.
 """
 
-ROUTES = f"""## [[route]]
+ROUTES_PAGE = f"""## [[route]]
 
 Routes are tables in a list, in the file only: their order counts. A request goes to the first one that takes it; what
 none takes is for every node ([how to](../howto/routes-at-the-proxy.md)). What a route does not say matters not. Of a
@@ -77,6 +84,37 @@ files) come along.
 
 | Name | Type | Label | Meaning |
 |---|---|---|---|
+"""
+
+ADMIN_PAGE = f"""{MADE}
+# The admin server's API
+
+HTTP/1.1 at `admin.bind`, bodies and answers in JSON. [openapi.json](openapi.json), which is `GET /api/openapi.json` of
+each proxy, too, describes all of it for tools. For Python there is `holdfast.Publisher`
+([how to](../howto/publish-from-django-flask-cron.md)), for shells `holdfast status`, `nodes`, `clients`, `drain`,
+`kick` and `publish`.
+
+**Tokens.** If `admin.token` or `admin.tokens` are configured, callers present one as `Authorization: Bearer TOKEN`:
+401 without one of them. `admin.token` may do everything; each of `admin.tokens` what its scope says, and else gets
+403, which names the scope that it takes. Routes without a scope in this table take no token.
+
+**Errors** have a status from 400 on, and the body `{{"error": {{"status": 404, "message": "no such client"}}}}`.
+
+**Idempotency-Key.** A request that changes something may have this header: {MAX_KEY} characters at most that the caller
+chooses, new for each request, the same each time that it is sent again. For {SECONDS / 60:.0f} minutes after a success
+the same request with the same key gets the former answer, and nothing is done; while it is under way 409; another
+request with the key 422. After a failure it is tried again. Keys are **per proxy**: another one of the cluster, another
+worker of `serve --workers`, and the same one after a restart know nothing of them. The last {MAX_KEPT} answers are
+kept.
+
+**What nodes do.** `publish`, `close`, joins and leaves are carried out by one of the nodes, at the clients of all
+proxies, as the effects of a request are ([what is guaranteed](../topics/delivery.md)): it waits for a node while none
+is there, goes to another one when its node is lost, and what it says is done once. The answer comes when it is done. It
+may have been done after 502, 504 or a lost connection, too, and after a 503 if a node was lost with it before. At most
+{MAX_PUBLISHING} of these, half of the admin server's connections, wait at once; more get 503.
+
+| Route | Scope | |
+|---|---|---|
 """
 
 LOG_PAGE = f"""{MADE}
@@ -153,7 +191,7 @@ def configuration_page() -> str:
             lines.append(f"| `{name}` | `{to_toml(value_of(defaults, name))}` | {unit} | {meaning} |")
         lines.append("")
     lines.append(
-        ROUTES + "".join(f"| `{key}` | {value} | {meaning} |\n" for key, (value, meaning) in ROUTE_KEYS.items())
+        ROUTES_PAGE + "".join(f"| `{key}` | {value} | {meaning} |\n" for key, (value, meaning) in ROUTE_KEYS.items())
     )
     return "\n".join(lines)
 
@@ -180,6 +218,25 @@ def metrics_page() -> str:
 def log_page() -> str:
     proxies, nodes = events_in("proxy", "balancer"), events_in("node", "kuzzle")
     return LOG_PAGE + _events("A proxy", proxies, OF_PROXIES) + _events("A node, by the library", nodes, OF_NODES)
+
+
+def admin_page() -> str:
+    rows = [ADMIN_PAGE]
+    for route in ROUTES:
+        query = "?" + "&".join(name for name, _ in route.query) if route.query else ""
+        refusals = "".join(f" {status}: {meaning}" for status, meaning in route.refusals)
+        scope = f"`{route.scope}`" if route.scope else ""
+        rows.append(f"| `{route.method} {route.pattern}{query}` | {scope} | {route.summary}{refusals} |\n")
+    rows.append("\n## Bodies\n\n")
+    for route in ROUTES:
+        if route.body is not None:
+            rows.append(f"### {route.method} {route.pattern}\n\n{' '.join((route.body.__doc__ or '').split())}\n\n")
+            rows.append(f"```json\n{route.body_example}\n```\n\n")
+    return "".join(rows).rstrip() + "\n"
+
+
+def openapi_page() -> str:
+    return msgspec.json.format(msgspec.json.encode(description()), indent=2).decode() + "\n"
 
 
 def _events(title: str, said: Mapping[str, tuple[set[str], list[str]]], meanings: Mapping[str, str]) -> str:
@@ -210,6 +267,7 @@ def events_in(*folders: str) -> dict[str, tuple[set[str], list[str]]]:
 
 PAGES = {
     "configuration.md": configuration_page, "errors.md": errors_page, "log.md": log_page, "metrics.md": metrics_page,
+    "admin-api.md": admin_page, "openapi.json": openapi_page,
 }  # fmt: skip
 
 

@@ -11,6 +11,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from holdfast.protocols.nodes.effects import Effect
+
 
 class NodeView(Struct, frozen=True, kw_only=True):
     """One node. load: 0.0-1.0 as it reports it, -1 unknown. ready_for: seconds since it became ready, or null."""
@@ -179,6 +181,36 @@ class Kicked(Struct, frozen=True):
     kicked: bool
 
 
+class Published(Struct, frozen=True):
+    """So many messages have been carried out by a node, for clients of all proxies."""
+
+    messages: int
+
+
+class Closed(Struct, frozen=True):
+    """A node has done it, if there is such a client: nobody is asked whether there is."""
+
+    client: str
+    closing: bool
+
+
+class Membership(Struct, frozen=True):
+    """A node has done it, if there is such a client: nobody is asked whether there is."""
+
+    client: str
+    channel: str
+    joined: bool
+
+
+class Health(Struct, frozen=True):
+    status: str
+
+
+class Readiness(Struct, frozen=True):
+    ready: bool
+    reason: str
+
+
 class ChannelCount(Struct, frozen=True):
     """proxies: those that have members of the channel, each with how many."""
 
@@ -245,8 +277,8 @@ def parse_client_id(text: str) -> int:
 
 
 class Control(Protocol):
-    """The running proxy, as the admin server needs it. Called from its tasks; nothing blocks, only `count` and
-    `kick` wait."""
+    """The running proxy, as the admin server needs it. Called from its tasks; nothing blocks, only what is
+    async waits."""
 
     def ready(self) -> tuple[bool, str]:
         """Whether clients should be sent here; if not, why not, in a few words. If so, what is not as it should be."""
@@ -285,6 +317,15 @@ class Control(Protocol):
 
     def route(self, asked: RouteQuestion) -> RouteView:
         """Which route takes a request, and who is available for it. Raises ValueError for what is none."""
+        ...
+
+    async def publish(self, effects: Sequence[Effect]) -> None:
+        """Have a node do these, to clients of all proxies: all of them in this order, or none. Raises HoldfastError if
+        none has; perhaps they are done then all the same, unless its reason is that there was no node."""
+        ...
+
+    def limit_hit(self, name: str) -> None:
+        """For the metrics: something was refused."""
         ...
 
     def metrics(self) -> bytes:

@@ -5,6 +5,7 @@ serve     holdfast serve
 node      holdfast node
 demo      holdfast demo; chaos: holdfast chaos; bench: holdfast bench; durations: times as their options take them
 operate   holdfast status, nodes, clients, drain, kick: through the admin server
+publish   holdfast publish
 settings  holdfast check, config
 route     holdfast route
 keygen    holdfast keygen
@@ -21,7 +22,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from holdfast.cli import bench, chaos, demo, keygen, node, operate, route, serve, settings
+from holdfast.cli import bench, chaos, demo, keygen, node, operate, publish, route, serve, settings
 from holdfast.cli.command import Command
 from holdfast.console.output import complain, failure_of_writing, flush, say
 from holdfast.protocols.errors import ConfigError, HoldfastError
@@ -38,6 +39,7 @@ COMMANDS: tuple[Command, ...] = (
     chaos.COMMAND,
     bench.COMMAND,
     *operate.COMMANDS,
+    publish.COMMAND,
     *settings.COMMANDS,
     route.COMMAND,
     keygen.COMMAND,

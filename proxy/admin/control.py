@@ -10,6 +10,7 @@ import trio
 
 from holdfast.balancer.cluster.counting import Counted
 from holdfast.balancer.directory import Node, NodeState
+from holdfast.protocols.nodes.effects import Effect
 from holdfast.protocols.peers.frames import Figures
 from holdfast.proxy.admin.exporter import Exporter
 from holdfast.proxy.admin.running import Running
@@ -192,6 +193,12 @@ class ProxyControl:
         routes = None if app.router is None else app.router.routes
         everybody = [node.id for node in app.dispatch.pool.available]
         return explained(routes, question_of(asked, app.config.client.subprotocols), everybody)
+
+    async def publish(self, effects: Sequence[Effect]) -> None:
+        await self._app.calls.publish(list(effects))
+
+    def limit_hit(self, name: str) -> None:
+        self._app.counters.limits_hit[name] += 1
 
     def metrics(self) -> bytes:
         return self._exporter.render()

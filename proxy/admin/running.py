@@ -14,6 +14,7 @@ from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.cluster.runner import Runner
 from holdfast.proxy.config import Config
 from holdfast.proxy.metrics import Counters
+from holdfast.proxy.nodes.calls import Calls
 from holdfast.proxy.nodes.dispatch import Dispatch
 from holdfast.proxy.nodes.gateway import Gateway
 from holdfast.proxy.nodes.router import Router
@@ -36,6 +37,7 @@ class Running(Protocol):
     ledger: Ledger
     dispatch: Dispatch
     router: Router | None
+    calls: Calls
     gateway: Gateway
     steward: Steward
     channels: Channels

@@ -29,6 +29,7 @@ class Kind(Enum):
     CHOICE = "a choice"
     TEXT = "text"
     SECRET = "secret"
+    SCOPED = "SCOPE:SECRET"
     FILE = "file"
     FOLDER = "folder"
     ADDRESS = "HOST:PORT"
@@ -288,6 +289,11 @@ KEYS: dict[str, Key] = {
     # --- admin
     "admin.bind": Key(Kind.ADDRESS, "Where the admin server listens. On loopback, `Host` must be that, too: else 403."),
     "admin.token": Key(Kind.SECRET, "What callers must present as bearer token. Required beyond loopback."),
+    "admin.tokens": Key(
+        Kind.SCOPED,
+        "Further tokens that may do just that: `read` (what is shown), `publish` (messages, joins, leaves), `operate` "
+        "(drain, kick, close, reset), `*` (all). A token that has several is there several times.",
+    ),
     # --- log
     "log.level": Key(Kind.CHOICE, "The least important log lines that are written."),
     "log.format": Key(Kind.CHOICE, "`json`, `text` for people, or `auto`: text on a terminal, else JSON."),
@@ -305,8 +311,9 @@ KEYS: dict[str, Key] = {
 }
 
 
+SCOPES = ("read", "publish", "operate", "*")  # of Kind.SCOPED: what the admin server lets a token do
 MASK = "********"  # in place of a secret where it is shown; as a secret it is refused
 
 
 def is_secret(name: str) -> bool:
-    return KEYS[name].kind is Kind.SECRET
+    return KEYS[name].kind in (Kind.SECRET, Kind.SCOPED)

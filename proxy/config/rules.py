@@ -171,8 +171,8 @@ def _balance(config: Config) -> Iterator[tuple[str, str]]:
 
 def _admin(config: Config) -> Iterator[tuple[str, str]]:
     admin = config.admin
-    if not is_loopback(split_address(admin.bind)[0]) and not admin.token:
-        yield "admin.bind", "a loopback address, or admin.token to be set"
+    if not is_loopback(split_address(admin.bind)[0]) and not (admin.token or admin.tokens):
+        yield "admin.bind", "a loopback address, or admin.token or admin.tokens to be set"
     if not all("!" <= character <= "~" for character in admin.token):
         yield "admin.token", "printable ASCII without spaces, as a header can carry it"
 

@@ -66,6 +66,7 @@ class AdminSettings(Struct, frozen=True):
 
     bind: str = "127.0.0.1:7513"
     token: str = ""
+    tokens: tuple[str, ...] = ()  # SCOPE:SECRET
 
 
 class LogSettings(Struct, frozen=True):

@@ -209,7 +209,7 @@ def _shown(name: str, value: object) -> str:
     if isinstance(value, dict):
         return "a table"
     if name and is_secret(name):
-        return "nothing" if value == "" else "something else"
+        return "nothing" if value in ("", [], ()) else "something else"
     if isinstance(value, str | int | float | tuple):
         return _clipped(to_toml(value))
     return _clipped(repr(value))

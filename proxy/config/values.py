@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin
 
 from holdfast.protocols.clients.forwarded import network
-from holdfast.proxy.config.keys import JWT_ALGORITHMS, LARGEST, Key, Kind
+from holdfast.proxy.config.keys import JWT_ALGORITHMS, LARGEST, MASK, SCOPES, Key, Kind
 
 MAX_TEXT = 4096  # characters: of a path; nothing that is meant is longer
 
@@ -234,6 +234,11 @@ def _check_source(text: str) -> bool:
     return text == "header" or (kind in ("cookie", "query") and _check_token(name))
 
 
+def _check_scoped(text: str) -> bool:
+    scope, _, secret = text.partition(":")
+    return scope in SCOPES and secret != MASK and re.fullmatch(r"[!-+\--~]+", secret) is not None
+
+
 def _check_file(text: str) -> bool:
     return os.path.isfile(text) and os.access(text, os.R_OK)
 
@@ -251,6 +256,10 @@ _CHECKS: dict[Kind, tuple[Callable[[str], bool], str]] = {
     Kind.TOKEN: (_check_token, "a word as headers have it, without spaces and commas"),
     Kind.ALGORITHM: (JWT_ALGORITHMS.__contains__, " or ".join(JWT_ALGORITHMS)),
     Kind.SOURCE: (_check_source, '"header", "cookie:NAME" or "query:NAME"'),
+    Kind.SCOPED: (
+        _check_scoped,
+        f"SCOPE:SECRET, SCOPE one of {', '.join(SCOPES)}, SECRET printable ASCII without spaces and commas",
+    ),
     Kind.FILE: (_check_file, "a file that can be read"),
     Kind.FOLDER: (_check_folder, "a folder that can be read"),
 }

@@ -62,6 +62,7 @@ class Calls:
             ledger.add_pool(pool)
         self._pools = pools
         self._dispatch = dispatch
+        self._reactor = reactor
         self.admission = Admission(mode, pools[CONNECT], dispatch.request, reactor, counters)
         self.once = Once(pools[OPEN], pools[CLOSE], dispatch.request, reactor, counters)
         self.asks = Asks(ledger, directory, select, settings, dispatch, reactor, counters)
@@ -70,7 +71,9 @@ class Calls:
         """Have a node do these, to clients of all proxies. Raises HoldfastError if none has; perhaps some are done then
         all the same."""
         publication = Publication()
+        self._reactor.look_at_clock()  # whoever calls is in no turn
         self._dispatch.request(publication, Call(PUBLISH, encode_effects(effects)), self._pools[PUBLISH])
+        self._reactor.settle()
         await publication.is_over.wait()
         if publication.error is not None:
             raise publication.error

@@ -37,7 +37,7 @@ def test_nothing_is_ever_closed_with_1000():
     assert all(reason.websocket != 1000 for reason in Reason)
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [name for name in PAGES if name.endswith(".md")])
 def test_every_row_of_a_table_has_its_cells(name):
     tables = [block.splitlines() for block in PAGES[name]().split("\n\n") if block.startswith("|")]
     assert tables

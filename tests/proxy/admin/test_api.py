@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from holdfast.proxy.admin.api import Api
 from holdfast.proxy.admin.http import Request
+from holdfast.proxy.config.sections import AdminSettings
 from holdfast.proxy.views import format_client_id, parse_client_id
 
 KICK = "/api/clients/0000000000000001/kick"
@@ -20,8 +21,8 @@ def outcome(answer):
 class Caller:
     """Calls an Api as HTTP would, headers as given."""
 
-    def __init__(self, control, token="", loopback=True):
-        self.api = Api(control, token, loopback)
+    def __init__(self, control, token="", loopback=True, tokens=(), **options):
+        self.api = Api(control, AdminSettings("127.0.0.1:0" if loopback else "0.0.0.0:0", token, tokens), **options)
 
     def __call__(self, method, target, headers=(), body=b""):
         headers = {"host": "127.0.0.1:7513"} | dict(headers)

@@ -57,6 +57,7 @@ OF_KIND: dict[Kind, tuple] = {
         "header", "header:a", "cookie:a", "cookie:", "cookie:a b", "query:a", "query:.*", "query:(",
         "query:" + "a" * 999,
     ),
+    Kind.SCOPED: ("read:a", "*:b", "publish::", "operate:", "root:a", "read:a b", "read:ü", "read:********", ":"),
     Kind.ORIGIN: ("*", "null", "https://a", "https://a/b", "https://", "https://" + "a" * 2**20, "http://a:b"),
     Kind.URL: (
         "redis://127.0.0.1:1/0", "redis://127.0.0.1:1/-1", "redis://127.0.0.1:1/99999999999999999999", "redis://",

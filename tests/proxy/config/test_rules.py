@@ -25,8 +25,14 @@ def file(tmp_path):
         (["node.bind=tcp://0.0.0.0:7510"], "node.bind: expected a loopback address, or authentication by node.token"),
         (["node.bind=tcp://*:*", "node.curve_secret_key_file={file}"], "node.bind: expected a loopback address"),
         (["node.curve_authorized_keys={folder}"], "node.curve_secret_key_file: expected a key file"),
-        (["admin.bind=0.0.0.0:7513"], "admin.bind: expected a loopback address, or admin.token to be set"),
-        (["admin.bind=example.org:7513"], "admin.bind: expected a loopback address, or admin.token to be set"),
+        (
+            ["admin.bind=0.0.0.0:7513"],
+            "admin.bind: expected a loopback address, or admin.token or admin.tokens to be set",
+        ),
+        (
+            ["admin.bind=example.org:7513"],
+            "admin.bind: expected a loopback address, or admin.token or admin.tokens to be set",
+        ),
         (["admin.token=é"], "admin.token: expected printable ASCII without spaces"),
         (
             ["client.jwt_keys=hush"],

@@ -11,7 +11,8 @@ from msgspec import Struct
 
 from holdfast.balancer.taken import Taken
 from holdfast.protocols.clients.base import ReplyHead
-from holdfast.protocols.errors import HoldfastError
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import HoldfastError, ProtocolError
 from holdfast.protocols.nodes import frames
 
 
@@ -34,6 +35,13 @@ class Call(Struct, gc=False):
         """What the node is told. timeout: ms."""
         said = self.payload, self.is_text, self.client, self.info, self.sender, self.before
         return frames.Call(id, attempt, timeout, self.kind, *said)
+
+
+def check_whole(head: ReplyHead | None, *, more: bool) -> None:
+    """The answer to a call is one payload. Raises ProtocolError for an HTTP reply, whose status would be lost, and for
+    a part of one."""
+    if more or head is not None:
+        raise ProtocolError("a call is answered by one reply, not of HTTP, or by a failure", Reason.BAD_REPLY)
 
 
 class Origin:
@@ -63,21 +71,3 @@ class Caller:
 
     def when_drained(self, callback: Callable[[], None]) -> None:
         callback()
-
-
-class Wish:
-    """Whether nodes want to be asked something: as those say that are ready; while none is, as they said the last time.
-
-    takes: how many ready nodes do. ready: how many ready nodes there are.
-    """
-
-    def __init__(self, takes: Callable[[], int], ready: Callable[[], int]) -> None:
-        self._takes = takes
-        self._ready = ready
-        self._was = False
-
-    def __bool__(self) -> bool:
-        takes = self._takes()
-        if takes or self._ready():
-            self._was = takes > 0
-        return self._was

@@ -92,6 +92,7 @@ def takes_requests(node: Node) -> bool:
     return node.takes_requests
 
 
+MAX_NAMES = 1000  # of nodes, that a pool remembers: more are names of single runs
 Random = Callable[[], float]
 Select = Callable[[Sequence[Node], int, Random], Node]
 
@@ -102,13 +103,15 @@ class Pool:
     takes: whether a node is in it, asked once, at its hello. available: those that are ready, not draining, not full,
     not ejected: all that policies see; always the same list, so that callers may keep it. ready: how many are ready,
     whether available or not. select: the policy's.
+    names: of nodes that were in it and ready, and have not come back since as ones that are not in it.
     timeout, milliseconds: what its requests have. redelivers: whether one may be sent again. max_in_flight: of its
-    requests. table: the ledger's, of its requests in order of their deadlines.
+    requests. table: the ledger's, of its requests in order of their deadlines. route: the name of that whose nodes they
+    are; "": of none.
     """
 
     __slots__ = (
-        "available", "max_in_flight", "milliseconds", "name", "ready", "redelivers", "select", "table",
-        "takes", "timeout",
+        "available", "max_in_flight", "milliseconds", "name", "names", "ready", "redelivers", "route", "select",
+        "table", "takes", "timeout",
     )  # fmt: skip
 
     def __init__(
@@ -127,8 +130,10 @@ class Pool:
         self.milliseconds = int(timeout * 1000)
         self.max_in_flight = max_in_flight
         self.redelivers = redelivers
+        self.route = ""
         self.available: list[Node] = []
         self.ready = 0
+        self.names: dict[str, None] = {}
         self.table: dict[int, Any] = {}
 
     @classmethod
@@ -140,15 +145,34 @@ class Pool:
     def __repr__(self) -> str:
         return f"<Pool {self.name}>"
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there are nodes for it, or will be again: an application that has asked for something does so until
+        it comes back without, though none of its nodes is here and others are."""
+        return self.ready > 0 or bool(self.names)
+
+    def heed(self, node: Node) -> None:
+        """A node is ready: in this pool, or its application is no more."""
+        if self in node.pools:
+            self.names[node.name] = None
+            if len(self.names) > MAX_NAMES:
+                del self.names[next(iter(self.names))]
+        else:
+            self.names.pop(node.name, None)
+
+    @property
+    def nobody(self) -> str:
+        """What is missing when nobody is available."""
+        return f"no node of the route {self.route}" if self.route else "no node"
+
 
 class Directory:
-    """Every node with a living session, by id. pools: what `add_pool` was given. ready: how many nodes are."""
+    """Every node with a living session, by id. pools: what `add_pool` was given."""
 
     def __init__(self, settings: BalanceSettings) -> None:
         self._settings = settings
         self.nodes: dict[str, Node] = {}
         self.pools: list[Pool] = []
-        self.ready = 0
         self._standings = 0
         self._is_closed = False
 
@@ -194,8 +218,9 @@ class Directory:
         if state is NodeState.READY:
             self._standings += 1
             node.standing = self._standings
+            for pool in self.pools:
+                pool.heed(node)
         if was_ready or state is NodeState.READY:
-            self.ready += -1 if was_ready else 1
             for pool in node.pools:
                 pool.ready += -1 if was_ready else 1
         if state is NodeState.LOST:

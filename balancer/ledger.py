@@ -4,7 +4,8 @@ Owns ids, attempts, deadlines and the bounds. Answers each question once: what `
 `abandon` return is no longer the ledger's, so no request can be replied to twice. Pure: time comes in.
 
 Requests of one pool have the same timeout, so the order of opening is the order of deadlines, and the order of the
-pool's dictionary is the timer: a sweep looks only at its front. Pools with one timeout share it. A streamed reply goes
+pool's dictionary is the timer: a sweep looks only at its front. Pools with one timeout share it, unless they have a
+limit of their own. A streamed reply goes
 to the back with a new deadline; also when that has passed, for as long as it may pause.
 """
 
@@ -124,22 +125,26 @@ class Ledger:
         self._next_id = first_id
         self._entries: dict[int, Entry] = {}  # of all pools with the usual timeout: most
         self._tables: list[dict[int, Entry]] = [self._entries]
+        self._by_timeout = {settings.timeout: self._entries}  # those of pools that have no limit of their own
         self.waiting: dict[Pool, list[Entry]] = {}  # in order of opening
         self.parked_count = 0
         self.parked_bytes = 0
         self.held_bytes = 0
-        self._measured = measured
+        self.measured = measured
 
     def __len__(self) -> int:
         return sum(map(len, self._tables))
 
-    def add_pool(self, pool: Pool) -> None:
-        """Before its first request."""
-        if pool.timeout == self._settings.timeout and pool.max_in_flight == self._settings.max_in_flight:
-            pool.table = self._entries
-        else:
+    def add_pool(self, pool: Pool, like: Pool | None = None) -> None:
+        """Before its first request. like: one that was added, of the same nodes: they are counted for both at once."""
+        if pool.max_in_flight == self._settings.max_in_flight:
+            pool.table = self._by_timeout.setdefault(pool.timeout, pool.table)
+        if not any(pool.table is table for table in self._tables):
             self._tables.append(pool.table)
-        self._directory.add_pool(pool)
+        if like is None:
+            self._directory.add_pool(pool)
+        else:
+            pool.available = like.available
 
     @property
     def in_flight(self) -> int:
@@ -199,8 +204,8 @@ class Ledger:
         del entry.pool.table[id]
         self.held_bytes -= len(entry.event.payload)
         node.answered_at = now
-        if self._measured is not None and entry.parts is None:  # how long a stream lasts tells nothing of its node
-            self._measured(node, now - entry.since)
+        if self.measured is not None and entry.parts is None:  # how long a stream lasts tells nothing of its node
+            self.measured(node, now - entry.since)
         in_flight = node.in_flight
         node.in_flight = in_flight - 1
         if in_flight == node.capacity:
@@ -212,8 +217,8 @@ class Ledger:
         entry = self.find(id, attempt, node)
         if entry is not None:
             if entry.parts is None:
-                if self._measured is not None:
-                    self._measured(node, now - entry.since)
+                if self.measured is not None:
+                    self.measured(node, now - entry.since)
                 entry.parts = Parts()
             node.answered_at = now
             self.prolong(entry, entry.parts, now)
@@ -225,7 +230,7 @@ class Ledger:
         return entry if entry is not None and entry.node is node and entry.attempt == attempt else None
 
     def _elsewhere(self, id: int) -> Entry | None:
-        """A request with a timeout of its own."""
+        """A request with a timeout or a limit of its own."""
         for table in self._tables:
             if (entry := table.get(id)) is not None:
                 return entry
@@ -273,7 +278,7 @@ class Ledger:
         Not if it is the client that takes its time, or if a streamed reply may pause on: then it has another deadline,
         so a sweep stays short.
         """
-        paused = now - self._settings.pause_timeout
+        paused = now - self._settings.stream_timeout
         late: list[tuple[Entry, Reason]] = []
         slow: list[Entry] = []
         for table in self._tables:

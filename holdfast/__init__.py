@@ -3,7 +3,8 @@
 names        looking up the names of proxies, for nodes and proxies
 complaints   which failures that come again and again are told
 masses       how many lines the log has of what others can cause at will, for nodes and proxies
-node/       the inside of the library; testing: a whole proxy and its nodes within an author's test
+asyncio/    nodes whose functions are asyncio's
+node/       the inside of the library; testing: a handler alone, or a whole proxy and its nodes, within a test
 publisher/  for those who are neither node nor client
 kuzzle/     for applications that speak Kuzzle's API
 cli/        the command line
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
         StateError,
         StateRefused,
     )
+    from holdfast.node.fields import Fields, File, Form
     from holdfast.node.logs import log_context
     from holdfast.node.node import Node, Statistics
     from holdfast.node.pump import Curve
-    from holdfast.node.request import Client, Headers, HttpInfo, Reply, Request
+    from holdfast.node.request import NO_REPLY, Client, Headers, HttpInfo, NoReply, Reply, Request
     from holdfast.node.runner import run
     from holdfast.node.state import State
     from holdfast.protocols.errors import ConfigError, HoldfastError, StaleError
@@ -49,10 +51,11 @@ _MODULES = {
         "StateError",
         "StateRefused",
     ),
+    "holdfast.node.fields": ("Fields", "File", "Form"),
     "holdfast.node.logs": ("log_context",),
     "holdfast.node.node": ("Node", "Statistics"),
     "holdfast.node.pump": ("Curve",),
-    "holdfast.node.request": ("Client", "Headers", "HttpInfo", "Reply", "Request"),
+    "holdfast.node.request": ("NO_REPLY", "Client", "Headers", "HttpInfo", "NoReply", "Reply", "Request"),
     "holdfast.node.runner": ("run",),
     "holdfast.node.state": ("State",),
     "holdfast.publisher.awaited": ("AsyncPublisher",),
@@ -63,16 +66,21 @@ _MODULES = {
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "NO_REPLY",
     "Answer",
     "AsyncPublisher",
     "Client",
     "ConfigError",
     "Curve",
+    "Fields",
+    "File",
+    "Form",
     "Headers",
     "HoldfastError",
     "HttpInfo",
     "LifespanError",
     "LinkRefused",
+    "NoReply",
     "Node",
     "PublishError",
     "Publisher",

@@ -18,13 +18,12 @@ from holdfast.balancer.cluster.counting import Counted
 from holdfast.balancer.cluster.times import longest_grant
 from holdfast.balancer.coordination.base import Coordinator
 from holdfast.balancer.coordination.store import open_store
-from holdfast.balancer.directory import Directory, Pool, takes_requests
+from holdfast.balancer.directory import Directory
 from holdfast.balancer.ledger import Ledger
 from holdfast.balancer.links.curve import Curve
 from holdfast.balancer.links.door import MAX_STRANGERS
 from holdfast.balancer.links.guard import Guard
 from holdfast.balancer.links.zeromq import ZeromqHub
-from holdfast.balancer.policies import POLICIES
 from holdfast.balancer.registry import ClientRegistry
 from holdfast.balancer.remembered import Remembered
 from holdfast.protocols.clients.http import HttpProtocol
@@ -55,10 +54,10 @@ from holdfast.proxy.nodes.deaths import Deaths
 from holdfast.proxy.nodes.dispatch import Dispatch
 from holdfast.proxy.nodes.gateway import Gateway
 from holdfast.proxy.nodes.keeper import Keeper
-from holdfast.proxy.nodes.routing_key import key_of
+from holdfast.proxy.nodes.pools import Pools
+from holdfast.proxy.nodes.router import Router
 from holdfast.proxy.nodes.steward import Steward
 from holdfast.proxy.open_files import shares_of
-from holdfast.proxy.process import allocator, collector
 from holdfast.proxy.process.bound import Bound
 from holdfast.proxy.process.draining import drain
 from holdfast.proxy.process.workers import WorkerLife, inherited
@@ -100,11 +99,8 @@ class App:
         self.reactor = reactor = Reactor()
         self.directory = directory = Directory(config.balance)
         # A random start: a reply to a former run of this proxy fits no request of this one.
-        policy = POLICIES[config.balance.policy]()
         first_id = int.from_bytes(os.urandom(7), "little")
-        self.ledger = ledger = Ledger(directory, config.request, first_id, policy.measured)
-        pool = Pool.of("requests", takes_requests, policy.select, config.request)
-        ledger.add_pool(pool)
+        self.ledger = ledger = Ledger(directory, config.request, first_id)
         self._id = proxy_id = os.urandom(8).hex()
         self._prefix = prefix = random_prefix()
         self.registry = registry = ClientRegistry()
@@ -116,12 +112,13 @@ class App:
         if config.log.access_log:
             share = config.log.access_log_sample
             self._access_log = access_log = AccessLog(share, random.random, registry.get)
+        pools = Pools(config.balance, config.request, config.route, ledger)
         self.dispatch = dispatch = Dispatch(
             ledger,
             directory,
             announcer,
-            pool,
-            key_of(config.balance.sticky_key) if policy.needs_key else None,
+            pools.usual,
+            pools.key_of,
             random.random,
             reactor,
             counters,
@@ -129,12 +126,21 @@ class App:
             access_log,
             config.node.max_untaken_bytes,
         )
+        client, node, realtime = config.client, config.node, config.realtime
+        self.router: Router | None = None
         clients.dispatch = dispatch.request
-        mode = config.client.admission
-        self.calls = calls = Calls(mode, ledger, directory, dispatch, config.request, reactor, counters)
+        if config.route:
+            parts = dispatch.request, clients.find, registry.get, counters, access_log, client.subprotocols
+            self.router = Router(config.route, pools.of_routes, *parts)
+            clients.dispatch = self.router.request
+        if client.jwt_keys:
+            from holdfast.proxy.clients.tokens import Tokens  # slow to import: nobody else pays for it
+
+            clients.tokens = tokens = Tokens(client, clients.dispatch, reactor, counters, wall_clock)
+            clients.dispatch = tokens.request
+        self.calls = calls = Calls(client.admission, ledger, directory, dispatch, config.request, reactor, counters)
         clients.admission = calls.admission
         clients.join = channels.join
-        client, node, realtime = config.client, config.node, config.realtime
         self.budget = Budget(clients, ledger, client.max_buffered_bytes, dispatch.overloaded, dispatch.abandon)
         remembered = Remembered(realtime.max_remembered_bytes, max(MIN_REMEMBERED_SECONDS, config.request.timeout))
         self.lanes = lanes = Lanes(clients, channels, counters, remembered, realtime.max_unacknowledged_bytes, dispatch)
@@ -159,7 +165,7 @@ class App:
             keeper,
             reactor,
             counters,
-            calls.asks.take,
+            calls.asks,
         )
         lanes.update = announcer.client_updated
         dispatch.attach(effects.reply, effects.is_behind)
@@ -184,7 +190,7 @@ class App:
         if coordinator is None and config.store.kind != "memory":
             coordinator = open_store(config.store)
         if coordinator is not None:
-            clients.dispatch = Operator(self.control, dispatch.request, config.admin).request
+            clients.dispatch = Operator(self.control, clients.dispatch, config.admin).request
             self.runner = Runner(
                 proxy_id,
                 config,
@@ -365,7 +371,7 @@ class App:
         """Drain; a second signal ends that at once."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._stop_on_signal, signals, nursery.cancel_scope)
-            await drain(self.config.drain, self.clients, self.ledger, self.dispatch, self.reactor)
+            await drain(self.config.drain, self.clients, self.ledger, self.dispatch, self.calls.once, self.reactor)
             if self.runner is not None:
                 await self.runner.leave()
             self.gateway.leave()
@@ -383,17 +389,3 @@ class App:
         if config.node.insecure_bind_without_authentication:
             why = "whoever reaches it is a node, and gets requests"
             log.warning("insecure_node_bind", bind=config.node.bind, why=why)
-
-
-async def serve(config: Config, *, ready: Callable[[Bound], None]) -> None:
-    """Run a proxy until SIGTERM or SIGINT has drained it. `ready` is called once, when it serves.
-
-    The process must be the proxy's own: its garbage collector and its malloc are set for it.
-    """
-    allocator.keep_freed()
-
-    def started(bound: Bound) -> None:
-        collector.tame()
-        ready(bound)
-
-    await App(config).run(started)

@@ -19,6 +19,8 @@ from holdfast.proxy.admin.idempotency import MAX_KEPT, MAX_KEY, SECONDS
 from holdfast.proxy.admin.openapi import description
 from holdfast.proxy.admin.routes import ROUTES
 from holdfast.proxy.config.keys import KEYS, Kind
+from holdfast.proxy.config.routes import KEYS as ROUTE_KEYS
+from holdfast.proxy.config.routes import MAX_ROUTES
 from holdfast.proxy.config.sections import Config
 from holdfast.proxy.config.sources import SECTIONS, value_of
 from holdfast.proxy.config.values import to_toml
@@ -45,7 +47,17 @@ given as one text with commas between the items. Numbers are above 0 unless 0 ha
 
 A key that does not exist, a value of the wrong type or out of range, and values that contradict each other are refused
 with one line and exit status 2. `holdfast check` lists everything that is wrong; `holdfast config` prints the whole
-configuration and where each value is from, with secrets masked.
+configuration and where each value is from, with secrets masked. Nothing is read again while a proxy runs.
+"""
+
+ROUTES_PAGE = f"""## [[route]]
+
+Routes are tables in a list, in the file only: their order counts. A request goes to the first one that takes it; what
+none takes is for every node ([how to](../howto/routes-at-the-proxy.md)). What a route does not say matters not. Of a
+list one is enough. At most {MAX_ROUTES}.
+
+| Key | Value | Meaning |
+|---|---|---|
 """
 
 ERRORS = f"""{MADE}
@@ -178,6 +190,9 @@ def configuration_page() -> str:
             meaning = key.meaning + (f" 0: {key.zero}." if key.zero else "")
             lines.append(f"| `{name}` | `{to_toml(value_of(defaults, name))}` | {unit} | {meaning} |")
         lines.append("")
+    lines.append(
+        ROUTES_PAGE + "".join(f"| `{key}` | {value} | {meaning} |\n" for key, (value, meaning) in ROUTE_KEYS.items())
+    )
     return "\n".join(lines)
 
 

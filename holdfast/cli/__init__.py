@@ -7,6 +7,7 @@ demo      holdfast demo; chaos: holdfast chaos; bench: holdfast bench; durations
 operate   holdfast status, nodes, clients, drain, kick: through the admin server
 publish   holdfast publish
 settings  holdfast check, config
+route     holdfast route
 keygen    holdfast keygen
 
 A new command is a Command in a module of its own and its name in COMMANDS.
@@ -21,7 +22,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from holdfast.cli import bench, chaos, demo, keygen, node, operate, publish, serve, settings
+from holdfast.cli import bench, chaos, demo, keygen, node, operate, publish, route, serve, settings
 from holdfast.cli.command import Command
 from holdfast.console.output import complain, failure_of_writing, flush, say
 from holdfast.protocols.errors import ConfigError, HoldfastError
@@ -40,6 +41,7 @@ COMMANDS: tuple[Command, ...] = (
     *operate.COMMANDS,
     publish.COMMAND,
     *settings.COMMANDS,
+    route.COMMAND,
     keygen.COMMAND,
 )
 

@@ -20,8 +20,9 @@ from holdfast.node.clients import Clients
 from holdfast.node.errors import RequestError, split, traceback_of
 from holdfast.node.exchange import Exchange, RequestSession
 from holdfast.node.failures import Failures
+from holdfast.node.ordered import OrderedWorkers
 from holdfast.node.request import Client, HttpInfo, Request
-from holdfast.node.workers import Workers
+from holdfast.node.workers import Jobs, Workers
 from holdfast.protocols.nodes import frames
 
 log = structlog.get_logger("holdfast.node")
@@ -30,10 +31,18 @@ Handler = Callable[[Request], Any]  # of what Exchange.reply takes, or an awaita
 
 
 class Dispatch:
-    """handler: the author's, as it is to be called; None: every request fails. in_flight: taken and not ended."""
+    """handler: the author's, as it is to be called; None: every request fails. in_flight: taken and not ended.
+    is_ordered: messages of one client are handled one after the other.
+    """
 
     def __init__(
-        self, handler: Handler | None, calls: Calls, clients: Clients, capacity: int, failures: Failures
+        self,
+        handler: Handler | None,
+        calls: Calls,
+        clients: Clients,
+        capacity: int,
+        failures: Failures,
+        is_ordered: bool = False,
     ) -> None:
         self._handler = handler or _no_handler
         self._calls = calls
@@ -41,14 +50,15 @@ class Dispatch:
         self._clients = clients
         self._capacity = capacity
         self._idle = trio.Event()
-        self.workers: Workers[Exchange] = Workers(self._guarded)
+        self._workers: Workers[Exchange] = (OrderedWorkers if is_ordered else Workers)(self._guarded)
+        self.workers: Jobs[Exchange] = self._workers
         self.in_flight = 0
         self.handled = 0
         self.failed = 0
         self.cancelled = 0
 
     async def run(self) -> None:
-        await self.workers.run()
+        await self._workers.run()
 
     @property
     def load(self) -> float:
@@ -80,7 +90,8 @@ class Dispatch:
         exchange = Exchange(session, frame.id, frame.attempt, frame.timeout / 1000, frame.is_text)
         exchange.client = client_of(frame)
         exchange.request = frame
-        self._take(exchange)
+        self._take(exchange, self._workers)
+        self._workers.wake(session.now)
 
     def cancel(self, session: RequestSession, frame: frames.Cancel) -> None:
         exchange = session.exchanges.get(frame.request)
@@ -111,7 +122,7 @@ class Dispatch:
 
     # ----------------------------------------------------------------------------------------------------------------
 
-    def _take(self, exchange: Exchange) -> None:
+    def _take(self, exchange: Exchange, workers: Jobs[Exchange] | None = None) -> None:
         running = exchange.session.exchanges
         former = running.get(exchange.id)
         if former is not None:  # an earlier attempt, which the proxy has given up
@@ -121,7 +132,7 @@ class Dispatch:
             return
         running[exchange.id] = exchange
         self.in_flight += 1
-        self.workers.put(exchange)
+        (workers or self.workers).put(exchange)
 
     def _cancel(self, exchange: Exchange, reason: str) -> None:
         if exchange.is_cancelled:
@@ -178,7 +189,7 @@ class Dispatch:
             exchange.fail(wanted.status, str(wanted), wanted.headers, wanted.code)
             return
         id = token_hex(4)
-        if self._failures.admits("handler_failed"):
+        if self._failures.admits("handler_failed", error, exchange.id):
             text = traceback_of(error)
             log.error("handler_failed", id=id, request=exchange.id, attempt=exchange.attempt, exception=text)
         exchange.fail(500, f"internal error ({id})")

@@ -15,8 +15,9 @@ import trio
 
 from holdfast.node import effects, threads
 from holdfast.node.effects import Outlet, check_text
+from holdfast.node.elsewhere import in_trio
 from holdfast.node.network import LinkedSession
-from holdfast.node.request import Body, Client, Reply, Request
+from holdfast.node.request import NO_REPLY, Body, Client, Reply, Request
 from holdfast.node.stream import Origin, Turn
 from holdfast.node.workers import Job
 from holdfast.protocols.bodiless import is_bodiless
@@ -30,12 +31,12 @@ MAX_MESSAGE = 2000  # characters of a failure; what a handler says of a request 
 
 
 class RequestSession(LinkedSession, Protocol):
-    """A session that requests come with. exchanges: those that are being handled, by id. pause_timeout: of replies in
+    """A session that requests come with. exchanges: those that are being handled, by id. stream_timeout: of replies in
     parts.
     """
 
     @property
-    def pause_timeout(self) -> float: ...
+    def stream_timeout(self) -> float: ...
 
     @property
     def exchanges(self) -> "dict[int, Exchange]": ...
@@ -123,7 +124,10 @@ class Exchange(Job):
     async def reply(self, result: object) -> None:
         """Send what a handler returned. Raises TypeError if it can't be sent, HoldfastError if it is too large."""
         if not isinstance(result, Reply):
-            await self._send(result, _PLAIN)
+            if result is NO_REPLY:
+                await self._send(None, _NO_CONTENT)
+            else:
+                await self._send(result, _PLAIN)
             return
         if isinstance(result.body, AsyncGenerator):
             async with aclosing(result.body) as parts:  # one that is left early ends here, in its own task
@@ -132,6 +136,18 @@ class Exchange(Job):
             await self._stream(result.body, result)
         else:
             await self._send(result.body, result)
+
+    def reply_nowait(self, result: object) -> bool:
+        """As `reply`, also from outside Trio. False: that may have to wait, and nothing is done."""
+        if self._effects or not self._is_wanted():
+            return False
+        if isinstance(result, Reply) and isinstance(result.body, AsyncIterable):
+            return False
+        try:
+            self.reply(result).send(None)
+        except StopIteration:
+            return True
+        raise RuntimeError("a reply without effects has waited")
 
     def fail(self, status: int, message: str, headers: Sequence[tuple[str, str]] = (), code: int = 0) -> None:
         """Send a failure instead of a reply, or of the rest of one. Drops the effects that wait.
@@ -159,22 +175,25 @@ class Exchange(Job):
             await self._send(None, reply)
             return
         async for part in parts:
-            await self._send(part, reply, more=True)
+            await in_trio(self._send_part, part, reply)
             if self.is_http:
                 reply = _FAILED if reply.failed else _PLAIN  # status and headers went with the first part
-            await self._wait_room()
-        await self._send(None, reply)
+        await in_trio(self._send, None, reply)
+
+    async def _send_part(self, part: Body, reply: Reply) -> None:
+        await self._send(part, reply, more=True)
+        await self._wait_room()
 
     async def _send(self, body: object, reply: Reply, more: bool = False) -> None:
         text = reply.text
-        if text is None and not isinstance(body, str | dict | list):
+        if text is None and (body is None or isinstance(body, effects.BINARY)):
             text = self.is_text
         try:
             payload, is_text = (b"", bool(text)) if body is None else effects.encode(body, text)
         except TypeError as error:
-            if isinstance(body, dict | list):  # something in it
+            if effects.is_json(body):  # something in it
                 raise
-            expected = "expected bytes, str, dict, list or None, or in Reply(...) an async iterable of such"
+            expected = f"expected {effects.SENDABLE}, None, or in Reply(...) an async iterable of such"
             raise TypeError(f"{expected}, got {type(body).__name__}") from error
         size = 64 + len(payload) + self._effects_bytes
         if self.is_http:
@@ -184,7 +203,6 @@ class Exchange(Job):
             size += _size_of(headers)
         effects.check_size(size, self.session.max_batch_bytes)
         session = self.session
-        is_end = not more and self._part > 0  # of parts, each of which was a message
         if not more:
             self.is_open = False  # what tasks of the handler do from now on would come too late to go with the reply
         self._part += 1
@@ -204,7 +222,7 @@ class Exchange(Job):
             if self.is_http:
                 session.send(frames.HttpReply(self.id, self.attempt, payload, reply.status, headers, more, kept), size)
             else:
-                said = None if is_end else payload
+                said = None if body is None else payload  # nothing
                 session.send(frames.Reply(self.id, self.attempt, said, is_text, more, kept), size)
         finally:
             if turn is not None:
@@ -259,7 +277,7 @@ class Exchange(Job):
 
     def _prolong(self) -> None:
         """A reply in parts goes on."""
-        self.deadline = trio.current_time() + (self.session.pause_timeout or self._timeout)
+        self.deadline = trio.current_time() + (self.session.stream_timeout or self._timeout)
 
     async def _wait_room(self) -> None:
         """Wait until the client has taken enough of the parts for another one, and the link has room."""
@@ -270,6 +288,7 @@ class Exchange(Job):
 
 
 _PLAIN = Reply()
+_NO_CONTENT = Reply(status=204)
 _FAILED = Reply(failed=True)
 _JSON = ("content-type", "application/json")
 
@@ -284,7 +303,7 @@ def _headers(reply: Reply, body: object, is_text: bool) -> list[tuple[str, str]]
     pairs = given.items() if isinstance(given, Mapping) else given
     headers = [(check_text(name), check_text(value)) for name, value in pairs]
     if body is not None and not any(name.lower() == "content-type" for name, _ in headers):
-        if isinstance(body, dict | list):
+        if effects.is_json(body):
             kind = "application/json"
         else:
             kind = "text/plain; charset=utf-8" if is_text else "application/octet-stream"

@@ -4,7 +4,7 @@ The composition root of the library: the one place where its parts are put toget
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from secrets import randbits, token_hex
 
@@ -65,17 +65,21 @@ class Node(Actions):
     """A backend node.
 
     name: what it is, the same for all that do the same. capacity: how many requests it takes at once.
-    weight: its share of requests by the policy `weighted`, 1.0 is normal. labels: for people who look at it.
+    weight: its share of requests by the policy `weighted`, 1.0 is normal. labels: what routes and people go by.
     id: unique among live nodes; by default the name and something random. token: the proxies' shared secret.
     curve: keys for an encrypted link. drain_timeout: how long running handlers may take to finish at the end.
     threads: how many handlers that are plain functions run at once; more wait. So many that hang for ever are a node
     that hangs.
+    order: "client": messages of one client are handled one after the other, as they come to this node, each when the
+    former one's handler has ended; "": all at once. With several nodes it takes `client.ordered` of the proxies.
     clients: whether `node.clients` is wanted. on_open and on_close want it too; other nodes are not told who comes and
     goes, which costs them and the proxies nothing then.
     failures: which of what its functions do wrong gets a line in the log.
 
     Functions are registered before `run`. Everything else is for within it.
     """
+
+    _dispatch: type[Dispatch] = Dispatch
 
     def __init__(
         self,
@@ -90,6 +94,7 @@ class Node(Actions):
         drain_timeout: float = 30.0,
         clients: bool = False,
         threads: int = 40,
+        order: str = "",
     ) -> None:
         super().__init__()
         self.name = name
@@ -101,6 +106,7 @@ class Node(Actions):
         self.curve = curve
         self.drain_timeout = drain_timeout
         self.threads = threads
+        self.order = order
         self._asks_for_clients = clients
         self.failures = Failures()
         self._is_running = False
@@ -186,6 +192,10 @@ class Node(Actions):
         finally:
             self._is_running = False
             self._is_draining = trio.Event()
+
+    def _start(self, function: Callable[..., Awaitable[int]], *arguments: object) -> int:
+        """Run what runs the node."""
+        return trio.run(function, *arguments)
 
     def drain(self) -> None:
         """Have `run` return when handlers have finished and proxies have read it all, or after `drain_timeout`.
@@ -281,7 +291,7 @@ class Node(Actions):
         handler = self._handler()
         once = self._on_open_once, self._on_close_once
         calls = Calls(self._on_connect, *once, self._on_ask, clients, partial(put, links))
-        dispatch = Dispatch(handler, calls, clients, self.capacity, self.failures)
+        dispatch = self._dispatch(handler, calls, clients, self.capacity, self.failures, self.order == "client")
         self._around = Lifespans(self._lifespans, self, self._is_draining, self.drain_timeout)
         ready, draining = links.is_ready, self._is_draining
         self._tasks = Tasks(links, self._jobs, self.failures, self.threads, ready, draining)

@@ -140,7 +140,7 @@ def _apply(arguments: argparse.Namespace, node: Node) -> None:
 def _run(node: Node, join: Sequence[str]) -> int:
     logs.of_node(node.id)
     try:
-        return trio.run(serve, node, join)
+        return node._start(serve, node, join)
     except LifespanError as error:
         if error.__cause__ is not None:
             log.error("lifespan_failed", exception=traceback_of(error.__cause__))

@@ -7,7 +7,7 @@ only if nobody else was faster.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ import trio
 
 from holdfast.node import threads
 from holdfast.node.effects import check_text, check_version, id_of
+from holdfast.node.elsewhere import within_trio
 from holdfast.node.errors import StateConflict, StateError, StateRefused
 from holdfast.node.replica import PROPOSAL_TIMEOUT, Replica
 from holdfast.node.request import Client
@@ -139,7 +140,7 @@ class State:
     async def _update(
         self, key: str, function: Callable[[Any], Any], default: object, owner: Client | int | None
     ) -> object:
-        async with self.turn(key):
+        async with self._turn(key):
             while True:
                 version = self.version(key)
                 value = function(self.get(key, default))
@@ -152,14 +153,17 @@ class State:
                     continue  # the change that was faster is applied here before we are told
                 return value
 
-    @asynccontextmanager
-    async def turn(self, key: str) -> AsyncIterator[None]:
+    def turn(self, key: str) -> AbstractAsyncContextManager[None]:
         """`async with`: one at a time at this node, in the order in which they came, as those of `update`.
 
         For what takes more than a function, or more than one key: of those that read the same version one wins, and
         the others have done all in vain. Other nodes go on: `if_version` is needed all the same. key: any name. Not
         within itself, nor around an `update` of that key. Raises StateError if it does not come within 10 s.
         """
+        return within_trio(self._turn(key))
+
+    @asynccontextmanager
+    async def _turn(self, key: str) -> AsyncIterator[None]:
         lock = self._turns.setdefault(key, trio.Lock())
         try:
             with trio.move_on_after(PROPOSAL_TIMEOUT) as scope:

@@ -49,6 +49,8 @@ class Handler:
         check(author, "a request", named=[*names, BODY] if self._body else names)
 
     def __call__(self, request: Request, values: Sequence[str] = ()) -> Any:  # noqa: ANN401 - the author's
+        if not self.has_more:
+            return self.function.begin(request)
         named: dict[str, Any] = {}
         for (name, decode), value in zip(self._values, values, strict=True):
             named[name] = value if decode is None else _checked(name, decode, value)

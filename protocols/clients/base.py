@@ -107,8 +107,9 @@ class ClientProtocol(Protocol):
     def reply(
         self, request: Request, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool
     ) -> bytes:
-        """The reply to `request`, or with `more` a part of it: see `all_said`. None: the end after parts, which says
-        nothing itself.
+        """The reply to `request`, or with `more` a part of it: see `all_said`. None: nothing is to be said; without
+        `more` the request is answered all the same, or its parts have their end. Where a protocol must answer, it is as
+        an empty payload.
 
         Raises ProtocolError (BAD_REPLY) if it can't be said.
         """

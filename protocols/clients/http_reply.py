@@ -24,6 +24,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SERVER = "Server: holdfast\r\n"
 _TEXT = "Content-Type: text/plain; charset=utf-8\r\n" + _SERVER
 _BINARY = "Content-Type: application/octet-stream\r\n" + _SERVER
+_REALM = 'Bearer realm="holdfast"'
 _JSON = "Content-Type: application/json\r\n" + _SERVER
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _RESET_CONTENT = 205  # bodiless, and says so by its length (RFC 9110 section 15.3.6)
@@ -83,6 +84,8 @@ class ReplyWriter(Struct, gc=False):
             return b""
         body = error_reply(request_payload, error)
         lines = _JSON + _MORE_TOLD.get(error.reason, "")
+        if error.http_status == HTTPStatus.UNAUTHORIZED:  # it must have one (RFC 9110 section 15.5.2)
+            lines += f"WWW-Authenticate: {_REALM}{error.challenge and f', {error.challenge}'}\r\n"
         retry_after = getattr(error, "retry_after", None)
         if retry_after is not None:
             lines += f"Retry-After: {ceil(retry_after)}\r\n"

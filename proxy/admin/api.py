@@ -38,7 +38,9 @@ from holdfast.proxy.views import (
     PluginStatus,
     Published,
     Readiness,
+    RouteQuestion,
     format_client_id,
+    parse_client_id,
 )
 
 DEFAULT_PAGE = 100
@@ -173,7 +175,7 @@ class Api:
         limit = _page(query.get("limit", str(DEFAULT_PAGE)))
         after = query.get("after")
         # one more than asked for, to see whether there is another page
-        clients = self._control.clients(limit + 1, None if after is None else parse_client_id(after))
+        clients = self._control.clients(limit + 1, None if after is None else _client_id(after))
         page = clients[:limit]
         cluster = self._control.cluster()
         return as_json(
@@ -191,17 +193,17 @@ class Api:
         return as_json(Published(len(effects)))
 
     async def _close(self, call: Call) -> Response:
-        client, body = parse_client_id(call.parts["id"]), call.body(Close)
+        client, body = _client_id(call.parts["id"]), call.body(Close)
         await self._have_done([CloseClient(client, check_reason(body.reason), body.code or 0)])
         return as_json(Closed(format_client_id(client), True))
 
     async def _join(self, call: Call) -> Response:
-        client, channel = parse_client_id(call.parts["id"]), _channel_name(call)
+        client, channel = _client_id(call.parts["id"]), _channel_name(call)
         await self._have_done([Join(client, channel)])
         return as_json(Membership(format_client_id(client), channel, True))
 
     async def _leave(self, call: Call) -> Response:
-        client, channel = parse_client_id(call.parts["id"]), _channel_name(call)
+        client, channel = _client_id(call.parts["id"]), _channel_name(call)
         await self._have_done([Leave(client, channel)])
         return as_json(Membership(format_client_id(client), channel, False))
 
@@ -231,7 +233,7 @@ class Api:
         return as_json(Drained(node, "draining"), 202)
 
     async def _kick(self, call: Call) -> Response:
-        client = parse_client_id(call.parts["id"])
+        client = _client_id(call.parts["id"])
         is_kicked = await self._control.kick(client, check_reason(call.body(Kick).reason))
         if is_kicked is None:
             raise HttpError(503, "the proxy that has this client does not answer")
@@ -245,6 +247,12 @@ class Api:
         if counts is None:
             raise HttpError(503, "too many ask for the counts of channels: try again in a moment")
         return as_json(ChannelCount(channel, sum(counts.values()), counts))
+
+    def _route(self, call: Call) -> Response:
+        try:
+            return as_json(self._control.route(call.body(RouteQuestion)))
+        except ValueError as error:
+            raise HttpError(400, str(error)) from None
 
     def _cluster_health(self, call: Call) -> Response:
         ready, _ = self._control.ready()
@@ -277,14 +285,11 @@ def _page(text: str) -> int:
     raise HttpError(400, f"limit: expected a number from 1 to {LARGEST_PAGE}")
 
 
-def parse_client_id(text: str) -> int:
+def _client_id(text: str) -> int:
     try:
-        # fromhex takes hexadecimal digits only, where int() would take signs and underscores
-        if len(text) == 16 and " " not in text:
-            return int.from_bytes(bytes.fromhex(text), "big")
-    except ValueError:
-        pass
-    raise HttpError(400, "expected a client id of 16 hexadecimal digits")
+        return parse_client_id(text)
+    except ValueError as error:
+        raise HttpError(400, str(error)) from None
 
 
 def _match(pattern: list[str], segments: list[str]) -> dict[str, str] | None:

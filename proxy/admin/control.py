@@ -16,8 +16,18 @@ from holdfast.proxy.admin.exporter import Exporter
 from holdfast.proxy.admin.running import Running
 from holdfast.proxy.clients.session import Session
 from holdfast.proxy.cluster.views import view_of
+from holdfast.proxy.nodes.explain import explained, question_of
 from holdfast.proxy.process.workers import WorkerLife
-from holdfast.proxy.views import ClientView, ClusterView, MasterView, NodeView, StatusView, format_client_id
+from holdfast.proxy.views import (
+    ClientView,
+    ClusterView,
+    MasterView,
+    NodeView,
+    RouteQuestion,
+    RouteView,
+    StatusView,
+    format_client_id,
+)
 
 log = structlog.get_logger("holdfast.admin")
 
@@ -177,6 +187,12 @@ class ProxyControl:
         if found:
             log.info("client_kicked", client=f"{client_id:016x}", reason=reason)
         return found
+
+    def route(self, asked: RouteQuestion) -> RouteView:
+        app = self._app
+        routes = None if app.router is None else app.router.routes
+        everybody = [node.id for node in app.dispatch.pool.available]
+        return explained(routes, question_of(asked, app.config.client.subprotocols), everybody)
 
     async def publish(self, effects: Sequence[Effect]) -> None:
         await self._app.calls.publish(list(effects))

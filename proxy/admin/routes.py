@@ -19,6 +19,8 @@ from holdfast.proxy.views import (
     PluginStatus,
     Published,
     Readiness,
+    RouteQuestion,
+    RouteView,
     StatusView,
 )
 
@@ -126,6 +128,11 @@ ROUTES = (
         *(Drained, '{"node": "n-1", "state": "draining"}'),
         status=202,
         refusals=((404, "No such node."), (503, "The node does not say that it knows.")),
+    ),
+    Route(
+        *("POST", "/api/route", "route", READ, "Which route of the configuration takes a request, and why.", RouteView),
+        body=RouteQuestion,
+        body_example='{"url": "/rooms/5", "method": "GET"}',
     ),
     # as in Kuzzle's cluster plugin; proxy.admin.operator has them on the ports of clients
     Route(

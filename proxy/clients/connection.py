@@ -1,6 +1,6 @@
 """One client connection: a transport, an adapter, and what lies between them.
 
-Owns how it ends, and who takes too little of what it is told; what comes and how it is answered is
+Owns how its session begins and ends, and who takes too little of what it is told; what comes and how it is answered is
 proxy.clients.intake's. The descriptor is proxy.clients.transport's, and who the client is to nodes and channels is
 proxy.clients.session's. Knows no protocol: the adapter says what bytes mean. Knows no node: requests go to `dispatch`,
 and what nodes say comes back through `reply`, `fail`, `deliver`, `close`.
@@ -8,11 +8,12 @@ and what nodes say comes back through `reply`, `fail`, `deliver`, `close`.
 
 from collections.abc import Sequence
 from math import inf
+from typing import NamedTuple
 
 import structlog
 
 from holdfast.protocols.clients.base import ClientProtocol, ClosesWithCode
-from holdfast.protocols.clients.events import Event, Finished, Opened, Output, Switch
+from holdfast.protocols.clients.events import Event, Finished, HttpRequest, Message, Opened, Switch
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, RequestError
 from holdfast.proxy.clients.intake import ADMITTED, FREE, NEXT_TURN, Intake
@@ -22,16 +23,29 @@ from holdfast.proxy.clients.transport import ROOM_BYTES, Transport
 
 log = structlog.get_logger("holdfast.connection")
 
+RETRY_AFTER = 1.0  # who waits for admission when it is closed, for the proxy's sake mostly
 LOOKED_AT = 60.0  # an end of a session that is further off is looked for again then: the wheel keeps no far times
 
 
-class Connection(Intake):
-    """Ends. What comes, and its answers, are proxy.clients.intake's. All methods are called on the reactor's thread."""
+class Beginning(NamedTuple):
+    """A session that may begin, if somebody says so. rest: what its adapter has said after that. size: bytes held."""
 
-    __slots__ = ("_reason",)
+    event: Opened
+    rest: Sequence[Event]
+    size: int
+
+
+class Connection(Intake):
+    """Begins and ends. What comes, and its answers, are proxy.clients.intake's.
+
+    All methods are called on the reactor's thread.
+    """
+
+    __slots__ = ("_opening", "_reason")
 
     def __init__(self, clients: House, id: int, transport: Transport, protocol: ClientProtocol) -> None:
         super().__init__(clients, id, transport, protocol)
+        self._opening: Beginning | None = None
         self._reason = Reason.CLIENT_LEFT
 
     def __repr__(self) -> str:
@@ -54,58 +68,88 @@ class Connection(Intake):
             self._open(event, NOBODY, now)
             return False
         rest = events[events.index(event) + 1 :]
+        size = sum(len(name) + len(value) for name, value in event.headers) + sum(map(_size, rest))
+        self._opening = Beginning(event, rest, size)
+        self._clients.held.bytes += size
         self._hold(ADMITTED)
+        if event.refuse is not None:  # whoever ends his side before he is answered has gone
+            self.transport.watch_for_end()
         self.in_flight += 1
-        self._clients.ask_for_admission(self, event, rest)
+        self._clients.ask_for_admission(self, event)
         return True
 
+    @property
+    def is_opening(self) -> bool:
+        return self._opening is not None
+
+    def _end_opening(self) -> Beginning:
+        opening, self._opening = self._opening, None
+        assert opening is not None
+        self._clients.held.bytes -= opening.size
+        return opening
+
     def _open(self, event: Opened, identity: Identity, now: float) -> None:
-        expires = now + identity.expires if identity.expires else inf
-        self.session = Session(self.id, self, now, expires)
+        self.session = Session(self.id, self, now, identity.expires)
         self._clients.opened(self.session, event, identity)
         self.transport.set_wire_format(self.protocol.wire_format)
-        if expires < inf:
-            self.schedule(min(expires, now + LOOKED_AT))
+        if identity.expires < inf:
+            self.schedule(min(identity.expires, now + LOOKED_AT))
 
-    def admitted(self, opened: Opened, rest: Sequence[Event], identity: Identity) -> None:
-        """It may begin, as this client. rest: what its adapter has said after that."""
-        now = self._clients.reactor.now
+    def expire_in(self, seconds: float) -> None:
+        if self.session is not None:
+            now = self._clients.reactor.now
+            self.session.expires = now + max(seconds, 0.0)
+            self.schedule(min(self.session.expires, now + LOOKED_AT))
+
+    def admitted(self, identity: Identity) -> None:
+        """It may begin, as this client: what its adapter has said after that holds, then what came meanwhile."""
+        opening, now = self._end_opening(), self._clients.reactor.now
         try:
-            self._open(opened, identity, now)
-            self._proceed(rest, now)
-        except Exception:
-            self.crashed()
-
-    def refused_entry(self, opened: Opened, rest: Sequence[Event], error: HoldfastError) -> None:
-        """It may not. It is told in the words of its handshake, or with a close code, if a node has chosen one: then
-        the handshake is completed first, because browsers show nothing of one that is refused."""
-        now = self._clients.reactor.now
-        code = error.code if isinstance(error, RequestError) else 0
-        try:
-            if opened.refuse is not None and not code:
-                self.transport.write(opened.refuse(error))
-                self._proceed([Finished(error.reason, str(error))], now)
-                return
-            handshake = [each for each in rest if isinstance(each, Output | Switch)]
-            self._proceed([Switch(each.protocol, b"") if type(each) is Switch else each for each in handshake], now)
-            self.close(error.reason, str(error), code)
-        except Exception:
-            self.crashed()
-
-    def _proceed(self, events: Sequence[Event], now: float) -> None:
-        """The adapter's events after that, and what came meanwhile."""
-        if not self.is_hushed:
+            self._open(opening.event, identity, now)
             self._held_until = FREE
-        was_taking, self._taking = self._taking, True
-        self._take(events, now)
-        self._taking = was_taking
-        self._replied()
+            was_taking, self._taking = self._taking, True
+            self._take(opening.rest, now)
+            self._taking = was_taking
+            self._replied()
+            if self._has_early_end and self.state < FINISHED:
+                self._put_off()
+        except Exception:
+            self.crashed()
+
+    def refused_entry(self, error: HoldfastError) -> None:
+        """It may not. It is told in the words of its handshake, or with a close code, if a node has chosen one: then
+        the handshake is completed first, because browsers show nothing of one that is refused. Nothing else is done of
+        what its adapter has said, and its requests have the same answer."""
+        opening, now = self._end_opening(), self._clients.reactor.now
+        code = error.code if isinstance(error, RequestError) else 0
+        refuse = opening.event.refuse
+        try:
+            self._held_until = FREE
+            was_taking, self._taking = self._taking, True
+            if refuse is not None and not code:
+                self.transport.write(refuse(error))
+                self._finish(Finished(error.reason, str(error)), now)
+            else:
+                for event in opening.rest:
+                    if isinstance(event, Message | HttpRequest):
+                        self.transport.write(self.protocol.error(event, error))
+                    else:
+                        self._take([Switch(event.protocol, b"") if type(event) is Switch else event], now)
+                self.close(error.reason, str(error), code)
+            self._taking = was_taking
+            self._replied()
+        except Exception:
+            self.crashed()
 
     # --- the end ----------------------------------------------------------------------------------------------
 
     def close(self, reason: Reason, detail: str = "", code: int = 0) -> None:
         """Begin to end the connection, as its protocol does it. Requests with a node may still be answered in HTTP."""
         if self.state is not OPEN:
+            return
+        if self._opening is not None:
+            self._clients.has_abandoned = True
+            self.refused_entry(RequestError(detail, reason, RETRY_AFTER if reason.retryable else None, None, code))
             return
         now = self._clients.reactor.now
         try:
@@ -158,12 +202,14 @@ class Connection(Intake):
         """Its part of what all hold, its open requests aside."""
         transport, outbox = self.transport, self.transport.outbox
         waiting_bytes = transport.kept_bytes + self._waiting_bytes
+        waiting_bytes += 0 if self._opening is None else self._opening.size
         return self._counted_bytes + waiting_bytes + (0 if outbox is None else outbox.share_bytes)
 
     def make_way(self) -> None:
         """All clients hold too much together, and this one most of it. It is told so, where that can be said."""
         transport = self.transport
-        if self.state is OPEN and (self.session is not None or not (self.in_flight or transport.has_unsent)):
+        has_asked = self.in_flight > 0 and self._opening is None
+        if self.state is OPEN and (self.session is not None or not (has_asked or transport.has_unsent)):
             transport.truncate()
             self.close(Reason.OVERLOADED, "all clients together hold too much, and this one most of it")
             if self.transport.outbox_bytes <= ROOM_BYTES:
@@ -180,7 +226,9 @@ class Connection(Intake):
             self.abort(self._reason)
 
     def _leave(self, reason: Reason, detail: str = "", code: int = 0) -> None:
-        """Nodes and channels no longer have this client."""
+        """Nodes and channels no longer have this client, or will not."""
+        if self._opening is not None:
+            self._end_opening()
         session, self.session = self.session, None
         self._reason = reason
         if self._waiting is not None:
@@ -257,3 +305,9 @@ class Connection(Intake):
                 self.schedule(self.transport.due)
         except Exception:
             self.crashed()
+
+
+def _size(event: Event) -> int:
+    if type(event) is Switch:
+        return len(event.data)
+    return len(event.payload) if isinstance(event, Message | HttpRequest) else 0

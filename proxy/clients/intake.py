@@ -140,9 +140,13 @@ class Intake(Peer):
     @property
     def _may_go_on(self) -> bool:
         """The adapter has more of what has come, and its requests have room."""
-        if not (self.protocol.paused and self.protocol.has_more):
-            return False
-        return self.state is not OPEN or (self._waiting is None and self._may_take)
+        has_more = self.protocol.paused and self.protocol.has_more
+        return has_more and (self.state is not OPEN or (self._waiting is None and self._may_take) or self._may_wait)
+
+    @property
+    def _may_wait(self) -> bool:
+        """More may be taken, though it can not be dispatched yet."""
+        return False
 
     def _put_off(self) -> None:
         """The next turn goes on."""
@@ -279,8 +283,7 @@ class Intake(Peer):
             return False
         self._clients.counters.limits_hit["client.max_message_rate"] += 1
         self.in_flight += 1
-        message = f"more than {self._clients.rate:g} messages per second"
-        self.fail(event, RequestError(message, Reason.RATE_LIMITED, 1.0))
+        self.fail(event, RequestError(f"more than {self._clients.rate:g} messages a second", Reason.RATE_LIMITED, 1.0))
         return True
 
     def _after_events(self, now: float) -> None:
@@ -298,7 +301,7 @@ class Intake(Peer):
                     self._put_off()
                 is_wanted = self.state is not OPEN
             else:
-                is_wanted = self.state is not OPEN or (self._waiting is None and self._may_take)
+                is_wanted = self.state is not OPEN or (self._waiting is None and self._may_take) or self._may_wait
             transport.set_reading(is_wanted and self._held_until == FREE)
         if protocol.deadline < self.timer and self._is_heard:
             self._clients.wheel.schedule(self, protocol.deadline)

@@ -1,6 +1,6 @@
 """What the reactor wakes a transport for, and when it is not read though it wants to be: it waits for its turn."""
 
-from holdfast.proxy.clients.reactor import READABLE, WRITABLE
+from holdfast.proxy.clients.reactor import HANG_UP, READABLE, WRITABLE
 from holdfast.proxy.clients.shared import Shared, Waiting
 
 
@@ -38,6 +38,12 @@ class Interest(Waiting):
         interest = (READABLE if is_wanted and not self.has_eof else 0) | (self.interest & WRITABLE)
         if interest != self.interest:
             self._set_interest(interest)
+
+    def watch_for_end(self) -> None:
+        """Of one that is not read: be woken when the peer will send no more, as by an error. Until it is read again."""
+        if not self.interest & READABLE:
+            self._registered = self.interest | HANG_UP
+            self._clients.reactor.modify(self.fd, self._registered)
 
     def _end_of_file(self) -> None:
         self.has_eof = True

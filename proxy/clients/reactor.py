@@ -30,6 +30,7 @@ READING_TIME = 0.008
 EVENTS_PER_LOOK = 16  # at the clock
 READABLE: Final = select.EPOLLIN
 WRITABLE: Final = select.EPOLLOUT
+HANG_UP: Final = select.EPOLLRDHUP
 
 
 class Handler(Protocol):

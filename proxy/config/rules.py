@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from holdfast.balancer.coordination.redis_urls import parse_urls
 from holdfast.balancer.settings import NodeSettings, StoreSettings
 from holdfast.protocols.nodes.frames import CALLBACKS_TIMEOUT
-from holdfast.proxy.config.sections import Config
+from holdfast.proxy.config.sections import ClientSettings, Config
 from holdfast.proxy.config.values import is_ipv6, is_local_endpoint, is_loopback, split_address
 
 FRAME_OVERHEAD = 64 << 10  # of a batch around one payload: headers of a reply, and room for effects
@@ -24,6 +24,7 @@ AUTHENTICATION = (
 def broken(config: Config) -> Iterator[tuple[str, str]]:
     """(key, what was expected of its value) of each broken rule. Every value is good by itself."""
     yield from _client(config)
+    yield from _tokens(config.client)
     yield from _node(config)
     yield from _balance(config)
     yield from _admin(config)
@@ -48,6 +49,22 @@ def _client(config: Config) -> Iterator[tuple[str, str]]:
             f"at least {BUFFERED_TIMES} times what one client may hold, {most} "
             "(client.max_message_bytes, client.max_body_bytes, client.max_unread_reply_bytes)",
         )
+
+
+def _tokens(client: ClientSettings) -> Iterator[tuple[str, str]]:
+    if not client.jwt_keys:
+        for name in ("jwt_algorithms", "jwt_audience", "jwt_issuer"):
+            if getattr(client, name):  # it would look as if tokens were verified
+                yield "client.jwt_keys", f"keys, because client.{name} is set"
+        return
+    from holdfast.proxy.config import jwt_keys  # slow to import, and only needed here
+
+    try:
+        jwt_keys.load(client.jwt_keys, client.jwt_algorithms)
+    except ValueError as error:
+        yield "client.jwt_keys", str(error)
+    if "*" in client.origins and any(source.startswith("cookie:") for source in client.jwt_from):
+        yield "client.origins", "the origins of your pages: with a cookie in client.jwt_from any page asks as its user"
 
 
 def _node(config: Config) -> Iterator[tuple[str, str]]:

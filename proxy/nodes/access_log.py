@@ -92,4 +92,5 @@ def who_asked(entry: Entry, client: Client | None) -> dict[str, object]:
         "protocol": connection.protocol.name,
         "method": http.method if http else None,
         "path": http.target.partition("?")[0] if http else client.path if client else None,
+        "route": entry.pool.route or None,
     }

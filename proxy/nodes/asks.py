@@ -3,45 +3,58 @@
 Owns a pool for each name or id that is asked; those that nobody has and nobody waits for go when there are many.
 """
 
-from collections.abc import Callable
+from math import inf
 
-from holdfast.balancer.calls import Call, Caller
+from holdfast.balancer.calls import Call, Caller, check_whole
 from holdfast.balancer.directory import Directory, Node, NodeState, Pool, Select
-from holdfast.balancer.ledger import Ledger, Requester
+from holdfast.balancer.ledger import Ledger
 from holdfast.balancer.settings import RequestSettings
-from holdfast.balancer.taken import ALL, PART, Taken
+from holdfast.balancer.taken import ALL, Taken
 from holdfast.protocols.clients.base import ReplyHead
-from holdfast.protocols.errors import HoldfastError
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import HoldfastError, RequestError
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import ASK
+from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.metrics import Counters
+from holdfast.proxy.nodes.dispatch import Dispatch
 
-MAX_POOLS = 1000
+MAX_POOLS = 4_000  # names and ids that are asked; when there are so many, those that nobody has or waits for go
+LOOK_INTERVAL = 1.0  # seconds between two looks for them
 MAX_ASKED = 10_000  # questions of one node that are not answered
+
+
+class Question(Call, gc=False):
+    """spare: milliseconds that a request may take, and this may not."""
+
+    spare: int = 0
+
+    def frame(self, id: int, attempt: int, timeout: int) -> frames.Call:
+        return Call.frame(self, id, attempt, max(1, timeout - self.spare))
 
 
 class Asker(Caller):
     """One question of a node. left: of the answers, how many are not there, shared by all nodes that are asked it.
-    target: who is asked, if that is one by its id."""
+    target: who is asked, if that is one by its id. until: when it waits no longer."""
 
-    __slots__ = ("_ask", "_asks", "_left", "_node", "_target", "id")
+    __slots__ = ("_ask", "_asks", "_left", "_node", "_target", "_until")
 
-    def __init__(self, asks: "Asks", node: Node, ask: int, left: list[int], target: str) -> None:
-        self.id = 0
+    def __init__(self, asks: "Asks", node: Node, ask: int, left: list[int], target: str, until: float) -> None:
         self._asks = asks
         self._node = node
         self._ask = ask
         self._left = left
         self._target = target
+        self._until = until
 
     @property
     def is_closed(self) -> bool:
-        return self._node.state is NodeState.LOST
+        return self._node.state is NodeState.LOST or self._asks.now >= self._until
 
     def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> Taken:
-        if not more:
-            self._answer(200, payload or b"", is_text)
-        return PART if more else ALL
+        check_whole(head, more=more)
+        self._answer(200, payload or b"", is_text)
+        return ALL
 
     def fail(self, event: Call, error: HoldfastError) -> int:
         self._answer(error.http_status, message=str(error))
@@ -50,14 +63,14 @@ class Asker(Caller):
     def _answer(self, status: int, payload: bytes = b"", is_text: bool = False, message: str = "") -> None:
         self._left[0] -= 1
         self._asks.answered(self._node)
-        if not self.is_closed:
+        if self._node.state is not NodeState.LOST:
             self._node.link.send(
                 frames.Answered(self._ask, self._target, status, payload, is_text, message, self._left[0])
             )
 
 
 class Asks:
-    """dispatch: where questions go."""
+    """What nodes ask. Called by the gateway: `take`, and `lost` when a node is gone and what it had is elsewhere."""
 
     def __init__(
         self,
@@ -65,7 +78,8 @@ class Asks:
         directory: Directory,
         select: Select,
         settings: RequestSettings,
-        dispatch: Callable[[Requester, Call, Pool], None],
+        dispatch: Dispatch,
+        reactor: Reactor,
         counters: Counters,
     ) -> None:
         self._ledger = ledger
@@ -73,9 +87,15 @@ class Asks:
         self._select = select
         self._settings = settings
         self._dispatch = dispatch
+        self._reactor = reactor
         self._counters = counters
         self._pools: dict[str, Pool] = {}
+        self._look_after = 0.0
         self._asked: dict[Node, int] = {}
+
+    @property
+    def now(self) -> float:
+        return self._reactor.now
 
     def take(self, node: Node, frame: frames.Ask) -> None:
         """A node asks."""
@@ -96,21 +116,38 @@ class Asks:
             return
         self._asked[node] = self._asked.get(node, 0) + len(targets)
         left = [len(targets)]
+        timeout = int(self._settings.timeout * 1000)
+        spare = max(0, timeout - frame.timeout)
+        until = self.now + frame.timeout / 1000 if spare else inf  # else the ledger's deadline comes first
         for target in targets:
-            asker = Asker(self, node, frame.ask, left, target if frame.everyone else "")
-            call = Call(ASK, frame.payload, frame.is_text, sender=node.id, before=frame.attempt - 1)
-            self._dispatch(asker, call, self._pool(target))
+            asker = Asker(self, node, frame.ask, left, target if frame.everyone else "", until)
+            call = Question(ASK, frame.payload, frame.is_text, sender=node.id, before=frame.attempt - 1, spare=spare)
+            pool = self._pool(target)
+            if pool is None:
+                self._counters.limits_hit["node.ask_names"] += 1
+                asker.fail(call, RequestError("too many names and ids are asked", Reason.PARKING_FULL))
+            else:
+                self._dispatch.request(asker, call, pool)
 
     def answered(self, node: Node) -> None:
-        count = self._asked.pop(node) - 1
+        count = self._asked.pop(node, 1) - 1
         if count:
             self._asked[node] = count
 
-    def _pool(self, target: str) -> Pool:
+    def lost(self, node: Node) -> None:
+        """Nobody waits for what it has asked."""
+        if self._asked.pop(node, 0):
+            self._dispatch.abandon()
+
+    def _pool(self, target: str) -> Pool | None:
+        """None: there are too many."""
         pool = self._pools.get(target)
         if pool is None:
-            if len(self._pools) >= MAX_POOLS:
+            if len(self._pools) >= MAX_POOLS and self.now >= self._look_after:
+                self._look_after = self.now + LOOK_INTERVAL
                 self._forget_unused()
+            if len(self._pools) >= MAX_POOLS:
+                return None
 
             def takes(node: Node) -> bool:
                 return ASK in node.takes and target in (node.id, node.name)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import trio
 
-from holdfast.balancer.calls import Call, Caller, Wish
+from holdfast.balancer.calls import Call, Caller
 from holdfast.balancer.directory import Directory, Node, Pool
 from holdfast.balancer.ledger import Ledger
 from holdfast.balancer.policies import Failover, LeastInFlight
@@ -19,7 +19,7 @@ from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.nodes.asks import Asks
 from holdfast.proxy.nodes.dispatch import Dispatch
-from holdfast.proxy.nodes.once import Once, Told
+from holdfast.proxy.nodes.once import Once
 
 KINDS = (CONNECT, OPEN, CLOSE, PUBLISH)
 
@@ -60,17 +60,12 @@ class Calls:
         pools[CLOSE].select = Failover().select  # who is there for the longest time knows of the most clients
         for pool in pools.values():
             ledger.add_pool(pool)
-
-        def wish(kind: str) -> Wish:
-            return Wish(lambda: pools[kind].ready, lambda: directory.ready)
-
         self._pools = pools
         self._dispatch = dispatch
         self._reactor = reactor
-        self.admission = Admission(mode, pools[CONNECT], wish(CONNECT), dispatch.request, counters)
-        opens, closes = Told(pools[OPEN], wish(OPEN)), Told(pools[CLOSE], wish(CLOSE))
-        self.once = Once(opens, closes, dispatch.request, reactor, counters)
-        self.asks = Asks(ledger, directory, select, settings, dispatch.request, counters)
+        self.admission = Admission(mode, pools[CONNECT], dispatch.request, reactor, counters)
+        self.once = Once(pools[OPEN], pools[CLOSE], dispatch.request, reactor, counters)
+        self.asks = Asks(ledger, directory, select, settings, dispatch, reactor, counters)
 
     async def publish(self, effects: list[Effect]) -> None:
         """Have a node do these, to clients of all proxies. Raises HoldfastError if none has; perhaps some are done then

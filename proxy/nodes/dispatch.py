@@ -18,6 +18,7 @@ from holdfast.protocols.clients.events import HttpRequest, Message
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, ProtocolError, RequestError
 from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.effects import OWN_CODES
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.nodes.access_log import CLIENT_GONE, AccessLog
@@ -38,7 +39,8 @@ class Dispatch:
     """See the module. Called by connections (`request`), the gateway (`replied`, `failed`, `lose`) and the ticker.
 
     in_order: is given replies that have effects, or follow such a one; they come back by `take` and `finish` when all
-    is done that comes before them. late: requests of which a reply, or a part of one, is there.
+    is done that comes before them. late: requests of which a reply, or a part of one, is there. pool: of all requests
+    that are for no other one.
     """
 
     in_order: Callable[[Node, frames.Answer], None]
@@ -59,7 +61,7 @@ class Dispatch:
     ) -> None:
         self._ledger = ledger
         self._directory = directory
-        self._pool = pool
+        self.pool = pool
         self._announcer = announcer
         self._untold = announcer.untold
         self._waiting = ledger.waiting
@@ -90,7 +92,7 @@ class Dispatch:
     def request(self, connection: Requester, event: Asked, pool: Pool | None = None) -> None:
         """Somebody asks. pool: which nodes may take it; None: those that take all requests."""
         if pool is None:
-            pool = self._pool
+            pool = self.pool
         now = self._reactor.now
         self._counters.requests += 1
         node: Node | None = None
@@ -100,7 +102,7 @@ class Dispatch:
         entry = self._ledger.open(connection, event, pool, node, now)
         if entry is None:
             self._counters.limits_hit["request.max_in_flight"] += 1
-            message = "too many requests in flight"
+            message = f"too many requests in flight{pool.route and f' by the route {pool.route}'}"
             connection.fail(event, RequestError(message, Reason.PARKING_FULL, self._settings.retry_after))
         elif node is None:
             self._park(entry, now)
@@ -108,7 +110,11 @@ class Dispatch:
             node.link.send(self._frame(entry, node, pool.milliseconds))
 
     def _send_again(self, entry: Entry, now: float) -> None:
-        """To an available node; there must be one."""
+        """To an available node; there must be one. Not if nobody waits for it any more."""
+        if entry.connection.is_closed:
+            self._ledger.drop(entry)
+            self._answer(entry, RequestError("who asked has gone", Reason.CLIENT_LEFT))
+            return
         key = 0 if self._key_of is None else self._key_of(entry.connection, entry.event)
         node = entry.pool.select(entry.pool.available, key, self._random)
         self._ledger.assign(entry, node, now)
@@ -149,7 +155,9 @@ class Dispatch:
             return event.frame(entry.id, entry.attempt, timeout)
         assert type(event) is HttpRequest
         path, _, query = event.target.partition("?")
-        client = frames.Client(connection.id, "http", event.address, path, event.headers, query)
+        client = frames.Client(
+            connection.id, "http", event.address, path, event.headers, query, event.user, b"", event.claims
+        )
         return frames.HttpRequest(entry.id, client, entry.attempt, timeout, event.payload, event.method, event.target)
 
     def _introduce(self, node: Node, client: int) -> bytes:
@@ -166,14 +174,14 @@ class Dispatch:
         else:
             by_count = self._ledger.parked_count >= self._settings.max_parked
             self._counters.limits_hit["request.max_parked" if by_count else "request.max_parked_bytes"] += 1
-            message = "no node is available, and too many wait"
+            message = f"{entry.pool.nobody} is available, and too many wait"
             self._answer(entry, RequestError(message, Reason.PARKING_FULL, self._settings.retry_after))
 
     def unpark(self) -> None:
         """Send what is parked to whoever is available, and go on in the next turn. Called when a node becomes so."""
         ledger, now = self._ledger, self._reactor.now
         size = count = 0
-        for pool in list(self._waiting):
+        for pool in sorted(self._waiting, key=lambda pool: self._waiting[pool][0]):  # oldest first: they share nodes
             while pool.available and (entry := ledger.unpark(pool)) is not None:
                 if entry.attempt:
                     self._failed_over(now - entry.since)
@@ -206,8 +214,7 @@ class Dispatch:
             head, is_text = None, frame.is_text
         else:
             head, is_text = ReplyHead(frame.status, frame.headers), False
-        if (payload := frame.payload) is None and (more or entry.parts is None):
-            payload = b""  # it ends nothing: else there might be no answer at all
+        payload = frame.payload  # None: nothing is said, and the request is settled all the same
         # First: the request is settled, so no fault in what follows may cost its client the answer.
         try:
             taken = entry.connection.reply(entry.event, head, payload, is_text, more)
@@ -238,10 +245,10 @@ class Dispatch:
         if entry is None:
             self._counters.stale_replies += 1
             return
-        if 400 <= frame.status <= 599:
+        if 400 <= frame.status <= 599 and (not frame.code or frame.code in OWN_CODES):
             self._fault(node, entry, RequestError(frame.message, Reason.NODE_ERROR, None, frame.status, frame.code))
         else:
-            message = f"a failure's status must be 400 to 599, got {frame.status}"
+            message = f"a failure's status is 400 to 599, its code 4000 to 4999, got {frame.status}, {frame.code}"
             self._bad_reply(node, entry, RequestError(message, Reason.BAD_REPLY))
 
     def _bad_reply(self, node: Node, entry: Entry, error: HoldfastError) -> None:
@@ -289,10 +296,8 @@ class Dispatch:
 
     def forget(self, frame: frames.Answer) -> None:
         """It waits no more."""
-        left = self.late[frame.request] - 1
-        if left:
-            self.late[frame.request] = left
-        else:
+        self.late[frame.request] -= 1
+        if not self.late[frame.request]:
             del self.late[frame.request]
 
     def refuse(self, node: Node, frame: frames.Answer) -> None:
@@ -311,8 +316,7 @@ class Dispatch:
         """A node is gone: its requests go elsewhere, oldest first, or are answered that they can't."""
         now = started = trio.current_time()
         ledger = self._ledger
-        asked = frames.Request | frames.HttpRequest | frames.Call
-        unsent = {frame.id for frame in node.link.unsent() if isinstance(frame, asked)}
+        unsent = {frame.id for frame in node.link.unsent() if isinstance(frame, frames.Asked)}
         for entry in ledger.lose(node):
             if entry.connection.is_closed:
                 ledger.drop(entry)

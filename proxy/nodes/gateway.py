@@ -24,6 +24,7 @@ from holdfast.protocols.nodes.names import fault_of, shown
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.nodes.announcer import Announcer
+from holdfast.proxy.nodes.asks import Asks
 from holdfast.proxy.nodes.deaths import Deaths
 from holdfast.proxy.nodes.dispatch import Dispatch
 from holdfast.proxy.nodes.keeper import Keeper
@@ -58,7 +59,7 @@ class Gateway:
         keeper: Keeper,
         reactor: Reactor,
         counters: Counters,
-        asked: Callable[[Node, frames.Ask], None],
+        asks: Asks,
     ) -> None:
         self._proxy_id = proxy_id
         self._prefix = prefix
@@ -75,6 +76,7 @@ class Gateway:
         self.debts = Debts(proxy_id, settings.heartbeat_timeout, effects.come, effects.lanes.interrupt)
         self._reactor = reactor
         self._counters = counters
+        self._asks = asks
         self._nodes: dict[NodeLink, Node] = {}
         self._drains: dict[Node, trio.Event] = {}  # by an operator: set when the node has said so, or is lost
         self._count_everywhere = count_everywhere
@@ -88,7 +90,7 @@ class Gateway:
             frames.Effects: effects.take,
             frames.Hole: effects.hole,
             frames.AskCount: self._count,
-            frames.Ask: asked,
+            frames.Ask: asks.take,
             frames.Propose: keeper.propose,
             frames.State: keeper.state_page,
             frames.Ready: self._ready,
@@ -146,7 +148,7 @@ class Gateway:
                 prefix=self._prefix,
                 max_unacknowledged_bytes=self._effects.lanes.max_bytes,
                 reply_window=self._settings.max_untaken_bytes,
-                pause_timeout=self._dispatch.expired.pause_timeout,
+                stream_timeout=self._dispatch.expired.stream_timeout,
                 session=self._counters.nodes_welcomed,
                 ballot=self._announcer.peers.ballot,
                 takes=["ask", "update"],
@@ -222,6 +224,7 @@ class Gateway:
             log.warning("node_lost", node=node.id, pid=node.pid, why=why, in_flight=in_flight)
         had = self._effects.lost(node, self._reactor.now)
         self._dispatch.lose(node)
+        self._asks.lost(node)
         self._steward.lost(node)
         self._keeper.lost(node)
         self.debts.lost(Run(node.id, node.incarnation), node.owes, had, self._reactor.now)

@@ -1,119 +1,152 @@
 """That a client has come and has gone, told to one node: at least once, and marked when it is told again.
 
-Owns what is not told yet: the coming before the going, of each client, and again when no node could take it. Nothing is
-kept of clients about whom nobody wants to know.
+Owns what is not told yet: the coming before the going, of each client, and again when no node could take it. It waits
+here and not among what clients have asked, of whose room it has little. Nothing is kept of clients about whom nobody
+wants to know.
 """
 
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
 
 import structlog
 
-from holdfast.balancer.calls import Call, Caller, Wish
+from holdfast.balancer.calls import Call, Caller
 from holdfast.balancer.directory import Pool
 from holdfast.balancer.ledger import Requester
 from holdfast.balancer.taken import ALL, PART, Taken
 from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError
+from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import CLOSE, OPEN
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.metrics import Counters
 
 log = structlog.get_logger("holdfast.once")
 
-MAX_WAITING = 100_000  # of what is not told yet; the oldest is given up then
-AGAIN = frozenset({Reason.NO_NODE, Reason.PARKING_FULL, Reason.OVERLOADED, Reason.NODE_LOST, Reason.DEADLINE_EXCEEDED})
+MAX_WAITING = 100_000  # of what is not told yet; what comes on top is told to nobody
+MAX_WAITING_BYTES = 64 << 20  # of the clients in it, likewise; as much as requests that are parked
+MAX_SENT = 1_000  # of these at a time, with nodes or parked: a fiftieth of what may be
+AGAIN = frozenset(
+    {
+        Reason.NO_NODE,
+        Reason.PARKING_FULL,
+        Reason.OVERLOADED,
+        Reason.NODE_LOST,
+        Reason.DEADLINE_EXCEEDED,
+        Reason.DRAINING,  # ours; there is time for a last word
+    }
+)
 PATIENCE = 300.0  # seconds for which something is told again and again
 
 
-class Told(NamedTuple):
-    pool: Pool
-    wish: Wish
-
-
 class Event(Call, gc=False):
-    """since: when it happened."""
+    """since: when it happened. sent: how many times it was on its way to a node."""
 
     since: float = 0.0
+    sent: int = 0
+
+    def frame(self, id: int, attempt: int, timeout: int) -> frames.Call:
+        self.sent += 1
+        return Call.frame(self, id, attempt, timeout)
 
 
 class Once(Caller):
-    """open, close: who wants to be told, and whether anybody does. dispatch: where calls go.
+    """open, close: the nodes that want to be told. dispatch: where calls go.
 
     len(): how many are not told yet.
     """
 
     def __init__(
         self,
-        open: Told,
-        close: Told,
+        open: Pool,
+        close: Pool,
         dispatch: Callable[[Requester, Call, Pool], None],
         reactor: Reactor,
         counters: Counters,
     ) -> None:
-        self._open = open
-        self._close = close
+        self._pools = {OPEN: open, CLOSE: close}
+        self._waiting: dict[str, deque[Event]] = {OPEN: deque(), CLOSE: deque()}  # the oldest first
         self._dispatch = dispatch
         self._reactor = reactor
         self._counters = counters
         self._opening: dict[int, Event | None] = {}  # clients that are being told as come, and that they have gone
-        self._again: deque[Event] = deque()
-        self._count = 0
+        self._count = self._bytes = self._sent = 0
 
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def is_heard(self) -> bool:
+        """Something is not told yet, and there are nodes for it."""
+        return self._count > 0 and any(pool.ready for pool in self._pools.values())
+
     def opened(self, client: int, info: bytes) -> None:
         """It has come. info: the client, encoded."""
-        if self._open.wish:
+        if self._pools[OPEN].is_wanted:
             self._opening[client] = None
             self._tell(Event(OPEN, client=client, info=info, since=self._reactor.now))
 
     def closed(self, client: int, info: bytes, reason: str) -> None:
         """It has gone."""
-        if not self._close.wish:
-            return
-        event = Event(CLOSE, reason.encode(), True, client, info, since=self._reactor.now)
-        if client in self._opening:
-            self._opening[client] = event
-        else:
-            self._tell(event)
+        if client in self._opening or self._pools[CLOSE].is_wanted:
+            event = Event(CLOSE, reason.encode(), True, client, info, since=self._reactor.now)
+            if client in self._opening:
+                self._opening[client] = event
+            else:
+                self._tell(event)
 
     def proxy_gone(self, prefix: int) -> None:
         """A proxy is gone, with all clients whose ids begin with this: who they were, nodes know."""
-        if self._close.wish:
+        if self._pools[CLOSE].is_wanted:
             self._tell(Event(CLOSE, client=prefix << 32, since=self._reactor.now))
 
     def tick(self) -> None:
-        """Now and then: again what could not be told."""
-        again, self._again = self._again, deque()
-        for event in again:
-            self._send(event)
+        """Now and then: what waits, while there are nodes for it."""
+        for kind, waiting in self._waiting.items():
+            pool = self._pools[kind]
+            while waiting and (waiting[0].since + PATIENCE <= self._reactor.now or not pool.is_wanted):
+                event = waiting.popleft()
+                if pool.is_wanted:
+                    self._given_up(event, f"no node took it within {PATIENCE:g} s")
+                self._done(event)
+            while waiting and pool.ready and self._sent < MAX_SENT:
+                event = waiting.popleft()
+                self._send(event, pool)
+                if waiting and waiting[0] is event:  # there is no room for it
+                    break
 
     def _tell(self, event: Event) -> None:
-        if self._count >= MAX_WAITING:
+        self._count += 1
+        self._bytes += len(event.info)
+        pool, waiting = self._pools[event.kind], self._waiting[event.kind]
+        if not pool.is_wanted:
+            self._done(event)
+        elif self._count > MAX_WAITING or self._bytes > MAX_WAITING_BYTES:
             self._counters.limits_hit["once.max_waiting"] += 1
             self._given_up(event, "too much is not told yet")
-            return
-        self._count += 1
-        self._send(event)
+            self._done(event)
+        elif waiting or not pool.ready or self._sent >= MAX_SENT:
+            waiting.append(event)
+        else:
+            self._send(event, pool)
 
-    def _send(self, event: Event) -> None:
-        self._dispatch(self, event, self._open.pool if event.kind == OPEN else self._close.pool)
+    def _send(self, event: Event, pool: Pool) -> None:
+        self._sent += 1
+        self._dispatch(self, event, pool)
 
     def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> Taken:
         if not more:
+            self._sent -= 1
             self._done(event)
         return PART if more else ALL
 
     def fail(self, event: Call, error: HoldfastError) -> int:
         assert isinstance(event, Event)
+        self._sent -= 1
         if error.reason in AGAIN and self._reactor.now < event.since + PATIENCE:
-            if error.reason in (Reason.NODE_LOST, Reason.DEADLINE_EXCEEDED):
-                event.before += 1  # somebody may have begun with it
-            self._again.append(event)
+            event.before = event.sent  # somebody may have begun with it
+            self._waiting[event.kind].appendleft(event)
             return 0
         if error.reason is not Reason.NODE_ERROR:  # that one its node has in its log
             self._given_up(event, str(error))
@@ -122,6 +155,7 @@ class Once(Caller):
 
     def _done(self, event: Call) -> None:
         self._count -= 1
+        self._bytes -= len(event.info)
         if event.kind == OPEN:
             gone = self._opening.pop(event.client, None)
             if gone is not None:

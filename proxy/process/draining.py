@@ -15,17 +15,20 @@ from holdfast.proxy.clients.connection import Connection
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.config import DrainSettings
 from holdfast.proxy.nodes.dispatch import Dispatch
+from holdfast.proxy.nodes.once import Once
 
 log = structlog.get_logger("holdfast.drain")
 
 WHY = "the proxy restarts; connect again"
 STEP = 0.05  # clients are closed in groups this far apart
+LAST_CALLS = 5.0  # seconds in which nodes are told of clients that have gone so; of the 10 that most supervisors give
 
 
 async def drain(
-    settings: DrainSettings, clients: Clients, ledger: Ledger, dispatch: Dispatch, reactor: Reactor
+    settings: DrainSettings, clients: Clients, ledger: Ledger, dispatch: Dispatch, once: Once, reactor: Reactor
 ) -> None:
-    """Returns when no client is left, or after the time limit: then some may be, who have been told at least.
+    """Returns when no client is left, or after the time limit: then some may be, who have been told at least. And when
+    one node has been told of each that has gone, or after LAST_CALLS.
 
     Listeners are closed already.
     """
@@ -49,6 +52,11 @@ async def drain(
         reactor.settle()
     else:
         log.info("drained")
+    with trio.move_on_after(LAST_CALLS):
+        while once.is_heard:  # noqa: ASYNC110 - as above
+            await trio.sleep(STEP)
+    if len(once):
+        log.warning("once_untold", count=len(once))
 
 
 async def _finish_requests(ledger: Ledger, unsaid: Sequence[Sized], deadline: float) -> None:

@@ -4,9 +4,12 @@ import subprocess
 
 import pytest
 
+from holdfast.balancer.routes import Routes
+from holdfast.balancer.settings import RouteSettings
 from holdfast.proxy.admin.api import Api
 from holdfast.proxy.admin.server import AdminServer
 from holdfast.proxy.config.sections import AdminSettings
+from holdfast.proxy.nodes.explain import explained, question_of
 from holdfast.proxy.views import ClientView, ClusterView, MasterView, NodeView, ProxyView, StatusView, format_client_id
 
 
@@ -35,6 +38,7 @@ def proxy_view(id, **fields):
     )
 
 
+ROUTES = [RouteSettings("old", path=("/old",), status=410), RouteSettings("canary", path=("/new",), share=25.0)]
 SILENT = 0xEE  # a client at a proxy that does not answer
 SILENT_NODE = "silent"  # does not say that it knows
 
@@ -149,6 +153,10 @@ class FakeControl:
             return False
         self.kicked.append((client_id, reason))
         return True
+
+    def route(self, asked):
+        table = Routes(ROUTES, [None] * len(ROUTES))
+        return explained(table, question_of(asked, ()), ["n-1", "n-2"])
 
     async def publish(self, effects):
         if self.fault is not None:

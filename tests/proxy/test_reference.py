@@ -28,7 +28,8 @@ def test_every_event_of_the_log_has_its_meaning_and_no_other():
 
 
 def test_the_fields_of_a_request_are_these():
-    entry = SimpleNamespace(id=1, connection=SimpleNamespace(id=2, protocol=HttpProtocol), event=None)
+    connection, pool = SimpleNamespace(id=2, protocol=HttpProtocol), SimpleNamespace(route="")
+    entry = SimpleNamespace(id=1, connection=connection, event=None, pool=pool)
     assert tuple(who_asked(entry, None)) == FIELDS_OF_A_REQUEST
 
 

@@ -49,6 +49,7 @@ async def test_hello_says_what_the_node_is():
             started=hello.started,
             takes_requests=False,
             takes_offers=True,
+            takes=["publish"],
         )
         assert hello.incarnation > 0
         assert hello.pid > 0

@@ -369,6 +369,48 @@ class WaitsForTheRest(Lines):
         return b""
 
 
+class SaysThatItStands(Lines):
+    """It says hello where its session begins, and may be refused in place of that."""
+
+    hello = (Output(b"hello\n"),)
+    before = ()
+
+    def receive_data(self, data, now):
+        opened, self.opened = self.opened, True
+        events = super().receive_data(data, now)
+        return events if opened else [*self.before, self.opening(), *self.hello, *events]
+
+    def opening(self):
+        return Opened("lines", "/", [], refuse=lambda error: str(error).encode())
+
+
+class SaysSoTooEarly(SaysThatItStands):
+    before = SaysThatItStands.hello
+
+
+class NeverSaysSo(SaysThatItStands):
+    hello = ()
+
+
+class RefusesInText(SaysThatItStands):
+    def opening(self):
+        return Opened("lines", "/", [], refuse=str)
+
+
+class RefusesWithoutAWord(SaysThatItStands):
+    def opening(self):
+        return Opened("lines", "/", [], refuse=lambda error: b"")
+
+
+class CantBeRefused(Lines):
+    """What waits for its reply is answered, and that is not the end."""
+
+    def error(self, request, error):
+        if self.ending is None and request is self.request and error.reason is Reason.UNAUTHORIZED:
+            self.finish = lambda reason: []
+        return super().error(request, error)
+
+
 class LeavesOutClose:
     def __init__(self, *args):
         adapter = Lines(*args)
@@ -423,6 +465,11 @@ class LeavesOutClose:
         (CountsBackwards, "eventless is -"),
         (CountsMoreThanAShare, "eventless is 1000 more after a call"),
         (WaitsForTheRest, "said again leaves it waiting"),
+        (SaysSoTooEarly, "an Output came before Opened"),
+        (NeverSaysSo, "no answer of the handshake follows"),
+        (RefusesInText, "must be bytes, got str"),
+        (RefusesWithoutAWord, "refuse says nothing"),
+        (CantBeRefused, "neither ended the connection nor moved|no Finished after a refusal"),
         (LeavesOutClose, "lacks a part of ClientProtocol"),
     ],
 )
@@ -439,6 +486,10 @@ def test_who_keeps_what_it_does_not_say_is_caught():
     check(Lines, script, random.Random(1), rounds=1)
     with pytest.raises(Violation, match="bytes came without an event, and held_bytes is 0"):
         check(KeepsInSecret, script, random.Random(1), rounds=1)
+
+
+def test_who_says_that_its_session_stands_conforms():
+    check(SaysThatItStands, SCRIPT, random.Random(1))
 
 
 def test_an_exception_comes_through_as_it_is():

@@ -91,7 +91,7 @@ def test_handshake_behind_a_request():
 
 def test_headers_of_the_session():
     more = [("Cookie", "a=1"), ("Authorization", "b"), ("Origin", "http://x"), ("Sec-WebSocket-Extensions", "y")]
-    _, opened, _ = receive(handshake(more=[*more, ("X-Forwarded-For", "203.0.113.9"), ("X-A", "1")]))
+    opened, *_ = receive(handshake(more=[*more, ("X-Forwarded-For", "203.0.113.9"), ("X-A", "1")]))
     assert opened.headers == [
         ("host", "x"),
         ("cookie", "a=1"),
@@ -104,7 +104,7 @@ def test_headers_of_the_session():
 
 def test_address_from_a_trusted_peer():
     more = [("X-Forwarded-For", "203.0.113.9")]
-    _, opened, _ = receive(handshake(more=more), Limits(trusted_peers=("192.0.2.1",)))
+    opened, *_ = receive(handshake(more=more), Limits(trusted_peers=("192.0.2.1",)))
     assert opened.address == "203.0.113.9"
     assert opened.headers == [("host", "x"), ("x-forwarded-for", "203.0.113.9")]
 

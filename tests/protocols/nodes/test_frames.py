@@ -1,5 +1,6 @@
 """The frames: what docs/node-protocol.md says of them, and that no bytes whatever do more than be refused."""
 
+import math
 import re
 import typing
 from pathlib import Path
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
-from holdfast.protocols.nodes.effects import FIRST_WINDOW, check_ids, weigh
+from holdfast.protocols.nodes.effects import FIRST_WINDOW, MAX_DATA_BYTES, check_ids, weigh
 
 SPECIFICATION = Path(__file__).parents[3] / "docs" / "node-protocol.md"
 FROM_NODE = typing.get_args(frames.FromNode)
@@ -112,6 +113,7 @@ effects = st.one_of(
     st.builds(frames.Notify, payloads, st.booleans(), st.lists(names), exclude=packed, tail=payloads),
     st.builds(frames.Broadcast, payloads, st.booleans(), packed),
     st.builds(frames.CloseClient, numbers, names, st.sampled_from((0, 4000, 4999))),
+    st.builds(frames.Update, numbers, payloads),
 )
 from_node = st.one_of(
     st.builds(
@@ -130,6 +132,8 @@ from_node = st.one_of(
     ),
     st.builds(frames.Propose, numbers, names, st.none() | payloads, numbers),
     st.builds(frames.Heartbeat, st.floats(allow_nan=False), st.floats(allow_nan=False), numbers),
+    st.builds(frames.Ask, numbers, names, payloads, st.booleans(), st.integers(1, 2**63), st.booleans()),
+    st.builds(frames.Failure, numbers, numbers, st.integers(400, 599), names, st.sampled_from((0, 4401))),
 )
 
 
@@ -168,6 +172,28 @@ def test_a_close_code_is_one_of_applications(code):
         check_ids(frames.CloseClient(1, "", code))
 
 
+@pytest.mark.parametrize(
+    "said", [(b"{}",), (None, 60.0), (b"", math.inf), (None, -1.0), (None, 0.0), (None, None), (None, -math.inf)]
+)
+def test_an_update_says_what_is_new_of_a_client(said):
+    update = frames.Update(7, *said)
+    _, [effects] = frames.decode_from_node(frames.encode_batch(1, [frames.Effects(1, [update])]))
+    assert effects.effects == [update]
+    check_ids(update)
+    assert len(frames.encode_frame(update)) <= weigh(update)
+
+
+def test_an_update_of_before_there_was_an_end():
+    sent = msgspec.msgpack.encode([1, [[26, 1, [[33, 7, b"{}"]]]]])
+    _, [effects] = frames.decode_from_node(sent)
+    assert effects.effects == [frames.Update(7, b"{}", None)]
+
+
+def test_a_session_does_not_end_after_not_a_number():
+    with pytest.raises(FrameError, match="not-a-number"):
+        check_ids(frames.Update(7, None, math.nan))
+
+
 def test_the_window_before_the_first_ack():
     assert frames.Ack(1).window == FIRST_WINDOW
 
@@ -193,6 +219,12 @@ def test_a_batch_of_a_node_has_a_limit_of_frames_and_an_effect_one_of_ids():
     check_ids(frames.Broadcast(b"", True, bytes(1 << 20)))
     with pytest.raises(FrameError, match="at most 1048576 bytes"):
         check_ids(frames.Broadcast(b"", True, bytes((1 << 20) + 8)))
+
+
+def test_what_is_kept_of_a_client_has_a_limit():
+    check_ids(frames.Update(1, bytes(MAX_DATA_BYTES)))
+    with pytest.raises(FrameError, match="at most 16384 bytes, got 16385"):
+        check_ids(frames.Update(1, bytes(MAX_DATA_BYTES + 1)))
 
 
 def test_a_tail_is_for_channels():

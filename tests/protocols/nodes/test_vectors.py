@@ -14,6 +14,7 @@ import pytest
 
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.calls import decode_admitted, encode_admitted
 
 VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text(encoding="utf-8"))
 DECODE = {"node": frames.decode_from_node, "proxy": frames.decode_from_proxy}
@@ -110,6 +111,16 @@ def test_packed_ids(vector):
     ids = meant(vector["ids"])
     assert frames.pack_ids(ids).hex() == vector["hex"]
     assert list(frames.unpack_ids(bytes.fromhex(vector["hex"]))) == ids
+
+
+@pytest.mark.parametrize("vector", VECTORS["admitted"], ids=lambda vector: vector["hex"])
+def test_who_is_admitted(vector):
+    data = bytes.fromhex(vector["hex"])
+    admitted = decode_admitted(data)
+    assert list(admitted.__struct_fields__) == list(vector["fields"])
+    assert plain(admitted) == meant(list(vector["fields"].values()))
+    if vector["canonical"]:
+        assert encode_admitted(admitted) == data == msgpack.packb(meant(list(vector["fields"].values())))
 
 
 @pytest.mark.parametrize("sender", ["node", "proxy"])

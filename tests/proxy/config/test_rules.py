@@ -4,6 +4,7 @@ import zmq.auth
 from holdfast.proxy.config import Config, examine
 from holdfast.proxy.config.rules import broken
 
+JWT = "client.jwt_keys=0123456789abcdef0123456789abcdef"
 CLUSTER = ["store.kind=sqlite", "store.path=x"]
 
 
@@ -33,6 +34,20 @@ def file(tmp_path):
             "admin.bind: expected a loopback address, or admin.token or admin.tokens to be set",
         ),
         (["admin.token=é"], "admin.token: expected printable ASCII without spaces"),
+        (
+            ["client.jwt_keys=hush"],
+            "client.jwt_keys: expected a secret of at least 32 bytes (openssl rand -hex 32), or the",
+        ),
+        (["client.jwt_keys=/nowhere.pem"], "that can be read (No such file or directory), got something else"),
+        (["client.jwt_keys={file}"], "client.jwt_keys: expected a PEM or JWKS file, got something else"),
+        (
+            [JWT, "client.jwt_algorithms=ES256"],
+            "client.jwt_keys: expected a key for ES256 (client.jwt_algorithms), there",
+        ),
+        (["client.jwt_audience=a"], "client.jwt_keys: expected keys, because client.jwt_audience is set, got nothing"),
+        (["client.jwt_issuer=a"], "client.jwt_keys: expected keys, because client.jwt_issuer is set, got nothing"),
+        (["client.jwt_algorithms=HS256"], "client.jwt_keys: expected keys, because client.jwt_algorithms is set"),
+        ([JWT, "client.jwt_from=header,cookie:a"], "client.origins: expected the origins of your pages: with a cookie"),
         (["node.heartbeat_timeout=1s"], "node.heartbeat_timeout: expected more than twice node.heartbeat_interval"),
         (
             ["node.handshake_timeout=5s"],
@@ -122,6 +137,8 @@ def test_a_broken_rule_is_one_line_that_names_the_key(sets, line, file):
         ["cluster.pub=tcp://127.0.0.1:7510"],  # alone
         ["cluster.minimum_nodes=5", "node.max_nodes=5"],
         ["balance.sticky_key=field:user.id"],
+        [JWT, "client.jwt_algorithms=HS256,RS256", "client.jwt_audience=a,b", "client.jwt_from=query:token,header"],
+        [JWT, "client.jwt_from=cookie:session", "client.origins=https://a.example"],
         ["client.max_body_bytes=16711680"],  # node.max_frame_bytes less what is around it
         ["state.max_value_bytes=16774144"],
         ["state.max_bytes=263168"],

@@ -107,6 +107,7 @@ def test_a_wrong_value_names_key_source_expectation_and_value(write):
     ("name", "line"),
     [
         ("client.max_message_byts", "no such key client.max_message_byts; did you mean client.max_message_bytes?"),
+        ("request.pause_timeout", "no such key request.pause_timeout; it is request.stream_timeout now"),
         ("client.registry_page", "no such key client.registry_page; did you mean node.registry_page?"),
         ("clients.backlog", "no such key clients.backlog; did you mean client.backlog?"),
         ("client.zzz", "no such key client.zzz"),

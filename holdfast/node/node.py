@@ -65,7 +65,7 @@ class Node(Actions):
     """A backend node.
 
     name: what it is, the same for all that do the same. capacity: how many requests it takes at once.
-    weight: its share of requests by the policy `weighted`, 1.0 is normal. labels: what routes and people go by.
+    weight: its share of requests by the policy `weighted`, 1.0 is normal. labels: what a proxy's routes may go by.
     id: unique among live nodes; by default the name and something random. token: the proxies' shared secret.
     curve: keys for an encrypted link. drain_timeout: how long running handlers may take to finish at the end.
     threads: how many handlers that are plain functions run at once; more wait. So many that hang for ever are a node

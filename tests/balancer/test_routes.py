@@ -43,6 +43,7 @@ def message(table, payload=b"", path="/", client=1, protocol="websocket", host="
 
 # --- the definition, and the table ------------------------------------------------------------------------------
 
+ODD = ["/%41", "/%2541", "/a%2Fb"]  # words that are written in another way than they are
 few = {
     "path": st.lists(
         st.sampled_from(["/a", "/a/b", "/{x}", "/a/{x}", "/{x}/b", "/a/*", "/*", "/", "/%41"]), max_size=2
@@ -80,23 +81,37 @@ payloads = st.sampled_from(
 )  # fmt: skip
 
 
-@given(st.lists(settings(), max_size=12), handshakes, payloads, st.integers(0, 2**63))
-def test_a_message_goes_to_the_first_route_that_has_no_reason_against_it(given, handshake, payload, client):
-    table = routes(*given)
-    question = Question(handshake, payload=payload, client=client)
-    expected = next((rule for rule in table.rules if not rule.why_not(question)), None)
-    assert table.plan(handshake, client).take(payload) is expected
-    steps = table.explain(question)
-    assert [rule for rule, why in steps if not why] == ([] if expected is None else [expected])
+clients = st.integers(0, 2**63)
+asked = st.lists(handshakes, min_size=1, max_size=4)  # of one table, which keeps what it has made for one of them
 
 
-@given(st.lists(settings(), max_size=12), handshakes, st.sampled_from(["GET", "HEAD", "POST"]), st.integers(0, 2**63))
-def test_so_does_an_http_request(given, handshake, method, client):
+@given(st.lists(settings(), max_size=12), asked, payloads, clients)
+def test_a_message_goes_to_the_first_route_that_has_no_reason_against_it(given, handshakes, payload, client):
     table = routes(*given)
-    headers = [*handshake.headers, ("host", handshake.host.upper() + ":80")] if handshake.host else handshake.headers
-    asked = handshake._replace(protocol="http", headers=headers, subprotocol="")
-    expected = next((rule for rule in table.rules if not rule.why_not(Question(asked, method, client=client))), None)
-    assert table.of_request(method, handshake.path + "?a=/a", headers, client) is expected
+    for handshake in handshakes:
+        question = Question(handshake, payload=payload, client=client)
+        expected = next((rule for rule in table.rules if not rule.why_not(question)), None)
+        assert table.plan(handshake, client).take(payload) is expected
+        steps = table.explain(question)
+        assert [rule for rule, why in steps if not why] == ([] if expected is None else [expected])
+
+
+@given(st.lists(settings(), max_size=12), asked, st.sampled_from(["GET", "HEAD", "POST"]), clients)
+def test_so_does_an_http_request(given, handshakes, method, client):
+    table = routes(*given)
+    for handshake in handshakes:
+        headers = (
+            [*handshake.headers, ("host", handshake.host.upper() + ":80")] if handshake.host else handshake.headers
+        )
+        question = Question(handshake._replace(protocol="http", headers=headers, subprotocol=""), method, client=client)
+        expected = next((rule for rule in table.rules if not rule.why_not(question)), None)
+        assert table.of_request(method, handshake.path + "?a=/a", headers, client) is expected
+
+
+def test_domains_within_domains_are_told_apart_whoever_asks_first():
+    for order in (["a.b.org", "c.org", "b.org"], ["c.org", "b.org", "a.b.org"]):
+        table = routes({"host": ("*.b.org",)}, {"host": ("*.org",)}, {"host": ("b.org",), "path": ("/x",)})
+        assert {host: http(table, host=host) for host in order} == {"a.b.org": 0, "c.org": 1, "b.org": 1}
 
 
 @given(settings(), settings(), handshakes, payloads, st.sampled_from(["", "GET", "HEAD", "POST"]))
@@ -128,6 +143,11 @@ def test_escapes_and_whole_urls_are_no_way_around_a_path():
         assert http(table, target) == 0, target
     for target in ("//admin", "/x/../admin", "/admin%2Fx", "*", "http://a.org?/admin", "http://admin"):
         assert http(table, target) is None, target
+
+
+def test_a_pattern_is_written_as_a_path_is():
+    table = routes({"path": ("/%2541",)}, {"path": ("/a%2Fb",)}, {"path": ("/%41",)})
+    assert [http(table, path) for path in ("/%2541", "/%41", "/A", "/a%2fb", "/a/b")] == [0, 2, 2, 1, None]
 
 
 def test_a_host_counts_without_its_port_and_in_any_case():

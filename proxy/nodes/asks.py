@@ -3,6 +3,8 @@
 Owns a pool for each name or id that is asked; those that nobody has and nobody waits for go when there are many.
 """
 
+from math import inf
+
 from holdfast.balancer.calls import Call, Caller, check_whole
 from holdfast.balancer.directory import Directory, Node, NodeState, Pool, Select
 from holdfast.balancer.ledger import Ledger
@@ -115,7 +117,8 @@ class Asks:
         self._asked[node] = self._asked.get(node, 0) + len(targets)
         left = [len(targets)]
         timeout = int(self._settings.timeout * 1000)
-        spare, until = max(0, timeout - frame.timeout), self.now + min(timeout, frame.timeout) / 1000
+        spare = max(0, timeout - frame.timeout)
+        until = self.now + frame.timeout / 1000 if spare else inf  # else the ledger's deadline comes first
         for target in targets:
             asker = Asker(self, node, frame.ask, left, target if frame.everyone else "", until)
             call = Question(ASK, frame.payload, frame.is_text, sender=node.id, before=frame.attempt - 1, spare=spare)

@@ -1,0 +1,324 @@
+"""Who waits for its admission: where there is no node, where one is lost, and when it goes or is closed meanwhile."""
+
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from holdfast.protocols.close import Reason
+from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.calls import Admitted
+from tests.harness import ScriptedNode, client_ids, running, websocket
+from tests.proxy.clients.test_connection import LineProtocol
+from tests.proxy.clients.test_registered import register
+from tests.proxy.nodes.knocking import ADA, Peer, admit, asked_for, is_forgotten, knocking, refuse, text
+
+
+async def status_of(proxy) -> int:
+    with pytest.raises(InvalidStatus) as refused:
+        async with websocket(proxy):
+            pass
+    return refused.value.response.status_code
+
+
+# --- where there is no node ---------------------------------------------------------------------------------------
+
+
+async def test_who_comes_while_no_node_is_there_waits_if_there_was_one():
+    async with running() as proxy:
+        with asked_for(proxy) as node:
+            await node.join()
+        await proxy.until(lambda: not proxy.app.directory.nodes)
+        async with knocking(proxy) as peer:
+            await proxy.until(lambda: proxy.app.ledger.parked_count == 1)
+            with asked_for(proxy) as node:
+                await node.join()
+                await admit(node)
+                await peer.until(b" 101 ")
+
+
+async def test_nobody_is_let_in_while_only_nodes_of_another_application_are_there():
+    """Those who ask are gone, others are ready: that is no reason to let everybody in."""
+    async with running() as proxy:
+        with ScriptedNode(proxy.node, "billing") as other:
+            await other.join()
+            with asked_for(proxy) as doorman:
+                await doorman.join()
+            await proxy.until(lambda: len(proxy.app.directory.nodes) == 1)
+            async with knocking(proxy) as peer:
+                await proxy.until(lambda: proxy.app.ledger.parked_count == 1)
+                with ScriptedNode(proxy.node, "another") as another:  # not the application that asked
+                    await another.join()
+                    with asked_for(proxy) as doorman:
+                        await doorman.join()
+                        await admit(doorman)
+                        await peer.until(b" 101 ")
+
+
+async def test_an_application_that_comes_back_without_lets_everybody_in():
+    async with running() as proxy:
+        with asked_for(proxy, "chat") as node:
+            await node.join()
+        await proxy.until(lambda: not proxy.app.directory.nodes)
+        with ScriptedNode(proxy.node, "chat") as node:
+            await node.join()
+            async with knocking(proxy) as peer:
+                await peer.until(b" 101 ")
+
+
+async def test_required_holds_clients_before_the_first_node_and_then_refuses_them():
+    async with running(client={"admission": "required"}, request={"parked_timeout": 0.4}) as proxy:
+        async with knocking(proxy) as peer:
+            await proxy.until(lambda: proxy.app.ledger.parked_count == 1)
+            assert client_ids(proxy) == []
+            said = await peer.to_the_end()
+            assert said.startswith(b"HTTP/1.1 503 ")
+            assert b"retry-after: 1" in said.lower()
+        await proxy.until(lambda: is_forgotten(proxy))
+        with ScriptedNode(proxy.node) as node:  # one that does not take it changes nothing
+            await node.join()
+            assert await status_of(proxy) == 503
+        assert proxy.counters.admissions == {"failed": 2}
+
+
+async def test_a_lost_node_s_question_goes_to_another_one_and_is_answered_once():
+    async with running() as proxy:
+        with asked_for(proxy) as one:
+            await one.join()
+            async with knocking(proxy) as peer:
+                first = await one.take(frames.Call)
+                with asked_for(proxy) as other:
+                    await other.join()
+                    one.close()
+                    second = await admit(other, ADA)
+                    assert (second.id, second.attempt) == (first.id, 2)
+                    assert second.info == first.info
+                    await peer.until(b" 101 ")
+                    assert proxy.counters.admissions == {"admitted": 1}
+
+
+async def test_two_nodes_that_are_lost_with_it_are_enough():
+    async with running() as proxy:
+        async with knocking_at_two(proxy) as (peer, one, other):
+            await one.take(frames.Call)
+            one.close()
+            await other.take(frames.Call)
+            other.close()
+            assert (await peer.to_the_end()).startswith(b"HTTP/1.1 502 ")
+
+
+@asynccontextmanager
+async def knocking_at_two(proxy):
+    with asked_for(proxy) as one:
+        await one.join()
+        async with knocking(proxy) as peer:
+            await proxy.until(lambda: len(proxy.app.ledger) == 1)
+            with asked_for(proxy) as other:
+                await other.join()
+                yield peer, one, other
+
+
+# --- who goes, and how many --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("waits", ["at a node", "parked"])
+async def test_a_client_that_goes_while_it_waits_leaves_nothing(waits):
+    async with running(client={"admission": "required"}) as proxy:
+        with asked_for(proxy) as node:
+            if waits == "at a node":
+                await node.join()
+            async with knocking(proxy, text(bytes(1000))) as peer:
+                await proxy.until(lambda: len(proxy.app.ledger) == 1)
+                assert proxy.app.clients.held.bytes > 1000  # what waits counts as all that is held
+                await peer.stream.aclose()
+                await proxy.until(lambda: is_forgotten(proxy))
+            if waits == "at a node":
+                call = await node.take(frames.Call)
+                assert await node.take(frames.Cancel) == frames.Cancel(call.id, 1)
+                await admit(node, ADA, call)
+                await proxy.until(lambda: proxy.counters.stale_replies == 1)
+            else:
+                await node.join()
+                node.say(frames.Heartbeat(1.0))
+                await node.take(frames.Heartbeat)
+                assert not any(isinstance(frame, frames.Call) for frame in node.frames)
+        assert not proxy.app.channels.count("lobby")
+        assert not proxy.counters.admissions
+
+
+async def test_many_at_once_are_bounded_by_what_may_be_in_flight():
+    async with running(request={"max_in_flight": 5}) as proxy:
+        with asked_for(proxy, capacity=2) as node:
+            await node.join()
+            statuses = []
+
+            async def come():
+                async with knocking(proxy) as peer:
+                    await peer.until(b"\r\n\r\n")
+                    statuses.append(int(peer.came[9:12]))
+                    await over.wait()
+
+            over = trio.Event()
+            async with trio.open_nursery() as nursery:
+                for _ in range(8):
+                    nursery.start_soon(come)
+                await proxy.until(lambda: statuses == [503] * 3)
+                assert proxy.counters.limits_hit["request.max_in_flight"] == 3
+                for _ in range(5):
+                    await admit(node)
+                await proxy.until(lambda: len(statuses) == 8)
+                over.set()
+            assert statuses == [503] * 3 + [101] * 5
+            assert proxy.counters.admissions == {"failed": 3, "admitted": 5}
+
+
+async def test_who_waits_makes_way_as_all_others_when_clients_hold_too_much():
+    async with running(client={"admission": "required", "max_buffered_bytes": 64 << 10}) as proxy:
+        async with trio.open_nursery() as nursery:
+            said = []
+
+            async def come():
+                async with knocking(proxy, text(bytes(30_000))) as peer:
+                    said.append(await peer.to_the_end())
+
+            for _ in range(4):
+                nursery.start_soon(come)
+            await proxy.until(lambda: said)
+            assert said[0].startswith(b"HTTP/1.1 503 ")
+            assert proxy.app.clients.held.bytes <= 64 << 10
+            nursery.cancel_scope.cancel()
+
+
+# --- the end of a session ----------------------------------------------------------------------------------------
+
+
+async def test_a_session_ends_when_its_time_is_over():
+    async with running() as proxy:
+        with asked_for(proxy) as node:
+            await node.join()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(admit, node, Admitted("ada", expires=0.2))
+                async with websocket(proxy) as client:
+                    with pytest.raises(ConnectionClosed) as closed:
+                        await client.recv()
+            assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (3000, "the time of the session is over")
+            assert (await node.take(frames.Changes)).changes[0].client.user == "ada"
+            assert (await node.take(frames.Changes)).changes[0].reason == "expired"
+            assert proxy.counters.connections_closed[Reason.EXPIRED] == 1
+
+
+async def test_a_session_that_ends_far_off_is_looked_at_again_and_again():
+    async with running() as proxy:
+        with asked_for(proxy) as node:
+            await node.join()
+            async with knocking(proxy) as peer:
+                await admit(node, Admitted("ada", expires=3600.0))
+                await peer.until(b" 101 ")
+                (session,) = proxy.app.clients.all_sessions()
+                connection = session.connection
+                now = proxy.app.reactor.now
+                assert now + 3500.0 < session.expires <= now + 3600.0
+                assert connection.timer <= now + 61.0
+                connection.on_timer(now + 61.0)
+                assert proxy.app.clients.all_sessions() == [session]
+                assert connection.timer <= now + 61.0 + 61.0
+                connection.on_timer(session.expires)
+                assert proxy.app.clients.all_sessions() == []
+
+
+# --- when the proxy closes them ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reason", [Reason.DRAINING, Reason.FENCED, Reason.OVERLOADED, Reason.KICKED])
+async def test_who_waits_is_closed_as_any_other(reason):
+    """By a drain, a fence. It was not, since it had no session: it was let in after that."""
+    async with running() as proxy:
+        with asked_for(proxy) as node:
+            await node.join()
+            async with knocking(proxy) as peer:
+                call = await node.take(frames.Call)
+                (connection,) = proxy.app.clients.connections.values()
+                connection.close(reason, "not now")
+                proxy.app.reactor.settle()
+                said = await peer.to_the_end()
+                assert int(said[9:12]) == reason.http
+                assert (b"retry-after: 1" in said.lower()) == reason.retryable
+                assert await node.take(frames.Cancel) == frames.Cancel(call.id, 1)
+                await admit(node, ADA, call)
+                await proxy.until(lambda: proxy.counters.stale_replies == 1)
+            await proxy.until(lambda: is_forgotten(proxy))
+
+
+# --- other protocols ---------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def line(proxy, data):
+    port = proxy.app.listening[-1].rpartition(":")[2]
+    async with await trio.open_tcp_stream("127.0.0.1", int(port)) as stream:
+        await stream.send_all(data)
+        yield Peer(stream)
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    register(monkeypatch, "line", LineProtocol)
+    return {"protocols": ("line://127.0.0.1:0",)}
+
+
+async def test_a_protocol_of_another_s_waits_as_well(lines):
+    async with running(client=lines) as proxy:
+        with asked_for(proxy) as node:
+            await node.join()
+            async with line(proxy, b"one\nping\ntwo\n") as peer:
+                call = await node.take(frames.Call)
+                assert frames.decode_client(call.info).protocol == "line"
+                await peer.stream.send_eof()  # it has said all, and waits
+                await admit(node, ADA, call)
+                assert (await node.reply()).payload == b"one"
+                assert (await node.reply()).payload == b"two"
+                (opened,) = (await node.take(frames.Changes)).changes
+                assert opened.client.user == "ada"
+
+
+async def test_a_protocol_without_a_word_for_it_answers_what_was_asked_and_closes(lines):
+    async with running(client=lines) as proxy:
+        with asked_for(proxy) as node:
+            await node.join()
+            async with line(proxy, b"one\nping\ntwo\n") as peer:
+                await refuse(node, 401, "who are you?")
+                assert await peer.to_the_end() == b"error node_error\npong\nerror node_error\nbye\n"
+            await proxy.until(lambda: is_forgotten(proxy))
+            assert not any(isinstance(frame, frames.Request | frames.Changes) for frame in node.frames)
+
+
+async def test_a_fault_of_an_adapter_s_refusal_ends_only_its_connection(lines):
+    async with running(client=lines) as proxy:
+        with asked_for(proxy) as node:
+            await node.join()
+            with capture_logs() as logs:
+                async with line(proxy, b"crash close\n") as peer:
+                    await refuse(node, 401, "x")
+                    with pytest.raises(trio.BrokenResourceError):
+                        await peer.to_the_end()
+                await proxy.until(lambda: is_forgotten(proxy))
+            assert [each["event"] for each in logs if each["log_level"] == "error"] == ["adapter_crashed"]
+            async with knocking(proxy) as peer:
+                await admit(node)
+                await peer.until(b" 101 ")
+
+
+async def test_an_end_of_file_that_came_before_the_answer_is_taken_after_it(lines):
+    """As TLS tells it, with the last data: the socket says nothing more then."""
+    async with running(client=lines) as proxy:
+        with asked_for(proxy) as node:
+            await node.join()
+            async with line(proxy, b"one\n") as peer:
+                call = await node.take(frames.Call)
+                (connection,) = proxy.app.clients.connections.values()
+                connection.receive_end(proxy.app.reactor.now)
+                await admit(node, ADA, call)
+                assert (await node.take(frames.Request)).payload == b"one"
+                assert await peer.to_the_end() == b""

@@ -1,0 +1,125 @@
+"""A proxy that stops, and what nodes are asked besides requests: who waits to come in, and that clients have gone."""
+
+import os
+import signal
+
+import trio
+
+from holdfast.protocols.nodes import frames
+from holdfast.proxy.app import Phase
+from holdfast.proxy.process import draining
+from tests.harness import ScriptedNode, websocket
+from tests.proxy.nodes.knocking import ADA, admit, asked_for, knocking
+from tests.proxy.process.test_draining import Serving
+
+
+async def test_who_waits_is_let_in_as_requests_are_answered_or_told_to_come_back():
+    """One has its answer while requests are waited for, and is a client that is closed; another one has none."""
+    serving = Serving(drain={"timeout": 2.0, "spread": 0.0})
+    async with trio.open_nursery() as nursery:
+        proxy = await serving.start(nursery)
+        with asked_for(proxy) as node:
+            await node.join()
+            async with knocking(proxy) as one, knocking(proxy) as other:
+                calls = [await node.take(frames.Call) for _ in range(2)]
+                os.kill(os.getpid(), signal.SIGTERM)
+                await proxy.until(lambda: serving.app.phase is Phase.DRAINING)
+                await admit(node, ADA, calls[0])
+                said = b""
+                while b"\x03\xf4" not in said:  # 1012
+                    said = await first_to_speak(one, other)
+                assert said.startswith(b"HTTP/1.1 101 ")
+                late = other if one.came else one
+                assert (await late.to_the_end()).startswith(b"HTTP/1.1 503 ")
+                assert await node.take(frames.Cancel) == frames.Cancel(calls[1].id, 1)
+                assert await node.take(frames.Bye)
+        await serving.wait_ended()
+        nursery.cancel_scope.cancel()
+
+
+async def first_to_speak(*peers):
+    """What one has been told, as soon as any is."""
+    told = []
+    async with trio.open_nursery() as nursery:
+
+        async def listen(peer):
+            peer.came += await peer.stream.receive_some()
+            told.append(peer.came)
+            nursery.cancel_scope.cancel()
+
+        for peer in peers:
+            nursery.start_soon(listen, peer)
+    return told[0]
+
+
+async def test_one_node_is_told_of_clients_that_have_gone_so_before_the_proxy_goes():
+    serving = Serving(drain={"timeout": 60.0, "spread": 0.0})
+    async with trio.open_nursery() as nursery:
+        proxy = await serving.start(nursery)
+        with ScriptedNode(proxy.node, takes=["close"]) as node:
+            await node.join()
+            async with websocket(proxy), websocket(proxy):
+                os.kill(os.getpid(), signal.SIGTERM)
+                calls = [await node.take(frames.Call) for _ in range(2)]
+                assert {(call.kind, call.payload) for call in calls} == {("close", b"draining")}
+                assert not any(isinstance(frame, frames.Bye) for frame in node.frames)
+                for call in calls:
+                    node.say(frames.Reply(call.id, call.attempt, b"", False))
+                await node.take(frames.Bye)
+        await serving.wait_ended()
+        assert not serving.app.counters.once_given_up
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_node_that_does_not_answer_holds_the_proxy_up_only_for_so_long(monkeypatch, capsys):
+    monkeypatch.setattr(draining, "LAST_CALLS", 0.3)
+    serving = Serving(drain={"timeout": 1.0, "spread": 0.0}, log={"level": "warning"})
+    async with trio.open_nursery() as nursery:
+        proxy = await serving.start(nursery)
+        with ScriptedNode(proxy.node, takes=["open", "close"]) as node:
+            await node.join()
+            async with websocket(proxy):
+                await node.take(frames.Call)  # that it came, which waits for an answer, and with it that it goes
+                os.kill(os.getpid(), signal.SIGTERM)
+                await node.take(frames.Bye)
+        await serving.wait_ended()
+        nursery.cancel_scope.cancel()
+    assert "once_untold" in capsys.readouterr().out
+
+
+async def test_what_is_called_off_when_the_time_is_over_is_told_once_more():
+    """Requests have no more time; that a client has gone has its own."""
+    serving = Serving(drain={"timeout": 0.5, "spread": 0.0})
+    async with trio.open_nursery() as nursery:
+        proxy = await serving.start(nursery)
+        with asked_for(proxy) as doorman, ScriptedNode(proxy.node, takes=["close"]) as node:
+            await doorman.join()
+            await node.join()
+            async with knocking(proxy) as peer:  # who does not answer the closing handshake
+                await admit(doorman)
+                await peer.until(b" 101 ")
+                os.kill(os.getpid(), signal.SIGTERM)
+                call = await node.take(frames.Call)
+                assert await node.take(frames.Cancel) == frames.Cancel(call.id, 1)
+                again = await node.take(frames.Call)
+                assert (again.kind, again.client, again.before) == ("close", call.client, 1)
+                node.say(frames.Reply(again.id, again.attempt, b"", False))
+                await node.take(frames.Bye)
+        await serving.wait_ended()
+        assert not len(serving.app.calls.once)
+        nursery.cancel_scope.cancel()
+
+
+async def test_nobody_waits_where_there_is_no_node_to_be_told():
+    serving = Serving(drain={"timeout": 60.0, "spread": 0.0})
+    async with trio.open_nursery() as nursery:
+        proxy = await serving.start(nursery)
+        with ScriptedNode(proxy.node, takes=["close"]) as node:
+            await node.join()
+        await proxy.until(lambda: not serving.app.directory.nodes)
+        async with websocket(proxy):
+            os.kill(os.getpid(), signal.SIGTERM)
+            await proxy.until(lambda: len(serving.app.calls.once) == 1)
+        with trio.fail_after(draining.LAST_CALLS - 1.0):
+            await serving.ended.wait()
+        nursery.cancel_scope.cancel()

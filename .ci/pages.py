@@ -15,23 +15,29 @@ LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#]+\.[a-z]+)(?:#[^)\s]*)?\)")
 def on_config(config: Any) -> Any:  # noqa: ANN401 - mkdocs is not there for mypy
     docs = Path(config.docs_dir)
     nav: list[Any] = [{"Contents": "README.md"}]
-    for part in re.split(r"^\*\*", (docs / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+    for part in re.split(r"^\*\*", _read(docs / "README.md"), flags=re.MULTILINE)[1:]:
         title, _, links = part.partition("**")
-        pages = [target for target in _pages(links) if not target.startswith("..")]
-        nav.append({title: pages} if len(pages) > 1 else {title: pages[0]})
-    decisions = [f"adr/{target}" for target in _pages((docs / "adr/README.md").read_text(encoding="utf-8"))]
-    nav.append({"Decisions": ["adr/README.md", *(page for page in decisions if page.startswith("adr/0"))]})
-    for section in nav:
-        for pages in section.values():
-            if isinstance(pages, list) and pages[0] != "adr/README.md" and "adr/README.md" in pages:
-                pages.remove("adr/README.md")
+        pages = [page for page in _pages(links) if not page.startswith(("../", "adr/"))]
+        nav.append({title: [_titled(docs, page) for page in pages] if len(pages) > 1 else pages[0]})
+    decisions = [f"adr/{page}" for page in _pages(_read(docs / "adr/README.md")) if page.startswith("0")]
+    nav.append({"Decisions": ["adr/README.md", *(_titled(docs, page) for page in decisions)]})
     config.nav = nav
     return config
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 def _pages(text: str) -> list[str]:
     """What is linked to, once each."""
     return list(dict.fromkeys(target for _, target in LINK.findall(text) if target.endswith(".md")))
+
+
+def _titled(docs: Path, page: str) -> dict[str, str]:
+    """By its heading: mkdocs takes the name of the file where something stands before that."""
+    [title, *_] = re.findall(r"^# (.*)$", _read(docs / page), re.MULTILINE)
+    return {title.replace("`", ""): page}
 
 
 def on_page_markdown(markdown: str, page: Any, **others: Any) -> str:  # noqa: ANN401

@@ -1,7 +1,10 @@
 """What the pages say of the code is true: tables are compared, examples are run."""
 
+import configparser
+import json
 import random
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -10,16 +13,19 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
+import yaml
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.trio.client import connect
 
 import holdfast.testing
+from holdfast import Node, cli
 from holdfast.balancer.routes import Routes
 from holdfast.protocols.clients.base import Limits
 from holdfast.protocols.clients.conformance import check
 from holdfast.protocols.close import Reason
 from holdfast.proxy.admin.exporter import METRICS
 from holdfast.proxy.cluster.times import times_of
-from holdfast.proxy.config import Config
+from holdfast.proxy.config import Config, examine
 from holdfast.proxy.config.keys import KEYS
 from holdfast.proxy.config.routes import read, unreachable
 from holdfast.proxy.config.sources import SECTIONS, value_of
@@ -246,3 +252,73 @@ def test_the_routes_at_the_proxy_that_a_page_writes():
     ):
         view = explained(table, question_of(RouteQuestion(url, **more), ()), None)
         assert {step.route: step.takes for step in view.steps if not step.why} == steps
+
+
+async def test_who_comes_in_as_a_page_says():
+    scope: dict = {}
+    exec(python_blocks("howto/admit-clients.md")[0], scope)
+    async with holdfast.testing.proxy(client={"ordered": True}) as proxy, proxy.node(scope["node"]):
+        with pytest.raises(InvalidStatus, match="401"):
+            await connect(proxy.url).__aenter__()
+        async with connect(f"{proxy.url}/?token=hush") as eve:
+            with pytest.raises(ConnectionClosed) as ended:
+                await eve.recv()
+            assert (ended.value.rcvd.code, ended.value.rcvd.reason) == (4403, "you may not come in")
+        async with connect(f"{proxy.url}/?token=swordfish") as ada:
+            async with connect(f"{proxy.url}/?token=sesame") as bob:
+                assert json.loads(await ada.recv()) == {"came": "bob"}
+                for moves in (1, 2, 3):
+                    await bob.send("move")
+                    assert json.loads(await bob.recv()) == {"user": "bob", "moves": moves}
+            assert json.loads(await ada.recv()) == {"went": "bob", "why": "client_left"}
+
+
+async def test_the_questions_that_a_page_asks():
+    billing, shop = {}, {}
+    for block, scope in zip(python_blocks("howto/ask-other-nodes.md"), (billing, shop), strict=True):
+        exec(block, scope)
+    async with holdfast.testing.proxy() as proxy, proxy.node(billing["node"]), proxy.node(shop["node"]):
+        async with connect(proxy.url) as client:
+            for amount, expected in ((5, '{"charged":5}'), (500, "not that much")):
+                await client.send(json.dumps({"amount": amount}))
+                assert expected in await client.recv()
+            await client.send('{"type": "health"}')
+            assert json.loads(await client.recv()) == {billing["node"].id: 200}
+    assert list(billing["done"].values()) == [5, 0]
+
+
+def test_a_project_of_ones_own_as_a_page_writes_it(tmp_path):
+    text = (DOCS / "howto/run-in-your-own-project.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert " ".join(language for language, _ in blocks) == "toml python toml python ini ini dockerfile yaml"
+    names = "pyproject.toml", "lobby.py", "proxy.toml", "test_lobby.py", "holdfast.service", "lobby@.service"
+    for name, (_, block) in zip(names, blocks, strict=False):
+        (tmp_path / name).write_text(block, encoding="utf-8")
+
+    pytests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(pytests, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
+
+    loaded, problems = examine(tmp_path / "proxy.toml", {}, [])
+    assert problems == []
+    assert loaded.config.client.ordered
+
+    commands = []
+    for name in names[-2:]:
+        unit = configparser.ConfigParser(interpolation=None)
+        unit.optionxform = str
+        unit.read(tmp_path / name)
+        assert float(unit["Service"]["TimeoutStopSec"]) > max(loaded.config.drain.timeout, Node("x").drain_timeout)
+        commands.append(unit["Service"]["ExecStart"].rpartition("/bin/")[2])
+    services = yaml.safe_load(blocks[-1][1])["services"]
+    commands += [service["command"] for service in services.values()]
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        assert program == "holdfast"
+        parsed = cli._parser(arguments).parse_args(arguments)
+        if arguments[0] == "serve" and "--set" in arguments:
+            loaded, problems = examine(None, {"HOLDFAST__NODE__TOKEN": "a secret that is shared"}, parsed.sets)
+            assert problems == []
+        elif arguments[0] == "node":
+            assert parsed.node == "lobby:node"

@@ -145,7 +145,7 @@ def test_every_dependency_is_pinned():
     tables = tomllib.loads(read("pyproject.toml"))
     wanted = [
         *tables["project"]["dependencies"],
-        *tables["dependency-groups"]["dev"],
+        *(each for group in tables["dependency-groups"].values() for each in group),
         *tables["build-system"]["requires"],
     ]
     pinned = {normal(name) for name in re.findall(r"^([\w.-]+)==[\w.]+$", read("constraints.txt"), re.MULTILINE)}

@@ -28,6 +28,7 @@ class Answer(Struct, frozen=True):
 
     @property
     def text(self) -> str:
+        """The payload as text. Raises UnicodeDecodeError if it is none."""
         return self.payload.decode()
 
 

@@ -72,6 +72,7 @@ class Question(Struct):
 
     @property
     def redelivered(self) -> bool:
+        """Whether another node may have begun with it."""
         return self.attempt > 1
 
     @property

@@ -154,6 +154,7 @@ class Node(Actions):
         return self._parts.mastership.epoch
 
     def statistics(self) -> Statistics:
+        """What it is doing now, and has done in this run."""
         parts = self._parts
         return Statistics(
             len(self._links.sessions),

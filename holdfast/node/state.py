@@ -65,6 +65,7 @@ class State:
         return decode(self._replica.view.items[key].value)
 
     def get(self, key: str, default: Any = None) -> Any:  # noqa: ANN401
+        """The value of a key, or this where there is none."""
         item = self._replica.view.items.get(key)
         return default if item is None else decode(item.value)
 

@@ -88,10 +88,14 @@ class ClientProtocol(Protocol):
     wire_format: object
 
     @property
-    def held_bytes(self) -> int: ...
+    def held_bytes(self) -> int:
+        """See above."""
+        ...
 
     @property
-    def all_said(self) -> bool: ...
+    def all_said(self) -> bool:
+        """See above."""
+        ...
 
     def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
         """Take what the socket gave; b"" is end of file. Events in the order they happened. Never raises.

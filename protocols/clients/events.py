@@ -28,6 +28,7 @@ class Message(Struct, gc=False):
 
     @property
     def redeliverable(self) -> bool:
+        """Whether another node may get it when the first one is lost with it."""
         return True
 
 
@@ -50,6 +51,7 @@ class HttpRequest(Struct, gc=False):
 
     @property
     def redeliverable(self) -> bool:
+        """As of Message: only what is safe or idempotent by its method."""
         return self.method in SAFE_OR_IDEMPOTENT
 
 

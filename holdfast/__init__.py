@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from holdfast.node.pump import Curve
     from holdfast.node.request import NO_REPLY, Client, Headers, HttpInfo, NoReply, Reply, Request
     from holdfast.node.runner import run
-    from holdfast.node.state import State
+    from holdfast.node.state import Entry, State
     from holdfast.protocols.errors import ConfigError, HoldfastError, StaleError
 
 _MODULES = {
@@ -53,7 +53,7 @@ _MODULES = {
     "holdfast.node.pump": ("Curve",),
     "holdfast.node.request": ("NO_REPLY", "Client", "Headers", "HttpInfo", "NoReply", "Reply", "Request"),
     "holdfast.node.runner": ("run",),
-    "holdfast.node.state": ("State",),
+    "holdfast.node.state": ("Entry", "State"),
     "holdfast.protocols.errors": ("ConfigError", "HoldfastError", "StaleError"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -64,6 +64,7 @@ __all__ = [
     "Client",
     "ConfigError",
     "Curve",
+    "Entry",
     "Fields",
     "File",
     "Form",

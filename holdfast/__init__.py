@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from holdfast.node.pump import Curve
     from holdfast.node.request import NO_REPLY, Client, Headers, HttpInfo, NoReply, Reply, Request
     from holdfast.node.runner import run
-    from holdfast.node.state import State
+    from holdfast.node.state import Entry, State
     from holdfast.protocols.errors import ConfigError, HoldfastError, StaleError
     from holdfast.publisher.awaited import AsyncPublisher
     from holdfast.publisher.requests import PublishError
@@ -57,7 +57,7 @@ _MODULES = {
     "holdfast.node.pump": ("Curve",),
     "holdfast.node.request": ("NO_REPLY", "Client", "Headers", "HttpInfo", "NoReply", "Reply", "Request"),
     "holdfast.node.runner": ("run",),
-    "holdfast.node.state": ("State",),
+    "holdfast.node.state": ("Entry", "State"),
     "holdfast.publisher.awaited": ("AsyncPublisher",),
     "holdfast.publisher.requests": ("PublishError",),
     "holdfast.publisher.threads": ("Publisher",),
@@ -72,6 +72,7 @@ __all__ = [
     "Client",
     "ConfigError",
     "Curve",
+    "Entry",
     "Fields",
     "File",
     "Form",

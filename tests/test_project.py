@@ -20,7 +20,9 @@ from holdfast.proxy.config import examine
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("proxy", "balancer", "protocols", "chaos", "holdfast")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("bench/*.md"), *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("bench/*.md"), *ROOT.glob("examples/*/*.md"), *(ROOT / "docs").rglob("*.md")]
+)
 MAX_LINES = 400
 
 

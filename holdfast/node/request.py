@@ -86,6 +86,11 @@ class Client(Struct, frozen=True, eq=False):
     def __hash__(self) -> int:
         return hash(self.id)
 
+    @property
+    def cookies(self) -> Fields:
+        """As `Request.cookies`, for on_connect and others that have no request. Parsed whenever they are asked for."""
+        return cookies_of(self.headers.get_all("cookie"))
+
     @classmethod
     def of(cls, client: frames.Client, redelivered: bool = False) -> "Client":
         """Raises FrameError if its data or claims are not what they are said to be."""
@@ -176,7 +181,7 @@ class Request(Struct):
         """The client's cookies, with the request or with the handshake. Parsed when they are first asked for. What a
         browser sends is taken as it is (RFC 6265 section 5.4): values are not unquoted."""
         if self._cookies is None:
-            self._cookies = cookies_of(self.client.headers.get_all("cookie"))
+            self._cookies = self.client.cookies
         return self._cookies
 
     def form(self, *, max_parts: int = 1000, max_bytes: int = 16 << 20) -> Form:

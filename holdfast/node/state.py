@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import trio
+from msgspec import Struct
 
 from holdfast.node import threads
 from holdfast.node.effects import check_text, check_version, id_of
@@ -47,6 +48,14 @@ def decode(value: bytes) -> Any:  # noqa: ANN401 - values are the author's
         return _decoder.decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise StateError(f"a value of the state can't be read: {error}") from error
+
+
+class Entry(Struct, frozen=True):
+    """What a key is at one moment. version: for `if_version`. owner: the id of the client it ends with; 0: none."""
+
+    value: Any
+    version: int
+    owner: int = 0
 
 
 class State:
@@ -86,6 +95,14 @@ class State:
     def version(self, key: str) -> int:
         """The version of the key's value, for `if_version`; 0: there is no such key."""
         return self._replica.view.version(key)
+
+    def entry(self, key: str) -> Entry | None:
+        """The value and its version of the same moment, for `set(..., if_version=...)`; None: there is no such key.
+
+        In a thread `get` and `version`, one after the other, may be of two different values.
+        """
+        item = self._replica.view.items.get(key)
+        return None if item is None else Entry(decode(item.value), item.version, item.owner)
 
     async def set(
         self,

@@ -33,6 +33,7 @@ from holdfast.testing.alone import alone as alone
 from holdfast.testing.alone import client as client
 from holdfast.testing.calls import call as call
 from holdfast.testing.calls import close as close
+from holdfast.testing.calls import connect as connect
 from holdfast.testing.calls import open as open
 from holdfast.testing.effects import Broadcast as Broadcast
 from holdfast.testing.effects import Close as Close
@@ -40,6 +41,7 @@ from holdfast.testing.effects import Effect as Effect
 from holdfast.testing.effects import Join as Join
 from holdfast.testing.effects import Leave as Leave
 from holdfast.testing.effects import Notify as Notify
+from holdfast.testing.effects import Update as Update
 from holdfast.testing.processes import Proxy as Proxy
 from holdfast.testing.processes import Status as Status
 from holdfast.testing.processes import proxy as proxy
@@ -58,10 +60,12 @@ __all__ = [
     "Proxy",
     "Result",
     "Status",
+    "Update",
     "alone",
     "call",
     "client",
     "close",
+    "connect",
     "open",
     "proxy",
 ]

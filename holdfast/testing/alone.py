@@ -5,15 +5,21 @@ Owns the steps of a test: calling, opening, closing, and waiting until what foll
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace as replace_result
 from itertools import count
 from typing import Any
 
+import msgspec
 import trio
+from msgspec.structs import replace
 
+from holdfast.node.calls import Session
 from holdfast.node.effects import Payload, encode, is_json
+from holdfast.node.errors import RequestError
 from holdfast.node.node import Node
 from holdfast.node.request import Client, Headers
 from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.calls import CLOSE, CONNECT, OPEN, decode_admitted
 from holdfast.testing.effects import Effect, said
 from holdfast.testing.nursery import nursery
 from holdfast.testing.results import Failure, Result
@@ -27,13 +33,23 @@ _numbers = count(1)
 
 
 def client(
-    path: str = "/", *, headers: HeaderPairs = (), protocol: str = "websocket", address: str = "192.0.2.1:1"
+    path: str = "/",
+    *,
+    headers: HeaderPairs = (),
+    protocol: str = "websocket",
+    address: str = "192.0.2.1:1",
+    user: str = "",
+    data: Any = None,  # noqa: ANN401 - the application's, JSON
+    claims: Mapping[str, Any] | None = None,
 ) -> Client:
-    """A client with an id that no other has. path: with the query, as "/rooms/7?token=x". headers: of its handshake."""
+    """A client with an id that no other has. path: with the query, as "/rooms/7?token=x". headers: of its handshake.
+
+    user, data, claims: as if on_connect, or a token, had said so; see `connect`.
+    """
     path, _, query = path.partition("?")
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     lower = Headers((name.lower(), value) for name, value in pairs)
-    return Client(PREFIX << 32 | next(_numbers), protocol, address, path, lower, query)
+    return Client(PREFIX << 32 | next(_numbers), protocol, address, path, lower, query, user, data, claims or {})
 
 
 _new_client = client  # where an argument has its name
@@ -93,6 +109,55 @@ class Alone:
             if client is not None or text is not None:
                 raise ValueError("an HTTP request is a client by itself, and has a body of bytes")
             asked = self._ask_http(payload, http, headers, attempt, timeout)
+        return await self._outcome(asked, timeout)
+
+    async def connect(self, client: Client, *, timeout: float = TIMEOUT) -> Result:  # noqa: ASYNC109 - as of `call`
+        """A client wants to come in: on_connect is asked, and if it may it comes as with `open`.
+
+        What on_connect has said is the result's `session`; Refused, or another RequestError, its failure. From then on
+        the client is that user, has that data, and is in those channels. Without an on_connect it is let in as it is.
+        """
+        session = Session(client.user, client.data, [])
+        if CONNECT in self._proxy.takes:
+            result = await self._outcome(self._proxy.call(CONNECT, client, b"", 1, timeout), timeout)
+            if result.failure is not None:
+                return result
+            said = decode_admitted(result.body)
+            data = msgspec.json.decode(said.data) if said.data else None
+            session = Session(said.user, data, said.channels, said.expires or None)
+            client = replace(client, user=said.user, data=data)
+        opened = await self.open(client, channels=session.channels)
+        return replace_result(opened, session=session)
+
+    async def open(self, client: Client, *, channels: Iterable[str] = (), attempt: int = 1) -> Result:
+        """A client comes, and is in these channels already: what on_open does is the result's effects, the one that is
+        told once, too. attempt: of that one, as of `call`. Raises what they raise."""
+        before = len(self._proxy.effects)
+        self._proxy.open(client)
+        self._proxy.join(client, channels)
+        if self._proxy.wants_clients:
+            await self._settle()
+        await self._told(OPEN, client, b"", attempt)
+        return Result([], 200, Headers(), None, self._proxy.effects[before:], self.state)
+
+    async def close(self, client: Client, reason: str = "client_left", *, attempt: int = 1) -> Result:
+        """A client goes, and what it owns in the state: what on_close does is the result's effects. reason: of the
+        table in docs/reference/errors.md. attempt: as of `open`. Raises what they raise."""
+        before = len(self._proxy.effects)
+        client = self._proxy.clients.get(client.id, client)
+        self._proxy.close(client.id, reason)
+        await self._settle()
+        await self._told(CLOSE, client, reason.encode(), attempt)
+        return Result([], 200, Headers(), None, self._proxy.effects[before:], self.state)
+
+    async def _told(self, kind: str, client: Client, payload: bytes, attempt: int) -> None:
+        """One node is told, and this is it."""
+        if kind in self._proxy.takes:
+            result = await self._outcome(self._proxy.call(kind, client, payload, attempt, TIMEOUT), TIMEOUT)
+            if result.failure is not None:
+                raise RequestError(result.failure.status, result.failure.message)
+
+    async def _outcome(self, asked: Asked, timeout: float) -> Result:  # noqa: ASYNC109 - the request's
         with trio.move_on_after(timeout):
             await asked.over.wait()
         if not asked.over.is_set():
@@ -102,22 +167,6 @@ class Alone:
             raise asked.error
         self._raise()
         return self._result(asked, None)
-
-    async def open(self, client: Client) -> Result:
-        """A client comes: what on_open does is the result's effects. Raises what it raises."""
-        before = len(self._proxy.effects)
-        self._proxy.open(client)
-        if self._proxy.wants_clients:
-            await self._settle()
-        return Result([], 200, Headers(), None, self._proxy.effects[before:], self.state)
-
-    async def close(self, client: Client, reason: str = "client_left") -> Result:
-        """A client goes, and what it owns in the state: what on_close does is the result's effects. reason: of the
-        table in docs/reference/errors.md. Raises what it raises."""
-        before = len(self._proxy.effects)
-        self._proxy.close(client.id, reason)
-        await self._settle()
-        return Result([], 200, Headers(), None, self._proxy.effects[before:], self.state)
 
     def _ask_http(self, payload: Payload, http: str, headers: HeaderPairs, attempt: int, timeout: float) -> Asked:
         method, _, target = http.partition(" ")

@@ -48,6 +48,23 @@ def call(
     return _run(node, step, state, clients, channels, master)
 
 
+def connect(
+    node: Node,
+    client: Client,
+    *,
+    state: Mapping[str, Any] | None = None,
+    clients: Iterable[Client] = (),
+    channels: Mapping[str, Iterable[Client]] | None = None,
+    master: bool = False,
+) -> Result:
+    """A client wants to come in: what on_connect says is the result's session or failure. As `call` otherwise."""
+
+    async def step(steps: Alone) -> Result:
+        return await steps.connect(client)
+
+    return _run(node, step, state, clients, channels, master)
+
+
 def open(
     node: Node,
     client: Client,

@@ -88,7 +88,18 @@ class Close:
         object.__setattr__(self, "client", id_of(self.client))
 
 
-Effect = Join | Leave | Notify | Broadcast | Close
+@dataclass(frozen=True, slots=True)
+class Update:
+    """node.update"""
+
+    client: Client | int
+    data: Any
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "client", id_of(self.client))
+
+
+Effect = Join | Leave | Notify | Broadcast | Close | Update
 
 
 def values(done: Iterable[frames.Effect | frames.AsMaster]) -> Iterator[Effect]:
@@ -108,6 +119,8 @@ def values(done: Iterable[frames.Effect | frames.AsMaster]) -> Iterator[Effect]:
                 yield Broadcast(said(frame.payload, frame.is_text), frames.unpack_ids(frame.exclude))
             case frames.CloseClient():
                 yield Close(frame.client, frame.reason, frame.code or None)
+            case frames.Update():
+                yield Update(frame.client, msgspec.json.decode(frame.data) if frame.data else None)
 
 
 def said(payload: bytes, is_text: bool) -> str | bytes:

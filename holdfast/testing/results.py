@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from holdfast.node.calls import Session
 from holdfast.node.request import Headers
 from holdfast.protocols.errors import HoldfastError
 from holdfast.testing.effects import Effect
@@ -28,7 +29,7 @@ class Result:
     the rest of one.
     effects: what the handler did through the node, in order; of one that failed only what it had flushed. What its
     on_open, or other clients' functions, did before is not among them.
-    state: the nodes' shared state afterwards.
+    state: the nodes' shared state afterwards. session: of `connect`, what on_connect says of a client that may come in.
     """
 
     messages: list[str | bytes]
@@ -37,6 +38,7 @@ class Result:
     failure: Failure | None
     effects: list[Effect]
     state: Mapping[str, Any]
+    session: Session | None = None
 
     @property
     def body(self) -> bytes:

@@ -7,16 +7,19 @@ members of sets. Refuses nothing: limits, deadlines and redelivery are the real 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import trio
 from msgspec import Struct
+from msgspec.structs import replace
 
 from holdfast.balancer.settings import StateSettings
 from holdfast.balancer.state import ANY_VERSION, Refusal, StateCopy
+from holdfast.node.calls import data_of
 from holdfast.node.memory import InProcess
 from holdfast.node.request import Client
 from holdfast.node.state import decode, encode
 from holdfast.protocols.nodes import frames
-from holdfast.testing.effects import Close, Effect, Join, Leave, values
+from holdfast.testing.effects import Close, Effect, Join, Leave, Update, values
 
 PREFIX = 0x7E57  # upper half of the ids of its clients
 EPOCH = 1
@@ -30,7 +33,7 @@ class Asked:
     def __init__(self, id: int, attempt: int) -> None:
         self.id = id
         self.attempt = attempt
-        self.frames: list[frames.Reply | frames.HttpReply | frames.Failure] = []
+        self.frames: list[frames.Reply | frames.HttpReply | frames.Failure] = []  # of a call, too
         self.effects: list[Effect] = []
         self.error: BaseException | None = None
         self.over = trio.Event()
@@ -38,7 +41,7 @@ class Asked:
 
 class StandIn(InProcess):
     """clients: those with a session, by id. channels: their members. effects: all that was done, in order.
-    wants_clients: whether the node is told of them.
+    wants_clients: whether the node is told of them. takes: the kinds of calls that it answers.
 
     Raises ValueError for a state that is none.
     """
@@ -61,6 +64,7 @@ class StandIn(InProcess):
         self._is_master = master
         self._node = ""
         self.wants_clients = False
+        self.takes: list[str] = []
         self._changes = 0
         self._asked: dict[int, Asked] = {}
         self._requests = 0
@@ -93,6 +97,10 @@ class StandIn(InProcess):
         self.clients[client.id] = client
         self._tell(frames.Opened(_framed(client)))
 
+    def join(self, client: Client, channels: Iterable[str]) -> None:
+        for channel in channels:
+            self.channels.setdefault(channel, set()).add(client.id)
+
     def close(self, client: int, reason: str) -> None:
         if self.clients.pop(client, None) is None:
             return
@@ -104,6 +112,7 @@ class StandIn(InProcess):
 
     def ask(self, client: Client, payload: bytes, is_text: bool, attempt: int, timeout: float) -> Asked:
         asked = self._begin(attempt)
+        client = self.clients.get(client.id, client)  # as it was admitted, or has become
         info = b"" if self.wants_clients else bytes(frames.encode_frame(_framed(client)))
         milliseconds = int(timeout * 1000)
         self.say(frames.Request(asked.id, client.id, attempt, milliseconds, payload, is_text, info))
@@ -113,6 +122,14 @@ class StandIn(InProcess):
         asked = self._begin(attempt)
         milliseconds = int(timeout * 1000)
         self.say(frames.HttpRequest(asked.id, _framed(client), attempt, milliseconds, payload, method, target))
+        return asked
+
+    def call(self, kind: str, client: Client, payload: bytes, attempt: int, timeout: float) -> Asked:
+        """Something that no client has asked: a kind of those in `takes`. The client may have gone."""
+        asked = self._begin(attempt)
+        info = bytes(frames.encode_frame(_framed(client)))
+        milliseconds = int(timeout * 1000)
+        self.say(frames.Call(asked.id, attempt, milliseconds, kind, payload, client=client.id, info=info))
         return asked
 
     def raised(self, error: BaseException, request: int) -> bool:
@@ -146,8 +163,10 @@ class StandIn(InProcess):
                 handle(frame)
 
     def _hello(self, frame: frames.Hello) -> None:
-        self._node, self.wants_clients = frame.node, frame.wants_clients
-        welcome = frames.Welcome(frames.VERSION, "testing", INTERVAL, 2 * INTERVAL, 0, [], prefix=PREFIX)
+        self._node, self.wants_clients, self.takes = frame.node, frame.wants_clients, frame.takes
+        welcome = frames.Welcome(
+            frames.VERSION, "testing", INTERVAL, 2 * INTERVAL, 0, [], prefix=PREFIX, takes=["update"]
+        )
         known = [frames.Clients([_framed(client) for client in self.clients.values()], last=True)]
         self.say(welcome, *(known if self.wants_clients else []), *self._state.snapshot(PAGE_ITEMS))
 
@@ -200,8 +219,13 @@ class StandIn(InProcess):
                     self.channels.get(channel, set()).discard(client)
                 case Close(int(client)):
                     self.close(client, "kicked")
+                case Update(int(client), data) if client in self.clients:
+                    self.clients[client] = replace(self.clients[client], data=data)
+                    self._tell(frames.Opened(_framed(self.clients[client])))
         return done
 
 
 def _framed(client: Client) -> frames.Client:
-    return frames.Client(client.id, client.protocol, client.address, client.path, list(client.headers), client.query)
+    told = client.id, client.protocol, client.address, client.path, list(client.headers), client.query
+    claims = msgspec.json.encode(client.claims) if client.claims else b""
+    return frames.Client(*told, client.user, data_of(client.data), claims)

@@ -157,14 +157,14 @@ class Connection(Intake):
             if code and isinstance(protocol, ClosesWithCode):
                 data = protocol.close_with(code, reason, detail, now)
             else:
-                data = protocol.close(reason, detail, now)
+                data, code = protocol.close(reason, detail, now), 0
         except Exception:
             self.crashed()
             return
         self.transport.write(data)
         if self.is_hushed:
             self._held_until = FREE  # the answer to that is to be read
-        if self.session is not None:
+        if self.session is not None or code:  # with a code and no session: it may not come in, and none follows
             self._leave(reason, detail, code)
             self.state = CLOSING
         try:

@@ -200,6 +200,24 @@ async def test_state_of_all_steps():
             pass
 
 
+async def test_an_entry_is_value_and_version_of_one_moment():
+    node, ada = Node("test"), client()
+
+    @node.on_request
+    def read(request):
+        entry = node.state.entry("key")
+        assert node.state.entry("nothing") is None
+        return [entry.value, entry.version == node.state.version("key"), entry.owner]
+
+    async with alone(node, clients=[ada]) as steps:
+        version = await node.state.set("key", [1], ada)
+        assert (await steps.call()).json() == [[1], True, ada.id]
+        await node.state.set("key", [2], if_version=node.state.entry("key").version)
+        with pytest.raises(StateConflict):
+            await node.state.set("key", [3], if_version=version)
+        assert (await steps.call()).json() == [[2], True, 0]
+
+
 async def test_what_a_client_owns_ends_with_it():
     async def handle(request):
         await node.state.set(f"here/{request.client.id}", 1, owner=request.client)

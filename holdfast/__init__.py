@@ -27,11 +27,12 @@ if TYPE_CHECKING:
         StateRefused,
     )
     from holdfast.node.logs import log_context
-    from holdfast.node.node import Node, Statistics
+    from holdfast.node.node import Node
     from holdfast.node.pump import Curve
     from holdfast.node.request import Client, Headers, HttpInfo, Reply, Request
     from holdfast.node.runner import run
     from holdfast.node.state import State
+    from holdfast.node.statistics import Statistics
     from holdfast.protocols.errors import ConfigError, HoldfastError, StaleError
 
 _MODULES = {
@@ -46,11 +47,12 @@ _MODULES = {
         "StateRefused",
     ),
     "holdfast.node.logs": ("log_context",),
-    "holdfast.node.node": ("Node", "Statistics"),
+    "holdfast.node.node": ("Node",),
     "holdfast.node.pump": ("Curve",),
     "holdfast.node.request": ("Client", "Headers", "HttpInfo", "Reply", "Request"),
     "holdfast.node.runner": ("run",),
     "holdfast.node.state": ("State",),
+    "holdfast.node.statistics": ("Statistics",),
     "holdfast.protocols.errors": ("ConfigError", "HoldfastError", "StaleError"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -48,7 +48,7 @@ class Workers(Generic[JobT]):
     """handle: does a job. It must not raise: that would end the node."""
 
     def __init__(self, handle: Callable[[JobT], Coroutine[Any, Any, None]]) -> None:
-        self._handle = handle
+        self.handle = handle
         self._queue: deque[JobT] = deque()  # bounded by who puts: Dispatch takes no more than its capacity allows
         self._idle: list[trio.lowlevel.Task] = []
         self._waking = 0  # workers that have been woken, or asked for, and have not begun to run yet
@@ -58,6 +58,10 @@ class Workers(Generic[JobT]):
         self._is_begun = False  # a job in this slice
         self._missing = 0  # workers that are asked for
         self._wanted = trio.Event()
+
+    def __len__(self) -> int:
+        """Jobs that have not begun."""
+        return len(self._queue)
 
     def put(self, job: JobT) -> None:
         """Add a job. `wake` must follow."""
@@ -126,7 +130,7 @@ class Workers(Generic[JobT]):
                     job.worker = worker
                     has_ended = False
                     try:
-                        await _in_context(copy_context(), self._handle(job))
+                        await _in_context(copy_context(), self.handle(job))
                         has_ended = True
                     finally:
                         if not has_ended:

@@ -6,6 +6,7 @@ masses       how many lines the log has of what others can cause at will, for no
 node/       the inside of the library; testing: a whole proxy and its nodes within an author's test
 kuzzle/     for applications that speak Kuzzle's API
 cli/        the command line
+dev/        the inside of `holdfast dev`
 chaos/      the program that harms and counts: demo, chaos, bench
 proxy/      the running server; balancer/: the decisions about nodes; protocols/: every wire format
 

@@ -1,7 +1,7 @@
 """A chat: what someone says is heard by everybody who has opened a WebSocket with the same path.
 
     holdfast serve --set client.ordered=true
-    holdfast node examples.chat_node:node --join tcp://127.0.0.1:7510
+    holdfast node examples.chat_node:node
     python -m websockets ws://127.0.0.1:7512/kitchen
 
 Start as many of these nodes as you like, and kill any but the last: the chat goes on. What one person says is heard in

@@ -8,6 +8,7 @@ node/       the inside of the library; testing: a handler alone, or a whole prox
 publisher/  for those who are neither node nor client
 kuzzle/     for applications that speak Kuzzle's API
 cli/        the command line
+dev/        the inside of `holdfast dev`
 chaos/      the program that harms and counts: demo, chaos, bench
 proxy/      the running server; balancer/: the decisions about nodes; protocols/: every wire format
 
@@ -30,11 +31,12 @@ if TYPE_CHECKING:
     )
     from holdfast.node.fields import Fields, File, Form
     from holdfast.node.logs import log_context
-    from holdfast.node.node import Node, Statistics
+    from holdfast.node.node import Node
     from holdfast.node.pump import Curve
     from holdfast.node.request import NO_REPLY, Client, Headers, HttpInfo, NoReply, Reply, Request
     from holdfast.node.runner import run
     from holdfast.node.state import Entry, State
+    from holdfast.node.statistics import Statistics
     from holdfast.protocols.errors import ConfigError, HoldfastError, StaleError
     from holdfast.publisher.awaited import AsyncPublisher
     from holdfast.publisher.requests import PublishError
@@ -53,11 +55,12 @@ _MODULES = {
     ),
     "holdfast.node.fields": ("Fields", "File", "Form"),
     "holdfast.node.logs": ("log_context",),
-    "holdfast.node.node": ("Node", "Statistics"),
+    "holdfast.node.node": ("Node",),
     "holdfast.node.pump": ("Curve",),
     "holdfast.node.request": ("NO_REPLY", "Client", "Headers", "HttpInfo", "NoReply", "Reply", "Request"),
     "holdfast.node.runner": ("run",),
     "holdfast.node.state": ("Entry", "State"),
+    "holdfast.node.statistics": ("Statistics",),
     "holdfast.publisher.awaited": ("AsyncPublisher",),
     "holdfast.publisher.requests": ("PublishError",),
     "holdfast.publisher.threads": ("Publisher",),

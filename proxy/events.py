@@ -124,6 +124,7 @@ OF_NODES = {
     "task_failed": "A task of `node.start_soon` or a turn of `node.every` has raised. That has its next turn.",
     "lifespan_failed": "`lifespan` has raised: before its `yield`, and the node ends; or after it.",
     "lifespan_timeout": "A lifespan was not left when `drain_timeout` was over, and is cancelled.",
+    "metrics_failed": "What `--metrics` serves could not be made, with the traceback.",
     "on_master_failed": "`on_master` has raised or ended, and is called again.",
     "master_began": "This node is master.",
     "master_ended": "It is not any more.",

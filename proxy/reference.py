@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 import holdfast
+from holdfast.node import measuring
 from holdfast.protocols.close import Reason
 from holdfast.proxy.admin.api import MAX_PUBLISHING
 from holdfast.proxy.admin.exporter import METRICS
@@ -77,12 +78,25 @@ user's own wish and stay away.
 METRICS_PAGE = f"""{MADE}
 # Metrics
 
+## Of a proxy
+
 `GET /metrics` of the admin server, in Prometheus text format. The label `reason` is one of [these](errors.md), `limit`
 a key of the [configuration](configuration.md) or a name in [limits](../topics/limits.md), `state` a state of a node.
 `holdfast_build_info` carries the version, and the usual `process_*` metrics (memory, processor time, open
 files) come along.
 
 | Name | Type | Label | Meaning |
+|---|---|---|---|
+"""
+NODE_METRICS = """
+## Of a node
+
+`GET /metrics` of where `holdfast node --metrics HOST:PORT` says, or `holdfast.run(node, metrics=...)`; without it
+nothing is measured. `route`: the path of `on_request`, or field and value of `on_message`; empty for what takes all
+others, or when no function took it. `function`: its name, or for what is no request of a client: `connect`, `open`,
+`close`, `ask` or `publish`. The usual `process_*` metrics come along.
+
+| Name | Type | Labels | Meaning |
 |---|---|---|---|
 """
 
@@ -125,7 +139,8 @@ JSON lines on stderr, or text on a terminal (`log.format`), from `log.level` on.
 and addresses, and what a client was told when it was closed.
 
 Lines of `holdfast node` and `holdfast.run` have `node`, and `logger` only those of the standard library's. What a
-handler logs by either has `request`, `client` and `attempt` ([how to](../howto/background-jobs.md#what-the-log-says)).
+handler logs by either has `request`, `client` and `attempt` ([how to](../howto/background-jobs.md#what-the-log-says)),
+and `trace_id` and `span_id` if its request came with a `traceparent` ([how to](../howto/observe.md#traces)).
 
 | To find out | Look at |
 |---|---|
@@ -209,10 +224,15 @@ def errors_page() -> str:
 
 
 def metrics_page() -> str:
-    return METRICS_PAGE + "".join(
+    of_proxies = "".join(
         f"| `{metric.name}` | {metric.kind.value} | {f'`{metric.label}`' if metric.label else ''} | {metric.help} |\n"
         for metric in METRICS
     )
+    of_nodes = "".join(
+        f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {help} |\n"
+        for name, kind, labels, help in measuring.table()
+    )
+    return METRICS_PAGE + of_proxies + NODE_METRICS + of_nodes
 
 
 def log_page() -> str:

@@ -6,6 +6,7 @@ import re
 import shlex
 import tomllib
 from importlib.metadata import entry_points
+from itertools import chain
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -138,7 +139,8 @@ def test_what_the_pages_have_installed_is_ours():
 
 def test_every_dependency_has_its_line_of_why():
     project = tomllib.loads(read("pyproject.toml"))["project"]
-    needed = {re.match(r"[a-z0-9-]+", requirement).group() for requirement in project["dependencies"]}
+    requirements = [*project["dependencies"], *chain(*project.get("optional-dependencies", {}).values())]
+    needed = {re.match(r"[a-z0-9-]+", requirement).group() for requirement in requirements}
     told = set(re.findall(r"^\| ([a-z0-9-]+) \|", read("docs/adr/0009-dependencies.md"), re.MULTILINE))
     assert told == needed
 

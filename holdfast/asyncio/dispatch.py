@@ -20,6 +20,7 @@ from holdfast.node.dispatch import Dispatch, Handler
 from holdfast.node.exchange import Exchange
 from holdfast.node.failures import Failures
 from holdfast.node.request import Reply, Request
+from holdfast.node.watching import Watch
 from holdfast.protocols.errors import ConfigError
 
 
@@ -40,6 +41,9 @@ class AsyncioDispatch(Dispatch):
         self._results: dict[Exchange, Any] = {}  # what handlers have returned that is yet to be sent
         self._clocks = 0.0  # asyncio's less Trio's
         self.workers = self._handlers = Workers(self._handle)
+
+    def watch(self, watch: Watch, handler: Handler | None) -> None:
+        """What is measured of requests is measured in Trio: of these nothing is."""
 
     async def run(self) -> None:
         crossing = hosts.crossing()

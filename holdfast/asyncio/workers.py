@@ -39,6 +39,10 @@ class Workers(Generic[JobT]):
         self._is_begun = False  # a job in this slice
         self.is_over = False
 
+    def __len__(self) -> int:
+        """Jobs that have not begun."""
+        return len(self._queue)
+
     def put(self, job: JobT) -> None:
         """Add a job. `wake` must follow."""
         self._queue.append(job)

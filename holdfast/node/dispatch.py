@@ -7,6 +7,7 @@ credit is the limit, but a cancelled handler may take its time to end, and the p
 
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from math import inf
 from secrets import token_hex
 from typing import Any
@@ -22,6 +23,7 @@ from holdfast.node.exchange import Exchange, RequestSession
 from holdfast.node.failures import Failures
 from holdfast.node.ordered import OrderedWorkers
 from holdfast.node.request import Client, HttpInfo, Request
+from holdfast.node.watching import Watch
 from holdfast.node.workers import Jobs, Workers
 from holdfast.protocols.nodes import frames
 
@@ -50,12 +52,19 @@ class Dispatch:
         self._clients = clients
         self._capacity = capacity
         self._idle = trio.Event()
+        self._watch: Watch | None = None
         self._workers: Workers[Exchange] = (OrderedWorkers if is_ordered else Workers)(self._guarded)
         self.workers: Jobs[Exchange] = self._workers
         self.in_flight = 0
         self.handled = 0
         self.failed = 0
         self.cancelled = 0
+
+    def watch(self, watch: Watch, handler: Handler | None) -> None:
+        """From now on, before anything has come. handler: the same, telling `watch` of routes."""
+        self._watch = watch
+        self._handler = watch.around_handler(handler or _no_handler)
+        self._workers.handle = partial(watch.around, self._workers.handle)
 
     async def run(self) -> None:
         await self._workers.run()
@@ -185,6 +194,8 @@ class Dispatch:
     def _fail(self, exchange: Exchange, error: BaseException) -> None:
         self.failed += 1
         wanted = _request_error(error)
+        if self._watch is not None:
+            self._watch.failed(exchange, error, wanted)
         if wanted is not None:
             exchange.fail(wanted.status, str(wanted), wanted.headers, wanted.code)
             return

@@ -9,11 +9,11 @@ parts waits for its client, by the bytes that the proxy says it has taken; where
 
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Protocol
+from typing import Any, Protocol
 
 import trio
 
-from holdfast.node import effects, threads
+from holdfast.node import effects, threads, traceparent
 from holdfast.node.effects import Outlet, check_text
 from holdfast.node.elsewhere import in_trio
 from holdfast.node.network import LinkedSession
@@ -52,7 +52,7 @@ class Exchange(Job):
     __slots__ = (
         "_effects", "_effects_bytes", "_method", "_part", "_room", "_timeout", "_untaken", "attempt", "client",
         "deadline", "id",
-        "is_http", "is_open", "is_text", "request", "session",
+        "is_http", "is_open", "is_text", "request", "seen", "session",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +60,7 @@ class Exchange(Job):
     ) -> None:
         super().__init__()
         self.client: Client  # set with the request, before the handler begins
+        self.seen: Any  # set by who watches: holdfast.node.watching
         self.session = session
         self.id = id
         self.attempt = attempt
@@ -84,7 +85,14 @@ class Exchange(Job):
         return self.session.links is default
 
     def log_context(self) -> dict[str, object]:
-        return {"request": self.id, "client": self.client.id, "attempt": self.attempt}
+        span = getattr(getattr(self, "seen", None), "span", None)
+        trace = traceparent.log_context(self.client.headers.get(traceparent.TRACEPARENT), span)
+        return {"request": self.id, "client": self.client.id, "attempt": self.attempt, **trace}
+
+    @property
+    def came(self) -> float:
+        """When it came, by Trio's clock, as long as its reply has not begun."""
+        return self.deadline - self._timeout
 
     async def put(self, effect: Effect) -> None:
         """Keep an effect for the reply. Not a checkpoint: nothing is sent yet."""

@@ -132,8 +132,9 @@ class Functions:
     def _handler_of(self, function: Callable[..., Any], path: Pattern | None, inline: bool) -> Handler:
         return Handler(Function(function, inline=inline, threads=self._threads), path.names if path else ())
 
-    def _handler(self) -> Begin | None:
-        """What begins a request: all that is registered for them. None: nothing is."""
+    def _handler(self, tell: Callable[[Handler], None] | None = None) -> Begin | None:
+        """What begins a request: all that is registered for them. None: nothing is. tell: see Router."""
+        self._router.tell = tell
         begin = self._router.begin
         if begin is not None:
             for function in reversed(self._middleware):

@@ -10,8 +10,8 @@ from secrets import randbits, token_hex
 
 import structlog
 import trio
-from msgspec import Struct
 
+from holdfast.node import tracing
 from holdfast.node.actions import Actions
 from holdfast.node.asking import Asking
 from holdfast.node.callbacks import Callbacks
@@ -32,8 +32,10 @@ from holdfast.node.replica import Replica
 from holdfast.node.request import Client
 from holdfast.node.session import Parts
 from holdfast.node.state import State, decode, follow
+from holdfast.node.statistics import Statistics
 from holdfast.node.streams import Streams
 from holdfast.node.tasks import END_TIMEOUT, Tasks
+from holdfast.node.watching import Meter, Watch, routed
 from holdfast.protocols.errors import ConfigError
 from holdfast.protocols.nodes.frames import VERSION, Hello
 
@@ -41,24 +43,6 @@ log = structlog.get_logger("holdfast.node")
 
 FORGET_TIMEOUT = 60.0
 HOUSEKEEPING_INTERVAL = 1.0
-
-
-class Statistics(Struct, frozen=True):
-    """What a node is doing, and has done in this run.
-
-    clients: 0 in a node that is not told of clients. callbacks: calls of on_open, on_close and on_state that have not
-    returned: how far they lag behind. tasks: those of `start_soon` that have not ended.
-    """
-
-    proxies: int
-    clients: int
-    state_keys: int
-    in_flight: int
-    handled: int
-    failed: int
-    cancelled: int
-    callbacks: int
-    tasks: int
 
 
 class Node(Actions):
@@ -74,7 +58,8 @@ class Node(Actions):
     former one's handler has ended; "": all at once. With several nodes it takes `client.ordered` of the proxies.
     clients: whether `node.clients` is wanted. on_open and on_close want it too; other nodes are not told who comes and
     goes, which costs them and the proxies nothing then.
-    failures: which of what its functions do wrong gets a line in the log.
+    failures: which of what its functions do wrong gets a line in the log. meter: what measures requests, from the next
+    run on; None: nothing does.
 
     Functions are registered before `run`. Everything else is for within it.
     """
@@ -109,6 +94,7 @@ class Node(Actions):
         self.order = order
         self._asks_for_clients = clients
         self.failures = Failures()
+        self.meter: Meter | None = None
         self._is_running = False
         self._is_draining = trio.Event()
         self._state = State()
@@ -166,6 +152,9 @@ class Node(Actions):
             parts.dispatch.cancelled,
             len(parts.callbacks),
             self._tasks.count,
+            len(parts.dispatch.workers),
+            self._threads.busy,
+            self._threads.waiting,
         )
 
     # --- running ----------------------------------------------------------------------------------------------------
@@ -231,6 +220,9 @@ class Node(Actions):
 
     async def _serve(self, join: Sequence[str], status: trio.TaskStatus[None]) -> None:
         parts = self._parts
+        tracer = tracing.tracer()  # not before: a lifespan may have set the provider
+        if self.meter is not None or tracer is not None:
+            parts.dispatch.watch(Watch(self.meter, tracer), self._handler(routed))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(parts.callbacks.run)
             nursery.start_soon(parts.dispatch.run)

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from holdfast.node.errors import RequestError
 from holdfast.node.fields import Fields, Form, cookies_of, query_of
+from holdfast.node.traceparent import TRACEPARENT, ids_of
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
 
@@ -196,6 +197,16 @@ class Request(Struct):
 
         content_type = self.http.headers.get("content-type", "") if self.http is not None else ""
         return parse(content_type or "", self.payload, max_parts, max_bytes)
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C `traceparent` that came with it, for what the handler asks elsewhere; of a message the one of its
+        client's handshake. None: there was none, or what came is none. `tracestate` is among the headers.
+
+        Where OpenTelemetry makes spans its own propagation knows better: the handler has a span of its own then.
+        """
+        header = self.client.headers.get(TRACEPARENT)
+        return header if ids_of(header) is not None else None
 
     def json(self) -> Any:  # noqa: ANN401 - JSON can be anything
         """The payload, parsed. Raises RequestError (400), so that a handler need not care."""

@@ -93,9 +93,13 @@ class Table:
 
 
 class Router:
-    """All functions for requests of a node. Calling it begins the one that takes the request."""
+    """All functions for requests of a node. Calling it begins the one that takes the request.
+
+    tell: called with it before; None: nobody wants to know.
+    """
 
     def __init__(self) -> None:
+        self.tell: Callable[[Handler], None] | None = None
         self.table = Table()
         self._by_field: dict[str, dict[Key, Table]] = {}
         self._decode: Callable[[bytes], Any] | None = None
@@ -103,6 +107,7 @@ class Router:
     def add(self, handler: Handler, path: Pattern | None, methods: Sequence[str]) -> None:
         """Raises ConfigError if there is one already."""
         former = self.table.add(path, methods or (EVERY,), handler)
+        handler.route = path.path if path else ""
         if former is not None:
             what = f"{'/'.join(methods)} {path.path}".lstrip() if path else "every request that no route takes"
             _refuse(what, former, handler)
@@ -111,6 +116,7 @@ class Router:
         """Raises ConfigError if there is one already."""
         values = self._by_field.setdefault(field, {})
         former = values.setdefault(key, Table()).add(path, (EVERY,), handler)
+        handler.route = f"{field}={_shown(key[1])}" + (f" {path.path}" if path else "")
         if former is not None:
             what = f'messages with "{field}": {_shown(key[1])}' + (f" at {path.path}" if path else "")
             _refuse(what, former, handler)
@@ -123,7 +129,7 @@ class Router:
     def begin(self) -> Begin | None:
         """What begins a request, with as little around as there is to decide. None: no function takes any."""
         rest = self.table.rest
-        if self.table.is_empty and not self._by_field:
+        if self.table.is_empty and not self._by_field and (rest is None or self.tell is None):
             if rest is None or rest.has_more:
                 return rest
             return rest.function.begin
@@ -136,13 +142,18 @@ class Router:
         for value, tables in zip(fields, self._by_field.values(), strict=False):  # none are told of what is no JSON
             table = tables.get((type(value), value)) if type(value) in (str, int, bool) else None
             if table is not None and (found := table.take(EVERY, path)) is not None:
-                return found[0](request, found[1])
+                return self._begin(*found, request)
         found = self.table.take(EVERY if http is None else http.method, path)
         if found is not None:
-            return found[0](request, found[1])
+            return self._begin(*found, request)
         if http is not None:
             raise self._why_not_http(http.method, path)
         raise RequestError(404, self._why_not(fields, path))
+
+    def _begin(self, handler: Handler, values: list[str], request: Request) -> Any:  # noqa: ANN401 - the author's
+        if self.tell is not None:
+            self.tell(handler)
+        return handler(request, values)
 
     def _fields(self, payload: bytes) -> list[Any]:
         """Those of a message by which functions are registered; none of one that is no JSON object."""

@@ -30,6 +30,16 @@ class Threads:
         """For another run. Threads that still go on from a former one take nobody's place."""
         self._limiter = trio.CapacityLimiter(limit)
 
+    @property
+    def busy(self) -> int:
+        """So many of them run."""
+        return self._limiter.borrowed_tokens
+
+    @property
+    def waiting(self) -> int:
+        """So many calls wait for one."""
+        return self._limiter.statistics().tasks_waiting
+
     async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - the author's
         """Call it in a thread. What it does through the node (`trio.from_thread.run(node.notify, ...)`) goes where it
         would from the calling task."""

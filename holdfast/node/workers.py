@@ -56,6 +56,7 @@ JobT_contra = TypeVar("JobT_contra", bound=Job, contravariant=True)
 class Jobs(Protocol[JobT_contra]):
     """Whom jobs are put to. Their methods are those of Workers."""
 
+    def __len__(self) -> int: ...
     def put(self, job: JobT_contra) -> None: ...
     def wake(self, now: float) -> bool: ...
     def cancel(self, job: JobT_contra, reason: str) -> None: ...
@@ -65,7 +66,7 @@ class Workers(Generic[JobT]):
     """handle: does a job. It must not raise: that would end the node."""
 
     def __init__(self, handle: Callable[[JobT], Coroutine[Any, Any, None]]) -> None:
-        self._handle = handle
+        self.handle = handle
         self._queue: deque[JobT] = deque()  # bounded by who puts: Dispatch takes no more than its capacity allows
         self._idle: list[trio.lowlevel.Task] = []
         self._waking = 0  # workers that have been woken, or asked for, and have not begun to run yet
@@ -75,6 +76,10 @@ class Workers(Generic[JobT]):
         self._is_begun = False  # a job in this slice
         self._missing = 0  # workers that are asked for
         self._wanted = trio.Event()
+
+    def __len__(self) -> int:
+        """Jobs that have not begun."""
+        return len(self._queue)
 
     def put(self, job: JobT) -> None:
         """Add a job. `wake` must follow."""
@@ -142,7 +147,7 @@ class Workers(Generic[JobT]):
                     job.worker = worker
                     has_ended = False
                     try:
-                        await in_context(copy_context(), self._handle(job))
+                        await in_context(copy_context(), self.handle(job))
                         has_ended = True
                     finally:
                         if not has_ended:

@@ -141,7 +141,7 @@ class Dispatch:
             return
         running[exchange.id] = exchange
         self.in_flight += 1
-        (workers or self.workers).put(exchange)
+        (self.workers if workers is None else workers).put(exchange)
 
     def _cancel(self, exchange: Exchange, reason: str) -> None:
         if exchange.is_cancelled:

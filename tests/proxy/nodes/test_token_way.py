@@ -268,7 +268,8 @@ async def test_an_end_is_not_left_to_another_timer():
                 session = proxy.app.clients.all_sessions()[-1]
                 assert session.connection.timer > session.since + 800
                 node.do(frames.Update(session.id, None, 45.0))
-                await proxy.until(lambda: session.connection.timer <= session.expires)
+                await proxy.until(lambda: session.expires < math.inf)
+                assert session.connection.timer <= session.expires + 1  # the wheel has slots
 
 
 async def test_a_session_is_given_more_time_by_a_node():

@@ -81,11 +81,9 @@ class _Index:
             if not rule.patterns:
                 self._pathless.append(rule)
         words = [p.words for rule in rules for p in rule.patterns if not p.is_open and None not in p.words]
-        exact = {"/".join(map(str, each)): each for each in words}
         self._exact = {
             path: [sorted({rule for group in self._of_path(path) for rule in group}, key=_order)]
-            for path, each in exact.items()
-            if path.split("/") == each and "%" not in path
+            for path in ("/".join(map(str, each)) for each in words)
         }
 
     def groups(self, path: str, headers: Headers) -> Sequence[Sequence[Rule]]:

@@ -14,6 +14,7 @@ from websockets.trio.client import connect
 import holdfast.testing
 from holdfast import AsyncPublisher, Publisher, PublishError
 from holdfast.proxy.admin.http import JSON
+from tests.holdfast.cli.conftest import command, environment
 from tests.waiting import PATIENCE
 
 ECHO = "examples.echo_node:node"
@@ -45,12 +46,13 @@ async def test_a_node_is_killed_and_each_message_has_come_once(tmp_path):
     store = {"kind": "sqlite", "path": tmp_path / "store"}
     cluster = {"pub": "tcp://127.0.0.1:*"}
     options = {"store": store, "cluster": cluster, "admin": {"bind": "127.0.0.1:0", "tokens": ["*:hush"]}}
+    options["request"] = {"max_attempts": 3}  # two nodes are killed, perhaps both with the same one
     headers = {"Authorization": "Bearer hush"}
     with trio.fail_after(4 * PATIENCE):
         async with AsyncExitStack() as stack:
             proxies = [await stack.enter_async_context(holdfast.testing.proxy(**options)) for _ in range(2)]
             http = await stack.enter_async_context(httpx.AsyncClient(headers=headers))
-            nodes = [await node_process(http, proxies, ECHO) for _ in range(3)]
+            nodes = [await node_process(stack, http, proxies, ECHO) for _ in range(3)]
             listening = await stack.enter_async_context(trio.open_nursery())
             listeners, ids = [], []
             publisher = await stack.enter_async_context(AsyncPublisher(proxies[0].admin_url, "hush"))
@@ -124,17 +126,20 @@ async def test_while_there_is_no_node():
             assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
 
 
-async def node_process(http, proxies, node):
+async def node_process(stack, http, proxies, node):
     """Ready at each of the proxies. holdfast.testing asks without a token."""
-    process = await trio.lowlevel.open_process(
-        [*holdfast.testing._HOLDFAST, "node", node, "--join", proxies[0].node_address],
-        env=holdfast.testing._environment(),
-    )
-    proxies[0]._processes.append(process)
+    join = ["node", node, "--join", proxies[0].node_address]
+    process = await trio.lowlevel.open_process(command(join), env=environment({}))
+    stack.push_async_callback(end, process)
     for proxy in proxies:
         while True:
             nodes = (await http.get(f"{proxy.admin_url}/api/nodes")).json()["nodes"]
             if any(one["pid"] == process.pid and one["state"] == "ready" for one in nodes):
                 break
-            await trio.sleep(holdfast.testing.POLL_INTERVAL)
     return process
+
+
+async def end(process):
+    process.kill()
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + PATIENCE):
+        await process.wait()

@@ -18,7 +18,8 @@ def on_config(config: Any) -> Any:  # noqa: ANN401 - mkdocs is not there for myp
     for part in re.split(r"^\*\*", _read(docs / "README.md"), flags=re.MULTILINE)[1:]:
         title, _, links = part.partition("**")
         pages = [page for page in _pages(links) if not page.startswith(("../", "adr/"))]
-        nav.append({title: [_titled(docs, page) for page in pages] if len(pages) > 1 else pages[0]})
+        if pages:  # else it is of what is beside docs/
+            nav.append({title: [_titled(docs, page) for page in pages] if len(pages) > 1 else pages[0]})
     decisions = [f"adr/{page}" for page in _pages(_read(docs / "adr/README.md")) if page.startswith("0")]
     nav.append({"Decisions": ["adr/README.md", *(_titled(docs, page) for page in decisions)]})
     config.nav = nav

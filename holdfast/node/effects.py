@@ -64,8 +64,8 @@ def close(client: Client | int, reason: str, code: int | None) -> CloseClient:
     return CloseClient(id_of(client), check_text(reason), code or 0)
 
 
-def update(client: Client | int, data: bytes) -> Update:
-    return Update(id_of(client), data)
+def update(client: Client | int, data: bytes | None, expires: float | None) -> Update:
+    return Update(id_of(client), data, expires)
 
 
 def broadcast(payload: Payload, exclude: Iterable[Client | int], text: bool | None) -> Broadcast:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from holdfast.node.effects import Payload, encode, id_of
 from holdfast.node.request import Client
@@ -90,10 +91,11 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """node.update"""
+    """node.update. expires: in seconds, inf: never; UNSET, of either: it stays as it was."""
 
     client: Client | int
-    data: Any
+    data: Any = UNSET
+    expires: float | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "client", id_of(self.client))
@@ -120,7 +122,8 @@ def values(done: Iterable[frames.Effect | frames.AsMaster]) -> Iterator[Effect]:
             case frames.CloseClient():
                 yield Close(frame.client, frame.reason, frame.code or None)
             case frames.Update():
-                yield Update(frame.client, msgspec.json.decode(frame.data) if frame.data else None)
+                data = UNSET if frame.data is None else msgspec.json.decode(frame.data) if frame.data else None
+                yield Update(frame.client, data, UNSET if frame.expires is None else frame.expires)
 
 
 def said(payload: bytes, is_text: bool) -> str | bytes:

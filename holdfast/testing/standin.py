@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import trio
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from holdfast.balancer.settings import StateSettings
@@ -219,7 +219,7 @@ class StandIn(InProcess):
                     self.channels.get(channel, set()).discard(client)
                 case Close(int(client)):
                     self.close(client, "kicked")
-                case Update(int(client), data) if client in self.clients:
+                case Update(int(client), data) if client in self.clients and data is not UNSET:
                     self.clients[client] = replace(self.clients[client], data=data)
                     self._tell(frames.Opened(_framed(self.clients[client])))
         return done

@@ -8,7 +8,7 @@ import holdfast.testing
 
 pytestmark = pytest.mark.slow
 
-NODE = '''
+NODE = """
 import asyncio
 from holdfast import Refused, Session
 from holdfast.asyncio import Node
@@ -36,7 +36,7 @@ async def answer(question):
 @node.on_request
 async def handle(request):
     return (await node.ask("calls", request.text)).text
-'''
+"""
 
 
 async def test_each_kind_of_call_is_answered(tmp_path, monkeypatch):

@@ -38,7 +38,6 @@ async def taken(http, node, method, target, **options):
         request = await node.take(frames.HttpRequest)
         assert (request.method, request.target) == (method, target)
         node.say(frames.HttpReply(request.id, request.attempt, b"here"))
-        return request
 
 
 async def test_requests_go_to_the_nodes_of_their_route():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from holdfast.node import elsewhere
 from tests.sim import stand_ins
 
 
@@ -9,3 +10,9 @@ from tests.sim import stand_ins
 def world_ends():
     yield
     stand_ins.end()
+
+
+@pytest.fixture(autouse=True)
+def nobody_uses_asyncio(monkeypatch):
+    """A world has no event loop, and other tests of this process may have nodes of asyncio's."""
+    monkeypatch.setattr(elsewhere, "way", None)

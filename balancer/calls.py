@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from msgspec import Struct
 
+from holdfast.balancer.taken import Taken
 from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, ProtocolError
@@ -60,8 +61,8 @@ class Caller:
         """Nobody waits for the answer any more."""
         return False
 
-    def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> bool:
-        """A node's answer. False: no more of it is wanted. Raises ProtocolError if it is none; `fail` follows then."""
+    def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> Taken:
+        """A node's answer. Raises ProtocolError if it is none; `fail` follows then."""
         raise NotImplementedError
 
     def fail(self, event: Call, error: HoldfastError) -> int:

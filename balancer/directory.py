@@ -105,12 +105,13 @@ class Pool:
     whether available or not. select: the policy's.
     names: of nodes that were in it and ready, and have not come back since as ones that are not in it.
     timeout, milliseconds: what its requests have. redelivers: whether one may be sent again. max_in_flight: of its
-    requests. table: the ledger's, of its requests in order of their deadlines.
+    requests. table: the ledger's, of its requests in order of their deadlines. route: the name of that whose nodes they
+    are; "": of none.
     """
 
     __slots__ = (
-        "available", "max_in_flight", "milliseconds", "name", "names", "ready", "redelivers", "select", "table",
-        "takes", "timeout",
+        "available", "max_in_flight", "milliseconds", "name", "names", "ready", "redelivers", "route", "select",
+        "table", "takes", "timeout",
     )  # fmt: skip
 
     def __init__(
@@ -129,6 +130,7 @@ class Pool:
         self.milliseconds = int(timeout * 1000)
         self.max_in_flight = max_in_flight
         self.redelivers = redelivers
+        self.route = ""
         self.available: list[Node] = []
         self.ready = 0
         self.names: dict[str, None] = {}
@@ -158,6 +160,11 @@ class Pool:
         else:
             self.names.pop(node.name, None)
 
+    @property
+    def nobody(self) -> str:
+        """What is missing when nobody is available."""
+        return f"no node of the route {self.route}" if self.route else "no node"
+
 
 class Directory:
     """Every node with a living session, by id. pools: what `add_pool` was given."""
@@ -167,6 +174,7 @@ class Directory:
         self.nodes: dict[str, Node] = {}
         self.pools: list[Pool] = []
         self._standings = 0
+        self._is_closed = False
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes.values())
@@ -221,13 +229,20 @@ class Directory:
 
     def refresh(self, node: Node) -> None:
         """Put the node into its pools' `available`, or take it out, as its state and credit are now."""
-        available = node.state is NodeState.READY and not node.ejected and node.in_flight < node.capacity
+        is_free = node.state is NodeState.READY and not node.ejected and node.in_flight < node.capacity
+        available = is_free and not self._is_closed
         for pool in node.pools:
             if available != (node in pool.available):
                 if available:
                     pool.available.append(node)
                 else:
                     pool.available.remove(node)
+
+    def close(self) -> None:
+        """No node is available any more, whatever becomes of it."""
+        self._is_closed = True
+        for node in self.nodes.values():
+            self.refresh(node)
 
     def failed(self, node: Node, now: float) -> bool:
         """A request failed at this node, by a timeout or a 5xx. True: the node is ejected for that."""

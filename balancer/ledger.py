@@ -4,7 +4,8 @@ Owns ids, attempts, deadlines and the bounds. Answers each question once: what `
 `abandon` return is no longer the ledger's, so no request can be replied to twice. Pure: time comes in.
 
 Requests of one pool have the same timeout, so the order of opening is the order of deadlines, and the order of the
-pool's dictionary is the timer: a sweep looks only at its front. Pools with one timeout share it. A streamed reply goes
+pool's dictionary is the timer: a sweep looks only at its front. Pools with one timeout share it, unless they have a
+limit of their own. A streamed reply goes
 to the back with a new deadline; also when that has passed, for as long as it may pause.
 """
 
@@ -15,7 +16,9 @@ from typing import Any, ClassVar, Protocol
 
 from holdfast.balancer.calls import Call
 from holdfast.balancer.directory import Directory, Node, Pool
+from holdfast.balancer.policies import Measured
 from holdfast.balancer.settings import RequestSettings
+from holdfast.balancer.taken import Taken
 from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.clients.events import Request
 from holdfast.protocols.close import Reason
@@ -44,8 +47,8 @@ class Requester(Protocol):
     @property
     def is_closed(self) -> bool: ...
 
-    def reply(self, event: Any, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> bool:  # noqa: ANN401
-        """False: no more is wanted. Raises ProtocolError if it can't be said in the client's protocol."""
+    def reply(self, event: Any, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> Taken:  # noqa: ANN401
+        """Raises ProtocolError if it can't be said in the client's protocol."""
         ...
 
     def fail(self, event: Any, error: HoldfastError) -> int:  # noqa: ANN401
@@ -110,32 +113,38 @@ class Ledger:
     waiting: the requests that are parked, by pool: a heap for each that has some; always the same object, so that
     callers may keep it.
     held_bytes: payloads of all requests: kept until the reply, because they may have to be sent again.
-    measured: told how long a node took to reply, or to begin to, in seconds; None: nobody wants to know.
+    measured: the policy's, told how long a node took to reply, or to begin to.
     Bounds: max_in_flight of each pool; max_parked and max_parked_bytes of all that is parked.
     """
 
-    def __init__(self, directory: Directory, settings: RequestSettings, first_id: int) -> None:
+    def __init__(
+        self, directory: Directory, settings: RequestSettings, first_id: int, measured: Measured | None = None
+    ) -> None:
         self._directory = directory
         self._settings = settings
         self._next_id = first_id
         self._entries: dict[int, Entry] = {}  # of all pools with the usual timeout: most
         self._tables: list[dict[int, Entry]] = [self._entries]
+        self._by_timeout = {settings.timeout: self._entries}  # those of pools that have no limit of their own
         self.waiting: dict[Pool, list[Entry]] = {}  # in order of opening
         self.parked_count = 0
         self.parked_bytes = 0
         self.held_bytes = 0
-        self.measured: Callable[[Node, float], object] | None = None
+        self.measured = measured
 
     def __len__(self) -> int:
         return sum(map(len, self._tables))
 
-    def add_pool(self, pool: Pool) -> None:
-        """Before its first request."""
-        if pool.timeout == self._settings.timeout and pool.max_in_flight == self._settings.max_in_flight:
-            pool.table = self._entries
-        else:
+    def add_pool(self, pool: Pool, like: Pool | None = None) -> None:
+        """Before its first request. like: one that was added, of the same nodes: they are counted for both at once."""
+        if pool.max_in_flight == self._settings.max_in_flight:
+            pool.table = self._by_timeout.setdefault(pool.timeout, pool.table)
+        if not any(pool.table is table for table in self._tables):
             self._tables.append(pool.table)
-        self._directory.add_pool(pool)
+        if like is None:
+            self._directory.add_pool(pool)
+        else:
+            pool.available = like.available
 
     @property
     def in_flight(self) -> int:
@@ -221,7 +230,7 @@ class Ledger:
         return entry if entry is not None and entry.node is node and entry.attempt == attempt else None
 
     def _elsewhere(self, id: int) -> Entry | None:
-        """A request with a timeout of its own."""
+        """A request with a timeout or a limit of its own."""
         for table in self._tables:
             if (entry := table.get(id)) is not None:
                 return entry
@@ -269,7 +278,7 @@ class Ledger:
         Not if it is the client that takes its time, or if a streamed reply may pause on: then it has another deadline,
         so a sweep stays short.
         """
-        paused = now - self._settings.pause_timeout
+        paused = now - self._settings.stream_timeout
         late: list[tuple[Entry, Reason]] = []
         slow: list[Entry] = []
         for table in self._tables:

@@ -10,12 +10,20 @@ from typing import ClassVar, Protocol
 
 from holdfast.balancer.directory import Node, Random
 
+Measured = Callable[[Node, float], object]
+
 
 class Policy(Protocol):
-    """Chooses a node. `nodes` is not empty; `key` is what sticky hashes, 0 for the others."""
+    """Chooses a node. `nodes` is not empty; `key` is what sticky hashes, 0 for the others.
+
+    measured: is told how long a node took to reply, in seconds; None: nobody wants to know, which costs nothing.
+    """
 
     name: ClassVar[str]
     needs_key: ClassVar[bool]
+
+    @property
+    def measured(self) -> Measured | None: ...
 
     def select(self, nodes: Sequence[Node], key: int, random: Random) -> Node: ...
 
@@ -28,6 +36,7 @@ class Failover:
 
     name: ClassVar[str] = "failover"
     needs_key: ClassVar[bool] = False
+    measured: ClassVar[None] = None
 
     def select(self, nodes: Sequence[Node], key: int, random: Random) -> Node:
         return min(nodes, key=_standing)
@@ -38,6 +47,7 @@ class RoundRobin:
 
     name: ClassVar[str] = "round-robin"
     needs_key: ClassVar[bool] = False
+    measured: ClassVar[None] = None
 
     def __init__(self) -> None:
         self._turn = -1
@@ -52,6 +62,7 @@ class LeastInFlight:
 
     name: ClassVar[str] = "least-in-flight"
     needs_key: ClassVar[bool] = False
+    measured: ClassVar[None] = None
 
     def select(self, nodes: Sequence[Node], key: int, random: Random) -> Node:
         count = len(nodes)
@@ -71,15 +82,16 @@ class LeastInFlight:
 class PowerOfTwoChoices:
     """The better of two random nodes by reply time x load: O(1), and no herd to the one that is best just now.
 
-    A longer reply time fades with each choice of another node: who was slow once, a thousand times as slow, gets a
-    request again after some 700, and shows what it is now.
+    A longer reply time fades whenever the other of the two is chosen: who was slow once, a thousand times as slow, gets
+    a request again after it was drawn some 700 times, and shows what it is now. That is as many choices with two nodes,
+    and n / 2 times as many with n.
     """
 
     name: ClassVar[str] = "p2c-ewma"
     needs_key: ClassVar[bool] = False
 
     def measured(self, node: Node, seconds: float) -> None:
-        """`Ledger.measured`: a reply. The average moves by a tenth of the difference."""
+        """A reply. The average moves by a tenth of the difference."""
         latency = node.latency
         node.latency = latency + (seconds - latency) * 0.1 if latency else seconds
 
@@ -104,6 +116,7 @@ class Weighted:
 
     name: ClassVar[str] = "weighted"
     needs_key: ClassVar[bool] = False
+    measured: ClassVar[None] = None
 
     def __init__(self) -> None:
         self._credit: dict[str, float] = {}
@@ -129,6 +142,7 @@ class Sticky:
 
     name: ClassVar[str] = "sticky"
     needs_key: ClassVar[bool] = True
+    measured: ClassVar[None] = None
 
     def __init__(self) -> None:
         self._seeds: dict[str, int] = {}

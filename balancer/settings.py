@@ -35,7 +35,7 @@ class RequestSettings(Struct, frozen=True):
     """Section [request]: deadlines, parking, redelivery."""
 
     timeout: float = 10.0
-    pause_timeout: float = 60.0  # between two parts of a reply; a multiple of what keeps event streams alive
+    stream_timeout: float = 60.0  # between two parts of a reply; a multiple of what keeps event streams alive
     max_attempts: int = 2  # nodes that may be lost with one request; then it is the request's doing, and ends there
     redelivery: Literal["auto", "never"] = "auto"
     max_in_flight: int = 100_000
@@ -99,3 +99,32 @@ class StateSettings(Struct, frozen=True):
     max_key_bytes: int = 1024
     max_value_bytes: int = 256 << 10
     recover_timeout: float = 2.0  # twice the longest back-off of nodes: each that has the state has come back by then
+
+
+class RouteSettings(Struct, frozen=True):
+    """One [[route]]: what a request must have to be taken by it, each if it is given; and what becomes of it then.
+
+    path to subprotocol: one of these. header: each of these, names in lower case. field: of a message that is a JSON
+    object, each of these. nodes: with one of these names, labels: with all of these; empty: any. share: per cent of the
+    clients. policy, timeout, redelivery, max_in_flight: "" and 0: as for all. status: of a fixed answer; 0: none.
+    """
+
+    name: str
+    path: tuple[str, ...] = ()
+    host: tuple[str, ...] = ()
+    method: tuple[str, ...] = ()
+    header: dict[str, str] = {}
+    protocol: tuple[str, ...] = ()
+    subprotocol: tuple[str, ...] = ()
+    field: dict[str, str | int | bool] = {}
+    nodes: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    share: float = 100.0
+    policy: Literal["", "failover", "round-robin", "least-in-flight", "p2c-ewma", "weighted", "sticky"] = ""
+    timeout: float = 0.0
+    redelivery: Literal["", "auto", "never"] = ""
+    max_in_flight: int = 0
+    status: int = 0
+    body: str = ""
+    headers: dict[str, str] = {}
+    redirect: str = ""

@@ -1,7 +1,7 @@
 """The smallest node: whoever says something hears it again.
 
 holdfast serve
-holdfast node examples.echo_node:node --join tcp://127.0.0.1:7510
+holdfast node examples.echo_node:node
 curl -d hello http://127.0.0.1:7512/
 """
 

@@ -1,7 +1,7 @@
 """A node that Kuzzle's own SDKs can talk to: realtime, documents, a login, and a controller of your own.
 
     holdfast serve
-    holdfast node examples.kuzzle_node:node --join tcp://127.0.0.1:7510     # as many as you like
+    holdfast node examples.kuzzle_node:node     # as many as you like
 
 Then, with `npm install kuzzle-sdk`:
 

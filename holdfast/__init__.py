@@ -3,9 +3,12 @@
 names        looking up the names of proxies, for nodes and proxies
 complaints   which failures that come again and again are told
 masses       how many lines the log has of what others can cause at will, for nodes and proxies
-node/       the inside of the library; testing: a whole proxy and its nodes within an author's test
+asyncio/    nodes whose functions are asyncio's
+node/       the inside of the library; testing: a handler alone, or a whole proxy and its nodes, within a test
+publisher/  for those who are neither node nor client
 kuzzle/     for applications that speak Kuzzle's API
 cli/        the command line
+dev/        the inside of `holdfast dev`
 chaos/      the program that harms and counts: demo, chaos, bench
 proxy/      the running server; balancer/: the decisions about nodes; protocols/: every wire format
 
@@ -26,13 +29,18 @@ if TYPE_CHECKING:
         StateError,
         StateRefused,
     )
+    from holdfast.node.fields import Fields, File, Form
     from holdfast.node.logs import log_context
-    from holdfast.node.node import Node, Statistics
+    from holdfast.node.node import Node
     from holdfast.node.pump import Curve
-    from holdfast.node.request import Client, Headers, HttpInfo, Reply, Request
+    from holdfast.node.request import NO_REPLY, Client, Headers, HttpInfo, NoReply, Reply, Request
     from holdfast.node.runner import run
-    from holdfast.node.state import State
+    from holdfast.node.state import Entry, State
+    from holdfast.node.statistics import Statistics
     from holdfast.protocols.errors import ConfigError, HoldfastError, StaleError
+    from holdfast.publisher.awaited import AsyncPublisher
+    from holdfast.publisher.requests import PublishError
+    from holdfast.publisher.threads import Publisher
 
 _MODULES = {
     "holdfast.node.asking": ("Answer",),
@@ -45,27 +53,41 @@ _MODULES = {
         "StateError",
         "StateRefused",
     ),
+    "holdfast.node.fields": ("Fields", "File", "Form"),
     "holdfast.node.logs": ("log_context",),
-    "holdfast.node.node": ("Node", "Statistics"),
+    "holdfast.node.node": ("Node",),
     "holdfast.node.pump": ("Curve",),
-    "holdfast.node.request": ("Client", "Headers", "HttpInfo", "Reply", "Request"),
+    "holdfast.node.request": ("NO_REPLY", "Client", "Headers", "HttpInfo", "NoReply", "Reply", "Request"),
     "holdfast.node.runner": ("run",),
-    "holdfast.node.state": ("State",),
+    "holdfast.node.state": ("Entry", "State"),
+    "holdfast.node.statistics": ("Statistics",),
+    "holdfast.publisher.awaited": ("AsyncPublisher",),
+    "holdfast.publisher.requests": ("PublishError",),
+    "holdfast.publisher.threads": ("Publisher",),
     "holdfast.protocols.errors": ("ConfigError", "HoldfastError", "StaleError"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "NO_REPLY",
     "Answer",
+    "AsyncPublisher",
     "Client",
     "ConfigError",
     "Curve",
+    "Entry",
+    "Fields",
+    "File",
+    "Form",
     "Headers",
     "HoldfastError",
     "HttpInfo",
     "LifespanError",
     "LinkRefused",
+    "NoReply",
     "Node",
+    "PublishError",
+    "Publisher",
     "Question",
     "Refused",
     "Reply",

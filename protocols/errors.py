@@ -7,9 +7,13 @@ from holdfast.protocols.close import Reason
 
 
 class HoldfastError(Exception):
-    """Root of all. `reason` decides what a client is told; `id` refers to a log line, where there is one."""
+    """Root of all. `reason` decides what a client is told; `id` refers to a log line, where there is one.
+
+    challenge: of a 401, what WWW-Authenticate says beside the realm (RFC 6750 section 3).
+    """
 
     reason: Reason = Reason.INTERNAL_ERROR
+    challenge: str = ""
 
     def __init__(self, message: str, reason: Reason | None = None) -> None:
         super().__init__(message)

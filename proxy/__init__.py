@@ -1,6 +1,7 @@
 """The running server: it joins the two sides, clients and nodes. Everything that does I/O by itself is here.
 
 app          the only composition root: names the concrete classes, runs the tasks, handles signals
+serving      a proxy as the whole of its process
 clients/     the clients' side: reactor, listener, connections and their transports, timers
 nodes/       the nodes' side: what they say and are told, requests and replies, the master, the keeper of the state
 realtime/    channels, and what nodes do to clients: numbered, in lanes, in order

@@ -18,13 +18,12 @@ from holdfast.balancer.cluster.counting import Counted
 from holdfast.balancer.cluster.times import longest_grant
 from holdfast.balancer.coordination.base import Coordinator
 from holdfast.balancer.coordination.store import open_store
-from holdfast.balancer.directory import Directory, Pool, takes_requests
+from holdfast.balancer.directory import Directory
 from holdfast.balancer.ledger import Ledger
 from holdfast.balancer.links.curve import Curve
 from holdfast.balancer.links.door import MAX_STRANGERS
 from holdfast.balancer.links.guard import Guard
 from holdfast.balancer.links.zeromq import ZeromqHub
-from holdfast.balancer.policies import POLICIES, PowerOfTwoChoices
 from holdfast.balancer.registry import ClientRegistry
 from holdfast.balancer.remembered import Remembered
 from holdfast.protocols.clients.http import HttpProtocol
@@ -46,7 +45,7 @@ from holdfast.proxy.cluster.bindings import resolve
 from holdfast.proxy.cluster.fence import ClientsFence
 from holdfast.proxy.cluster.runner import Runner, random_number, wall_clock
 from holdfast.proxy.cluster.times import times_of
-from holdfast.proxy.config import Config, is_loopback, split_address
+from holdfast.proxy.config import Config
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.nodes.access_log import AccessLog
 from holdfast.proxy.nodes.announcer import Announcer
@@ -55,10 +54,10 @@ from holdfast.proxy.nodes.deaths import Deaths
 from holdfast.proxy.nodes.dispatch import Dispatch
 from holdfast.proxy.nodes.gateway import Gateway
 from holdfast.proxy.nodes.keeper import Keeper
-from holdfast.proxy.nodes.routing_key import key_of
+from holdfast.proxy.nodes.pools import Pools
+from holdfast.proxy.nodes.router import Router
 from holdfast.proxy.nodes.steward import Steward
 from holdfast.proxy.open_files import shares_of
-from holdfast.proxy.process import allocator, collector
 from holdfast.proxy.process.bound import Bound
 from holdfast.proxy.process.draining import drain
 from holdfast.proxy.process.workers import WorkerLife, inherited
@@ -100,7 +99,8 @@ class App:
         self.reactor = reactor = Reactor()
         self.directory = directory = Directory(config.balance)
         # A random start: a reply to a former run of this proxy fits no request of this one.
-        self.ledger = ledger = Ledger(directory, config.request, int.from_bytes(os.urandom(7), "little"))
+        first_id = int.from_bytes(os.urandom(7), "little")
+        self.ledger = ledger = Ledger(directory, config.request, first_id)
         self._id = proxy_id = os.urandom(8).hex()
         self._prefix = prefix = random_prefix()
         self.registry = registry = ClientRegistry()
@@ -112,17 +112,13 @@ class App:
         if config.log.access_log:
             share = config.log.access_log_sample
             self._access_log = access_log = AccessLog(share, random.random, registry.get)
-        policy = POLICIES[config.balance.policy]()
-        if isinstance(policy, PowerOfTwoChoices):
-            ledger.measured = policy.measured
-        pool = Pool.of("requests", takes_requests, policy.select, config.request)
-        ledger.add_pool(pool)
+        pools = Pools(config.balance, config.request, config.route, ledger)
         self.dispatch = dispatch = Dispatch(
             ledger,
             directory,
             announcer,
-            pool,
-            key_of(config.balance.sticky_key) if policy.needs_key else None,
+            pools.usual,
+            pools.key_of,
             random.random,
             reactor,
             counters,
@@ -130,12 +126,21 @@ class App:
             access_log,
             config.node.max_untaken_bytes,
         )
+        client, node, realtime = config.client, config.node, config.realtime
+        self.router: Router | None = None
         clients.dispatch = dispatch.request
-        mode = config.client.admission
-        self.calls = calls = Calls(mode, ledger, directory, dispatch, config.request, reactor, counters)
+        if config.route:
+            parts = dispatch.request, clients.find, registry.get, counters, access_log, client.subprotocols
+            self.router = Router(config.route, pools.of_routes, *parts)
+            clients.dispatch = self.router.request
+        if client.jwt_keys:
+            from holdfast.proxy.clients.tokens import Tokens  # slow to import: nobody else pays for it
+
+            clients.tokens = tokens = Tokens(client, clients.dispatch, reactor, counters, wall_clock)
+            clients.dispatch = tokens.request
+        self.calls = calls = Calls(client.admission, ledger, directory, dispatch, config.request, reactor, counters)
         clients.admission = calls.admission
         clients.join = channels.join
-        client, node, realtime = config.client, config.node, config.realtime
         self.budget = Budget(clients, ledger, client.max_buffered_bytes, dispatch.overloaded, dispatch.abandon)
         remembered = Remembered(realtime.max_remembered_bytes, max(MIN_REMEMBERED_SECONDS, config.request.timeout))
         self.lanes = lanes = Lanes(clients, channels, counters, remembered, realtime.max_unacknowledged_bytes, dispatch)
@@ -185,7 +190,7 @@ class App:
         if coordinator is None and config.store.kind != "memory":
             coordinator = open_store(config.store)
         if coordinator is not None:
-            clients.dispatch = Operator(self.control, dispatch.request, config.admin.token).request
+            clients.dispatch = Operator(self.control, clients.dispatch, config.admin).request
             self.runner = Runner(
                 proxy_id,
                 config,
@@ -290,8 +295,8 @@ class App:
                 nursery.start_soon(self.reactor.run)
                 nursery.start_soon(self.hub.watch, self.reactor.settle)
                 nursery.start_soon(self.ticker.run)
-                api = Api(self.control, config.admin.token, is_loopback(split_address(config.admin.bind)[0]))
-                admin = await nursery.start(AdminServer(config.admin.bind, api.answer, shares.callers).run)
+                api = Api(self.control, config.admin, max(1, shares.callers // 2))
+                admin = await nursery.start(AdminServer(config.admin.bind, api.answer, shares.callers, api.room).run)
                 accepting = trio.CancelScope()
                 with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                     self.phase = Phase.STARTING if runner is None else Phase.JOINING
@@ -384,17 +389,3 @@ class App:
         if config.node.insecure_bind_without_authentication:
             why = "whoever reaches it is a node, and gets requests"
             log.warning("insecure_node_bind", bind=config.node.bind, why=why)
-
-
-async def serve(config: Config, *, ready: Callable[[Bound], None]) -> None:
-    """Run a proxy until SIGTERM or SIGINT has drained it. `ready` is called once, when it serves.
-
-    The process must be the proxy's own: its garbage collector and its malloc are set for it.
-    """
-    allocator.keep_freed()
-
-    def started(bound: Bound) -> None:
-        collector.tame()
-        ready(bound)
-
-    await App(config).run(started)

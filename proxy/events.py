@@ -1,6 +1,7 @@
 """What each event of the logs means. proxy.reference makes the page of it, with levels and fields from the code."""
 
-FIELDS_OF_A_REQUEST = ("request", "client", "address", "protocol", "method", "path")  # proxy.nodes.access_log.who_asked
+# proxy.nodes.access_log.who_asked
+FIELDS_OF_A_REQUEST = ("request", "client", "address", "protocol", "method", "path", "route")
 
 OF_PROXIES = {
     # clients
@@ -12,6 +13,9 @@ OF_PROXIES = {
     "connection_finished": "The last word of a connection.",
     "overloaded": "All clients together held above `client.max_buffered_bytes`: those that held most were closed, or "
     "answered. One line a second: the most that was held, and how many since the last line.",
+    "jwt_keys_read": "The file of `client.jwt_keys`, at the first token and when it has changed: so many keys count.",
+    "jwt_keys_unusable": "The file of `client.jwt_keys` can't be read, or has no key: those that were there go on "
+    "counting. Once for each fault.",
     "accept_failed": "The system gives no further connection at this address; it is tried again. Once a minute.",
     "request": "A request was answered, or its client left: `log.access_log`, of a share of them. seconds: until then. "
     "attempt: above 1, it was redelivered. node: the last one that it was with; none if it waited for one. status: of "
@@ -20,7 +24,8 @@ OF_PROXIES = {
     "message, 0 of a reply to HEAD, 204, 205 and 304; of an error in its place, all that was written. path: of a "
     "message, that of its client's handshake; what it asks for is in its payload, which no line shows. client and "
     "request are what the node's own log may name. What a limit refuses before it has a number has no line: "
-    "`limits_hit`.",
+    "`limits_hit`. route: that which has taken it, of the configuration; an answer that the route gives itself has no "
+    "request and no node.",
     "request_quarantined": "A request that two nodes were lost with is given to no third.",
     "request_timed_out": "A request has no reply in time: `deadline_exceeded`, or with `no_node` there was no node for "
     "it. seconds: since it came, or since the last part of its reply. No more than 10 lines a second.",
@@ -119,6 +124,7 @@ OF_NODES = {
     "task_failed": "A task of `node.start_soon` or a turn of `node.every` has raised. That has its next turn.",
     "lifespan_failed": "`lifespan` has raised: before its `yield`, and the node ends; or after it.",
     "lifespan_timeout": "A lifespan was not left when `drain_timeout` was over, and is cancelled.",
+    "metrics_failed": "What `--metrics` serves could not be made, with the traceback.",
     "on_master_failed": "`on_master` has raised or ended, and is called again.",
     "master_began": "This node is master.",
     "master_ended": "It is not any more.",

@@ -57,6 +57,7 @@ class Counters:
     limits_hit: collections.Counter[str] = field(default_factory=collections.Counter)  # by the limit's name
 
     once_given_up: int = 0  # that a client came or went was told to nobody
+    tokens: collections.Counter[str] = field(default_factory=collections.Counter)  # by what came of them
     admissions: collections.Counter[str] = field(default_factory=collections.Counter)  # by what came of them
 
     requests: int = 0
@@ -66,6 +67,7 @@ class Counters:
     redelivered: int = 0
     stale_replies: int = 0
     stale_effects: int = 0
+    route_requests: collections.Counter[str] = field(default_factory=collections.Counter)  # by the route's name
 
     notifications: int = 0
     deliveries: int = 0

@@ -1,6 +1,7 @@
 """The reference pages of the documentation, made from the tables in the code, so that they can't differ from it.
 
-`python -m holdfast.proxy.reference docs/reference` writes configuration.md, errors.md, log.md and metrics.md.
+`python -m holdfast.proxy.reference docs/reference` writes configuration.md, errors.md, log.md, metrics.md,
+admin-api.md and openapi.json.
 """
 
 import ast
@@ -8,10 +9,19 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 import holdfast
+from holdfast.node import measuring
 from holdfast.protocols.close import Reason
+from holdfast.proxy.admin.api import MAX_PUBLISHING
 from holdfast.proxy.admin.exporter import METRICS
+from holdfast.proxy.admin.idempotency import MAX_KEPT, MAX_KEY, SECONDS
+from holdfast.proxy.admin.openapi import description
+from holdfast.proxy.admin.routes import ROUTES
 from holdfast.proxy.config.keys import KEYS, Kind
+from holdfast.proxy.config.routes import KEYS as ROUTE_KEYS
+from holdfast.proxy.config.routes import MAX_ROUTES
 from holdfast.proxy.config.sections import Config
 from holdfast.proxy.config.sources import SECTIONS, value_of
 from holdfast.proxy.config.values import to_toml
@@ -38,7 +48,17 @@ given as one text with commas between the items. Numbers are above 0 unless 0 ha
 
 A key that does not exist, a value of the wrong type or out of range, and values that contradict each other are refused
 with one line and exit status 2. `holdfast check` lists everything that is wrong; `holdfast config` prints the whole
-configuration and where each value is from, with secrets masked.
+configuration and where each value is from, with secrets masked. Nothing is read again while a proxy runs.
+"""
+
+ROUTES_PAGE = f"""## [[route]]
+
+Routes are tables in a list, in the file only: their order counts. A request goes to the first one that takes it; what
+none takes is for every node ([how to](../howto/routes-at-the-proxy.md)). What a route does not say matters not. Of a
+list one is enough. At most {MAX_ROUTES}.
+
+| Key | Value | Meaning |
+|---|---|---|
 """
 
 ERRORS = f"""{MADE}
@@ -58,6 +78,8 @@ user's own wish and stay away.
 METRICS_PAGE = f"""{MADE}
 # Metrics
 
+## Of a proxy
+
 `GET /metrics` of the admin server, in Prometheus text format. The label `reason` is one of [these](errors.md), `limit`
 a key of the [configuration](configuration.md) or a name in [limits](../topics/limits.md), `state` a state of a node.
 `holdfast_build_info` carries the version, and the usual `process_*` metrics (memory, processor time, open
@@ -65,6 +87,48 @@ files) come along.
 
 | Name | Type | Label | Meaning |
 |---|---|---|---|
+"""
+NODE_METRICS = """
+## Of a node
+
+`GET /metrics` of where `holdfast node --metrics HOST:PORT` says, or `holdfast.run(node, metrics=...)`; without it
+nothing is measured. `route`: the path of `on_request`, or field and value of `on_message`; empty for what takes all
+others, or when no function took it. `function`: its name, or for what is no request of a client: `connect`, `open`,
+`close`, `ask` or `publish`. The usual `process_*` metrics come along.
+
+| Name | Type | Labels | Meaning |
+|---|---|---|---|
+"""
+
+ADMIN_PAGE = f"""{MADE}
+# The admin server's API
+
+HTTP/1.1 at `admin.bind`, bodies and answers in JSON. [openapi.json](openapi.json), which is `GET /api/openapi.json` of
+each proxy, too, describes all of it for tools. For Python there is `holdfast.Publisher`
+([how to](../howto/publish-from-django-flask-cron.md)), for shells `holdfast status`, `nodes`, `clients`, `drain`,
+`kick` and `publish`.
+
+**Tokens.** If `admin.token` or `admin.tokens` are configured, callers present one as `Authorization: Bearer TOKEN`:
+401 without one of them. `admin.token` may do everything; each of `admin.tokens` what its scope says, and else gets
+403, which names the scope that it takes. Routes without a scope in this table take no token.
+
+**Errors** have a status from 400 on, and the body `{{"error": {{"status": 404, "message": "no such client"}}}}`.
+
+**Idempotency-Key.** A request that changes something may have this header: {MAX_KEY} characters at most that the caller
+chooses, new for each request, the same each time that it is sent again. For {SECONDS / 60:.0f} minutes after a success
+the same request with the same key gets the former answer, and nothing is done; while it is under way 409; another
+request with the key 422. After a failure it is tried again. Keys are **per proxy**: another one of the cluster, another
+worker of `serve --workers`, and the same one after a restart know nothing of them. The last {MAX_KEPT} answers are
+kept.
+
+**What nodes do.** `publish`, `close`, joins and leaves are carried out by one of the nodes, at the clients of all
+proxies, as the effects of a request are ([what is guaranteed](../topics/delivery.md)): it waits for a node while none
+is there, goes to another one when its node is lost, and what it says is done once. The answer comes when it is done. It
+may have been done after 502, 504 or a lost connection, too, and after a 503 if a node was lost with it before. At most
+{MAX_PUBLISHING} of these, half of the admin server's connections, wait at once; more get 503.
+
+| Route | Scope | |
+|---|---|---|
 """
 
 LOG_PAGE = f"""{MADE}
@@ -75,7 +139,8 @@ JSON lines on stderr, or text on a terminal (`log.format`), from `log.level` on.
 and addresses, and what a client was told when it was closed.
 
 Lines of `holdfast node` and `holdfast.run` have `node`, and `logger` only those of the standard library's. What a
-handler logs by either has `request`, `client` and `attempt` ([how to](../howto/background-jobs.md#what-the-log-says)).
+handler logs by either has `request`, `client` and `attempt` ([how to](../howto/background-jobs.md#what-the-log-says)),
+and `trace_id` and `span_id` if its request came with a `traceparent` ([how to](../howto/observe.md#traces)).
 
 | To find out | Look at |
 |---|---|
@@ -119,7 +184,7 @@ WHEN = {
     Reason.NODE_ERROR: "The node's handler failed.",
     Reason.BAD_REPLY: "The node's reply can't be said in the client's protocol.",
     Reason.DEADLINE_EXCEEDED: "No reply within `request.timeout`.",
-    Reason.DRAINING: "The proxy is about to stop.",
+    Reason.DRAINING: "The proxy is about to stop; or the request's node has, and it may not be sent to another one.",
     Reason.OVERLOADED: "All clients together hold more than `client.max_buffered_bytes`, this one among the most.",
     Reason.FENCED: "The proxy has not heard the majority of its cluster for `cluster.fence_timeout`.",
     Reason.INTERRUPTED: "What a node sent for the proxy's clients was lost on the way, and would be missing unnoticed.",
@@ -140,6 +205,9 @@ def configuration_page() -> str:
             meaning = key.meaning + (f" 0: {key.zero}." if key.zero else "")
             lines.append(f"| `{name}` | `{to_toml(value_of(defaults, name))}` | {unit} | {meaning} |")
         lines.append("")
+    lines.append(
+        ROUTES_PAGE + "".join(f"| `{key}` | {value} | {meaning} |\n" for key, (value, meaning) in ROUTE_KEYS.items())
+    )
     return "\n".join(lines)
 
 
@@ -156,15 +224,39 @@ def errors_page() -> str:
 
 
 def metrics_page() -> str:
-    return METRICS_PAGE + "".join(
+    of_proxies = "".join(
         f"| `{metric.name}` | {metric.kind.value} | {f'`{metric.label}`' if metric.label else ''} | {metric.help} |\n"
         for metric in METRICS
     )
+    of_nodes = "".join(
+        f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {help} |\n"
+        for name, kind, labels, help in measuring.table()
+    )
+    return METRICS_PAGE + of_proxies + NODE_METRICS + of_nodes
 
 
 def log_page() -> str:
     proxies, nodes = events_in("proxy", "balancer"), events_in("node", "kuzzle")
     return LOG_PAGE + _events("A proxy", proxies, OF_PROXIES) + _events("A node, by the library", nodes, OF_NODES)
+
+
+def admin_page() -> str:
+    rows = [ADMIN_PAGE]
+    for route in ROUTES:
+        query = "?" + "&".join(name for name, _ in route.query) if route.query else ""
+        refusals = "".join(f" {status}: {meaning}" for status, meaning in route.refusals)
+        scope = f"`{route.scope}`" if route.scope else ""
+        rows.append(f"| `{route.method} {route.pattern}{query}` | {scope} | {route.summary}{refusals} |\n")
+    rows.append("\n## Bodies\n\n")
+    for route in ROUTES:
+        if route.body is not None:
+            rows.append(f"### {route.method} {route.pattern}\n\n{' '.join((route.body.__doc__ or '').split())}\n\n")
+            rows.append(f"```json\n{route.body_example}\n```\n\n")
+    return "".join(rows).rstrip() + "\n"
+
+
+def openapi_page() -> str:
+    return msgspec.json.format(msgspec.json.encode(description()), indent=2).decode() + "\n"
 
 
 def _events(title: str, said: Mapping[str, tuple[set[str], list[str]]], meanings: Mapping[str, str]) -> str:
@@ -195,6 +287,7 @@ def events_in(*folders: str) -> dict[str, tuple[set[str], list[str]]]:
 
 PAGES = {
     "configuration.md": configuration_page, "errors.md": errors_page, "log.md": log_page, "metrics.md": metrics_page,
+    "admin-api.md": admin_page, "openapi.json": openapi_page,
 }  # fmt: skip
 
 

@@ -6,9 +6,12 @@ a number.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from msgspec import Struct
+
+from holdfast.protocols.nodes.effects import Effect
 
 
 class NodeView(Struct, frozen=True, kw_only=True):
@@ -178,12 +181,74 @@ class Kicked(Struct, frozen=True):
     kicked: bool
 
 
+class Published(Struct, frozen=True):
+    """So many messages have been carried out by a node, for clients of all proxies."""
+
+    messages: int
+
+
+class Closed(Struct, frozen=True):
+    """A node has done it, if there is such a client: nobody is asked whether there is."""
+
+    client: str
+    closing: bool
+
+
+class Membership(Struct, frozen=True):
+    """A node has done it, if there is such a client: nobody is asked whether there is."""
+
+    client: str
+    channel: str
+    joined: bool
+
+
+class Health(Struct, frozen=True):
+    status: str
+
+
+class Readiness(Struct, frozen=True):
+    ready: bool
+    reason: str
+
+
 class ChannelCount(Struct, frozen=True):
     """proxies: those that have members of the channel, each with how many."""
 
     channel: str
     count: int
     proxies: Mapping[str, int]
+
+
+class RouteQuestion(Struct, frozen=True, forbid_unknown_fields=True):
+    """A request, for which the routes are asked. url: or a path. message: text of a client's message; None: it is an
+    HTTP request, or a message that nothing is known of. protocol: "": http, or websocket for a message or a URL with
+    ws. client: an id, as format_client_id writes it; "": any."""
+
+    url: str
+    method: str = "GET"
+    headers: Sequence[tuple[str, str]] = ()
+    message: str | None = None
+    protocol: str = ""
+    client: str = ""
+
+
+class RouteStep(Struct, frozen=True, kw_only=True):
+    """One route. number: its place, from 1; 0: it is none, but what no route takes. takes: of what comes to it, in per
+    cent of the clients. why: it takes nothing. target: in words. available: ids of the nodes that can take it now; null
+    if it needs none, or if nobody has been asked."""
+
+    route: str
+    number: int
+    takes: float
+    why: str
+    target: str
+    available: Sequence[str] | None
+
+
+class RouteView(Struct, frozen=True):
+    """Routes in order, up to that which takes all that comes to it."""
+
+    steps: Sequence[RouteStep]
 
 
 class Fault(Struct, frozen=True):
@@ -202,9 +267,18 @@ def format_client_id(number: int) -> str:
     return f"{number:016x}"
 
 
+def parse_client_id(text: str) -> int:
+    """Raises ValueError."""
+    # fromhex takes hexadecimal digits only, where int() would take signs and underscores
+    if len(text) == 16 and " " not in text:
+        with suppress(ValueError):
+            return int.from_bytes(bytes.fromhex(text), "big")
+    raise ValueError("expected a client id of 16 hexadecimal digits")
+
+
 class Control(Protocol):
-    """The running proxy, as the admin server needs it. Called from its tasks; nothing blocks, only `count` and
-    `kick` wait."""
+    """The running proxy, as the admin server needs it. Called from its tasks; nothing blocks, only what is
+    async waits."""
 
     def ready(self) -> tuple[bool, str]:
         """Whether clients should be sent here; if not, why not, in a few words. If so, what is not as it should be."""
@@ -239,6 +313,19 @@ class Control(Protocol):
     async def kick(self, client_id: int, reason: str) -> bool | None:
         """End the client's connection, at whatever proxy, with `reason` as text for it. False: there is no such client.
         None: nobody knows, because its proxy does not answer."""
+        ...
+
+    def route(self, asked: RouteQuestion) -> RouteView:
+        """Which route takes a request, and who is available for it. Raises ValueError for what is none."""
+        ...
+
+    async def publish(self, effects: Sequence[Effect]) -> None:
+        """Have a node do these, to clients of all proxies: all of them in this order, or none. Raises HoldfastError if
+        none has; perhaps they are done then all the same, unless its reason is that there was no node."""
+        ...
+
+    def limit_hit(self, name: str) -> None:
+        """For the metrics: something was refused."""
         ...
 
     def metrics(self) -> bytes:

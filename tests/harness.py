@@ -14,13 +14,18 @@ import zmq
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import decode_from_proxy, encode_batch
 from holdfast.proxy.app import App
-from holdfast.proxy.config import Config
+from holdfast.proxy.config import Config, routes
 from holdfast.proxy.process.bound import Bound
 from tests.waiting import PATIENCE, until
 
 
 def configure(**sections) -> Config:
-    """A configuration on ephemeral ports: configure(client={"max_channels": 3}, request={"timeout": 1.0})."""
+    """A configuration on ephemeral ports: configure(client={"max_channels": 3}, request={"timeout": 1.0}).
+
+    route: the tables of a file.
+    """
+    found = routes.read(sections.pop("route", []))
+    assert not found.problems
     sections.setdefault("client", {}).setdefault("bind", ("127.0.0.1:0",))
     sections.setdefault("node", {}).setdefault("bind", ("tcp://127.0.0.1:*",))
     # A scripted node says only what the test says; tests of silence set this themselves.
@@ -33,6 +38,7 @@ def configure(**sections) -> Config:
     return msgspec.structs.replace(
         default,
         **{name: msgspec.structs.replace(getattr(default, name), **keys) for name, keys in sections.items()},
+        route=found.routes,
     )
 
 

@@ -1,26 +1,38 @@
 """What the pages say of the code is true: tables are compared, examples are run."""
 
+import configparser
+import json
 import random
 import re
+import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import httpx
 import pytest
 import trio
+import yaml
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.trio.client import connect
 
 import holdfast.testing
+from holdfast import Node, cli
+from holdfast.balancer.routes import Routes
 from holdfast.protocols.clients.base import Limits
 from holdfast.protocols.clients.conformance import check
 from holdfast.protocols.close import Reason
 from holdfast.proxy.admin.exporter import METRICS
 from holdfast.proxy.cluster.times import times_of
-from holdfast.proxy.config import Config
+from holdfast.proxy.config import Config, examine
 from holdfast.proxy.config.keys import KEYS
+from holdfast.proxy.config.routes import read, unreachable
 from holdfast.proxy.config.sources import SECTIONS, value_of
 from holdfast.proxy.config.values import convert, from_text
+from holdfast.proxy.nodes.explain import explained, question_of
+from holdfast.proxy.views import RouteQuestion
+from holdfast.testing import Notify, call, client
 from tests.harness import running, websocket
 from tests.waiting import PATIENCE, until
 
@@ -145,17 +157,33 @@ async def test_what_a_page_does_beside_requests():
     ]
 
 
+def test_the_handler_of_the_page_about_replies():
+    [block] = python_blocks("howto/requests-and-replies.md")
+    names: dict = {}
+    exec(block, names)
+    node = names["node"]
+    ada = client("/?room=7")
+    typing = call(node, "typing", client=ada)
+    assert (typing.messages, typing.effects) == ([], [Notify("somebody types", channels=["7"], exclude=[ada])])
+    assert call(node, {"lot": "a"}).json() == {"lot": "a", "price": 7.5}
+    upload = httpx.Request("POST", "http://a/", data={"name": "x"}, files={"picture": ("p", b"123", "image/png")})
+    said = call(node, upload.read(), http="POST /upload", headers={"content-type": upload.headers["content-type"]})
+    assert (said.status, said.json()) == (201, {"name": "x", "bytes": 3})
+    assert call(node, b"name=x", http="POST /upload").failure.status == 415
+
+
 def test_the_tests_that_a_page_writes_pass(tmp_path):
     """In a directory of their own, as a user has them."""
     [node, *_] = python_blocks("tutorial/first-node.md")
-    [tests] = python_blocks("howto/test-your-node.md")
+    tests = python_blocks("howto/test-your-node.md")
     (tmp_path / "chat.py").write_text(node, encoding="utf-8")
-    (tmp_path / "test_chat.py").write_text(tests, encoding="utf-8")
+    for number, block in enumerate(tests):
+        (tmp_path / f"test_chat_{number}.py").write_text(block, encoding="utf-8")
     (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\ntrio_mode = true\n", encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 passed" in done.stdout
+    assert "5 passed" in done.stdout
 
 
 async def test_the_routes_that_a_page_writes():
@@ -189,3 +217,108 @@ async def test_the_routes_that_a_page_writes():
                 assert reply.headers.get("allow") == ("GET, HEAD" if status == 405 else None)
                 assert reply.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
             assert (await client.head(user, headers=friend)).status_code == 200
+
+
+async def test_the_order_that_a_page_writes():
+    scope = {}
+    for block in python_blocks("howto/order-and-idempotency.md"):
+        exec(compile(block, "order-and-idempotency.md", "exec"), scope)
+    node = scope["node"]
+    async with holdfast.testing.proxy(client={"ordered": True}) as proxy, proxy.node(node):
+        async with connect(proxy.url) as client:
+            for number in range(10):
+                await client.send(str(number))
+            await client.send('{"type": "pay"}')
+            assert [await client.recv() for _ in range(11)] == ['{"ok":true}'] * 10 + ['{"paid":5}']
+        assert node.state["bids"] == list(range(10))
+        assert list(node.state["payments"].values()) == [5]
+
+
+def test_the_routes_at_the_proxy_that_a_page_writes():
+    """Where each of its examples leads, by the words of `holdfast route`."""
+    page = (DOCS / "howto/routes-at-the-proxy.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"^```toml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    found = read(tomllib.loads(block)["route"])
+    assert found.problems == []
+    assert list(unreachable(found.routes)) == []
+    table = Routes(found.routes, [None] * len(found.routes))
+    for url, more, steps in (
+        ("/health", {}, {"health": 100}),
+        ("/old/x", {}, {"route 2": 100}),
+        ("/uploads/5", {"method": "POST"}, {"uploads": 100}),
+        ("/uploads/5", {}, {"canary": 10, "stable": 100}),
+        ("ws://a.org/rooms/5", {"message": '{"type": "move"}'}, {"moves": 100}),
+        ("ws://a.org/rooms/5", {"message": '{"type": "say"}'}, {"canary": 10, "stable": 100}),
+    ):
+        view = explained(table, question_of(RouteQuestion(url, **more), ()), None)
+        assert {step.route: step.takes for step in view.steps if not step.why} == steps
+
+
+async def test_who_comes_in_as_a_page_says():
+    scope: dict = {}
+    exec(python_blocks("howto/admit-clients.md")[0], scope)
+    async with holdfast.testing.proxy(client={"ordered": True}) as proxy, proxy.node(scope["node"]):
+        with pytest.raises(InvalidStatus, match="401"):
+            await connect(proxy.url).__aenter__()
+        async with connect(f"{proxy.url}/?token=hush") as eve:
+            with pytest.raises(ConnectionClosed) as ended:
+                await eve.recv()
+            assert (ended.value.rcvd.code, ended.value.rcvd.reason) == (4403, "you may not come in")
+        async with connect(f"{proxy.url}/?token=swordfish") as ada:
+            async with connect(f"{proxy.url}/?token=sesame") as bob:
+                assert json.loads(await ada.recv()) == {"came": "bob"}
+                for moves in (1, 2, 3):
+                    await bob.send("move")
+                    assert json.loads(await bob.recv()) == {"user": "bob", "moves": moves}
+            assert json.loads(await ada.recv()) == {"went": "bob", "why": "client_left"}
+
+
+async def test_the_questions_that_a_page_asks():
+    billing, shop = {}, {}
+    for block, scope in zip(python_blocks("howto/ask-other-nodes.md"), (billing, shop), strict=True):
+        exec(block, scope)
+    async with holdfast.testing.proxy() as proxy, proxy.node(billing["node"]), proxy.node(shop["node"]):
+        async with connect(proxy.url) as client:
+            for amount, expected in ((5, '{"charged":5}'), (500, "not that much")):
+                await client.send(json.dumps({"amount": amount}))
+                assert expected in await client.recv()
+            await client.send('{"type": "health"}')
+            assert json.loads(await client.recv()) == {billing["node"].id: 200}
+    assert list(billing["done"].values()) == [5, 0]
+
+
+def test_a_project_of_ones_own_as_a_page_writes_it(tmp_path):
+    text = (DOCS / "howto/run-in-your-own-project.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert " ".join(language for language, _ in blocks) == "toml python toml python ini ini dockerfile yaml"
+    names = "pyproject.toml", "lobby.py", "proxy.toml", "test_lobby.py", "holdfast.service", "lobby@.service"
+    for name, (_, block) in zip(names, blocks, strict=False):
+        (tmp_path / name).write_text(block, encoding="utf-8")
+
+    pytests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(pytests, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
+
+    loaded, problems = examine(tmp_path / "proxy.toml", {}, [])
+    assert problems == []
+    assert loaded.config.client.ordered
+
+    commands = []
+    for name in names[-2:]:
+        unit = configparser.ConfigParser(interpolation=None)
+        unit.optionxform = str
+        unit.read(tmp_path / name)
+        assert float(unit["Service"]["TimeoutStopSec"]) > max(loaded.config.drain.timeout, Node("x").drain_timeout)
+        commands.append(unit["Service"]["ExecStart"].rpartition("/bin/")[2])
+    services = yaml.safe_load(blocks[-1][1])["services"]
+    commands += [service["command"] for service in services.values()]
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        assert program == "holdfast"
+        parsed = cli._parser(arguments).parse_args(arguments)
+        if arguments[0] == "serve" and "--set" in arguments:
+            loaded, problems = examine(None, {"HOLDFAST__NODE__TOKEN": "a secret that is shared"}, parsed.sets)
+            assert problems == []
+        elif arguments[0] == "node":
+            assert parsed.node == "lobby:node"

@@ -6,6 +6,7 @@ import re
 import shlex
 import tomllib
 from importlib.metadata import entry_points
+from itertools import chain
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,7 +21,9 @@ from holdfast.proxy.config import examine
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("proxy", "balancer", "protocols", "chaos", "holdfast")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("bench/*.md"), *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("bench/*.md"), *ROOT.glob("examples/*/*.md"), *(ROOT / "docs").rglob("*.md")]
+)
 MAX_LINES = 400
 
 
@@ -136,7 +139,8 @@ def test_what_the_pages_have_installed_is_ours():
 
 def test_every_dependency_has_its_line_of_why():
     project = tomllib.loads(read("pyproject.toml"))["project"]
-    needed = {re.match(r"[a-z0-9-]+", requirement).group() for requirement in project["dependencies"]}
+    requirements = [*project["dependencies"], *chain(*project.get("optional-dependencies", {}).values())]
+    needed = {re.match(r"[a-z0-9-]+", requirement).group() for requirement in requirements}
     told = set(re.findall(r"^\| ([a-z0-9-]+) \|", read("docs/adr/0009-dependencies.md"), re.MULTILINE))
     assert told == needed
 
@@ -145,7 +149,7 @@ def test_every_dependency_is_pinned():
     tables = tomllib.loads(read("pyproject.toml"))
     wanted = [
         *tables["project"]["dependencies"],
-        *tables["dependency-groups"]["dev"],
+        *(each for group in tables["dependency-groups"].values() for each in group),
         *tables["build-system"]["requires"],
     ]
     pinned = {normal(name) for name in re.findall(r"^([\w.-]+)==[\w.]+$", read("constraints.txt"), re.MULTILINE)}

@@ -1,8 +1,10 @@
-"""What an answer of Redis may take, whoever gives it: bytes, lines and slots, and of the time of who asked for it.
+"""What an answer of Redis may take, whoever gives it: bytes and lines, and of the time of who asked for it; and what
+redis-py may make of it.
 
 Owns the connections' reads and writes, beneath whichever parser redis-py uses, plain and TLS. Refuses an answer while
 it comes, not when it is whole: redis-py would hold any length that is announced, and would wait for as long as a byte
-comes now and then.
+comes now and then. The map of a Redis Cluster is refused before redis-py reads it, since that makes more of it than it
+is of bytes: an entry for each slot of a range, a client for each node.
 """
 
 import socket
@@ -19,7 +21,8 @@ LINE_BYTES = 64
 # All cards, each with its name, both with two lines, the one with a length. The record comes by itself, so its part is
 # room: for the array's head, for line ends within cards, for what Sentinels and clusters say of themselves.
 MAX_ANSWER_BYTES = MAX_RECORD_BYTES + MAX_CARDS * (MAX_NAME_LENGTH + MAX_CARD_BYTES + 4 * (LINE_BYTES + 4))
-MAX_SLOTS = 1 << 14  # of a Redis Cluster; redis-py makes an entry for each slot of a range
+MAX_SLOTS = 1 << 14  # of a Redis Cluster
+MAX_NODES = 1000  # of a Redis Cluster, as its specification has it; a client takes 17 KiB
 
 if TYPE_CHECKING:
     _Connection = AbstractConnection
@@ -78,16 +81,21 @@ class BoundedSocket:
 
 class _Bounded(_Connection):
     left: Callable[[], float]
+    _asked: object = None  # the last command
 
     def _connect(self) -> BoundedSocket:
         self.left()
         return BoundedSocket(super()._connect(), self.left)  # type: ignore[no-untyped-call, safe-super]
 
+    def send_command(self, *args: object, **options: object) -> None:
+        super().send_command(*args, **options)  # type: ignore[no-untyped-call]
+        self._asked = args[0]  # only now: if it had to be connected first, other commands were sent before this one
+
     def read_response(self, *args: object, **options: object) -> object:
         answer: object = super().read_response(*args, **options)
-        if _slots(answer) > MAX_SLOTS:
+        if self._asked == "CLUSTER SLOTS" and (wrong := wrong_with(answer)):
             self.disconnect()  # type: ignore[no-untyped-call]
-            raise RedisConnectionError(f"more than the {MAX_SLOTS} slots that a Redis Cluster has")
+            raise RedisConnectionError(wrong)
         return answer
 
 
@@ -96,12 +104,27 @@ def bounded(connection: type[AbstractConnection], left: Callable[[], float]) -> 
     return type(f"Bounded{connection.__name__}", (_Bounded, connection), {"left": staticmethod(left)})
 
 
-def _slots(answer: object) -> int:
-    """In how many entries of redis-py this would end, if it is the answer to CLUSTER SLOTS."""
-    count = 0
-    if isinstance(answer, list):
-        for item in answer:
-            match item:
-                case [int(first), int(last), *_]:
-                    count += max(0, last - first + 1)
-    return count
+def wrong_with(answer: object) -> str:
+    """Why redis-py may not read this answer to CLUSTER SLOTS; "": it may.
+
+    It takes whatever int() takes for a slot or a port, so what is of another type than Redis sends is refused.
+    """
+    slots = 0
+    nodes = set[tuple[bytes, int]]()
+    for item in answer if isinstance(answer, list) else [answer]:
+        match item:
+            case [int(first), int(last), _, *_]:
+                slots += max(0, last - first + 1)
+            case _:
+                return "an answer to CLUSTER SLOTS that no Redis Cluster gives"
+        for node in item[2:]:
+            match node:
+                case [bytes(host), int(port), *_]:
+                    nodes.add((host, port))
+                case _:
+                    return "a node in CLUSTER SLOTS without address"
+    if slots > MAX_SLOTS:
+        return f"more than the {MAX_SLOTS} slots that a Redis Cluster has"
+    if len(nodes) > MAX_NODES:
+        return f"more than the {MAX_NODES} nodes that a Redis Cluster may have"
+    return ""

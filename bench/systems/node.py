@@ -20,9 +20,9 @@ def behind_proxy(start: Callable[[str], Process]) -> Iterator[System]:
         yield System(port, node, proxy)
 
 
-def library_node(address: str) -> Process:
-    """holdfast.Node, as the tutorial has it."""
-    command = (sys.executable, "-m", "holdfast", "node", "examples.echo_node:node", "--join", address)
+def library_node(address: str, node: str = "examples.echo_node:node") -> Process:
+    """holdfast.Node, as the tutorial has it, or another one of that library's."""
+    command = (sys.executable, "-m", "holdfast", "node", node, "--join", address)
     return Process(*command, cpu=MEASURED_CPU)
 
 

@@ -3,9 +3,12 @@
 command   what a command is, and options that several share
 serve     holdfast serve
 node      holdfast node
+dev       holdfast dev; addresses: where its proxy is bound, and that of demo
 demo      holdfast demo; chaos: holdfast chaos; bench: holdfast bench; durations: times as their options take them
 operate   holdfast status, nodes, clients, drain, kick: through the admin server
+publish   holdfast publish
 settings  holdfast check, config
+route     holdfast route
 keygen    holdfast keygen
 
 A new command is a Command in a module of its own and its name in COMMANDS.
@@ -20,7 +23,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from holdfast.cli import bench, chaos, demo, keygen, node, operate, serve, settings
+from holdfast.cli import bench, chaos, demo, dev, keygen, node, operate, publish, route, serve, settings
 from holdfast.cli.command import Command
 from holdfast.console.output import complain, failure_of_writing, flush, say
 from holdfast.protocols.errors import ConfigError, HoldfastError
@@ -33,11 +36,14 @@ if TYPE_CHECKING:
 COMMANDS: tuple[Command, ...] = (
     serve.COMMAND,
     node.COMMAND,
+    dev.COMMAND,
     demo.COMMAND,
     chaos.COMMAND,
     bench.COMMAND,
     *operate.COMMANDS,
+    publish.COMMAND,
     *settings.COMMANDS,
+    route.COMMAND,
     keygen.COMMAND,
 )
 

@@ -3,9 +3,8 @@
 import argparse
 import math
 import random
-import socket
-from contextlib import closing
 
+from holdfast.cli.addresses import addresses
 from holdfast.cli.command import Command, add_json_argument
 from holdfast.cli.durations import duration
 
@@ -15,12 +14,6 @@ WRITES = 10.0
 WORK = 0.03  # so that there is something in flight when a node is killed
 NODES = 3
 EVERY = 3.0
-# Where a user would look for it; another port if that is taken.
-ADDRESSES = (
-    ("client.bind", "127.0.0.1:7512", "127.0.0.1:0"),
-    ("node.bind", "tcp://127.0.0.1:7510", "tcp://127.0.0.1:*"),
-    ("admin.bind", "127.0.0.1:7513", "127.0.0.1:0"),
-)
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,21 +38,9 @@ def _run(arguments: argparse.Namespace) -> int:
         all_at_once=False,
         writes=WRITES,
         seed=random.randrange(1 << 32),
-        sets=[f"{key}={usual if _is_free(usual) else other}" for key, usual, other in ADDRESSES],
+        sets=[f"{key}={address}" for key, address in addresses().items()],
     )
     return run(plan, "Holdfast demo", as_json=arguments.json)
-
-
-def _is_free(address: str) -> bool:
-    host, _, port = address.removeprefix("tcp://").rpartition(":")
-    with closing(socket.socket()) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, int(port)))
-            probe.listen()
-        except OSError:
-            return False
-    return True
 
 
 COMMAND = Command(

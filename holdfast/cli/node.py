@@ -13,10 +13,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from holdfast.node import logs, runner
+    from holdfast.node import runner
 
     stderr.install()
-    logs.log_to_stderr()
     hangup.survive()  # before the module is loaded, which may have a use for the signal
     return runner.main(arguments)
 

@@ -40,7 +40,7 @@ def _run(arguments: argparse.Namespace) -> int:
     config = load(arguments.config, os.environ, arguments.sets).config
     life = WorkerLife.of(os.environ)
 
-    from holdfast.proxy import app  # after the configuration: a bad one is refused at once
+    from holdfast.proxy import serving  # after the configuration: a bad one is refused at once
     from holdfast.proxy.process import logs
 
     stderr.install()
@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
     announcement = _Announcement(config, arguments.ready_file)
 
     async def serve() -> int:
-        await app.serve(config, ready=announcement.make if life.number < 0 else announcement.make_whole)
+        await serving.serve(config, ready=announcement.make if life.number < 0 else announcement.make_whole)
         return 0
 
     return _until_the_end(serve, announcement)

@@ -18,6 +18,7 @@ from holdfast.proxy.clients.tls import server_context
 from holdfast.proxy.cluster.bindings import resolve
 from holdfast.proxy.config import Config, Loaded, examine, load
 from holdfast.proxy.config.keys import MASK, is_secret
+from holdfast.proxy.config.routes import as_toml, unreachable
 from holdfast.proxy.config.sources import value_of
 from holdfast.proxy.config.values import to_toml
 
@@ -29,12 +30,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _check(arguments: argparse.Namespace) -> int:
     loaded, problems = examine(arguments.config, os.environ, arguments.sets)
+    warnings: list[str] = []
     if loaded is not None:
         problems += refused_later(loaded.config)
+        warnings += (f"{arguments.config}: [[route]]: {line}" for line in unreachable(loaded.config.route))
     if arguments.json:
-        say_json({"valid": not problems, "problems": problems})
+        say_json({"valid": not problems, "problems": problems, "warnings": warnings})
     else:
-        for line in problems or ["the configuration is valid"]:
+        for line in [*(f"warning: {warning}" for warning in warnings), *(problems or ["the configuration is valid"])]:
             say(line)
     return 2 if problems else 0
 
@@ -80,13 +83,13 @@ def _look_at_redis(store: StoreSettings) -> None:
 
 def _config(arguments: argparse.Namespace) -> int:
     loaded = load(arguments.config, os.environ, arguments.sets)
+    routes = loaded.config.route
     if arguments.json:
-        say_json(
-            {
-                name: {"value": _shown(loaded, name), "source": origin.source, "name": origin.name}
-                for name, origin in loaded.origins.items()
-            }
-        )
+        values: dict[str, object] = {
+            name: {"value": _shown(loaded, name), "source": origin.source, "name": origin.name}
+            for name, origin in loaded.origins.items()
+        }
+        say_json({**values, "route": routes} if routes else values)
         return 0
     for section, names in itertools.groupby(loaded.origins, lambda name: name.partition(".")[0]):
         lines = {name: f"{name.partition('.')[2]} = {to_toml(_shown(loaded, name))}" for name in names}
@@ -95,6 +98,8 @@ def _config(arguments: argparse.Namespace) -> int:
         for name, line in lines.items():
             say(f"{line:<{width}}  # {loaded.origins[name]}")
         say("")
+    for route in routes:
+        say("\n".join(["[[route]]", *as_toml(route), ""]))
     return 0
 
 
@@ -109,7 +114,8 @@ COMMANDS = (
         "say what is wrong with the configuration",
         _add_arguments,
         _check,
-        "One line per problem. Exit status 0 if there is none, else 2.",
+        "One line per problem, and per warning: a route that is never reached. Exit status 0 if there is no problem, "
+        "else 2.",
     ),
     Command(
         "config",

@@ -5,6 +5,7 @@ import os
 import select
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 import msgspec
@@ -81,12 +82,13 @@ def flush() -> None:
 
 
 def announce(lines: Iterable[str]) -> None:
-    """Say these, as far as there is room. A server waits for nobody who reads it."""
-    sys.stdout.flush()
+    """Say these, as far as there is room and somebody to read them. A server waits for nobody, and ends for nobody."""
     data = "".join(line + "\n" for line in lines).encode(errors="replace")
-    poll = select.poll()
-    poll.register(sys.stdout.fileno(), select.POLLOUT)
-    for start in range(0, len(data), select.PIPE_BUF):  # so much never blocks where there is room at all
-        if not poll.poll(0):
-            return
-        os.write(sys.stdout.fileno(), data[start : start + select.PIPE_BUF])
+    with suppress(OSError):
+        sys.stdout.flush()
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), select.POLLOUT)
+        for start in range(0, len(data), select.PIPE_BUF):  # so much never blocks where there is room at all
+            if not poll.poll(0):
+                return
+            os.write(sys.stdout.fileno(), data[start : start + select.PIPE_BUF])

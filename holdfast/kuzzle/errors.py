@@ -27,6 +27,7 @@ class KuzzleError(Exception):
         self.props = props
 
     def as_json(self) -> dict[str, Any]:
+        """The `error` of a response."""
         return {
             "status": self.status,
             "message": _cut(str(self)),

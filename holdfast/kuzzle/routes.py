@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from holdfast import ConfigError
-from holdfast.node.paths import Branch
+from holdfast.protocols.paths import Branch
 
 VERBS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -80,7 +80,7 @@ class Routes:
 
     def find(self, verb: str, path: str) -> tuple[Route, dict[str, str]] | None:
         """The route for a request, with the values of its parameters."""
-        found = next(self._trees[verb].search([unquote(segment) for segment in _segments(path)]), None)
+        found = self._trees[verb].find([unquote(segment) for segment in _segments(path)], lambda route: route)
         if found is None:
             return None
         route, values = found

@@ -65,14 +65,17 @@ class Request:
 
     @property
     def index(self) -> str:
+        """Of the arguments, as `string` gives them."""
         return self.string("index")
 
     @property
     def collection(self) -> str:
+        """Likewise."""
         return self.string("collection")
 
     @property
     def document_id(self) -> str:
+        """The argument `_id`. Raises `api.assert.invalid_id` if it begins with an underscore."""
         value = self.string("_id")
         if value.startswith("_"):
             raise error("api.assert.invalid_id")
@@ -122,6 +125,7 @@ class Request:
         return self.body
 
     def body_string(self, name: str) -> str:
+        """A string of the body. Raises `api.assert.missing_argument` if it is absent."""
         return _string(self.object_body(), name, f"body.{name}", None)
 
     def require_login(self) -> None:

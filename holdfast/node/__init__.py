@@ -1,15 +1,20 @@
 """The inside of the node library. Authors import what `holdfast` has.
 
 A request's way:
-links         the links to all proxies; which addresses to keep trying
+links         the links to all proxies; which addresses to keep trying (latest: which session of each)
 session       one session with one proxy: the order of its frames, heartbeats, the table of who is told what
-pump          its socket: batches out and in
+batches       what it is to send, and the numbers; pump: its socket; memory: a link without one, for tests
 dispatch      requests at this node, their cancellation, the guard of handlers
-workers       the tasks in which handlers run; functions: what authors register; threads: plain ones run there
+workers       the tasks in which handlers run (ordered: those of one client in turn); threads: plain ones run there
+functions     what authors register (function: one of them; routing, typed: which takes a request, and with what)
+calls         what the node is asked besides: who may come in, that one came or went, another node's question
+request       what a handler gets and gives; fields: query and cookies; form: bodies that are forms
+elsewhere     the way to Trio for functions that run in asyncio (holdfast.asyncio)
 exchange      one request: its effects and its reply
-effects       what a node does to clients and channels, and which way it goes
+effects       what a node does to clients and channels, and which way it goes; gate: whether it can go anywhere now
 
 Beside it:
+actions       what authors do through the node; asking: its questions to other nodes
 clients       every client of every proxy, for a node that wants them
 callbacks     the calling of on_open, on_close and on_state
 background    what authors register beside requests; lifespans, tasks: what becomes of it in a run

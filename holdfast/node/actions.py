@@ -1,7 +1,10 @@
 """What an author's functions do through their node: to clients and channels, and with other nodes."""
 
 from collections.abc import Iterable
+from math import inf, isnan
 from typing import Any
+
+from msgspec import UNSET, UnsetType
 
 from holdfast.node import effects, threads
 from holdfast.node.asking import Answer
@@ -11,6 +14,8 @@ from holdfast.node.effects import Payload
 from holdfast.node.errors import RequestError
 from holdfast.node.request import Client
 from holdfast.node.session import Parts
+from holdfast.protocols.errors import HoldfastError
+from holdfast.protocols.nodes.calls import UPDATE
 
 
 class Actions(Background):
@@ -72,13 +77,24 @@ class Actions(Background):
         """
         await effects.put(self._parts.links, effects.close(client, reason, code))
 
-    async def update(self, client: Client | int, *, data: Any) -> None:  # noqa: ANN401 - what JSON can say
-        """Replace `client.data`, at every node that is told of it: JSON of at most 16 KiB; None: nothing.
+    async def update(
+        self,
+        client: Client | int,
+        *,
+        data: Any = UNSET,  # noqa: ANN401 - what JSON can say
+        expires: float | UnsetType | None = UNSET,
+    ) -> None:
+        """Replace what is known of a client; what is not said stays as it was. Nothing happens if it has gone.
 
-        Requests of the client that come after that bring it. Nothing happens if it has gone. Raises HoldfastError if a
-        proxy is older, and does not know of it.
+        data: `client.data`, at every node that is told of it: JSON of at most 16 KiB; None: nothing. Requests of the
+        client that come after that bring it. expires: in so many seconds from now its session ends, 0 or less: now;
+        None: never. Raises HoldfastError if a proxy is older, and does not know of it.
         """
-        await effects.put(self._parts.links, effects.update(client, data_of(data)))
+        older = [session.proxy for session in self._parts.links.sessions.values() if UPDATE not in session.takes]
+        if older:
+            raise HoldfastError(f"the proxy {older[0]} is older: what is kept of a client can't be replaced there")
+        told = None if data is UNSET else data_of(data)
+        await effects.put(self._parts.links, effects.update(client, told, _seconds(expires)))
 
     # --- questions --------------------------------------------------------------------------------------------------
 
@@ -118,3 +134,14 @@ class Actions(Background):
 
     async def _ask(self, to: str, payload: object, timeout: float, text: bool | None, everyone: bool) -> list[Answer]:
         return await self._parts.asking.ask(to, payload, timeout, text, everyone=everyone)
+
+
+def _seconds(expires: float | UnsetType | None) -> float | None:
+    """As it is sent: None leaves it as it was."""
+    if isinstance(expires, UnsetType):
+        return None
+    if expires is None:
+        return inf
+    if isnan(expires):
+        raise ValueError("expected a number of seconds, or None: never, got nan")
+    return float(expires)

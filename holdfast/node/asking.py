@@ -12,6 +12,7 @@ from holdfast.node.effects import check_size, check_text, encode
 from holdfast.node.errors import RequestError
 from holdfast.node.network import Network
 from holdfast.node.seams import ProxySession
+from holdfast.protocols.nodes.calls import ASK
 from holdfast.protocols.nodes.frames import Answered, Ask
 from holdfast.protocols.nodes.names import MAX_NAME_BYTES
 
@@ -28,6 +29,7 @@ class Answer(Struct, frozen=True):
 
     @property
     def text(self) -> str:
+        """The payload as text. Raises UnicodeDecodeError if it is none."""
         return self.payload.decode()
 
 
@@ -96,6 +98,3 @@ class Asking:
         for asked in self._asked.pop(session, {}).values():
             asked.answers = None
             asked.is_over.set()
-
-
-ASK = "ask"  # of what a proxy takes

@@ -52,9 +52,9 @@ class Background(Functions):
             raise TypeError(f"{name} must be `async def` with one `yield`, around which a run of the node is")
         begin: Callable[..., Any] = asynccontextmanager(function) if inspect.isasyncgenfunction(function) else function
         if _takes(function):
-            self._lifespans.append(Lifespan(name, lambda node: begin()))
+            self._lifespans.append(Lifespan(name, lambda node: self._adapt_manager(begin())))
         elif _takes(function, self):
-            self._lifespans.append(Lifespan(name, begin))
+            self._lifespans.append(Lifespan(name, lambda node: self._adapt_manager(begin(node))))
         else:
             raise TypeError(f"{name} must take no argument or the node: it could not be called")
         return function
@@ -75,7 +75,7 @@ class Background(Functions):
             raise TypeError(f"expected a function, got {function!r:.80}")
         if not _takes(function, *arguments):
             raise TypeError(f"{name_of(function)} could not be called with {len(arguments)} arguments")
-        self._tasks.start_soon(function, arguments)
+        self._tasks.start_soon(self._adapt(function), arguments)
 
     def every(
         self,
@@ -109,7 +109,7 @@ class Background(Functions):
                 raise TypeError(f"expected a function, got {function!r:.80}")
             if not _takes(function):
                 raise TypeError(f"{name_of(function)} must take no argument: it could not be called")
-            job = Job(function, interval, on == "master", at_once, inline)
+            job = Job(self._adapt(function), interval, on == "master", at_once, inline)
             self._jobs.append(job)
             if job.on_master:
 

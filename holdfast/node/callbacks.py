@@ -144,5 +144,5 @@ class Callbacks:
                 raise cancelled from None
 
     def _failed(self, callback: Function, error: BaseException | None) -> None:
-        if error is not None and self._failures.admits("callback_failed"):
+        if error is not None and self._failures.admits("callback_failed", error):
             log.error("callback_failed", callback=callback.name, exception=traceback_of(error))

@@ -15,7 +15,7 @@ from holdfast.node.clients import UNKNOWN, Clients
 from holdfast.node.effects import check_text
 from holdfast.node.errors import RequestError
 from holdfast.node.function import Function
-from holdfast.node.request import Client
+from holdfast.node.request import Client, Headers
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import (
     ASK,
@@ -72,6 +72,7 @@ class Question(Struct):
 
     @property
     def redelivered(self) -> bool:
+        """Whether another node may have begun with it."""
         return self.attempt > 1
 
     @property
@@ -90,7 +91,9 @@ class Question(Struct):
             raise RequestError(400, "expected JSON") from error
 
 
-Begin = Callable[[frames.Call, float], Awaitable[Any]]  # a call and its deadline; what it gives is the reply's body
+Begin = Callable[
+    [frames.Call, Client, float], Awaitable[Any]
+]  # a call, whom it is about, its deadline; what it gives is the reply's body
 
 
 class Calls:
@@ -126,50 +129,52 @@ class Calls:
         self._kinds = kinds
         self.takes = list(kinds)
 
-    def begin(self, frame: frames.Call, deadline: float) -> Awaitable[Any]:
+    def begin(self, frame: frames.Call, client: Client, deadline: float) -> Awaitable[Any]:
         """Have it answered."""
-        return self._kinds.get(frame.kind, _unknown)(frame, deadline)
+        return self._kinds.get(frame.kind, _unknown)(frame, client, deadline)
 
-    async def _admit(self, frame: frames.Call, deadline: float) -> bytes:
+    async def _admit(self, frame: frames.Call, client: Client, deadline: float) -> bytes:
         assert self._connect is not None
-        session = await self._connect(_client_of(frame))
+        session = await self._connect(client)
         if session is None:
             return b""
         if not isinstance(session, Session):
             raise TypeError(f"expected None or a Session of on_connect, got {type(session).__name__}")
         return encode_admitted(_admitted(session))
 
-    async def _opened(self, frame: frames.Call, deadline: float) -> bytes:
-        client = _client_of(frame)
+    async def _opened(self, frame: frames.Call, client: Client, deadline: float) -> bytes:
         for function in self._open:
             await function(client)
         return b""
 
-    async def _closed(self, frame: frames.Call, deadline: float) -> bytes:
+    async def _closed(self, frame: frames.Call, client: Client, deadline: float) -> bytes:
         reason = frame.payload.decode(errors="replace") or UNKNOWN
         is_again = frame.before + frame.attempt > 1
-        for client in [_client_of(frame)] if frame.info else self._clients.lost_with(frame.client >> 32, is_again):
+        for each in [client] if frame.info else self._clients.lost_with(frame.client >> 32, is_again):
             for function in self._close:
-                await function(client, reason)
+                await function(each, reason)
         return b""
 
-    async def _answer(self, frame: frames.Call, deadline: float) -> Any:  # noqa: ANN401 - the author's
+    async def _answer(self, frame: frames.Call, client: Client, deadline: float) -> Any:  # noqa: ANN401 - the author's
         assert self._ask is not None
         attempt = frame.before + frame.attempt
         result = await self._ask(Question(frame.payload, frame.is_text, frame.sender, attempt, deadline))
         return b"" if result is None else result
 
-    async def _publish(self, frame: frames.Call, deadline: float) -> bytes:
+    async def _publish(self, frame: frames.Call, client: Client, deadline: float) -> bytes:
         for effect in decode_effects(frame.payload):
             await self._put(effect)
         return b""
 
 
-async def _unknown(frame: frames.Call, deadline: float) -> NoReturn:
+async def _unknown(frame: frames.Call, client: Client, deadline: float) -> NoReturn:
     raise RequestError(501, f"this node answers no call of the kind {frame.kind}")
 
 
-def _client_of(frame: frames.Call) -> Client:
+def client_of(frame: frames.Call) -> Client:
+    """Whom it is about. Raises FrameError if what is said of it is no client."""
+    if not frame.info:
+        return Client(frame.client, "", "", "", Headers())
     return Client.of(frames.decode_client(frame.info), frame.before + frame.attempt > 1)
 
 

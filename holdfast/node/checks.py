@@ -25,12 +25,15 @@ class Settings(Protocol):
     weight: float
     drain_timeout: float
     threads: int
+    order: str
 
 
 def check(node: Settings, join: Sequence[str]) -> None:
     """Raises ConfigError."""
     if isinstance(join, str) or not join:
         raise ConfigError(f"a node needs a list of at least one proxy's address, got {join!r}")
+    if node.order not in ("", "client"):
+        raise ConfigError(f'the order of a node is "client", or none, got {node.order!r:.80}')
     capacity: object = node.capacity
     if not isinstance(capacity, int) or not 1 <= capacity <= MAX_CAPACITY:
         raise ConfigError(f"the capacity of a node is 1 to {MAX_CAPACITY}, got {capacity!r}")

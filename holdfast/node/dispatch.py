@@ -7,6 +7,7 @@ credit is the limit, but a cancelled handler may take its time to end, and the p
 
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from math import inf
 from secrets import token_hex
 from typing import Any
@@ -15,13 +16,15 @@ import structlog
 import trio
 
 from holdfast.node import effects
-from holdfast.node.calls import Calls
+from holdfast.node.calls import Calls, client_of
 from holdfast.node.clients import Clients
 from holdfast.node.errors import RequestError, split, traceback_of
 from holdfast.node.exchange import Exchange, RequestSession
 from holdfast.node.failures import Failures
+from holdfast.node.ordered import OrderedWorkers
 from holdfast.node.request import Client, HttpInfo, Request
-from holdfast.node.workers import Workers
+from holdfast.node.watching import Watch
+from holdfast.node.workers import Jobs, Workers
 from holdfast.protocols.nodes import frames
 
 log = structlog.get_logger("holdfast.node")
@@ -30,10 +33,18 @@ Handler = Callable[[Request], Any]  # of what Exchange.reply takes, or an awaita
 
 
 class Dispatch:
-    """handler: the author's, as it is to be called; None: every request fails. in_flight: taken and not ended."""
+    """handler: the author's, as it is to be called; None: every request fails. in_flight: taken and not ended.
+    is_ordered: messages of one client are handled one after the other.
+    """
 
     def __init__(
-        self, handler: Handler | None, calls: Calls, clients: Clients, capacity: int, failures: Failures
+        self,
+        handler: Handler | None,
+        calls: Calls,
+        clients: Clients,
+        capacity: int,
+        failures: Failures,
+        is_ordered: bool = False,
     ) -> None:
         self._handler = handler or _no_handler
         self._calls = calls
@@ -41,14 +52,22 @@ class Dispatch:
         self._clients = clients
         self._capacity = capacity
         self._idle = trio.Event()
-        self.workers: Workers[Exchange] = Workers(self._guarded)
+        self._watch: Watch | None = None
+        self._workers: Workers[Exchange] = (OrderedWorkers if is_ordered else Workers)(self._guarded)
+        self.workers: Jobs[Exchange] = self._workers
         self.in_flight = 0
         self.handled = 0
         self.failed = 0
         self.cancelled = 0
 
+    def watch(self, watch: Watch, handler: Handler | None) -> None:
+        """From now on, before anything has come. handler: the same, telling `watch` of routes."""
+        self._watch = watch
+        self._handler = watch.around_handler(handler or _no_handler)
+        self._workers.handle = partial(watch.around, self._workers.handle)
+
     async def run(self) -> None:
-        await self.workers.run()
+        await self._workers.run()
 
     @property
     def load(self) -> float:
@@ -57,7 +76,7 @@ class Dispatch:
     # --- from the session -------------------------------------------------------------------------------------------
 
     def message(self, session: RequestSession, frame: frames.Request) -> None:
-        exchange = Exchange(session, frame.id, frame.attempt, frame.timeout / 1000, frame.is_text, is_http=False)
+        exchange = Exchange(session, frame.id, frame.attempt, frame.timeout / 1000, frame.is_text)
         client = self._clients.who_asks(frame)
         if client is None:
             exchange.fail(410, "the client is gone")
@@ -69,7 +88,7 @@ class Dispatch:
         self._take(exchange)
 
     def http(self, session: RequestSession, frame: frames.HttpRequest) -> None:
-        exchange = Exchange(session, frame.id, frame.attempt, frame.timeout / 1000, is_text=False, is_http=True)
+        exchange = Exchange(session, frame.id, frame.attempt, frame.timeout / 1000, False, frame.method)
         client = Client.of(frame.client)
         http = HttpInfo(frame.method, frame.target, client.headers)
         exchange.client = client
@@ -77,9 +96,11 @@ class Dispatch:
         self._take(exchange)
 
     def call(self, session: RequestSession, frame: frames.Call) -> None:
-        exchange = Exchange(session, frame.id, frame.attempt, frame.timeout / 1000, frame.is_text, is_http=False)
+        exchange = Exchange(session, frame.id, frame.attempt, frame.timeout / 1000, frame.is_text)
+        exchange.client = client_of(frame)
         exchange.request = frame
-        self._take(exchange)
+        self._take(exchange, self._workers)
+        self._workers.wake(session.now)
 
     def cancel(self, session: RequestSession, frame: frames.Cancel) -> None:
         exchange = session.exchanges.get(frame.request)
@@ -110,7 +131,7 @@ class Dispatch:
 
     # ----------------------------------------------------------------------------------------------------------------
 
-    def _take(self, exchange: Exchange) -> None:
+    def _take(self, exchange: Exchange, workers: Jobs[Exchange] | None = None) -> None:
         running = exchange.session.exchanges
         former = running.get(exchange.id)
         if former is not None:  # an earlier attempt, which the proxy has given up
@@ -120,7 +141,7 @@ class Dispatch:
             return
         running[exchange.id] = exchange
         self.in_flight += 1
-        self.workers.put(exchange)
+        (self.workers if workers is None else workers).put(exchange)
 
     def _cancel(self, exchange: Exchange, reason: str) -> None:
         if exchange.is_cancelled:
@@ -147,7 +168,7 @@ class Dispatch:
         is_answered = False
         try:
             if isinstance(request, frames.Call):
-                result = self._calls.begin(request, exchange.deadline)
+                result = self._calls.begin(request, exchange.client, exchange.deadline)
             else:
                 result = self._handler(request)
             if isinstance(result, Awaitable):
@@ -173,11 +194,13 @@ class Dispatch:
     def _fail(self, exchange: Exchange, error: BaseException) -> None:
         self.failed += 1
         wanted = _request_error(error)
+        if self._watch is not None:
+            self._watch.failed(exchange, error, wanted)
         if wanted is not None:
             exchange.fail(wanted.status, str(wanted), wanted.headers, wanted.code)
             return
         id = token_hex(4)
-        if self._failures.admits("handler_failed"):
+        if self._failures.admits("handler_failed", error, exchange.id):
             text = traceback_of(error)
             log.error("handler_failed", id=id, request=exchange.id, attempt=exchange.attempt, exception=text)
         exchange.fail(500, f"internal error ({id})")

@@ -7,18 +7,22 @@ variable is inherited by tasks that a handler starts.
 
 from collections.abc import Iterable
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
+from msgspec import Struct
 
-from holdfast.node.request import Client
+from holdfast.node.request import Client, Json, Reply
 from holdfast.protocols.errors import HoldfastError
 from holdfast.protocols.nodes.effects import MAX_CHANNELS, MAX_PACKED_BYTES, MAX_TAIL_BYTES, OWN_CODES
 from holdfast.protocols.nodes.frames import Broadcast, CloseClient, Effect, Join, Leave, Notify, Update, pack_ids
 
 BATCH_OVERHEAD = 1 << 10  # of the batch around a frame, which a proxy's limit is for
 
-Payload = bytes | bytearray | memoryview | str | dict[str, Any] | list[Any]
+Payload = bytes | bytearray | memoryview | str | Json
+BINARY = (bytes, bytearray, memoryview)
+_JSON = (dict, list, tuple, int, float, Struct)
+SENDABLE = "bytes, str, or for JSON a dict, list, tuple, int, float, bool, dataclass or msgspec.Struct"
 
 
 class Outlet(Protocol):
@@ -60,8 +64,8 @@ def close(client: Client | int, reason: str, code: int | None) -> CloseClient:
     return CloseClient(id_of(client), check_text(reason), code or 0)
 
 
-def update(client: Client | int, data: bytes) -> Update:
-    return Update(id_of(client), data)
+def update(client: Client | int, data: bytes | None, expires: float | None) -> Update:
+    return Update(id_of(client), data, expires)
 
 
 def broadcast(payload: Payload, exclude: Iterable[Client | int], text: bool | None) -> Broadcast:
@@ -120,23 +124,34 @@ def id_of(client: Client | int) -> int:
 
 
 def encode(payload: object, text: bool | None) -> tuple[bytes, bool]:
-    """A payload's bytes, and whether it is text: str, dict and list are unless `text` is False; bytes if it is True."""
+    """A payload's bytes, and whether it is text: str and JSON are unless `text` is False; bytes if it is True.
+
+    Raises TypeError for what is none of SENDABLE, and for what JSON can't say in it: it takes what msgspec does, dates,
+    times, UUIDs, Decimals, enums and sets too.
+    """
     if isinstance(payload, bytes):
         return payload, bool(text)
     if isinstance(payload, str):
         return payload.encode(), text is not False
-    if isinstance(payload, dict | list):
+    if is_json(payload):
         return msgspec.json.encode(payload), text is not False
-    if isinstance(payload, bytearray | memoryview):
+    if isinstance(payload, BINARY):
         return bytes(payload), bool(text)
-    raise TypeError(f"expected bytes, str, dict or list, got {type(payload).__name__}")
+    raise TypeError(f"expected {SENDABLE}, got {type(payload).__name__}")
+
+
+def is_json(payload: object) -> bool:
+    """Whether it is sent as JSON. A Reply is a dataclass, and not meant."""
+    if isinstance(payload, _JSON):
+        return True
+    return hasattr(type(payload), "__dataclass_fields__") and not isinstance(payload, Reply)
 
 
 def _encode_for_all(payload: Payload, text: bool | None) -> tuple[bytes, bool]:
     """As `encode`. Raises UnicodeDecodeError for bytes that are to go as text and are none: no client would get it, and
     nobody would say so. A reply is different: who asked is told."""
     data, is_text = encode(payload, text)
-    if is_text and not isinstance(payload, str | dict | list):
+    if is_text and isinstance(payload, BINARY):
         data.decode()
     return data, is_text
 

@@ -4,21 +4,23 @@ Owns the making of reply frames from what a handler returns. All or nothing: eff
 leave in the frame of the reply, or of a part of it; if the proxy refuses that, it refuses them; a failure drops them.
 Those that concern other proxies, which deliver to their own clients, go there before the reply, and it waits until they
 are done: so a node that dies has either not replied, and the request is another's, or has lost nothing. A reply in
-parts waits for its client, by the bytes that the proxy says it has taken.
+parts waits for its client, by the bytes that the proxy says it has taken; where it can have no body, no part is made.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Protocol
+from typing import Any, Protocol
 
 import trio
 
-from holdfast.node import effects, threads
+from holdfast.node import effects, threads, traceparent
 from holdfast.node.effects import Outlet, check_text
+from holdfast.node.elsewhere import in_trio
 from holdfast.node.network import LinkedSession
-from holdfast.node.request import Body, Client, Reply, Request
+from holdfast.node.request import NO_REPLY, Body, Client, Reply, Request
 from holdfast.node.stream import Origin, Turn
 from holdfast.node.workers import Job
+from holdfast.protocols.bodiless import is_bodiless
 from holdfast.protocols.clients.error_reply import error_reply
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, RequestError, StaleError
@@ -29,12 +31,12 @@ MAX_MESSAGE = 2000  # characters of a failure; what a handler says of a request 
 
 
 class RequestSession(LinkedSession, Protocol):
-    """A session that requests come with. exchanges: those that are being handled, by id. pause_timeout: of replies in
+    """A session that requests come with. exchanges: those that are being handled, by id. stream_timeout: of replies in
     parts.
     """
 
     @property
-    def pause_timeout(self) -> float: ...
+    def stream_timeout(self) -> float: ...
 
     @property
     def exchanges(self) -> "dict[int, Exchange]": ...
@@ -48,20 +50,23 @@ class Exchange(Job):
     """An Outlet until the last of the reply is made. What the handler's tasks still do then goes out at once."""
 
     __slots__ = (
-        "_effects", "_effects_bytes", "_part", "_room", "_timeout", "_untaken", "attempt", "client", "deadline", "id",
-        "is_http", "is_open", "is_text", "request", "session",
+        "_effects", "_effects_bytes", "_method", "_part", "_room", "_timeout", "_untaken", "attempt", "client",
+        "deadline", "id",
+        "is_http", "is_open", "is_text", "request", "seen", "session",
     )  # fmt: skip
 
     def __init__(
-        self, session: RequestSession, id: int, attempt: int, timeout: float, is_text: bool, is_http: bool
+        self, session: RequestSession, id: int, attempt: int, timeout: float, is_text: bool, method: str = ""
     ) -> None:
         super().__init__()
         self.client: Client  # set with the request, before the handler begins
+        self.seen: Any  # set by who watches: holdfast.node.watching
         self.session = session
         self.id = id
         self.attempt = attempt
         self.is_text = is_text
-        self.is_http = is_http
+        self.is_http = method != ""
+        self._method = method
         self.is_open = True
         self.request: Request | frames.Call | None = (
             None  # until the handler begins: the request refers to us, and cycles cost
@@ -80,7 +85,14 @@ class Exchange(Job):
         return self.session.links is default
 
     def log_context(self) -> dict[str, object]:
-        return {"request": self.id, "client": self.client.id, "attempt": self.attempt}
+        span = getattr(getattr(self, "seen", None), "span", None)
+        trace = traceparent.log_context(self.client.headers.get(traceparent.TRACEPARENT), span)
+        return {"request": self.id, "client": self.client.id, "attempt": self.attempt, **trace}
+
+    @property
+    def came(self) -> float:
+        """When it came, by Trio's clock, as long as its reply has not begun."""
+        return self.deadline - self._timeout
 
     async def put(self, effect: Effect) -> None:
         """Keep an effect for the reply. Not a checkpoint: nothing is sent yet."""
@@ -120,7 +132,10 @@ class Exchange(Job):
     async def reply(self, result: object) -> None:
         """Send what a handler returned. Raises TypeError if it can't be sent, HoldfastError if it is too large."""
         if not isinstance(result, Reply):
-            await self._send(result, _PLAIN)
+            if result is NO_REPLY:
+                await self._send(None, _NO_CONTENT)
+            else:
+                await self._send(result, _PLAIN)
             return
         if isinstance(result.body, AsyncGenerator):
             async with aclosing(result.body) as parts:  # one that is left early ends here, in its own task
@@ -129,6 +144,18 @@ class Exchange(Job):
             await self._stream(result.body, result)
         else:
             await self._send(result.body, result)
+
+    def reply_nowait(self, result: object) -> bool:
+        """As `reply`, also from outside Trio. False: that may have to wait, and nothing is done."""
+        if self._effects or not self._is_wanted():
+            return False
+        if isinstance(result, Reply) and isinstance(result.body, AsyncIterable):
+            return False
+        try:
+            self.reply(result).send(None)
+        except StopIteration:
+            return True
+        raise RuntimeError("a reply without effects has waited")
 
     def fail(self, status: int, message: str, headers: Sequence[tuple[str, str]] = (), code: int = 0) -> None:
         """Send a failure instead of a reply, or of the rest of one. Drops the effects that wait.
@@ -152,23 +179,29 @@ class Exchange(Job):
         self.session.send(frame, size)
 
     async def _stream(self, parts: AsyncIterable[Body], reply: Reply) -> None:
+        if self.is_http and is_bodiless(self._method, reply.status):  # at the first part the proxy would cancel us
+            await self._send(None, reply)
+            return
         async for part in parts:
-            await self._send(part, reply, more=True)
+            await in_trio(self._send_part, part, reply)
             if self.is_http:
                 reply = _FAILED if reply.failed else _PLAIN  # status and headers went with the first part
-            await self._wait_room()
-        await self._send(None, reply)
+        await in_trio(self._send, None, reply)
+
+    async def _send_part(self, part: Body, reply: Reply) -> None:
+        await self._send(part, reply, more=True)
+        await self._wait_room()
 
     async def _send(self, body: object, reply: Reply, more: bool = False) -> None:
         text = reply.text
-        if text is None and not isinstance(body, str | dict | list):
+        if text is None and (body is None or isinstance(body, effects.BINARY)):
             text = self.is_text
         try:
             payload, is_text = (b"", bool(text)) if body is None else effects.encode(body, text)
         except TypeError as error:
-            if isinstance(body, dict | list):  # something in it
+            if effects.is_json(body):  # something in it
                 raise
-            expected = "expected bytes, str, dict, list or None, or in Reply(...) an async iterable of such"
+            expected = f"expected {effects.SENDABLE}, None, or in Reply(...) an async iterable of such"
             raise TypeError(f"{expected}, got {type(body).__name__}") from error
         size = 64 + len(payload) + self._effects_bytes
         if self.is_http:
@@ -178,7 +211,6 @@ class Exchange(Job):
             size += _size_of(headers)
         effects.check_size(size, self.session.max_batch_bytes)
         session = self.session
-        is_end = not more and self._part > 0  # of parts, each of which was a message
         if not more:
             self.is_open = False  # what tasks of the handler do from now on would come too late to go with the reply
         self._part += 1
@@ -198,7 +230,7 @@ class Exchange(Job):
             if self.is_http:
                 session.send(frames.HttpReply(self.id, self.attempt, payload, reply.status, headers, more, kept), size)
             else:
-                said = None if is_end else payload
+                said = None if body is None else payload  # nothing
                 session.send(frames.Reply(self.id, self.attempt, said, is_text, more, kept), size)
         finally:
             if turn is not None:
@@ -253,7 +285,7 @@ class Exchange(Job):
 
     def _prolong(self) -> None:
         """A reply in parts goes on."""
-        self.deadline = trio.current_time() + (self.session.pause_timeout or self._timeout)
+        self.deadline = trio.current_time() + (self.session.stream_timeout or self._timeout)
 
     async def _wait_room(self) -> None:
         """Wait until the client has taken enough of the parts for another one, and the link has room."""
@@ -264,6 +296,7 @@ class Exchange(Job):
 
 
 _PLAIN = Reply()
+_NO_CONTENT = Reply(status=204)
 _FAILED = Reply(failed=True)
 _JSON = ("content-type", "application/json")
 
@@ -278,7 +311,7 @@ def _headers(reply: Reply, body: object, is_text: bool) -> list[tuple[str, str]]
     pairs = given.items() if isinstance(given, Mapping) else given
     headers = [(check_text(name), check_text(value)) for name, value in pairs]
     if body is not None and not any(name.lower() == "content-type" for name, _ in headers):
-        if isinstance(body, dict | list):
+        if effects.is_json(body):
             kind = "application/json"
         else:
             kind = "text/plain; charset=utf-8" if is_text else "application/octet-stream"

@@ -5,20 +5,30 @@ Owns the bound for one node. What a line says is its place's own.
 """
 
 import time
+from collections.abc import Callable
 from threading import Lock
 
 from holdfast.masses import Masses
 
 
 class Failures:
-    """For all threads. Call `tick` now and then: it tells how many lines were left out."""
+    """For all threads. Call `tick` now and then: it tells how many lines were left out.
+
+    witness: called with what was raised and the id of the request, 0 if it was another function than a handler; then it
+    gets no line. For tests.
+    """
+
+    witness: Callable[[BaseException, int], object] | None = None
 
     def __init__(self) -> None:
         self._masses = Masses()
         self._lock = Lock()
 
-    def admits(self, event: str) -> bool:
+    def admits(self, event: str, error: BaseException | None = None, request: int = 0) -> bool:
         """Whether this one gets its line."""
+        if self.witness is not None and error is not None:
+            self.witness(error, request)
+            return False
         with self._lock:
             return self._masses.admits(event, time.monotonic())
 

@@ -5,15 +5,17 @@ ConfigError, which `holdfast node` tells as one line.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, TypeVar, overload
 
 from holdfast.node.function import Function, is_async, said
 from holdfast.node.request import Client, Request
-from holdfast.node.routing import Begin, Pattern, Router, key_of
+from holdfast.node.routing import Begin, Router, key_of
 from holdfast.node.threads import Threads
 from holdfast.node.typed import Handler, check, takes
 from holdfast.protocols.errors import ConfigError
+from holdfast.protocols.paths import Pattern
 
 RequestHandler = TypeVar("RequestHandler", bound=Callable[..., Any])
 MiddlewareT = TypeVar("MiddlewareT", bound=Callable[..., Any])
@@ -21,6 +23,8 @@ OpenHandler = TypeVar("OpenHandler", bound=Callable[[Client], Any])
 CloseHandler = TypeVar("CloseHandler", bound=Callable[..., Any])
 MasterFunction = TypeVar("MasterFunction", bound=Callable[[], Any])
 AskHandler = TypeVar("AskHandler", bound=Callable[[Any], Any])
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+ManagerT = TypeVar("ManagerT", bound=AbstractAsyncContextManager[Any])
 StateHandler = TypeVar("StateHandler", bound=Callable[[str, Any], Any])
 
 
@@ -49,17 +53,19 @@ class Functions:
     def on_request(self, path: Any = None, *, method: str | Iterable[str] = (), inline: bool = False) -> Any:
         """Register a function that answers requests: `async def handle(request: Request) -> ...`, or a plain def.
 
-        What it returns is the reply. bytes: of the request's kind, text or binary. str: text. dict, list: text, as
-        JSON. None: empty. Reply: with status, headers, or in parts. It may raise RequestError, which the client gets;
-        whatever else it raises, SystemExit too, is logged, and the client gets status 500 with the id of the log line.
-        It is cancelled when the reply is no longer wanted, and when the link is lost: the request is another node's
-        then. A node without such a function is given no requests.
+        What it returns is the reply. bytes: of the request's kind, text or binary. str: text. dict, list, tuple, int,
+        float, bool, dataclass, msgspec.Struct: JSON, as text. None: nothing is sent (over HTTP an empty body).
+        NO_REPLY: the same, said (over HTTP it is 204). Reply: with status, headers, or in parts. It may raise
+        RequestError, which the client gets; whatever else it raises, SystemExit too, is logged, and the client gets
+        status 500 with the id of the log line. It is cancelled when the reply is no longer wanted, and when the link is
+        lost: the request is another node's then. A node without such a function is given no requests.
 
         path: as `/rooms/{id}`: HTTP requests at such a path, and messages of clients that have connected to one. A
         parameter takes a whole segment that is not empty, and its value goes to the function's parameter of that name
         (`async def room(request, id: int)`): as str with its escapes undone, or converted to what that is annotated
-        with; one that can't be is status 400. Of several paths that fit the most specific one is it: word before
-        parameter, segment by segment. method: only HTTP requests with that one, or one of these; GET is HEAD, too.
+        with; one that can't be is status 400. `*` in place of the last segment takes all that follows, and is no
+        argument. Of several paths that fit the most specific one is it: segment by segment a word is before a
+        parameter, and that before `*`. method: only HTTP requests with that one, or one of these; GET is HEAD, too.
         Without a path: what no other takes. Without such a function that is status 404, or 405 if only the method is
         wrong. Two for one path and method, or two without a path, raise ConfigError.
 
@@ -126,8 +132,9 @@ class Functions:
     def _handler_of(self, function: Callable[..., Any], path: Pattern | None, inline: bool) -> Handler:
         return Handler(Function(function, inline=inline, threads=self._threads), path.names if path else ())
 
-    def _handler(self) -> Begin | None:
-        """What begins a request: all that is registered for them. None: nothing is."""
+    def _handler(self, tell: Callable[[Handler], None] | None = None) -> Begin | None:
+        """What begins a request: all that is registered for them. None: nothing is. tell: see Router."""
+        self._router.tell = tell
         begin = self._router.begin
         if begin is not None:
             for function in reversed(self._middleware):
@@ -155,7 +162,7 @@ class Functions:
         if self._on_connect is not None:
             raise ConfigError(f"a node has one on_connect: {said(function)} would be the second")
         check(function, "a client")
-        self._on_connect = Function(function, inline=inline, threads=self._threads)
+        self._on_connect = Function(self._adapt(function), inline=inline, threads=self._threads)
         return function
 
     @overload
@@ -172,7 +179,7 @@ class Functions:
         if self._on_ask is not None:
             raise ConfigError(f"a node has one on_ask: {said(function)} would be the second")
         check(function, "a question")
-        self._on_ask = Function(function, inline=inline, threads=self._threads)
+        self._on_ask = Function(self._adapt(function), inline=inline, threads=self._threads)
         return function
 
     @overload
@@ -196,9 +203,9 @@ class Functions:
             return partial(self.on_open, inline=inline, once=once)
         check(function, "a client")
         if once:
-            self._on_open_once.append(Function(function, inline=inline, threads=self._threads))
+            self._on_open_once.append(Function(self._adapt(function), inline=inline, threads=self._threads))
         else:
-            self._on_open.append(Function(function, inline=inline))
+            self._on_open.append(Function(self._adapt(function), inline=inline))
         return function
 
     @overload
@@ -217,11 +224,11 @@ class Functions:
         takes_reason = takes(function, 2)
         if not takes_reason:
             check(function, "a client")
-        count = 2 if takes_reason else 1
+        count, adapted = 2 if takes_reason else 1, self._adapt(function)
         if once:
-            self._on_close_once.append(Function(function, inline=inline, threads=self._threads, count=count))
+            self._on_close_once.append(Function(adapted, inline=inline, threads=self._threads, count=count))
         else:
-            self._on_close.append(Function(function, inline=inline, count=count))
+            self._on_close.append(Function(adapted, inline=inline, count=count))
         return function
 
     def on_master(self, function: MasterFunction) -> MasterFunction:
@@ -233,7 +240,7 @@ class Functions:
         its epoch.
         """
         check(function)
-        self._on_master.append(Function(function, threads=self._threads))
+        self._on_master.append(Function(self._adapt(function), threads=self._threads))
         return function
 
     @overload
@@ -250,8 +257,16 @@ class Functions:
         if function is None:
             return partial(self.on_state, inline=inline)
         check(function, "a key", "a value")
-        self._on_state.append(Function(function, inline=inline))
+        self._on_state.append(Function(self._adapt(function), inline=inline))
         return function
+
+    def _adapt(self, function: FunctionT) -> FunctionT:
+        """What is called in Trio for a function of the author's, of any kind but that for requests."""
+        return function
+
+    def _adapt_manager(self, manager: ManagerT) -> ManagerT:
+        """The same for `async with`, when it is to be entered."""
+        return manager
 
 
 def _around(middleware: Callable[..., Any], begin: Begin) -> Begin:

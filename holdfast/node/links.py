@@ -16,13 +16,17 @@ from holdfast.complaints import Complaints
 from holdfast.names import look_up
 from holdfast.node import effects
 from holdfast.node.backoff import Attempts
+from holdfast.node.batches import Batches
 from holdfast.node.clients import NO_WORD, Clients
+from holdfast.node.elsewhere import in_trio
 from holdfast.node.errors import LinkRefused
+from holdfast.node.gate import Gate
 from holdfast.node.latest import Latest
+from holdfast.node.memory import Address, MemoryPump
 from holdfast.node.pump import LINGER, Curve, Pump
 from holdfast.node.session import Parts, Session
 from holdfast.node.streams import Concerned, Streams
-from holdfast.protocols.errors import ConfigError, HoldfastError
+from holdfast.protocols.errors import ConfigError
 from holdfast.protocols.nodes.frames import Drain, Effect, Peers, Via
 
 log = structlog.get_logger("holdfast.node")
@@ -37,6 +41,7 @@ class Links:
 
     sessions: those that have a welcome, by proxy. is_ready: set when the first one is ready for requests. is_draining:
     none is to be ready any more. is_drained: none is to get requests, by an operator's word, or because it is so.
+    gate: where what is done to clients waits for a link; whoever runs us says that a run begins and ends.
     alive: proxies that live, by the word of another one that is linked.
     forget_timeout: an address that was only learned is given up when it can't be reached for so many seconds.
     """
@@ -55,38 +60,24 @@ class Links:
         self._new: list[str] = []  # addresses that are to get a task
         self._relayed: set[str] = set()  # proxies that are linked, or about to be, through another one
         self._changed = trio.Event()
-        self._linked = trio.Event()  # set while there is a session, and while none can come
-        self._linked.set()
+        self.gate = Gate()
         self._leaving = trio.Event()
-        self._is_held = False
-        self._ended = trio.Event()
-        self._is_running = False
-        self._opener: trio.lowlevel.Task | None = None  # who may not wait for a proxy, because all wait for it
         self._looking: set[trio.CancelScope] = set()  # up names: nobody waits for that when the node leaves
         self._endpoints: dict[str, str] = {}  # by address: where it was linked last
         self.expect = Latest().expect
+        self._has_dialled = False
         self.is_ready = trio.Event()
         self.is_draining = self.is_drained = False
         self.was_drained = trio.Event()  # by an operator's word
         self.sessions: dict[str, Session] = {}
         self.alive: frozenset[str] = frozenset()
 
-    def begin(self) -> None:
-        """From now on a proxy is waited for, but not by the calling task, which is about to run it."""
-        self._is_running, self._linked, self._opener = True, trio.Event(), trio.lowlevel.current_task()
-
-    def end(self) -> None:
-        """Who still waits is told that it is in vain."""
-        self._is_running = False
-        self._ended.set()
-        self._linked.set()
-
     async def run(self, parts: Parts, join: Sequence[str]) -> None:
-        """Link to the proxies at `join`, and to those that they name, until `leave`. After `begin`.
+        """Link to the proxies at `join`, and to those that they name, until `leave`.
 
         Raises LinkRefused if a proxy refuses this node for good, ConfigError if an address of `join` is none.
         """
-        self._opener = None
+        self.gate.link()
         self._joined = frozenset(join)
         self._add(join)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -104,10 +95,12 @@ class Links:
                 # Whoever has not read what is before our goodbye has been waited for.
                 nursery.cancel_scope.deadline = trio.current_time() + LINGER
         finally:
-            self.end()
             # What was said last may still be on its way. In a thread, because libzmq blocks until it is not.
             with trio.move_on_after(LINGER + 1, shield=True):
-                await trio.to_thread.run_sync(context.term, abandon_on_cancel=True)
+                if self._has_dialled:
+                    await trio.to_thread.run_sync(context.term, abandon_on_cancel=True)
+                else:
+                    context.term()
 
     # --- from the sessions ------------------------------------------------------------------------------------------
 
@@ -123,7 +116,7 @@ class Links:
                 other.end("the proxy is linked by now")
         self.sessions[session.proxy] = session
         self.streams.attach(session, seen)
-        self._linked.set()
+        self.gate.linked()
         if not session.via:
             former = self._proxy_at.get(session.address, "")
             self._proxy_at[session.address] = session.proxy
@@ -140,7 +133,8 @@ class Links:
         if not session.via:
             self._lost_at[session.address] = None
         self.is_ready.set()
-        log.info("link_ready", proxy=session.proxy, address=session.address, via=session.via)
+        if not isinstance(session.address, Address):  # a test has many of those
+            log.info("link_ready", proxy=session.proxy, address=session.address, via=session.via)
 
     def lost(self, session: Session, *, for_good: bool) -> None:
         """A session that was welcomed is over. for_good: the proxy has said goodbye."""
@@ -148,7 +142,7 @@ class Links:
             return  # another with the same proxy stands
         del self.sessions[session.proxy]
         if not self.sessions:
-            self._linked = trio.Event()
+            self.gate.unlinked()
         self.streams.detach(session, for_good=for_good)
         if for_good:
             self._clients.forget(session.proxy)
@@ -206,6 +200,9 @@ class Links:
         return {}
 
     async def put(self, effect: Effect) -> None:
+        await in_trio(self._put, effect)
+
+    async def _put(self, effect: Effect) -> None:
         to = await self.wait_room([effect])
         self.streams.send([effect], to=to)
 
@@ -214,24 +211,13 @@ class Links:
 
         Always a checkpoint. Raises HoldfastError if the node does not run, or no longer does.
         """
-        if self._opener is not None and self._opener is trio.lowlevel.current_task():
-            raise HoldfastError("a lifespan is entered before the node is linked: what it does goes nowhere yet")
         while True:
-            await self._linked.wait()
-            if self._is_held:
-                await self._ended.wait()
-            if not self._is_running:
-                raise HoldfastError("the node does not run: what it does goes nowhere before `run` and after it")
+            await self.gate.wait()
             for session in list(self.sessions.values()):
                 await session.wait_room()
             to = await self.streams.wait_room(effects)
-            if self.sessions and not self._is_held:
+            if self.sessions and not self.gate.is_held:
                 return to
-
-    def hold(self) -> None:
-        """What is done to clients from now on waits for the end of the run, and goes nowhere: an author's task that
-        publishes on and on would always have something under way that is lost with us."""
-        self._is_held = True
 
     async def drain(self) -> None:
         """Ask for no more requests, and wait until none can come.
@@ -318,7 +304,7 @@ class Links:
         for endpoint in endpoints:
             if self._leaving.is_set():
                 break
-            session = Session(parts, Pump(context, endpoint, self._curve), address)
+            session = Session(parts, self._pump(context, endpoint), address)
             self._sessions.add(session)
             self._endpoints[address] = endpoint
             try:
@@ -328,6 +314,12 @@ class Links:
             if session.proxy or session.refused_for_good:
                 break
         return session
+
+    def _pump(self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str) -> Batches:
+        if isinstance(endpoint, Address):
+            return MemoryPump(endpoint.proxy)
+        self._has_dialled = True
+        return Pump(context, endpoint, self._curve)
 
     async def _rest(self, session: Session) -> None:
         """The proxy is linked at another address: wait until it is not."""

@@ -5,6 +5,7 @@ line is made, of what says where effects go to (`effects.current`), so requests 
 """
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -14,13 +15,14 @@ import structlog
 from holdfast.node import effects
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}  # as in the standard library
+FORMATS = ("auto", "text", "json")
 
 _origin: dict[str, object] = {}  # of every line of this process, when it is known
 
 
 def log_context() -> dict[str, object]:
-    """For a log line: of a handler request (its id), client (the id) and attempt; of a master's function its epoch;
-    nothing elsewhere.
+    """For a log line: of a handler request (its id), client (the id) and attempt, and trace_id and span_id if its
+    request came with a `traceparent`; of a master's function its epoch; nothing elsewhere.
 
     In tasks and threads that a handler has started, too; not in those of `node.start_soon`. `holdfast node` and
     `holdfast.run` add it to every line; who sets up logging otherwise may, in a processor of structlog or a filter.
@@ -29,17 +31,19 @@ def log_context() -> dict[str, object]:
     return {} if outlet is None else outlet.log_context()
 
 
-def log_to_stderr(level: str = "info") -> None:
-    """Set up structlog: lines for people on a terminal, JSON elsewhere. Before the author's module is loaded: one that
-    sets up structlog itself may."""
+def log_to_stderr(level: str = "info", format: str = "auto") -> None:
+    """Set up structlog: before the author's module is loaded, so that one which sets up structlog itself may.
+
+    format: text is lines for people, json a JSON object a line; auto is text on a terminal and json elsewhere.
+    """
     structlog.configure(
-        processors=[*_before(), *_after()],
+        processors=[*_before(), *_after(format)],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
 
 
-def take_standard_logging(level: str = "info") -> None:
+def take_standard_logging(level: str = "info", format: str = "auto") -> None:
     """Have what is logged by the standard library look alike, unless somebody has set that up: after the author's
     module is loaded."""
     root = logging.getLogger()
@@ -53,7 +57,7 @@ def take_standard_logging(level: str = "info") -> None:
     ]
     without_record = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(processors=[without_record, *_after()], foreign_pre_chain=foreign)
+        structlog.stdlib.ProcessorFormatter(processors=[without_record, *_after(format)], foreign_pre_chain=foreign)
     )
     root.addHandler(handler)
     root.setLevel(LEVELS[level])
@@ -73,10 +77,13 @@ def _before() -> list[structlog.typing.Processor]:
     ]
 
 
-def _after() -> Sequence[structlog.typing.Processor]:
-    if sys.stderr.isatty():
+def _after(format: str) -> Sequence[structlog.typing.Processor]:
+    is_terminal = sys.stderr.isatty()
+    if format == "text" or (format == "auto" and is_terminal):
+        colors = is_terminal and not os.environ.get("NO_COLOR")
         # not structlog's own choice of a traceback: it shows local variables, and they hold payloads
-        return [_head_first, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        text = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+        return [_head_first, text]
     return [_head_first, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
 
 

@@ -13,6 +13,7 @@ import structlog
 import trio
 
 from holdfast.node import backoff, effects
+from holdfast.node.elsewhere import in_trio
 from holdfast.node.errors import split, traceback_of
 from holdfast.node.function import Function
 from holdfast.node.network import Network
@@ -153,6 +154,9 @@ class Term:
 
     async def put(self, effect: Effect) -> None:
         """Send an effect under the epoch. Raises StaleError, or trio.Cancelled within the term, if it has ended."""
+        await in_trio(self._put, effect)
+
+    async def _put(self, effect: Effect) -> None:
         to = await self._links.wait_room([effect])
         if self._mastership.epoch != self.epoch or not self._mastership.is_acting:
             self.scope.cancel(reason="the lease has ended")

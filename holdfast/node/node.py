@@ -4,14 +4,14 @@ The composition root of the library: the one place where its parts are put toget
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from secrets import randbits, token_hex
 
 import structlog
 import trio
-from msgspec import Struct
 
+from holdfast.node import tracing
 from holdfast.node.actions import Actions
 from holdfast.node.asking import Asking
 from holdfast.node.callbacks import Callbacks
@@ -32,8 +32,10 @@ from holdfast.node.replica import Replica
 from holdfast.node.request import Client
 from holdfast.node.session import Parts
 from holdfast.node.state import State, decode, follow
+from holdfast.node.statistics import Statistics
 from holdfast.node.streams import Streams
 from holdfast.node.tasks import END_TIMEOUT, Tasks
+from holdfast.node.watching import Meter, Watch, routed
 from holdfast.protocols.errors import ConfigError
 from holdfast.protocols.nodes.frames import VERSION, Hello
 
@@ -43,39 +45,26 @@ FORGET_TIMEOUT = 60.0
 HOUSEKEEPING_INTERVAL = 1.0
 
 
-class Statistics(Struct, frozen=True):
-    """What a node is doing, and has done in this run.
-
-    clients: 0 in a node that is not told of clients. callbacks: calls of on_open, on_close and on_state that have not
-    returned: how far they lag behind. tasks: those of `start_soon` that have not ended.
-    """
-
-    proxies: int
-    clients: int
-    state_keys: int
-    in_flight: int
-    handled: int
-    failed: int
-    cancelled: int
-    callbacks: int
-    tasks: int
-
-
 class Node(Actions):
     """A backend node.
 
     name: what it is, the same for all that do the same. capacity: how many requests it takes at once.
-    weight: its share of requests by the policy `weighted`, 1.0 is normal. labels: for people who look at it.
+    weight: its share of requests by the policy `weighted`, 1.0 is normal. labels: what a proxy's routes may go by.
     id: unique among live nodes; by default the name and something random. token: the proxies' shared secret.
     curve: keys for an encrypted link. drain_timeout: how long running handlers may take to finish at the end.
     threads: how many handlers that are plain functions run at once; more wait. So many that hang for ever are a node
     that hangs.
+    order: "client": messages of one client are handled one after the other, as they come to this node, each when the
+    former one's handler has ended; "": all at once. With several nodes it takes `client.ordered` of the proxies.
     clients: whether `node.clients` is wanted. on_open and on_close want it too; other nodes are not told who comes and
     goes, which costs them and the proxies nothing then.
-    failures: which of what its functions do wrong gets a line in the log.
+    failures: which of what its functions do wrong gets a line in the log. meter: what measures requests, from the next
+    run on; None: nothing does.
 
     Functions are registered before `run`. Everything else is for within it.
     """
+
+    _dispatch: type[Dispatch] = Dispatch
 
     def __init__(
         self,
@@ -90,6 +79,7 @@ class Node(Actions):
         drain_timeout: float = 30.0,
         clients: bool = False,
         threads: int = 40,
+        order: str = "",
     ) -> None:
         super().__init__()
         self.name = name
@@ -101,8 +91,10 @@ class Node(Actions):
         self.curve = curve
         self.drain_timeout = drain_timeout
         self.threads = threads
+        self.order = order
         self._asks_for_clients = clients
         self.failures = Failures()
+        self.meter: Meter | None = None
         self._is_running = False
         self._is_draining = trio.Event()
         self._state = State()
@@ -148,6 +140,7 @@ class Node(Actions):
         return self._parts.mastership.epoch
 
     def statistics(self) -> Statistics:
+        """What it is doing now, and has done in this run."""
         parts = self._parts
         return Statistics(
             len(self._links.sessions),
@@ -159,6 +152,9 @@ class Node(Actions):
             parts.dispatch.cancelled,
             len(parts.callbacks),
             self._tasks.count,
+            len(parts.dispatch.workers),
+            self._threads.busy,
+            self._threads.waiting,
         )
 
     # --- running ----------------------------------------------------------------------------------------------------
@@ -187,6 +183,10 @@ class Node(Actions):
             self._is_running = False
             self._is_draining = trio.Event()
 
+    def _start(self, function: Callable[..., Awaitable[int]], *arguments: object) -> int:
+        """Run what runs the node."""
+        return trio.run(function, *arguments)
+
     def drain(self) -> None:
         """Have `run` return when handlers have finished and proxies have read it all, or after `drain_timeout`.
 
@@ -200,13 +200,13 @@ class Node(Actions):
 
     async def _run(self, join: Sequence[str], task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
-            self._links.begin()
+            self._links.gate.begin()
             try:
                 await nursery.start(self._tasks.run)
                 nursery.start_soon(self._around.give_up_when_drained)
                 await self._around.run(partial(self._live, join, task_status))
             finally:
-                self._links.end()
+                self._links.gate.end()
             nursery.cancel_scope.cancel(reason="the node has left")
 
     async def _live(self, join: Sequence[str], status: trio.TaskStatus[None]) -> None:
@@ -216,9 +216,13 @@ class Node(Actions):
         finally:
             with trio.move_on_after(END_TIMEOUT, shield=True):
                 await self._tasks.end()
+            self._links.gate.end()  # not before: a task that is to be cancelled need not fail
 
     async def _serve(self, join: Sequence[str], status: trio.TaskStatus[None]) -> None:
         parts = self._parts
+        tracer = tracing.tracer()  # not before: a lifespan may have set the provider
+        if self.meter is not None or tracer is not None:
+            parts.dispatch.watch(Watch(self.meter, tracer), self._handler(routed))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(parts.callbacks.run)
             nursery.start_soon(parts.dispatch.run)
@@ -260,10 +264,12 @@ class Node(Actions):
             await parts.dispatch.wait_idle()
             await self._tasks.wait_turns()
             await self._links.wait_read()  # the last replies: a process that has ended brings nothing any more
-            self._links.hold()
+            await self._tasks.end()
+            self._links.gate.hold()
             await self._links.streams.wait_all_taken()  # what the author's tasks have done meanwhile, too
         if scope.cancelled_caught:
             log.warning("drain_timeout", in_flight=parts.dispatch.in_flight)
+            self._tasks.cancel()
         self._links.streams.close()
         self._links.leave()
 
@@ -278,7 +284,7 @@ class Node(Actions):
         handler = self._handler()
         once = self._on_open_once, self._on_close_once
         calls = Calls(self._on_connect, *once, self._on_ask, clients, partial(put, links))
-        dispatch = Dispatch(handler, calls, clients, self.capacity, self.failures)
+        dispatch = self._dispatch(handler, calls, clients, self.capacity, self.failures, self.order == "client")
         self._around = Lifespans(self._lifespans, self, self._is_draining, self.drain_timeout)
         ready, draining = links.is_ready, self._is_draining
         self._tasks = Tasks(links, self._jobs, self.failures, self.threads, ready, draining)

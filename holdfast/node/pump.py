@@ -1,33 +1,24 @@
-"""One DEALER socket and its batches: numbered, in order, both ways.
+"""One DEALER socket, and the batches that it carries.
 
 Owns the socket: only `run` calls it. The descriptor is edge-triggered in effect (libzmq #3641): it says nothing of what
 is queued if the socket was not drained, nor of what came while we sent. So each turn drains until nothing is left,
 sends, and looks at EVENTS again before it sleeps. Frames queued in one pass of Trio's scheduler leave as one batch.
 
-Knows the numbers of batches and no frame. A wrong number, bytes that are no batch, a connection that ends: `run`
-returns, and another pump must take over; ZeroMQ never reconnects this one, because a socket's queue would survive that.
+When it has ended another pump must take over; ZeroMQ never reconnects this one, because a socket's queue would survive
+that.
 """
 
-from collections import deque
 from secrets import token_bytes
-from typing import Any, NamedTuple, Protocol, cast
+from typing import NamedTuple, cast
 
 import trio
 import zmq
 import zmq.utils.monitor
 
+from holdfast.node.batches import MAX_OUTBOX_BYTES, Batches, Owner
 from holdfast.protocols.errors import ConfigError, FrameError
-from holdfast.protocols.nodes.frames import (
-    MAX_BATCH_BYTES_TO_NODE,
-    FromProxy,
-    Refused,
-    Via,
-    decode_from_proxy,
-    encode_batch,
-)
+from holdfast.protocols.nodes.frames import MAX_BATCH_BYTES_TO_NODE, Via, encode_batch
 
-MAX_BATCH_BYTES = 1 << 20  # then another batch is begun: a link should not be held up by one; a larger frame goes alone
-MAX_OUTBOX_BYTES = 8 << 20  # who can wait, waits until there is less; replies can't, and are bounded by the capacity
 HIGH_WATER_MARK = 16  # batches in libzmq, each way; more of ours wait in the outbox, where they are counted
 BURST = 32  # batches taken before handlers get their turn
 # For a connection to come, and again for its handshake: where nobody answers, nor refuses, the next attempt has to be
@@ -52,76 +43,23 @@ class Curve(NamedTuple):
     secret_key: bytes
 
 
-class Pump:
-    """One connection to `address`, from `run` to its end. ended: why, once it has.
+class Pump(Batches):
+    """One connection to `address`, from `run` to its end.
 
-    via: what the proxy there is told first: to which one all of it is to be passed. max_batch_bytes: of frames that are
-    sent together.
+    via: what the proxy there is told first: to which one all of it is to be passed.
     """
 
     def __init__(
         self, context: "zmq.Context[zmq.Socket[bytes]]", address: str, curve: Curve | None, via: Via | None = None
     ) -> None:
+        super().__init__()
         self._context = context
         self._address = address
         self._curve = curve
         self._via = via
-        self._open: list[Any] = []  # the batch that frames are added to
-        self._open_bytes = 0
-        self._ready: deque[tuple[list[Any], int]] = deque()  # batches that are full
-        self._ready_bytes = 0
-        self._blocked: bytes | None = None  # the first of these, encoded, while libzmq has no room for it
-        self._sent = 0
-        self._received = 0
-        self._nap: trio.CancelScope | None = None  # set while there is nothing to do
-        self._is_full = False  # somebody waits for room
-        self._room = trio.Event()
-        self._is_finishing = False
-        self.max_batch_bytes = MAX_BATCH_BYTES
-        self.ended = ""
+        self._blocked: bytes | None = None  # the first batch, encoded, while libzmq has no room for it
 
-    # --- for everybody ----------------------------------------------------------------------------------------------
-
-    def send(self, frame: Any, size: int = 64) -> None:  # noqa: ANN401 - any frame of FromNode
-        """Queue a frame. size: at most how many bytes it takes. After the end it goes nowhere."""
-        if self.ended:
-            return
-        if self._open_bytes + size > self.max_batch_bytes and self._open:
-            self._close_batch()
-        self._open.append(frame)
-        self._open_bytes += size
-        if self._nap is not None:
-            self.wake()
-
-    async def wait_room(self) -> None:
-        """Wait until less than MAX_OUTBOX_BYTES are queued, or it is all over."""
-        while self._ready_bytes + self._open_bytes > MAX_OUTBOX_BYTES and not self.ended:
-            if not self._is_full:
-                self._is_full = True
-                self._room = trio.Event()
-            await self._room.wait()
-
-    def end(self, reason: str) -> None:
-        """Have `run` return soon, with nothing more sent. The first reason stays."""
-        self.ended = self.ended or reason
-        self._room.set()
-        self.wake()
-
-    def finish(self) -> None:
-        """Have `run` return when all that is queued has been sent."""
-        self._is_finishing = True
-        self.wake()
-
-    def wake(self) -> None:
-        """Begin a turn, if none is under way: the owner's next tick is due earlier."""
-        if self._nap is not None:
-            self._nap.cancel()
-            self._nap = None
-
-    # --- the task ---------------------------------------------------------------------------------------------------
-
-    async def run(self, owner: "Owner") -> None:
-        """Connect and carry batches until the end. Raises ConfigError for an address that is none."""
+    async def run(self, owner: Owner) -> None:
         socket = self._socket()
         # Before it connects: a refusal may come at once, and who is not listening then never hears of it.
         monitor = socket.get_monitor_socket(sum(_ENDINGS))
@@ -160,7 +98,7 @@ class Pump:
         if self._via is not None:
             socket.send(encode_batch(0, [self._via]), zmq.NOBLOCK)  # a new socket has room
 
-    async def _turns(self, socket: "zmq.Socket[bytes]", owner: "Owner") -> None:
+    async def _turns(self, socket: "zmq.Socket[bytes]", owner: Owner) -> None:
         descriptor = _number(socket, zmq.FD)
         while True:
             now = trio.current_time()
@@ -182,7 +120,7 @@ class Pump:
                 await trio.lowlevel.wait_readable(descriptor)
             self._nap = None
 
-    def _drain(self, socket: "zmq.Socket[bytes]", owner: "Owner", now: float) -> bool:
+    def _drain(self, socket: "zmq.Socket[bytes]", owner: Owner, now: float) -> bool:
         """Take what has come. True: something has."""
         for burst in range(BURST):
             try:
@@ -198,14 +136,6 @@ class Pump:
             if self.ended:
                 break
         return True
-
-    def _decode(self, data: bytes) -> list[FromProxy]:
-        number, frames = decode_from_proxy(data)
-        self._received += 1
-        # 0: the proxy knows no session of ours, so there is nothing to count from
-        if number != self._received and not (number == 0 and all(isinstance(frame, Refused) for frame in frames)):
-            raise FrameError(f"expected batch {self._received}, got {number}")
-        return frames
 
     def _flush(self, socket: "zmq.Socket[bytes]") -> None:
         while self._ready or self._open:
@@ -223,11 +153,6 @@ class Pump:
         if self._is_full and self._ready_bytes <= MAX_OUTBOX_BYTES:
             self._is_full = False
             self._room.set()
-
-    def _close_batch(self) -> None:
-        self._ready.append((self._open, self._open_bytes))
-        self._ready_bytes += self._open_bytes
-        self._open, self._open_bytes = [], 0
 
     async def _watch(self, monitor: "zmq.Socket[bytes]") -> None:
         while True:
@@ -247,24 +172,3 @@ class Pump:
 
 def _number(socket: "zmq.Socket[bytes]", option: int) -> int:
     return cast("int", socket.getsockopt(option))
-
-
-class Owner(Protocol):
-    """Whose pump it is. All calls come from the pump's task."""
-
-    @property
-    def next_tick(self) -> float:
-        """When `tick` must be called at the latest."""
-        ...
-
-    def tick(self, now: float) -> None:
-        """Called each turn, before what has come is taken."""
-        ...
-
-    def receive(self, frames: list[FromProxy], now: float) -> None:
-        """A batch has come. Raises FrameError to end it all."""
-        ...
-
-    def wake_handlers(self, now: float) -> bool:
-        """Give handlers a turn, if there is work that has not begun. True: there is."""
-        ...

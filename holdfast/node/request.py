@@ -3,16 +3,41 @@
 import math
 from collections.abc import AsyncIterable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from enum import Enum
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 from msgspec import Struct
 
 from holdfast.node.errors import RequestError
+from holdfast.node.fields import Fields, Form, cookies_of, query_of
+from holdfast.node.traceparent import TRACEPARENT, ids_of
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
 
-Body = bytes | bytearray | memoryview | str | dict[str, Any] | list[Any] | None
+
+class Dataclass(Protocol):
+    """Any."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+Json = dict[str, Any] | list[Any] | tuple[Any, ...] | int | float | bool | Struct | Dataclass
+Body = bytes | bytearray | memoryview | str | Json | None
+
+
+class NoReply(Enum):
+    """The type of NO_REPLY: `-> str | NoReply`."""
+
+    NO_REPLY = "NO_REPLY"
+
+    def __repr__(self) -> str:
+        return "holdfast.NO_REPLY"
+
+
+NO_REPLY = NoReply.NO_REPLY
+"""To be returned by a handler: nothing is sent to a client of a message protocol, as for None. The request is settled,
+and what the handler did is done. HTTP has to say something: there it is 204, No Content, where None is an empty 200."""
 
 
 class Headers(list[tuple[str, str]]):
@@ -38,7 +63,8 @@ class Client(Struct, frozen=True, eq=False):
     """A client of some proxy. Equal to another exactly if the ids are; an id is never used twice.
 
     protocol: what it speaks, such as "websocket" or "http". address: where it comes from. path, headers, query: of its
-    handshake or request. The query is what followed the "?", unparsed.
+    handshake or request. The path is as the client sent it, percent signs and all; the query is what followed the "?",
+    unparsed.
     user: who it is, as on_connect or its token says; "": nobody knows. data: what the application keeps of it, see
     `Session.data` and `Node.update`. claims: of its token; {}: it has none. redelivered: of one that is told by
     `on_open(once=True)` or `on_close(once=True)`, that another node may have been told before.
@@ -61,6 +87,11 @@ class Client(Struct, frozen=True, eq=False):
     def __hash__(self) -> int:
         return hash(self.id)
 
+    @property
+    def cookies(self) -> Fields:
+        """As `Request.cookies`, for on_connect and others that have no request. Parsed whenever they are asked for."""
+        return cookies_of(self.headers.get_all("cookie"))
+
     @classmethod
     def of(cls, client: frames.Client, redelivered: bool = False) -> "Client":
         """Raises FrameError if its data or claims are not what they are said to be."""
@@ -79,7 +110,7 @@ def _parsed(data: bytes, nothing: object) -> Any:  # noqa: ANN401 - JSON can be 
 
 
 class HttpInfo(Struct, frozen=True):
-    """What an HTTP request has beside its body. target: as on the request line, unparsed, with the query."""
+    """What an HTTP request has beside its body. target: path and query as on the request line, unparsed."""
 
     method: str
     target: str
@@ -112,6 +143,8 @@ class Request(Struct):
     attempt: int = 1
     deadline: float = math.inf
     _exchange: "Handled | None" = None
+    _query: Fields | None = None
+    _cookies: Fields | None = None
 
     @property
     def id(self) -> int:
@@ -122,6 +155,58 @@ class Request(Struct):
     def redelivered(self) -> bool:
         """Whether another node may have begun with it. What that one did elsewhere (its database) is done."""
         return self.attempt > 1
+
+    @property
+    def text(self) -> str:
+        """The payload as text. Raises RequestError (400) if it is no UTF-8; what `is_text` is."""
+        try:
+            return self.payload.decode()
+        except UnicodeDecodeError as error:
+            raise RequestError(400, "expected UTF-8 text") from error
+
+    @property
+    def path(self) -> str:
+        """Of the HTTP request, or of the handshake of the client whose message it is: "/rooms/7", without the query."""
+        return self.client.path
+
+    @property
+    def query(self) -> Fields:
+        """What came with the path, by name: of "?room=7&room=8" `get("room")` is "7", `get_all("room")` both. Parsed
+        when it is first asked for. Of a message it is that of the client's handshake."""
+        if self._query is None:
+            self._query = query_of(self.client.query)
+        return self._query
+
+    @property
+    def cookies(self) -> Fields:
+        """The client's cookies, with the request or with the handshake. Parsed when they are first asked for. What a
+        browser sends is taken as it is (RFC 6265 section 5.4): values are not unquoted."""
+        if self._cookies is None:
+            self._cookies = self.client.cookies
+        return self._cookies
+
+    def form(self, *, max_parts: int = 1000, max_bytes: int = 16 << 20) -> Form:
+        """The body as a form with fields and files: `application/x-www-form-urlencoded` or `multipart/form-data`.
+
+        max_parts: fields and files together. max_bytes: of the body, which the proxy has bounded already
+        (`client.max_body_bytes`). Raises RequestError, so that a handler need not care: 413 for more than these, 400
+        for what is no form, 415 for another content type, and for a message. Parsed with each call: a file of 8 MiB
+        takes 12 ms, and so do 1,000 fields.
+        """
+        from holdfast.node.form import parse  # nodes without forms need not load it
+
+        content_type = self.http.headers.get("content-type", "") if self.http is not None else ""
+        return parse(content_type or "", self.payload, max_parts, max_bytes)
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C `traceparent` that came with it, for what the handler asks elsewhere; of a message the one of its
+        client's handshake. None: there was none, or what came is none. `tracestate` is among the headers.
+
+        Where OpenTelemetry makes spans its own propagation knows better: the handler has a span of its own then.
+        """
+        header = self.client.headers.get(TRACEPARENT)
+        return header if ids_of(header) is not None else None
 
     def json(self) -> Any:  # noqa: ANN401 - JSON can be anything
         """The payload, parsed. Raises RequestError (400), so that a handler need not care."""
@@ -147,8 +232,10 @@ class Reply:
     """A reply with more to say than its body.
 
     body: as a handler may return it, or an async iterable of such parts. Each is sent as soon as it is there, and to a
-    client of a message protocol it is a message of its own. What yields them must not do so within a cancel scope or
-    nursery of its own (Trio's rule): that would cancel us.
+    client of a message protocol it is a message of its own, but for None: that says nothing. What yields them must not
+    do so within a cancel scope or nursery of its own (Trio's rule): that would cancel us. Over HTTP, where there is no
+    body (a request with HEAD; status 204, 205, 304), none is asked for: the reply is its head, and what parts would do
+    is not done.
     status, headers: for HTTP; protocols without them ignore both. 200 to 599.
     text: whether it goes as text; None: str, dict and list do, and bytes have the kind of their request.
     failed: it says that the handler has failed: what this one did through the node and has not flushed is dropped, as

@@ -2,11 +2,11 @@
 
 A message of a client goes by a field of its JSON to what `on_message` has registered for it, first registered first,
 else by the path of the client. An HTTP request goes by its path and method. Of several whose path fits the most
-specific one that takes the method is it: word before parameter, then a method that is named before any. What is taken
-by none is the rest's, or else refused: 404, and 405 over HTTP if only the method is wrong.
+specific one that takes the method is it: word before parameter before `*`, then a method that is named before any. What
+is taken by none is the rest's, or else refused: 404, and 405 over HTTP if only the method is wrong.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -14,40 +14,16 @@ import msgspec
 
 from holdfast.node.errors import RequestError
 from holdfast.node.function import said
-from holdfast.node.paths import Branch
 from holdfast.node.request import Request
 from holdfast.node.typed import Handler
 from holdfast.protocols.errors import ConfigError
+from holdfast.protocols.paths import Branch, Pattern
 
 Key = tuple[type, str | int | bool]  # True is 1 in Python, and not in JSON
 Begin = Callable[[Request], Any]
 
 MAX_SHOWN = 80  # characters of what a client sent, in what it is told
 EVERY = None  # in place of a method: all of them, and messages
-
-
-class Pattern:
-    """A path with parameters, as `/rooms/{id}`. names: theirs. words: its segments, None for a parameter."""
-
-    __slots__ = ("names", "path", "words")
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.names: list[str] = []
-        self.words: list[str | None] = []
-        if not path.startswith("/"):
-            raise ConfigError(f"the path of a route begins with a slash, as /rooms/{{id}}, got {path!r:.80}")
-        for segment in path.split("/"):
-            name = segment[1:-1] if segment.startswith("{") and segment.endswith("}") else None
-            if name is None:
-                if set(segment) & set("{}?#"):
-                    raise ConfigError(f"a parameter of a route is a whole segment, as /rooms/{{id}}, got {path!r:.80}")
-                self.words.append(unquote(segment))
-                continue
-            if not name.isidentifier() or name in self.names:
-                raise ConfigError(f"parameters of a route are names of their own, as /rooms/{{id}}, got {path!r:.80}")
-            self.names.append(name)
-            self.words.append(None)
 
 
 def key_of(field: object, value: object) -> Key:
@@ -74,7 +50,7 @@ class Table:
                 self.rest = handler
                 return None
             return self.rest
-        branch = self._tree.grow(pattern.words)
+        branch = self._tree.grow(pattern.words, is_open=pattern.is_open)
         place = branch.item = branch.item or {}
         former = next((place[method] for method in methods if method in place), None)
         if former is None:
@@ -84,35 +60,46 @@ class Table:
 
     def take(self, method: str | None, path: str) -> tuple[Handler, list[str]] | None:
         """What takes it, and the values of the path's parameters."""
-        for place, values in self._places(path):
+
+        def of(place: dict[str | None, Handler]) -> Handler | None:
             handler = place.get(method)
             if handler is None and method == "HEAD":
                 handler = place.get("GET")
-            if handler is None:
-                handler = place.get(EVERY)
-            if handler is not None:
-                return handler, values
-        return None if self.rest is None else (self.rest, [])
+            return handler if handler is not None else place.get(EVERY)
+
+        found = None if self.is_empty else self._find(path, of)
+        return found if found is not None or self.rest is None else (self.rest, [])
 
     def methods(self, path: str) -> set[str]:
         """Those that something takes at this path."""
-        found = {method for place, _ in self._places(path) for method in place if method is not None}
-        return found | {"HEAD"} if "GET" in found else found
+        methods: set[str] = set()
 
-    def _places(self, path: str) -> Iterator[tuple[dict[str | None, Handler], list[str]]]:
+        def collect(place: dict[str | None, Handler]) -> None:
+            methods.update(method for method in place if method is not None)
+
+        self._find(path, collect)
+        return methods | {"HEAD"} if "GET" in methods else methods
+
+    def _find(
+        self, path: str, take: Callable[[dict[str | None, Handler]], Handler | None]
+    ) -> tuple[Handler, list[str]] | None:
         segments = path.split("/")
         if "%" in path:
             try:
                 segments = [unquote(segment, errors="strict") for segment in segments]
             except UnicodeDecodeError:
-                return iter(())
-        return self._tree.search(segments)
+                return None
+        return self._tree.find(segments, take)
 
 
 class Router:
-    """All functions for requests of a node. Calling it begins the one that takes the request."""
+    """All functions for requests of a node. Calling it begins the one that takes the request.
+
+    tell: called with it before; None: nobody wants to know.
+    """
 
     def __init__(self) -> None:
+        self.tell: Callable[[Handler], None] | None = None
         self.table = Table()
         self._by_field: dict[str, dict[Key, Table]] = {}
         self._decode: Callable[[bytes], Any] | None = None
@@ -120,6 +107,7 @@ class Router:
     def add(self, handler: Handler, path: Pattern | None, methods: Sequence[str]) -> None:
         """Raises ConfigError if there is one already."""
         former = self.table.add(path, methods or (EVERY,), handler)
+        handler.route = path.path if path else ""
         if former is not None:
             what = f"{'/'.join(methods)} {path.path}".lstrip() if path else "every request that no route takes"
             _refuse(what, former, handler)
@@ -128,6 +116,7 @@ class Router:
         """Raises ConfigError if there is one already."""
         values = self._by_field.setdefault(field, {})
         former = values.setdefault(key, Table()).add(path, (EVERY,), handler)
+        handler.route = f"{field}={_shown(key[1])}" + (f" {path.path}" if path else "")
         if former is not None:
             what = f'messages with "{field}": {_shown(key[1])}' + (f" at {path.path}" if path else "")
             _refuse(what, former, handler)
@@ -140,7 +129,7 @@ class Router:
     def begin(self) -> Begin | None:
         """What begins a request, with as little around as there is to decide. None: no function takes any."""
         rest = self.table.rest
-        if self.table.is_empty and not self._by_field:
+        if self.table.is_empty and not self._by_field and (rest is None or self.tell is None):
             if rest is None or rest.has_more:
                 return rest
             return rest.function.begin
@@ -153,13 +142,18 @@ class Router:
         for value, tables in zip(fields, self._by_field.values(), strict=False):  # none are told of what is no JSON
             table = tables.get((type(value), value)) if type(value) in (str, int, bool) else None
             if table is not None and (found := table.take(EVERY, path)) is not None:
-                return found[0](request, found[1])
+                return self._begin(*found, request)
         found = self.table.take(EVERY if http is None else http.method, path)
         if found is not None:
-            return found[0](request, found[1])
+            return self._begin(*found, request)
         if http is not None:
             raise self._why_not_http(http.method, path)
         raise RequestError(404, self._why_not(fields, path))
+
+    def _begin(self, handler: Handler, values: list[str], request: Request) -> Any:  # noqa: ANN401 - the author's
+        if self.tell is not None:
+            self.tell(handler)
+        return handler(request, values)
 
     def _fields(self, payload: bytes) -> list[Any]:
         """Those of a message by which functions are registered; none of one that is no JSON object."""

@@ -10,7 +10,7 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 import structlog
 import trio
@@ -26,12 +26,38 @@ log = structlog.get_logger("holdfast.node")
 
 PREFIX = "HOLDFAST_NODE_"
 PROXIES_TOKEN = "HOLDFAST__NODE__TOKEN"  # a key of the proxies' configuration, as they read it
+
+
+def _one_of(choices: Iterable[str]) -> Callable[[str], str]:
+    def choose(text: str) -> str:
+        if text not in choices:
+            raise ValueError
+        return text
+
+    return choose
+
+
+def label(text: str) -> tuple[str, str]:
+    """NAME=VALUE. Raises ValueError."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise ValueError
+    return name, value
+
+
+def _labels(text: str) -> list[tuple[str, str]]:
+    return [label(word) for word in text.split()]
+
+
 # Each may be a variable, too: what it becomes, and what is expected of its text.
 OPTIONS: tuple[tuple[str, Callable[[str], object], str], ...] = (
-    *((name, str, "text") for name in ("name", "id", "token", "proxy_key", "secret_key")),
+    *((name, str, "text") for name in ("name", "id", "token", "proxy_key", "secret_key", "metrics")),
     ("capacity", int, "a whole number"),
     ("weight", float, "a number"),
     ("drain_timeout", float, "a number of seconds"),
+    ("label", _labels, "NAME=VALUE, several with spaces between"),
+    ("log_level", _one_of(logs.LEVELS), ", ".join(logs.LEVELS)),
+    ("log_format", _one_of(logs.FORMATS), ", ".join(logs.FORMATS)),
 )
 STOPPED = 1  # exit status after a second signal
 LOCAL = "tcp://127.0.0.1:7510"  # where the proxy of this machine takes nodes, if nobody has said otherwise
@@ -47,8 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--join",
         metavar="ADDRESS",
         action="append",
-        help="a proxy's node address, as tcp://127.0.0.1:7510; can be repeated, one is enough to find the others "
-        f"(or in the environment: {PREFIX}JOIN, with spaces between)",
+        help="a proxy's node address; can be repeated, one is enough to find the others (or in the environment: "
+        f"{PREFIX}JOIN, with spaces between; default: {LOCAL}, a proxy on this machine)",
     )
     option("name", "NAME", "what it is, the same for all nodes that do the same")
     option("id", "ID", "its id, unique among live nodes: who takes that of another ends it; default: one made up")
@@ -58,6 +84,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("proxy-key", "FILE", "the proxies' public key, made by `holdfast keygen`; with --secret-key")
     option("secret-key", "FILE", "this node's secret key, made by `holdfast keygen`")
     option("drain-timeout", "SECONDS", "how long running handlers may take to finish after SIGTERM", float)
+    parser.add_argument(
+        "--label",
+        metavar="NAME=VALUE",
+        action="append",
+        type=label,
+        help="what people who look at it, and routes, know it by; can be repeated "
+        f"(or in the environment: {PREFIX}LABEL, with spaces between)",
+    )
+    option("metrics", "HOST:PORT", "serve metrics for Prometheus there, at /metrics; port 0: a free one, which is told")
+    add_log_arguments(parser)
+
+
+def add_log_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--log-level",
+        choices=logs.LEVELS,
+        help=f"from which level on lines are logged; default: info (or in the environment: {PREFIX}LOG_LEVEL)",
+    )
+    parser.add_argument(
+        "--log-format",
+        choices=logs.FORMATS,
+        help="auto: text on a terminal, JSON lines elsewhere; default: auto "
+        f"(or in the environment: {PREFIX}LOG_FORMAT)",
+    )
 
 
 def _variable(name: str) -> str:
@@ -82,16 +132,21 @@ def _take_environment(arguments: argparse.Namespace) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Run a node until it is told to stop. Returns the exit status. Raises ConfigError, LinkRefused, LifespanError."""
     _take_environment(arguments)
-    join = arguments.join or _join_of_environment()
-    if not join:
-        raise ConfigError("a node needs the address of at least one proxy: --join tcp://127.0.0.1:7510")
+    log_as = arguments.log_level or "info", arguments.log_format or "auto"
+    logs.log_to_stderr(*log_as)  # before the module is loaded, which may see to that itself
     node = load(arguments.node)
-    logs.take_standard_logging()
+    logs.take_standard_logging(*log_as)
     _apply(arguments, node)
-    return _run(node, join)
+    return _run(node, arguments.join or _join_of_environment() or [LOCAL], arguments.metrics)
 
 
-def run(node: Node, join: str | Sequence[str] | None = None, *, log_level: str | None = "info") -> None:
+def run(
+    node: Node,
+    join: str | Sequence[str] | None = None,
+    *,
+    log_level: str | None = "info",
+    metrics: str | None = None,
+) -> None:
     """Be a node until told to stop, as `holdfast node`: for the end of a script of one's own.
 
         if __name__ == "__main__":
@@ -103,20 +158,23 @@ def run(node: Node, join: str | Sequence[str] | None = None, *, log_level: str |
     stands before this argument and what is set on the node.
     log_level: debug, info, warning or error, of the log that is set up on stderr: structlog and the standard library's
     logging, each unless it is set up already. None: neither is touched.
+    metrics: HOST:PORT where Prometheus reads what is measured; None: nothing is.
     What ends the node is one line on stderr and SystemExit: 2 for what has to be written otherwise (ConfigError), 1 for
     another error of the library's (LinkRefused, LifespanError). Not from within an event loop: there it is `node.run`.
     """
-    if log_level is not None:
-        if log_level not in logs.LEVELS:
-            raise ValueError(f"expected a log level of {', '.join(logs.LEVELS)}, got {log_level!r}")
-        if not structlog.is_configured():
-            logs.log_to_stderr(log_level)
-        logs.take_standard_logging(log_level)
+    if log_level is not None and log_level not in logs.LEVELS:
+        raise ValueError(f"expected a log level of {', '.join(logs.LEVELS)}, got {log_level!r}")
     try:
         arguments = argparse.Namespace(**dict.fromkeys(name for name, _, _ in OPTIONS))
         _take_environment(arguments)
+        if log_level is not None:
+            log_as = arguments.log_level or log_level, arguments.log_format or "auto"
+            if not structlog.is_configured():
+                logs.log_to_stderr(*log_as)
+            logs.take_standard_logging(*log_as)
         _apply(arguments, node)
-        status = _run(node, _join_of_environment() or ([join] if isinstance(join, str) else join) or [LOCAL])
+        proxies = _join_of_environment() or ([join] if isinstance(join, str) else join) or [LOCAL]
+        status = _run(node, proxies, arguments.metrics or metrics)
     except HoldfastError as error:
         sys.stderr.write(f"holdfast: {error}\n")
         raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
@@ -133,14 +191,15 @@ def _apply(arguments: argparse.Namespace, node: Node) -> None:
         value = getattr(arguments, name)
         if value is not None:
             setattr(node, name, value)
+    node.labels.update(arguments.label or ())
     if arguments.proxy_key is not None or arguments.secret_key is not None:  # an empty one is not "in the clear"
         node.curve = _load_keys(arguments.proxy_key, arguments.secret_key)
 
 
-def _run(node: Node, join: Sequence[str]) -> int:
+def _run(node: Node, join: Sequence[str], metrics: str | None) -> int:
     logs.of_node(node.id)
     try:
-        return trio.run(serve, node, join)
+        return node._start(serve, node, join, metrics)
     except LifespanError as error:
         if error.__cause__ is not None:
             log.error("lifespan_failed", exception=traceback_of(error.__cause__))
@@ -169,13 +228,18 @@ def load(spec: str) -> Node:
     return node
 
 
-async def serve(node: Node, join: Sequence[str]) -> int:
-    """Run a node. SIGTERM or SIGINT drains it; a second one stops it at once. Returns the exit status."""
+async def serve(node: Node, join: Sequence[str], metrics: str | None = None) -> int:
+    """Run a node. SIGTERM or SIGINT drains it; a second one stops it at once. Returns the exit status.
+
+    metrics: where they are served, HOST:PORT. Raises ConfigError if that can't be.
+    """
     status = STOPPED
     try:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_obey, signals, node, nursery.cancel_scope)
+                if metrics is not None:
+                    await _measure(node, metrics, nursery)
                 await node.run(join)
                 status = 0
                 nursery.cancel_scope.cancel(reason="the node has left")
@@ -185,6 +249,13 @@ async def serve(node: Node, join: Sequence[str]) -> int:
             raise
         raise error from error.__cause__
     return status
+
+
+async def _measure(node: Node, address: str, nursery: trio.Nursery) -> None:
+    from holdfast.node import exposition, measuring  # prometheus_client takes its time to import
+
+    node.meter = meter = measuring.Meter(node)
+    await nursery.start(exposition.serve, address, meter.exposition)
 
 
 async def _obey(signals: AsyncIterator[int], node: Node, scope: trio.CancelScope) -> None:

@@ -14,6 +14,7 @@ import trio
 from msgspec import Struct
 
 from holdfast.node.asking import Asking
+from holdfast.node.batches import Batches
 from holdfast.node.callbacks import Callbacks
 from holdfast.node.clients import Clients
 from holdfast.node.counts import Counts
@@ -22,7 +23,6 @@ from holdfast.node.effects import room_in
 from holdfast.node.exchange import Exchange
 from holdfast.node.mastership import Mastership
 from holdfast.node.network import Network
-from holdfast.node.pump import Pump
 from holdfast.node.replica import Replica
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
@@ -108,7 +108,7 @@ class Session:
     exchanges: requests that came with it and are being handled, by id.
     """
 
-    def __init__(self, parts: Parts, pump: Pump, address: str, via: str = "") -> None:
+    def __init__(self, parts: Parts, pump: Batches, address: str, via: str = "") -> None:
         self.links = parts.links
         self.address = address
         self.via = via
@@ -128,7 +128,7 @@ class Session:
         self._has_clients = self._is_leaving = self._proxy_has_left = False  # has_clients: or wants none
         self._seen = 0.0  # when something last came
         self.max_batch_bytes = self.max_unacknowledged_bytes = self.reply_window = 0  # until the welcome says
-        self.pause_timeout = 0.0
+        self.stream_timeout = 0.0
         self.takes: Sequence[str] = ()
         self._patience = WELCOME_TIMEOUT
         self._heartbeat_interval = 0.0
@@ -242,7 +242,7 @@ class Session:
         self._pump.max_batch_bytes = min(self._pump.max_batch_bytes, room_in(frame.max_batch_bytes))
         self.max_unacknowledged_bytes = frame.max_unacknowledged_bytes
         self.reply_window = frame.reply_window
-        self.pause_timeout = frame.pause_timeout
+        self.stream_timeout = frame.stream_timeout
         self.takes = frame.takes
         self._heartbeat_interval = frame.heartbeat_interval
         self._patience = frame.heartbeat_timeout

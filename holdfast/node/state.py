@@ -7,14 +7,16 @@ only if nobody else was faster.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import msgspec
 import trio
+from msgspec import Struct
 
 from holdfast.node import threads
 from holdfast.node.effects import check_text, check_version, id_of
+from holdfast.node.elsewhere import within_trio
 from holdfast.node.errors import StateConflict, StateError, StateRefused
 from holdfast.node.replica import PROPOSAL_TIMEOUT, Replica
 from holdfast.node.request import Client
@@ -48,6 +50,14 @@ def decode(value: bytes) -> Any:  # noqa: ANN401 - values are the author's
         raise StateError(f"a value of the state can't be read: {error}") from error
 
 
+class Entry(Struct, frozen=True):
+    """What a key is at one moment. version: for `if_version`. owner: the id of the client it ends with; 0: none."""
+
+    value: Any
+    version: int
+    owner: int = 0
+
+
 class State:
     """Values are None-free at the top level and what msgpack can say: str, bytes, numbers, bools, lists, dicts.
 
@@ -64,6 +74,7 @@ class State:
         return decode(self._replica.view.items[key].value)
 
     def get(self, key: str, default: Any = None) -> Any:  # noqa: ANN401
+        """The value of a key, or this where there is none."""
         item = self._replica.view.items.get(key)
         return default if item is None else decode(item.value)
 
@@ -84,6 +95,14 @@ class State:
     def version(self, key: str) -> int:
         """The version of the key's value, for `if_version`; 0: there is no such key."""
         return self._replica.view.version(key)
+
+    def entry(self, key: str) -> Entry | None:
+        """The value and its version of the same moment, for `set(..., if_version=...)`; None: there is no such key.
+
+        In a thread `get` and `version`, one after the other, may be of two different values.
+        """
+        item = self._replica.view.items.get(key)
+        return None if item is None else Entry(decode(item.value), item.version, item.owner)
 
     async def set(
         self,
@@ -139,7 +158,7 @@ class State:
     async def _update(
         self, key: str, function: Callable[[Any], Any], default: object, owner: Client | int | None
     ) -> object:
-        async with self.turn(key):
+        async with self._turn(key):
             while True:
                 version = self.version(key)
                 value = function(self.get(key, default))
@@ -152,14 +171,17 @@ class State:
                     continue  # the change that was faster is applied here before we are told
                 return value
 
-    @asynccontextmanager
-    async def turn(self, key: str) -> AsyncIterator[None]:
+    def turn(self, key: str) -> AbstractAsyncContextManager[None]:
         """`async with`: one at a time at this node, in the order in which they came, as those of `update`.
 
         For what takes more than a function, or more than one key: of those that read the same version one wins, and
         the others have done all in vain. Other nodes go on: `if_version` is needed all the same. key: any name. Not
         within itself, nor around an `update` of that key. Raises StateError if it does not come within 10 s.
         """
+        return within_trio(self._turn(key))
+
+    @asynccontextmanager
+    async def _turn(self, key: str) -> AsyncIterator[None]:
         lock = self._turns.setdefault(key, trio.Lock())
         try:
             with trio.move_on_after(PROPOSAL_TIMEOUT) as scope:

@@ -22,6 +22,7 @@ from holdfast.protocols.nodes.effects import (
     CloseClient,
     Effect,
     Join,
+    Leave,
     Notify,
     unpack_ids,
     weigh,
@@ -285,15 +286,21 @@ def _flat(effects: Iterable[Effective]) -> Iterable[Effect]:
 
 
 def _end_silence(stream: Stream, joined: list[str], effects: Iterable[Effective]) -> None:
-    """These are about to be sent: what is withheld of their channels comes before, and all of it before an end."""
+    """These are about to be sent: what is withheld of their channels comes before, and all of it before an end.
+
+    Whoever leaves a channel may have joined it by another node, and we don't know of it yet.
+    """
     stream.unmute(joined)
     if stream.withheld:
         named = set[str]()
         for effect in _flat(effects):
             if isinstance(effect, Notify):
                 named.update(effect.channels)
+            elif isinstance(effect, Leave):
+                named.add(effect.channel)
             elif isinstance(effect, Broadcast | CloseClient):
                 named.update(stream.withheld)
+                break  # once: there may be many of these, and much is withheld
         stream.release(named)
 
 

@@ -79,8 +79,12 @@ class Tasks:
     async def end(self) -> None:
         """Cancel the tasks, and wait until they have ended. None can be started any more."""
         if self._nursery is not None:
-            self._nursery.cancel_scope.cancel(reason="the node has left")
+            self.cancel()
             await self._have_ended.wait()
+
+    def cancel(self) -> None:
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel(reason="the node has drained")
 
     # --- tasks ------------------------------------------------------------------------------------------------------
 

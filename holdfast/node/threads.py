@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 import trio
 
 from holdfast.node import effects
+from holdfast.node.elsewhere import in_trio
 from holdfast.protocols.errors import StaleError
 from holdfast.protocols.nodes.frames import Effect
 
@@ -29,23 +30,36 @@ class Threads:
         """For another run. Threads that still go on from a former one take nobody's place."""
         self._limiter = trio.CapacityLimiter(limit)
 
+    @property
+    def busy(self) -> int:
+        """So many of them run."""
+        return self._limiter.borrowed_tokens
+
+    @property
+    def waiting(self) -> int:
+        """So many calls wait for one."""
+        return self._limiter.statistics().tasks_waiting
+
     async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - the author's
         """Call it in a thread. What it does through the node (`trio.from_thread.run(node.notify, ...)`) goes where it
         would from the calling task."""
+        return await in_trio(self._run, function, arguments)
+
+    async def _run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:  # noqa: ANN401
         outlet = effects.current.get()
         if outlet is None:
-            return await self._run(function, arguments)
+            return await self._call(function, arguments)
         caller = Caller(outlet)
         token = effects.current.set(caller)  # inherited by the thread
         try:
-            return await self._run(function, arguments)
+            return await self._call(function, arguments)
         except trio.Cancelled:
             caller.leave()
             raise
         finally:
             effects.current.reset(token)
 
-    async def _run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:  # noqa: ANN401
+    async def _call(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:  # noqa: ANN401
         def call() -> tuple[Any]:
             return (function(*arguments),)  # Trio refuses an awaitable, which whoever called may await
 
@@ -78,6 +92,9 @@ class Caller:
 
     async def call(self, function: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:  # noqa: ANN401
         """Raises StaleError if nobody waits for the thread, or when nobody does any more."""
+        return await in_trio(self._call, function, arguments)
+
+    async def _call(self, function: Callable[..., Awaitable[Any]], arguments: tuple[Any, ...]) -> Any:  # noqa: ANN401
         if not self._is_gone:
             with trio.CancelScope() as scope:
                 self._waits.add(scope)
@@ -93,7 +110,7 @@ async def call(function: Callable[..., Awaitable[ResultT]], *arguments: Any) -> 
     caller = effects.current.get()
     if isinstance(caller, Caller):
         return cast("ResultT", await caller.call(function, *arguments))
-    return await function(*arguments)
+    return await in_trio(function, *arguments)
 
 
 def current_time() -> float:

@@ -26,15 +26,17 @@ class Handler:
     """A function for requests. It is called with a request and the values of its path's parameters, and gives what
     Function.begin gives. Raises RequestError (400).
 
-    names: of the parameters of its path, in order. has_more: whether it takes more than the request.
+    names: of the parameters of its path, in order. has_more: whether it takes more than the request. route: the path or
+    field by which it is found, for people; "": it takes all others.
     """
 
-    __slots__ = ("_body", "_is_optional", "_values", "function", "has_more")
+    __slots__ = ("_body", "_is_optional", "_values", "function", "has_more", "route")
 
     def __init__(self, function: Function, names: Sequence[str] = ()) -> None:
         author = function.function
         parameters = _parameters(author)
         self.function = function
+        self.route = ""
         self._values: list[tuple[str, Decode | None]] = []
         for name in names:
             kind = _annotation(author, parameters.get(name), str)
@@ -49,6 +51,8 @@ class Handler:
         check(author, "a request", named=[*names, BODY] if self._body else names)
 
     def __call__(self, request: Request, values: Sequence[str] = ()) -> Any:  # noqa: ANN401 - the author's
+        if not self.has_more:
+            return self.function.begin(request)
         named: dict[str, Any] = {}
         for (name, decode), value in zip(self._values, values, strict=True):
             named[name] = value if decode is None else _checked(name, decode, value)

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from types import coroutine
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import trio
 
@@ -30,6 +30,14 @@ class Worker:
         self.scope = trio.CancelScope()
         self.is_cancelled = False
 
+    def cancel(self, reason: str) -> None:
+        self.is_cancelled = True
+        self.scope.cancel(reason=reason)
+
+
+class Cancellable(Protocol):
+    def cancel(self, reason: str, /) -> object: ...
+
 
 class Job:
     """Base class of jobs. Each is put once."""
@@ -37,18 +45,28 @@ class Job:
     __slots__ = ("is_cancelled", "worker")
 
     def __init__(self) -> None:
-        self.worker: Worker | None = None  # who has begun with it
+        self.worker: Cancellable | None = None  # who has begun with it: a Worker, or a task of asyncio
         self.is_cancelled = False
 
 
 JobT = TypeVar("JobT", bound=Job)
+JobT_contra = TypeVar("JobT_contra", bound=Job, contravariant=True)
+
+
+class Jobs(Protocol[JobT_contra]):
+    """Whom jobs are put to. Their methods are those of Workers."""
+
+    def __len__(self) -> int: ...
+    def put(self, job: JobT_contra) -> None: ...
+    def wake(self, now: float) -> bool: ...
+    def cancel(self, job: JobT_contra, reason: str) -> None: ...
 
 
 class Workers(Generic[JobT]):
     """handle: does a job. It must not raise: that would end the node."""
 
     def __init__(self, handle: Callable[[JobT], Coroutine[Any, Any, None]]) -> None:
-        self._handle = handle
+        self.handle = handle
         self._queue: deque[JobT] = deque()  # bounded by who puts: Dispatch takes no more than its capacity allows
         self._idle: list[trio.lowlevel.Task] = []
         self._waking = 0  # workers that have been woken, or asked for, and have not begun to run yet
@@ -58,6 +76,10 @@ class Workers(Generic[JobT]):
         self._is_begun = False  # a job in this slice
         self._missing = 0  # workers that are asked for
         self._wanted = trio.Event()
+
+    def __len__(self) -> int:
+        """Jobs that have not begun."""
+        return len(self._queue)
 
     def put(self, job: JobT) -> None:
         """Add a job. `wake` must follow."""
@@ -75,8 +97,7 @@ class Workers(Generic[JobT]):
         """Cancel a job that has not ended. One that has not begun never does; else it sees trio.Cancelled."""
         job.is_cancelled = True
         if job.worker is not None:
-            job.worker.is_cancelled = True
-            job.worker.scope.cancel(reason=reason)
+            job.worker.cancel(reason)
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -126,7 +147,7 @@ class Workers(Generic[JobT]):
                     job.worker = worker
                     has_ended = False
                     try:
-                        await _in_context(copy_context(), self._handle(job))
+                        await in_context(copy_context(), self.handle(job))
                         has_ended = True
                     finally:
                         if not has_ended:
@@ -140,8 +161,7 @@ class Workers(Generic[JobT]):
         That ends in our scope; else it would be the end of all workers, which Trio takes for one that was asked for.
         """
         if not worker.is_cancelled:
-            worker.is_cancelled = True
-            worker.scope.cancel(reason="a cancel scope of the job cancelled it")
+            worker.cancel("a cancel scope of the job cancelled it")
 
     async def _park(self) -> None:
         task = trio.lowlevel.current_task()
@@ -158,7 +178,7 @@ class Workers(Generic[JobT]):
 
 
 @coroutine
-def _in_context(context: Context, job: Coroutine[Any, Any, None]) -> Generator[Any, Any, None]:
+def in_context(context: Context, job: Coroutine[Any, Any, None]) -> Generator[Any, Any, None]:
     """Await `job` with every step of it in `context`.
 
     Only values are sent into it: that is how Trio resumes a task, exceptions and cancellation included.

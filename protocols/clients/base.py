@@ -69,6 +69,9 @@ class ClientProtocol(Protocol):
     held_bytes   what the adapter keeps of what has come and is in no event yet: parts of a body or message, what they
                  inflate to, what is put off. All clients together have a limit (`client.max_buffered_bytes`), and those
                  that hold the most make way. To within a few KiB; 0 after `Finished`. It may be a property.
+    all_said     True after a call of `reply` with `more` that has said all that can be said even so, as the head of an
+                 HTTP reply that has no body: the request is answered, and no further part of it is given. False for
+                 the class where parts may always follow.
     eventless    how many frames or the like it has looked at, since it was made, that gave no event, as a pong or a
                  part of a message: they count for `client.max_message_rate`. 0 for the class where there are none.
     wire_format  adapters with equal wire_format encode a notification to identical bytes, so that a fan-out
@@ -85,7 +88,14 @@ class ClientProtocol(Protocol):
     wire_format: object
 
     @property
-    def held_bytes(self) -> int: ...
+    def held_bytes(self) -> int:
+        """See above."""
+        ...
+
+    @property
+    def all_said(self) -> bool:
+        """See above."""
+        ...
 
     def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
         """Take what the socket gave; b"" is end of file. Events in the order they happened. Never raises.
@@ -101,7 +111,9 @@ class ClientProtocol(Protocol):
     def reply(
         self, request: Request, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool
     ) -> bytes:
-        """The reply to `request`, or with `more` a part of it. None: the end after parts, which says nothing itself.
+        """The reply to `request`, or with `more` a part of it: see `all_said`. None: nothing is to be said; without
+        `more` the request is answered all the same, or its parts have their end. Where a protocol must answer, it is as
+        an empty payload.
 
         Raises ProtocolError (BAD_REPLY) if it can't be said.
         """
@@ -120,7 +132,12 @@ class ClientProtocol(Protocol):
         ...
 
     def close(self, reason: Reason, detail: str, now: float) -> bytes:
-        """Begin to end the connection: its last bytes. `Finished` follows, from the peer's answer or `deadline`."""
+        """Begin to end the connection: its last bytes. `Finished` follows, from the peer's answer or `deadline`.
+
+        With DRAINING a request that is still arriving may come whole and be answered. Where that has its time the proxy
+        says so again, when it waits no longer: then such a request is answered with the reason, or not at all. For any
+        other reason that is so at once. A call that has nothing new to say gives b"" and does not put off the end.
+        """
         ...
 
 

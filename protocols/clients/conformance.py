@@ -22,11 +22,13 @@ raises Violation; an exception of the adapter's own comes through as it is. The 
   `Finished` comes, and no byte is lost.
 - A call gives no more than UNITS_PER_CALL events, and as many as belong to its last unit; what has come beyond that,
   `resume` gives, for as long as there is `has_more`.
+- A part of a reply is followed by others, or `all_said` is True: then the request is answered.
 - `held_bytes` is what has come without an event, but for a KiB; after `Finished` it is 0.
 - `eventless` counts from 0, and in a call no more than UNITS_PER_CALL.
 - `on_deadline` does nothing before `deadline`; at `deadline` it ends the connection or moves the deadline on.
 - `Silent` comes last, with the deadline moved on: it may be passed over, or answered by `close`.
 - After an end of file, and after `close`, `Finished` comes: at once, with the last reply, or by the deadline.
+- With `close` said again as DRAINING, it is at once, with the last reply, or within `close_timeout`.
 - Adapters of equal `wire_format` encode a notification to equal bytes.
 """
 
@@ -99,6 +101,10 @@ def _check_close(factory: ProtocolFactory, limits: Limits, script: bytes, random
     drive.receive(_beginning(script, random))
     if not drive.is_finished:
         drive.written(drive.protocol.close(reason, "conformance", drive.now))
+        if random.randrange(0, 2):
+            drive.written(drive.protocol.close(Reason.DRAINING, "conformance", drive.now))
+            if drive.protocol.deadline > drive.now + limits.close_timeout and not drive.protocol.paused:
+                violated("close() said again leaves it waiting for more than close_timeout")
         drive.settle()
         drive.expect_end("close()")
 

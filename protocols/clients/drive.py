@@ -30,6 +30,7 @@ _MAX_UNTOLD_BYTES = 1 << 10  # the head of a frame, what is between two messages
 MAX_STEPS = 16  # of deadlines that follow one another without a byte from the peer
 _MAX_EVENTS_OF_A_UNIT = 4
 _EVENTS = (Finished, HttpRequest, Message, Opened, Output, Silent, Switch)
+_HEAD = ReplyHead(200, (("X-Part", "1"),))
 _UNSENDABLE = ReplyHead(7, (("bad\r\nname", "\u2028"),))
 
 
@@ -231,17 +232,26 @@ class Drive:
         self._requests += 1
         try:
             if way == 0:
-                self.written(reply(request, None, b"whole", True, False))
+                whole = None if self._requests % 8 > 4 else b"whole"
+                self.written(reply(request, None, whole, True, False))
             elif way == 1:
-                head, end = ReplyHead(200, (("X-Part", "1"),)), None if self._requests % 8 < 4 else b"part"
-                for part, more in ((b"part", True), (b"part", True), (end, False)):
-                    self.written(reply(request, head, part, True, more))
+                self.written(reply(request, _HEAD, b"part", True, True))
+                self._answer_rest(request, None if self._requests % 8 < 4 else b"part")
             elif way == 2:
                 self.written(self.protocol.error(request, error))
             else:
                 self.written(reply(request, _UNSENDABLE, b"", True, False))
         except ProtocolError:
             self.written(self.protocol.error(request, error))
+
+    def _answer_rest(self, request: Request, end: bytes | None) -> None:
+        try:
+            for part, more in ((None, True), (b"part", True), (end, False)):
+                if self.protocol.all_said:
+                    return
+                self.written(self.protocol.reply(request, _HEAD, part, True, more))
+        except ProtocolError as error:
+            raise Violation("the next part of a reply is refused, and all_said is not True") from error
 
     def _expect_nothing_said_twice(self, request: Request) -> None:
         try:

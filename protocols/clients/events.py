@@ -28,14 +28,17 @@ class Message(Struct, gc=False):
 
     @property
     def redeliverable(self) -> bool:
+        """Whether another node may get it when the first one is lost with it."""
         return True
 
 
 class HttpRequest(Struct, gc=False):
     """A whole HTTP request, body decoded. One at a time per connection: the next comes after the reply.
 
-    target: as on the request line, unparsed. headers: lower-case names, in order, without hop-by-hop ones. address: the
-    client's, as the adapter was given it or as a trusted peer named another one (X-Forwarded-For).
+    target: path and query as on the request line, unparsed, without the host that it may have there. headers:
+    lower-case names, in order, without hop-by-hop ones. address: the client's, as the adapter was given it or as a
+    trusted peer named another one (X-Forwarded-For). user, claims: who the client is, as protocols.nodes.frames.Client
+    has it; the proxy says that, and no adapter.
     """
 
     method: str
@@ -43,9 +46,12 @@ class HttpRequest(Struct, gc=False):
     headers: list[tuple[str, str]]
     payload: bytes
     address: str = ""
+    user: str = ""
+    claims: bytes = b""
 
     @property
     def redeliverable(self) -> bool:
+        """As of Message: only what is safe or idempotent by its method."""
         return self.method in SAFE_OR_IDEMPOTENT
 
 

@@ -140,9 +140,13 @@ class HttpProtocol:
         if writer is None or request is not self._request:
             raise ProtocolError("no such request waits for a reply", Reason.BAD_REPLY)
         said = writer.write(head, payload or b"", is_text, more)
-        if not more:
+        if not more or not writer.has_body:
             self._end_request(writer)
         return said
+
+    @property
+    def all_said(self) -> bool:
+        return self._writer is None
 
     def error(self, request: Request, error: HoldfastError) -> bytes:
         writer = self._writer

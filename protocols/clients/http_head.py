@@ -71,7 +71,8 @@ class Fields(Struct, gc=False):
 
 
 class Head(Struct, gc=False):
-    """A request's head. headers: those of its fields, but for the host when the target has one."""
+    """A request's head. target: path and query, or "*". headers: those of its fields, but for the host when the target
+    had one."""
 
     method: str
     target: str
@@ -170,9 +171,13 @@ def _take(buffer: bytearray, limits: Limits, is_trusted: bool, former: Fields | 
             raise ProtocolError("Transfer-Encoding in HTTP/1.0")
     elif "host" not in fields.named:
         raise ProtocolError("there must be one Host header")
-    headers = fields.headers.copy() if target[:1] == b"/" else _check_target(method, target, fields.headers)
+    path = target.decode("ascii")
+    if target[:1] == b"/":
+        headers = fields.headers.copy()
+    else:
+        path, headers = _split_target(method, path, fields.headers)
     del buffer[:end]
-    return Head(method.decode("ascii"), target.decode("ascii"), is_http10, fields, headers)
+    return Head(method.decode("ascii"), path, is_http10, fields, headers)
 
 
 def _check_size(buffer: bytearray, start: int, end: int, limits: Limits) -> None:
@@ -273,11 +278,16 @@ def _body_length(named: Mapping[str, str], limits: Limits) -> int:
     raise ProtocolError(f"the body is over {limits.max_body_bytes} bytes, the limit", Reason.MESSAGE_TOO_LARGE)
 
 
-def _check_target(method: bytes, target: bytes, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """A target that is no path. The host of an absolute one replaces the header's (RFC 9112 section 3.2.2)."""
-    if target == b"*" and method == b"OPTIONS":
-        return headers.copy()
-    absolute = _ABSOLUTE.match(target.decode("ascii"))
+def _split_target(method: bytes, target: str, headers: list[tuple[str, str]]) -> tuple[str, list[tuple[str, str]]]:
+    """Of a target that is no path: its path and query, and the headers. The host of an absolute one replaces the
+    header's (RFC 9112 section 3.2.2), and what is left is what a proxy passes on (sections 3.2.1 and 3.2.4)."""
+    is_options = method == b"OPTIONS"
+    if target == "*" and is_options:
+        return target, headers.copy()
+    absolute = _ABSOLUTE.match(target)
     if absolute is None or not _HOST.fullmatch(absolute[1]):
         raise ProtocolError('the target must be a path, an http URL, or "*" with OPTIONS')
-    return [("host", absolute[1]), *[header for header in headers if header[0] != "host"]]
+    path = target[absolute.end() :]
+    if path[:1] != "/":
+        path = f"/{path}" if path or not is_options else "*"
+    return path, [("host", absolute[1]), *[header for header in headers if header[0] != "host"]]

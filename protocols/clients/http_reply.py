@@ -12,6 +12,7 @@ from math import ceil
 
 from msgspec import Struct
 
+from holdfast.protocols.bodiless import BODILESS
 from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.clients.encodings import ACCEPTED
 from holdfast.protocols.clients.error_reply import error_reply
@@ -23,10 +24,10 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SERVER = "Server: holdfast\r\n"
 _TEXT = "Content-Type: text/plain; charset=utf-8\r\n" + _SERVER
 _BINARY = "Content-Type: application/octet-stream\r\n" + _SERVER
+_REALM = 'Bearer realm="holdfast"'
 _JSON = "Content-Type: application/json\r\n" + _SERVER
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
-_NO_BODY = frozenset({204, 304})
-_RESET_CONTENT = 205  # has none either, but says so by its length (RFC 9110 section 15.3.6)
+_RESET_CONTENT = 205  # bodiless, and says so by its length (RFC 9110 section 15.3.6)
 
 # Values: what latin-1 can say, without control characters.
 _LINE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]++: [\t\x20-\x7e\x80-\xff]*+\r\n")
@@ -67,7 +68,7 @@ class ReplyWriter(Struct, gc=False):
         else:
             lines, stated_length = _header_lines(head.headers)
             # A node may answer HEAD without making the body; then it alone knows how long that would be.
-            length = stated_length if self.is_head and stated_length and not payload else len(payload)
+            length = stated_length if self.is_head and not payload else len(payload)
             begin = self._begin(head.status, lines, length, more)
         if not self.has_body:
             return begin
@@ -83,6 +84,8 @@ class ReplyWriter(Struct, gc=False):
             return b""
         body = error_reply(request_payload, error)
         lines = _JSON + _MORE_TOLD.get(error.reason, "")
+        if error.http_status == HTTPStatus.UNAUTHORIZED:  # it must have one (RFC 9110 section 15.5.2)
+            lines += f"WWW-Authenticate: {_REALM}{error.challenge and f', {error.challenge}'}\r\n"
         retry_after = getattr(error, "retry_after", None)
         if retry_after is not None:
             lines += f"Retry-After: {ceil(retry_after)}\r\n"
@@ -93,15 +96,15 @@ class ReplyWriter(Struct, gc=False):
         if not 200 <= status <= 599:
             raise ProtocolError(f"a reply's status must be 200 to 599, got {status}", Reason.BAD_REPLY)
         framing = ""
-        if status in _NO_BODY:
+        if status in BODILESS:
             self.has_body = False
-        elif status == _RESET_CONTENT:
-            self.has_body = False
-            framing = "Content-Length: 0\r\n"
+            if status == _RESET_CONTENT:
+                framing = "Content-Length: 0\r\n"
         else:
             self.has_body = not self.is_head
             if not more:
-                framing = f"Content-Length: {length}\r\n"
+                if self.has_body or length:  # to HEAD a false 0 would be a lie about the body of GET
+                    framing = f"Content-Length: {length}\r\n"
             elif not self.is_http10:
                 self.is_chunked = True
                 framing = "Transfer-Encoding: chunked\r\n"

@@ -46,7 +46,7 @@ def accept(head: Head, limits: Limits) -> tuple[bytes, Deflate | None]:
         "Connection: Upgrade",
         f"Sec-WebSocket-Accept: {accept_key(key)}",
     ]
-    subprotocol = _choose_subprotocol(head.fields.named.get("sec-websocket-protocol"), limits.subprotocols)
+    subprotocol = choose_subprotocol(head.fields.named.get("sec-websocket-protocol"), limits.subprotocols)
     if subprotocol is not None:
         lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
     offers = head.fields.named.get("sec-websocket-extensions")
@@ -86,7 +86,7 @@ def _is_key(key: str) -> bool:
         return False
 
 
-def _choose_subprotocol(offer: str | None, preferred: tuple[str, ...]) -> str | None:
+def choose_subprotocol(offer: str | None, preferred: tuple[str, ...]) -> str | None:
     """Our first that is offered; without any of ours, the client's first. None: none is agreed on."""
     if offer is None:
         return None

@@ -88,6 +88,7 @@ class WebSocketProtocol:
     )  # fmt: skip
 
     name: ClassVar[str] = "websocket"
+    all_said: bool = False
 
     def __init__(self, limits: Limits, address: str, now: float, *, deflate: Deflate | None = None) -> None:
         # `address` is the seam's: nothing here needs it, so it is not kept.

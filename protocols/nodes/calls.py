@@ -18,6 +18,7 @@ from holdfast.protocols.nodes.effects import MAX_DATA_BYTES, MAX_EFFECTS, Effect
 # these effects, for somebody who is no node; the payload is a list of them.
 Kind = Literal["connect", "open", "close", "ask", "publish"]
 CONNECT, OPEN, CLOSE, ASK, PUBLISH = "connect", "open", "close", "ask", "publish"
+UPDATE = "update"  # of what a Welcome says that it takes, beside ask
 MAX_TAKES = 32
 MAX_NAME = 256  # characters of the id or name of a node
 MAX_JOINED = 10_000  # channels that a client is in from the beginning

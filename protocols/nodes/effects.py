@@ -7,6 +7,7 @@ end with a default.
 
 from array import array
 from collections.abc import Iterable, Sequence
+from math import isnan
 from sys import byteorder
 from typing import Annotated
 
@@ -79,13 +80,15 @@ class CloseClient(Struct, array_like=True, frozen=True, gc=False, tag=24):
 
 
 class Update(Struct, array_like=True, frozen=True, gc=False, tag=33):
-    """What the application keeps of a client is this from now on, at all nodes. data: JSON, or b"": nothing.
+    """What is known of a client is this from now on.
 
-    For a proxy whose Welcome says that it takes it.
+    data: what the application keeps of it, at all nodes: JSON, or b"": nothing. expires: its session ends in so many
+    seconds, 0 or less: now; inf: never. None: as it was. For a proxy whose Welcome says that it takes it.
     """
 
     client: int
-    data: bytes
+    data: bytes | None
+    expires: float | None = None
 
 
 Effect = Join | Leave | Notify | Broadcast | CloseClient | Update
@@ -160,7 +163,7 @@ def weigh(effect: Effect | AsMaster) -> int:
     if isinstance(effect, AsMaster):
         return 64 + sum(map(weigh, effect.effects))
     if isinstance(effect, Update):
-        return 64 + len(effect.data)
+        return 64 + len(effect.data or b"")
     return 64 + 4 * len(effect.reason if isinstance(effect, CloseClient) else effect.channel)
 
 
@@ -174,7 +177,7 @@ def pack_ids(ids: Iterable[int]) -> bytes:
 
 def check_ids(effect: Effect) -> None:
     """Raises FrameError if packed ids in it are not a whole number of them, clients are to get a tail, a close code is
-    not a node's to say, or data is too large."""
+    not a node's to say, data is too large, or a time is none."""
     if isinstance(effect, Notify):
         if effect.tail and effect.clients:
             raise FrameError("a notification with a tail names channels only")
@@ -184,8 +187,11 @@ def check_ids(effect: Effect) -> None:
         _check_packed(effect.exclude)
     elif isinstance(effect, CloseClient) and effect.code and effect.code not in OWN_CODES:
         raise FrameError(f"a node closes with a code from 4000 to 4999, got {effect.code}")
-    elif isinstance(effect, Update) and len(effect.data) > MAX_DATA_BYTES:
-        raise FrameError(f"data of a client has at most {MAX_DATA_BYTES} bytes, got {len(effect.data)}")
+    elif isinstance(effect, Update):
+        if effect.data is not None and len(effect.data) > MAX_DATA_BYTES:
+            raise FrameError(f"data of a client has at most {MAX_DATA_BYTES} bytes, got {len(effect.data)}")
+        if effect.expires is not None and isnan(effect.expires):
+            raise FrameError("a session ends after a number of seconds, got not-a-number")
 
 
 def _check_packed(packed: bytes) -> None:

@@ -162,8 +162,9 @@ class Drain(Struct, array_like=True, frozen=True, gc=False, tag=12):
 class Reply(Struct, array_like=True, frozen=True, gc=False, tag=30):
     """The reply to a message. `attempt` as in the request: a late one is refused, with its effects.
 
-    more: another part follows. payload: None ends a reply in parts with no further message. effects: what the handler
-    did through the proxy; carried out if, and only if, the reply is taken, before it is written.
+    more: another part follows. payload: None says nothing: the request is settled, or it goes on, without a message;
+    to an older proxy it is an empty message, unless it ends parts. effects: what the handler did through the proxy;
+    carried out if, and only if, the reply is taken, before it is written.
     """
 
     request: int
@@ -221,7 +222,7 @@ class Welcome(Struct, array_like=True, frozen=True, gc=False, tag=50):
     longer than max_batch_bytes ends the node's connection. peers: as in Peers; empty for a proxy that is alone.
     seen: number of the last Effects that came from this run of the node. keeper: as in Master. prefix: upper 32 bits of
     the ids of this proxy's clients, and of no other's. max_unacknowledged_bytes: of Effects without Ack. reply_window:
-    bytes of a reply in parts without Taken. pause_timeout: seconds that may pass between two parts of a reply; 0: as
+    bytes of a reply in parts without Taken. stream_timeout: seconds that may pass between two parts of a reply; 0: as
     many as for the first one. session: its number among all of this run of the proxy, from 1; 0: it does not say.
     ballot: as in Peers. takes: what a node may send that older proxies don't know: "ask", "update".
     """
@@ -238,7 +239,7 @@ class Welcome(Struct, array_like=True, frozen=True, gc=False, tag=50):
     prefix: int = 0
     max_unacknowledged_bytes: int = 4 << 20
     reply_window: int = 1 << 20
-    pause_timeout: float = 0.0
+    stream_timeout: float = 0.0
     session: int = 0
     ballot: int = 0
     takes: Takes = []
@@ -319,6 +320,7 @@ class Peers(Struct, array_like=True, frozen=True, gc=False, tag=71):
     ballot: int = 0
 
 
+Asked = Request | HttpRequest | Call
 Answer = Reply | HttpReply | Failure  # to a request, or a part of that
 FromNode = (
     Heartbeat | Bye | Offer | Hello | Ready | Drain | Via

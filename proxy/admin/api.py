@@ -7,28 +7,49 @@ kept out by what browsers always send: Host (DNS rebinding), Origin and Sec-Fetc
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
+import trio
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from holdfast.protocols.close import MAX_TEXT_BYTES
-from holdfast.proxy.admin.http import CHALLENGE, JSON, HttpError, Request, Response, as_error, as_json, bears
-from holdfast.proxy.config import is_loopback
+from holdfast.protocols.errors import HoldfastError, RequestError
+from holdfast.protocols.nodes.effects import CloseClient, Effect, Join, Leave
+from holdfast.proxy.admin.access import Access
+from holdfast.proxy.admin.bodies import Close, Kick, Publication, check_reason, effects_of
+from holdfast.proxy.admin.http import JSON, HttpError, Request, Response, as_error, as_json
+from holdfast.proxy.admin.idempotency import Idempotency
+from holdfast.proxy.admin.openapi import description
+from holdfast.proxy.admin.routes import ROUTES, SMALL_BODY, Route
+from holdfast.proxy.config import is_loopback, split_address
+from holdfast.proxy.config.sections import AdminSettings
 from holdfast.proxy.views import (
     ChannelCount,
     ClientPage,
+    Closed,
     Control,
     Drained,
+    Health,
     Kicked,
+    Membership,
     NodeList,
     PluginStatus,
+    Published,
+    Readiness,
+    RouteQuestion,
     format_client_id,
+    parse_client_id,
 )
 
 DEFAULT_PAGE = 100
 LARGEST_PAGE = 1000
+MAX_PUBLISHING = 32  # half of the connections: each may wait for a node for seconds, and others want to be answered
+MAX_COMPLAINT = 200  # characters of what is wrong with a body: names in it are the caller's
+AGAIN = ("Retry-After", "1")
+
+T = TypeVar("T")
 
 
 class Call(NamedTuple):
@@ -44,59 +65,52 @@ class Call(NamedTuple):
     def query(self) -> Mapping[str, str]:
         return dict(parse_qsl(self.raw_query))
 
-    def body(self) -> Mapping[str, Any]:
-        """The JSON object; {} if there is none. Raises HttpError if it is something else."""
-        if not self.raw_body:
-            return {}
+    def body(self, kind: type[T]) -> T:
+        """The JSON object; none is an empty one. Raises HttpError if it is something else."""
         try:
-            return msgspec.json.decode(self.raw_body, type=dict[str, Any])
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise HttpError(400, "expected a JSON object as body") from None
+            return msgspec.json.decode(self.raw_body or b"{}", type=kind)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise HttpError(400, f"expected a JSON object as body: {error}"[:MAX_COMPLAINT]) from None
 
 
-class Route(NamedTuple):
-    """pattern: segments, of which {name} stands for any one."""
-
-    method: str
-    pattern: str
-    handler: Callable[[Call], Response | Awaitable[Response]]
-    needs_token: bool = True
+Handler = Callable[[Call], Response | Awaitable[Response]]
 
 
 class Api:
-    """Answers requests. Makes no difference who calls it: it has no state but the table of routes."""
+    """Answers requests by the table of routes. max_publishing: so many may wait for a node at once."""
 
-    def __init__(self, control: Control, token: str, bound_to_loopback: bool) -> None:
+    def __init__(self, control: Control, settings: AdminSettings, max_publishing: int = MAX_PUBLISHING) -> None:
         self._control = control
-        self._token = token
-        self._bound_to_loopback = bound_to_loopback
-        self.routes = (
-            Route("GET", "/health", self._health, needs_token=False),
-            Route("GET", "/ready", self._ready, needs_token=False),
-            Route("GET", "/metrics", self._metrics),
-            Route("GET", "/api/status", self._status),
-            Route("GET", "/api/nodes", self._nodes),
-            Route("GET", "/api/clients", self._clients),
-            Route("POST", "/api/nodes/{id}/drain", self._drain),
-            Route("POST", "/api/clients/{id}/kick", self._kick),
-            Route("GET", "/api/channels/{channel}", self._channel),
-            # as in Kuzzle's cluster plugin; proxy.admin.operator has them on the ports of clients
-            Route("GET", "/_plugin/cluster/health", self._cluster_health, needs_token=False),
-            Route("GET", "/_plugin/cluster/status", self._cluster_status),
-            Route("POST", "/_plugin/cluster/reset", self._cluster_reset),
-        )
+        self._access = Access(settings)
+        self._bound_to_loopback = is_loopback(split_address(settings.bind)[0])
+        self._max_publishing = max_publishing
+        self._publishing = 0
+        self._idempotency = Idempotency(trio.current_time)
+        self._routes: list[tuple[Route, Handler]] = [(route, getattr(self, f"_{route.name}")) for route in ROUTES]
+
+    def room(self, request: Request) -> int:
+        """Bytes of the body that this one may have: it is told before any of them is read."""
+        try:
+            self._check_host(request)
+            route, _, _ = self._find(request.method, urlsplit(request.target).path)
+            self._check_token(request, route)
+        except (HttpError, ValueError):
+            return SMALL_BODY  # it is refused when it is there
+        return route.max_body_bytes
 
     async def answer(self, request: Request) -> Response:
         """The response to a request. HEAD is answered as GET: the server leaves the body out."""
         try:
             self._check_host(request)
             target = urlsplit(request.target)
-            route, parts = self._find(request.method, target.path)
+            route, handler, parts = self._find(request.method, target.path)
             authorized = self._check_token(request, route)
-            if route.method == "POST" and not authorized:
+            call = Call(parts, target.query, request.body)
+            if route.method == "GET":
+                return await _response(handler, call)
+            if not authorized:
                 _check_not_a_page(request)
-            response = route.handler(Call(parts, target.query, request.body))
-            return response if isinstance(response, Response) else await response
+            return await self._idempotency.once(request, partial(_response, handler, call))
         except HttpError as error:
             return as_error(error)
         except ValueError:  # of urlsplit, for a target that is no URL
@@ -116,21 +130,20 @@ class Api:
 
     def _check_token(self, request: Request, route: Route) -> bool:
         """Whether the caller has proven itself; no token configured, nothing proven."""
-        if not self._token or not route.needs_token:
+        if self._access.is_open or not route.scope:
             return False
-        if not bears(request.headers.get("authorization", ""), self._token):
-            raise HttpError(401, "expected the header Authorization: Bearer TOKEN with admin.token", CHALLENGE)
+        self._access.check(request.headers.get("authorization", ""), route.scope)
         return True
 
-    def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+    def _find(self, method: str, path: str) -> tuple[Route, Handler, dict[str, str]]:
         segments = path.split("/")
         allowed = []
-        for route in self.routes:
+        for route, handler in self._routes:
             parts = _match(route.pattern.split("/"), segments)
             if parts is None:
                 continue
             if route.method == method or (route.method, method) == ("GET", "HEAD"):
-                return route, parts
+                return route, handler, parts
             allowed.append("GET, HEAD" if route.method == "GET" else route.method)
         if not allowed:
             raise HttpError(404, "no such path")
@@ -139,14 +152,17 @@ class Api:
     # --- what they answer
 
     def _health(self, call: Call) -> Response:
-        return as_json({"status": "ok"})
+        return as_json(Health("ok"))
 
     def _ready(self, call: Call) -> Response:
         ready, reason = self._control.ready()
-        return as_json({"ready": ready, "reason": reason}, 200 if ready else 503)
+        return as_json(Readiness(ready, reason), 200 if ready else 503)
 
     def _metrics(self, call: Call) -> Response:
         return Response(200, self._control.metrics(), CONTENT_TYPE_LATEST)
+
+    def _openapi(self, call: Call) -> Response:
+        return as_json(description())
 
     def _status(self, call: Call) -> Response:
         return as_json(self._control.status())
@@ -159,7 +175,7 @@ class Api:
         limit = _page(query.get("limit", str(DEFAULT_PAGE)))
         after = query.get("after")
         # one more than asked for, to see whether there is another page
-        clients = self._control.clients(limit + 1, None if after is None else parse_client_id(after))
+        clients = self._control.clients(limit + 1, None if after is None else _client_id(after))
         page = clients[:limit]
         cluster = self._control.cluster()
         return as_json(
@@ -171,6 +187,42 @@ class Api:
             )
         )
 
+    async def _publish(self, call: Call) -> Response:
+        effects = effects_of(call.body(Publication))
+        await self._have_done(effects)
+        return as_json(Published(len(effects)))
+
+    async def _close(self, call: Call) -> Response:
+        client, body = _client_id(call.parts["id"]), call.body(Close)
+        await self._have_done([CloseClient(client, check_reason(body.reason), body.code or 0)])
+        return as_json(Closed(format_client_id(client), True))
+
+    async def _join(self, call: Call) -> Response:
+        client, channel = _client_id(call.parts["id"]), _channel_name(call)
+        await self._have_done([Join(client, channel)])
+        return as_json(Membership(format_client_id(client), channel, True))
+
+    async def _leave(self, call: Call) -> Response:
+        client, channel = _client_id(call.parts["id"]), _channel_name(call)
+        await self._have_done([Leave(client, channel)])
+        return as_json(Membership(format_client_id(client), channel, False))
+
+    async def _have_done(self, effects: list[Effect]) -> None:
+        """By a node. Raises HttpError."""
+        if self._publishing >= self._max_publishing:
+            self._control.limit_hit("admin.publishing")
+            raise HttpError(503, f"{self._publishing} requests wait for nodes already: try again in a moment", AGAIN)
+        self._publishing += 1
+        try:
+            await self._control.publish(effects)
+        except HoldfastError as error:
+            status = error.http_status
+            after = error.retry_after if isinstance(error, RequestError) else None
+            again = AGAIN if after is None else ("Retry-After", str(max(1, round(after))))
+            raise HttpError(status, str(error), *([again] if status == 503 else [])) from error
+        finally:
+            self._publishing -= 1
+
     async def _drain(self, call: Call) -> Response:
         node = call.parts["id"]
         is_drained = await self._control.drain_node(node)
@@ -181,11 +233,8 @@ class Api:
         return as_json(Drained(node, "draining"), 202)
 
     async def _kick(self, call: Call) -> Response:
-        client = parse_client_id(call.parts["id"])
-        reason = call.body().get("reason", "")
-        if not isinstance(reason, str) or len(reason.encode()) > MAX_TEXT_BYTES:
-            raise HttpError(400, f"reason: expected text of at most {MAX_TEXT_BYTES} bytes")
-        is_kicked = await self._control.kick(client, reason)
+        client = _client_id(call.parts["id"])
+        is_kicked = await self._control.kick(client, check_reason(call.body(Kick).reason))
         if is_kicked is None:
             raise HttpError(503, "the proxy that has this client does not answer")
         if not is_kicked:
@@ -198,6 +247,12 @@ class Api:
         if counts is None:
             raise HttpError(503, "too many ask for the counts of channels: try again in a moment")
         return as_json(ChannelCount(channel, sum(counts.values()), counts))
+
+    def _route(self, call: Call) -> Response:
+        try:
+            return as_json(self._control.route(call.body(RouteQuestion)))
+        except ValueError as error:
+            raise HttpError(400, str(error)) from None
 
     def _cluster_health(self, call: Call) -> Response:
         ready, _ = self._control.ready()
@@ -212,20 +267,29 @@ class Api:
         return as_json("ok")
 
 
+async def _response(handler: Handler, call: Call) -> Response:
+    response = handler(call)
+    return response if isinstance(response, Response) else await response
+
+
+def _channel_name(call: Call) -> str:
+    channel = call.parts["channel"]
+    if not channel:
+        raise HttpError(400, "expected a channel's name at the end of the path")
+    return channel
+
+
 def _page(text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_PAGE)) and 1 <= int(text) <= LARGEST_PAGE:
         return int(text)
     raise HttpError(400, f"limit: expected a number from 1 to {LARGEST_PAGE}")
 
 
-def parse_client_id(text: str) -> int:
+def _client_id(text: str) -> int:
     try:
-        # fromhex takes hexadecimal digits only, where int() would take signs and underscores
-        if len(text) == 16 and " " not in text:
-            return int.from_bytes(bytes.fromhex(text), "big")
-    except ValueError:
-        pass
-    raise HttpError(400, "expected a client id of 16 hexadecimal digits")
+        return parse_client_id(text)
+    except ValueError as error:
+        raise HttpError(400, str(error)) from None
 
 
 def _match(pattern: list[str], segments: list[str]) -> dict[str, str] | None:

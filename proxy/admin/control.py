@@ -10,13 +10,24 @@ import trio
 
 from holdfast.balancer.cluster.counting import Counted
 from holdfast.balancer.directory import Node, NodeState
+from holdfast.protocols.nodes.effects import Effect
 from holdfast.protocols.peers.frames import Figures
 from holdfast.proxy.admin.exporter import Exporter
 from holdfast.proxy.admin.running import Running
 from holdfast.proxy.clients.session import Session
 from holdfast.proxy.cluster.views import view_of
+from holdfast.proxy.nodes.explain import explained, question_of
 from holdfast.proxy.process.workers import WorkerLife
-from holdfast.proxy.views import ClientView, ClusterView, MasterView, NodeView, StatusView, format_client_id
+from holdfast.proxy.views import (
+    ClientView,
+    ClusterView,
+    MasterView,
+    NodeView,
+    RouteQuestion,
+    RouteView,
+    StatusView,
+    format_client_id,
+)
 
 log = structlog.get_logger("holdfast.admin")
 
@@ -176,6 +187,18 @@ class ProxyControl:
         if found:
             log.info("client_kicked", client=f"{client_id:016x}", reason=reason)
         return found
+
+    def route(self, asked: RouteQuestion) -> RouteView:
+        app = self._app
+        routes = None if app.router is None else app.router.routes
+        everybody = [node.id for node in app.dispatch.pool.available]
+        return explained(routes, question_of(asked, app.config.client.subprotocols), everybody)
+
+    async def publish(self, effects: Sequence[Effect]) -> None:
+        await self._app.calls.publish(list(effects))
+
+    def limit_hit(self, name: str) -> None:
+        self._app.counters.limits_hit[name] += 1
 
     def metrics(self) -> bytes:
         return self._exporter.render()

@@ -1,6 +1,5 @@
 """A request and a response of the admin server, whole in memory: both are small by limit."""
 
-import hmac
 from collections.abc import Mapping
 
 import msgspec
@@ -26,13 +25,6 @@ class Response(Struct, frozen=True):
     body: bytes
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
-
-
-def bears(request_header: str, token: str) -> bool:
-    """Whether a header Authorization presents the token. In a time that tells nothing of it."""
-    scheme, _, given = request_header.partition(" ")
-    # bytes, because compare_digest refuses text beyond ASCII
-    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
 
 
 class HttpError(Exception):

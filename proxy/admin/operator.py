@@ -4,8 +4,8 @@ Over HTTP GET /_plugin/cluster/health and /status, POST /_plugin/cluster/reset; 
 `{"controller": "cluster/cluster", "action": "health"}` and so on. Stands before the dispatch of a proxy in a cluster,
 and lets everything else through: what only looks like it, and actions that are not its own, are for nodes.
 
-health and status are told to everybody, as balancers and tools need them. reset wants admin.token; if there is none,
-nobody may.
+health and status are told to everybody, as balancers and tools need them. reset wants admin.token, or one of
+admin.tokens that may operate; if there is none, nobody may.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,9 @@ from holdfast.protocols.clients.error_reply import error_reply
 from holdfast.protocols.clients.events import HttpRequest, Message, Request
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import RequestError
-from holdfast.proxy.admin.http import CHALLENGE, JSON, bears
+from holdfast.proxy.admin.access import OPERATE, Access
+from holdfast.proxy.admin.http import CHALLENGE, JSON, HttpError
+from holdfast.proxy.config.sections import AdminSettings
 from holdfast.proxy.views import Control, PluginStatus
 
 CONTROLLER = "cluster/cluster"
@@ -52,12 +54,14 @@ _decoder = msgspec.json.Decoder(Asked)
 
 
 class Operator:
-    """token: admin.token. dispatch: where everything else goes."""
+    """dispatch: where everything else goes."""
 
-    def __init__(self, control: Control, dispatch: Callable[[Requester, Request], None], token: str) -> None:
+    def __init__(
+        self, control: Control, dispatch: Callable[[Requester, Request], None], settings: AdminSettings
+    ) -> None:
         self._control = control
         self._dispatch = dispatch
-        self._token = token
+        self._access = Access(settings)
 
     def request(self, connection: Requester, event: Request) -> None:
         """A client asks."""
@@ -108,10 +112,14 @@ class Operator:
             return Outcome(200, "ok") if ready else Outcome(503, "ko")
         if action == "status":
             return Outcome(200, PluginStatus.of(self._control.cluster()))
-        if not self._token:
+        if self._access.is_open:
             return Outcome(403, error="reset needs admin.token, and none is configured")
-        if not bears(authorization, self._token):
-            return Outcome(401, error="reset needs admin.token: as bearer token, or as jwt in a message")
+        try:
+            self._access.check(authorization, OPERATE)
+        except HttpError as error:
+            if error.status == 401:
+                return Outcome(401, error="reset needs admin.token: as bearer token, or as jwt in a message")
+            return Outcome(error.status, error=str(error))
         self._control.reset()
         return Outcome(200, "ok")
 

@@ -14,8 +14,10 @@ from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.cluster.runner import Runner
 from holdfast.proxy.config import Config
 from holdfast.proxy.metrics import Counters
+from holdfast.proxy.nodes.calls import Calls
 from holdfast.proxy.nodes.dispatch import Dispatch
 from holdfast.proxy.nodes.gateway import Gateway
+from holdfast.proxy.nodes.router import Router
 from holdfast.proxy.nodes.steward import Steward
 from holdfast.proxy.realtime.channels import Channels
 from holdfast.proxy.realtime.lanes import Lanes
@@ -23,7 +25,7 @@ from holdfast.proxy.views import Control
 
 
 class Running(Protocol):
-    """runner: None alone. doing: what it does at present, in a word."""
+    """runner: None alone. router: None without routes. doing: what it does at present, in a word."""
 
     config: Config
     counters: Counters
@@ -34,6 +36,8 @@ class Running(Protocol):
     directory: Directory
     ledger: Ledger
     dispatch: Dispatch
+    router: Router | None
+    calls: Calls
     gateway: Gateway
     steward: Steward
     channels: Channels

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Any
 
 import h11
+import msgspec
 import structlog
 import trio
 
@@ -25,7 +26,7 @@ from holdfast.proxy.open_files import PAUSE, Shortage
 MAX_CONNECTIONS = 64  # a few scrapers, probes and people
 MAX_HEADER_BYTES = 16 << 10
 MAX_HEADERS = 100  # 3,000 fit into those bytes, and h11 takes 4 us for each
-MAX_BODY_BYTES = 64 << 10
+MAX_BODY_BYTES = 64 << 10  # where nobody says otherwise
 READ_BYTES = 16 << 10
 REQUEST_TIMEOUT = 75.0  # from the connection's beginning, or the last answer, to a whole next header
 BODY_TIMEOUT = 10.0
@@ -39,14 +40,20 @@ log = structlog.get_logger("holdfast.admin")
 
 
 class AdminServer:
-    """Serves `answer` at `address`, HOST:PORT. If `answer` raises, the caller sees 500."""
+    """Serves `answer` at `address`, HOST:PORT. If `answer` raises, the caller sees 500. room: how many bytes the body
+    of a request may have, of which the head is there."""
 
     def __init__(
-        self, address: str, answer: Callable[[Request], Awaitable[Response]], max_connections: int = MAX_CONNECTIONS
+        self,
+        address: str,
+        answer: Callable[[Request], Awaitable[Response]],
+        max_connections: int = MAX_CONNECTIONS,
+        room: Callable[[Request], int] = lambda request: MAX_BODY_BYTES,
     ) -> None:
         self._address = address
         self._answer = answer
         self._max_connections = max_connections
+        self._room = room
         self._open = 0
         self._is_full = False
         self._masses = Masses()
@@ -109,7 +116,7 @@ class AdminServer:
             self._is_full = False
         self._open += 1
         try:
-            await _Connection(stream, self._answer, self._awaited, self._turns).run()
+            await _Connection(stream, self._answer, self._room, self._awaited, self._turns).run()
         except (trio.BrokenResourceError, trio.TooSlowError):
             if self._lost.admits("admin_connection_lost", trio.current_time()):
                 log.debug("admin_connection_lost")
@@ -143,11 +150,13 @@ class _Connection:
         self,
         stream: trio.SocketStream,
         answer: Callable[[Request], Awaitable[Response]],
+        room: Callable[[Request], int],
         awaited: "dict[_Connection, None]",
         turns: RoundRobin,
     ) -> None:
         self._stream = stream
         self._answer = answer
+        self._room = room
         self._awaited = awaited
         self._turns = turns
         self._life = trio.CancelScope()
@@ -188,22 +197,22 @@ class _Connection:
             method=head.method.decode("ascii"),
             target=head.target.decode("ascii"),
             headers={name.decode("ascii"): value.decode("latin-1") for name, value in head.headers},
-            body=await self._body(),
         )
+        request = msgspec.structs.replace(request, body=await self._body(self._room(request)))
         await self._respond(await self._guard(request), with_body=request.method != "HEAD")
         return self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
 
-    async def _body(self) -> bytes:
+    async def _body(self, room: int) -> bytes:
         if self._h11.they_are_waiting_for_100_continue:
             await self._send(h11.InformationalResponse(status_code=100, headers=[]))
-        body = b""
+        body = bytearray()
         with trio.move_on_after(BODY_TIMEOUT):
             while isinstance(event := await self._next_event(), h11.Data):
                 body += event.data
-                if len(body) > MAX_BODY_BYTES:
-                    raise HttpError(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
+                if len(body) > room:
+                    raise HttpError(413, f"the body is larger than {room} bytes")
                 await self._turns.wait()  # a chunk may be one byte, and thousands may have come at once
-            return body
+            return bytes(body)
         raise HttpError(408, f"the body did not come within {BODY_TIMEOUT:g} seconds")
 
     async def _guard(self, request: Request) -> Response:

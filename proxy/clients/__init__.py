@@ -3,7 +3,8 @@
 reactor      one task that owns the client sockets and the node link's descriptor; its turns
 listener     bound client sockets and the accept loop; whom we can't take
 clients      every client connection, what they share (shared), and who may come in
-connection   one connection: bytes in, adapter, events (intake, rate_limit); requests, replies (state: how far it is)
+connection   one connection: bytes in, adapter, events (intake, rate_limit); requests, replies (state: how far it is;
+             ordered: one after the other)
 transport    its descriptor: reading, writing, the end (interest, outbox, progress, tls, descriptors)
 handshakes   TLS in turns: handshakes, and many records at once
 session      a client as nodes know it

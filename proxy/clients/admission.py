@@ -6,19 +6,30 @@ let in.
 """
 
 from collections.abc import Callable
+from math import inf
 from typing import Protocol
 
 from holdfast.balancer.calls import Call, Caller, check_whole
 from holdfast.balancer.directory import Pool
 from holdfast.balancer.ledger import Requester
+from holdfast.balancer.taken import ALL, NOT, Taken
 from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.clients.events import Opened
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import FrameError, HoldfastError, ProtocolError
 from holdfast.protocols.nodes.calls import CONNECT, decode_admitted
 from holdfast.protocols.nodes.frames import Client, encode_frame
+from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.clients.session import Identity
 from holdfast.proxy.metrics import Counters
+
+
+class Identifies(Protocol):
+    """Who knows who somebody is, without a node: proxy.clients.tokens."""
+
+    def identify(self, event: Opened) -> Identity:
+        """Raises HoldfastError for whom it does not let in."""
+        ...
 
 
 class Opening(Protocol):
@@ -41,12 +52,14 @@ class Opening(Protocol):
 
 
 class Waiting(Caller):
-    """The question for one of them."""
+    """The question for one of them. identity: who it is by its token, if it has one."""
 
-    __slots__ = ("_connection", "_counters", "id")
+    __slots__ = ("_connection", "_counters", "_identity", "_reactor", "id")
 
-    def __init__(self, connection: Opening, counters: Counters) -> None:
+    def __init__(self, connection: Opening, identity: Identity, reactor: Reactor, counters: Counters) -> None:
         self.id = connection.id
+        self._identity = identity
+        self._reactor = reactor
         self._connection = connection
         self._counters = counters
 
@@ -54,18 +67,20 @@ class Waiting(Caller):
     def is_closed(self) -> bool:
         return not self._connection.is_opening
 
-    def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> bool:
+    def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> Taken:
         if self.is_closed:
-            return False
+            return NOT
         check_whole(head, more=more)
         try:
             admitted = decode_admitted(payload or b"")
         except FrameError as error:
             raise ProtocolError(str(error), Reason.BAD_REPLY) from error
         self._counters.admissions["admitted"] += 1
-        identity = Identity(admitted.user, admitted.data, b"", admitted.channels, admitted.expires)
-        self._connection.admitted(identity)
-        return True
+        token = self._identity
+        until = self._reactor.now + admitted.expires if admitted.expires else inf
+        user, expires = admitted.user or token.user, min(until, token.expires)
+        self._connection.admitted(Identity(user, admitted.data, token.claims, admitted.channels, expires))
+        return ALL
 
     def fail(self, event: Call, error: HoldfastError) -> int:
         if not self.is_closed:
@@ -76,7 +91,7 @@ class Waiting(Caller):
 
 class Admission:
     """mode: "required": always asked; "auto": while nodes want to be. pool: of nodes that do. dispatch: where questions
-    go.
+    go. Who has a token is asked for with what that says; its end is its session's, too.
     """
 
     def __init__(
@@ -84,11 +99,13 @@ class Admission:
         mode: str,
         pool: Pool,
         dispatch: Callable[[Requester, Call, Pool], None],
+        reactor: Reactor,
         counters: Counters,
     ) -> None:
         self._is_required = mode == "required"
         self._pool = pool
         self._dispatch = dispatch
+        self._reactor = reactor
         self._counters = counters
 
     @property
@@ -96,8 +113,9 @@ class Admission:
         """Whether a client has to be asked for."""
         return self._is_required or self._pool.is_wanted
 
-    def ask(self, connection: Opening, opened: Opened) -> None:
+    def ask(self, connection: Opening, opened: Opened, identity: Identity) -> None:
         """Have one of the nodes say. It may be said before this returns."""
-        client = Client(connection.id, opened.protocol, opened.address, opened.path, opened.headers, opened.query)
+        handshake = opened.protocol, opened.address, opened.path, opened.headers, opened.query
+        client = Client(connection.id, *handshake, identity.user, identity.data, identity.claims)
         call = Call(CONNECT, client=connection.id, info=bytes(encode_frame(client)))
-        self._dispatch(Waiting(connection, self._counters), call, self._pool)
+        self._dispatch(Waiting(connection, identity, self._reactor, self._counters), call, self._pool)

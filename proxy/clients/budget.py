@@ -49,7 +49,7 @@ class Budget:
         self._tight_bytes = max_bytes // 2
         self._refuse = refuse
         self._abandon = abandon
-        self._max_in_flight = clients.max_in_flight
+        self._is_tight = False  # each client may ask less at once
         self._vain_at = -inf  # when nobody could be given up, and at what sum
         self._vain_bytes = 0
         self._told_at = -inf
@@ -65,13 +65,16 @@ class Budget:
         held = self._held.bytes + self._ledger.held_bytes
         clients = self._clients
         if held > self._tight_bytes:
-            clients.max_in_flight = max(1, self._max_in_flight // TIGHT_SHARE)
+            if not self._is_tight:
+                self._is_tight = True
+                clients.share_in_flight(TIGHT_SHARE)
             if held <= self._max_bytes:
                 self._vain_at = -inf
             elif now >= self._vain_at + INTERVAL or held >= self._vain_bytes + self._max_bytes // 8:
                 self._make_room(held, now)
-        elif clients.max_in_flight != self._max_in_flight:
-            clients.max_in_flight = self._max_in_flight
+        elif self._is_tight:
+            self._is_tight = False
+            clients.share_in_flight(1)
             self._vain_at = -inf
         if self._untold_bytes and now >= self._told_at + INTERVAL:
             self._tell(now)

@@ -14,14 +14,16 @@ import trio
 from holdfast.protocols.clients.base import ClientProtocol, KnowsAddress, Limits
 from holdfast.protocols.clients.events import Opened
 from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import HoldfastError
 from holdfast.protocols.nodes.frames import Client
-from holdfast.proxy.clients.admission import Admission
+from holdfast.proxy.clients.admission import Admission, Identifies
 from holdfast.proxy.clients.closings import USUAL, Closings
 from holdfast.proxy.clients.connection import Connection
 from holdfast.proxy.clients.handshakes import Handshakes, Handshaking
 from holdfast.proxy.clients.nowhere import Nowhere
+from holdfast.proxy.clients.ordered import OrderedConnection
 from holdfast.proxy.clients.reactor import Reactor, close_crashed
-from holdfast.proxy.clients.session import House, Identity, Peer, Session
+from holdfast.proxy.clients.session import NOBODY, House, Identity, Peer, Session
 from holdfast.proxy.clients.tls import TlsChannel
 from holdfast.proxy.clients.transport import Transport
 from holdfast.proxy.clients.wheel import SLOTS_PER_SECOND, Wheel
@@ -43,7 +45,7 @@ class Clients(House):
     restarts; the lower 32 count. client_of: what nodes have been told of a session, by its id.
 
     To be set by who joins the sides: dispatch, where requests go; on_opened and on_closed, who is told of sessions;
-    join, who keeps channels; admission, who says which sessions may begin.
+    join, who keeps channels; tokens, if clients have some, and admission: who say which sessions may begin.
     """
 
     on_opened: Callable[[Client], None]
@@ -73,8 +75,10 @@ class Clients(House):
         self.handshakes = Handshakes(reactor, self.encrypted)
         self.nowhere = Nowhere(self, -1, None)
         self.closings = Closings()
+        self.tokens: Identifies | None = None
         self.admission: Admission | None = None
         self._settings = settings
+        self._make_connection = OrderedConnection if settings.ordered else Connection
         self._first_protocol = first_protocol
         self._next_id = prefix << 32
         self._per_network: dict[str, int] = {}
@@ -107,7 +111,7 @@ class Clients(House):
             os.close(fd)
             return None
         self._next_id = id = self._next_id + 1
-        connection = Connection(self, id, Transport(self, fd, tls), protocol)
+        connection = self._make_connection(self, id, Transport(self, fd, tls), protocol)
         self.connections[id] = connection
         if self._settings.max_connections_per_address:
             self._network_of[id] = network = _network(address.rpartition(":")[0])
@@ -126,11 +130,20 @@ class Clients(House):
 
     @property
     def asks_for_admission(self) -> bool:
-        return self.admission is not None and self.admission.is_wanted
+        return self.tokens is not None or (self.admission is not None and self.admission.is_wanted)
 
     def ask_for_admission(self, connection: Connection, event: Opened) -> None:  # type: ignore[override]
-        assert self.admission is not None
-        self.admission.ask(connection, event)
+        identity = NOBODY
+        if self.tokens is not None:
+            try:
+                identity = self.tokens.identify(event)
+            except HoldfastError as error:
+                connection.refused_entry(error)
+                return
+        if self.admission is not None and self.admission.is_wanted:
+            self.admission.ask(connection, event, identity)
+        else:
+            connection.admitted(identity)
 
     def closed(self, connection: Peer, session: Session | None, reason: Reason, detail: str, code: int) -> None:
         self.counters.connections_closed[reason] += 1

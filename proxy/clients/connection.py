@@ -89,12 +89,17 @@ class Connection(Intake):
         return opening
 
     def _open(self, event: Opened, identity: Identity, now: float) -> None:
-        expires = now + identity.expires if identity.expires else inf
-        self.session = Session(self.id, self, now, expires)
+        self.session = Session(self.id, self, now, identity.expires)
         self._clients.opened(self.session, event, identity)
         self.transport.set_wire_format(self.protocol.wire_format)
-        if expires < inf:
-            self.schedule(min(expires, now + LOOKED_AT))
+        if identity.expires < inf:
+            self.schedule(min(identity.expires, now + LOOKED_AT))
+
+    def expire_in(self, seconds: float) -> None:
+        if self.session is not None:
+            now = self._clients.reactor.now
+            self.session.expires = now + max(seconds, 0.0)
+            self.schedule(min(self.session.expires, now + LOOKED_AT))
 
     def admitted(self, identity: Identity) -> None:
         """It may begin, as this client: what its adapter has said after that holds, then what came meanwhile."""
@@ -152,17 +157,23 @@ class Connection(Intake):
             if code and isinstance(protocol, ClosesWithCode):
                 data = protocol.close_with(code, reason, detail, now)
             else:
-                data = protocol.close(reason, detail, now)
+                data, code = protocol.close(reason, detail, now), 0
         except Exception:
             self.crashed()
             return
         self.transport.write(data)
         if self.is_hushed:
             self._held_until = FREE  # the answer to that is to be read
-        if self.session is not None:
+        if self.session is not None or code:  # with a code and no session: it may not come in, and none follows
             self._leave(reason, detail, code)
             self.state = CLOSING
-        self._after_events(now)
+        try:
+            if protocol.deadline <= now:  # nothing is waited for: the end is told now, by TLS too, or perhaps never
+                self._take(protocol.on_deadline(now), now)
+        except Exception:
+            self.crashed()
+        if self.state is not CLOSED:
+            self._after_events(now)
 
     def _cut_off(self, limit: str, detail: str) -> None:
         """It is too slow, by the limit of that name: what had begun is finished, then it is told.
@@ -196,15 +207,11 @@ class Connection(Intake):
 
     def make_way(self) -> None:
         """All clients hold too much together, and this one most of it. It is told so, where that can be said."""
-        now, transport = self._clients.reactor.now, self.transport
+        transport = self.transport
         has_asked = self.in_flight > 0 and self._opening is None
         if self.state is OPEN and (self.session is not None or not (has_asked or transport.has_unsent)):
             transport.truncate()
             self.close(Reason.OVERLOADED, "all clients together hold too much, and this one most of it")
-            if self.state < FINISHED and self.protocol.deadline <= now:  # an unfinished request: its answer is the end
-                self._take(self.protocol.on_deadline(now), now)
-                if self.state is not CLOSED:
-                    self._after_events(now)
             if self.transport.outbox_bytes <= ROOM_BYTES:
                 return
         self.abort(Reason.OVERLOADED)

@@ -11,6 +11,7 @@ from math import inf
 
 import structlog
 
+from holdfast.balancer.taken import ALL, NOT, PART, Taken
 from holdfast.protocols.clients.base import UNITS_PER_CALL, ClientProtocol, ReplyHead
 from holdfast.protocols.clients.events import (
     Event,
@@ -139,9 +140,13 @@ class Intake(Peer):
     @property
     def _may_go_on(self) -> bool:
         """The adapter has more of what has come, and its requests have room."""
-        if not (self.protocol.paused and self.protocol.has_more):
-            return False
-        return self.state is not OPEN or (self._waiting is None and self._may_take)
+        has_more = self.protocol.paused and self.protocol.has_more
+        return has_more and (self.state is not OPEN or (self._waiting is None and self._may_take) or self._may_wait)
+
+    @property
+    def _may_wait(self) -> bool:
+        """More may be taken, though it can not be dispatched yet."""
+        return False
 
     def _put_off(self) -> None:
         """The next turn goes on."""
@@ -155,8 +160,12 @@ class Intake(Peer):
         return self.in_flight > 0 or self._waiting is not None
 
     def hush(self) -> None:
-        """It is to be closed: from now on nothing is taken of it, and what was taken may yet be answered."""
+        """It is to be closed: nothing more is taken of it, and what was taken is answered yet, and not at its rate."""
         self._hold(inf)
+        try:
+            self._continue(self._clients.reactor.now)
+        except Exception:
+            self.crashed()
 
     @property
     def is_hushed(self) -> bool:
@@ -274,8 +283,7 @@ class Intake(Peer):
             return False
         self._clients.counters.limits_hit["client.max_message_rate"] += 1
         self.in_flight += 1
-        message = f"more than {self._clients.rate:g} messages per second"
-        self.fail(event, RequestError(message, Reason.RATE_LIMITED, 1.0))
+        self.fail(event, RequestError(f"more than {self._clients.rate:g} messages a second", Reason.RATE_LIMITED, 1.0))
         return True
 
     def _after_events(self, now: float) -> None:
@@ -293,7 +301,7 @@ class Intake(Peer):
                     self._put_off()
                 is_wanted = self.state is not OPEN
             else:
-                is_wanted = self.state is not OPEN or (self._waiting is None and self._may_take)
+                is_wanted = self.state is not OPEN or (self._waiting is None and self._may_take) or self._may_wait
             transport.set_reading(is_wanted and self._held_until == FREE)
         if protocol.deadline < self.timer and self._is_heard:
             self._clients.wheel.schedule(self, protocol.deadline)
@@ -320,28 +328,26 @@ class Intake(Peer):
 
     # --- replies ----------------------------------------------------------------------------------------------
 
-    def reply(self, event: Request, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> bool:
-        """A node's reply to `event`, or with `more` a part of it. False: no more are wanted, the connection has gone.
-
-        Raises ProtocolError if it can't be said; `fail` is to say that then.
-        """
+    def reply(self, event: Request, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> Taken:
+        """A node's reply to `event`, or with `more` a part. Raises ProtocolError if it can't be said: then `fail`."""
         if self.state is not OPEN:
-            return False
+            return NOT
         try:
             data = self.protocol.reply(event, head, payload, is_text, more)
         except ProtocolError:
             raise
         except Exception:
             self.crashed()
-            return False
+            return NOT
         self.transport.write(data)
-        if not more:  # the usual case, spelled out: as `_replied` would
-            self.in_flight -= 1
-            if self._taking:
-                self._answered = True
-            elif not self.transport.interest & READABLE:
-                self._continue(self._clients.reactor.now)
-        return True
+        if more and not self.protocol.all_said:
+            return PART
+        self.in_flight -= 1  # the usual case, spelled out: as `_replied` would
+        if self._taking:
+            self._answered = True
+        elif not self.transport.interest & READABLE:
+            self._continue(self._clients.reactor.now)
+        return ALL
 
     def fail(self, event: Request, error: HoldfastError) -> int:
         """A typed error in place of the reply. Returns how many bytes that took; 0: nothing can be said any more."""

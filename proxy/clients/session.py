@@ -5,9 +5,11 @@ connection; requests over HTTP have none. What is to be said to it goes through 
 """
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import NamedTuple
 
 from holdfast.balancer.ledger import Requester
+from holdfast.balancer.routes import Plan
 from holdfast.protocols.clients.events import Opened, Request
 from holdfast.protocols.close import Reason
 from holdfast.proxy.clients.shared import Owner, Shared
@@ -32,16 +34,20 @@ class Peer(Owner):
         """The wheel has come round to it."""
         raise NotImplementedError
 
+    def expire_in(self, seconds: float) -> None:
+        """Its session ends then, whatever it does; inf: never. Not what was said of that before."""
+        raise NotImplementedError
+
 
 class Identity(NamedTuple):
-    """Who a client is, as its admission says: see protocols.nodes.frames.Client and calls.Admitted. expires: in so many
-    seconds; 0.0: never."""
+    """Who a client is, as its token and its admission say: see protocols.nodes.frames.Client and calls.Admitted.
+    expires: when its session ends, by the reactor's clock; inf: never."""
 
     user: str = ""
     data: bytes = b""
     claims: bytes = b""
     channels: Sequence[str] = ()
-    expires: float = 0.0
+    expires: float = inf
 
 
 NOBODY = Identity()
@@ -49,9 +55,10 @@ NOBODY = Identity()
 
 class Session:
     """id: its name in the whole cluster. channels: what it has joined, and by which version (see Join); None until the
-    first. since: when it opened. expires: when it ends, whatever it does."""
+    first. since: when it opened. expires: when it ends, whatever it does. plan: which routes its messages may take,
+    proxy.nodes.router's."""
 
-    __slots__ = ("channels", "connection", "expires", "id", "since")
+    __slots__ = ("channels", "connection", "expires", "id", "plan", "since")
 
     def __init__(self, id: int, connection: Peer, now: float, expires: float) -> None:
         self.id = id
@@ -59,6 +66,7 @@ class Session:
         self.channels: dict[str, int] | None = None
         self.since = now
         self.expires = expires
+        self.plan: Plan | None = None
 
     def __repr__(self) -> str:
         return f"<Session {self.id:016x}>"

@@ -114,7 +114,8 @@ class Shared:
         self.reactor = reactor
         self.counters = counters
         self.held = Held()
-        self.max_in_flight = settings.max_in_flight
+        self._settings_in_flight, self._is_ordered = settings.max_in_flight, settings.ordered
+        self.share_in_flight(1)
         self.max_outbox_bytes = settings.max_outbox_bytes
         self.max_unread_reply_bytes = settings.max_unread_reply_bytes
         self.stall_timeout = settings.ping_timeout
@@ -123,3 +124,11 @@ class Shared:
         self.touched: list[Writer] = []
         self.unfinished: deque[Owner] = deque()
         self.encrypted: deque[Waiting] = deque()
+
+    def share_in_flight(self, share: int) -> None:
+        """Each client may ask so much at once: this part of what is configured, and one at least.
+
+        max_asked: with what waits for its turn. max_in_flight: of that with nodes.
+        """
+        self.max_asked = max(1, self._settings_in_flight // share)
+        self.max_in_flight = 1 if self._is_ordered else self.max_asked

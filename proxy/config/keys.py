@@ -14,6 +14,7 @@ LARGEST = 10**15
 # A request's head goes to the node with its body: twice, with what is around each header, in UTF-8
 # (protocols.nodes.frames.MAX_BATCH_BYTES_TO_NODE).
 MAX_HEAD_BYTES = 1 << 20
+JWT_ALGORITHMS = ("HS256", "RS256", "ES256", "EdDSA")
 
 
 class Kind(Enum):
@@ -28,6 +29,7 @@ class Kind(Enum):
     CHOICE = "a choice"
     TEXT = "text"
     SECRET = "secret"
+    SCOPED = "SCOPE:SECRET"
     FILE = "file"
     FOLDER = "folder"
     ADDRESS = "HOST:PORT"
@@ -36,6 +38,8 @@ class Kind(Enum):
     NETWORK = "network"
     ORIGIN = "origin"
     TOKEN = "token"
+    ALGORITHM = "algorithm"
+    SOURCE = "header, cookie:NAME or query:NAME"
     URL = "URL"
 
 
@@ -85,6 +89,11 @@ KEYS: dict[str, Key] = {
         Kind.PER_SECOND, "Messages of one connection; one second's worth may come at once.", zero="no limit"
     ),
     "client.max_in_flight": Key(Kind.COUNT, "Unanswered requests of one connection; above it is not read."),
+    "client.ordered": Key(
+        Kind.FLAG,
+        "Whether messages of one connection are handled one after the other: no node gets one before the former one's "
+        "reply. It is read on meanwhile, up to max_in_flight.",
+    ),
     "client.max_outbox_bytes": Key(
         Kind.BYTES, "Waiting for a client that does not read; a notification on top of that disconnects it."
     ),
@@ -97,6 +106,28 @@ KEYS: dict[str, Key] = {
         "Whether a node says who may open a session: `auto`, when nodes have a function for it; `required`, always, so"
         " that nobody is let in before the first of them has come.",
     ),
+    # --- client: tokens
+    "client.jwt_keys": Key(
+        Kind.SECRET,
+        "By which clients' tokens (JWT) are verified: a secret of 32 bytes or more, or the path of a file in PEM "
+        "(public keys, certificates) or JWKS, which is read anew when it changes. Empty: clients need no token.",
+    ),
+    "client.jwt_algorithms": Key(
+        Kind.ALGORITHM,
+        "Algorithms that may be used, of HS256, RS256, ES256 and EdDSA; empty: those of the keys' kinds.",
+    ),
+    "client.jwt_audience": Key(
+        Kind.TEXT, "One of these a token must be for (`aud`). Empty: a token that is for somebody is refused."
+    ),
+    "client.jwt_issuer": Key(Kind.TEXT, "One of these a token must be from (`iss`); empty: it may be anybody's."),
+    "client.jwt_from": Key(
+        Kind.SOURCE, "Where a token is looked for, in this order: `header` is `Authorization: Bearer`."
+    ),
+    "client.jwt_required": Key(
+        Kind.FLAG,
+        "Whether who has no token is refused, with 401. A token that is not good is, in either case.",
+    ),
+    "client.jwt_leeway": Key(Kind.SECONDS, "By which the issuer's clock may differ from ours.", zero="not at all"),
     # --- client: limits of the protocols
     "client.max_message_bytes": Key(Kind.BYTES, "One message, after decompression."),
     "client.max_header_bytes": Key(
@@ -123,7 +154,10 @@ KEYS: dict[str, Key] = {
     ),
     "client.close_timeout": Key(Kind.SECONDS, "For the client's part of a closing handshake."),
     "client.application_ping": Key(Kind.FLAG, 'Whether `{"p":1}` is answered `{"p":2}` by the proxy.'),
-    "client.origins": Key(Kind.ORIGIN, "Values of Origin that may open a WebSocket; `*` allows all, also none."),
+    "client.origins": Key(
+        Kind.ORIGIN,
+        "Values of Origin that may open a WebSocket, or use a token in a cookie; `*` allows all, also none.",
+    ),
     "client.subprotocols": Key(Kind.TOKEN, "WebSocket subprotocols by preference; empty takes the client's first."),
     "client.compression": Key(
         Kind.FLAG,
@@ -153,7 +187,7 @@ KEYS: dict[str, Key] = {
     "node.registry_page": Key(Kind.COUNT, "Clients, or entries of the state, in one page of a snapshot."),
     # --- request
     "request.timeout": Key(Kind.SECONDS, "From a request's coming to its reply, redeliveries included."),
-    "request.pause_timeout": Key(
+    "request.stream_timeout": Key(
         Kind.SECONDS, "Between two parts of a reply; it ends up to `request.timeout` later, and never before that."
     ),
     "request.max_attempts": Key(
@@ -255,6 +289,11 @@ KEYS: dict[str, Key] = {
     # --- admin
     "admin.bind": Key(Kind.ADDRESS, "Where the admin server listens. On loopback, `Host` must be that, too: else 403."),
     "admin.token": Key(Kind.SECRET, "What callers must present as bearer token. Required beyond loopback."),
+    "admin.tokens": Key(
+        Kind.SCOPED,
+        "Further tokens that may do just that: `read` (what is shown), `publish` (messages, joins, leaves), `operate` "
+        "(drain, kick, close, reset), `*` (all). A token that has several is there several times.",
+    ),
     # --- log
     "log.level": Key(Kind.CHOICE, "The least important log lines that are written."),
     "log.format": Key(Kind.CHOICE, "`json`, `text` for people, or `auto`: text on a terminal, else JSON."),
@@ -272,8 +311,9 @@ KEYS: dict[str, Key] = {
 }
 
 
+SCOPES = ("read", "publish", "operate", "*")  # of Kind.SCOPED: what the admin server lets a token do
 MASK = "********"  # in place of a secret where it is shown; as a secret it is refused
 
 
 def is_secret(name: str) -> bool:
-    return KEYS[name].kind is Kind.SECRET
+    return KEYS[name].kind in (Kind.SECRET, Kind.SCOPED)

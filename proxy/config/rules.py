@@ -1,18 +1,20 @@
 """What must hold between keys. A rule that is broken names the key to change, and what was expected of it."""
 
 from collections.abc import Iterator
+from contextlib import suppress
+from ipaddress import ip_address
 
 from holdfast.balancer.coordination.redis_urls import parse_urls
 from holdfast.balancer.settings import NodeSettings, StoreSettings
 from holdfast.protocols.nodes.frames import CALLBACKS_TIMEOUT
-from holdfast.proxy.config.sections import Config
+from holdfast.proxy.config.sections import ClientSettings, Config
 from holdfast.proxy.config.values import is_ipv6, is_local_endpoint, is_loopback, split_address
 
 FRAME_OVERHEAD = 64 << 10  # of a batch around one payload: headers of a reply, and room for effects
 PROPOSAL_OVERHEAD = 2 << 10  # of a batch around one entry
 ENTRY = "entry of the state (state.max_key_bytes + state.max_value_bytes)"
 BUFFERED_TIMES = 4  # a body that is inflated in layers is there several times
-ALL_HOSTS = frozenset({"*", "0.0.0.0", "[::]"})
+ALL_HOSTS = frozenset({"*", "0.0.0.0", "::"})
 AUTHENTICATION = (
     "a loopback address, or authentication by node.token or node.curve_authorized_keys "
     "(node.insecure_bind_without_authentication = true does without)"
@@ -22,6 +24,7 @@ AUTHENTICATION = (
 def broken(config: Config) -> Iterator[tuple[str, str]]:
     """(key, what was expected of its value) of each broken rule. Every value is good by itself."""
     yield from _client(config)
+    yield from _tokens(config.client)
     yield from _node(config)
     yield from _balance(config)
     yield from _admin(config)
@@ -46,6 +49,22 @@ def _client(config: Config) -> Iterator[tuple[str, str]]:
             f"at least {BUFFERED_TIMES} times what one client may hold, {most} "
             "(client.max_message_bytes, client.max_body_bytes, client.max_unread_reply_bytes)",
         )
+
+
+def _tokens(client: ClientSettings) -> Iterator[tuple[str, str]]:
+    if not client.jwt_keys:
+        for name in ("jwt_algorithms", "jwt_audience", "jwt_issuer"):
+            if getattr(client, name):  # it would look as if tokens were verified
+                yield "client.jwt_keys", f"keys, because client.{name} is set"
+        return
+    from holdfast.proxy.config import jwt_keys  # slow to import, and only needed here
+
+    try:
+        jwt_keys.load(client.jwt_keys, client.jwt_algorithms)
+    except ValueError as error:
+        yield "client.jwt_keys", str(error)
+    if "*" in client.origins and any(source.startswith("cookie:") for source in client.jwt_from):
+        yield "client.origins", "the origins of your pages: with a cookie in client.jwt_from any page asks as its user"
 
 
 def _node(config: Config) -> Iterator[tuple[str, str]]:
@@ -152,8 +171,8 @@ def _balance(config: Config) -> Iterator[tuple[str, str]]:
 
 def _admin(config: Config) -> Iterator[tuple[str, str]]:
     admin = config.admin
-    if not is_loopback(split_address(admin.bind)[0]) and not admin.token:
-        yield "admin.bind", "a loopback address, or admin.token to be set"
+    if not is_loopback(split_address(admin.bind)[0]) and not (admin.token or admin.tokens):
+        yield "admin.bind", "a loopback address, or admin.token or admin.tokens to be set"
     if not all("!" <= character <= "~" for character in admin.token):
         yield "admin.token", "printable ASCII without spaces, as a header can carry it"
 
@@ -175,10 +194,21 @@ def _addresses(config: Config) -> Iterator[tuple[str, str]]:
 
 def _is_same(one: str, other: str) -> bool:
     """Whether what is bound to one of these leaves no room for the other: HOST:PORT, or ipc://PATH."""
-    (host, _, port), (other_host, _, other_port) = one.rpartition(":"), other.rpartition(":")
-    if port != other_port or port in ("*", "0"):  # any that is free
+    if one.startswith("ipc://") or other.startswith("ipc://"):
+        return one == other != "ipc://*"  # each of which is a path of its own
+    (host, port), (other_host, other_port) = _host_and_port(one), _host_and_port(other)
+    if port != other_port or not port:
         return False
     if host == other_host:
         return True
     is_all = not {host, other_host}.isdisjoint(ALL_HOSTS)
-    return is_all and is_ipv6(host.strip("[]")) == is_ipv6(other_host.strip("[]"))
+    return is_all and is_ipv6(host) == is_ipv6(other_host)
+
+
+def _host_and_port(address: str) -> tuple[str, str]:
+    """However they are written. Port "": any that is free."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    with suppress(ValueError):  # it is a name
+        host = ip_address(host).compressed
+    return host, port.lstrip("*0")

@@ -14,6 +14,7 @@ from holdfast.balancer.settings import (
     ElectionSettings,
     NodeSettings,
     RequestSettings,
+    RouteSettings,
     StateSettings,
     StoreSettings,
 )
@@ -37,10 +38,18 @@ class ClientSettings(Limits, frozen=True):
     max_connections_per_address: int = 0
     max_message_rate: float = 0.0
     max_in_flight: int = 64
+    ordered: bool = False
     max_outbox_bytes: int = 1 << 20
     max_unread_reply_bytes: int = 32 << 20
     max_channels: int = 1000
     admission: Literal["auto", "required"] = "auto"
+    jwt_keys: str = ""
+    jwt_algorithms: tuple[str, ...] = ()
+    jwt_audience: tuple[str, ...] = ()
+    jwt_issuer: tuple[str, ...] = ()
+    jwt_from: tuple[str, ...] = ("header",)
+    jwt_required: bool = True
+    jwt_leeway: float = 10.0
 
 
 class RealtimeSettings(Struct, frozen=True):
@@ -57,6 +66,7 @@ class AdminSettings(Struct, frozen=True):
 
     bind: str = "127.0.0.1:7513"
     token: str = ""
+    tokens: tuple[str, ...] = ()  # SCOPE:SECRET
 
 
 class LogSettings(Struct, frozen=True):
@@ -76,7 +86,8 @@ class DrainSettings(Struct, frozen=True):
 
 
 class Config(Struct, frozen=True):
-    """The whole configuration. Config() is valid: it is what `holdfast serve` uses without a file."""
+    """The whole configuration. Config() is valid: it is what `holdfast serve` uses without a file. route: those of the
+    file, in order; no section."""
 
     client: ClientSettings = ClientSettings()
     node: NodeSettings = NodeSettings()
@@ -90,3 +101,4 @@ class Config(Struct, frozen=True):
     admin: AdminSettings = AdminSettings()
     log: LogSettings = LogSettings()
     drain: DrainSettings = DrainSettings()
+    route: tuple[RouteSettings, ...] = ()

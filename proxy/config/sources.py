@@ -1,8 +1,9 @@
 """Where values come from: default < file < environment < --set; and which of these each value is from.
 
 Every key of every section can be given in the TOML file, as HOLDFAST__SECTION__KEY in the environment (in any case),
-and as `--set section.key=value`. Tokens have a second variable, by which nodes and the command line know them. Nothing
-unknown is passed over: a misspelt key would otherwise be a limit not set.
+and as `--set section.key=value`. Tokens have a second variable, by which nodes and the command line know them. Routes
+are a list with an order, and can be given in the file only. Nothing unknown is passed over: a misspelt key would
+otherwise be a limit not set.
 """
 
 import difflib
@@ -15,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from holdfast.protocols.errors import ConfigError
-from holdfast.proxy.config import rules
+from holdfast.proxy.config import routes, rules
 from holdfast.proxy.config.keys import KEYS, MASK, is_secret
 from holdfast.proxy.config.sections import Config
 from holdfast.proxy.config.values import convert, from_text, to_toml
@@ -23,6 +24,7 @@ from holdfast.proxy.config.values import convert, from_text, to_toml
 PREFIX = "HOLDFAST__"
 # What nodes and the command line call them: whoever sets one for all that he runs means all of it. Weaker than our own.
 ALIASES = {"HOLDFAST_NODE_TOKEN": ("node", "token"), "HOLDFAST_ADMIN_TOKEN": ("admin", "token")}
+FORMER = {"request.pause_timeout": "request.stream_timeout"}  # keys that have another name now
 SHOWN = 60  # characters of a refused value in a message
 
 
@@ -70,7 +72,15 @@ def examine(file: Path | None, environ: Mapping[str, str], sets: Sequence[str] =
     problems: list[str] = []
     values: dict[str, dict[str, object]] = {section: {} for section in SECTIONS}
     origins = dict.fromkeys(KEYS, DEFAULT)
+    found = routes.Read()
     for given in _given(file, environ, sets, problems):
+        if given.section == ROUTE:
+            if given.origin.source == "file":
+                found = routes.read(given.value)
+                problems += (f"{given.origin}: [[route]]: {problem}" for problem in found.problems)
+            else:
+                problems.append(f"{given.origin}: routes are given in the file only, as [[route]]")
+            continue
         name = f"{given.section}.{given.key}"
         if name not in KEYS:
             problems.append(f"{given.origin}: no such key {name}{_did_you_mean(given.section, given.key)}")
@@ -91,6 +101,7 @@ def examine(file: Path | None, environ: Mapping[str, str], sets: Sequence[str] =
     config = msgspec.structs.replace(
         DEFAULTS,
         **{section: msgspec.structs.replace(getattr(DEFAULTS, section), **given) for section, given in values.items()},
+        route=found.routes,
     )
     for name, expected in rules.broken(config):
         problems.append(f"{origins[name]}: {name}: expected {expected}, got {_shown(name, value_of(config, name))}")
@@ -98,10 +109,12 @@ def examine(file: Path | None, environ: Mapping[str, str], sets: Sequence[str] =
 
 
 DEFAULTS = Config()
+ROUTE = "route"
 # section -> key -> type
 SECTIONS: dict[str, dict[str, Any]] = {
     section: {field.name: field.type for field in msgspec.structs.fields(getattr(DEFAULTS, section))}
     for section in Config.__struct_fields__
+    if section != ROUTE
 }
 
 
@@ -165,8 +178,10 @@ def _from_file(file: Path, problems: list[str]) -> Iterator[_Given]:
         problems.append(f"{file}: not valid TOML: {error}")
         return
     for section, table in tables.items():
-        if section not in SECTIONS:
-            problems.append(f"{file}: no such section [{section}]{_suggest(section, SECTIONS)}")
+        if section == ROUTE:
+            yield _Given(section, "", table, origin, is_text=False)
+        elif section not in SECTIONS:
+            problems.append(f"{file}: no such section [{section}]{_suggest(section, [*SECTIONS, ROUTE])}")
         elif not isinstance(table, dict):
             problems.append(f"{file}: expected a section [{section}], got {_shown('', table)}")
         else:
@@ -177,6 +192,8 @@ def _from_file(file: Path, problems: list[str]) -> Iterator[_Given]:
 def _did_you_mean(section: str, key: str) -> str:
     """What was likely meant: the same key of another section, a similar one of this section, or of any."""
     name = f"{section}.{key}"
+    if name in FORMER:
+        return f"; it is {FORMER[name]} now"
     elsewhere = [other for other in KEYS if other.endswith(f".{key}")]
     near = [f"{section}.{other}" for other in SECTIONS.get(section, ())]
     return _suggest(name, elsewhere, cutoff=0) or _suggest(name, near) or _suggest(name, KEYS)
@@ -192,7 +209,7 @@ def _shown(name: str, value: object) -> str:
     if isinstance(value, dict):
         return "a table"
     if name and is_secret(name):
-        return "nothing" if value == "" else "something else"
+        return "nothing" if value in ("", [], ()) else "something else"
     if isinstance(value, str | int | float | tuple):
         return _clipped(to_toml(value))
     return _clipped(repr(value))

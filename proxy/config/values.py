@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin
 
 from holdfast.protocols.clients.forwarded import network
-from holdfast.proxy.config.keys import LARGEST, Key, Kind
+from holdfast.proxy.config.keys import JWT_ALGORITHMS, LARGEST, MASK, SCOPES, Key, Kind
 
 MAX_TEXT = 4096  # characters: of a path; nothing that is meant is longer
 
@@ -123,7 +123,7 @@ def _texts(value: object, key: Key) -> tuple[str, ...]:
         value = [item.strip() for item in separator.split(value)] if value else []
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise ValueError("text or a list of texts")
-    if not value and key.kind in (Kind.ADDRESS, Kind.ENDPOINT, Kind.ORIGIN):
+    if not value and key.kind in (Kind.ADDRESS, Kind.ENDPOINT, Kind.ORIGIN, Kind.SOURCE):
         raise ValueError(f"at least one {key.kind.value}")
     for item in value:
         _check_text(item, key.kind)
@@ -229,6 +229,16 @@ def _check_token(text: str) -> bool:
     return re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", text) is not None
 
 
+def _check_source(text: str) -> bool:
+    kind, _, name = text.partition(":")
+    return text == "header" or (kind in ("cookie", "query") and _check_token(name))
+
+
+def _check_scoped(text: str) -> bool:
+    scope, _, secret = text.partition(":")
+    return scope in SCOPES and secret != MASK and re.fullmatch(r"[!-+\--~]+", secret) is not None
+
+
 def _check_file(text: str) -> bool:
     return os.path.isfile(text) and os.access(text, os.R_OK)
 
@@ -244,6 +254,12 @@ _CHECKS: dict[Kind, tuple[Callable[[str], bool], str]] = {
     Kind.NETWORK: (_check_network, "an address or a network such as 10.0.0.0/8"),
     Kind.ORIGIN: (_check_origin, '"*", "null" or SCHEME://HOST[:PORT], without a path'),
     Kind.TOKEN: (_check_token, "a word as headers have it, without spaces and commas"),
+    Kind.ALGORITHM: (JWT_ALGORITHMS.__contains__, " or ".join(JWT_ALGORITHMS)),
+    Kind.SOURCE: (_check_source, '"header", "cookie:NAME" or "query:NAME"'),
+    Kind.SCOPED: (
+        _check_scoped,
+        f"SCOPE:SECRET, SCOPE one of {', '.join(SCOPES)}, SECRET printable ASCII without spaces and commas",
+    ),
     Kind.FILE: (_check_file, "a file that can be read"),
     Kind.FOLDER: (_check_folder, "a folder that can be read"),
 }

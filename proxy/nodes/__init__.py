@@ -5,6 +5,8 @@ announcer    what every node is told: clients, the other proxies, the state when
 dispatch     a request's way: ledger, policy, link, and its reply's way back (routing_key, access_log),
              or that there was none in time (expired); streamed: replies in parts;
              troubles: what the log says of those that go wrong
+router       which route of the configuration takes a request (pools: of whose nodes; explain: why)
+calls        what one node is asked that no client has asked (once: clients that come and go; asks: nodes' questions)
 steward      what is one for all nodes: the master
 keeper       the nodes' replicated state: its order, its snapshots, its beginning
 ahead        nodes that say that they have more of it, and how often their word counts

@@ -6,9 +6,9 @@ import structlog
 
 from holdfast.balancer.directory import Node, Random
 from holdfast.balancer.ledger import Entry
+from holdfast.protocols.bodiless import is_bodiless
 from holdfast.protocols.clients.events import HttpRequest
 from holdfast.protocols.nodes.frames import Client
-from holdfast.proxy.nodes.streamed import is_only_head
 
 # As nginx has it: who asked had gone, or was closed, before all of the answer could be written.
 CLIENT_GONE = 499
@@ -52,7 +52,7 @@ class AccessLog:
         if not taken:
             status = CLIENT_GONE
             size = 0
-        elif is_only_head(entry.event, status):
+        elif isinstance(entry.event, HttpRequest) and is_bodiless(entry.event.method, status):
             size = 0
         if more and taken:
             assert parts is not None  # of a reply in parts
@@ -92,4 +92,5 @@ def who_asked(entry: Entry, client: Client | None) -> dict[str, object]:
         "protocol": connection.protocol.name,
         "method": http.method if http else None,
         "path": http.target.partition("?")[0] if http else client.path if client else None,
+        "route": entry.pool.route or None,
     }

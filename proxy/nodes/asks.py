@@ -9,6 +9,7 @@ from holdfast.balancer.calls import Call, Caller, check_whole
 from holdfast.balancer.directory import Directory, Node, NodeState, Pool, Select
 from holdfast.balancer.ledger import Ledger
 from holdfast.balancer.settings import RequestSettings
+from holdfast.balancer.taken import ALL, Taken
 from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, RequestError
@@ -50,10 +51,10 @@ class Asker(Caller):
     def is_closed(self) -> bool:
         return self._node.state is NodeState.LOST or self._asks.now >= self._until
 
-    def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> bool:
+    def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> Taken:
         check_whole(head, more=more)
         self._answer(200, payload or b"", is_text)
-        return True
+        return ALL
 
     def fail(self, event: Call, error: HoldfastError) -> int:
         self._answer(error.http_status, message=str(error))

@@ -9,6 +9,7 @@ from holdfast.balancer.directory import Directory, Node, Pool
 from holdfast.balancer.ledger import Ledger
 from holdfast.balancer.policies import Failover, LeastInFlight
 from holdfast.balancer.settings import RequestSettings
+from holdfast.balancer.taken import ALL, PART, Taken
 from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.errors import HoldfastError
 from holdfast.protocols.nodes.calls import CLOSE, CONNECT, OPEN, PUBLISH, encode_effects
@@ -30,10 +31,10 @@ class Publication(Caller):
         self.is_over = trio.Event()
         self.error: HoldfastError | None = None
 
-    def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> bool:
+    def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> Taken:
         if not more:
             self.is_over.set()
-        return True
+        return PART if more else ALL
 
     def fail(self, event: Call, error: HoldfastError) -> int:
         self.error = error
@@ -61,7 +62,8 @@ class Calls:
             ledger.add_pool(pool)
         self._pools = pools
         self._dispatch = dispatch
-        self.admission = Admission(mode, pools[CONNECT], dispatch.request, counters)
+        self._reactor = reactor
+        self.admission = Admission(mode, pools[CONNECT], dispatch.request, reactor, counters)
         self.once = Once(pools[OPEN], pools[CLOSE], dispatch.request, reactor, counters)
         self.asks = Asks(ledger, directory, select, settings, dispatch, reactor, counters)
 
@@ -69,7 +71,9 @@ class Calls:
         """Have a node do these, to clients of all proxies. Raises HoldfastError if none has; perhaps some are done then
         all the same."""
         publication = Publication()
+        self._reactor.look_at_clock()  # whoever calls is in no turn
         self._dispatch.request(publication, Call(PUBLISH, encode_effects(effects)), self._pools[PUBLISH])
+        self._reactor.settle()
         await publication.is_over.wait()
         if publication.error is not None:
             raise publication.error

@@ -39,7 +39,8 @@ class Dispatch:
     """See the module. Called by connections (`request`), the gateway (`replied`, `failed`, `lose`) and the ticker.
 
     in_order: is given replies that have effects, or follow such a one; they come back by `take` and `finish` when all
-    is done that comes before them. late: requests of which a reply, or a part of one, is there.
+    is done that comes before them. late: requests of which a reply, or a part of one, is there. pool: of all requests
+    that are for no other one.
     """
 
     in_order: Callable[[Node, frames.Answer], None]
@@ -60,7 +61,7 @@ class Dispatch:
     ) -> None:
         self._ledger = ledger
         self._directory = directory
-        self._pool = pool
+        self.pool = pool
         self._announcer = announcer
         self._untold = announcer.untold
         self._waiting = ledger.waiting
@@ -91,7 +92,7 @@ class Dispatch:
     def request(self, connection: Requester, event: Asked, pool: Pool | None = None) -> None:
         """Somebody asks. pool: which nodes may take it; None: those that take all requests."""
         if pool is None:
-            pool = self._pool
+            pool = self.pool
         now = self._reactor.now
         self._counters.requests += 1
         node: Node | None = None
@@ -101,7 +102,7 @@ class Dispatch:
         entry = self._ledger.open(connection, event, pool, node, now)
         if entry is None:
             self._counters.limits_hit["request.max_in_flight"] += 1
-            message = "too many requests in flight"
+            message = f"too many requests in flight{pool.route and f' by the route {pool.route}'}"
             connection.fail(event, RequestError(message, Reason.PARKING_FULL, self._settings.retry_after))
         elif node is None:
             self._park(entry, now)
@@ -154,7 +155,9 @@ class Dispatch:
             return event.frame(entry.id, entry.attempt, timeout)
         assert type(event) is HttpRequest
         path, _, query = event.target.partition("?")
-        client = frames.Client(connection.id, "http", event.address, path, event.headers, query)
+        client = frames.Client(
+            connection.id, "http", event.address, path, event.headers, query, event.user, b"", event.claims
+        )
         return frames.HttpRequest(entry.id, client, entry.attempt, timeout, event.payload, event.method, event.target)
 
     def _introduce(self, node: Node, client: int) -> bytes:
@@ -171,14 +174,14 @@ class Dispatch:
         else:
             by_count = self._ledger.parked_count >= self._settings.max_parked
             self._counters.limits_hit["request.max_parked" if by_count else "request.max_parked_bytes"] += 1
-            message = "no node is available, and too many wait"
+            message = f"{entry.pool.nobody} is available, and too many wait"
             self._answer(entry, RequestError(message, Reason.PARKING_FULL, self._settings.retry_after))
 
     def unpark(self) -> None:
         """Send what is parked to whoever is available, and go on in the next turn. Called when a node becomes so."""
         ledger, now = self._ledger, self._reactor.now
         size = count = 0
-        for pool in list(self._waiting):
+        for pool in sorted(self._waiting, key=lambda pool: self._waiting[pool][0]):  # oldest first: they share nodes
             while pool.available and (entry := ledger.unpark(pool)) is not None:
                 if entry.attempt:
                     self._failed_over(now - entry.since)
@@ -211,8 +214,7 @@ class Dispatch:
             head, is_text = None, frame.is_text
         else:
             head, is_text = ReplyHead(frame.status, frame.headers), False
-        if (payload := frame.payload) is None and (more or entry.parts is None):
-            payload = b""  # it ends nothing: else there might be no answer at all
+        payload = frame.payload  # None: nothing is said, and the request is settled all the same
         # First: the request is settled, so no fault in what follows may cost its client the answer.
         try:
             taken = entry.connection.reply(entry.event, head, payload, is_text, more)
@@ -222,22 +224,17 @@ class Dispatch:
                 node.link.send(frames.Cancel(entry.id, entry.attempt))
             self._bad_reply(node, entry, error)
             return
-        if self._waiting:
-            self.unpark()
-        if more:
-            assert payload is not None  # see above
-            if self._streamed.said(node, entry, head, len(payload), taken=taken):
-                more = False
-                self._counters.replies += 1
-        else:
+        if not more or not (more := self._streamed.said(node, entry, head, len(payload or b""), taken)):
             self._counters.replies += 1
             if head is not None and head.status >= 500 and entry.parts is None:
                 self._strike(node, entry)
             elif node.health.failures and (entry.parts is None or entry.parts.status < 500):
                 node.health.succeeded()
+        if self._waiting:  # only now is the place of a part free after which nothing can be said
+            self.unpark()
         if self._access_log is not None:
             status, size = 200 if head is None else head.status, len(payload or b"")
-            self._access_log.replied(entry, status, size, self._reactor.now, more=more, taken=taken)
+            self._access_log.replied(entry, status, size, self._reactor.now, more=more, taken=bool(taken))
 
     def failed(self, node: Node, frame: frames.Failure, *, in_order: bool = False) -> None:
         """A node's handler failed. in_order: what comes before that is done."""
@@ -319,8 +316,7 @@ class Dispatch:
         """A node is gone: its requests go elsewhere, oldest first, or are answered that they can't."""
         now = started = trio.current_time()
         ledger = self._ledger
-        asked = frames.Request | frames.HttpRequest | frames.Call
-        unsent = {frame.id for frame in node.link.unsent() if isinstance(frame, asked)}
+        unsent = {frame.id for frame in node.link.unsent() if isinstance(frame, frames.Asked)}
         for entry in ledger.lose(node):
             if entry.connection.is_closed:
                 ledger.drop(entry)
@@ -355,6 +351,8 @@ class Dispatch:
             self._troubles.quarantined(entry, node)
             message = f"{entry.attempt} nodes were lost while they had this request: it is given to no other one"
             error = RequestError(message, Reason.QUARANTINED)
+        elif node.has_said_bye:  # it drained, and its time was up
+            error = RequestError("its node has left, and it may go to no other one", Reason.DRAINING, 0.0)
         else:
             message = "the node was lost while it had this request, which may not be sent again"
             error = RequestError(message, Reason.NODE_LOST, 0.0)
@@ -377,9 +375,11 @@ class Dispatch:
 
     def leave(self, why: str) -> None:
         """The proxy waits no longer: it is not their nodes' doing that what is open gets no reply."""
+        self._directory.close()
         self.abandon()
-        entries = [entry for asked in self._ledger.by_connection().values() for entry in asked]
-        self._give_up(entries, why, Reason.DRAINING)
+        while len(self._ledger):  # the turn of what waits above `client.max_in_flight` comes with these answers
+            entries = [entry for asked in self._ledger.by_connection().values() for entry in asked]
+            self._give_up(entries, why, Reason.DRAINING)
 
     def _give_up(self, entries: list[Entry], why: str, reason: Reason) -> None:
         self._ledger.cancel(entries)

@@ -35,7 +35,7 @@ class Expired:
     ) -> None:
         self._reactor = reactor
         self._settings = settings
-        self.pause_timeout = max(settings.pause_timeout, settings.timeout)
+        self.stream_timeout = max(settings.stream_timeout, settings.timeout)
         self._troubles = troubles
         self._answer = answer
         self._strike = strike
@@ -77,7 +77,7 @@ class Expired:
         settings = self._settings
         if entry.node is None:  # its deadline may have come before parked_timeout
             waited = min(settings.parked_timeout, round(now - entry.since, 1))
-            return RequestError(f"no node was available for {waited:g} s", reason, settings.retry_after)
+            return RequestError(f"{entry.pool.nobody} was available for {waited:g} s", reason, settings.retry_after)
         if entry.parts is None:
             return RequestError(f"no reply within {entry.pool.timeout:g} s", reason, None)
-        return RequestError(f"no further part of the reply within {self.pause_timeout:g} s", reason, None)
+        return RequestError(f"no further part of the reply within {self.stream_timeout:g} s", reason, None)

@@ -19,6 +19,7 @@ from holdfast.balancer.links.base import NodeLink
 from holdfast.balancer.settings import BalanceSettings, NodeSettings
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.calls import ASK, UPDATE
 from holdfast.protocols.nodes.frames import MAX_WEIGHT, MIN_WEIGHT, NO_TOKEN, WRONG_TOKEN, FromNode, Hello
 from holdfast.protocols.nodes.names import fault_of, shown
 from holdfast.proxy.clients.reactor import Reactor
@@ -148,10 +149,10 @@ class Gateway:
                 prefix=self._prefix,
                 max_unacknowledged_bytes=self._effects.lanes.max_bytes,
                 reply_window=self._settings.max_untaken_bytes,
-                pause_timeout=self._dispatch.expired.pause_timeout,
+                stream_timeout=self._dispatch.expired.stream_timeout,
                 session=self._counters.nodes_welcomed,
                 ballot=self._announcer.peers.ballot,
-                takes=["ask", "update"],
+                takes=[ASK, UPDATE],
             )
         )
         self._steward.joined(node, hello)

@@ -13,6 +13,7 @@ import structlog
 from holdfast.balancer.calls import Call, Caller
 from holdfast.balancer.directory import Pool
 from holdfast.balancer.ledger import Requester
+from holdfast.balancer.taken import ALL, PART, Taken
 from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError
@@ -134,11 +135,11 @@ class Once(Caller):
         self._sent += 1
         self._dispatch(self, event, pool)
 
-    def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> bool:
+    def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> Taken:
         if not more:
             self._sent -= 1
             self._done(event)
-        return True
+        return PART if more else ALL
 
     def fail(self, event: Call, error: HoldfastError) -> int:
         assert isinstance(event, Event)

@@ -7,13 +7,11 @@ labelled: so the access log has it, and a request is a success or a failure of i
 from collections.abc import Callable
 
 from holdfast.balancer.directory import Node
-from holdfast.balancer.ledger import Asked, Entry, Ledger, Parts
+from holdfast.balancer.ledger import Entry, Ledger, Parts
+from holdfast.balancer.taken import NOT, PART, Taken
 from holdfast.protocols.clients.base import ReplyHead
-from holdfast.protocols.clients.events import HttpRequest
 from holdfast.protocols.nodes import frames
 from holdfast.proxy.clients.reactor import Reactor
-
-BODILESS = frozenset({204, 205, 304})
 
 
 class Streamed:
@@ -25,11 +23,9 @@ class Streamed:
         self._step = max(1, window // 4)  # not a frame for each small part; a node never waits for it
         self._strike = strike
 
-    def said(self, node: Node, entry: Entry, head: ReplyHead | None, size: int, *, taken: bool) -> bool:
-        """A part that is not the last one, of so many bytes, was given to the client. taken: who wants more.
-
-        True: that was all all the same, since a reply to HEAD, or with this status, has no body.
-        """
+    def said(self, node: Node, entry: Entry, head: ReplyHead | None, size: int, taken: Taken) -> bool:
+        """A part of so many bytes was given to the client, and by its node others follow. False: that is all the same,
+        since nothing can be said after it."""
         parts = entry.parts
         assert parts is not None  # this is one
         if not parts.status:
@@ -37,17 +33,13 @@ class Streamed:
             if status >= 500:
                 self._strike(node, entry)
             parts.status = status
-        is_over = taken and head is not None and is_only_head(entry.event, parts.status)
-        if is_over:  # else it would hold its place for as long as the node goes on, and nobody would hear of it
-            entry.connection.reply(entry.event, head, b"", False, False)
-            if parts.status < 500:
-                node.health.succeeded()
-        elif taken:
+        if taken is PART:
             self._give_credit(node, entry, parts, size)
-            return False
+            return True
+        # Else it would hold its place for as long as the node goes on, and nobody would hear of it.
         self._ledger.cancel([entry])
         node.link.send(frames.Cancel(entry.id, entry.attempt))
-        return is_over
+        return taken is NOT
 
     def _give_credit(self, node: Node, entry: Entry, parts: Parts, size: int) -> None:
         is_waiting = parts.untaken > 0
@@ -64,8 +56,3 @@ class Streamed:
         if parts.owed >= self._step:
             node.link.send(frames.Taken(entry.id, entry.attempt, parts.owed))
             parts.owed = 0
-
-
-def is_only_head(event: Asked, status: int) -> bool:
-    """Whether a reply of this status has no body, whatever its node says."""
-    return isinstance(event, HttpRequest) and (status in BODILESS or event.method == "HEAD")

@@ -40,10 +40,14 @@ async def drain(
             await trio.sleep(STEP)
     if limit.cancelled_caught:
         log.warning("drain_timeout", connections=len(clients.connections), requests=len(ledger))
-        for connection in list(clients.connections.values()):  # whose turn had not come; the others have been told
-            connection.close(Reason.DRAINING, WHY)
+        here = list(clients.connections.values())
+        for connection in here:
+            if connection.session is not None:
+                connection.hush()
+            else:  # as HTTP, where the answer says that it is the last
+                connection.close(Reason.DRAINING, WHY)
         dispatch.leave(WHY)
-        for connection in list(clients.connections.values()):  # once more: what still arrives over HTTP is answered
+        for connection in here:  # said again, it is meant for what still arrives, too
             connection.close(Reason.DRAINING, WHY)
         reactor.settle()
     else:

@@ -298,7 +298,7 @@ class Lanes:
                     elif isinstance(effect, frames.CloseClient):
                         self.kick(effect.client, effect.reason, effect.code)
                     elif isinstance(effect, frames.Update):
-                        self.update(effect.client, effect.data)
+                        self._update(effect)
                     else:
                         effect.close(Reason.INTERRUPTED)
         finally:  # what one that crashes has cost counts too
@@ -306,6 +306,12 @@ class Lanes:
             work.cost += before - budget
             self._budget = budget
         return fan_out is None and work.place == len(effects)
+
+    def _update(self, effect: frames.Update) -> None:
+        if effect.data is not None:
+            self.update(effect.client, effect.data)
+        if effect.expires is not None and (session := self._clients.find(effect.client)) is not None:
+            session.connection.expire_in(effect.expires)
 
     def _excluded(self, packed: bytes) -> set[int] | None:
         return set(unpack_ids(packed)) if packed else None

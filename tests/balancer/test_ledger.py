@@ -12,7 +12,7 @@ from holdfast.protocols.close import Reason
 from tests.balancer.nodes import add_pool, add_ready, make_node
 
 SETTINGS = RequestSettings(
-    timeout=10.0, pause_timeout=20.0, max_attempts=3, parked_timeout=5.0, max_parked=3, max_parked_bytes=100
+    timeout=10.0, stream_timeout=20.0, max_attempts=3, parked_timeout=5.0, max_parked=3, max_parked_bytes=100
 )
 
 
@@ -27,17 +27,15 @@ def directory():
 
 @pytest.fixture
 def ledger(directory):
-    ledger = make_ledger(directory, SETTINGS, 1000)
-    ledger.measured = PowerOfTwoChoices().measured
-    return ledger
+    return make_ledger(directory, SETTINGS, 1000, PowerOfTwoChoices().measured)
 
 
 def message(size=1):
     return Message(b"x" * size, True)
 
 
-def make_ledger(directory, settings, first_id):
-    ledger = Ledger(directory, settings, first_id)
+def make_ledger(directory, settings, first_id, measured=None):
+    ledger = Ledger(directory, settings, first_id, measured)
     add_pool(directory, settings, ledger)
     return ledger
 
@@ -205,7 +203,7 @@ def test_a_client_that_takes_its_time_may_pause_for_longer_than_a_node(ledger, d
     slow = opened(ledger, Asker(), message(), node, 0.0)
     ledger.extend(slow.id, 1, node, 0.0)
     slow.parts.untaken = 1
-    assert ledger.expire(SETTINGS.pause_timeout + 1.0) == []
+    assert ledger.expire(SETTINGS.stream_timeout + 1.0) == []
 
 
 def test_a_client_that_takes_its_time_is_not_its_node_s_fault(ledger, directory):

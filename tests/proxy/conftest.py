@@ -4,8 +4,12 @@ import subprocess
 
 import pytest
 
+from holdfast.balancer.routes import Routes
+from holdfast.balancer.settings import RouteSettings
 from holdfast.proxy.admin.api import Api
 from holdfast.proxy.admin.server import AdminServer
+from holdfast.proxy.config.sections import AdminSettings
+from holdfast.proxy.nodes.explain import explained, question_of
 from holdfast.proxy.views import ClientView, ClusterView, MasterView, NodeView, ProxyView, StatusView, format_client_id
 
 
@@ -34,6 +38,7 @@ def proxy_view(id, **fields):
     )
 
 
+ROUTES = [RouteSettings("old", path=("/old",), status=410), RouteSettings("canary", path=("/new",), share=25.0)]
 SILENT = 0xEE  # a client at a proxy that does not answer
 SILENT_NODE = "silent"  # does not say that it knows
 
@@ -48,6 +53,9 @@ class FakeControl:
         self.client_ids = [1, 2, 0xFFFFFFFFFFFFFFFF]
         self.is_alone = False
         self.resets = 0
+        self.published = []
+        self.fault = None
+        self.limits = []
 
     def ready(self):
         return (True, "") if self.is_ready else (False, "draining")
@@ -146,6 +154,18 @@ class FakeControl:
         self.kicked.append((client_id, reason))
         return True
 
+    def route(self, asked):
+        table = Routes(ROUTES, [None] * len(ROUTES))
+        return explained(table, question_of(asked, ()), ["n-1", "n-2"])
+
+    async def publish(self, effects):
+        if self.fault is not None:
+            raise self.fault
+        self.published.append(effects)
+
+    def limit_hit(self, name):
+        self.limits.append(name)
+
     def metrics(self):
         return b"# HELP holdfast_ready 1 while /ready says 200.\n"
 
@@ -159,8 +179,9 @@ def control():
 def serve(control, nursery):
     """Start an admin server in front of `control`; returns its address."""
 
-    async def serve(token="", answer=None, loopback=True):
-        server = AdminServer("127.0.0.1:0", answer or Api(control, token, bound_to_loopback=loopback).answer)
+    async def serve(token="", answer=None, loopback=True, tokens=()):
+        api = Api(control, AdminSettings("127.0.0.1:0" if loopback else "0.0.0.0:0", token, tokens))
+        server = AdminServer("127.0.0.1:0", answer or api.answer, room=api.room)
         return await nursery.start(server.run)
 
     return serve

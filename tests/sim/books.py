@@ -171,6 +171,8 @@ class Book:
         elif kind == "stream" and (payload is not None or self._parts.pop(number) != arguments[0]):
             self.fail("R5, parts of a reply come in order, and each once", number, payload)
         elif kind == "leave":
+            if payload is not None:  # the client is told that it is done, by its own protocol, and nothing else
+                self.fail("R6, nothing is said where a node says nothing", number, payload)
             self._leaving.discard(arguments[0])  # of one that failed nobody knows whether it was done
 
     def next_request(self) -> None:

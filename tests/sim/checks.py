@@ -192,6 +192,19 @@ class Checks:
         offer = (exchange.session.proxy, node.name, node.incarnation, exchange.id, exchange.attempt)
         if request.redelivered and offer not in self.taken:
             self.fail("R3, what a node was lost with is offered first", number, *offer)
+        if self._world.config.client.ordered:
+            self._begins_in_turn(number, request.client.id)
+
+    def _begins_in_turn(self, number: int, client_id: int) -> None:
+        """At a node that has slept it may be over long ago, and others after it: but none before it is not."""
+        for client in self._world.clients:
+            if client.id == client_id and client.is_linked and client.proxy is not None and client.proxy.is_up:
+                app = client.proxy.app
+                connection = app.clients.connections.get(client_id)
+                asked: list[Any] = [entry.event for entry in app.ledger.by_connection().get(connection, ())]
+                waiting: list[Any] = [*(connection._waiting or ())] if connection is not None else []
+                if any(event.context < number for event in (*asked, *waiting)):
+                    self.fail("R6, with client.ordered one begins when the former one is answered", number)
 
     # --- the state, and effects ---------------------------------------------------------------------------------------
 

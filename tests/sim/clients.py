@@ -57,6 +57,7 @@ class SimProtocol:
 
     name: ClassVar[str] = "sim"
     eventless: int = 0
+    all_said: bool = False
 
     def __init__(self, limits: Limits, address: str, now: float) -> None:
         self.deadline = inf

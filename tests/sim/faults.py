@@ -19,7 +19,7 @@ def new_world(seed: int, log: Callable[[str], None] | None = None) -> World:
     world = World(
         seed, proxies=proxies, nodes=random.choice([2, 3] if is_large else [1, 1, 2, 2, 3]),
         clients=random.choice([1, 2, 3]), lease=lease, timeout=timeout, log=log, is_alone=is_alone,
-        is_one_host=seed % 3 == 0, fence=random.choice([2.0, 2.0, 10.0]),
+        is_one_host=seed % 3 == 0, is_ordered=seed % 5 == 0, fence=random.choice([2.0, 2.0, 10.0]),
     )  # fmt: skip
     world.faulty_time = 8.0 if is_large else random.choice([2.0, 3.0, 5.0])
     world.loss = random.choice([0.0, 0.0, 0.02, 0.1])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from msgspec import msgpack
 
-from holdfast import Client, HoldfastError, LinkRefused, Node, Reply, Request, StateError
+from holdfast import NO_REPLY, Client, HoldfastError, LinkRefused, Node, NoReply, Reply, Request, StateError
 from holdfast.node import effects, node
 from holdfast.node.clients import UNKNOWN
 from holdfast.node.stream import NOWHERE, Effective, Origin
@@ -260,9 +260,9 @@ class SimNode(Process):
         await self.node.join(request.client, channel)
         return b"joined"
 
-    async def _on_leave(self, request: Request, number: int, channel: str) -> bytes:
+    async def _on_leave(self, request: Request, number: int, channel: str) -> NoReply:
         await self.node.leave(request.client, channel)
-        return b"left"
+        return NO_REPLY
 
     async def _on_tell(self, request: Request, number: int, channel: str, others: list[int]) -> bytes:
         """Effects that ride with the reply: to a channel, and to clients of several proxies."""

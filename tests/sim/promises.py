@@ -448,6 +448,21 @@ def deadly_request_ends_two_nodes(world: World) -> None:
     heal(world)
 
 
+def one_after_the_other(world: World) -> None:
+    """With client.ordered, though the node that has the first one is killed: R6 looks."""
+    (client,) = in_channel(world, 1)
+    for _ in range(5):
+        numbers = [client.ask("slow", 0.3), client.ask("echo"), client.ask("slow", 0.1), client.ask("echo")]
+        soon(world, lambda numbers=numbers: numbers[0] in world.checks.begun)
+        (node,) = world.checks.begun[numbers[0]]
+        name = world.nodes[node].name
+        world.kill(node)
+        until(world, 5.0, lambda numbers=numbers: numbers[-1] in client.book.answers, "the last one is answered")
+        assert [number for number in client.book.answers if number in numbers] == numbers
+        world.start_node(name)
+    heal(world)
+
+
 def who_die_together_take_nothing_along(world: World) -> None:
     """A request is at one of those that are killed at one moment; what is left of them is not known to be dead."""
     (client,) = in_channel(world, 1)

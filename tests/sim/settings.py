@@ -7,10 +7,20 @@ from holdfast.balancer.settings import ClusterSettings, ElectionSettings, NodeSe
 from holdfast.proxy.config import ClientSettings, Config, DrainSettings, RealtimeSettings
 
 
-def config(*, lease: float, timeout: float, takeover: float | None, node_heartbeat: float, fence: float) -> Config:
+def config(
+    *,
+    lease: float,
+    timeout: float,
+    takeover: float | None,
+    node_heartbeat: float,
+    fence: float,
+    is_ordered: bool,
+) -> Config:
     """takeover: 0 would mean never; None: as long as is safe."""
     return Config(
-        client=ClientSettings(bind=("127.0.0.1:0",), max_outbox_bytes=4096, ping_timeout=3.0, close_timeout=1.0),
+        client=ClientSettings(
+            bind=("127.0.0.1:0",), max_outbox_bytes=4096, ping_timeout=3.0, close_timeout=1.0, ordered=is_ordered
+        ),
         node=NodeSettings(
             token="the simulator's",
             heartbeat_interval=node_heartbeat,

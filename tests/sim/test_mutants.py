@@ -19,6 +19,7 @@ from holdfast.node.replica import Replica
 from holdfast.node.stream import Stream
 from holdfast.node.streams import Streams
 from holdfast.protocols.peers.frames import Member
+from holdfast.proxy.clients.shared import Shared
 from holdfast.proxy.nodes.gateway import Gateway
 from holdfast.proxy.nodes.keeper import Keeper
 from holdfast.proxy.nodes.steward import Steward
@@ -262,6 +263,15 @@ def two_attempts(patch):
     patch.setattr(Ledger, "max_attempts_reached", lambda self, entry: False)
 
 
+def one_after_the_other(patch):
+    """client.ordered is as without."""
+
+    def share_in_flight(self, share):
+        self.max_in_flight = self.max_asked = 64
+
+    patch.setattr(Shared, "share_in_flight", share_in_flight)
+
+
 def offered_first(patch):
     assign = Ledger.assign
 
@@ -359,6 +369,7 @@ MUTANTS = [
     (sessions_in_order, promises.welcome_that_was_held_up_closes_nobody, {}, Violation),
     (epochs_in_heartbeats, stores.node_hears_later_of_a_later_epoch, stores.FAR, Violation),
     (two_attempts, promises.deadly_request_ends_two_nodes, {"proxies": 2, "nodes": 4}, Violation),
+    (one_after_the_other, promises.one_after_the_other, {"is_ordered": True}, Violation),
     (offered_first, promises.deadly_request_ends_two_nodes, {"proxies": 2, "nodes": 4}, Violation),
     (debts_are_kept_back, promises.owed_by_who_has_died, {}, AssertionError),
     (debts_are_kept_back, promises.owed_by_who_drains, {}, AssertionError),

@@ -43,6 +43,8 @@ STORIES = [
     (promises.last_words_are_heard, {"proxies": 2}),
     (promises.deadly_request_ends_two_nodes, ALONE),
     (promises.deadly_request_ends_two_nodes, {"proxies": 2, "nodes": 4}),
+    (promises.one_after_the_other, {**ALONE, "nodes": 2, "is_ordered": True}),
+    (promises.one_after_the_other, {"proxies": 2, "is_ordered": True}),
     (promises.who_die_together_take_nothing_along, {**ALONE, "nodes": 4}),
     (promises.who_die_together_take_nothing_along, {"proxies": 2, "nodes": 5}),
     (promises.state_survives_a_restart_of_all_proxies, {"proxies": 2, "nodes": 1}),

@@ -30,7 +30,7 @@ class World:
         timeout: float = 1.0, takeover: float | None = None, log: Callable[[str], None] | None = None,
         spread: float = 0.7, rates: tuple[float | None, float | None] = (None, None), node_heartbeat: float = 0.5,
         fence: float = 2.0, is_alone: bool = False, is_one_host: bool = False, tunnels: bool = True,
-        seeds: tuple[str, ...] = (),
+        seeds: tuple[str, ...] = (), is_ordered: bool = False,
     ) -> None:  # fmt: skip
         self.seed = seed
         self.random = Random(seed)
@@ -44,7 +44,12 @@ class World:
         self.seeds = [*(f"tcp://10.0.0.{number}:7510" for number in range(max(1, proxies))), *seeds]
         self._rates = rates  # of the clocks of proxies and of nodes
         self.config = settings.config(
-            lease=lease, timeout=timeout, takeover=takeover, node_heartbeat=node_heartbeat, fence=fence
+            lease=lease,
+            timeout=timeout,
+            takeover=takeover,
+            node_heartbeat=node_heartbeat,
+            fence=fence,
+            is_ordered=is_ordered,
         )
         self.times = times_of(self.config)
         self.loss = self.duplication = self.garbling = self.replay = 0.0

@@ -10,7 +10,7 @@ import pytest
 from holdfast.balancer.coordination.base import CoordinationError, MasterRecord
 from holdfast.balancer.coordination.contents import MAX_CARD_BYTES, MAX_CARDS, MAX_NAME_LENGTH, MAX_RECORD_BYTES
 from holdfast.balancer.coordination.redis import RedisCoordinator
-from holdfast.balancer.coordination.redis_bounds import MAX_ANSWER_BYTES
+from holdfast.balancer.coordination.redis_bounds import MAX_ANSWER_BYTES, MAX_NODES, MAX_SLOTS, wrong_with
 from holdfast.balancer.coordination.redis_urls import parse_urls
 from tests.redis_servers import PATIENCE
 
@@ -175,11 +175,39 @@ async def test_after_one_that_drips_the_next_is_dialed(impostor, make):
     pytest.fail("nobody was asked anew")
 
 
-async def test_a_range_of_slots_that_no_cluster_has_is_not_gone_through(impostor, make):
-    host, port = b"127.0.0.1", impostor.port
-    impostor.answer = stream(b"*1\r\n*3\r\n:0\r\n:2000000\r\n*2\r\n$9\r\n%s\r\n:%d\r\n" % (host, port), b"")
-    with pytest.raises(CoordinationError, match="16384 slots"):
+NODE = b"*2\r\n$9\r\n127.0.0.1\r\n:%d\r\n"
+MANY = 1001
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"*1\r\n*3\r\n:0\r\n:2000000\r\n" + NODE % 1, "16384 slots"),
+        (b"*1\r\n*3\r\n+0\r\n+2000000\r\n" + NODE % 1, "no Redis Cluster"),
+        (b"*1\r\n*3\r\n$1\r\n0\r\n$7\r\n2000000\r\n" + NODE % 1, "no Redis Cluster"),
+        (b"*1\r\n*3\r\n:0\r\n+2000000\r\n" + NODE % 1, "no Redis Cluster"),
+        (b"*16\r\n" + (b"*3\r\n:0\r\n:2000\r\n" + NODE % 1) * 16, "16384 slots"),
+        (b"*1\r\n*%d\r\n:0\r\n:16383\r\n" % (2 + MANY) + b"".join(map(NODE.__mod__, range(MANY))), "1000 nodes"),
+        (b"*1\r\n*4\r\n:0\r\n:16383\r\n" + NODE % 1 + b"*2\r\n$9\r\n127.0.0.1\r\n+2\r\n", "without address"),
+        (b"*1\r\n*4\r\n:0\r\n:16383\r\n" + NODE % 1 + b"*0\r\n", "without address"),
+        (b"*1\r\n*0\r\n", "no Redis Cluster"),
+        (b"+OK\r\n", "no Redis Cluster"),
+    ],
+    ids=["integers", "lines", "bulks", "mixed", "ranges", "nodes", "port", "no address", "no range", "no list"],
+)
+async def test_a_map_that_no_cluster_has_is_not_gone_through(impostor, make, answer, why):
+    impostor.answer = stream(answer, b"")
+    with pytest.raises(CoordinationError, match=why) as raised:
         await make([f"redis://{impostor.address}", f"redis://{impostor.address}/0"]).master()
+    assert "\n" not in str(raised.value)
+
+
+def test_the_map_of_the_largest_cluster_is_read():
+    ranges = [
+        [slot, slot, *([b"127.0.0.1", 1 + (slot + copy) % MAX_NODES, b"id"] for copy in range(3))]
+        for slot in range(MAX_SLOTS)
+    ]
+    assert not wrong_with(ranges)
 
 
 async def test_the_largest_that_is_legitimate_is_read(redis_server, make):

@@ -1,10 +1,15 @@
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 import urllib.request
 from contextlib import contextmanager
 
 import pytest
+
+from tests.waiting import PATIENCE
 
 EPHEMERAL = [
     item
@@ -55,6 +60,32 @@ def test_serve_says_where_and_ends_on_a_signal(start, tmp_path):
     events = [json.loads(line)["event"] for line in err.splitlines()]
     assert "serving" in events
     assert events[-1] == "stopped"
+
+
+@pytest.mark.parametrize("stdout", ["of nobody", "read-only"])
+def test_serve_goes_on_when_nobody_can_hear_where(stdout):
+    reading, writing = os.pipe()
+    if stdout == "of nobody":
+        os.close(reading)
+        out = writing
+    else:
+        os.close(writing)
+        out = reading
+    command = [sys.executable, "-m", "holdfast", "serve", *EPHEMERAL]
+    with subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE, text=True) as process:
+        os.close(out)
+        lines = []
+        try:
+            for line in process.stderr:
+                lines.append(line)
+                if json.loads(line)["event"] == "serving":
+                    break
+            process.send_signal(signal.SIGTERM)
+            lines += process.stderr
+            assert process.wait(PATIENCE) == 0, lines
+        finally:
+            process.kill()
+    assert json.loads(lines[-1])["event"] == "stopped"
 
 
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")])

@@ -70,7 +70,20 @@ def test_check_loads_the_certificate(holdfast, tmp_path):
 def test_check_as_json(holdfast):
     status, out, _ = holdfast("check", "--json", "--set", "log.lvl=1")
     assert status == 2
-    assert json.loads(out) == {"valid": False, "problems": ["--set: no such key log.lvl; did you mean log.level?"]}
+    assert json.loads(out) == {
+        "valid": False,
+        "problems": ["--set: no such key log.lvl; did you mean log.level?"],
+        "warnings": [],
+    }
+
+
+def test_check_warns_of_a_route_that_is_never_reached(holdfast, tmp_path):
+    file = tmp_path / "routes.toml"
+    file.write_text('[[route]]\npath = "/a/*"\nnodes = "a"\n[[route]]\nname = "b"\npath = "/a/{b}"\nstatus = 404\n')
+    line = f"{file}: [[route]]: b (route 2) is never reached: route 1 (route 1) takes all that it would"
+    assert holdfast("check", "--config", file) == (0, f"warning: {line}\nthe configuration is valid\n", "")
+    answer = json.loads(holdfast("check", "--json", "--config", file).out)
+    assert answer == {"valid": True, "problems": [], "warnings": [line]}
 
 
 def test_config_is_toml_that_means_the_same(holdfast, tmp_path, file):
@@ -79,6 +92,19 @@ def test_config_is_toml_that_means_the_same(holdfast, tmp_path, file):
     copy = tmp_path / "copy.toml"
     copy.write_text(out.replace("********", "hush"))
     assert load(copy, {}).config == load(file, {}, ["log.level=debug"]).config
+
+
+def test_config_prints_routes_as_a_file_has_them(holdfast, tmp_path):
+    file = tmp_path / "routes.toml"
+    file.write_text(
+        '[log]\nlevel = "debug"\n[[route]]\nheader = ["X-A: 1", "B: \\u00fc"]\nfield = {"a b" = true, n = 1}\n'
+        'share = 5\nnodes = "*"\npolicy = "sticky"\ntimeout = "1m"\n[[route]]\nredirect = "/x"\nheaders = {X-B = "1"}\n'
+    )
+    copy = tmp_path / "copy.toml"
+    copy.write_text(holdfast("config", "--config", file).out)
+    assert load(copy, {}).config == load(file, {}).config
+    first, second = json.loads(holdfast("config", "--json", "--config", file).out)["route"]
+    assert (first["field"], first["timeout"], second["status"]) == ({"a b": True, "n": 1}, 60.0, 307)
 
 
 def test_config_tells_where_each_value_is_from_and_no_secret(holdfast, file):

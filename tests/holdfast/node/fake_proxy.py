@@ -163,7 +163,7 @@ class FakeSession:
         keeper="",
         reply_window=1 << 20,
         max_batch_bytes=16 << 20,
-        pause_timeout=0.0,
+        stream_timeout=0.0,
         session=0,
     ):
         """Say welcome and everything that is: clients, and items of the state if we keep it.
@@ -187,7 +187,7 @@ class FakeSession:
                 keeper=keeper,
                 prefix=self.proxy.prefix,
                 reply_window=reply_window,
-                pause_timeout=pause_timeout,
+                stream_timeout=stream_timeout,
                 session=session,
             ),
             *([frames.Clients(list(clients), last=True)] if self.hello.wants_clients else []),

@@ -1,8 +1,12 @@
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
 import pytest
 import structlog
 import trio
 
-from holdfast import HoldfastError, Node, Reply, RequestError, StaleError, StateError
+from holdfast import NO_REPLY, HoldfastError, Node, Reply, RequestError, StaleError, StateError
 from holdfast.node import exchange
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import MAX_CHANNELS
@@ -10,6 +14,18 @@ from tests.holdfast.node.fake_proxy import client, encoded, linked
 from tests.waiting import until
 
 ASKED = encoded(client())
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class Move:
+    at: object
+    to: str
+
+
+class Bid(msgspec.Struct):
+    price: int
+    at: datetime | None = None
 
 
 def replying(result):
@@ -44,8 +60,19 @@ async def http_reply_to(node, **request):
         ("ä", False, "ä".encode(), True),
         ({"a": [1]}, False, b'{"a":[1]}', True),
         ([1, None], False, b"[1,null]", True),
-        (None, True, b"", True),
-        (None, False, b"", False),
+        (None, True, None, True),
+        (None, False, None, False),
+        (NO_REPLY, True, None, True),
+        (Reply(), False, None, False),
+        ("", False, b"", True),
+        (b"", False, b"", False),
+        ((1, "a"), False, b'[1,"a"]', True),
+        (7, False, b"7", True),
+        (0.5, False, b"0.5", True),
+        (False, False, b"false", True),
+        (Move("e2", "e4"), False, b'{"at":"e2","to":"e4"}', True),
+        (Bid(3, EPOCH), True, b'{"price":3,"at":"1970-01-01T00:00:00Z"}', True),
+        (Reply((Move("a", "b"),), text=False), True, b'[{"at":"a","to":"b"}]', False),
         (Reply("x"), False, b"x", True),
         (Reply("x", text=False), True, b"x", False),
         (Reply(b"x", text=True), False, b"x", True),
@@ -65,6 +92,11 @@ async def test_reply_to_a_message(result, request_is_text, payload, is_text):
         ("ä", "ä".encode(), 200, [("content-type", "text/plain; charset=utf-8")]),
         ({"a": 1}, b'{"a":1}', 200, [("content-type", "application/json")]),
         (None, b"", 200, []),
+        (NO_REPLY, b"", 204, []),
+        (Bid(3), b'{"price":3,"at":null}', 200, [("content-type", "application/json")]),
+        (Move("a", "b"), b'{"at":"a","to":"b"}', 200, [("content-type", "application/json")]),
+        ((True,), b"[true]", 200, [("content-type", "application/json")]),
+        (Reply(7, 201), b"7", 201, [("content-type", "application/json")]),
         (Reply(None, status=204), b"", 204, []),
         (Reply(b"abc", text=True), b"abc", 200, [("content-type", "text/plain; charset=utf-8")]),
         (
@@ -94,10 +126,13 @@ async def test_reply_to_an_http_request(result, payload, status, headers):
 @pytest.mark.parametrize(
     "result",
     [
-        42,
+        {1, 2},
         object(),
         "\ud800",
-        Reply(3.5),
+        Reply(Reply("x")),
+        Reply(NO_REPLY),
+        lambda: Move,
+        Move(object(), "b"),
         Reply("x", status=99),
         Reply("x", headers={"x": 1}),
         Reply("x", headers=[("x", "\ud800")]),
@@ -119,15 +154,22 @@ def parts_in_a_row():
     yield "x"
 
 
-@pytest.mark.parametrize("result", [42, Reply(42), Reply(parts_in_a_row()), lambda: Reply(part for part in "ab")])
+@pytest.mark.parametrize(
+    "result",
+    [datetime(2026, 1, 2, tzinfo=UTC), Reply({1}), Reply(parts_in_a_row()), lambda: Reply(part for part in "ab")],
+)
 async def test_what_is_no_reply_is_told_what_one_is(result):
     async with linked(replying(result)) as session:
         with structlog.testing.capture_logs() as logs:
             session.http()
             await session.take(frames.Failure)
     [line] = [line for line in logs if line["event"] == "handler_failed"]
-    expected = "TypeError: expected bytes, str, dict, list or None, or in Reply(...) an async iterable of such, got "
-    assert expected + ("int" if "int" in line["exception"].splitlines()[-1] else "generator") in line["exception"]
+    expected = (
+        "TypeError: expected bytes, str, or for JSON a dict, list, tuple, int, float, bool, dataclass or "
+        "msgspec.Struct, None, or in Reply(...) an async iterable of such, got "
+    )
+    got = line["exception"].rpartition(expected)[2]
+    assert got in ("datetime", "set", "generator")
 
 
 async def test_http_body_in_parts():
@@ -160,6 +202,25 @@ async def test_message_in_parts_has_an_end_that_says_nothing():
         session.request()
         assert await session.take(frames.Reply) == frames.Reply(1, 1, b"a", True, True)
         assert await session.take(frames.Reply) == frames.Reply(1, 1, b"", False, True)
+        assert await session.take(frames.Reply) == frames.Reply(1, 1, None, False, False)
+
+
+async def test_a_part_that_is_none_says_nothing_and_brings_what_was_done():
+    node = Node("test")
+
+    @node.on_request
+    async def handle(request):
+        async def parts():
+            await node.join(request.client, "a")
+            yield None
+            yield "b"
+
+        return Reply(parts())
+
+    async with linked(node, clients=[client()]) as session:
+        session.request()
+        assert await session.take(frames.Reply) == frames.Reply(1, 1, None, False, True, [frames.Join(7, "a")])
+        assert await session.take(frames.Reply) == frames.Reply(1, 1, b"b", True, True)
         assert await session.take(frames.Reply) == frames.Reply(1, 1, None, False, False)
 
 
@@ -231,9 +292,35 @@ async def test_no_parts_at_all():
 
     async with linked(replying(lambda: Reply(Nothing(), 202)), clients=[client()]) as session:
         session.request()
-        assert await session.take(frames.Reply) == frames.Reply(1, 1, b"", False)
+        assert await session.take(frames.Reply) == frames.Reply(1, 1, None, False)
         session.http()
         assert await session.take(frames.HttpReply) == frames.HttpReply(2, 1, b"", 202)
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("POST", 205), ("GET", 304)])
+async def test_a_reply_without_a_body_has_no_parts(method, status):
+    """The proxy would cancel it at the first: some of what they do would be done."""
+    node = Node("test")
+    begun = []
+
+    @node.on_request
+    async def handle(request):
+        async def parts():
+            begun.append(request)
+            yield b"x"
+            await node.notify("never", clients=[9])
+
+        await node.notify("done", clients=[9])
+        return Reply(parts(), status)
+
+    async with linked(node) as session:
+        session.http(method)
+        effects = [frames.Notify(b"done", True, [], frames.pack_ids([9]))]
+        assert await session.take(frames.HttpReply) == frames.HttpReply(1, 1, b"", status, [], False, effects)
+        assert begun == []
+        if (method, status) == ("HEAD", 200):
+            session.http("GET")
+            assert (await session.take(frames.HttpReply)).more
 
 
 async def test_parts_that_fail_end_in_a_failure_and_the_generator_is_closed():
@@ -242,7 +329,7 @@ async def test_parts_that_fail_end_in_a_failure_and_the_generator_is_closed():
     async def parts():
         try:
             yield "a"
-            yield 42
+            yield {42}
         finally:
             closed.append(True)
 
@@ -619,7 +706,7 @@ async def test_join_takes_only_what_a_proxy_can_read():
             lambda: node.join(1, 5),
             lambda: node.notify("x", channels="room"),
             lambda: node.notify("x", channels=[1]),
-            lambda: node.notify(1.5),
+            lambda: node.notify({1.5}),
             lambda: node.close(1, None),
         ):
             try:
@@ -748,8 +835,8 @@ async def test_a_notification_names_so_many_channels_and_no_more():
             await node.notify("x", channels=["c"] * (MAX_CHANNELS + 1))
 
 
-@pytest.mark.parametrize(("pause_timeout", "expected"), [(0.0, 10.0), (60.0, 60.0)])
-async def test_a_reply_in_parts_may_pause_for_as_long_as_the_proxy_says(pause_timeout, expected):
+@pytest.mark.parametrize(("stream_timeout", "expected"), [(0.0, 10.0), (60.0, 60.0)])
+async def test_a_reply_in_parts_may_pause_for_as_long_as_the_proxy_says(stream_timeout, expected):
     node, left = Node("test"), []
 
     @node.on_request
@@ -761,7 +848,7 @@ async def test_a_reply_in_parts_may_pause_for_as_long_as_the_proxy_says(pause_ti
 
         return Reply(parts())
 
-    async with linked(node, clients=[client()], pause_timeout=pause_timeout) as session:
+    async with linked(node, clients=[client()], stream_timeout=stream_timeout) as session:
         session.http()
         for _ in range(3):
             await session.take(frames.HttpReply)

@@ -30,14 +30,21 @@ def test_a_client_has_what_its_frame_says():
     assert client.headers.get("a") == "b"
 
 
-def whom():
-    return Client(1, "websocket", "a", "/", Headers())
+def whom(path="/", headers=(), query=""):
+    return Client(1, "websocket", "a", path, Headers(headers), query)
 
 
 @pytest.mark.parametrize("payload", [b"", b"{", b'"\xff"', b"[" * 100_000])
 def test_what_is_no_json_is_the_client_s_mistake(payload):
     with pytest.raises(RequestError) as info:
         Request(payload, True, whom()).json()
+    assert info.value.status == 400
+
+
+def test_the_payload_as_text():
+    assert Request("ä".encode(), False, whom()).text == "ä"
+    with pytest.raises(RequestError) as info:
+        Request(b"\xff", False, whom()).text  # noqa: B018
     assert info.value.status == 400
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 import structlog
 import trio
@@ -198,7 +199,6 @@ def parse(*arguments):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "--join"),
         *((["--join", join], "expected tcp://HOST:PORT") for join in ("nonsense", "127.0.0.1:7510", "tcp://127.0.0.1")),
         (["--join", "tcp://127.0.0.1:1", "--capacity", "0"], "capacity"),
         (["--join", "tcp://127.0.0.1:1", "--weight", "-1"], "weight"),
@@ -272,3 +272,82 @@ async def test_sigint_drains_too():
             await session.take(frames.Drain)
             await session.take(frames.Bye)
             await until(lambda: statuses == [0])
+
+
+async def test_labels_and_metrics_of_the_command_line(module):
+    options = ["--label", "version=2", "--label", "zone=", "--metrics", "127.0.0.1:0", "--log-level", "error"]
+    with trio.fail_after(3 * PATIENCE):
+        async with fake_proxy() as proxy:
+            command = [sys.executable, "-c", COMMAND, module, "--join", proxy.address, *options]
+            running = await trio.lowlevel.open_process(
+                command,
+                env=os.environ | {"HOLDFAST_NODE_LABEL": "other=1"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            try:
+                session = await proxy.join(clients=[client()])
+                assert session.hello.labels == {"version": "2", "zone": ""}
+                line = b""
+                while not line.endswith(b"\n"):
+                    line += await running.stdout.receive_some()
+                url = line.decode().removeprefix("metrics ").strip()
+                session.request()
+                await session.take(frames.Reply)
+                async with httpx.AsyncClient() as asking:
+                    metrics = (await asking.get(url)).text
+                running.send_signal(signal.SIGTERM)
+                assert await errors_of(running) == ""
+                assert await running.wait() == 0
+            finally:
+                running.kill()
+                await running.wait()
+                await running.stdout.aclose()
+                await running.stderr.aclose()
+    assert 'holdfast_node_request_seconds_count{function="handle",outcome="ok",route=""} 1.0' in metrics
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("LABEL", "zone", "NAME=VALUE, several with spaces between"),
+        ("LABEL", "=a", "NAME=VALUE, several with spaces between"),
+        ("LOG_LEVEL", "loud", "debug, info, warning, error"),
+        ("LOG_FORMAT", "xml", "auto, text, json"),
+    ],
+)
+def test_a_variable_that_means_nothing_is_told(module, monkeypatch, name, value, expected):
+    monkeypatch.setenv(f"HOLDFAST_NODE_{name}", value)
+    with pytest.raises(ConfigError, match=f"^HOLDFAST_NODE_{name}: expected {expected}, got '{value}'$"):
+        runner.main(parse(module))
+
+
+@pytest.mark.parametrize(("option", "value"), [("--label", "zone"), ("--log-level", "loud"), ("--log-format", "xml")])
+def test_an_option_that_means_nothing_is_a_bad_usage(option, value, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parse("app:node", option, value)
+    assert f"argument {option}: invalid" in capsys.readouterr().err
+
+
+async def test_labels_of_the_environment_join_those_of_the_module(module):
+    with trio.fail_after(3 * PATIENCE):
+        async with fake_proxy() as proxy:
+            environment = {"HOLDFAST_NODE_LABEL": "a=1 b=2=3", "HOLDFAST_NODE_JOIN": proxy.address}
+            async with process(module, **environment):
+                assert (await proxy.join()).hello.labels == {"a": "1", "b": "2=3"}
+
+
+@pytest.mark.parametrize(("options", "join"), [([], runner.LOCAL), (["--join", "tcp://127.0.0.1:1"], None)])
+def test_a_proxy_on_this_machine_is_the_default(module, monkeypatch, options, join):
+    seen = []
+    monkeypatch.setattr(runner, "_run", lambda node, proxies, metrics: seen.append(proxies) or 0)
+    assert runner.main(parse(module, *options)) == 0
+    assert seen == [[join or options[1]]]
+
+
+async def test_an_address_for_metrics_that_is_none_is_one_line(module):
+    with trio.fail_after(3 * PATIENCE):
+        async with process(module, "--metrics", "9100") as running:
+            errors = await errors_of(running)
+            assert await running.wait() == 1
+    assert errors == "ConfigError: --metrics: expected HOST:PORT, as 127.0.0.1:9100, got '9100'\n"

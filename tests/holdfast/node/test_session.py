@@ -49,6 +49,7 @@ async def test_hello_says_what_the_node_is():
             started=hello.started,
             takes_requests=False,
             takes_offers=True,
+            takes=["publish"],
         )
         assert hello.incarnation > 0
         assert hello.pid > 0
@@ -548,7 +549,7 @@ async def test_drain_waits_for_what_is_done_until_the_last_replies_are_read_and_
             await node.notify(b"meanwhile", channels=["room"])
             sent = await session.take(frames.Effects)
             session.say(frames.Heartbeat(session.heartbeats[-1].stamp))  # all replies are read
-            await until(lambda: node._parts.links._is_held)
+            await until(lambda: node._parts.links.gate.is_held)
 
             async def publish():
                 with pytest.raises(HoldfastError, match="does not run"):

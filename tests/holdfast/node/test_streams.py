@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import structlog
 import trio
-from hypothesis import settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -746,6 +746,25 @@ async def test_what_is_for_others_too_does_not_pass_what_was_withheld():
     assert session.payloads[4:] == [b"3", b"7"]
 
 
+@pytest.mark.parametrize("last", [frames.Broadcast(b"", True), frames.CloseClient(AT_A)])
+async def test_what_is_withheld_is_walked_once_however_many_end_its_silence(last):
+    class Walked(dict):
+        times = 0
+
+        def __iter__(self):
+            self.times += 1
+            return super().__iter__()
+
+    made, session = three("a")
+    made.mute(session, ["x", "y"])
+    withheld = made.of(session).withheld = Walked()
+    made.send(notify(b"1", "x"))
+    made.send(notify(b"2", "y"))
+    made.send([last] * 100)
+    assert [len(frame.effects) for frame in session.sent] == [1, 1, 100]
+    assert withheld.times == 1
+
+
 async def test_what_was_withheld_is_forgotten_when_a_later_heartbeat_is_answered():
     made, session = three("a")
     made.mute(session, ["x"])
@@ -840,6 +859,108 @@ async def test_our_own_join_comes_after_what_was_withheld():
     made.send([frames.Join(AT_A, "x")])
     assert [type(frame.effects[0]) for frame in session.sent] == [frames.Notify, frames.Join]
     assert session.numbers == sorted(session.numbers)
+
+
+CHANNELS = st.sampled_from("xy")
+SOME = st.lists(CHANNELS, min_size=1, unique=True)
+EFFECT = st.one_of(
+    st.tuples(st.just("notify"), SOME),
+    st.tuples(st.just("notify"), SOME),
+    st.tuples(st.just("leave"), CHANNELS),
+    st.tuples(st.just("join"), CHANNELS),
+    st.tuples(st.sampled_from(["broadcast", "close"]), st.none()),
+)
+BATCH = st.lists(EFFECT, min_size=1, max_size=2)
+MOMENT = st.one_of(
+    st.tuples(st.just("mute"), SOME),
+    st.tuples(st.sampled_from(["unmute", "mute"]), SOME),
+    st.tuples(st.just("acknowledged"), st.none()),
+    st.tuples(st.just("send"), BATCH),
+    st.tuples(st.just("send"), BATCH),
+    st.tuples(st.just("reply"), BATCH),
+)
+MOMENTS = st.lists(MOMENT, min_size=12, max_size=30)
+
+
+def effect(kind, where, number):
+    """With a number by which it is known again; and the channels whose members it may concern."""
+    client = 1 << 32 | number
+    match kind:
+        case "notify":
+            return frames.Notify(b"%d" % number, False, where), {*where}
+        case "join":
+            return frames.Join(client, where), {where}
+        case "leave":
+            return frames.Leave(client, where), {where}
+        case "broadcast":
+            return frames.Broadcast(b"%d" % number, False), {*"xy"}
+        case "close":
+            return frames.CloseClient(client), {*"xy"}
+
+
+def number_of(effect):
+    return int(effect.payload) if hasattr(effect, "payload") else effect.client & (1 << 32) - 1
+
+
+@given(MOMENTS)
+@example([("mute", ["x"]), ("send", [("notify", ["x"])]), ("send", [("leave", "x")])])
+@example([("mute", ["x"]), ("send", [("notify", ["x"])]), ("reply", [("leave", "x")])])
+@example(
+    [
+        *[("send", [("broadcast", None)])] * (FIRST_WINDOW + 1),
+        ("reply", [("join", "x")]),  # waits for room, and is not overtaken by what is withheld meanwhile
+        ("mute", ["x"]),
+        ("send", [("notify", ["x"])]),
+        ("acknowledged", None),
+    ]
+)
+@settings(deadline=None, max_examples=200)
+async def test_whoever_is_in_a_channel_has_all_that_concerns_it_in_the_order_made(moments):
+    """Whatever is muted and unmuted meanwhile, with a reply or by itself, with room for it or without: the client may
+    have joined by another node, in whichever moment. Nothing is forgotten here, so all of it comes."""
+    made, session = three("a")
+    concerned = []  # by each effect's number: the channels
+
+    def some(batch):
+        effects = []
+        for kind, where in batch:
+            one, channels = effect(kind, where, len(concerned))
+            concerned.append(channels)
+            effects.append(one)
+        return effects
+
+    async def reply(effects):
+        turn = await made.wait_replied(session, effects)
+        session.sent.append(SimpleNamespace(effects=effects))
+        if turn is not None:
+            turn.end()
+
+    def acknowledge():
+        if sent := made.of(session).sent:
+            made.acknowledged(session, sent[-1].number, 2)  # a window of 2 from the first time on
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            for what, value in moments:
+                match what:
+                    case "send":
+                        made.send(some(value))
+                    case "reply":
+                        nursery.start_soon(reply, some(value))
+                        await trio.testing.wait_all_tasks_blocked()
+                    case "acknowledged":
+                        acknowledge()
+                    case _:
+                        made.say(session, what, value)
+            made.of(session).listen()
+            while made.of(session).last:
+                await trio.testing.wait_all_tasks_blocked()
+                acknowledge()
+    came = [number_of(effect) for frame in session.sent for effect in frame.effects]
+    assert sorted(came) == [*range(len(concerned))]
+    for channel in "xy":
+        numbers = [number for number in came if channel in concerned[number]]
+        assert numbers == sorted(numbers)
 
 
 # --- as a whole -----------------------------------------------------------------------------------------------------

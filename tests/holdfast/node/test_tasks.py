@@ -1,17 +1,18 @@
 """Tasks and jobs: that each is guarded, ends when it should, and keeps its beat."""
 
 import threading
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import pytest
 import structlog
 import trio
 
-from holdfast import HoldfastError, Node, StaleError
+from holdfast import HoldfastError, LinkRefused, Node, StaleError
 from holdfast.node import tasks
 from holdfast.node.failures import Failures
 from holdfast.node.tasks import Tasks
 from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.frames import encode_batch
 from tests.holdfast.node.fake_proxy import client, fake_proxy, linked
 from tests.waiting import PATIENCE, until
 
@@ -122,6 +123,37 @@ async def test_they_are_cancelled_when_the_node_has_drained_and_before_lifespans
             await session.take(frames.Reply)
             await session.take(frames.Bye)
     assert told == ["cancelled", "left"]
+
+
+@pytest.mark.parametrize("end", ["drain", "refused"])
+async def test_one_that_publishes_on_and_on_does_not_fail_when_the_run_ends(end):
+    node = Node("test")
+
+    async def publish():
+        while True:
+            await node.broadcast("tick")
+
+    @node.lifespan
+    async def around():
+        node.start_soon(publish)
+        yield
+
+    with structlog.testing.capture_logs() as lines, trio.fail_after(PATIENCE):
+        async with fake_proxy() as proxy, trio.open_nursery() as nursery:
+
+            async def be_told():
+                session = await proxy.accept()
+                if end == "refused":
+                    proxy.say_raw(session.identity, encode_batch(0, [frames.Refused("no", fatal=True)]))
+                    return
+                session.welcome()
+                await until(lambda: len(session.frames) > 5)
+                node.drain()
+
+            nursery.start_soon(be_told)
+            with pytest.raises(LinkRefused) if end == "refused" else nullcontext():
+                await node.run([proxy.address])
+    assert not failed(lines)
 
 
 async def test_one_of_a_lifespan_begins_at_once_and_waits_for_a_proxy():

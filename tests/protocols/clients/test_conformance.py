@@ -64,6 +64,7 @@ class Lines:
     name = "lines"
     wire_format = "lines"
     has_more = False
+    all_said = False
     eventless = 0
 
     def __init__(self, limits, address, now):
@@ -149,6 +150,10 @@ def test_a_small_adapter_of_one_s_own_conforms():
     check(Lines, SCRIPT, random.Random(1))
 
 
+def test_so_does_one_in_which_a_reply_in_parts_may_be_over_with_the_first():
+    check(OnlyFirstParts, SCRIPT, random.Random(1))
+
+
 class DependsOnCuts(Lines):
     def receive_data(self, data, now):
         return super().receive_data(data if data.endswith(b"\n") or len(data) < 3 else data + b"\n", now)
@@ -221,6 +226,25 @@ class AnswersTwice(Lines):
         if not more:
             self.paused = False
         return payload
+
+
+class OnlyFirstParts(Lines):
+    """Conforms: of a reply in parts only the first can be said."""
+
+    @property
+    def all_said(self):
+        return self.request is None
+
+    def reply(self, request, head, payload, is_text, more):
+        return super().reply(request, head, payload, is_text, False)
+
+
+class EndsUntold(OnlyFirstParts):
+    all_said = False
+
+
+class AllSaidAndGoesOn(Lines):
+    all_said = True
 
 
 class DeadlineOfNoNumber(Lines):
@@ -338,6 +362,13 @@ class CountsMoreThanAShare(Lines):
         return 1000 * self.finished
 
 
+class WaitsForTheRest(Lines):
+    def close(self, reason, detail, now):
+        self.ending = reason
+        self.deadline = self.deadline if self.buffer else now
+        return b""
+
+
 class SaysThatItStands(Lines):
     """It says hello where its session begins, and may be refused in place of that."""
 
@@ -413,6 +444,8 @@ class LeavesOutClose:
         (PausedForNothing, "paused while no request waits"),
         (StaysPaused, "still True after the last part"),
         (AnswersTwice, "answered twice"),
+        (EndsUntold, "the next part of a reply is refused"),
+        (AllSaidAndGoesOn, "still True after the last part"),
         (DeadlineOfNoNumber, "deadline is not a number"),
         (ActsBeforeItsDeadline, "before the deadline gave"),
         (IgnoresItsDeadline, "neither ended the connection nor moved"),
@@ -431,6 +464,7 @@ class LeavesOutClose:
         (HoldsLessThanNothing, "held_bytes is -1"),
         (CountsBackwards, "eventless is -"),
         (CountsMoreThanAShare, "eventless is 1000 more after a call"),
+        (WaitsForTheRest, "said again leaves it waiting"),
         (SaysSoTooEarly, "an Output came before Opened"),
         (NeverSaysSo, "no answer of the handshake follows"),
         (RefusesInText, "must be bytes, got str"),

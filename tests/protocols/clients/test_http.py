@@ -149,9 +149,20 @@ def test_methods_are_the_node_s_affair(method):
     assert request_of(GET.replace(b"GET", method.encode())).method == method
 
 
-def test_target_may_be_absolute_and_its_host_counts():
-    request = request_of(sent("GET http://example.org:80/a?b HTTP/1.1", "Accept: */*", "Host: other"))
-    assert request.target == "http://example.org:80/a?b"
+@pytest.mark.parametrize(
+    ("line", "target"),
+    [
+        ("GET http://example.org:80/a?b HTTP/1.1", "/a?b"),
+        ("GET http://example.org:80 HTTP/1.1", "/"),
+        ("GET http://example.org:80?b=/c HTTP/1.1", "/?b=/c"),
+        ("OPTIONS http://example.org:80 HTTP/1.1", "*"),
+        ("OPTIONS http://example.org:80/ HTTP/1.1", "/"),
+    ],
+)
+def test_target_may_be_absolute_and_its_host_counts(line, target):
+    """What is left of it is a path, as everybody's is who comes without a proxy."""
+    request = request_of(sent(line, "Accept: */*", "Host: other"))
+    assert request.target == target
     assert request.headers == [("host", "example.org:80"), ("accept", "*/*")]
 
 

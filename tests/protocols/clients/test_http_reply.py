@@ -8,7 +8,7 @@ import pytest
 from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.clients.http_reply import ReplyWriter
 from holdfast.protocols.close import Reason
-from holdfast.protocols.errors import HoldfastError, ProtocolError
+from holdfast.protocols.errors import HoldfastError, ProtocolError, RequestError
 
 
 def writer(method="GET", *, is_http10=False, keeps_alive=True):
@@ -89,13 +89,15 @@ def test_reset_content_has_no_body_and_says_so(more):
         ([], b"hello", "5"),
         ([("Content-Length", "9")], b"hello", "5"),
         ([("Content-Length", "9")], b"", "9"),
-        ([("Content-Length", "x")], b"", "0"),
-        ([], b"", "0"),
+        ([("Content-Length", "0")], b"", "0"),
+        ([("Content-Length", "x")], b"", None),
+        ([], b"", None),
     ],
 )
-def test_head_tells_the_length_and_has_no_body(headers, payload, length):
+def test_head_tells_the_length_if_it_is_known_and_has_no_body(headers, payload, length):
     said = writer("HEAD").write(ReplyHead(200, headers), payload, is_text=True, more=False)
-    assert read(said, "HEAD") == (200, [("server", "holdfast"), ("content-length", length)], b"")
+    told = [] if length is None else [("content-length", length)]
+    assert read(said, "HEAD") == (200, [("server", "holdfast"), *told], b"")
 
 
 def in_parts(to, *parts):
@@ -175,6 +177,20 @@ def test_typed_error_to_head_and_to_who_must_close():
 def test_every_reason_has_a_reply():
     for reason in Reason:
         assert read(writer().error(HoldfastError("x", reason), b""))[0] == reason.http
+
+
+def challenges(error):
+    return [value for name, value in read(writer().error(error, b""))[1] if name == "www-authenticate"]
+
+
+def test_who_is_not_known_is_told_how_to_say_who_he_is():
+    """RFC 9110 section 15.5.2: each 401 has a challenge, whoever says it."""
+    error = HoldfastError("x", Reason.UNAUTHORIZED)
+    assert challenges(error) == ['Bearer realm="holdfast"']
+    error.challenge = 'error="invalid_token"'
+    assert challenges(error) == ['Bearer realm="holdfast", error="invalid_token"']
+    assert challenges(RequestError("x", Reason.NODE_ERROR, status=401)) == ['Bearer realm="holdfast"']
+    assert challenges(RequestError("x", Reason.UNAUTHORIZED, status=403)) == []
 
 
 def test_error_after_the_first_part_can_only_break_off():

@@ -1,5 +1,6 @@
 """The frames: what docs/node-protocol.md says of them, and that no bytes whatever do more than be refused."""
 
+import math
 import re
 import typing
 from pathlib import Path
@@ -169,6 +170,28 @@ def test_packed_ids_come_in_eights(effect):
 def test_a_close_code_is_one_of_applications(code):
     with pytest.raises(FrameError, match="4000 to 4999, got"):
         check_ids(frames.CloseClient(1, "", code))
+
+
+@pytest.mark.parametrize(
+    "said", [(b"{}",), (None, 60.0), (b"", math.inf), (None, -1.0), (None, 0.0), (None, None), (None, -math.inf)]
+)
+def test_an_update_says_what_is_new_of_a_client(said):
+    update = frames.Update(7, *said)
+    _, [effects] = frames.decode_from_node(frames.encode_batch(1, [frames.Effects(1, [update])]))
+    assert effects.effects == [update]
+    check_ids(update)
+    assert len(frames.encode_frame(update)) <= weigh(update)
+
+
+def test_an_update_of_before_there_was_an_end():
+    sent = msgspec.msgpack.encode([1, [[26, 1, [[33, 7, b"{}"]]]]])
+    _, [effects] = frames.decode_from_node(sent)
+    assert effects.effects == [frames.Update(7, b"{}", None)]
+
+
+def test_a_session_does_not_end_after_not_a_number():
+    with pytest.raises(FrameError, match="not-a-number"):
+        check_ids(frames.Update(7, None, math.nan))
 
 
 def test_the_window_before_the_first_ack():

@@ -13,6 +13,7 @@ from holdfast.protocols.nodes import frames
 from holdfast.protocols.peers.frames import Member
 from holdfast.proxy.admin.operator import Operator
 from holdfast.proxy.cluster.views import trouble_of, warning_of
+from holdfast.proxy.config.sections import AdminSettings
 from tests.balancer.cluster.views import Prompt
 from tests.harness import ScriptedNode, running, websocket
 
@@ -46,7 +47,7 @@ async def clustered(token=TOKEN, **sections):
         app = proxy.app
         app.runner = LonelyRunner()
         app.cluster = app.runner.cluster
-        app.clients.dispatch = Operator(app.control, app.dispatch.request, token).request
+        app.clients.dispatch = Operator(app.control, app.dispatch.request, AdminSettings(token=token)).request
         async with httpx.AsyncClient(base_url=f"http://{proxy.client}") as http:
             yield proxy, http
 

@@ -1,9 +1,11 @@
 """Why a client was closed can be read in the log, and a mass of them is few lines."""
 
 import pytest
+import trio
 from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed
 
+from holdfast import Node, Refused
 from holdfast.masses import INTERVAL, MOST
 from holdfast.protocols.close import Reason
 from holdfast.proxy.clients.closings import Closings
@@ -86,3 +88,23 @@ async def test_what_a_client_does_wrong_is_a_line():
     [line] = of("client_closed", lines)
     assert line["reason"] == "message_too_large"
     assert "1000" in line["detail"]
+
+
+async def test_who_may_not_come_in_is_a_line_with_the_code_that_it_got():
+    node = Node("doorkeeper")
+
+    @node.on_connect
+    async def admit(client):
+        raise Refused(401, "log in first", close_code=4401)
+
+    async with running() as proxy, trio.open_nursery() as nursery:
+        await nursery.start(node.run, [proxy.node])
+        with capture_logs() as lines:
+            async with websocket(proxy) as client:
+                with pytest.raises(ConnectionClosed) as closed:
+                    await client.recv()
+            assert closed.value.rcvd.code == 4401
+            await proxy.until(lambda: of("client_closed", lines), "the line")
+        [line] = of("client_closed", lines)
+        assert (line["detail"], line["code"]) == ("log in first", 4401)
+        nursery.cancel_scope.cancel()

@@ -28,6 +28,7 @@ class LineProtocol:
     """Lines of text, each a request. A line "crash X" makes the adapter fail in X."""
 
     name = "line"
+    all_said = False
     eventless = 0
 
     @property

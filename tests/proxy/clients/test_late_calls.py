@@ -100,7 +100,7 @@ class Reluctant:
 
     name = "reluctant"
     wire_format = None
-    paused = has_more = False
+    paused = has_more = all_said = False
     eventless = 0
     held_bytes = 100
 

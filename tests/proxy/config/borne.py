@@ -51,6 +51,13 @@ OF_KIND: dict[Kind, tuple] = {
         "10.0.0.1", "10.0.0.1/8", "::1", "::ffff:127.0.0.0/104", "0.0.0.0/0", "::/0", "10.0.0.0/33", "10/8",
         "fe80::1%lo",
     ),
+    Kind.SECRET: ("a secret of more than 32 bytes, ü", "/" * 40, "~" * 40, "a/" * 40),
+    Kind.ALGORITHM: ("HS256", "RS256", "none", "HS512", "hs256"),
+    Kind.SOURCE: (
+        "header", "header:a", "cookie:a", "cookie:", "cookie:a b", "query:a", "query:.*", "query:(",
+        "query:" + "a" * 999,
+    ),
+    Kind.SCOPED: ("read:a", "*:b", "publish::", "operate:", "root:a", "read:a b", "read:ü", "read:********", ":"),
     Kind.ORIGIN: ("*", "null", "https://a", "https://a/b", "https://", "https://" + "a" * 2**20, "http://a:b"),
     Kind.URL: (
         "redis://127.0.0.1:1/0", "redis://127.0.0.1:1/-1", "redis://127.0.0.1:1/99999999999999999999", "redis://",
@@ -73,7 +80,7 @@ def odd_values(name: str, folder: Path) -> list[object]:
     if typing.get_origin(type_) is typing.Literal:
         return [*typing.get_args(type_), "", "x", 1]
     texts: list[object] = [*TEXTS, *OF_KIND.get(kind, ()), 1]
-    if kind in (Kind.FILE, Kind.FOLDER) or name == "store.path":
+    if kind in (Kind.FILE, Kind.FOLDER) or name in ("store.path", "client.jwt_keys"):
         texts += _files(folder)
     if type_ is str:
         return texts
@@ -114,6 +121,10 @@ def examined(name: str, value: object, folder: Path) -> tuple[Config | None, lis
         values |= {f"cluster.{key}": quick for key, quick in QUICK.items()}
     if name in ("store.name", "store.urls", "store.password", "store.sentinel_password"):
         values |= {"store.kind": "redis", "store.urls": ["redis://127.0.0.1:1/0"], "store.timeout": 0.2}
+    if name.startswith("client.jwt_"):  # who asks then has none
+        values |= {"client.jwt_required": False, "client.jwt_keys": "0123456789abcdef0123456789abcdef"}
+        if name == "client.jwt_required":
+            del values["client.jwt_keys"]
     values[name] = value
     file = folder / "holdfast.toml"
     file.write_text("".join(f"{key} = {_toml(one)}\n" for key, one in values.items()), encoding="utf-8")

@@ -4,6 +4,7 @@ import zmq.auth
 from holdfast.proxy.config import Config, examine
 from holdfast.proxy.config.rules import broken
 
+JWT = "client.jwt_keys=0123456789abcdef0123456789abcdef"
 CLUSTER = ["store.kind=sqlite", "store.path=x"]
 
 
@@ -24,9 +25,29 @@ def file(tmp_path):
         (["node.bind=tcp://0.0.0.0:7510"], "node.bind: expected a loopback address, or authentication by node.token"),
         (["node.bind=tcp://*:*", "node.curve_secret_key_file={file}"], "node.bind: expected a loopback address"),
         (["node.curve_authorized_keys={folder}"], "node.curve_secret_key_file: expected a key file"),
-        (["admin.bind=0.0.0.0:7513"], "admin.bind: expected a loopback address, or admin.token to be set"),
-        (["admin.bind=example.org:7513"], "admin.bind: expected a loopback address, or admin.token to be set"),
+        (
+            ["admin.bind=0.0.0.0:7513"],
+            "admin.bind: expected a loopback address, or admin.token or admin.tokens to be set",
+        ),
+        (
+            ["admin.bind=example.org:7513"],
+            "admin.bind: expected a loopback address, or admin.token or admin.tokens to be set",
+        ),
         (["admin.token=é"], "admin.token: expected printable ASCII without spaces"),
+        (
+            ["client.jwt_keys=hush"],
+            "client.jwt_keys: expected a secret of at least 32 bytes (openssl rand -hex 32), or the",
+        ),
+        (["client.jwt_keys=/nowhere.pem"], "that can be read (No such file or directory), got something else"),
+        (["client.jwt_keys={file}"], "client.jwt_keys: expected a PEM or JWKS file, got something else"),
+        (
+            [JWT, "client.jwt_algorithms=ES256"],
+            "client.jwt_keys: expected a key for ES256 (client.jwt_algorithms), there",
+        ),
+        (["client.jwt_audience=a"], "client.jwt_keys: expected keys, because client.jwt_audience is set, got nothing"),
+        (["client.jwt_issuer=a"], "client.jwt_keys: expected keys, because client.jwt_issuer is set, got nothing"),
+        (["client.jwt_algorithms=HS256"], "client.jwt_keys: expected keys, because client.jwt_algorithms is set"),
+        ([JWT, "client.jwt_from=header,cookie:a"], "client.origins: expected the origins of your pages: with a cookie"),
         (["node.heartbeat_timeout=1s"], "node.heartbeat_timeout: expected more than twice node.heartbeat_interval"),
         (
             ["node.handshake_timeout=5s"],
@@ -77,6 +98,12 @@ def file(tmp_path):
         (["client.bind=[::1]:1,[::]:1"], "client.bind: expected another address than that of client.bind ([::1]:1)"),
         (["client.protocols=a://127.0.0.1:7512"], "client.protocols: expected another address than that of client."),
         (["node.bind=tcp://127.0.0.1:7512"], "node.bind: expected another address than that of client.bind"),
+        (
+            ["client.bind=127.0.0.1:07512,0.0.0.0:7512"],
+            "expected another address than that of client.bind (127.0.0.1:07",
+        ),
+        (["client.bind=[::1]:1,[::0:1]:1"], "client.bind: expected another address than that of client.bind ([::1]:1)"),
+        (["client.bind=[::0:0]:1,[::1]:1"], "expected another address than that of client.bind ([::0:0]:1)"),
         (["node.bind=ipc:///a,ipc:///a"], "node.bind: expected another address than that of node.bind (ipc:///a)"),
         ([*CLUSTER, "cluster.pub=tcp://127.0.0.1:7510"], "cluster.pub: expected another address than that of node."),
     ],
@@ -100,6 +127,8 @@ def test_a_broken_rule_is_one_line_that_names_the_key(sets, line, file):
             "node.curve_authorized_keys={folder}",
         ],
         ["node.bind=ipc:///run/holdfast,tcp://[::1]:*"],
+        ["node.bind=ipc://*,ipc://*"],
+        ["client.bind=127.0.0.1:00,127.0.0.1:00"],
         ["admin.bind=0.0.0.0:7513", "admin.token=x"],
         ["admin.bind=[::1]:7513"],
         ["client.tls_certificate_file={file}", "client.tls_key_file={file}"],
@@ -108,6 +137,8 @@ def test_a_broken_rule_is_one_line_that_names_the_key(sets, line, file):
         ["cluster.pub=tcp://127.0.0.1:7510"],  # alone
         ["cluster.minimum_nodes=5", "node.max_nodes=5"],
         ["balance.sticky_key=field:user.id"],
+        [JWT, "client.jwt_algorithms=HS256,RS256", "client.jwt_audience=a,b", "client.jwt_from=query:token,header"],
+        [JWT, "client.jwt_from=cookie:session", "client.origins=https://a.example"],
         ["client.max_body_bytes=16711680"],  # node.max_frame_bytes less what is around it
         ["state.max_value_bytes=16774144"],
         ["state.max_bytes=263168"],

@@ -107,6 +107,7 @@ def test_a_wrong_value_names_key_source_expectation_and_value(write):
     ("name", "line"),
     [
         ("client.max_message_byts", "no such key client.max_message_byts; did you mean client.max_message_bytes?"),
+        ("request.pause_timeout", "no such key request.pause_timeout; it is request.stream_timeout now"),
         ("client.registry_page", "no such key client.registry_page; did you mean node.registry_page?"),
         ("clients.backlog", "no such key clients.backlog; did you mean client.backlog?"),
         ("client.zzz", "no such key client.zzz"),
@@ -220,3 +221,21 @@ def test_load_raises_the_first_problem_and_counts_the_others():
     assert str(raised.value) == (
         '--set: log.level: expected one of debug, info, warning, error, got "loud" (and 2 more: see `holdfast check`)'
     )
+
+
+def test_tokens_with_scopes(write):
+    loaded, problems = examine(write('[admin]\ntokens = ["publish:a", "read:b:c"]'), {})
+    assert (problems, loaded.config.admin.tokens) == ([], ("publish:a", "read:b:c"))
+    loaded, _ = examine(None, {"HOLDFAST__ADMIN__TOKENS": "publish:a, *:b"})
+    assert loaded.config.admin.tokens == ("publish:a", "*:b")
+    expected = "SCOPE:SECRET, SCOPE one of read, publish, operate, *, SECRET printable ASCII without spaces and commas"
+    for token in ("hush", "root:hush", "read:", "read:hush hush", "read:h\u00fcsh", "read:********"):
+        for name in ("tokens = [%s]", 'tokens = ["read:a", %s]'):
+            file = write("[admin]\n" + name % f'"{token}"')
+            assert examine(file, {}) == (None, [f"{file}: admin.tokens: expected {expected}, got something else"])
+    _, problems = examine(None, {}, ["admin.tokens=********"])
+    assert problems[0] == "--set: admin.tokens: expected the secret itself, got the mask of `holdfast config`"
+
+
+def test_tokens_with_scopes_let_the_admin_server_leave_loopback():
+    assert examine(None, {}, ["admin.bind=0.0.0.0:7513", "admin.tokens=read:a"])[1] == []

@@ -80,6 +80,8 @@ def test_what_is_no_size(text):
         ("redis://a:1, redis://b", MANY, Key(Kind.URL, ""), ("redis://a:1", "redis://b")),
         ("redis+sentinel://a,b:2/m", MANY, Key(Kind.URL, ""), ("redis+sentinel://a,b:2/m",)),
         ("", str, Key(Kind.FILE, ""), ""),
+        ("HS256,EdDSA", MANY, Key(Kind.ALGORITHM, ""), ("HS256", "EdDSA")),
+        ("header, cookie:__Host-a,query:t", MANY, Key(Kind.SOURCE, ""), ("header", "cookie:__Host-a", "query:t")),
     ],
 )
 def test_good_values(value, type_, key, result):
@@ -139,6 +141,12 @@ def test_good_values(value, type_, key, result):
         ("tcp://[eth0:ipv4]", str, Key(Kind.ENDPOINT, ""), ENDPOINTS),
         ("tcp://[]:1", str, Key(Kind.ENDPOINT, ""), ENDPOINTS),
         ("ipc://", MANY, Key(Kind.ENDPOINT, ""), ENDPOINTS),
+        (["HS256", "none"], MANY, Key(Kind.ALGORITHM, ""), "HS256 or RS256 or ES256 or EdDSA"),
+        ("HS512", MANY, Key(Kind.ALGORITHM, ""), "HS256 or RS256 or ES256 or EdDSA"),
+        ([], MANY, Key(Kind.SOURCE, ""), "at least one header, cookie:NAME or query:NAME"),
+        ("header:a", MANY, Key(Kind.SOURCE, ""), '"header", "cookie:NAME" or "query:NAME"'),
+        ("cookie:", MANY, Key(Kind.SOURCE, ""), '"header", "cookie:NAME" or "query:NAME"'),
+        ("query:a b", MANY, Key(Kind.SOURCE, ""), '"header", "cookie:NAME" or "query:NAME"'),
         ("10.0.0.0/40", MANY, Key(Kind.NETWORK, ""), "an address or a network such as 10.0.0.0/8"),
         ("https://a.example/", MANY, Key(Kind.ORIGIN, ""), '"*", "null" or SCHEME://HOST[:PORT], without a path'),
         ("/nowhere/at/all", str, Key(Kind.FILE, ""), "a file that can be read"),

@@ -1,11 +1,13 @@
 """HTTP requests through the proxy: what nodes see, what clients get, what may be sent again."""
 
+from contextlib import AsyncExitStack
+
 import httpx
 import pytest
 import trio
 
 from holdfast.protocols.nodes import frames
-from tests.harness import ScriptedNode, running
+from tests.harness import ScriptedNode, running, websocket
 
 
 async def test_request_and_reply_with_everything_in_it():
@@ -74,6 +76,31 @@ async def test_a_reply_in_parts_that_has_only_a_head_ends_with_that(method, stat
             assert (known.in_flight, known.health.failures) == (0, 0), "a success, like any other"
 
 
+@pytest.mark.parametrize("behind", ["another client", "the same connection"])
+async def test_its_place_goes_to_who_waits_at_once(behind):
+    """And not with the next tick: a node of capacity n served 10 n such replies a second."""
+    ask = b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with running() as proxy, AsyncExitStack() as stack:
+        one, other = [
+            await stack.enter_async_context(await trio.open_tcp_stream("127.0.0.1", proxy.client_port)) for _ in "12"
+        ]
+        with ScriptedNode(proxy.node, capacity=1) as node:
+            await node.join()
+            known = proxy.app.directory.nodes[node.id]
+            if behind == "another client":
+                await one.send_all(ask)
+                first = await node.take(frames.HttpRequest)
+                await other.send_all(ask)
+                await proxy.until(lambda: len(proxy.app.ledger) == 2)
+            else:
+                await one.send_all(ask * 2)
+                first = await node.take(frames.HttpRequest)
+            proxy.app.dispatch.replied(known, frames.HttpReply(first.id, 1, b"part", more=True))
+            assert known.in_flight == 1, "the other one's; and this without a turn in between"
+            assert (await node.take(frames.Cancel)).request == first.id
+            assert (await node.take(frames.HttpRequest)).id > first.id
+
+
 @pytest.mark.parametrize(
     ("method", "again"), [("GET", True), ("PUT", True), ("DELETE", True), ("POST", False), ("PATCH", False)]
 )
@@ -101,6 +128,29 @@ async def test_what_a_lost_node_had(method, again):
             else:
                 assert answer.status_code == 502
                 assert answer.json()["error"]["id"] == "holdfast.node_lost"
+
+
+async def test_what_a_node_leaves_undone_that_has_said_goodbye_is_no_fault_of_its_own():
+    """It was drained, and its time was up. The client stays."""
+    async with running() as proxy, httpx.AsyncClient(base_url=f"http://{proxy.client}") as http:
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+
+            async def leave():
+                await node.take(frames.HttpRequest)
+                node.say(frames.Bye())
+
+            async with websocket(proxy) as client, trio.open_nursery() as nursery:
+                await client.send("stream")
+                request = await node.take(frames.Request)
+                node.say(frames.Reply(request.id, 1, b"part", False, True))
+                assert await client.recv() == b"part"
+                nursery.start_soon(leave)
+                answer = await http.post("/")
+                assert (answer.status_code, answer.json()["error"]["id"]) == (503, "holdfast.draining")
+                assert "connection" not in answer.headers
+                assert "holdfast.draining" in await client.recv()
+            assert proxy.counters.nodes_lost == 0
 
 
 async def test_a_reply_that_breaks_off_ends_the_connection_and_never_looks_whole():

@@ -5,7 +5,9 @@ from collections import Counter
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
+from holdfast.balancer.policies import POLICIES, RoundRobin
 from holdfast.protocols.close import Reason
 from holdfast.protocols.nodes import frames
 from holdfast.proxy.process.build import is_compiled
@@ -235,16 +237,25 @@ async def test_effects_come_with_the_reply_and_before_it():
 
 
 @pytest.mark.parametrize("parts", [[False], [True, False]])
-async def test_nil_that_ends_nothing_is_an_empty_message(parts):
-    async with running() as proxy, websocket(proxy) as client:
-        with ScriptedNode(proxy.node) as node:
+async def test_a_reply_that_says_nothing_settles_its_request(parts):
+    """Its effects are done; the client and the node have its place back, for they have one each."""
+    sections = {"log": {"access_log": True, "level": "info"}, "client": {"max_in_flight": 1}}
+    async with running(**sections) as proxy, websocket(proxy) as client:
+        with ScriptedNode(proxy.node, capacity=1) as node, capture_logs() as lines:
             await node.join()
             await client.send("hello")
             request = await node.take(frames.Request)
             for more in parts:
-                node.say(frames.Reply(request.id, 1, None, True, more))
-            assert await client.recv() == ""
+                effects = None if more else [frames.Notify(b"done", True, [], frames.pack_ids([request.client]), b"")]
+                node.say(frames.Reply(request.id, 1, None, True, more, effects))
+            assert await client.recv() == "done"
             await proxy.until(lambda: not len(proxy.app.ledger))
+            assert proxy.app.counters.replies == 1
+            await client.send("again")
+            await node.reply(payload=b"said")
+            assert await client.recv() == "said"
+    access = [line for line in lines if line["event"] == "request"]
+    assert [(line["status"], line["reply_bytes"]) for line in access] == [(200, 0), (200, 4)]
 
 
 async def test_streamed_reply():
@@ -296,6 +307,23 @@ async def test_every_policy_serves(policy):
                 assert served[one.id] == 20
             if policy in ("round-robin", "weighted"):
                 assert min(served.values()) >= 5
+
+
+async def test_a_policy_that_wants_reply_times_gets_them(monkeypatch):
+    told = []
+
+    class Curious(RoundRobin):
+        def measured(self, node, seconds):
+            told.append((node.id, seconds >= 0))
+
+    monkeypatch.setitem(POLICIES, "round-robin", Curious)
+    async with running(balance={"policy": "round-robin"}) as proxy, websocket(proxy) as client:
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+            await client.send("how long?")
+            await node.reply()
+            await client.recv()
+            assert told == [(node.id, True)]
 
 
 @pytest.mark.parametrize("key", ["field:user", "header:x-user"])

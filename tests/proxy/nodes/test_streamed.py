@@ -43,8 +43,8 @@ def part(proxy, node, request, status=200, *, more=True):
     proxy.hear()
 
 
-def fail(proxy, node, request):
-    node.say(frames.Failure(request.id, request.attempt, 500, "no"))
+def fail(proxy, node, request, status=500):
+    node.say(frames.Failure(request.id, request.attempt, status, "no"))
     proxy.hear()
 
 
@@ -74,6 +74,17 @@ async def test_so_it_is_if_it_breaks_off(proxy, node, known):
     proxy.tick(61.0)
     assert not len(proxy.app.ledger)
     assert known.health.failures == 2
+
+
+@pytest.mark.parametrize("begins", [True, False])
+async def test_a_failure_of_4xx_is_neither_failure_nor_success(proxy, node, known, begins):
+    request, _ = ask(proxy, node)
+    fail(proxy, node, request)
+    request, _ = ask(proxy, node)
+    if begins:
+        part(proxy, node, request)
+    fail(proxy, node, request, 404)
+    assert known.health.failures == 1
 
 
 async def test_one_that_breaks_off_is_a_failure_whatever_was_before(proxy, node, known):

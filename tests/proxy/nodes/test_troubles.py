@@ -54,7 +54,7 @@ async def test_a_reply_in_parts_that_stops_is_so_long_without_one():
             proxy.tick(5.0)
     proxy.close()
     [line] = of("request_timed_out", lines)
-    assert line["seconds"] == pytest.approx(proxy.app.config.request.pause_timeout, abs=15.0)
+    assert line["seconds"] == pytest.approx(proxy.app.config.request.stream_timeout, abs=15.0)
 
 
 @pytest.mark.parametrize("event", ["request_timed_out", "bad_reply"])

@@ -1,8 +1,10 @@
 """SIGTERM: not ready, no new connections, requests finish, clients are told 1012, nodes too; a second one stops."""
 
+import json
 import os
 import signal
-from contextlib import AsyncExitStack
+import ssl
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 
 import pytest
@@ -10,6 +12,7 @@ import structlog
 import trio
 from websockets.exceptions import ConnectionClosed
 
+from holdfast.protocols.close import Reason
 from holdfast.protocols.nodes import frames
 from holdfast.proxy.app import App, Phase
 from holdfast.proxy.clients.state import OPEN
@@ -125,6 +128,44 @@ async def test_what_was_asked_while_it_drains_is_answered_too_and_nothing_more_i
             assert isinstance(await node.take(frames.Bye), frames.Bye)
             assert not any(isinstance(frame, frames.Request) for frame in node.inbox)
             await serving.wait_ended()
+
+
+async def test_what_a_rate_has_held_back_is_answered_in_a_drain():
+    """No reply is to come that would have it gone on with."""
+    serving = Serving(
+        drain={"timeout": 4 * PATIENCE, "spread": 0.0}, client={"max_in_flight": 1, "max_message_rate": 2}
+    )
+    async with trio.open_nursery() as nursery:
+        proxy = await serving.start(nursery)
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+            async with websocket(proxy) as client:
+                (connection,) = proxy.app.clients.connections.values()
+                connection.receive(
+                    b"".join(b"\x81\x81\0\0\0\0%d" % number for number in range(9)), proxy.app.reactor.now
+                )
+                await node.reply(await node.take(frames.Request))
+                assert await client.recv() == "0"
+                assert (connection.in_flight, connection.has_asked) == (0, True)
+                with structlog.testing.capture_logs() as lines:
+                    nursery.start_soon(reply_to_all, node)
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    answers = [answer async for answer in until_closed(client)]
+                    await serving.wait_ended()
+        nursery.cancel_scope.cancel()
+    assert len(answers) == 8
+    assert not any(line["event"] == "drain_timeout" for line in lines)
+
+
+async def reply_to_all(node):
+    while True:
+        await node.reply(await node.take(frames.Request))
+
+
+async def until_closed(client):
+    with suppress(ConnectionClosed):
+        while True:
+            yield await client.recv()
 
 
 async def test_what_waits_above_max_in_flight_is_answered_too():
@@ -332,29 +373,36 @@ async def all_of(stream):
 
 
 async def test_whose_time_is_up_is_told_so_and_no_node_is_blamed():
-    """Over HTTP as by WebSocket: an error where none of the reply is out, else a reset; and what is logged is ours."""
+    """Over HTTP as by WebSocket: an error where none of the reply is out, else a reset; and what is logged is ours.
+
+    What waits for the client's others is open, too, and no node gets it now.
+    """
     logged = {"access_log": True, "level": "info"}
-    serving = Serving(drain={"timeout": 0.0, "spread": NEVER}, request={"timeout": NEVER}, log=logged)
+    serving = Serving(
+        drain={"timeout": 0.0, "spread": NEVER}, request={"timeout": NEVER}, log=logged, client={"max_in_flight": 2}
+    )
     async with trio.open_nursery() as nursery:
         proxy = await serving.start(nursery)
         with ScriptedNode(proxy.node) as node, structlog.testing.capture_logs() as lines:
             await node.join()
             async with websocket(proxy) as client, AsyncExitStack() as stack:
-                await client.send("what")
-                await node.take(frames.Request)
+                (connection,) = proxy.app.clients.connections.values()
+                connection.receive(MESSAGE * 5, proxy.app.reactor.now)
+                requests = [await node.take(frames.Request) for _ in range(2)]
                 dial = partial(trio.open_tcp_stream, "127.0.0.1", proxy.client_port)
                 streams = [await stack.enter_async_context(await dial()) for _ in range(4)]
-                requests = []
                 for stream in streams[:3]:
                     method = b"POST" if stream is streams[0] else b"GET"
                     await stream.send_all(method + b" / HTTP/1.1\r\nHost: a\r\n\r\n")
                     requests.append(await node.take(frames.HttpRequest))
-                node.say(frames.HttpReply(requests[2].id, 1, b"part", 201, [], True))
+                node.say(frames.HttpReply(requests[-1].id, 1, b"part", 201, [], True))
                 assert b"part" in await streams[2].receive_some()
                 received = proxy.counters.bytes_received
                 await streams[3].send_all(MUTE["half of a body"][0])
                 await proxy.until(lambda: proxy.counters.bytes_received > received)
                 os.kill(os.getpid(), signal.SIGTERM)
+                for _ in range(5):
+                    assert json.loads(await client.recv())["error"]["id"] == "holdfast.draining"
                 with pytest.raises(ConnectionClosed) as closed:
                     await client.recv()
                 assert closed.value.rcvd.code == 1012
@@ -365,10 +413,42 @@ async def test_whose_time_is_up_is_told_so_and_no_node_is_blamed():
                     assert b"\r\nConnection: close\r\n" in said
                     assert b"\r\nRetry-After: " in said
                 assert (await all_of(streams[2]))[1]
-            cancelled = {(await node.take(frames.Cancel)).request for _ in range(4)}
-            assert cancelled >= {request.id for request in requests}
+            cancelled = {(await node.take(frames.Cancel)).request for _ in range(5)}
+            assert cancelled == {request.id for request in requests}
+            assert not any(isinstance(frame, frames.Request) for frame in node.inbox)
             await serving.wait_ended()
     access = [line for line in lines if line["event"] == "request"]
-    said = [(line["protocol"], line["status"], line["node"]) for line in access]
-    assert said == [("websocket", 499, node.id), *[("http", 503, node.id)] * 3]  # one was closed before it was answered
+    assert [(line["protocol"], line["status"], line["node"]) for line in access] == [
+        *[("websocket", 503, node.id)] * 2,
+        *[("http", 503, node.id)] * 3,
+        *[("websocket", 503, None)] * 3,
+    ]
+    assert proxy.counters.request_errors[Reason.DRAINING] == 8
     assert "node_lost" not in str(lines)
+
+
+@pytest.mark.parametrize("said", ["half of a head", "half of a body", "keep-alive"])
+async def test_its_end_is_told_by_tls_too(said, certificate):
+    """Else a client can't know that the answer is whole but by its length."""
+    files = {"tls_certificate_file": certificate[0], "tls_key_file": certificate[1]}
+    serving = Serving(drain={"timeout": 0.0, "spread": NEVER}, client=files)
+    context = ssl.create_default_context(cafile=certificate[0])
+    async with trio.open_nursery() as nursery:
+        proxy = await serving.start(nursery)
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+            port = proxy.client_port
+            async with await trio.open_ssl_over_tcp_stream("localhost", port, ssl_context=context) as stream:
+                await stream.send_all(MUTE[said][0])
+                if said == "keep-alive":
+                    request = await node.take(frames.HttpRequest)
+                    node.say(frames.HttpReply(request.id, 1, b"done"))
+                    assert b"done" in await stream.receive_some()
+                else:
+                    await proxy.until(
+                        lambda: [c for c in proxy.app.clients.connections.values() if c.protocol.held_bytes]
+                    )
+                os.kill(os.getpid(), signal.SIGTERM)
+                answer, is_broken = await all_of(stream)
+                assert (answer[:13], is_broken) == (b"" if said == "keep-alive" else b"HTTP/1.1 503 ", False)
+            await serving.wait_ended()

@@ -1,13 +1,4 @@
-"""A whole proxy and its nodes within your own test.
-
-    async def test_nobody_notices_that_a_node_is_killed():
-        async with holdfast.testing.proxy(request={"timeout": "5s"}) as proxy:
-            first = await proxy.node_process("chat:node")
-            await proxy.node_process("chat:node")
-            async with connect(proxy.url) as client:  # of websockets.trio.client, or any other
-                first.kill()
-                await client.send("hello")
-                assert "hello" in await client.recv()
+"""A whole proxy and its nodes within a test.
 
 The proxy is `holdfast serve` as a process of its own, on free ports of the loopback address. Nodes run within the test
 (`Proxy.node`) or as processes (`Proxy.node_process`). All of them are gone when the block ends, however it ends. They
@@ -31,6 +22,7 @@ import trio
 
 from holdfast.node.node import Node
 from holdfast.protocols.errors import HoldfastError
+from holdfast.testing.nursery import nursery
 
 PATIENCE = 30.0  # for a process to be ready on a busy machine; it takes about half a second on an idle one
 POLL_INTERVAL = 0.02
@@ -97,12 +89,12 @@ class Proxy:
         The proxy has it as ready when the block begins. When the block ends it is cut off, as a process that is
         killed; what it should do before, as `node.drain`, the test does.
         """
-        async with _nursery() as nursery:
+        async with nursery() as tasks:
             with trio.fail_after(PATIENCE):
-                await nursery.start(node.run, [self.node_address])
+                await tasks.start(node.run, [self.node_address])
                 await self.wait_until(lambda status: _is_ready(status, "id", node.id))
             yield node
-            nursery.cancel_scope.cancel(reason="the test has ended the node")
+            tasks.cancel_scope.cancel(reason="the test has ended the node")
 
     async def node_process(self, node: str, *options: str) -> trio.Process:
         """Run `holdfast node MODULE:NAME` as a process. Returns when the proxy has it as ready.
@@ -188,15 +180,3 @@ async def _processes() -> AsyncIterator[list[trio.Process]]:
         with trio.CancelScope(deadline=trio.current_time() + END_TIMEOUT, shield=True):
             for process in processes:
                 await process.wait()
-
-
-@asynccontextmanager
-async def _nursery() -> AsyncIterator[trio.Nursery]:
-    """A nursery out of which a single error comes as itself: pytest then shows the assertion that failed."""
-    try:
-        async with trio.open_nursery() as nursery:
-            yield nursery
-    except BaseExceptionGroup as group:
-        if len(group.exceptions) > 1:
-            raise
-        raise group.exceptions[0] from None  # noqa: ASYNC123 - the group says nothing that it does not

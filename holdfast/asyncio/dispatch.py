@@ -1,0 +1,97 @@
+"""Requests at this node whose handlers run in asyncio: holdfast.node.dispatch, with that part on the other side.
+
+A reply that need not wait for anything leaves from there. One with effects may have to, so it is made in Trio when the
+handler has returned: the request is a job once more, of the workers there.
+"""
+
+import asyncio
+from collections.abc import AsyncIterable, Awaitable
+from math import inf
+from typing import Any
+
+import trio
+
+from holdfast.asyncio import hosts
+from holdfast.asyncio.workers import Workers
+from holdfast.node import effects
+from holdfast.node.calls import Calls
+from holdfast.node.clients import Clients
+from holdfast.node.dispatch import Dispatch, Handler
+from holdfast.node.exchange import Exchange
+from holdfast.node.failures import Failures
+from holdfast.node.request import Reply, Request
+from holdfast.node.watching import Watch
+from holdfast.protocols.errors import ConfigError
+
+
+class AsyncioDispatch(Dispatch):
+    def __init__(
+        self,
+        handler: Handler | None,
+        calls: Calls,
+        clients: Clients,
+        capacity: int,
+        failures: Failures,
+        is_ordered: bool = False,
+    ) -> None:
+        if is_ordered:
+            raise ConfigError("a node of asyncio's has no order of its own: let proxies keep it, by client.ordered")
+        super().__init__(handler, calls, clients, capacity, failures)
+        self._author, self._handler = self._handler, self._result_of
+        self._results: dict[Exchange, Any] = {}  # what handlers have returned that is yet to be sent
+        self._clocks = 0.0  # asyncio's less Trio's
+        self.workers = self._handlers = Workers(self._handle)
+
+    def watch(self, watch: Watch, handler: Handler | None) -> None:
+        """What is measured of requests is measured in Trio: of these nothing is."""
+
+    async def run(self) -> None:
+        crossing = hosts.crossing()
+        self._clocks = crossing.loop.time() - trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._handlers.run, crossing)
+            nursery.start_soon(self._workers.run)
+
+    async def _handle(self, exchange: Exchange) -> None:
+        """In asyncio: the guard of handlers there."""
+        request = exchange.request
+        assert isinstance(request, Request)  # calls are Trio's
+        exchange.request = None
+        request.deadline += self._clocks
+        effects.current.set(exchange)
+        is_to_reply = False
+        try:
+            result = self._author(request)
+            if isinstance(result, Awaitable):
+                result = await result
+            if isinstance(result, Reply) and isinstance(result.body, AsyncIterable):
+                await exchange.reply(result)  # what makes the parts is asyncio's, too
+                self.handled += 1
+            elif exchange.reply_nowait(result):
+                self.handled += 1
+            else:
+                is_to_reply = not exchange.is_cancelled  # it may have refused to be
+        except asyncio.CancelledError as error:
+            if exchange.is_cancelled or self._handlers.is_over:
+                raise
+            self._fail(exchange, error)  # its own doing: somebody waits for the reply
+        except BaseException as error:
+            self._fail(exchange, error)
+        finally:
+            if not is_to_reply:
+                self._ended(exchange)
+        if is_to_reply:
+            exchange.worker, exchange.request = None, request
+            self._results[exchange] = result
+            self._workers.put(exchange)
+            self._workers.wake(inf)
+
+    def _result_of(self, request: Request) -> Any:  # noqa: ANN401
+        """In Trio, for the guard there: what the handler has returned."""
+        exchange = request._exchange
+        assert isinstance(exchange, Exchange)
+        return self._results.pop(exchange)
+
+    def _ended(self, exchange: Exchange) -> None:
+        self._results.pop(exchange, None)
+        super()._ended(exchange)

@@ -1,0 +1,181 @@
+"""AsyncPublisher: for tasks of asyncio, or of Trio."""
+
+import os
+import random
+import ssl
+import time
+from collections import deque
+from collections.abc import Iterable
+from functools import partial
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import h11
+
+from holdfast.publisher.attempts import AGAIN, Attempts
+from holdfast.publisher.requests import (
+    Answer,
+    Asked,
+    Client,
+    Message,
+    PublishError,
+    Requests,
+    published,
+    refusal,
+    seconds_of,
+    server_of,
+)
+from holdfast.publisher.streams import Library, Stream, current
+from holdfast.publisher.threads import MAX_IDLE
+
+
+class _Connection(NamedTuple):
+    http: h11.Connection
+    stream: Stream
+
+
+class AsyncPublisher:
+    """As Publisher, with `await` and `async with`. For any number of tasks of one event loop; a process that was forked
+    after it was made opens connections of its own. A call that is cancelled may have been done."""
+
+    def __init__(self, url: str, token: str = "", *, timeout: float = 30.0, tls: ssl.SSLContext | None = None) -> None:
+        self._server = server_of(url, tls)
+        self._requests = Requests(self._server.prefix, token)
+        self._timeout = timeout
+        self._idle: deque[tuple[int, _Connection]] = deque()
+
+    async def publish(
+        self,
+        payload: Any,  # noqa: ANN401 - what JSON can say
+        *,
+        channels: Iterable[str] = (),
+        clients: Iterable[Client] = (),
+        exclude: Iterable[Client] = (),
+    ) -> None:
+        """Send a message to all clients in the channels, once per channel, and to each of `clients`; none to `exclude`.
+
+        payload: str goes as text, bytes as binary, anything else as JSON. clients: ids, as numbers or as the admin
+        server writes them.
+        """
+        message = Message(payload=payload, channels=channels, clients=clients, exclude=exclude)
+        await self._do(self._requests.publish(message))
+
+    async def broadcast(self, payload: Any, *, exclude: Iterable[Client] = ()) -> None:  # noqa: ANN401 - as above
+        """Send a message to every client but those of `exclude`."""
+        await self._do(self._requests.publish(Message(payload=payload, exclude=exclude, everybody=True)))
+
+    async def publish_many(self, messages: Iterable[Message]) -> int:
+        """Send up to 1000 messages, in their order: all, or none. Returns how many. See Publisher."""
+        return published(await self._do(self._requests.publish_many(messages)), self._server)
+
+    async def close_client(self, client: Client, *, code: int | None = None, reason: str = "") -> None:
+        """Close a client's connection. See Publisher."""
+        await self._do(self._requests.close(client, code, reason))
+
+    async def join(self, client: Client, channel: str) -> None:
+        """Put a client into a channel. Nothing happens if it has gone."""
+        await self._do(self._requests.member(client, channel, joined=True))
+
+    async def leave(self, client: Client, channel: str) -> None:
+        """Take a client out of a channel."""
+        await self._do(self._requests.member(client, channel, joined=False))
+
+    def close(self) -> None:
+        """Close the connections that are kept. Waits for nothing."""
+        while self._idle:
+            process, connection = self._idle.pop()
+            if process == os.getpid():
+                connection.stream.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- one request ------------------------------------------------------------------------------------------------
+
+    async def _do(self, asked: Asked) -> Answer:
+        library = current()
+        attempts = Attempts(self._timeout, time.monotonic(), random.random)
+        said: PublishError | None = None
+        while True:
+            after = 0.0
+            limit = attempts.limit(time.monotonic())
+            is_kept = bool(self._idle)
+            try:
+                answer = await library.within(limit, partial(self._exchange, library, asked))
+            except ssl.SSLCertVerificationError as error:
+                raise PublishError(0, f"{self._server.url}: {error.verify_message}") from error
+            except (OSError, h11.ProtocolError) as error:
+                if is_kept and isinstance(error, ConnectionError):
+                    continue  # the server has closed what was kept; there are fewer of them now
+                reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+                failure = PublishError(0, f"no admin server answers at {self._server.url}: {reason}")
+                if said is not None and isinstance(error, TimeoutError):
+                    failure = said  # time was up before it could be said again
+            else:
+                if answer.status < 300:
+                    return answer
+                failure = said = refusal(answer, self._server)
+                if answer.status not in AGAIN:
+                    raise failure
+                after = answer.retry_after
+            pause = attempts.pause(time.monotonic(), after)
+            if pause is None:
+                raise failure
+            await library.sleep(pause)
+
+    async def _exchange(self, library: Library, asked: Asked) -> Answer:
+        connection = self._take()
+        if connection is None:
+            server = self._server
+            stream = await library.open(server.host, server.port, server.tls)
+            connection = _Connection(h11.Connection(h11.CLIENT), stream)
+        is_whole = False
+        try:
+            answer = await self._converse(connection, asked)
+            http = connection.http
+            if is_whole := http.our_state is h11.DONE and http.their_state is h11.DONE:
+                http.start_next_cycle()
+        finally:
+            if is_whole and len(self._idle) < MAX_IDLE:
+                self._idle.append((os.getpid(), connection))
+            else:
+                connection.stream.close()
+        return answer
+
+    async def _converse(self, connection: _Connection, asked: Asked) -> Answer:
+        http, stream = connection
+        host = f"[{self._server.host}]" if ":" in self._server.host else self._server.host
+        headers = {"Host": f"{host}:{self._server.port}", "Content-Length": str(len(asked.body)), **asked.headers}
+        events = (
+            h11.Request(method=asked.method, target=asked.path, headers=list(headers.items())),
+            h11.Data(data=asked.body),
+            h11.EndOfMessage(),
+        )
+        await stream.send(b"".join([http.send(event) or b"" for event in events]))
+        status, retry_after, body = 0, None, b""
+        while True:
+            event = http.next_event()
+            if event is h11.NEED_DATA:
+                data = await stream.receive()
+                if not data and not status:
+                    raise ConnectionResetError("the connection was closed before an answer came")
+                http.receive_data(data)
+            elif isinstance(event, h11.Response):
+                status = event.status_code
+                retry_after = dict(event.headers).get(b"retry-after")
+            elif isinstance(event, h11.Data):
+                body += event.data
+            elif isinstance(event, h11.EndOfMessage):
+                return Answer(status, body, seconds_of(None if retry_after is None else retry_after.decode("latin-1")))
+
+    def _take(self) -> _Connection | None:
+        while self._idle:
+            process, connection = self._idle.pop()
+            if process == os.getpid():
+                return connection
+        return None

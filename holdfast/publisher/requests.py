@@ -1,0 +1,185 @@
+"""What a publisher asks of an admin server, as HTTP has it; what is answered. Nothing here waits.
+
+What can't be meant is refused where it is made, by TypeError and ValueError: a retry would not help.
+"""
+
+import base64
+import ssl
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, NotRequired, TypedDict
+from urllib.parse import quote, urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from holdfast.protocols.errors import ConfigError, HoldfastError
+
+MAX_BODY_BYTES = 1 << 20  # as the admin server has it, which would end the connection over a larger one
+
+Client = int | str  # an id, as number or as the admin server and the logs write it
+
+
+class PublishError(HoldfastError):
+    """It was refused, or nobody has answered in time.
+
+    status: of HTTP; 0: there was no answer. 400, 401, 403, 413: nothing is done, and would not be the next time. 0,
+    503, 504, others from 500 on: perhaps it is done.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Message(TypedDict):
+    """One of publish_many, with the arguments of publish, and `everybody` for a broadcast."""
+
+    payload: Any
+    channels: NotRequired[Iterable[str]]
+    clients: NotRequired[Iterable[Client]]
+    exclude: NotRequired[Iterable[Client]]
+    everybody: NotRequired[bool]
+
+
+class Asked(NamedTuple):
+    """A request. headers: with an Idempotency-Key, the same each time that it is sent."""
+
+    method: str
+    path: str
+    body: bytes
+    headers: dict[str, str]
+
+
+class Answer(NamedTuple):
+    """retry_after: seconds, as the server says; 0.0: it does not."""
+
+    status: int
+    body: bytes
+    retry_after: float
+
+
+class Server(NamedTuple):
+    """Where the admin server is. tls: None without."""
+
+    url: str
+    host: str
+    port: int
+    prefix: str
+    tls: ssl.SSLContext | None
+
+
+def server_of(url: str, tls: ssl.SSLContext | None) -> Server:
+    """url: http://HOST:PORT, or HOST:PORT; https:// and a path where another server is in front. Raises ConfigError."""
+    whole = url if "://" in url else f"http://{url}"
+    try:
+        parts = urlsplit(whole)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        if parts.scheme in ("http", "https") and parts.hostname:
+            context = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
+            return Server(whole, parts.hostname, port, parts.path.rstrip("/"), context)
+    except ValueError:
+        pass  # urlsplit's word for what is no URL, or no port
+    raise ConfigError(f"expected HOST:PORT or http://HOST:PORT of an admin server, got {url}")
+
+
+class Requests:
+    """Makes them. token: "" sends none."""
+
+    def __init__(self, prefix: str, token: str) -> None:
+        if not all("!" <= character <= "~" for character in token):
+            raise ConfigError("token: expected printable ASCII without spaces, as a header can carry it")
+        self._prefix = prefix
+        self._authorization = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def publish(self, message: Message) -> Asked:
+        return self._make("POST", "/api/publish", _written(message))
+
+    def publish_many(self, messages: Iterable[Message]) -> Asked:
+        return self._make("POST", "/api/publish", {"messages": [_written(message) for message in messages]})
+
+    def close(self, client: Client, code: int | None, reason: str) -> Asked:
+        body: dict[str, Any] = {"reason": reason} | ({} if code is None else {"code": code})
+        return self._make("POST", f"/api/clients/{id_of(client)}/close", body)
+
+    def member(self, client: Client, channel: str, *, joined: bool) -> Asked:
+        path = f"/api/clients/{id_of(client)}/channels/{quote(channel, safe='')}"
+        return self._make("PUT" if joined else "DELETE", path, {})
+
+    def _make(self, method: str, path: str, body: Mapping[str, Any]) -> Asked:
+        content = msgspec.json.encode(body)
+        if len(content) > MAX_BODY_BYTES:
+            raise PublishError(413, f"expected at most {MAX_BODY_BYTES} bytes in one request, got {len(content)}")
+        headers = {"Content-Type": "application/json", "Idempotency-Key": uuid.uuid4().hex, **self._authorization}
+        return Asked(method, self._prefix + path, content, headers)
+
+
+class _Published(Struct):
+    messages: int
+
+
+class _Fault(Struct):
+    message: str
+
+
+class _Refusal(Struct):
+    error: _Fault
+
+
+def published(answer: Answer, server: Server) -> int:
+    """How many messages. Raises PublishError if it is no admin server's answer."""
+    try:
+        return msgspec.json.decode(answer.body, type=_Published).messages
+    except (ValueError, RecursionError) as error:
+        raise PublishError(answer.status, f"{server.url} is no admin server of Holdfast") from error
+
+
+def refusal(answer: Answer, server: Server) -> PublishError:
+    try:
+        message = msgspec.json.decode(answer.body, type=_Refusal).error.message
+    except (ValueError, RecursionError):
+        message = f"{server.url} is no admin server of Holdfast: status {answer.status}"
+    return PublishError(answer.status, message)
+
+
+def seconds_of(retry_after: str | None) -> float:
+    return float(retry_after) if retry_after and retry_after.isdecimal() and len(retry_after) < 6 else 0.0
+
+
+def id_of(client: object) -> str:
+    """As the admin server has it. Raises TypeError, ValueError."""
+    if isinstance(client, str):
+        client = int.from_bytes(bytes.fromhex(client), "big") if len(client) == 16 else -1
+    if not isinstance(client, int) or isinstance(client, bool):
+        raise TypeError(f"expected a client's id, got {type(client).__name__}")
+    if not 0 <= client < 2**64:
+        raise ValueError("expected a client's id, a number or 16 hexadecimal digits")
+    return f"{client:016x}"
+
+
+def _written(message: Message) -> dict[str, Any]:
+    """As the body has it. str goes as text, bytes as binary, all else as JSON."""
+    payload = message["payload"]
+    written: dict[str, Any]
+    if isinstance(payload, bytes | bytearray | memoryview):
+        written = {"base64": base64.b64encode(payload).decode()}
+    else:
+        written = {"payload": payload}
+    if message.get("everybody"):
+        written["everybody"] = True
+    if channels := _names(message.get("channels", ())):
+        written["channels"] = channels
+    for name, clients in (("clients", message.get("clients", ())), ("exclude", message.get("exclude", ()))):
+        if ids := [id_of(client) for client in _listed(clients)]:
+            written[name] = ids
+    return written
+
+
+def _names(channels: Iterable[str]) -> list[str]:
+    return list(_listed(channels))
+
+
+def _listed(values: Iterable[Any]) -> Iterable[Any]:
+    if isinstance(values, str):
+        raise TypeError(f"expected a list, got the string {values!r}")
+    return values

@@ -1,0 +1,176 @@
+"""Publisher: for threads. Web applications, workers of a queue, scripts."""
+
+import os
+import random
+import select
+import ssl
+import time
+from collections import deque
+from collections.abc import Iterable
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from types import TracebackType
+from typing import Any, Self
+
+from holdfast.publisher.attempts import AGAIN, Attempts
+from holdfast.publisher.requests import (
+    Answer,
+    Asked,
+    Client,
+    Message,
+    PublishError,
+    Requests,
+    published,
+    refusal,
+    seconds_of,
+    server_of,
+)
+
+MAX_IDLE = 8  # connections that are kept for the next request; the admin server has 64 for all its callers
+
+
+class Publisher:
+    """Sends messages to clients of all proxies of a cluster, through the admin server of one.
+
+    url: of the admin server, http://HOST:PORT. token: one of its `admin.tokens` with the scope publish (close_client:
+    operate), or its `admin.token`. timeout: seconds for each call, with all its attempts. tls: for https://.
+
+    A call returns when a node has done what it says: all of it. It is sent again, with an Idempotency-Key of its own,
+    after a lost connection and after 503, such as while there is no node. Raises PublishError when it is refused or
+    time is up; ConfigError for what is no URL; TypeError, ValueError for what can't be sent.
+
+    For any number of threads at once, and of processes that are forked after it was made. Connections are kept between
+    calls; `close`, or the end of `with`, closes them, and another call opens new ones. What one thread publishes, call
+    after call, is done in that order.
+    """
+
+    def __init__(self, url: str, token: str = "", *, timeout: float = 30.0, tls: ssl.SSLContext | None = None) -> None:
+        self._server = server_of(url, tls)
+        self._requests = Requests(self._server.prefix, token)
+        self._timeout = timeout
+        # Of which process each is: one that has come through a fork is the parent's. A deque needs no lock, which a
+        # fork could leave locked.
+        self._idle: deque[tuple[int, HTTPConnection]] = deque()
+
+    def publish(
+        self,
+        payload: Any,  # noqa: ANN401 - what JSON can say
+        *,
+        channels: Iterable[str] = (),
+        clients: Iterable[Client] = (),
+        exclude: Iterable[Client] = (),
+    ) -> None:
+        """Send a message to all clients in the channels, once per channel, and to each of `clients`; none to `exclude`.
+
+        payload: str goes as text, bytes as binary, anything else as JSON. clients: ids, as numbers or as the admin
+        server writes them.
+        """
+        message = Message(payload=payload, channels=channels, clients=clients, exclude=exclude)
+        self._do(self._requests.publish(message))
+
+    def broadcast(self, payload: Any, *, exclude: Iterable[Client] = ()) -> None:  # noqa: ANN401 - what JSON can say
+        """Send a message to every client but those of `exclude`."""
+        self._do(self._requests.publish(Message(payload=payload, exclude=exclude, everybody=True)))
+
+    def publish_many(self, messages: Iterable[Message]) -> int:
+        """Send up to 1000 messages, in their order: all, or none. Each is a dict of the arguments of `publish`, or with
+        "everybody": True. Returns how many."""
+        return published(self._do(self._requests.publish_many(messages)), self._server)
+
+    def close_client(self, client: Client, *, code: int | None = None, reason: str = "") -> None:
+        """Close a client's connection. code: of a WebSocket, 4000 to 4999; without one 1008. reason: up to 123 bytes
+        for it. Nothing happens if it has gone."""
+        self._do(self._requests.close(client, code, reason))
+
+    def join(self, client: Client, channel: str) -> None:
+        """Put a client into a channel. Nothing happens if it has gone."""
+        self._do(self._requests.member(client, channel, joined=True))
+
+    def leave(self, client: Client, channel: str) -> None:
+        """Take a client out of a channel."""
+        self._do(self._requests.member(client, channel, joined=False))
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        while (connection := self._take()) is not None:
+            connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- one request ------------------------------------------------------------------------------------------------
+
+    def _do(self, asked: Asked) -> Answer:
+        attempts = Attempts(self._timeout, time.monotonic(), random.random)
+        said: PublishError | None = None
+        while True:
+            after = 0.0
+            try:
+                answer = self._exchange(asked, attempts.limit(time.monotonic()))
+            except ssl.SSLCertVerificationError as error:
+                raise PublishError(0, f"{self._server.url}: {error.verify_message}") from error
+            except (OSError, HTTPException) as error:
+                reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+                failure = PublishError(0, f"no admin server answers at {self._server.url}: {reason}")
+                if said is not None and isinstance(error, TimeoutError):
+                    failure = said  # time was up before it could be said again
+            else:
+                if answer.status < 300:
+                    return answer
+                failure = said = refusal(answer, self._server)
+                if answer.status not in AGAIN:
+                    raise failure
+                after = answer.retry_after
+            pause = attempts.pause(time.monotonic(), after)
+            if pause is None:
+                raise failure
+            time.sleep(pause)
+
+    def _exchange(self, asked: Asked, timeout: float) -> Answer:
+        connection = self._take() or self._open()
+        is_whole = False
+        try:
+            connection.timeout = timeout
+            if connection.sock is not None:
+                connection.sock.settimeout(timeout)
+            connection.request(asked.method, asked.path, asked.body, asked.headers)
+            response = connection.getresponse()
+            answer = Answer(response.status, response.read(), seconds_of(response.headers.get("Retry-After")))
+            is_whole = not response.will_close
+        finally:
+            if is_whole and len(self._idle) < MAX_IDLE:
+                self._idle.append((os.getpid(), connection))
+            else:
+                connection.close()
+        return answer
+
+    def _open(self) -> HTTPConnection:
+        server = self._server
+        if server.tls is None:
+            return HTTPConnection(server.host, server.port)
+        return HTTPSConnection(server.host, server.port, context=server.tls)
+
+    def _take(self) -> HTTPConnection | None:
+        """One that is kept, and that the server has not closed."""
+        while self._idle:
+            try:
+                process, connection = self._idle.pop()
+            except IndexError:  # another thread was faster
+                return None
+            if process == os.getpid() and not _is_readable(connection):
+                return connection
+            connection.close()  # the descriptor here: the parent's connection goes on
+        return None
+
+
+def _is_readable(connection: HTTPConnection) -> bool:
+    """There is nothing to be read between two requests but the end."""
+    if connection.sock is None:
+        return True
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    return bool(poll.poll(0))

@@ -1,0 +1,249 @@
+"""A node without a proxy: its own code, from the link to the handlers, and a stand-in for the other end.
+
+Owns the steps of a test: calling, opening, closing, and waiting until what follows from them is done.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace as replace_result
+from itertools import count
+from typing import Any
+
+import msgspec
+import trio
+from msgspec.structs import replace
+
+from holdfast.node.calls import Session
+from holdfast.node.effects import Payload, encode, is_json
+from holdfast.node.errors import RequestError
+from holdfast.node.node import Node
+from holdfast.node.request import Client, Headers
+from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.calls import CLOSE, CONNECT, OPEN, decode_admitted
+from holdfast.testing.effects import Effect, said
+from holdfast.testing.nursery import nursery
+from holdfast.testing.results import Failure, Result
+from holdfast.testing.standin import PREFIX, Asked, StandIn
+
+TIMEOUT = 10.0  # as request.timeout is by itself
+
+HeaderPairs = Mapping[str, str] | Iterable[tuple[str, str]]
+
+_numbers = count(1)
+
+
+def client(
+    path: str = "/",
+    *,
+    headers: HeaderPairs = (),
+    protocol: str = "websocket",
+    address: str = "192.0.2.1:1",
+    user: str = "",
+    data: Any = None,  # noqa: ANN401 - the application's, JSON
+    claims: Mapping[str, Any] | None = None,
+) -> Client:
+    """A client with an id that no other has. path: with the query, as "/rooms/7?token=x". headers: of its handshake.
+
+    user, data, claims: as if on_connect, or a token, had said so; see `connect`.
+    """
+    path, _, query = path.partition("?")
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    lower = Headers((name.lower(), value) for name, value in pairs)
+    return Client(PREFIX << 32 | next(_numbers), protocol, address, path, lower, query, user, data, claims or {})
+
+
+_new_client = client  # where an argument has its name
+
+
+class Alone:
+    """See `alone`. Steps may be taken at the same time; each returns when what it causes is done."""
+
+    def __init__(self, node: Node, proxy: StandIn) -> None:
+        self._node = node
+        self._proxy = proxy
+        self._errors: list[BaseException] = []  # of functions that no step waits for
+
+    @property
+    def effects(self) -> list[Effect]:
+        """All that the node has done to clients and channels so far, in order."""
+        return list(self._proxy.effects)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The nodes' shared state as it is now."""
+        return self._proxy.state
+
+    @property
+    def channels(self) -> dict[str, set[int]]:
+        """Who is in each channel, by id."""
+        return {name: set(members) for name, members in self._proxy.channels.items() if members}
+
+    async def call(
+        self,
+        payload: Payload = b"",
+        *,
+        client: Client | None = None,
+        http: str | None = None,
+        headers: HeaderPairs = (),
+        text: bool | None = None,
+        attempt: int = 1,
+        timeout: float = TIMEOUT,  # noqa: ASYNC109 - the request's, not the step's
+    ) -> Result:
+        """Have the node handle a request, and return what came of it.
+
+        payload: of the message or the body: bytes; str, which is text; or what is JSON, which is text too, and over
+        HTTP `application/json`. text: whether the message is text, if that is to be otherwise.
+        client: whose message it is; None: a new one, with these headers. If the node does not know it yet, it has come
+        before: `open` is taken first. http: "POST /rooms/7?dry=1": it is an HTTP request, with these headers.
+        attempt: 2 and above: the node has it after another was lost with it. timeout: seconds until nobody waits for
+        the reply: then the handler is cancelled, and the failure is 504.
+        Raises what the handler has raised, unless that is a RequestError: then it is the result's failure.
+        """
+        if http is None:
+            data, is_text = encode(payload, text)
+            whose = client or _new_client(headers=headers)
+            if whose.id not in self._proxy.clients:
+                await self.open(whose)
+            asked = self._proxy.ask(whose, data, is_text, attempt, timeout)
+        else:
+            if client is not None or text is not None:
+                raise ValueError("an HTTP request is a client by itself, and has a body of bytes")
+            asked = self._ask_http(payload, http, headers, attempt, timeout)
+        return await self._outcome(asked, timeout)
+
+    async def connect(self, client: Client, *, timeout: float = TIMEOUT) -> Result:  # noqa: ASYNC109 - as of `call`
+        """A client wants to come in: on_connect is asked, and if it may it comes as with `open`.
+
+        What on_connect has said is the result's `session`; Refused, or another RequestError, its failure. From then on
+        the client is that user, has that data, and is in those channels. Without an on_connect it is let in as it is.
+        """
+        session = Session(client.user, client.data, [])
+        if CONNECT in self._proxy.takes:
+            result = await self._outcome(self._proxy.call(CONNECT, client, b"", 1, timeout), timeout)
+            if result.failure is not None:
+                return result
+            said = decode_admitted(result.body)
+            data = msgspec.json.decode(said.data) if said.data else None
+            session = Session(said.user, data, said.channels, said.expires or None)
+            client = replace(client, user=said.user, data=data)
+        opened = await self.open(client, channels=session.channels)
+        return replace_result(opened, session=session)
+
+    async def open(self, client: Client, *, channels: Iterable[str] = (), attempt: int = 1) -> Result:
+        """A client comes, and is in these channels already: what on_open does is the result's effects, the one that is
+        told once, too. attempt: of that one, as of `call`. Raises what they raise."""
+        before = len(self._proxy.effects)
+        self._proxy.open(client)
+        self._proxy.join(client, channels)
+        if self._proxy.wants_clients:
+            await self._settle()
+        await self._told(OPEN, client, b"", attempt)
+        return Result([], 200, Headers(), None, self._proxy.effects[before:], self.state)
+
+    async def close(self, client: Client, reason: str = "client_left", *, attempt: int = 1) -> Result:
+        """A client goes, and what it owns in the state: what on_close does is the result's effects. reason: of the
+        table in docs/reference/errors.md. attempt: as of `open`. Raises what they raise."""
+        before = len(self._proxy.effects)
+        client = self._proxy.clients.get(client.id, client)
+        self._proxy.close(client.id, reason)
+        await self._settle()
+        await self._told(CLOSE, client, reason.encode(), attempt)
+        return Result([], 200, Headers(), None, self._proxy.effects[before:], self.state)
+
+    async def _told(self, kind: str, client: Client, payload: bytes, attempt: int) -> None:
+        """One node is told, and this is it."""
+        if kind in self._proxy.takes:
+            result = await self._outcome(self._proxy.call(kind, client, payload, attempt, TIMEOUT), TIMEOUT)
+            if result.failure is not None:
+                raise RequestError(result.failure.status, result.failure.message)
+
+    async def _outcome(self, asked: Asked, timeout: float) -> Result:  # noqa: ASYNC109 - the request's
+        with trio.move_on_after(timeout):
+            await asked.over.wait()
+        if not asked.over.is_set():
+            self._proxy.give_up(asked)
+            return self._result(asked, Failure(504, f"no reply within {timeout:g} s"))
+        if isinstance(asked.error, Exception):
+            raise asked.error
+        self._raise()
+        return self._result(asked, None)
+
+    def _ask_http(self, payload: Payload, http: str, headers: HeaderPairs, attempt: int, timeout: float) -> Asked:
+        method, _, target = http.partition(" ")
+        if not target.startswith("/"):
+            raise ValueError(f'expected a method and a path, as "POST /rooms", got {http!r}')
+        who = _new_client(target, headers=headers, protocol="http")
+        if is_json(payload) and who.headers.get("content-type") is None:
+            who.headers.append(("content-type", "application/json"))
+        return self._proxy.ask_http(who, encode(payload, None)[0], method, target, attempt, timeout)
+
+    def _result(self, asked: Asked, failure: Failure | None) -> Result:
+        messages: list[str | bytes] = []
+        status, headers = 200, Headers()
+        for number, frame in enumerate(asked.frames):
+            match frame:
+                case frames.Failure():
+                    failure = Failure(frame.status, frame.message)
+                case frames.Reply():
+                    if frame.payload is not None:
+                        messages.append(said(frame.payload, frame.is_text))
+                case frames.HttpReply():
+                    if number == 0:
+                        status, headers = frame.status, Headers(frame.headers)
+                    if frame.payload:
+                        messages.append(frame.payload)
+        if failure is not None:
+            status = failure.status
+        return Result(messages, status, headers, failure, asked.effects, self.state)
+
+    async def _settle(self) -> None:
+        """Until the node has heard what was said, its functions have returned, and what they did is here."""
+        await self._node._links.wait_read()
+        done = trio.Event()
+        self._node._parts.callbacks.after(done.set)
+        await done.wait()
+        await self._node._links.wait_read()
+        self._raise()
+
+    def _raise(self) -> None:
+        if self._errors:
+            raise self._errors.pop(0)
+
+    def _raised(self, error: BaseException, request: int) -> None:
+        if not self._proxy.raised(error, request):
+            self._errors.append(error)
+
+
+@asynccontextmanager
+async def alone(
+    node: Node,
+    *,
+    state: Mapping[str, Any] | None = None,
+    clients: Iterable[Client] = (),
+    channels: Mapping[str, Iterable[Client]] | None = None,
+    master: bool = False,
+) -> AsyncIterator[Alone]:
+    """Run a node for the length of the block, within Trio, without a proxy. When it ends the node is cut off.
+
+    It is the node's own code, from the link to the functions; at the other end of the link is a stand-in that keeps the
+    state, and knows who is in which channel. It has no deadlines of its own but `timeout`, no limits, no other nodes.
+    state: what the nodes' state has at the beginning. clients: those that are there already; on_open is called for
+    them. channels: who is in them already. master: whether the node is master.
+    Raises RuntimeError if the node runs already. What its functions raise is raised by the step that caused it, and not
+    logged; what none has caused, at the end of the block.
+    """
+    proxy = StandIn(state or {}, clients, channels or {}, master)
+    steps = Alone(node, proxy)
+    async with nursery() as tasks:
+        former, node.failures.witness = node.failures.witness, steps._raised
+        try:
+            tasks.start_soon(node.run, [proxy.address])
+            await proxy.is_ready.wait()
+            if master:
+                await steps._settle()
+            steps._raise()
+            yield steps
+            steps._raise()
+            tasks.cancel_scope.cancel(reason="the test has ended the node")
+        finally:
+            node.failures.witness = former

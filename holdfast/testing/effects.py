@@ -1,0 +1,139 @@
+"""What a handler did through the node, as values that can be compared and read.
+
+Owns their form: a client may be given as such or by its id, and is the id afterwards; a payload as to `node.notify`,
+and is str or bytes afterwards; of names and ids the order does not count.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from holdfast.node.effects import Payload, encode, id_of
+from holdfast.node.request import Client
+from holdfast.protocols.nodes import frames
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """node.join"""
+
+    client: Client | int
+    channel: str
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "client", id_of(self.client))
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """node.leave"""
+
+    client: Client | int
+    channel: str
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "client", id_of(self.client))
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """node.notify. text: None is as there; afterwards it is what `payload` tells."""
+
+    payload: Payload
+    channels: Iterable[str] = ()
+    clients: Iterable[Client | int] = ()
+    exclude: Iterable[Client | int] = ()
+    tail: bytes = b""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "payload", _said(self.payload))
+        object.__setattr__(self, "channels", tuple(sorted(self.channels)))
+        object.__setattr__(self, "clients", _ids(self.clients))
+        object.__setattr__(self, "exclude", _ids(self.exclude))
+
+    def json(self) -> Any:  # noqa: ANN401 - JSON can be anything
+        """The payload, parsed."""
+        return msgspec.json.decode(cast("str | bytes", self.payload))
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """node.broadcast"""
+
+    payload: Payload
+    exclude: Iterable[Client | int] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "payload", _said(self.payload))
+        object.__setattr__(self, "exclude", _ids(self.exclude))
+
+    def json(self) -> Any:  # noqa: ANN401 - JSON can be anything
+        """The payload, parsed."""
+        return msgspec.json.decode(cast("str | bytes", self.payload))
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """node.close. code: None is 1008."""
+
+    client: Client | int
+    reason: str = ""
+    code: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "client", id_of(self.client))
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """node.update. expires: in seconds, inf: never; UNSET, of either: it stays as it was."""
+
+    client: Client | int
+    data: Any = UNSET
+    expires: float | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "client", id_of(self.client))
+
+
+Effect = Join | Leave | Notify | Broadcast | Close | Update
+
+
+def values(done: Iterable[frames.Effect | frames.AsMaster]) -> Iterator[Effect]:
+    """Of frames, in their order."""
+    for frame in done:
+        match frame:
+            case frames.AsMaster():
+                yield from values(frame.effects)
+            case frames.Join():
+                yield Join(frame.client, frame.channel, frame.version)
+            case frames.Leave():
+                yield Leave(frame.client, frame.channel, frame.version)
+            case frames.Notify():
+                clients, exclude = frames.unpack_ids(frame.clients), frames.unpack_ids(frame.exclude)
+                yield Notify(said(frame.payload, frame.is_text), frame.channels, clients, exclude, frame.tail)
+            case frames.Broadcast():
+                yield Broadcast(said(frame.payload, frame.is_text), frames.unpack_ids(frame.exclude))
+            case frames.CloseClient():
+                yield Close(frame.client, frame.reason, frame.code or None)
+            case frames.Update():
+                data = UNSET if frame.data is None else msgspec.json.decode(frame.data) if frame.data else None
+                yield Update(frame.client, data, UNSET if frame.expires is None else frame.expires)
+
+
+def said(payload: bytes, is_text: bool) -> str | bytes:
+    """As a client of a message protocol has it."""
+    return payload.decode() if is_text else payload
+
+
+def _said(payload: Payload) -> str | bytes:
+    return said(*encode(payload, None))
+
+
+def _ids(clients: Iterable[Client | int]) -> tuple[int, ...]:
+    return tuple(sorted(map(id_of, clients)))

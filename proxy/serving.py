@@ -1,0 +1,22 @@
+"""A proxy as the whole of its process."""
+
+from collections.abc import Callable
+
+from holdfast.proxy.app import App
+from holdfast.proxy.config import Config
+from holdfast.proxy.process import allocator, collector
+from holdfast.proxy.process.bound import Bound
+
+
+async def serve(config: Config, *, ready: Callable[[Bound], None]) -> None:
+    """Run a proxy until SIGTERM or SIGINT has drained it. `ready` is called once, when it serves.
+
+    The process must be the proxy's own: its garbage collector and its malloc are set for it.
+    """
+    allocator.keep_freed()
+
+    def started(bound: Bound) -> None:
+        collector.tame()
+        ready(bound)
+
+    await App(config).run(started)

@@ -1,0 +1,1 @@
+"""Of the examples: what they do, without a proxy."""

@@ -1,0 +1,95 @@
+"""holdfast publish, as a shell calls it."""
+
+import json
+
+import pytest
+import trio
+
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import RequestError
+from holdfast.protocols.nodes.effects import Broadcast, Notify, pack_ids
+from tests.holdfast.cli.conftest import Result, command, environment
+
+ONE = "0000000000000001"
+
+
+@pytest.fixture
+def publish(serve):
+    """Run it against an admin server in front of the fake Control."""
+
+    async def publish(*arguments, stdin=b"", tokens=(), **variables):
+        address = await serve(tokens=tokens)
+        with trio.fail_after(60):
+            done = await trio.run_process(
+                [*command(["publish"]), *arguments, "--admin", address],
+                env=environment(variables),
+                stdin=stdin,
+                capture_stdout=True,
+                capture_stderr=True,
+                check=False,
+            )
+        return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    return publish
+
+
+async def test_a_text_to_a_channel(publish, control):
+    assert await publish("kitchen", "dinner is ready") == (0, "1 message sent\n", "")
+    assert control.published == [[Notify(b"dinner is ready", True, ["kitchen"])]]
+
+
+async def test_to_clients_and_to_everybody(publish, control):
+    assert (await publish("--client", ONE, "--client", "ffffffffffffffff", "hü")).status == 0
+    result = await publish("--everybody", "--json", '{"a": 1}')
+    assert (result.status, json.loads(result.out)) == (0, {"messages": 1})
+    ids = pack_ids([1, 2**64 - 1])
+    assert control.published == [[Notify("hü".encode(), True, [], ids)], [Broadcast(b'{"a": 1}', True)]]
+
+
+@pytest.mark.parametrize("text", [["-"], []])
+async def test_lines_of_stdin(publish, control, text):
+    lines = [f"line {number}" for number in range(1200)]
+    result = await publish("kitchen", *text, stdin="\n".join(lines).encode())
+    assert result == (0, "1200 messages sent\n", "")
+    assert [effect.payload.decode() for effects in control.published for effect in effects] == lines
+
+
+async def test_no_line_at_all(publish, control):
+    assert await publish("kitchen") == (0, "0 messages sent\n", "")
+    assert (await publish("kitchen", stdin=b"a\r\n\n")).out == "2 messages sent\n"
+    assert [effect.payload for effect in control.published[0]] == [b"a", b""]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "expected a CHANNEL, --client ID or --everybody"),
+        (["a", "b", "c"], "expected one text (in quotes, if it has spaces), got 2"),
+        (["--everybody", "a", "b"], "with --client or --everybody, expected the text alone, got 2 words"),
+        (["--everybody", "--client", ONE, "a"], "expected --client or --everybody, got both"),
+        (["--client", "1", "a"], "--client: expected a client's id, a number or 16 hexadecimal digits"),
+        (["a", b"\xff"], "expected a channel and a text in UTF-8"),
+    ],
+)
+async def test_what_has_to_be_written_otherwise(publish, control, arguments, told):
+    assert await publish(*arguments) == (2, "", f"holdfast: {told}\n")
+    assert control.published == []
+
+
+async def test_what_the_server_refuses(publish, control):
+    result = await publish("a", "b", tokens=("publish:p", "read:r"))
+    assert result.status == 1
+    assert "wants its admin.token, or one that may publish: HOLDFAST_ADMIN_TOKEN or --token" in result.err
+    result = await publish("a", "b", "--token", "r", tokens=("publish:p", "read:r"))
+    assert (result.status, "scope publish (status 403)" in result.err) == (1, True)
+    assert (await publish("a", "b", tokens=("publish:p",), HOLDFAST_ADMIN_TOKEN="p")).status == 0
+    control.fault = RequestError("no node became available", Reason.NO_NODE, 1.0)
+    result = await publish("a", "b", "--timeout", "500ms")
+    assert result == (1, "", "holdfast: no node became available (status 503)\n")
+
+
+async def test_lines_that_are_none(publish):
+    result = await publish("a", stdin=b"good\n\xff\n")
+    assert (result.status, result.err) == (1, "holdfast: expected text in UTF-8 on stdin\n")
+    result = await publish("a", stdin=b"x" * 1_000_000)
+    assert (result.status, result.err) == (1, "holdfast: expected lines of at most 131072 bytes on stdin\n")

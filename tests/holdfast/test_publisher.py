@@ -1,0 +1,289 @@
+"""Publisher and AsyncPublisher: what they make of the answers of a server."""
+
+import asyncio  # noqa: TID251 - of those who publish
+import json
+import os
+
+import pytest
+import trio
+
+from holdfast import AsyncPublisher, ConfigError, Publisher, PublishError
+from holdfast.proxy.admin.http import JSON, Request, Response, as_json
+from holdfast.proxy.admin.routes import LARGE_BODY
+from holdfast.proxy.views import Published
+from holdfast.publisher.attempts import ATTEMPT_TIMEOUT, LONGEST_PAUSE, Attempts
+from holdfast.publisher.requests import MAX_BODY_BYTES
+from tests.proxy.conftest import control, serve
+from tests.waiting import PATIENCE
+
+__all__ = ["control", "serve"]
+
+ONE = "0000000000000001"
+DONE = as_json(Published(1))
+BUSY = Response(503, b'{"error": {"status": 503, "message": "no node"}}', headers=(("Retry-After", "0"),))
+
+
+async def in_a_thread(url, function, **options):
+    def call():
+        with Publisher(url, **options) as publisher:
+            return function(publisher)
+
+    return await trio.to_thread.run_sync(call)
+
+
+async def in_asyncio(url, function, **options):
+    async def call():
+        async with AsyncPublisher(url, **options) as publisher:
+            return await function(publisher)
+
+    return await trio.to_thread.run_sync(lambda: asyncio.run(call()))
+
+
+async def in_trio(url, function, **options):
+    async with AsyncPublisher(url, **options) as publisher:
+        return await function(publisher)
+
+
+@pytest.fixture(params=[in_a_thread, in_asyncio, in_trio])
+def publisher(request):
+    """Calls a function with a publisher of each kind."""
+
+    async def call(url, function, **options):
+        with trio.fail_after(PATIENCE):
+            return await request.param(url, function, **options)
+
+    return call
+
+
+class Server:
+    """Answers what it is told, one answer after another and the last one for ever; keeps what it was asked."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.asked: list[Request] = []
+
+    async def __call__(self, request):
+        self.asked.append(request)
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+async def test_what_is_asked(publisher, serve, control):
+    """By the real server: what it makes of it is in `control`."""
+    server = Server(DONE)
+    url = f"http://{await serve(answer=server)}/"
+    for function in (
+        lambda p: p.publish("hü", channels=["a", "b"], clients=[1, ONE], exclude=(2,)),
+        lambda p: p.broadcast(b"\0\xff", exclude=[1]),
+        lambda p: p.publish_many([{"payload": None, "channels": ["a"]}, {"payload": [1.5], "everybody": True}]),
+        lambda p: p.close_client(1, code=4001, reason="out"),
+        lambda p: p.join(1, "a/b ü"),
+        lambda p: p.leave("FFFFFFFFFFFFFFFF", "a"),
+    ):
+        await publisher(url, function, token="hush")
+    asked = [(one.method, one.target, json.loads(one.body)) for one in server.asked]
+    assert asked == [
+        (
+            "POST",
+            "/api/publish",
+            {"payload": "hü", "channels": ["a", "b"], "clients": [ONE, ONE], "exclude": [f"{2:016x}"]},
+        ),
+        ("POST", "/api/publish", {"base64": "AP8=", "everybody": True, "exclude": [ONE]}),
+        (
+            "POST",
+            "/api/publish",
+            {"messages": [{"payload": None, "channels": ["a"]}, {"payload": [1.5], "everybody": True}]},
+        ),
+        ("POST", f"/api/clients/{ONE}/close", {"code": 4001, "reason": "out"}),
+        ("PUT", f"/api/clients/{ONE}/channels/a%2Fb%20%C3%BC", {}),
+        ("DELETE", "/api/clients/ffffffffffffffff/channels/a", {}),
+    ]
+    assert {one.headers["authorization"] for one in server.asked} == {"Bearer hush"}
+    assert {one.headers["content-type"] for one in server.asked} == {JSON}
+    assert len({one.headers["idempotency-key"] for one in server.asked}) == len(asked)
+
+
+async def test_what_the_real_server_takes(publisher, serve, control):
+    address = await serve(tokens=("publish:p", "operate:o"))
+    messages = [{"payload": {"n": 1}, "channels": ["a"]}, {"payload": b"\0", "clients": [1]}]
+    assert await publisher(address, lambda p: p.publish_many(messages), token="p") == 2
+    await publisher(address, lambda p: p.join(1, "a/b"), token="p")
+    await publisher(address, lambda p: p.close_client(1, code=4001), token="o")
+    assert [len(effects) for effects in control.published] == [2, 1, 1]
+    for token, status in (("p", 403), ("", 401)):
+        with pytest.raises(PublishError) as refused:
+            await publisher(address, lambda p: p.close_client(1), token=token)
+        assert refused.value.status == status
+    assert "scope operate" in str(refused.value) or status == 401
+
+
+async def test_it_is_sent_again_with_its_key_while_it_can_not_be_done(publisher, serve):
+    under_way = Response(409, b'{"error": {"status": 409, "message": "under way"}}')
+    server = Server(BUSY, under_way, DONE)
+    await publisher(await serve(answer=server), lambda p: p.publish(1, channels=["a"]))
+    assert len(server.asked) == 3
+    assert len({(one.headers["idempotency-key"], one.body) for one in server.asked}) == 1
+
+
+async def test_until_time_is_up(publisher, serve):
+    server = Server(BUSY)
+    with pytest.raises(PublishError, match=r"^no node$") as failure:
+        await publisher(await serve(answer=server), lambda p: p.publish(1, channels=["a"]), timeout=0.3)
+    assert failure.value.status == 503
+    assert len(server.asked) > 1
+
+
+@pytest.mark.parametrize("status", [400, 403, 422, 500, 504])
+async def test_what_would_not_help_is_not_tried(publisher, serve, status):
+    server = Server(Response(status, b'{"error": {"status": 0, "message": "why"}}'))
+    with pytest.raises(PublishError, match=r"^why$") as failure:
+        await publisher(await serve(answer=server), lambda p: p.publish(1, channels=["a"]))
+    assert (failure.value.status, len(server.asked)) == (status, 1)
+
+
+async def test_somebody_else_is_there(publisher, serve):
+    address = await serve(answer=Server(Response(404, b"<html>", "text/html")))
+    with pytest.raises(PublishError, match=f"^http://{address} is no admin server of Holdfast: status 404$"):
+        await publisher(address, lambda p: p.publish(1, channels=["a"]))
+    address = await serve(answer=Server(Response(200, b"[]")))
+    with pytest.raises(PublishError, match="is no admin server"):
+        await publisher(address, lambda p: p.publish_many([{"payload": 1, "everybody": True}]))
+
+
+async def test_a_connection_that_is_lost_before_the_answer(publisher, nursery):
+    """Twice, once of them in the middle of it: the third attempt bears the same key."""
+    keys = []
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n"
+    lost = [b"", answer + b'{"messages"', answer + b'{"messages": 1}']
+
+    async def lose(stream):
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += await stream.receive_some(1 << 16)
+        keys.append(head.lower().partition(b"idempotency-key: ")[2].partition(b"\r")[0])
+        await stream.send_all(lost.pop(0))
+        await stream.aclose()
+
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, lose, [listener])
+    url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+    assert await publisher(url, lambda p: p.publish_many([{"payload": 1, "everybody": True}])) == 1
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
+    assert keys[0]
+
+
+async def test_nobody_there(publisher):
+    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+    url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+    await listener.aclose()
+    with pytest.raises(PublishError, match=f"^no admin server answers at {url}: ") as failure:
+        await publisher(url, lambda p: p.publish(1, channels=["a"]), timeout=0.2)
+    assert failure.value.status == 0
+
+
+@pytest.mark.parametrize("kind", [Publisher, AsyncPublisher])
+def test_what_is_no_server_and_no_token(kind):
+    for url in ("", "ftp://x", "http://", "http://x:y", "http://["):
+        with pytest.raises(ConfigError, match="expected HOST:PORT"):
+            kind(url)
+    for token in ("ü", "a b", "a\nb"):
+        with pytest.raises(ConfigError, match="printable ASCII"):
+            kind("http://127.0.0.1", token)
+
+
+def test_what_can_not_be_sent():
+    publisher = Publisher("127.0.0.1:1", timeout=0.1)
+    for wrong in (
+        lambda: publisher.publish(1, channels="kitchen"),
+        lambda: publisher.publish(1, clients=ONE),
+        lambda: publisher.publish(1, clients=[1.5]),
+        lambda: publisher.publish(1, clients=[True]),
+        lambda: publisher.publish(object(), channels=["a"]),
+        lambda: publisher.close_client(None),
+    ):
+        with pytest.raises(TypeError):
+            wrong()
+    for client in (-1, 2**64, "1", "x" * 16, "-000000000000001"):
+        with pytest.raises(ValueError):  # noqa: PT011 - of several kinds
+            publisher.join(client, "a")
+    with pytest.raises(PublishError) as failure:
+        publisher.broadcast("x" * MAX_BODY_BYTES)
+    assert failure.value.status == 413
+    assert MAX_BODY_BYTES == LARGE_BODY
+
+
+def test_pauses_grow_and_end_with_the_time():
+    attempts = Attempts(10.0, 100.0, lambda: 1.0)
+    assert attempts.limit(100.0) == 10.0
+    assert Attempts(100.0, 100.0, lambda: 1.0).limit(100.0) == ATTEMPT_TIMEOUT
+    now, pauses = 100.0, []
+    while (pause := attempts.pause(now)) is not None:
+        pauses.append(pause)
+        now += pause
+    assert pauses[:3] == [0.05, 0.1, 0.2]
+    assert max(pauses) == LONGEST_PAUSE
+    assert 110.0 - LONGEST_PAUSE <= now < 110.0
+    assert attempts.pause(105.0, retry_after=3.0) == 3.0
+    assert attempts.pause(105.0, retry_after=5.0) is None
+
+
+async def test_connections_are_kept_and_one_that_has_gone_is_no_failure(serve, nursery):
+    """By threads, each of which may come while others wait."""
+    connections = []
+
+    async def answer(stream):
+        connections.append(stream)
+        try:
+            for _ in range(2):
+                head = b""
+                while not head.endswith(b"}"):
+                    head += await stream.receive_some(1 << 16)
+                await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n" + b'{"messages": 1}')
+        finally:
+            await stream.aclose()
+
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, answer, [listener])
+    url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+
+    async def awaited(publisher):
+        for _ in range(5):
+            await publisher.broadcast(1)
+
+    def called(publisher):
+        for _ in range(5):
+            publisher.broadcast(1)
+
+    for kind, function in ((in_a_thread, called), (in_asyncio, awaited), (in_trio, awaited)):
+        connections.clear()
+        with trio.fail_after(PATIENCE):
+            await kind(url, function)
+        assert len(connections) == 3
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_process_that_was_forked_has_connections_of_its_own(serve):
+    server = Server(DONE)
+    publisher = Publisher(f"http://{await serve(answer=server)}")
+
+    def fork():
+        publisher.broadcast("parent")
+        [(_, kept)] = publisher._idle
+        mine = kept.sock.getsockname()
+        child = os.fork()
+        if not child:
+            try:
+                publisher.broadcast("child")
+                [(_, own)] = publisher._idle
+                os._exit(0 if own.sock.getsockname() != mine else 3)
+            finally:
+                os._exit(4)
+        _, status = os.waitpid(child, 0)
+        publisher.broadcast("parent again")
+        [(_, kept)] = publisher._idle
+        publisher.close()
+        return os.waitstatus_to_exitcode(status), kept.sock is None
+
+    with trio.fail_after(PATIENCE):
+        assert await trio.to_thread.run_sync(fork) == (0, True)
+    assert len(server.asked) == 3

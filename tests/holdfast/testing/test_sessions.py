@@ -1,0 +1,134 @@
+"""What a node is asked besides requests, without a proxy: who may come in, and that one client came or went."""
+
+import pytest
+
+from holdfast import Node, Refused, Session
+from holdfast.testing import Broadcast, Failure, Update, alone, call, client, close, connect, open
+
+
+def admitting(*what):
+    """One that admits as these say, in turn; what is an exception it raises."""
+    node, answers = Node("test"), iter(what)
+
+    @node.on_connect
+    async def admit(client):
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    @node.on_request
+    async def who(request):
+        return [request.client.user, request.client.data]
+
+    return node
+
+
+@pytest.mark.parametrize("wants_clients", [False, True])
+async def test_who_is_admitted_is_that_from_then_on(wants_clients):
+    session = Session("ada", data={"level": 3}, channels=["a", "b"], expires=60.0)
+    node, ada = admitting(session), client("/x")
+    if wants_clients:
+        node.on_open(lambda client: None)
+    async with alone(node) as steps:
+        result = await steps.connect(ada)
+        assert (result.session, result.failure) == (session, None)
+        assert steps.channels == {"a": {ada.id}, "b": {ada.id}}
+        assert (await steps.call(client=ada)).json() == ["ada", {"level": 3}]
+
+
+def test_nothing_said_is_anybody():
+    assert connect(admitting(None), client()).session == Session(channels=[])
+    assert connect(Node("test"), client(user="ada")).session == Session("ada", channels=[])  # nobody is asked
+
+
+async def test_who_is_refused_does_not_come():
+    node, opened = admitting(Refused(403, "not you", close_code=4403)), []
+    node.on_open(opened.append)
+    async with alone(node) as steps:
+        result = await steps.connect(client())
+        assert (result.failure, result.session) == (Failure(403, "not you"), None)
+        assert opened == []
+
+
+def test_what_on_connect_raises_is_raised():
+    with pytest.raises(KeyError, match="mine"):
+        connect(admitting(KeyError("mine")), client())
+    with pytest.raises(TypeError, match="expected None or a Session"):
+        connect(admitting("ada"), client())
+
+
+def told_once():
+    node, told = Node("test"), []
+
+    @node.on_open(once=True)
+    async def opened(client):
+        told.append((client.user, client.redelivered))
+        await node.broadcast("came")
+
+    @node.on_close(once=True)
+    async def closed(client, reason):
+        told.append((client.user, client.redelivered, reason))
+        await node.broadcast("went")
+
+    return node, told
+
+
+async def test_one_node_is_told_who_comes_and_goes():
+    node, told = told_once()
+    ada = client(user="ada")
+    async with alone(node) as steps:
+        assert (await steps.open(ada)).effects == [Broadcast("came")]
+        assert (await steps.close(ada, "kicked")).effects == [Broadcast("went")]
+        await steps.open(ada, attempt=2)
+        await steps.close(ada, attempt=2)
+    assert told == [("ada", False), ("ada", False, "kicked"), ("ada", True), ("ada", True, "client_left")]
+
+
+def test_and_so_in_one_step():
+    node, _ = told_once()
+    assert open(node, client()).effects == [Broadcast("came")]
+    assert close(node, client()).effects == [Broadcast("went")]
+
+
+@pytest.mark.parametrize("kind", ["open", "close"])
+async def test_what_those_raise_is_raised(kind):
+    node = Node("test")
+
+    @getattr(node, f"on_{kind}")(once=True)
+    async def fail(client):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        (open if kind == "open" else close)(node, client())
+
+
+@pytest.mark.parametrize("wants_clients", [False, True])
+async def test_what_is_kept_of_a_client_changes(wants_clients):
+    node = Node("test", clients=wants_clients)
+
+    @node.on_request
+    async def level(request):
+        data = request.client.data
+        await node.update(request.client, data=None if data == {"level": 2} else {"level": 2})
+        return data
+
+    ada = client(data={"level": 1})
+    async with alone(node) as steps:
+        first = await steps.call(client=ada)
+        assert (first.json(), first.effects) == ({"level": 1}, [Update(ada, {"level": 2})])
+        second = await steps.call(client=ada)
+        assert (second.json(), second.effects) == ({"level": 2}, [Update(ada, None)])
+        assert (await steps.call(client=ada)).messages == []
+
+
+def test_a_client_with_all_that_is_known_of_it():
+    node = Node("test")
+
+    @node.on_request
+    async def who(request):
+        client = request.client
+        return [client.user, client.data, client.claims, client.cookies["a"]]
+
+    ada = client(user="ada", data=[1], claims={"sub": "ada"}, headers={"Cookie": "a=b; c=d"})
+    assert call(node, client=ada).json() == ["ada", [1], {"sub": "ada"}, "b"]

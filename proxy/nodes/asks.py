@@ -130,7 +130,7 @@ class Asks:
                 self._dispatch.request(asker, call, pool)
 
     def answered(self, node: Node) -> None:
-        count = self._asked.pop(node, 1) - 1
+        count = self._asked.pop(node) - 1
         if count:
             self._asked[node] = count
 

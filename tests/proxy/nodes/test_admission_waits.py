@@ -322,3 +322,17 @@ async def test_an_end_of_file_that_came_before_the_answer_is_taken_after_it(line
                 await admit(node, ADA, call)
                 assert (await node.take(frames.Request)).payload == b"one"
                 assert await peer.to_the_end() == b""
+
+
+async def test_one_of_another_protocol_that_is_closed_while_it_waits_wants_no_answer(lines):
+    async with running(client=lines, request={"timeout": 600.0}) as proxy:
+        with asked_for(proxy) as node:
+            await node.join()
+            async with line(proxy, b"one\n") as peer:
+                call = await node.take(frames.Call)
+                (connection,) = proxy.app.clients.connections.values()
+                connection.close(Reason.DRAINING, "not now")
+                proxy.app.reactor.settle()
+                assert await node.take(frames.Cancel) == frames.Cancel(call.id, 1)
+                assert await peer.to_the_end() == b"error draining\nbye\n"
+            await proxy.until(lambda: is_forgotten(proxy))

@@ -11,6 +11,7 @@ from holdfast.proxy.process import draining
 from tests.harness import ScriptedNode, websocket
 from tests.proxy.nodes.knocking import ADA, admit, asked_for, knocking
 from tests.proxy.process.test_draining import Serving
+from tests.waiting import PATIENCE
 
 
 async def test_who_waits_is_let_in_as_requests_are_answered_or_told_to_come_back():
@@ -52,7 +53,8 @@ async def first_to_speak(*peers):
     return told[0]
 
 
-async def test_one_node_is_told_of_clients_that_have_gone_so_before_the_proxy_goes():
+async def test_one_node_is_told_of_clients_that_have_gone_so_before_the_proxy_goes(monkeypatch):
+    monkeypatch.setattr(draining, "LAST_CALLS", PATIENCE)
     serving = Serving(drain={"timeout": 60.0, "spread": 0.0})
     async with trio.open_nursery() as nursery:
         proxy = await serving.start(nursery)
@@ -62,6 +64,10 @@ async def test_one_node_is_told_of_clients_that_have_gone_so_before_the_proxy_go
                 os.kill(os.getpid(), signal.SIGTERM)
                 calls = [await node.take(frames.Call) for _ in range(2)]
                 assert {(call.kind, call.payload) for call in calls} == {("close", b"draining")}
+                await proxy.until(lambda: not serving.app.clients.connections)
+                for _ in range(200):  # it would have left by then
+                    node.say(frames.Heartbeat(1.0))
+                    await node.take(frames.Heartbeat)
                 assert not any(isinstance(frame, frames.Bye) for frame in node.frames)
                 for call in calls:
                     node.say(frames.Reply(call.id, call.attempt, b"", False))

@@ -148,24 +148,28 @@ async def test_what_a_rate_has_held_back_is_answered_in_a_drain():
                 assert await client.recv() == "0"
                 assert (connection.in_flight, connection.has_asked) == (0, True)
                 with structlog.testing.capture_logs() as lines:
-                    nursery.start_soon(reply_to_all, node)
                     os.kill(os.getpid(), signal.SIGTERM)
-                    answers = [answer async for answer in until_closed(client)]
+                    answers = await answered_until_closed(node, client)
                     await serving.wait_ended()
-        nursery.cancel_scope.cancel()
     assert len(answers) == 8
     assert not any(line["event"] == "drain_timeout" for line in lines)
 
 
-async def reply_to_all(node):
-    while True:
-        await node.reply(await node.take(frames.Request))
+async def answered_until_closed(node, client):
+    """What a client hears, of a node that echoes."""
+    heard = []
 
-
-async def until_closed(client):
-    with suppress(ConnectionClosed):
+    async def reply_to_all():
         while True:
-            yield await client.recv()
+            await node.reply(await node.take(frames.Request))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reply_to_all)
+        with suppress(ConnectionClosed):
+            while True:
+                heard.append(await client.recv())
+        nursery.cancel_scope.cancel()
+    return heard
 
 
 async def test_what_waits_above_max_in_flight_is_answered_too():

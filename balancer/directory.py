@@ -239,8 +239,14 @@ class Directory:
                     pool.available.remove(node)
 
     def close(self) -> None:
-        """No node is available any more, whatever becomes of it."""
+        """No node is available any more, whatever becomes of it, until `reopen`."""
         self._is_closed = True
+        for node in self.nodes.values():
+            self.refresh(node)
+
+    def reopen(self) -> None:
+        """For the last word: nobody asks any more, and nodes are told who has gone."""
+        self._is_closed = False
         for node in self.nodes.values():
             self.refresh(node)
 

@@ -371,7 +371,8 @@ class App:
         """Drain; a second signal ends that at once."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._stop_on_signal, signals, nursery.cancel_scope)
-            await drain(self.config.drain, self.clients, self.ledger, self.dispatch, self.calls.once, self.reactor)
+            sides = self.clients, self.ledger, self.directory, self.dispatch
+            await drain(self.config.drain, *sides, self.calls.once, self.reactor)
             if self.runner is not None:
                 await self.runner.leave()
             self.gateway.leave()

@@ -8,6 +8,7 @@ from collections.abc import Sequence, Sized
 import structlog
 import trio
 
+from holdfast.balancer.directory import Directory
 from holdfast.balancer.ledger import Ledger
 from holdfast.protocols.close import Reason
 from holdfast.proxy.clients.clients import Clients
@@ -25,7 +26,13 @@ LAST_CALLS = 5.0  # seconds in which nodes are told of clients that have gone so
 
 
 async def drain(
-    settings: DrainSettings, clients: Clients, ledger: Ledger, dispatch: Dispatch, once: Once, reactor: Reactor
+    settings: DrainSettings,
+    clients: Clients,
+    ledger: Ledger,
+    directory: Directory,
+    dispatch: Dispatch,
+    once: Once,
+    reactor: Reactor,
 ) -> None:
     """Returns when no client is left, or after the time limit: then some may be, who have been told at least. And when
     one node has been told of each that has gone, or after LAST_CALLS.
@@ -49,6 +56,7 @@ async def drain(
         dispatch.leave(WHY)
         for connection in here:  # said again, it is meant for what still arrives, too
             connection.close(Reason.DRAINING, WHY)
+        directory.reopen()
         reactor.settle()
     else:
         log.info("drained")

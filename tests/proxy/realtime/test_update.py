@@ -85,9 +85,7 @@ async def test_of_a_client_that_is_not_there_it_is_nothing():
             async with websocket(proxy):
                 pass
             app = proxy.app
-            await proxy.until(
-                lambda: app.announcer.sequence == 2 and not app.registry.pending
-            )
+            await proxy.until(lambda: app.announcer.sequence == 2 and not app.registry.pending)
             node.say(frames.Heartbeat(1.0))
             await node.take(frames.Heartbeat)
             changes = [change for frame in node.frames if isinstance(frame, frames.Changes) for change in frame.changes]

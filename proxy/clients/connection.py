@@ -205,6 +205,10 @@ class Connection(Intake):
         waiting_bytes += 0 if self._opening is None else self._opening.size
         return self._counted_bytes + waiting_bytes + (0 if outbox is None else outbox.share_bytes)
 
+    @property
+    def _waiting_bytes(self) -> int:
+        return sum(len(event.payload) for event in self._waiting or ())
+
     def make_way(self) -> None:
         """All clients hold too much together, and this one most of it. It is told so, where that can be said."""
         transport = self.transport

@@ -1,8 +1,8 @@
 """What comes from a client: from the bytes of its socket to requests that are dispatched, and to their replies.
 
-The half of a connection that takes and answers; the other one, its end, is proxy.clients.connection. Owns how much is
-taken at once: requests up to `client.max_in_flight`, and in a turn no more than the adapter's share of work
-(UNITS_PER_CALL). What is above that stays with the adapter, is not read on top of, and is gone on with in a later turn.
+The half of a connection that takes and answers; its end is proxy.clients.connection. Owns how much is taken at once:
+requests up to `client.max_in_flight`, and in a turn no more than the adapter's share of work (UNITS_PER_CALL). What is
+above that stays with the adapter, is not read on top of, and is gone on with in a later turn.
 """
 
 from collections import deque
@@ -162,10 +162,7 @@ class Intake(Peer):
     def hush(self) -> None:
         """It is to be closed: nothing more is taken of it, and what was taken is answered yet, and not at its rate."""
         self._hold(inf)
-        try:
-            self._continue(self._clients.reactor.now)
-        except Exception:
-            self.crashed()
+        self._continue(self._clients.reactor.now)
 
     @property
     def is_hushed(self) -> bool:
@@ -190,34 +187,37 @@ class Intake(Peer):
         return rate_limit
 
     def _continue(self, now: float) -> None:
-        """Go on with what was held back. A loop and not recursion: many requests may be answered at once."""
+        """Go on with what was held back. A loop: many may be answered at once. Guarded: a node's reply may call it."""
         self._taking = True
-        for _ in _SHARE:
-            if self.state is not OPEN or not self._may_take:
-                break
-            if self._held_until != FREE and not (self.is_hushed and self._waiting):
-                break
-            if self._waiting is not None:
-                event = self._waiting.popleft()
-                self._clients.held.bytes -= len(event.payload)
-                self._ask(event, now)
-                if not self._waiting:
-                    self._waiting = None
-            elif self.protocol.paused:
-                break
+        try:
+            for _ in _SHARE:
+                if self.state is not OPEN or not self._may_take:
+                    break
+                if self._held_until != FREE and not (self.is_hushed and self._waiting):
+                    break
+                if self._waiting is not None:
+                    event = self._waiting.popleft()
+                    self._clients.held.bytes -= len(event.payload)
+                    self._ask(event, now)
+                    if not self._waiting:
+                        self._waiting = None
+                elif self.protocol.paused:
+                    break
+                else:
+                    self._answered = False
+                    events = self.protocol.resume(now)
+                    if not events:
+                        break
+                    self._take(events, now)
+                    if not self._answered and self._waiting is None:
+                        break
             else:
-                self._answered = False
-                events = self.protocol.resume(now)
-                if not events:
-                    break
-                self._take(events, now)
-                if not self._answered and self._waiting is None:
-                    break
-        else:
-            self._put_off()
+                self._put_off()
+            if self.state is not CLOSED:
+                self._after_events(now)
+        except Exception:
+            self.crashed()
         self._taking = self._answered = False
-        if self.state is not CLOSED:
-            self._after_events(now)
 
     def _take(self, events: Sequence[Event], now: float) -> None:
         clients = self._clients
@@ -274,10 +274,6 @@ class Intake(Peer):
         self._clients.held.bytes += held_bytes - self._counted_bytes
         self._counted_bytes = held_bytes
 
-    @property
-    def _waiting_bytes(self) -> int:
-        return sum(len(event.payload) for event in self._waiting or ())
-
     def _is_over_rate(self, event: Request, now: float) -> bool:
         if self._rate_limit is None or self._rate_limit.may_ask(now):
             return False
@@ -322,8 +318,8 @@ class Intake(Peer):
         return self.transport.interest & READABLE != 0 or self.transport.has_eof
 
     def made_room(self, now: float) -> None:
-        """The transport has less to send than before."""
-        if not self.transport.interest & READABLE and self._may_take:  # something may have been held back
+        """The transport has less to send than before: something may have been held back."""
+        if not self.transport.interest & READABLE and self._may_take:
             self._continue(now)
 
     # --- replies ----------------------------------------------------------------------------------------------
@@ -334,13 +330,14 @@ class Intake(Peer):
             return NOT
         try:
             data = self.protocol.reply(event, head, payload, is_text, more)
+            is_part = more and not self.protocol.all_said
         except ProtocolError:
             raise
         except Exception:
             self.crashed()
             return NOT
         self.transport.write(data)
-        if more and not self.protocol.all_said:
+        if is_part:
             return PART
         self.in_flight -= 1  # the usual case, spelled out: as `_replied` would
         if self._taking:

@@ -28,7 +28,6 @@ class LineProtocol:
     """Lines of text, each a request. A line "crash X" makes the adapter fail in X."""
 
     name = "line"
-    all_said = False
     eventless = 0
 
     @property
@@ -47,6 +46,11 @@ class LineProtocol:
         self._over = False
         self._closing = None
         self.fault = ""
+
+    @property
+    def all_said(self):
+        self._fail("all_said")
+        return False
 
     def _fail(self, where):
         if self.fault == where:
@@ -67,6 +71,7 @@ class LineProtocol:
         return [*events, *self.resume(now)]
 
     def resume(self, now):
+        self._fail("resume")
         events = []
         lines, self._lines = self._lines[:UNITS_PER_CALL], self._lines[UNITS_PER_CALL:]
         self.has_more = self.paused = bool(self._lines)
@@ -215,6 +220,23 @@ async def test_an_adapters_fault_ends_its_connection_and_no_other(rig, where):
                 good.reply(event, None, b"fine", True, False)
         rig.reactor.settle()
         assert await rig.read(good_theirs, 5) == b"fine\n"
+
+
+@pytest.mark.parametrize(("fault", "how"), [("all_said", "reply"), ("resume", "reply"), ("resume", "fail")])
+async def test_an_adapters_fault_after_a_reply_is_not_the_nodes(rig, fault, how):
+    rig.clients.max_in_flight = 1
+    bad, theirs = rig.connect()
+    with theirs:
+        theirs.send(b"one\n")
+        await rig.until(lambda: len(rig.requests) == 1)
+        ((_, event),) = rig.requests
+        bad.transport.set_reading(False)  # as of one who waits for a place
+        bad.protocol.fault = fault
+        if how == "reply":
+            bad.reply(event, None, b"x", True, fault == "all_said")  # raises nothing: what calls is a node's session
+        else:
+            bad.fail(event, RequestError("x", Reason.NO_NODE))
+        await rig.until(lambda: rig.closed == [(bad, Reason.INTERNAL_ERROR)])
 
 
 async def test_a_notification_that_an_adapter_cannot_encode_costs_only_its_clients_that_one(rig):

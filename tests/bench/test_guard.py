@@ -37,7 +37,7 @@ COSTS = {
     "HTTP request": Cost(936.1, 46.6, 1.02),
     "HTTP reply": Cost(787.4, 32.7, 1.02),
     "delivery": Cost(49.3, 2.4, 1.02),
-    "handshake": Cost(2450.0, 147.0, 5.10, spread=6.0),  # they come in turns of different length
+    "handshake": Cost(2580.0, 154.0, 5.10, spread=6.0),  # they come in turns of different length
 }
 # Objects of an idle connection, of a request in flight, and what is left of one that is answered (the guard's own).
 OBJECTS = {"connection": 8.6, "request in flight": 4.1, "answered request": 0.1}

@@ -109,8 +109,6 @@ _BY_FILE: dict[str, list[tuple[str, str, str]]] = {
         ("if node.in_flight >= node.capacity:", "if node.in_flight >= node.capacity: always", REFRESHED),
         ("if in_flight == node.capacity:", "if in_flight == node.capacity: always", REFRESHED),
         ("if node.in_flight + 1 == node.capacity:", "if node.in_flight + 1 == node.capacity: always", REFRESHED),
-        ("unparked = False", "False: True", SAVES),
-        ("if unparked:", "if unparked: always", SAVES),
     ],
     "balancer/remembered.py": [
         ("home = sys.intern(home)  # one string for all blocks", "without: home = sys.intern(home)", SAVES),

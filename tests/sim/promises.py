@@ -1,5 +1,7 @@
 """Stories of what nodes and clients are promised: deliveries, effects, the state. See tests.sim.stories."""
 
+from math import inf
+
 from holdfast.balancer.cluster.debts import PATIENCE
 from holdfast.balancer.directory import NodeState
 from tests.sim.clients import Client
@@ -344,7 +346,7 @@ def orders_come_before_those_of_the_next(world: World) -> None:
     lane = proxy.app.effects._of[former.name]
     soon(world, lambda: lane.frames > 3, "it has much to do")
     world.kill(master)
-    soon(world, lambda: lane.gone_at < FOREVER, "it is lost")
+    soon(world, lambda: lane.gone_at < inf, "it is lost")
     assert lane.frames > 3, "and much is left"
     until(world, 8.0, lambda: all(len(book._masters) == 2 for book in books), "the next one is heard")
     world.run(3.0)

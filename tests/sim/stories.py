@@ -105,9 +105,10 @@ def one_does_not_hear_of_the_eviction(world: World) -> None:
     far = len(proxies) // 2
     stays, deaf, gone = proxies[: -far - 1], proxies[-far - 1], proxies[-far:]
     (master,) = world.acting()
+    world.part(others(world, master), ids([deaf, *gone]))
+    until(world, 8.0, lambda: list(deaf.app.directory.nodes) == [master.split("#")[0]], "nobody else can be elected")
     world.part(ids(gone), {STORE, deaf.id, *ids(stays)})
     world.part({master}, ids(stays))
-    world.part(others(world, master), ids([deaf, *gone]))
     world.part({STORE}, ids([deaf, *stays]))
     world.run(world.times.heartbeat_timeout + 2.5)  # all of the far are silent, so one write will do
     world.cut |= {(proxy.id, deaf.id) for proxy in stays}

@@ -86,9 +86,10 @@ def test_newcomer_waits_for_what_is_told_by_those_that_it_hears(seed):
     world.part({far.id}, {says_not.id})
     world.lose(far.id, says_not.id)
     world.cut.add((says.id, far.id))  # it is told of nobody new
-    world.part({deaf.id}, {STORE, says.id, says_not.id})
     proxy = world.proxies[world.start_proxy("tcp://10.0.7.1:7510")]
     world.part({proxy.id}, {deaf.id, far.id})
+    soon(world, lambda: proxy.is_up and proxy.cluster.membership.is_member, "it joins")
+    world.part({deaf.id}, {STORE, says.id, says_not.id})
     soon(world, lambda: proxy.listener and proxy.listener.accepts, "it takes clients")
     having = [p for p in (says, says_not, deaf) if far.name in p.app.directory.nodes]
     assert having == [says, deaf]

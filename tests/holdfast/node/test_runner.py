@@ -65,7 +65,10 @@ def module(tmp_path, monkeypatch):
 async def process(*arguments, **environment):
     """A node in a process of its own."""
     running = await trio.lowlevel.open_process(
-        [sys.executable, "-c", COMMAND, *arguments], env=os.environ | environment, stderr=subprocess.PIPE
+        [sys.executable, "-c", COMMAND, *arguments],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     try:
         yield running
@@ -74,6 +77,7 @@ async def process(*arguments, **environment):
             running.kill()
         with trio.CancelScope(shield=True, deadline=trio.current_time() + PATIENCE):
             await running.wait()
+            await running.stdout.aclose()
             await running.stderr.aclose()
 
 
@@ -278,14 +282,8 @@ async def test_labels_and_metrics_of_the_command_line(module):
     options = ["--label", "version=2", "--label", "zone=", "--metrics", "127.0.0.1:0", "--log-level", "error"]
     with trio.fail_after(3 * PATIENCE):
         async with fake_proxy() as proxy:
-            command = [sys.executable, "-c", COMMAND, module, "--join", proxy.address, *options]
-            running = await trio.lowlevel.open_process(
-                command,
-                env=os.environ | {"HOLDFAST_NODE_LABEL": "other=1"},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
-            try:
+            arguments = [module, "--join", proxy.address, *options]
+            async with process(*arguments, HOLDFAST_NODE_LABEL="other=1") as running:
                 session = await proxy.join(clients=[client()])
                 assert session.hello.labels == {"version": "2", "zone": ""}
                 line = b""
@@ -299,11 +297,6 @@ async def test_labels_and_metrics_of_the_command_line(module):
                 running.send_signal(signal.SIGTERM)
                 assert await errors_of(running) == ""
                 assert await running.wait() == 0
-            finally:
-                running.kill()
-                await running.wait()
-                await running.stdout.aclose()
-                await running.stderr.aclose()
     assert 'holdfast_node_request_seconds_count{function="handle",outcome="ok",route=""} 1.0' in metrics
 
 

@@ -173,10 +173,10 @@ async def test_a_redirect_leads_nowhere_that_a_client_chooses():
     """The target of a request may be a URL, or none at all."""
     async with deployment({"redirect": "https://a.org{target}"}, nodes=()) as (proxy, _):
         async with await trio.open_tcp_stream("127.0.0.1", proxy.client_port) as stream:
-            for line in (b"GET http://evil.org/x", b"OPTIONS *"):
+            for line, leads_to in ((b"GET http://evil.org/x", b"/x"), (b"OPTIONS *", b"/")):
                 await stream.send_all(line + b" HTTP/1.1\r\nHost: a\r\n\r\n")
                 reply = await stream.receive_some(4096)
-                assert b"\r\nLocation: https://a.org/\r\n" in reply
+                assert b"\r\nLocation: https://a.org" + leads_to + b"\r\n" in reply
 
 
 async def test_a_fixed_answer_to_a_message():

@@ -176,7 +176,8 @@ async def test_a_protocol_without_headers_is_closed_with_the_reason():
         assert proxy.app.clients.add(ours.detach(), "1.2.3.4:5", None, LineProtocol) is not None
         async with trio.SocketStream(trio.socket.from_stdlib_socket(theirs)) as stream:
             await stream.send_all(b"hello\nthere\n")
-            assert b"".join([part async for part in stream]) == b"bye\n"
+            said = b"".join([part async for part in stream])
+            assert said == b"error unauthorized\nerror unauthorized\nbye\n"
         assert proxy.counters.connections_closed[Reason.UNAUTHORIZED] == 1
         assert proxy.counters.messages_received == 0
 

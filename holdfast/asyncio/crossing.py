@@ -62,16 +62,18 @@ class Errand(Job):
 
 
 class Crossing:
-    """loop: asyncio's."""
+    """loop: asyncio's. current_time: of Trio's clock, known when its run has begun."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self.current_time: Callable[[], float] = trio.current_time
         self._errands: set[Errand] = set()  # bounded by the asyncio tasks that wait for them
         self._workers: Workers[Errand] = Workers(self._do)
         self._is_over = False
 
     async def run(self) -> None:
         """Task, in Trio: do what is asked for from asyncio."""
+        self.current_time = trio.lowlevel.current_clock().current_time
         await self._workers.run()
 
     def end(self) -> None:

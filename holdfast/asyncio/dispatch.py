@@ -6,6 +6,7 @@ handler has returned: the request is a job once more, of the workers there.
 
 import asyncio
 from collections.abc import AsyncIterable, Awaitable
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -16,12 +17,13 @@ from holdfast.asyncio.workers import Workers
 from holdfast.node import effects
 from holdfast.node.calls import Calls
 from holdfast.node.clients import Clients
-from holdfast.node.dispatch import Dispatch, Handler
+from holdfast.node.dispatch import Dispatch, Handler, no_handler
+from holdfast.node.elsewhere import in_trio
 from holdfast.node.exchange import Exchange
 from holdfast.node.failures import Failures
+from holdfast.node.ordered import Ordered
 from holdfast.node.request import Reply, Request
 from holdfast.node.watching import Watch
-from holdfast.protocols.errors import ConfigError
 
 
 class AsyncioDispatch(Dispatch):
@@ -34,16 +36,23 @@ class AsyncioDispatch(Dispatch):
         failures: Failures,
         is_ordered: bool = False,
     ) -> None:
-        if is_ordered:
-            raise ConfigError("a node of asyncio's has no order of its own: let proxies keep it, by client.ordered")
         super().__init__(handler, calls, clients, capacity, failures)
         self._author, self._handler = self._handler, self._result_of
         self._results: dict[Exchange, Any] = {}  # what handlers have returned that is yet to be sent
         self._clocks = 0.0  # asyncio's less Trio's
-        self.workers = self._handlers = Workers(self._handle)
+        self._waits_for_reply = is_ordered  # handlers' workers do, and not only who waits for effects
+        self._handlers: Workers[Exchange]
+        if is_ordered:
+            self.workers = ordered = Ordered(Workers, self._handle)
+            self._handlers = ordered.workers
+        else:
+            self.workers = self._handlers = Workers(self._handle)
 
     def watch(self, watch: Watch, handler: Handler | None) -> None:
-        """What is measured of requests is measured in Trio: of these nothing is."""
+        super().watch(watch, None)
+        self._handler, self._author = self._result_of, watch.around_handler(handler or no_handler)
+        self._handlers.handle = partial(watch.around, self._handlers.handle)
+        self._waits_for_reply = True
 
     async def run(self) -> None:
         crossing = hosts.crossing()
@@ -68,6 +77,9 @@ class AsyncioDispatch(Dispatch):
                 await exchange.reply(result)  # what makes the parts is asyncio's, too
                 self.handled += 1
             elif exchange.reply_nowait(result):
+                self.handled += 1
+            elif self._waits_for_reply:
+                await in_trio(exchange.reply, result)
                 self.handled += 1
             else:
                 is_to_reply = not exchange.is_cancelled  # it may have refused to be

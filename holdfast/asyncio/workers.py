@@ -26,7 +26,7 @@ class Workers(Generic[JobT]):
     """handle: does a job, in asyncio. It raises nothing but asyncio.CancelledError."""
 
     def __init__(self, handle: Callable[[JobT], Coroutine[Any, Any, None]]) -> None:
-        self._handle = handle
+        self.handle = handle
         self._queue: deque[JobT] = deque()  # bounded by who puts: Dispatch takes no more than its capacity allows
         self._idle: list[asyncio.Future[None]] = []
         self._tasks: dict[asyncio.Task[None], bool] = {}  # whether we have cancelled it
@@ -124,7 +124,7 @@ class Workers(Generic[JobT]):
                     continue
                 job.worker = task
                 try:
-                    await _in_context(self._context.copy(), self._handle(job))
+                    await _in_context(self._context.copy(), self.handle(job))
                 except asyncio.CancelledError:
                     if self.is_over:
                         raise

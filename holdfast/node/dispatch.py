@@ -21,7 +21,7 @@ from holdfast.node.clients import Clients
 from holdfast.node.errors import RequestError, split, traceback_of
 from holdfast.node.exchange import Exchange, RequestSession
 from holdfast.node.failures import Failures
-from holdfast.node.ordered import OrderedWorkers
+from holdfast.node.ordered import Ordered
 from holdfast.node.request import Client, HttpInfo, Request
 from holdfast.node.watching import Watch
 from holdfast.node.workers import Jobs, Workers
@@ -46,15 +46,20 @@ class Dispatch:
         failures: Failures,
         is_ordered: bool = False,
     ) -> None:
-        self._handler = handler or _no_handler
+        self._handler = handler or no_handler
         self._calls = calls
         self._failures = failures
         self._clients = clients
         self._capacity = capacity
         self._idle = trio.Event()
         self._watch: Watch | None = None
-        self._workers: Workers[Exchange] = (OrderedWorkers if is_ordered else Workers)(self._guarded)
-        self.workers: Jobs[Exchange] = self._workers
+        self.workers: Jobs[Exchange]
+        self._workers: Workers[Exchange]
+        if is_ordered:
+            self.workers = ordered = Ordered(Workers, self._guarded)
+            self._workers = ordered.workers
+        else:
+            self.workers = self._workers = Workers(self._guarded)
         self.in_flight = 0
         self.handled = 0
         self.failed = 0
@@ -63,7 +68,7 @@ class Dispatch:
     def watch(self, watch: Watch, handler: Handler | None) -> None:
         """From now on, before anything has come. handler: the same, telling `watch` of routes."""
         self._watch = watch
-        self._handler = watch.around_handler(handler or _no_handler)
+        self._handler = watch.around_handler(handler or no_handler)
         self._workers.handle = partial(watch.around, self._workers.handle)
 
     async def run(self) -> None:
@@ -218,5 +223,5 @@ def _request_error(error: BaseException) -> RequestError | None:
     return error if isinstance(error, RequestError) else None
 
 
-def _no_handler(request: Request) -> Any:  # noqa: ANN401
+def no_handler(request: Request) -> Any:  # noqa: ANN401
     raise RequestError(501, "this node handles no requests")

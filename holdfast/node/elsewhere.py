@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar, cast
 
+import trio
 from sniffio import thread_local as library
 
 ResultT = TypeVar("ResultT")
@@ -22,12 +23,21 @@ class Way(Protocol):
         """For `async with`: entered and left in Trio, in one task."""
         ...
 
+    def current_time(self) -> float:
+        """By Trio's clock."""
+        ...
+
 
 way: Callable[[], Way] | None = None  # from the caller's thread to Trio; None: nobody in this process uses asyncio
 
 
 def is_elsewhere() -> bool:
     return way is not None and library.name != "trio"
+
+
+def current_time() -> float:
+    """By Trio's clock, for who runs in Trio or in asyncio."""
+    return way().current_time() if way is not None and library.name != "trio" else trio.current_time()
 
 
 async def in_trio(function: Callable[..., Awaitable[ResultT]], *arguments: Any) -> ResultT:  # noqa: ANN401 - anything

@@ -46,7 +46,16 @@ class StateRefused(StateError):
 
 
 class StateConflict(StateError):
-    """A change was not made because the key does not have the version that it was meant for: somebody was faster."""
+    """A change was not made because the key does not have the version that it was meant for: somebody was faster.
+
+    expected: that version. found: the one that the key had at this node when it was told, 0: it was not there. That is
+    the one that stood in the way, or a later one.
+    """
+
+    def __init__(self, message: str, expected: int, found: int) -> None:
+        super().__init__(message)
+        self.expected = expected
+        self.found = found
 
 
 class LinkRefused(HoldfastError):

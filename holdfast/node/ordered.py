@@ -1,4 +1,4 @@
-"""Workers that do the jobs of one client one after the other: Node(order="client").
+"""The jobs of one client one after the other, whoever does them: Node(order="client").
 
 Owns whose turn it is. The next message of a client begins when the handler of the former one has ended, cancelled or
 not; those of other clients don't wait for it. An HTTP request is a client of its own, and never waits.
@@ -6,58 +6,65 @@ not; those of other clients don't wait for it. An HTTP request is a client of it
 
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-import trio
-
+from holdfast.node.elsewhere import current_time
 from holdfast.node.exchange import Exchange
-from holdfast.node.workers import Workers
+from holdfast.node.workers import Jobs
+
+Handle = Callable[[Exchange], Coroutine[Any, Any, None]]
+WorkersT = TypeVar("WorkersT", bound=Jobs[Exchange])
 
 
-class OrderedWorkers(Workers[Exchange]):
-    """As Workers. A job that waits for its turn is bounded as every other: by who puts."""
+class Ordered(Generic[WorkersT]):
+    """In front of workers, which `make` makes; what is put to those themselves is alone. handle: does a job. A job that
+    waits for its turn is bounded as every other: by who puts."""
 
-    def __init__(self, handle: Callable[[Exchange], Coroutine[Any, Any, None]]) -> None:
-        super().__init__(self._in_turn)
+    def __init__(self, make: Callable[[Handle], WorkersT], handle: Handle) -> None:
+        self.workers = make(self._in_turn)
         self._handle_one = handle
         self._turns: dict[int, deque[Exchange]] = {}  # by client; the first one is being done, or about to be
 
+    def __len__(self) -> int:
+        return len(self.workers)
+
+    def wake(self, now: float) -> bool:
+        return self.workers.wake(now)
+
     def put(self, job: Exchange) -> None:
         if _is_alone(job):
-            super().put(job)
+            self.workers.put(job)
             return
-        client = _client_of(job)
-        turns = self._turns.get(client)
+        turns = self._turns.get(job.client.id)
         if turns is None:
-            self._turns[client] = deque([job])
-            super().put(job)
+            self._turns[job.client.id] = deque([job])
+            self.workers.put(job)
         else:
             turns.append(job)
 
     def cancel(self, job: Exchange, reason: str) -> None:
-        super().cancel(job, reason)
-        if job.worker is None and not _is_alone(job) and self._turns[client := _client_of(job)][0] is job:
-            self._next(client)  # it never begins
+        self.workers.cancel(job, reason)
+        if job.worker is None:
+            self._next(job)  # it never begins
 
     async def _in_turn(self, job: Exchange) -> None:
-        if _is_alone(job):
-            await self._handle_one(job)
-            return
-        client = _client_of(job)
         try:
             await self._handle_one(job)
         finally:
-            self._next(client)
+            self._next(job)
 
-    def _next(self, client: int) -> None:
-        """The first one of this client has ended."""
-        turns = self._turns[client]
+    def _next(self, job: Exchange) -> None:
+        """It has ended. If it was the first one of its client, the next one begins."""
+        client = job.client.id
+        turns = self._turns.get(client)
+        if turns is None or turns[0] is not job:
+            return
         turns.popleft()
         while turns and turns[0].is_cancelled:
             turns.popleft()
         if turns:
-            super().put(turns[0])
-            self.wake(trio.current_time())  # the links may have nothing to do at present
+            self.workers.put(turns[0])
+            self.workers.wake(current_time())  # the links may have nothing to do at present
         else:
             del self._turns[client]
 
@@ -65,7 +72,3 @@ class OrderedWorkers(Workers[Exchange]):
 def _is_alone(job: Exchange) -> bool:
     """An HTTP request, or what no client has asked."""
     return job.is_http or not job.client.id
-
-
-def _client_of(job: Exchange) -> int:
-    return job.client.id

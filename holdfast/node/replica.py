@@ -198,7 +198,12 @@ class Replica:
     def refused(self, session: ProxySession, frame: frames.ProposalRefused) -> None:
         proposal = self._sent.get(frame.proposal)
         if session is self._session and proposal is not None:
-            proposal.refusal = StateConflict(frame.reason) if frame.conflict else StateRefused(frame.reason)
+            if frame.conflict:  # what it is due to has come before
+                item = self.view.items.get(proposal.key)
+                found = 0 if item is None else item.version
+                proposal.refusal = StateConflict(frame.reason, proposal.expected, found)
+            else:
+                proposal.refusal = StateRefused(frame.reason)
             self._settle(frame.proposal, 0)
 
     def _settle(self, number: int, version: int) -> None:

@@ -7,9 +7,8 @@ of a request is the same as if this module were not there.
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
-import trio
-
 from holdfast.node import effects
+from holdfast.node.elsewhere import current_time
 from holdfast.node.errors import RequestError
 from holdfast.node.exchange import Exchange
 from holdfast.node.request import Reply, Request
@@ -66,7 +65,7 @@ class Watch:
         exchange.seen = seen = Seen(exchange)
         if isinstance(exchange.request, frames.Call):
             seen.function = exchange.request.kind
-        begun = trio.current_time()
+        begun = current_time()
         if self._meter is not None:
             self._meter.began(max(0.0, begun - exchange.came))
         if self._tracer is not None:
@@ -83,7 +82,7 @@ class Watch:
             elif seen.status >= 400:
                 seen.outcome = REFUSED
             if self._meter is not None:
-                self._meter.ended(seen.route, seen.function, seen.outcome, trio.current_time() - begun)
+                self._meter.ended(seen.route, seen.function, seen.outcome, current_time() - begun)
             if self._tracer is not None:
                 self._tracer.end(seen)
 

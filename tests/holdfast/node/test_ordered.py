@@ -4,8 +4,8 @@ import pytest
 import trio
 
 from holdfast import ConfigError, Node, Request, RequestError
-from holdfast.node.ordered import OrderedWorkers
-from holdfast.node.workers import Job
+from holdfast.node.ordered import Ordered
+from holdfast.node.workers import Job, Workers
 from holdfast.protocols.nodes import frames
 from tests.holdfast.node.asking import a_client
 from tests.holdfast.node.fake_proxy import client, encoded, linked
@@ -174,9 +174,9 @@ async def test_the_next_one_begins_though_the_links_have_nothing_to_do(autojump_
         await trio.sleep(1)  # longer than a slice
         done.append(job.number)
 
-    workers = OrderedWorkers(handle)
+    workers = Ordered(Workers, handle)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(workers.run)
+        nursery.start_soon(workers.workers.run)
         for number in range(3):
             workers.put(Asked(number))
         workers.wake(trio.current_time())

@@ -315,15 +315,18 @@ async def test_only_if_it_has_the_version():
 
 async def test_a_conflict_is_an_error_of_its_own():
     node = Node("test")
-    async with linked(node) as session, trio.open_nursery() as nursery:
+    async with linked(node, state=[item("k", 1, 0, 8)], position=(1, 9)) as session:
+        for key, found in (("k", 8), ("none", 0)):
+            async with trio.open_nursery() as nursery:
 
-        async def change():
-            with pytest.raises(StateConflict, match="version 7"):
-                await node.state.set("k", 1, if_version=7)
+                async def change(key=key, found=found):
+                    with pytest.raises(StateConflict, match="version 7") as caught:
+                        await node.state.set(key, 1, if_version=7)
+                    assert (caught.value.expected, caught.value.found) == (7, found)
 
-        nursery.start_soon(change)
-        propose = await session.take(frames.Propose)
-        session.say(frames.ProposalRefused(propose.proposal, "expected version 7", conflict=True))
+                nursery.start_soon(change)
+                propose = await session.take(frames.Propose)
+                session.say(frames.ProposalRefused(propose.proposal, "expected version 7", conflict=True))
 
 
 async def test_updates_of_one_key_take_turns():

@@ -213,8 +213,9 @@ async def test_an_entry_is_value_and_version_of_one_moment():
         version = await node.state.set("key", [1], ada)
         assert (await steps.call()).json() == [[1], True, ada.id]
         await node.state.set("key", [2], if_version=node.state.entry("key").version)
-        with pytest.raises(StateConflict):
+        with pytest.raises(StateConflict) as caught:
             await node.state.set("key", [3], if_version=version)
+        assert (caught.value.expected, caught.value.found) == (version, node.state.version("key"))
         assert (await steps.call()).json() == [[2], True, 0]
 
 

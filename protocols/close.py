@@ -42,6 +42,7 @@ class Reason(Enum):
     TOO_SLOW = "too_slow", 1008, 408, 0x8D, True
     IDLE = "idle", 1001, 408, 0x8D, True
     UNAUTHORIZED = "unauthorized", 1008, 401, 0x87, False
+    REFUSED = "refused", 1008, 403, 0x87, False
     EXPIRED = "expired", 3000, 401, 0xA0, False
     ORIGIN_REFUSED = "origin_refused", 1008, 403, 0x87, False
     RATE_LIMITED = "rate_limited", 1013, 429, 0x96, True

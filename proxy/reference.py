@@ -168,6 +168,7 @@ WHEN = {
     Reason.TOO_SLOW: "A header, body or message that did not come in time.",
     Reason.IDLE: "Silence: no answer to a ping, or no further request, and nothing that was still being read.",
     Reason.UNAUTHORIZED: "Who the client is was not proven.",
+    Reason.REFUSED: "A node that was asked would not let the client in.",
     Reason.ORIGIN_REFUSED: "An Origin that `client.origins` does not list.",
     Reason.RATE_LIMITED: "More messages than `client.max_message_rate`.",
     Reason.TOO_MANY_CONNECTIONS: "`client.max_connections` are open.",

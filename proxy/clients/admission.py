@@ -16,7 +16,7 @@ from holdfast.balancer.taken import ALL, NOT, Taken
 from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.clients.events import Opened
 from holdfast.protocols.close import Reason
-from holdfast.protocols.errors import FrameError, HoldfastError, ProtocolError
+from holdfast.protocols.errors import FrameError, HoldfastError, ProtocolError, RequestError
 from holdfast.protocols.nodes.calls import CONNECT, decode_admitted
 from holdfast.protocols.nodes.frames import Client, encode_frame
 from holdfast.proxy.clients.reactor import Reactor
@@ -84,7 +84,10 @@ class Waiting(Caller):
 
     def fail(self, event: Call, error: HoldfastError) -> int:
         if not self.is_closed:
-            self._counters.admissions["refused" if error.http_status < 500 else "failed"] += 1
+            is_word = error.reason is Reason.NODE_ERROR and error.http_status < 500
+            if is_word and isinstance(error, RequestError):  # the node's, not its failure
+                error = RequestError(str(error), Reason.REFUSED, error.retry_after, error.status, error.code)
+            self._counters.admissions["refused" if is_word else "failed"] += 1
             self._connection.refused_entry(error)
         return 0
 

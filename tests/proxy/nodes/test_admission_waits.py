@@ -289,7 +289,7 @@ async def test_a_protocol_without_a_word_for_it_answers_what_was_asked_and_close
             await node.join()
             async with line(proxy, b"one\nping\ntwo\n") as peer:
                 await refuse(node, 401, "who are you?")
-                assert await peer.to_the_end() == b"error node_error\npong\nerror node_error\nbye\n"
+                assert await peer.to_the_end() == b"error refused\npong\nerror refused\nbye\n"
             await proxy.until(lambda: is_forgotten(proxy))
             assert not any(isinstance(frame, frames.Request | frames.Changes) for frame in node.frames)
 

@@ -1,11 +1,12 @@
-"""Nodes whose handlers do the same, in Trio and in asyncio: what is measured is the difference."""
+"""Nodes whose handlers do the same: in Trio, in asyncio, with more around them. What is measured is the difference."""
 
 import asyncio
 
+import msgspec
 import trio
 
 import holdfast.asyncio
-from holdfast import Request
+from holdfast import CallNext, Request
 
 
 def echoing(node: holdfast.Node) -> holdfast.Node:
@@ -46,4 +47,42 @@ async def wait_in_trio(request: Request) -> bytes:
 @asyncio_wait.on_request
 async def wait_in_asyncio(request: Request) -> bytes:
     await asyncio.sleep(0)
+    return request.payload
+
+
+# --- what an application has around its handlers --------------------------------------------------------------------
+
+
+class Said(msgspec.Struct):
+    """What bench/c/load.c sends."""
+
+    controller: str
+    requestId: str
+    body: str
+
+
+with_middleware = echoing(holdfast.Node("middleware"))
+with_body = holdfast.Node("typed body")
+with_route = holdfast.Node("route")
+with_thread = holdfast.Node("thread")
+with_order = echoing(holdfast.Node("order", order="client"))
+
+
+@with_middleware.middleware
+async def pass_on(request: Request, call_next: CallNext) -> object:
+    return await call_next(request)
+
+
+@with_body.on_request
+async def check(request: Request, body: Said) -> bytes:
+    return request.payload
+
+
+@with_route.on_message("controller", "bench")
+async def of_the_bench(request: Request) -> bytes:
+    return request.payload
+
+
+@with_thread.on_request
+def echo_in_a_thread(request: Request) -> bytes:
     return request.payload

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         StateRefused,
     )
     from holdfast.node.fields import Fields, File, Form
+    from holdfast.node.functions import CallNext
     from holdfast.node.logs import log_context
     from holdfast.node.node import Node
     from holdfast.node.pump import Curve
@@ -54,6 +55,7 @@ _MODULES = {
         "StateRefused",
     ),
     "holdfast.node.fields": ("Fields", "File", "Form"),
+    "holdfast.node.functions": ("CallNext",),
     "holdfast.node.logs": ("log_context",),
     "holdfast.node.node": ("Node",),
     "holdfast.node.pump": ("Curve",),
@@ -72,6 +74,7 @@ __all__ = [
     "NO_REPLY",
     "Answer",
     "AsyncPublisher",
+    "CallNext",
     "Client",
     "ConfigError",
     "Curve",

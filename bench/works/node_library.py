@@ -1,4 +1,5 @@
-"""The node library: CPU of a node that echoes, with a hundred requests in flight; and of handlers in asyncio."""
+"""The node library: CPU of a node that echoes, with a hundred requests in flight; of handlers in asyncio, and of what
+an application has around its handlers."""
 
 from functools import partial
 
@@ -10,6 +11,13 @@ from bench.works.base import MESSAGE_BYTES, PER_SECOND, Goal, Metric, Sample, Sc
 IN_FLIGHT = 100
 MOST_US = 30.0
 ASYNCIO = 1.5  # times what the same handler costs in Trio
+AROUND = {
+    "middleware": "one middleware around it",
+    "body": "a typed body, of three fields",
+    "route": "its messages chosen by a field",
+    "order": 'order="client"',
+    "thread": "a plain function, in a thread",
+}
 HANDLERS = {"echoes": "echo", "waits once": "wait", "notifies a channel": "notify"}
 
 
@@ -39,6 +47,18 @@ def _beside_trio(what: str, handler: str, in_flight: int) -> Work:
     )
 
 
+def _beside_plain(what: str, node: str) -> Work:
+    return Work(
+        group="functions",
+        name=f"A handler with {what}, {IN_FLIGHT} in flight",
+        systems={"without": _in("trio", "echo"), "Holdfast": _in("with", node)},
+        metrics=(Metric("cpu_us", "CPU per request", "us"), PER_SECOND),
+        goals=(),
+        measure=node_library,
+        in_quick=False,
+    )
+
+
 def _of_io_threads(system: System) -> float:
     return sum(seconds for thread, seconds in system.measured.thread_seconds().items() if "ZMQbg/IO" in thread)
 
@@ -58,4 +78,5 @@ WORKS = (
     ),
     *(_beside_trio(what, handler, IN_FLIGHT) for what, handler in HANDLERS.items()),
     _beside_trio("echoes", "echo", 1),
+    *(_beside_plain(what, node) for node, what in AROUND.items()),
 )

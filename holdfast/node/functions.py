@@ -17,6 +17,8 @@ from holdfast.node.typed import Handler, check, takes
 from holdfast.protocols.errors import ConfigError
 from holdfast.protocols.paths import Pattern
 
+CallNext = Callable[[Request], Awaitable[Any]]
+"""What a middleware calls for what is within it: gives what that returns."""
 RequestHandler = TypeVar("RequestHandler", bound=Callable[..., Any])
 MiddlewareT = TypeVar("MiddlewareT", bound=Callable[..., Any])
 OpenHandler = TypeVar("OpenHandler", bound=Callable[[Client], Any])
@@ -112,7 +114,7 @@ class Functions:
         return decorate
 
     def middleware(self, function: MiddlewareT) -> MiddlewareT:
-        """Register what is around every function for requests: `async def measure(request, call_next)`.
+        """What is around every function for requests: `async def f(request: Request, call_next: CallNext)`.
 
         `await call_next(request)` calls what is within, and gives what it returns; what this one returns is the reply.
         It may do so with another request, more than once, or not at all; what is raised within comes through it, status

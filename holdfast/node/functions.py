@@ -7,7 +7,7 @@ ConfigError, which `holdfast node` tells as one line.
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from holdfast.node.function import Function, is_async, said
 from holdfast.node.request import Client, Request
@@ -17,8 +17,6 @@ from holdfast.node.typed import Handler, check, takes
 from holdfast.protocols.errors import ConfigError
 from holdfast.protocols.paths import Pattern
 
-CallNext = Callable[[Request], Awaitable[Any]]
-"""What a middleware calls for what is within it: gives what that returns."""
 RequestHandler = TypeVar("RequestHandler", bound=Callable[..., Any])
 MiddlewareT = TypeVar("MiddlewareT", bound=Callable[..., Any])
 OpenHandler = TypeVar("OpenHandler", bound=Callable[[Client], Any])
@@ -28,6 +26,12 @@ AskHandler = TypeVar("AskHandler", bound=Callable[[Any], Any])
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 ManagerT = TypeVar("ManagerT", bound=AbstractAsyncContextManager[Any])
 StateHandler = TypeVar("StateHandler", bound=Callable[[str, Any], Any])
+
+
+class CallNext(Protocol):
+    """What a middleware calls for what is within it. Gives what that returns."""
+
+    async def __call__(self, request: Request, /) -> Any: ...  # noqa: ANN401 - the author's
 
 
 class Functions:

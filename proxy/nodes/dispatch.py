@@ -152,6 +152,7 @@ class Dispatch:
             info = self._introduce(node, connection.id)
             return frames.Request(entry.id, connection.id, entry.attempt, timeout, event.payload, event.is_text, info)
         if isinstance(event, Call):
+            self._introduce(node, event.client)  # who is told that it came can tell, should we be no more
             return event.frame(entry.id, entry.attempt, timeout)
         assert type(event) is HttpRequest
         path, _, query = event.target.partition("?")
@@ -364,8 +365,7 @@ class Dispatch:
 
     def abandon(self) -> None:
         """Ticker: tell nodes that replies are no longer wanted, because the clients have gone."""
-        entries = self._ledger.abandon()
-        self._call_off(entries)
+        self._call_off(entries := self._ledger.abandon())
         if self._access_log is not None:
             self._access_log.abandoned(entries, self._reactor.now)
 

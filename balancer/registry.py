@@ -63,14 +63,17 @@ class ClientRegistry:
     def __contains__(self, client_id: int) -> bool:
         return client_id in self._encoded
 
-    def open(self, client: Client, *, due: bool = False) -> None:
+    def open(self, client: Client, due: bool = False) -> None:
         """Add a client. due: one node is to be told. Raises ValueError if the id is open."""
         if client.id in self._encoded:
             raise ValueError(f"client {client.id} is open already")
         encoded = self._encoded[client.id] = bytes(encode_frame(client))
         if due:
             self._coming.add(client.id)
-        self._opened(client.id, encoded)
+        self.sequence += 1
+        self.pending.append(Opened(_as_client(encoded), due))
+        self.untold.add(client.id)
+        self._pending_bytes += len(encoded)
 
     def update(self, client_id: int, data: bytes) -> None:
         """What the application keeps of a client, if it is open: each node is told, as if it had come."""
@@ -80,18 +83,19 @@ class ClientRegistry:
         encoded = self._encoded[client_id] = bytes(encode_frame(replace(client, data=data)))
         self._opened(client_id, encoded)
 
-    def close(self, client_id: int, reason: str, *, due: bool = False) -> None:
+    def close(self, client_id: int, reason: str, due: bool = False) -> None:
         """Remove a client, if it is open. due: one node is to be told."""
         encoded = self._encoded.pop(client_id, None)
         if encoded is None:
             return
-        came = client_id in self._coming
-        self._coming.discard(client_id)
+        what = 0
         if due:
-            gone = self._gone[client_id] = Gone(encoded, reason, came)
-            self._closed(client_id, reason, gone.due)
-        else:
-            self._closed(client_id, reason)
+            gone = self._gone[client_id] = Gone(encoded, reason, client_id in self._coming)
+            self._coming.discard(client_id)
+            what = gone.due
+        self.sequence += 1
+        self.pending.append(Closed(client_id, reason, what))
+        self._pending_bytes += CLOSED_BYTES
 
     def told(self, client_id: int, what: int) -> None:
         """One node has been told that it came, or that it went, or nobody will be: CAME, WENT. It may be another
@@ -103,10 +107,10 @@ class ClientRegistry:
         elif what == CAME:
             if client_id in self._gone:
                 self._gone[client_id] = self._gone[client_id]._replace(came=False)
-            self._closed(client_id, "", WENT)
+            self._again(client_id, WENT)
         else:
             self._gone.pop(client_id, None)
-            self._closed(client_id, "")
+            self._again(client_id, 0)
 
     def _opened(self, client_id: int, encoded: bytes) -> None:
         self.sequence += 1
@@ -114,9 +118,9 @@ class ClientRegistry:
         self.untold.add(client_id)
         self._pending_bytes += len(encoded)
 
-    def _closed(self, client_id: int, reason: str, due: int = 0) -> None:
+    def _again(self, client_id: int, due: int) -> None:
         self.sequence += 1
-        self.pending.append(Closed(client_id, reason, due))
+        self.pending.append(Closed(client_id, "", due))
         self._pending_bytes += CLOSED_BYTES
 
     @property

@@ -217,16 +217,20 @@ class App:
         return self.phase is Phase.SERVING
 
     def _client_opened(self, client: Client) -> None:
-        self.announcer.client_opened(client, due=self.calls.once.wants_comings)
-        self.calls.once.opened(client.id, self.registry.info(client.id))
+        due = self.calls.once.wants_comings
+        self.announcer.client_opened(client, due)
+        if due:
+            self.calls.once.opened(client.id, self.registry.info(client.id))
 
     def _client_closed(self, session: Session, reason: Reason) -> None:
-        info, due = self.registry.info(session.id), self.calls.once.is_due(session.id)
+        due = self.calls.once.is_due(session.id)
+        info = self.registry.info(session.id) if due else b""
         self.channels.forget(session)
         if self._access_log is not None and session.connection.in_flight:
             self._access_log.leaves(session.id)
-        self.announcer.client_closed(session.id, reason, due=due)
-        self.calls.once.closed(session.id, info, reason.value)
+        self.announcer.client_closed(session.id, reason, due)
+        if due:
+            self.calls.once.closed(session.id, info, reason.value)
         self.keeper.owner_gone(session.id)
         self.cluster.owners.closed(session.id)
 

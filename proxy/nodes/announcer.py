@@ -132,9 +132,9 @@ class Announcer:
 
     # --- clients --------------------------------------------------------------------------------------------------
 
-    def client_opened(self, client: frames.Client, *, due: bool = False) -> None:
+    def client_opened(self, client: frames.Client, due: bool = False) -> None:
         """due: one node is to be told."""
-        self._registry.open(client, due=due)
+        self._registry.open(client, due)
         if self._registry.is_full:
             self._tell_changes()
 
@@ -144,9 +144,9 @@ class Announcer:
         if self._registry.is_full:
             self._tell_changes()
 
-    def client_closed(self, client: int, reason: Reason, *, due: bool = False) -> None:
+    def client_closed(self, client: int, reason: Reason, due: bool = False) -> None:
         """due: one node is to be told."""
-        self._registry.close(client, reason.value, due=due)
+        self._registry.close(client, reason.value, due)
         if self._registry.is_full:
             self._tell_changes()
 

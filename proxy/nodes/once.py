@@ -101,15 +101,13 @@ class Once(Caller):
         return client in self._opening or self._pools[CLOSE].is_wanted
 
     def opened(self, client: int, info: bytes, before: int = 0) -> None:
-        """It has come. info: the client, encoded. before: above 0 if somebody may have been told already."""
-        if self.wants_comings:
-            self._opening[client] = None
-            self._tell(Event(OPEN, client=client, info=info, before=before, since=self._reactor.now, sent=before))
+        """It has come, and somebody wants to know. info: the client, encoded. before: above 0 if somebody may have been
+        told already."""
+        self._opening[client] = None
+        self._tell(Event(OPEN, client=client, info=info, before=before, since=self._reactor.now, sent=before))
 
     def closed(self, client: int, info: bytes, reason: str, before: int = 0) -> None:
-        """It has gone."""
-        if not self.is_due(client):
-            return
+        """It has gone, and something is due."""
         before = before or int(reason in ELSEWHERE)
         event = Event(CLOSE, reason.encode(), True, client, info, "", before, self._reactor.now, before)
         if client in self._opening:
@@ -119,7 +117,7 @@ class Once(Caller):
 
     def inherit(self, client: int, info: bytes, reason: str, *, came: bool) -> None:
         """One of a proxy that is no more has gone, and before that come: it may have told that, and nobody knows."""
-        if came:
+        if came and self.wants_comings:
             self.opened(client, info, before=1)
         if self.is_due(client):
             self.closed(client, info, reason, before=1)

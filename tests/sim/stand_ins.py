@@ -373,14 +373,20 @@ def install(world: "World", *, tunnels: bool) -> None:
     A former one ends: what is left of it would be found as garbage in the middle of this one, and end there as a fault.
     """
     global _world
-    if _world is None:
+    if not _undo:
         _install()
-    else:
+    if _world is not None:
         _world.close()
     _world = world
     links.TUNNEL_DELAY = TUNNEL_DELAY if tunnels else inf
     random.seed(world.seed)
     _numbers.clear()
+
+
+def leave() -> None:
+    """The present world stays as it is, and is none any more: who asks for that sees that it never becomes garbage."""
+    global _world
+    _world = None
 
 
 def uninstall() -> None:

@@ -5,12 +5,11 @@ tests.sim.stand_ins puts it where Holdfast's modules look for the real one.
 
 import select
 from collections import deque
-from collections.abc import Callable, Generator
-from types import coroutine
 from typing import TYPE_CHECKING, Any
 
 import trio
-from trio._core._traps import WaitTaskRescheduled
+
+from tests.sim.loop import SUCCEEDED, rescheduled
 
 if TYPE_CHECKING:
     from tests.sim.process import Process
@@ -18,13 +17,6 @@ if TYPE_CHECKING:
 ROOM = 4096  # bytes on their way to a client that the kernel takes
 EPSILON = 1e-9  # what is due shall be due by the process's own clock, after the rounding
 READABLE, WRITABLE, HUNG_UP = select.EPOLLIN, select.EPOLLOUT, select.EPOLLHUP
-SUCCEEDED = trio.lowlevel.Abort.SUCCEEDED
-
-
-@coroutine
-def rescheduled(abort: Callable[[Any], trio.lowlevel.Abort]) -> Generator[Any, Any, Any]:
-    """As trio.lowlevel.wait_task_rescheduled, of which each wait passes two frames more."""
-    return (yield WaitTaskRescheduled(abort)).unwrap()
 
 
 class Descriptor:

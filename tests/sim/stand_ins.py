@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 import zmq
 import zmq.utils.monitor
+from trio import _core
 from trio._core import _run
 
 from holdfast.balancer.directory import Node
@@ -32,6 +33,7 @@ from holdfast.proxy.admin import control
 from holdfast.proxy.cluster import alone, runner
 from holdfast.proxy.open_files import Shares
 from holdfast.proxy.realtime import effects, lanes
+from tests.sim import loop
 from tests.sim.kernel import ROOM, Epoll, Flag, Kernel
 from tests.sim.sockets import Again, Context
 
@@ -285,15 +287,6 @@ def wait_readable(number: object) -> Awaitable[None]:
     return _kernel().wait_readable(number)
 
 
-class Chance:
-    """What Trio's scheduler asks: most batches are of one task."""
-
-    @staticmethod
-    def shuffle(batch: list[object]) -> None:
-        if len(batch) > 1:
-            random.shuffle(batch)
-
-
 class Registering:
     """In place of a generator that is a context: of it is half of what Trio's cancel scopes cost, in every nap."""
 
@@ -423,8 +416,10 @@ def _install() -> None:
     _put(trio, "current_time", current_time)
     _put(trio.lowlevel, "wait_readable", wait_readable)
     _put(trio.to_thread, "run_sync", run_sync)
-    _put(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
-    _put(_run, "_r", Chance())
+    for module in (_core, trio.lowlevel, _run):
+        _put(module, "wait_task_rescheduled", loop.rescheduled)
+        _put(module, "cancel_shielded_checkpoint", loop.shielded_checkpoint)
+    _put(_run.Runner, "reschedule", loop.reschedule)
     _put(_run.CancelScope, "_might_change_registered_deadline", lambda scope: Registering(scope))
     _put(os, "urandom", lambda size: random.randbytes(size))
     _put(random, "_urandom", lambda size: random.randbytes(size))

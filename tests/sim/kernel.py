@@ -5,11 +5,13 @@ tests.sim.stand_ins puts it where Holdfast's modules look for the real one.
 
 import select
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from math import inf
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
+from trio._core import _run
 
-from tests.sim.loop import SUCCEEDED, rescheduled
+from tests.sim.loop import SUCCEEDED, reschedule, rescheduled, shielded_checkpoint
 
 if TYPE_CHECKING:
     from tests.sim.process import Process
@@ -50,8 +52,68 @@ class Descriptor:
         self.kernel.take(self.number)
 
 
+class Nap:
+    """In place of a cancel scope with one wait for a descriptor in it, of which it ends the wait and nothing else: the
+    scopes that are entered most. For Trio's deadlines it is a scope."""
+
+    __slots__ = ("_deadline", "_registered_deadline", "_runner", "is_over", "task")
+
+    def __init__(self, *, deadline: float = inf) -> None:
+        self._deadline = deadline
+        self._registered_deadline = inf
+        self.is_over = False
+        self.task: trio.lowlevel.Task | None = None  # who waits in it
+
+    def __enter__(self) -> "Nap":
+        runner = self._runner = _run.GLOBAL_RUN_CONTEXT.runner
+        kernel: Any = runner.io_manager
+        assert kernel.nap is None
+        kernel.nap = self
+        if self._deadline <= runner.clock.current_time():
+            self.is_over = True
+        elif self._deadline < inf:
+            self._registered_deadline = self._deadline
+            runner.deadlines.add(self._deadline, self)  # type: ignore[arg-type]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.task is not None, "no descriptor was waited for"
+        self.task = None
+        self._unregister()
+
+    def _unregister(self) -> None:
+        if self._registered_deadline < inf:
+            self._runner.deadlines.remove(self._registered_deadline, self)  # type: ignore[arg-type]
+            self._registered_deadline = inf
+
+    def cancel(self, reason: object = None) -> None:
+        if not self.is_over:
+            self.is_over = True
+            self._unregister()
+            task = self.task
+            if task is not None and task._abort_func is not None:
+                task._abort_func(_no_error)
+                reschedule(self._runner, task, self)
+
+    _cancel = cancel  # by a deadline
+
+    def unwrap(self) -> None:
+        """With this the wait is resumed. What is cancelled about it goes on as that."""
+        if self.task is not None and self.task._cancel_status.effectively_cancelled:
+            raise trio.Cancelled._create(source="deadline")
+
+
+def _no_error() -> NoReturn:
+    raise AssertionError("who waits for a descriptor asks for no error")
+
+
 class Kernel:
-    """One process's. It stands in the place of Trio's I/O manager."""
+    """One process's. It stands in the place of Trio's I/O manager.
+
+    nap: that has begun, and whose wait comes at once.
+    """
+
+    nap: Nap | None = None
 
     def __init__(self, process: "Process") -> None:
         self.process = process
@@ -88,12 +150,21 @@ class Kernel:
         pass
 
     async def wait_readable(self, number: Any) -> None:
-        descriptor = self._descriptors[number if isinstance(number, int) else number.fileno()]
+        descriptor = self._descriptors[number if type(number) is int else number.fileno()]
+        task = _run.GLOBAL_RUN_CONTEXT.task
+        nap = self.nap
+        if nap is not None:
+            self.nap = None
+            nap.task = task
         if descriptor.events():
             await trio.lowlevel.checkpoint()
+        elif nap is None or not nap.is_over:
+            descriptor.waiter = task
+            await rescheduled(descriptor.no_waiter)
             return
-        descriptor.waiter = trio.lowlevel.current_task()
-        await rescheduled(descriptor.no_waiter)
+        if nap is not None and nap.is_over:
+            await shielded_checkpoint()
+            nap.unwrap()
 
     async def sleep(self, seconds: float) -> None:
         """As trio.sleep, without a cancel scope: that is most of what the ticking of all processes costs."""

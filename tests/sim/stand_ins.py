@@ -24,9 +24,10 @@ from trio import _core
 from trio._core import _run
 
 from holdfast.balancer.directory import Node
+from holdfast.balancer.links import callers
 from holdfast.balancer.links.guard import Guard
 from holdfast.balancer.links.zeromq import ZeromqLink
-from holdfast.node import links, node
+from holdfast.node import links, node, pump
 from holdfast.node.session import Session
 from holdfast.proxy import app, ticker
 from holdfast.proxy.admin import control
@@ -34,7 +35,7 @@ from holdfast.proxy.cluster import alone, runner
 from holdfast.proxy.open_files import Shares
 from holdfast.proxy.realtime import effects, lanes
 from tests.sim import loop
-from tests.sim.kernel import ROOM, Epoll, Flag, Kernel
+from tests.sim.kernel import ROOM, Epoll, Flag, Kernel, Nap
 from tests.sim.sockets import Again, Context
 
 if TYPE_CHECKING:
@@ -287,6 +288,13 @@ def wait_readable(number: object) -> Awaitable[None]:
     return _kernel().wait_readable(number)
 
 
+class TrioWithNaps:
+    """As the module, for who has no cancel scopes but such with one wait for a descriptor in them."""
+
+    def __init__(self) -> None:
+        vars(self).update(vars(trio), CancelScope=Nap)
+
+
 class Registering:
     """In place of a generator that is a context: of it is half of what Trio's cancel scopes cost, in every nap."""
 
@@ -421,6 +429,8 @@ def _install() -> None:
         _put(module, "cancel_shielded_checkpoint", loop.shielded_checkpoint)
     _put(_run.Runner, "reschedule", loop.reschedule)
     _put(_run.CancelScope, "_might_change_registered_deadline", lambda scope: Registering(scope))
+    for module in (pump, callers):
+        _put(module, "trio", TrioWithNaps())
     _put(os, "urandom", lambda size: random.randbytes(size))
     _put(random, "_urandom", lambda size: random.randbytes(size))
     _put(Guard, "start", lambda guard, context: None)

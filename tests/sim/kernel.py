@@ -5,13 +5,16 @@ tests.sim.stand_ins puts it where Holdfast's modules look for the real one.
 
 import select
 from collections import deque
+from collections.abc import Generator
 from math import inf
+from types import coroutine
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 from trio._core import _run
+from trio._core._traps import CancelShieldedCheckpoint, WaitTaskRescheduled
 
-from tests.sim.loop import SUCCEEDED, reschedule, rescheduled, shielded_checkpoint
+from tests.sim.loop import SUCCEEDED, reschedule
 
 if TYPE_CHECKING:
     from tests.sim.process import Process
@@ -103,6 +106,25 @@ class Nap:
             raise trio.Cancelled._create(source="deadline")
 
 
+class Sleep:
+    """Of the present task."""
+
+    __slots__ = ("_is_over", "_process", "_task")
+
+    def __init__(self, process: "Process") -> None:
+        self._process = process
+        self._task = _run.GLOBAL_RUN_CONTEXT.task
+        self._is_over = False
+
+    def wake(self) -> None:
+        if not self._is_over and self._process.is_alive:
+            self._process.resume(self._task)
+
+    def abort(self, _: object) -> trio.lowlevel.Abort:
+        self._is_over = True
+        return SUCCEEDED
+
+
 def _no_error() -> NoReturn:
     raise AssertionError("who waits for a descriptor asks for no error")
 
@@ -149,7 +171,8 @@ class Kernel:
     def process_events(self, events: object) -> None:
         pass
 
-    async def wait_readable(self, number: Any) -> None:
+    @coroutine
+    def wait_readable(self, number: Any) -> Generator[Any, Any, None]:
         descriptor = self._descriptors[number if type(number) is int else number.fileno()]
         task = _run.GLOBAL_RUN_CONTEXT.task
         nap = self.nap
@@ -157,32 +180,22 @@ class Kernel:
             self.nap = None
             nap.task = task
         if descriptor.events():
-            await trio.lowlevel.checkpoint()
+            yield from trio.lowlevel.checkpoint()  # type: ignore[misc]  # noqa: ASYNC105
         elif nap is None or not nap.is_over:
             descriptor.waiter = task
-            await rescheduled(descriptor.no_waiter)
+            (yield WaitTaskRescheduled(descriptor.no_waiter)).unwrap()
             return
         if nap is not None and nap.is_over:
-            await shielded_checkpoint()
+            (yield CancelShieldedCheckpoint).unwrap()
             nap.unwrap()
 
-    async def sleep(self, seconds: float) -> None:
+    @coroutine
+    def sleep(self, seconds: float) -> Generator[Any, Any, None]:
         """As trio.sleep, without a cancel scope: that is most of what the ticking of all processes costs."""
         process = self.process
-        task = trio.lowlevel.current_task()
-        is_over = False
-
-        def wake() -> None:
-            if not is_over and process.is_alive:
-                process.resume(task)
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            nonlocal is_over
-            is_over = True
-            return SUCCEEDED
-
-        process.world.later(seconds / process.clock.rate + EPSILON, wake)
-        await rescheduled(abort)
+        sleep = Sleep(process)
+        process.world.later(seconds / process.clock.rate + EPSILON, sleep.wake)
+        (yield WaitTaskRescheduled(sleep.abort)).unwrap()
 
 
 class Flag(Descriptor):

@@ -166,13 +166,17 @@ class Process:
                 self._schedule(self._due)
             return
         self._due = inf
-        with self:
-            for _ in range(self.passes):
-                wait = self._pass()
-                if wait is None:
-                    return
-                if wait > 0:
-                    break
+        # As `with self`, of which each step would pass two frames more.
+        _run.GLOBAL_RUN_CONTEXT.runner = self._runner
+        world.current = self
+        for _ in range(self.passes):
+            wait = self._pass()
+            if wait is None or wait > 0:
+                break
+        world.current = None
+        _run.GLOBAL_RUN_CONTEXT.__dict__.clear()
+        if wait is None:
+            return
         if wait < 10_000:
             self._schedule(world.time + (wait / self.clock.rate + EPSILON if wait else self.pause))
         self.stepped()

@@ -57,6 +57,7 @@ CONSTANTS: list[tuple[ModuleType, str, float]] = [
 ]
 
 TUNNEL_DELAY = links.TUNNEL_DELAY
+EXPLICIT = _run.CancelReason(source="explicit")  # without the name of who has done it, which takes longer than all else
 WALL_CLOCK = 1e9  # as a world begins, in seconds
 
 _world: "World | None" = None
@@ -273,8 +274,8 @@ def open_signal_receiver(*_: int) -> Iterator[Signals]:
     yield signals
 
 
-async def sleep(seconds: float) -> None:
-    await _kernel().sleep(seconds)
+def sleep(seconds: float) -> Awaitable[None]:
+    return _kernel().sleep(seconds)
 
 
 def current_time() -> float:
@@ -285,7 +286,7 @@ def current_time() -> float:
 
 def wait_readable(number: object) -> Awaitable[None]:
     """Likewise."""
-    return _kernel().wait_readable(number)
+    return _world.current.kernel.wait_readable(number)  # type: ignore[union-attr]
 
 
 class TrioWithNaps:
@@ -428,6 +429,8 @@ def _install() -> None:
         _put(module, "wait_task_rescheduled", loop.rescheduled)
         _put(module, "cancel_shielded_checkpoint", loop.shielded_checkpoint)
     _put(_run.Runner, "reschedule", loop.reschedule)
+    _put(_run, "current_time", current_time)
+    _put(_run.CancelScope, "cancel", lambda scope, reason=None: scope._cancel(EXPLICIT))
     _put(_run.CancelScope, "_might_change_registered_deadline", lambda scope: Registering(scope))
     for module in (pump, callers):
         _put(module, "trio", TrioWithNaps())

@@ -317,7 +317,7 @@ class App:
                     accepting.cancel(reason="draining")
                     if self.listening:
                         await self._accepts_no_more.wait()  # who was in the queue is a client now, and is drained too
-                    await self._leave(signals)
+                    await self._leave(signals, api)
                 nursery.cancel_scope.cancel(reason="stopped")
         finally:
             for listener in listeners:
@@ -367,12 +367,13 @@ class App:
                     nursery.start_soon(listener.run)
         self._accepts_no_more.set()
 
-    async def _leave(self, signals: AsyncIterator[int]) -> None:
+    async def _leave(self, signals: AsyncIterator[int], api: Api) -> None:
         """Drain; a second signal ends that at once."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._stop_on_signal, signals, nursery.cancel_scope)
             sides = self.clients, self.ledger, self.directory, self.dispatch
             await drain(self.config.drain, *sides, self.calls.once, self.reactor)
+            await api.leave()
             if self.runner is not None:
                 await self.runner.leave()
             self.gateway.leave()

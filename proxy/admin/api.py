@@ -48,6 +48,8 @@ LARGEST_PAGE = 1000
 MAX_PUBLISHING = 32  # half of the connections: each may wait for a node for seconds, and others want to be answered
 MAX_COMPLAINT = 200  # characters of what is wrong with a body: names in it are the caller's
 AGAIN = ("Retry-After", "1")
+LEAVE_TIMEOUT = 5.0  # seconds
+STEP = 0.05
 
 T = TypeVar("T")
 
@@ -85,6 +87,7 @@ class Api:
         self._bound_to_loopback = is_loopback(split_address(settings.bind)[0])
         self._max_publishing = max_publishing
         self._publishing = 0
+        self._is_leaving = False
         self._idempotency = Idempotency(trio.current_time)
         self._routes: list[tuple[Route, Handler]] = [(route, getattr(self, f"_{route.name}")) for route in ROUTES]
 
@@ -115,6 +118,14 @@ class Api:
             return as_error(error)
         except ValueError:  # of urlsplit, for a target that is no URL
             return as_error(HttpError(400, "the target of the request is not a URL"))
+
+    async def leave(self) -> None:
+        """Refuse what nodes would have to do, and wait for what they are doing: whoever waits for an answer that never
+        comes does it once more. The rest is answered as before. Returns after LEAVE_TIMEOUT, whatever is left."""
+        self._is_leaving = True
+        with trio.move_on_after(LEAVE_TIMEOUT):
+            while self._publishing:  # noqa: ASYNC110 - some steps, once
+                await trio.sleep(STEP)
 
     # --- who may call
 
@@ -209,6 +220,8 @@ class Api:
 
     async def _have_done(self, effects: list[Effect]) -> None:
         """By a node. Raises HttpError."""
+        if self._is_leaving:
+            raise HttpError(503, "this proxy is about to stop: nothing was done, try again or at another one", AGAIN)
         if self._publishing >= self._max_publishing:
             self._control.limit_hit("admin.publishing")
             raise HttpError(503, f"{self._publishing} requests wait for nodes already: try again in a moment", AGAIN)

@@ -178,6 +178,38 @@ async def test_only_some_may_wait_for_a_node(control, nursery):
     assert (await api.answer(request)).status == 200
 
 
+async def test_who_leaves_waits_for_what_nodes_are_doing_and_takes_no_more(control, nursery):
+    api = Api(control, AdminSettings())
+    waits, goes_on, has_left = trio.Event(), trio.Event(), trio.Event()
+
+    async def wait(effects):
+        waits.set()
+        await goes_on.wait()
+
+    async def leave():
+        await api.leave()
+        has_left.set()
+
+    control.publish = wait
+    answers = []
+    request = Request("PUT", f"/api/clients/{ONE}/channels/a", {})
+
+    async def ask():
+        answers.append(await api.answer(request))
+
+    nursery.start_soon(ask)
+    await waits.wait()
+    nursery.start_soon(leave)
+    await trio.testing.wait_all_tasks_blocked()
+    refused = await api.answer(request)
+    assert (refused.status, refused.headers) == (503, (("Retry-After", "1"),))
+    assert not has_left.is_set()
+    assert (await api.answer(Request("GET", "/ready", {}))).status == 200
+    goes_on.set()
+    await has_left.wait()
+    assert [answer.status for answer in answers] == [200]
+
+
 # --- tokens -------------------------------------------------------------------------------------------------------
 
 SCOPED = ("read:r", "publish:p", "operate:o", "*:all", "read:both", "publish:both")

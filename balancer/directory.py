@@ -44,13 +44,14 @@ class Node:
     owes: proxies that may miss something if it dies now, and up to which number of its effects. takes_offers:
     whether it answers them. takes_requests: if not, it never gets any. says_drained: by its own word it is to get none,
     in whichever session; else we alone know. pools: those that it is in, whether available or not.
-    takes: kinds of calls.
+    takes: kinds of calls. questions: that it has asked and has no answer to; written by who has them asked.
     """
 
     __slots__ = (
         "answered_at", "capacity", "ejected", "has_said_bye", "health", "id", "in_flight", "incarnation", "joined",
-        "labels", "latency", "link", "load", "name", "owes", "pid", "pools", "pull", "ready_at", "says_drained",
-        "standing", "state", "state_position", "takes", "takes_offers", "takes_requests", "wants_clients", "weight",
+        "labels", "latency", "link", "load", "name", "owes", "pid", "pools", "pull", "questions", "ready_at",
+        "says_drained", "standing", "state", "state_position", "takes", "takes_offers", "takes_requests",
+        "wants_clients", "weight",
     )  # fmt: skip
 
     def __init__(self, hello: Hello, link: NodeLink, health: Health, now: float) -> None:
@@ -70,6 +71,7 @@ class Node:
         self.health = health
         self.state = NodeState.SYNCING
         self.in_flight = 0
+        self.questions = 0
         self.pull = hello.weight
         self.latency = 0.0
         self.answered_at = -inf

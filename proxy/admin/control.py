@@ -78,7 +78,7 @@ class ProxyControl:
             replies=counters.replies,
             redelivered=counters.redelivered,
             errors=sum(counters.request_errors.values()),
-            last_failover=app.dispatch.last_failover,
+            last_failover=app.counters.failover.last,
             master=MasterView(node=node or None, epoch=epoch),
             nodes=self.nodes(),
             cluster=None if app.runner is None else self.cluster(),

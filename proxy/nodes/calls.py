@@ -63,8 +63,8 @@ class Calls:
         self._pools = pools
         self._dispatch = dispatch
         self._reactor = reactor
-        self.admission = Admission(mode, pools[CONNECT], dispatch.request, reactor, counters)
-        self.once = Once(pools[OPEN], pools[CLOSE], dispatch.request, reactor, counters)
+        self.admission = Admission(mode, pools[CONNECT], dispatch.call, reactor, counters)
+        self.once = Once(pools[OPEN], pools[CLOSE], dispatch.call, reactor, counters)
         self.asks = Asks(ledger, directory, select, settings, dispatch, reactor, counters)
 
     async def publish(self, effects: list[Effect]) -> None:
@@ -72,7 +72,7 @@ class Calls:
         all the same."""
         publication = Publication()
         self._reactor.look_at_clock()  # whoever calls is in no turn
-        self._dispatch.request(publication, Call(PUBLISH, encode_effects(effects)), self._pools[PUBLISH])
+        self._dispatch.call(publication, Call(PUBLISH, encode_effects(effects)), self._pools[PUBLISH])
         self._reactor.settle()
         await publication.is_over.wait()
         if publication.error is not None:

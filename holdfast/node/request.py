@@ -200,8 +200,9 @@ class Request(Struct):
 
         max_parts: fields and files together. max_bytes: of the body, which the proxy has bounded already
         (`client.max_body_bytes`). Raises RequestError, so that a handler need not care: 413 for more than these, 400
-        for what is no form, 415 for another content type, and for a message. Parsed with each call: a file of 8 MiB
-        takes 12 ms, and so do 1,000 fields.
+        for what is no form, 415 for another content type, and for a message; and 413 for one without files of more
+        than 1 MiB. Parsed with each call: a file of 8 MiB takes 12 ms, and so do 1,000 fields; whatever comes within
+        the bounds, 0.2 s.
         """
         from holdfast.node.form import parse  # nodes without forms need not load it
 

@@ -73,7 +73,7 @@ class AsyncPublisher:
         await self._do(self._requests.close(client, code, reason))
 
     async def join(self, client: Client, channel: str) -> None:
-        """Put a client into a channel. Nothing happens if it has gone."""
+        """Put a client into a channel. Nothing happens if it has gone. See Publisher."""
         await self._do(self._requests.member(client, channel, joined=True))
 
     async def leave(self, client: Client, channel: str) -> None:

@@ -23,8 +23,8 @@ Client = int | str  # an id, as number or as the admin server and the logs write
 class PublishError(HoldfastError):
     """It was refused, or nobody has answered in time.
 
-    status: of HTTP; 0: there was no answer. 400, 401, 403, 413: nothing is done, and would not be the next time. 0,
-    503, 504, others from 500 on: perhaps it is done.
+    status: of HTTP; 0: there was no answer. 400, 401, 403, 413, 422: nothing is done, and would not be the next
+    time. 0, 503, 504, others from 500 on: perhaps it is done.
     """
 
     def __init__(self, status: int, message: str) -> None:

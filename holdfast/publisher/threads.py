@@ -82,7 +82,8 @@ class Publisher:
         self._do(self._requests.close(client, code, reason))
 
     def join(self, client: Client, channel: str) -> None:
-        """Put a client into a channel. Nothing happens if it has gone."""
+        """Put a client into a channel. Nothing happens if it has gone. Raises PublishError (422) if a limit of channels
+        is reached, as far as the proxy that is asked knows: of a client of another one it does not."""
         self._do(self._requests.member(client, channel, joined=True))
 
     def leave(self, client: Client, channel: str) -> None:

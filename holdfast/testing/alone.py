@@ -9,11 +9,10 @@ from dataclasses import replace as replace_result
 from itertools import count
 from typing import Any
 
-import msgspec
 import trio
 from msgspec.structs import replace
 
-from holdfast.node.calls import Session
+from holdfast.node.calls import Session, data_of
 from holdfast.node.effects import Payload, encode, is_json
 from holdfast.node.errors import RequestError
 from holdfast.node.node import Node
@@ -44,12 +43,14 @@ def client(
 ) -> Client:
     """A client with an id that no other has. path: with the query, as "/rooms/7?token=x". headers: of its handshake.
 
-    user, data, claims: as if on_connect, or a token, had said so; see `connect`.
+    user, data, claims: as if on_connect, or a token, had said so; see `connect`. Raises TypeError, ValueError for what
+    is not what these may be.
     """
     path, _, query = path.partition("?")
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     lower = Headers((name.lower(), value) for name, value in pairs)
-    return Client(PREFIX << 32 | next(_numbers), protocol, address, path, lower, query, user, data, claims or {})
+    told = PREFIX << 32 | next(_numbers), protocol, address, path, lower, query
+    return Client(*told, user, data_of(data), data_of(claims) if claims else b"")
 
 
 _new_client = client  # where an argument has its name
@@ -123,9 +124,8 @@ class Alone:
             if result.failure is not None:
                 return result
             said = decode_admitted(result.body)
-            data = msgspec.json.decode(said.data) if said.data else None
-            session = Session(said.user, data, said.channels, said.expires or None)
-            client = replace(client, user=said.user, data=data)
+            client = replace(client, user=said.user, _data=said.data)
+            session = Session(said.user, client.data, said.channels, said.expires or None)
         opened = await self.open(client, channels=session.channels)
         return replace_result(opened, session=session)
 

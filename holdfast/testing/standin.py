@@ -7,7 +7,6 @@ members of sets. Refuses nothing: limits, deadlines and redelivery are the real 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import msgspec
 import trio
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
@@ -220,12 +219,11 @@ class StandIn(InProcess):
                 case Close(int(client)):
                     self.close(client, "kicked")
                 case Update(int(client), data) if client in self.clients and data is not UNSET:
-                    self.clients[client] = replace(self.clients[client], data=data)
+                    self.clients[client] = replace(self.clients[client], _data=data_of(data))
                     self._tell(frames.Opened(_framed(self.clients[client])))
         return done
 
 
 def _framed(client: Client) -> frames.Client:
     told = client.id, client.protocol, client.address, client.path, list(client.headers), client.query
-    claims = msgspec.json.encode(client.claims) if client.claims else b""
-    return frames.Client(*told, client.user, data_of(client.data), claims)
+    return frames.Client(*told, client.user, client._data, client._claims)

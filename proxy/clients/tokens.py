@@ -25,7 +25,8 @@ from holdfast.balancer.ledger import Requester
 from holdfast.protocols.clients.events import HttpRequest, Opened, Request
 from holdfast.protocols.clients.upgrade import is_origin_allowed
 from holdfast.protocols.close import Reason
-from holdfast.protocols.errors import HoldfastError
+from holdfast.protocols.errors import FrameError, HoldfastError
+from holdfast.protocols.nodes import carried
 from holdfast.protocols.nodes.calls import MAX_NAME
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.clients.session import NOBODY, Identity
@@ -172,11 +173,12 @@ class Verifier:
         user = claims.get("sub", "")
         if len(user) > MAX_NAME:
             raise TokenError(f"sub in the token is over {MAX_NAME} characters, the limit")
-        try:  # as nodes can read it: no NaN, no half of a surrogate pair
-            encoded = json.dumps(claims, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-        except (ValueError, RecursionError) as error:
-            raise TokenError("the claims of the token can't be passed on") from error
         begins, expires = _time(claims, "nbf", -inf), _time(claims, "exp", inf)
+        try:
+            encoded = json.dumps(claims, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+            carried.check(encoded, "the claims")
+        except (ValueError, RecursionError, FrameError) as error:
+            raise TokenError("the claims of the token can't be passed on") from error
         return Verified(user, encoded, begins - self._leeway, expires + self._leeway)
 
     def _keep(self, digest: bytes, verified: Verified) -> None:

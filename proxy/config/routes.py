@@ -30,7 +30,8 @@ MAX_BODY = 64 << 10  # bytes: it is sent to whoever asks
 REDIRECTS = (301, 302, 303, 307, 308)
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 HOST = re.compile(r"(\*\.)?(([a-z0-9_-]+\.)*[a-z0-9_-]+|\[[0-9a-f:.]+\])")
-REDIRECT = re.compile(r"(https?://[^/\s{}?#]+|/)([^\s{}]|\{target\})*")
+# A path is no host's: "//evil.org" and "/\evil.org" are to browsers, and so would "/{target}" be for who asks for that.
+REDIRECT = re.compile(r"(https?://[^/\s{}?#\\]+|/(?![/\\]|\{target\}))([^\s{}]|\{target\})*")
 # What a route asks of a request, and what it does with it; the name is neither.
 DOES = ("nodes", "labels", "policy", "timeout", "redelivery", "max_in_flight", "status", "redirect")
 OF_NODES = ("nodes", "labels", "policy", "timeout", "redelivery", "max_in_flight")
@@ -279,7 +280,9 @@ def _body(value: object) -> str:
 
 def _redirect(value: object) -> str:
     if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isascii() or not REDIRECT.fullmatch(value):
-        raise ValueError("https://HOST/..., http://HOST/... or a path, with {target} for path and query of the request")
+        raise ValueError(
+            "https://HOST/..., http://HOST/... or a path, with {target} for path and query of the request, from their /"
+        )
     return value
 
 

@@ -1,6 +1,7 @@
 """What a node is asked besides requests, without a proxy: who may come in, and that one client came or went."""
 
 import pytest
+from msgspec import Raw
 
 from holdfast import Node, Refused, Session
 from holdfast.testing import Broadcast, Failure, Update, alone, call, client, close, connect, open
@@ -120,6 +121,50 @@ async def test_what_is_kept_of_a_client_changes(wants_clients):
         second = await steps.call(client=ada)
         assert (second.json(), second.effects) == ({"level": 2}, [Update(ada, None)])
         assert (await steps.call(client=ada)).messages == []
+
+
+def deep(levels):
+    value = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: deep(65),
+        lambda: deep(2000),
+        lambda: "a" * 20_000,
+        lambda: 2**1023,
+        lambda: 10**5000,
+        lambda: Raw(b"{oops"),
+        lambda: "\ud800",
+    ],
+    ids=["deep", "very deep", "large", "a large number", "a very large number", "raw", "no text"],
+)
+def test_what_not_every_node_could_read_is_refused_before_it_is_sent(make):
+    """A client may choose it: `data=request.json()`. The session with the proxy goes on."""
+    node, refusals, data = Node("test"), [], make()
+
+    @node.on_request
+    async def keep(request):
+        with pytest.raises(ValueError, match=r"deep|bytes|bits|JSON|digits|surrogates") as info:
+            await node.update(request.client, data=data)
+        refusals.append(info.value)
+        return "go on"
+
+    assert call(node).text == "go on"
+    assert refusals
+    with pytest.raises(ValueError, match=r"deep|bytes|bits|JSON|digits|surrogates"):
+        connect(admitting(Session("ada", data=data)), client())
+    with pytest.raises(ValueError, match=r"deep|bytes|bits|JSON|digits|surrogates"):
+        client(data=data)
+
+
+def test_what_every_node_can_read_may_be_kept():
+    data = deep(64)
+    assert connect(admitting(Session("ada", data=data)), client()).session.data == data
 
 
 def test_a_client_with_all_that_is_known_of_it():

@@ -153,6 +153,8 @@ def signed(payload: bytes) -> str:
         (b'{"a":NaN}', "the claims of the token can't be passed on"),
         (b'{"a":1e999}', "the claims of the token can't be passed on"),
         (b'{"a":"\\ud800"}', "the claims of the token can't be passed on"),
+        (b'{"a":' + b"[" * 64 + b"]" * 64 + b"}", "the claims of the token can't be passed on"),
+        (b'{"a":' + b"9" * 309 + b"}", "the claims of the token can't be passed on"),
         (b'{"sub":5}', "sub in the token is not text"),
         (b'{"sub":null}', "sub in the token is not text"),
         (b'{"jti":5}', "the token is not valid"),

@@ -1,6 +1,8 @@
 """What a secret, a PEM or a JWKS file becomes, and what is refused of each."""
 
 import json
+import ssl
+import time
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.proxy.config import jwt_keys
-from holdfast.proxy.config.jwt_keys import MAX_KEYS, MAX_TRIED, load, parse, path_of
+from holdfast.proxy.config.jwt_keys import MAX_FILE_BYTES, MAX_KEYS, MAX_TRIED, load, parse, path_of
 from tests.proxy.signing import PAIRS, SECRET, jwk, jwks, pem, private, private_pem, written
 
 CERTIFICATE_KEY = "-----BEGIN CERTIFICATE-----"
@@ -45,6 +47,35 @@ def test_a_certificate_counts_by_its_key(tmp_path, certificate):
         data = file.read()
     assert data.startswith(CERTIFICATE_KEY.encode())
     assert parse(data, ()).count == 1
+
+
+def test_a_certificate_of_no_known_version_is_none(certificate):
+    """cryptography says so with an exception that is no ValueError."""
+    with open(certificate[0]) as file:
+        der = bytearray(ssl.PEM_cert_to_DER_cert(file.read()))
+    der[der.index(b"\xa0\x03\x02\x01\x02") + 4] = 7
+    with pytest.raises(ValueError, match="a PEM file of public keys or certificates"):
+        parse(ssl.DER_cert_to_PEM_cert(bytes(der)).encode(), ())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"-----BEGIN A-----" * (MAX_FILE_BYTES // 17),
+        b"-----BEGIN " * (MAX_FILE_BYTES // 11),
+        b"-----BEGIN " + b"A" * (MAX_FILE_BYTES - 11),
+        b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n" * (MAX_FILE_BYTES // 60),
+        b'{"keys":[' + b'{"kty":"RSA"},' * (MAX_FILE_BYTES // 14 - 1) + b"{}]}",
+    ],
+    ids=["beginnings", "halves of them", "a long name", "many blocks", "many of a JWKS"],
+)
+def test_the_largest_file_costs_little_whatever_is_in_it(data):
+    """It is read anew in the proxy's turns. Beginnings took the square of their number: minutes of CPU, where this
+    takes milliseconds."""
+    started = time.process_time()
+    with pytest.raises(ValueError, match=r"a PEM|at most 100 keys"):
+        parse(data, ())
+    assert time.process_time() - started < 5.0
 
 
 def test_keys_of_a_jwks_are_for_tokens_that_name_them():
@@ -111,7 +142,7 @@ def test_only_the_algorithms_that_may_be_used_have_keys():
         (b"[" * 5000, "a PEM or JWKS file"),
         (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "a PEM file of public keys or certificates"),
         (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "a PEM file of public keys or"),
-        (b"-----BEGIN PUBLIC KEY-----\nAAAA", "a PEM or JWKS file with a key"),
+        (b"-----BEGIN PUBLIC KEY-----\nAAAA", "a PEM file of public keys or certificates"),
         (private_pem(private("ES256")), "a file of public keys: there is a private one in it"),
         (pem(private("ES256")) + private_pem(private("EdDSA")), "a file of public keys: there is a private one in it"),
         (pem(ec.generate_private_key(ec.SECP384R1())), "keys of RSA, P-256 or Ed25519 in the file"),

@@ -21,7 +21,7 @@ _origin: dict[str, object] = {}  # of every line of this process, when it is kno
 
 
 def log_context() -> dict[str, object]:
-    """For a log line: of a handler request (its id), client (the id) and attempt, and trace_id and span_id if its
+    """For a log line: of a handler request (its id), client (its id as proxies tell it: 16 hex digits) and attempt, and trace_id and span_id if its
     request came with a `traceparent`; of a master's function its epoch; nothing elsewhere.
 
     In tasks and threads that a handler has started, too; not in those of `node.start_soon`. `holdfast node` and

@@ -279,7 +279,6 @@ class Node(Actions):
         callbacks = Callbacks(self.failures)
         clients = Clients(callbacks, self._on_open, self._on_close, FORGET_TIMEOUT)
         self._links = links = Links(self.curve, FORGET_TIMEOUT, Streams(clients.proxy_of, self.failures), clients)
-        mastership = Mastership(self.id, self._on_master, links)
         replica = Replica(self.id, incarnation, links, callbacks, self._state_changed)
         handler = self._handler()
         once = self._on_open_once, self._on_close_once
@@ -288,6 +287,7 @@ class Node(Actions):
         self._around = Lifespans(self._lifespans, self, self._is_draining, self.drain_timeout)
         ready, draining = links.is_ready, self._is_draining
         self._tasks = Tasks(links, self._jobs, self.failures, self.threads, ready, draining)
+        mastership = Mastership(self.id, [*self._on_master, *self._tasks.masters], links)
         place = whereabouts()
 
         def hello() -> Hello:

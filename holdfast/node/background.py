@@ -45,14 +45,15 @@ class Background(Functions):
         cancelled then. What it raises is logged. If the run is cancelled, so is what stands around it: at the `yield`
         trio.Cancelled is raised, alone or in a group, and what is to be done all the same stands in a `finally`.
         There may be several: they are entered in the order in which they are registered, and left in reverse. A cancel
-        scope or nursery that is open around the `yield` and is cancelled ends the run: LifespanError. What can be none is
-        refused: ConfigError.
+        scope or nursery that is open around the `yield` and is cancelled ends the run: LifespanError.
+        What can be none is refused: ConfigError.
         """
         if not callable(function):
             raise ConfigError(f"expected an async generator function, got {function!r:.80}")
         name, inner = name_of(function), inspect.unwrap(function)
         if inspect.iscoroutinefunction(inner) or inspect.isgeneratorfunction(inner):
-            raise ConfigError(f"{said(function)} must be `async def` with one `yield`, around which a run of the node is")
+            expected = "must be `async def` with one `yield`, around which a run of the node is"
+            raise ConfigError(f"{said(function)} {expected}")
         begin: Callable[..., Any] = asynccontextmanager(function) if inspect.isasyncgenfunction(function) else function
         if _takes(function):
             self._lifespans.append(Lifespan(name, lambda node: self._adapt_manager(begin())))

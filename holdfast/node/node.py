@@ -7,6 +7,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from secrets import randbits, token_hex
+from typing import TypeVar
 
 import structlog
 import trio
@@ -40,6 +41,8 @@ from holdfast.protocols.errors import ConfigError
 from holdfast.protocols.nodes.frames import VERSION, Hello
 
 log = structlog.get_logger("holdfast.node")
+
+ResultT = TypeVar("ResultT")
 
 FORGET_TIMEOUT = 60.0
 HOUSEKEEPING_INTERVAL = 1.0
@@ -183,9 +186,13 @@ class Node(Actions):
             self._is_running = False
             self._is_draining = trio.Event()
 
-    def _start(self, function: Callable[..., Awaitable[int]], *arguments: object) -> int:
+    def _start(self, function: Callable[..., Awaitable[ResultT]], *arguments: object) -> ResultT:
         """Run what runs the node."""
         return trio.run(function, *arguments)
+
+    def _is_at_home(self) -> bool:
+        """Whether it can run in the run of Trio in which the caller is."""
+        return True
 
     def drain(self) -> None:
         """Have `run` return when handlers have finished and proxies have read it all, or after `drain_timeout`.

@@ -168,3 +168,16 @@ def test_the_parameters_of_a_content_type_are_those_of_the_standard_library():
     boundary = message.get_param("boundary")
     body = f"--{boundary}\r\nContent-Disposition: form-data; name=a\r\n\r\n1\r\n--{boundary}--"
     assert posted(body.encode(), message["content-type"]).form() == {"a": "1"}
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "is_form"), [(16, 10, True), (17, 10, False), (2, 4000, True), (2, 4150, False)]
+)
+def test_headers_of_a_part_are_bounded(count, size, is_form):
+    """More than the library for it has as its own: an author's client may say more than browsers do."""
+    more = "".join(f"\r\nX-{number}: {'x' * size}" for number in range(count - 1))
+    request = posted((part(f'Content-Disposition: form-data; name="a"{more}') + "--X--\r\n").encode(), BOUNDARY)
+    if is_form:
+        assert request.form()["a"] == "x"
+    else:
+        assert refused(request) == 400

@@ -123,6 +123,12 @@ def test_garbage_is_no_token(token):
     refused(Verifier(SECRET), token)
 
 
+def test_before_there_is_a_key_for_it_only_the_header_is_looked_at():
+    """The rest is most of it, and whoever has no key would have it read for nothing."""
+    token = f"{encoded({'alg': 'RS256'})}.no base64.neither"
+    assert refused(Verifier(SECRET), token) == "the token is not signed by a known key"
+
+
 def test_a_huge_token_is_not_looked_at(monkeypatch):
     monkeypatch.setattr(jwt, "get_unverified_header", None)
     monkeypatch.setattr(jwt, "decode", None)

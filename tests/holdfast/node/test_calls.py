@@ -8,7 +8,7 @@ from holdfast.node.function import Function
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import CLOSE, MAX_JOINED
 from holdfast.protocols.nodes.names import MAX_NAME_BYTES
-from holdfast.testing import client, close, connect
+from holdfast.testing import client, connect
 
 
 def admits(session):

@@ -341,7 +341,13 @@ def test_in_the_header():
 
 
 def test_in_a_cookie():
-    for value in ("token=a.b.c", "x=1; token=a.b.c; y=2", 'token="a.b.c"', "xtoken=1;token=a.b.c"):
+    for value in (
+        "token=a.b.c",
+        "x=1; token=a.b.c; y=2",
+        'token="a.b.c"',
+        "xtoken=1;token=a.b.c",
+        "token; token=a.b.c",
+    ):
         assert found("cookie:token", ("cookie", value)) == "a.b.c"
     for value in ("Token=a.b.c", "xtoken=a.b.c", "token", "", ";;;", "token="):
         assert found("cookie:token", ("cookie", value)) == ""

@@ -22,7 +22,6 @@ from holdfast.protocols.nodes.calls import (
     CLOSE,
     CONNECT,
     MAX_JOINED,
-    MAX_NAME,
     OPEN,
     PUBLISH,
     Admitted,
@@ -30,6 +29,7 @@ from holdfast.protocols.nodes.calls import (
     encode_admitted,
 )
 from holdfast.protocols.nodes.effects import MAX_DATA_BYTES, OWN_CODES, Effect
+from holdfast.protocols.nodes.names import MAX_NAME
 
 
 class Session(Struct, frozen=True):

@@ -27,7 +27,7 @@ from holdfast.protocols.clients.events import HttpRequest, Opened, Request
 from holdfast.protocols.clients.upgrade import is_origin_allowed
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError
-from holdfast.protocols.nodes.calls import MAX_NAME
+from holdfast.protocols.nodes.names import MAX_NAME
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.clients.session import NOBODY, Identity
 from holdfast.proxy.config import ClientSettings

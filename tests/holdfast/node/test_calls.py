@@ -7,7 +7,7 @@ from holdfast.node.calls import Calls
 from holdfast.node.function import Function
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import CLOSE, MAX_JOINED
-from holdfast.protocols.nodes.names import MAX_NAME_BYTES
+from holdfast.protocols.nodes.names import MAX_NAME
 from holdfast.testing import client, connect
 
 
@@ -24,7 +24,7 @@ def admits(session):
 @pytest.mark.parametrize(
     ("session", "why"),
     [
-        (Session("a" * (MAX_NAME_BYTES + 1)), "a user has at most 256 characters, got 257"),
+        (Session("a" * (MAX_NAME + 1)), "a user has at most 256 characters, got 257"),
         (Session(channels=["c"] * (MAX_JOINED + 1)), "at most 10000 channels from the beginning, got 10001"),
     ],
 )
@@ -34,7 +34,7 @@ def test_what_no_proxy_would_take_is_its_author_s_fault_and_is_not_sent(session,
 
 
 def test_as_much_as_that_is_sent():
-    session = Session("a" * MAX_NAME_BYTES, channels=["c"] * MAX_JOINED)
+    session = Session("a" * MAX_NAME, channels=["c"] * MAX_JOINED)
     assert connect(admits(session), client()).session.user == session.user
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.protocols.close import Reason
-from holdfast.protocols.nodes.calls import MAX_NAME
+from holdfast.protocols.nodes.names import MAX_NAME
 from holdfast.proxy.clients import tokens
 from holdfast.proxy.clients.tokens import MAX_TOKEN_BYTES, Source, TokenError, Verifier
 from tests.proxy.signing import PAIRS, SECRET, jwk, jwks, pem, private, sign, written

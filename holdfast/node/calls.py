@@ -23,7 +23,6 @@ from holdfast.protocols.nodes.calls import (
     CLOSE,
     CONNECT,
     MAX_JOINED,
-    MAX_NAME,
     OPEN,
     PUBLISH,
     Admitted,
@@ -31,6 +30,7 @@ from holdfast.protocols.nodes.calls import (
     encode_admitted,
 )
 from holdfast.protocols.nodes.effects import OWN_CODES, Effect
+from holdfast.protocols.nodes.names import MAX_NAME
 
 
 class Session(Struct, frozen=True):

@@ -5,7 +5,7 @@ A Call is answered as a request is, by a Reply or a Failure with its id and atte
 fields go to the end with a default.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
@@ -13,15 +13,14 @@ from msgspec import Meta, Struct
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import carried
 from holdfast.protocols.nodes.effects import MAX_EFFECTS, Effect
+from holdfast.protocols.nodes.names import MAX_NAME
 
 # Of a Call, and of what a Hello says that it takes. connect: whether a client may open a session; the reply's payload
 # is an Admitted. open, close: a client has come, has gone; told to one node. ask: another node's question. publish: do
 # these effects, for somebody who is no node; the payload is a list of them.
-Kind = Literal["connect", "open", "close", "ask", "publish"]
 CONNECT, OPEN, CLOSE, ASK, PUBLISH = "connect", "open", "close", "ask", "publish"
 UPDATE = "update"  # of what a Welcome says that it takes, beside ask
 MAX_TAKES = 32
-MAX_NAME = 256  # characters of the id or name of a node
 MAX_JOINED = 10_000  # channels that a client is in from the beginning
 
 Takes = Annotated[list[str], Meta(max_length=MAX_TAKES)]

@@ -222,3 +222,16 @@ def test_a_form_without_files_is_no_larger_than_what_is_read_soon():
     body = b"a=" + b"%41" * most
     assert posted(body, "application/x-www-form-urlencoded").form() == {"a": "A" * most}
     assert refused(posted(body + b"%41", "application/x-www-form-urlencoded")) == 413
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "is_form"), [(16, 10, True), (17, 10, False), (2, 4000, True), (2, 4150, False)]
+)
+def test_headers_of_a_part_are_bounded(count, size, is_form):
+    """More than the library for it has as its own: an author's client may say more than browsers do."""
+    more = "".join(f"\r\nX-{number}: {'x' * size}" for number in range(count - 1))
+    request = posted((part(f'Content-Disposition: form-data; name="a"{more}') + "--X--\r\n").encode(), BOUNDARY)
+    if is_form:
+        assert request.form()["a"] == "x"
+    else:
+        assert refused(request) == 400

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes.calls import (
     MAX_JOINED,
-    MAX_NAME,
     Admitted,
     decode_admitted,
     decode_effects,
@@ -20,6 +19,7 @@ from holdfast.protocols.nodes.calls import (
 from holdfast.protocols.nodes.carried import MAX_DATA_BYTES
 from holdfast.protocols.nodes.effects import MAX_EFFECTS
 from holdfast.protocols.nodes.frames import Broadcast, Leave
+from holdfast.protocols.nodes.names import MAX_NAME
 
 
 @given(

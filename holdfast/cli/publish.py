@@ -22,8 +22,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "words",
         metavar="CHANNEL [TEXT|-]",
         nargs="*",
-        help="the channel, and the text; with -, or without a text, each line of stdin is a message, but for blank ones. "
-        "With --client or --everybody, the text alone",
+        help="the channel, and the text; with -, or without a text, each line of stdin is a message, but for blank "
+        "ones. With --client or --everybody, the text alone",
     )
     parser.add_argument("--client", metavar="ID", action="append", default=[], help="to this client; can be repeated")
     parser.add_argument("--everybody", action="store_true", help="to every client of all proxies")

@@ -188,11 +188,11 @@ def test_what_is_no_server_and_no_token(kind):
     for url in ("", "ftp://x", "http://", "http://x:y", "http://["):
         with pytest.raises(ConfigError, match="expected HOST:PORT"):
             kind(url)
-    with pytest.raises(ConfigError, match="^url: expected text, got None: is its environment variable set"):
+    with pytest.raises(ConfigError, match=r"^url: expected text, got None: is its environment variable set"):
         kind(None)
-    with pytest.raises(ConfigError, match="^token: expected text, got None: is its environment variable set"):
+    with pytest.raises(ConfigError, match=r"^token: expected text, got None: is its environment variable set"):
         kind("http://127.0.0.1", None)
-    with pytest.raises(ConfigError, match="^token: expected text, got bytes$"):
+    with pytest.raises(ConfigError, match=r"^token: expected text, got bytes$"):
         kind("http://127.0.0.1", b"hush")
     for token in ("ü", "a b", "a\nb"):
         with pytest.raises(ConfigError, match="printable ASCII"):

@@ -3,16 +3,18 @@
 import asyncio  # noqa: TID251 - of those who publish
 import json
 import os
+import re
 
 import pytest
 import trio
 
 from holdfast import AsyncPublisher, ConfigError, Publisher, PublishError
+from holdfast.proxy.admin.bodies import MAX_MESSAGES as MAX_SENT
 from holdfast.proxy.admin.http import JSON, Request, Response, as_json
 from holdfast.proxy.admin.routes import LARGE_BODY
 from holdfast.proxy.views import Published
 from holdfast.publisher.attempts import ATTEMPT_TIMEOUT, LONGEST_PAUSE, Attempts
-from holdfast.publisher.requests import MAX_BODY_BYTES
+from holdfast.publisher.requests import MAX_BODY_BYTES, MAX_MESSAGES
 from tests.proxy.conftest import control, serve
 from tests.waiting import PATIENCE
 
@@ -186,6 +188,12 @@ def test_what_is_no_server_and_no_token(kind):
     for url in ("", "ftp://x", "http://", "http://x:y", "http://["):
         with pytest.raises(ConfigError, match="expected HOST:PORT"):
             kind(url)
+    with pytest.raises(ConfigError, match=r"^url: expected text, got None: is its environment variable set"):
+        kind(None)
+    with pytest.raises(ConfigError, match=r"^token: expected text, got None: is its environment variable set"):
+        kind("http://127.0.0.1", None)
+    with pytest.raises(ConfigError, match=r"^token: expected text, got bytes$"):
+        kind("http://127.0.0.1", b"hush")
     for token in ("ü", "a b", "a\nb"):
         with pytest.raises(ConfigError, match="printable ASCII"):
             kind("http://127.0.0.1", token)
@@ -210,6 +218,38 @@ def test_what_can_not_be_sent():
         publisher.broadcast("x" * MAX_BODY_BYTES)
     assert failure.value.status == 413
     assert MAX_BODY_BYTES == LARGE_BODY
+
+
+GOOD = {"payload": 1, "channels": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("messages", "kind", "told"),
+    [
+        ([], ValueError, "expected 1 to 1000 messages, got 0"),
+        ([GOOD] * 1001, ValueError, "expected 1 to 1000 messages, got 1001"),
+        ([GOOD, {"payload": 1, "channel": ["a"]}], ValueError, "messages[1]: expected payload, channels, clients, "),
+        ([GOOD, {"payload": 1, "channel": ["a"]}], ValueError, "everybody, got channel"),
+        ([GOOD, GOOD, {"channels": ["a"]}], ValueError, "messages[2]: expected a payload"),
+        ([GOOD, {"payload": 1, "clients": ["1"]}], ValueError, "messages[1]: expected a client's id"),
+        ([{"payload": 1, "channels": "a"}], TypeError, "messages[0]: expected a list"),
+        ([{"payload": object(), "channels": ["a"]}], TypeError, "messages[0]: Encoding objects of type object"),
+        ([GOOD, "a"], TypeError, "messages[1]: expected a dict, got str"),
+        ("a", TypeError, "expected a list"),
+    ],
+)
+def test_what_of_many_can_not_be_sent(messages, kind, told):
+    with pytest.raises(kind, match=re.escape(told)):
+        Publisher("127.0.0.1:1", timeout=0.1).publish_many(messages)
+    assert MAX_SENT == MAX_MESSAGES
+
+
+async def test_the_server_says_which_of_many_it_does_not_take(publisher, serve, control):
+    for wrong in ({"payload": 1}, GOOD | {"everybody": True}):
+        with pytest.raises(PublishError, match=r"^messages\[1\]: expected .*everybody") as refused:
+            await publisher(await serve(), lambda p, wrong=wrong: p.publish_many([GOOD, wrong]))
+        assert refused.value.status == 400
+    assert control.published == []
 
 
 def test_pauses_grow_and_end_with_the_time():

@@ -1,6 +1,7 @@
 """The HTTP endpoint of a node's metrics: `GET /metrics`, for Prometheus.
 
-Owns its connections: few, each for one request that must come soon, so that whoever asks can hold up nothing. It is
+Owns its connections: few, each for one request that must come soon; of too many the one goes that is there for the
+longest time. So whoever asks can hold up nothing, and who asks nothing keeps out nobody. It is
 served in the node's own task, so a node whose handlers block does not answer: that is to be seen.
 """
 
@@ -39,20 +40,25 @@ async def serve(
         listeners = await trio.open_tcp_listeners(port, host=host)
     except OSError as error:  # which includes that a name is not known
         raise ConfigError(f"--metrics {address}: {error.strerror or error}") from error
-    limiter = trio.CapacityLimiter(MAX_CONNECTIONS)
+    lives: dict[trio.CancelScope, None] = {}  # of the connections, the oldest first
     bound = f"{address.rpartition(':')[0]}:{listeners[0].socket.getsockname()[1]}"
 
     async def answer(stream: trio.SocketStream) -> None:
+        if len(lives) >= MAX_CONNECTIONS:
+            oldest = next(iter(lives))
+            del lives[oldest]
+            oldest.cancel(reason="too many connections")
         async with stream:
-            with suppress(trio.WouldBlock):
-                limiter.acquire_nowait()
+            with trio.move_on_after(TIMEOUT) as life:
+                lives[life] = None
                 try:
-                    with trio.move_on_after(TIMEOUT), suppress(trio.BrokenResourceError):
-                        await _answer(stream, exposition)
+                    await _answer(stream, exposition)
+                except trio.BrokenResourceError:
+                    pass  # it has gone
                 except Exception as error:  # the guard of a connection: what is wrong with metrics ends no node
                     log.error("metrics_failed", exception=traceback_of(error))
                 finally:
-                    limiter.release()
+                    lives.pop(life, None)
 
     with suppress(OSError, ValueError):  # nobody reads it
         sys.stdout.write(f"metrics http://{bound}{PATH.decode()}\n")

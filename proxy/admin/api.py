@@ -113,8 +113,8 @@ class Api:
             return await self._idempotency.once(request, partial(_response, handler, call))
         except HttpError as error:
             return as_error(error)
-        except ValueError:  # of urlsplit, for a target that is no URL
-            return as_error(HttpError(400, "the target of the request is not a URL"))
+        except ValueError:  # of urlsplit, for a target that is no URL; of unquote
+            return as_error(HttpError(400, "the target of the request is not a URL in UTF-8"))
 
     # --- who may call
 
@@ -298,7 +298,7 @@ def _match(pattern: list[str], segments: list[str]) -> dict[str, str] | None:
     parts = {}
     for expected, segment in zip(pattern, segments, strict=True):
         if expected.startswith("{"):
-            parts[expected[1:-1]] = unquote(segment)
+            parts[expected[1:-1]] = unquote(segment, errors="strict")
         elif expected != segment:
             return None
     return parts

@@ -96,7 +96,7 @@ def takes_requests(node: Node) -> bool:
 
 MAX_NAMES = 1000  # of nodes, that a pool remembers: more are names of single runs
 Random = Callable[[], float]
-Select = Callable[[Sequence[Node], int, Random], Node]
+Select = Callable[[Sequence[Node], int, Random], Node | None]  # None: none of them now; it is parked
 
 
 class Pool:
@@ -106,14 +106,15 @@ class Pool:
     not ejected: all that policies see; always the same list, so that callers may keep it. ready: how many are ready,
     whether available or not. select: the policy's.
     names: of nodes that were in it and ready, and have not come back since as ones that are not in it.
+    share: of the capacity of these, that its requests may have at once; 0.0: all. capacity: of those that are ready.
     timeout, milliseconds: what its requests have. redelivers: whether one may be sent again. max_in_flight: of its
     requests. table: the ledger's, of its requests in order of their deadlines. route: the name of that whose nodes they
     are; "": of none.
     """
 
     __slots__ = (
-        "available", "max_in_flight", "milliseconds", "name", "names", "ready", "redelivers", "route", "select",
-        "table", "takes", "timeout",
+        "available", "capacity", "max_in_flight", "milliseconds", "name", "names", "ready", "redelivers", "route",
+        "select", "share", "table", "takes", "timeout",
     )  # fmt: skip
 
     def __init__(
@@ -133,6 +134,8 @@ class Pool:
         self.max_in_flight = max_in_flight
         self.redelivers = redelivers
         self.route = ""
+        self.share = 0.0
+        self.capacity = 0
         self.available: list[Node] = []
         self.ready = 0
         self.names: dict[str, None] = {}
@@ -163,6 +166,11 @@ class Pool:
             self.names.pop(node.name, None)
 
     @property
+    def most(self) -> int:
+        """Requests that it may have at nodes at once, if it has a share."""
+        return max(1, int(self.capacity * self.share))
+
+    @property
     def nobody(self) -> str:
         """What is missing when nobody is available."""
         return f"no node of the route {self.route}" if self.route else "no node"
@@ -190,7 +198,9 @@ class Directory:
         for node in self.nodes.values():
             if pool.takes(node):
                 node.pools = (*node.pools, pool)
-                pool.ready += node.state is NodeState.READY
+                if node.state is NodeState.READY:
+                    pool.ready += 1
+                    pool.capacity += node.capacity
                 self.refresh(node)
 
     def remove_pool(self, pool: Pool) -> None:
@@ -225,6 +235,7 @@ class Directory:
         if was_ready or state is NodeState.READY:
             for pool in node.pools:
                 pool.ready += -1 if was_ready else 1
+                pool.capacity += -node.capacity if was_ready else node.capacity
         if state is NodeState.LOST:
             del self.nodes[node.id]
         self.refresh(node)

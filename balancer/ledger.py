@@ -143,7 +143,7 @@ class Ledger:
 
     def add_pool(self, pool: Pool, like: Pool | None = None) -> None:
         """Before its first request. like: one that was added, of the same nodes: they are counted for both at once."""
-        if pool.max_in_flight == self._settings.max_in_flight:
+        if pool.max_in_flight == self._settings.max_in_flight and not pool.share:
             pool.table = self._by_timeout.setdefault(pool.timeout, pool.table)
         if not any(pool.table is table for table in self._tables):
             self._tables.append(pool.table)
@@ -275,10 +275,15 @@ class Ledger:
         self.parked_bytes += size
         return True
 
+    def at_nodes(self, pool: Pool) -> int:
+        """How many requests of a pool with a share have left parking: its table has no others."""
+        return len(pool.table) - len(self.waiting.get(pool, ()))
+
     def unpark(self, pool: Pool) -> Entry | None:
-        """The oldest parked request of a pool, for a node that has become available there."""
+        """The oldest parked request of a pool, for a node that has become available there. None, too, while the pool
+        has its share."""
         heap = self.waiting.get(pool)
-        if heap is None:
+        if heap is None or (pool.share and self.at_nodes(pool) >= pool.most):
             return None
         entry = heappop(heap)
         if not heap:

@@ -77,11 +77,11 @@ def server_of(url: str, tls: ssl.SSLContext | None) -> Server:
     try:
         parts = urlsplit(whole)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        if parts.scheme in ("http", "https") and parts.hostname:
+        if parts.scheme in ("http", "https") and parts.hostname and parts.hostname.encode("idna"):
             context = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
             return Server(whole, parts.hostname, port, parts.path.rstrip("/"), context)
     except ValueError:
-        pass  # urlsplit's word for what is no URL, or no port
+        pass  # urlsplit's word for what is no URL, or no port; idna's for what is no name
     raise ConfigError(f"expected HOST:PORT or http://HOST:PORT of an admin server, got {url}")
 
 

@@ -117,8 +117,8 @@ class Api:
             return await self._idempotency.once(request, partial(_response, handler, call))
         except HttpError as error:
             return as_error(error)
-        except ValueError:  # of urlsplit, for a target that is no URL
-            return as_error(HttpError(400, "the target of the request is not a URL"))
+        except ValueError:  # of urlsplit, for a target that is no URL; of unquote
+            return as_error(HttpError(400, "the target of the request is not a URL in UTF-8"))
 
     async def leave(self) -> None:
         """Refuse what nodes would have to do, and wait for what they are doing: whoever waits for an answer that never

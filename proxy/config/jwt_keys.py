@@ -36,6 +36,7 @@ PATHS = ("/", "./", "../", "~")
 ENDINGS = (".pem", ".json", ".jwks", ".jwk", ".crt", ".cer", ".key", ".pub", ".txt")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{40,}={0,2}")
 _BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
+_CURVES = {"EC": "P-256", "OKP": "Ed25519"}  # of ES256, of EdDSA here; who makes a key by `alg` alone takes others too
 _PRIVATE = "a file of public keys: there is a private one in it"
 _PEM = "a PEM file of public keys or certificates"
 _TOO_MANY = f"a file of at most {MAX_KEYS} keys"
@@ -45,6 +46,7 @@ class _Jwk(Struct):
     """A key of a JWKS, so far as it is looked at here. d: only private ones have it, and pairs of keys."""
 
     kty: str
+    crv: str | None = None
     kid: str | None = None
     alg: str | None = None
     use: str = "sig"
@@ -102,7 +104,7 @@ def load(value: str, algorithms: Sequence[str]) -> JwtKeys:
 
 def of_secret(secret: str, algorithms: Sequence[str]) -> JwtKeys:
     """Raises ValueError, which says what was expected."""
-    if len(secret.encode()) < MIN_SECRET_BYTES:
+    if len(secret.encode()) < MIN_SECRET_BYTES or "-----BEGIN " in secret:
         raise ValueError(WANTED)
     k = urlsafe_b64encode(secret.encode()).rstrip(b"=").decode()
     return _wanted([PyJWK({"kty": "oct", "k": k}, "HS256")], algorithms)
@@ -182,7 +184,7 @@ def _of_jwks(data: bytes) -> Iterator[PyJWK]:
             continue
         if jwk.d is not None:
             raise ValueError(_PRIVATE)
-        is_ours = jwk.alg is None or jwk.alg in JWT_ALGORITHMS
+        is_ours = (jwk.alg is None or jwk.alg in JWT_ALGORITHMS) and _CURVES.get(jwk.kty, jwk.crv) == jwk.crv
         if not is_ours or jwk.use != "sig" or "verify" not in jwk.key_ops:
             continue
         try:

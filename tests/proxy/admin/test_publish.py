@@ -135,7 +135,10 @@ def test_joining_and_leaving(control):
     assert call("PUT", path)[:2] == (200, {"client": ONE, "channel": "the /", "joined": True})
     assert call("DELETE", path)[:2] == (200, {"client": ONE, "channel": "the /", "joined": False})
     assert control.published == [[Join(1, "the /")], [Leave(1, "the /")]]
-    assert call("PUT", f"/api/clients/{ONE}/channels/")[0] == 400
+    for name in ("", "%ff", "a%ed%a0%80", "%C3"):  # none, and what is no name in UTF-8
+        assert call("PUT", f"/api/clients/{ONE}/channels/{name}")[0] == 400
+        assert call("GET", f"/api/channels/{name or '%ff'}")[0] == 400
+    assert len(control.published) == 2
     status, _, headers = call("GET", path)
     assert (status, headers["Allow"]) == (405, "PUT, DELETE")
 

@@ -5,9 +5,10 @@ import ssl
 import time
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
 from hypothesis import given
 from hypothesis import strategies as st
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 
 from holdfast.proxy.config import jwt_keys
 from holdfast.proxy.config.jwt_keys import MAX_FILE_BYTES, MAX_KEYS, MAX_TRIED, load, parse, path_of
@@ -97,6 +98,10 @@ def test_a_secret_in_a_jwks():
     assert kinds(keys) == ["HS256"]
 
 
+def odd(private, kind, **fields):
+    return kind.to_jwk(private.public_key(), as_dict=True) | {"kid": "odd", **fields}
+
+
 def test_what_is_not_for_us_is_passed_over():
     theirs = [
         jwk("RS256", "encrypts", use="enc"),
@@ -105,6 +110,10 @@ def test_what_is_not_for_us_is_passed_over():
         jwk("RS256", "wrong", alg="HS256"),
         jwk("RS256", "none", alg="none"),
         {"kty": "EC", "crv": "P-521", "x": "AA", "y": "AA"},
+        odd(ec.generate_private_key(ec.SECP521R1()), ECAlgorithm, alg="ES256"),
+        odd(ec.generate_private_key(ec.SECP256K1()), ECAlgorithm, alg="ES256"),
+        odd(ed448.Ed448PrivateKey.generate(), OKPAlgorithm, alg="EdDSA"),
+        odd(ed448.Ed448PrivateKey.generate(), OKPAlgorithm),
         {"kty": "oct", "k": "QUJD"},
         {"kty": "oct"},
         {"kty": "RSA", "n": "AA", "e": "AQAB"},
@@ -202,7 +211,7 @@ def test_what_may_be_meant_as_a_path_is_no_secret(value):
 def test_secrets():
     assert path_of(SECRET) is None
     assert path_of("ab+/" * 20 + "==") is None  # base64, as issuers give them
-    for short in ("hush", "x" * 31):
+    for short in ("hush", "x" * 31, "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----"):
         with pytest.raises(ValueError, match="a secret of at least 32 bytes"):
             load(short, ())
 

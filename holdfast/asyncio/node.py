@@ -29,6 +29,7 @@ class Node(node.Node):
     """
 
     _dispatch = AsyncioDispatch
+    _is_trios = False
 
     async def run(self, join: Sequence[str], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """In asyncio: be a node of the proxies at `join` (such as "tcp://127.0.0.1:7510") and of those they name.

@@ -68,6 +68,7 @@ class Node(Actions):
     """
 
     _dispatch: type[Dispatch] = Dispatch
+    _is_trios = True  # its author's async functions; else what is registered, by the library too, runs elsewhere
 
     def __init__(
         self,

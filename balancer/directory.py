@@ -44,13 +44,14 @@ class Node:
     owes: proxies that may miss something if it dies now, and up to which number of its effects. takes_offers:
     whether it answers them. takes_requests: if not, it never gets any. says_drained: by its own word it is to get none,
     in whichever session; else we alone know. pools: those that it is in, whether available or not.
-    takes: kinds of calls.
+    takes: kinds of calls. questions: that it has asked and has no answer to; written by who has them asked.
     """
 
     __slots__ = (
         "answered_at", "capacity", "ejected", "has_said_bye", "health", "id", "in_flight", "incarnation", "joined",
-        "labels", "latency", "link", "load", "name", "owes", "pid", "pools", "pull", "ready_at", "says_drained",
-        "standing", "state", "state_position", "takes", "takes_offers", "takes_requests", "wants_clients", "weight",
+        "labels", "latency", "link", "load", "name", "owes", "pid", "pools", "pull", "questions", "ready_at",
+        "says_drained", "standing", "state", "state_position", "takes", "takes_offers", "takes_requests",
+        "wants_clients", "weight",
     )  # fmt: skip
 
     def __init__(self, hello: Hello, link: NodeLink, health: Health, now: float) -> None:
@@ -70,6 +71,7 @@ class Node:
         self.health = health
         self.state = NodeState.SYNCING
         self.in_flight = 0
+        self.questions = 0
         self.pull = hello.weight
         self.latency = 0.0
         self.answered_at = -inf
@@ -94,7 +96,7 @@ def takes_requests(node: Node) -> bool:
 
 MAX_NAMES = 1000  # of nodes, that a pool remembers: more are names of single runs
 Random = Callable[[], float]
-Select = Callable[[Sequence[Node], int, Random], Node]
+Select = Callable[[Sequence[Node], int, Random], Node | None]  # None: none of them now; it is parked
 
 
 class Pool:
@@ -104,14 +106,15 @@ class Pool:
     not ejected: all that policies see; always the same list, so that callers may keep it. ready: how many are ready,
     whether available or not. select: the policy's.
     names: of nodes that were in it and ready, and have not come back since as ones that are not in it.
+    share: of the capacity of these, that its requests may have at once; 0.0: all. capacity: of those that are ready.
     timeout, milliseconds: what its requests have. redelivers: whether one may be sent again. max_in_flight: of its
     requests. table: the ledger's, of its requests in order of their deadlines. route: the name of that whose nodes they
     are; "": of none.
     """
 
     __slots__ = (
-        "available", "max_in_flight", "milliseconds", "name", "names", "ready", "redelivers", "route", "select",
-        "table", "takes", "timeout",
+        "available", "capacity", "max_in_flight", "milliseconds", "name", "names", "ready", "redelivers", "route",
+        "select", "share", "table", "takes", "timeout",
     )  # fmt: skip
 
     def __init__(
@@ -131,6 +134,8 @@ class Pool:
         self.max_in_flight = max_in_flight
         self.redelivers = redelivers
         self.route = ""
+        self.share = 0.0
+        self.capacity = 0
         self.available: list[Node] = []
         self.ready = 0
         self.names: dict[str, None] = {}
@@ -161,6 +166,11 @@ class Pool:
             self.names.pop(node.name, None)
 
     @property
+    def most(self) -> int:
+        """Requests that it may have at nodes at once, if it has a share."""
+        return max(1, int(self.capacity * self.share))
+
+    @property
     def nobody(self) -> str:
         """What is missing when nobody is available."""
         return f"no node of the route {self.route}" if self.route else "no node"
@@ -188,7 +198,9 @@ class Directory:
         for node in self.nodes.values():
             if pool.takes(node):
                 node.pools = (*node.pools, pool)
-                pool.ready += node.state is NodeState.READY
+                if node.state is NodeState.READY:
+                    pool.ready += 1
+                    pool.capacity += node.capacity
                 self.refresh(node)
 
     def remove_pool(self, pool: Pool) -> None:
@@ -223,6 +235,7 @@ class Directory:
         if was_ready or state is NodeState.READY:
             for pool in node.pools:
                 pool.ready += -1 if was_ready else 1
+                pool.capacity += -node.capacity if was_ready else node.capacity
         if state is NodeState.LOST:
             del self.nodes[node.id]
         self.refresh(node)

@@ -1,12 +1,12 @@
 """Every request that has no reply yet: in flight at a node, or parked because none was available.
 
-Owns ids, attempts, deadlines and the bounds. Answers each question once: what `settle`, `expire`, `lose` and
-`abandon` return is no longer the ledger's, so no request can be replied to twice. Pure: time comes in.
+Owns ids, attempts, deadlines and the bounds. Answers each question once: what `settle` and `expire` return, and what
+`drop` and `cancel` were given, is no longer the ledger's, so no request can be replied to twice. Pure: time comes in.
 
 Requests of one pool have the same timeout, so the order of opening is the order of deadlines, and the order of the
 pool's dictionary is the timer: a sweep looks only at its front. Pools with one timeout share it, unless they have a
-limit of their own. A streamed reply goes
-to the back with a new deadline; also when that has passed, for as long as it may pause.
+limit of their own. A streamed reply goes to the back with a new deadline; also when that has passed, for as long as it
+may pause. Who has less time than its pool gives is in a heap besides.
 """
 
 from collections.abc import Callable, Iterable
@@ -36,7 +36,8 @@ class Named(Protocol):
 class Requester(Protocol):
     """Where a reply goes: the client's connection, proxy.clients.connection; or who calls, balancer.calls.
 
-    event: what it has asked, a request or a Call.
+    event: what it has asked, a request or a Call. It is told the end of each, once, whatever it ends by, and though it
+    is closed by then: by `fail`, or by `reply` with the last part, or with one after which it takes no more.
     """
 
     id: int
@@ -107,6 +108,9 @@ class Entry:
         return self.id < other.id  # the order of opening: what parking keeps
 
 
+MIN_HASTY = 1_000  # of those that have less time: not worth looking which ones have their reply
+
+
 class Ledger:
     """The table of requests. `first_id` should be random per process, so that no late reply of a former run fits.
 
@@ -131,13 +135,15 @@ class Ledger:
         self.parked_bytes = 0
         self.held_bytes = 0
         self.measured = measured
+        self._hasty: list[tuple[float, int, dict[int, Entry]]] = []  # deadlines, ids, tables: a heap
+        self._max_hasty = MIN_HASTY
 
     def __len__(self) -> int:
         return sum(map(len, self._tables))
 
     def add_pool(self, pool: Pool, like: Pool | None = None) -> None:
         """Before its first request. like: one that was added, of the same nodes: they are counted for both at once."""
-        if pool.max_in_flight == self._settings.max_in_flight:
+        if pool.max_in_flight == self._settings.max_in_flight and not pool.share:
             pool.table = self._by_timeout.setdefault(pool.timeout, pool.table)
         if not any(pool.table is table for table in self._tables):
             self._tables.append(pool.table)
@@ -178,6 +184,15 @@ class Ledger:
             if in_flight >= node.capacity:
                 self._directory.refresh(node)
         return entry
+
+    def hasten(self, entry: Entry, timeout: float) -> None:
+        """It waits for so many seconds from its opening, which is less than its pool's. Before any part of a reply."""
+        entry.deadline = entry.opened + timeout
+        if len(self._hasty) >= self._max_hasty:  # most have their reply long before, and then only take room
+            self._hasty = [each for each in self._hasty if each[1] in each[2]]
+            heapify(self._hasty)
+            self._max_hasty = max(MIN_HASTY, 2 * len(self._hasty))
+        heappush(self._hasty, (entry.deadline, entry.id, entry.pool.table))
 
     def assign(self, entry: Entry, node: Node, now: float) -> None:
         """The request goes to this node now, as its next attempt; if another one was lost with it, it is offered."""
@@ -260,10 +275,15 @@ class Ledger:
         self.parked_bytes += size
         return True
 
+    def at_nodes(self, pool: Pool) -> int:
+        """How many requests of a pool with a share have left parking: its table has no others."""
+        return len(pool.table) - len(self.waiting.get(pool, ()))
+
     def unpark(self, pool: Pool) -> Entry | None:
-        """The oldest parked request of a pool, for a node that has become available there."""
+        """The oldest parked request of a pool, for a node that has become available there. None, too, while the pool
+        has its share."""
         heap = self.waiting.get(pool)
-        if heap is None:
+        if heap is None or (pool.share and self.at_nodes(pool) >= pool.most):
             return None
         entry = heappop(heap)
         if not heap:
@@ -278,8 +298,13 @@ class Ledger:
         Not if it is the client that takes its time, or if a streamed reply may pause on: then it has another deadline,
         so a sweep stays short.
         """
+        late: dict[int, Entry] = {}
+        while self._hasty and self._hasty[0][0] <= now:
+            _, id, table = heappop(self._hasty)
+            hasty = table.get(id)
+            if hasty is not None and hasty.parts is None:
+                late[id] = hasty
         paused = now - self._settings.stream_timeout
-        late: list[tuple[Entry, Reason]] = []
         slow: list[Entry] = []
         for table in self._tables:
             for entry in table.values():
@@ -288,14 +313,14 @@ class Ledger:
                 if entry.parts is not None and (entry.parts.untaken or entry.parts.since > paused):
                     slow.append(entry)
                 else:
-                    late.append((entry, Reason.NO_NODE if entry.node is None else Reason.DEADLINE_EXCEEDED))
+                    late[entry.id] = entry
         for entry in slow:
             self._postpone(entry, now)
         before = now - self._settings.parked_timeout
         for heap in self.waiting.values():
-            late += [(entry, Reason.NO_NODE) for entry in heap if entry.since <= before and entry.deadline > now]
-        self._forget([entry for entry, _ in late])
-        return late
+            late.update((entry.id, entry) for entry in heap if entry.since <= before)
+        self._forget(late.values())
+        return [(each, Reason.NO_NODE if each.node is None else Reason.DEADLINE_EXCEEDED) for each in late.values()]
 
     def lose(self, node: Node) -> list[Entry]:
         """The node is gone: its requests, oldest first. They stay in the table; `assign`, `park` or `drop` each.
@@ -327,11 +352,9 @@ class Ledger:
         del entry.pool.table[entry.id]
         self.held_bytes -= len(entry.event.payload)
 
-    def abandon(self) -> list[Entry]:
-        """Take out the requests whose connection is closed. One pass over all; call it when some are."""
-        gone = [entry for table in self._tables for entry in table.values() if entry.connection.is_closed]
-        self._forget(gone)
-        return gone
+    def abandoned(self) -> list[Entry]:
+        """The requests whose connection is closed. One pass over all; call it when some are."""
+        return [entry for table in self._tables for entry in table.values() if entry.connection.is_closed]
 
     def by_connection(self) -> dict[Requester, list[Entry]]:
         """All requests of each connection, those whose reply waits too: they are held as well. One pass over all."""

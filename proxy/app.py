@@ -223,13 +223,12 @@ class App:
             self.calls.once.opened(client.id, self.registry.info(client.id))
 
     def _client_closed(self, session: Session, reason: Reason) -> None:
-        due = self.calls.once.is_due(session.id)
-        info = self.registry.info(session.id) if due else b""
+        info = self.registry.info(session.id) if self.calls.once.is_due(session.id) else b""  # of whom something is due
         self.channels.forget(session)
         if self._access_log is not None and session.connection.in_flight:
             self._access_log.leaves(session.id)
-        self.announcer.client_closed(session.id, reason, due)
-        if due:
+        self.announcer.client_closed(session.id, reason, info != b"")
+        if info:
             self.calls.once.closed(session.id, info, reason.value)
         self.keeper.owner_gone(session.id)
         self.cluster.owners.closed(session.id)
@@ -325,7 +324,7 @@ class App:
                     accepting.cancel(reason="draining")
                     if self.listening:
                         await self._accepts_no_more.wait()  # who was in the queue is a client now, and is drained too
-                    await self._leave(signals)
+                    await self._leave(signals, api)
                 nursery.cancel_scope.cancel(reason="stopped")
         finally:
             for listener in listeners:
@@ -375,12 +374,13 @@ class App:
                     nursery.start_soon(listener.run)
         self._accepts_no_more.set()
 
-    async def _leave(self, signals: AsyncIterator[int]) -> None:
+    async def _leave(self, signals: AsyncIterator[int], api: Api) -> None:
         """Drain; a second signal ends that at once."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._stop_on_signal, signals, nursery.cancel_scope)
             sides = self.clients, self.ledger, self.directory, self.dispatch
             await drain(self.config.drain, *sides, self.calls.once, self.reactor)
+            await api.leave()
             if self.runner is not None:
                 await self.runner.leave()
             self.gateway.leave()

@@ -15,18 +15,20 @@ FAILOVER_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 
 
 class Histogram:
-    """Counts of observations per bucket, and their sum. `observe` is a bisection and two additions."""
+    """Counts of observations per bucket, their sum, and the last one. `observe` is a bisection and two additions."""
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("bounds", "counts", "last", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = tuple(bounds)
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
+        self.last: float | None = None
 
     def observe(self, value: float) -> None:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+        self.last = value
 
     def buckets(self) -> list[tuple[str, float]]:
         """Cumulative, as Prometheus wants them: the upper bound as text, how many were not above it."""
@@ -76,5 +78,5 @@ class Counters:
     nodes_lost: int = 0
     node_frames_received: int = 0
     node_heartbeats: int = 0
-    failover: Histogram = field(default_factory=lambda: Histogram(FAILOVER_BOUNDS))
+    failover: Histogram = field(default_factory=lambda: Histogram(FAILOVER_BOUNDS))  # seconds from loss to another node
     elections: int = 0

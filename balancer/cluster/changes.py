@@ -171,8 +171,8 @@ def refusal(membership: Membership, now: float) -> str:
             f"{rival.proxy} lives and says that it is at {rival.router}, and so do we, {me.proxy}:"
             " cluster.router must be another address for each proxy"
         )
-    mine, theirs = asdict(membership.times.agreed), asdict(record.agreed)
-    if mine != theirs and living(membership, now):
+    if membership.times.agreed != record.agreed and living(membership, now):
+        mine, theirs = asdict(membership.times.agreed), asdict(record.agreed)
         differing = [f"{key} is {mine[field]:g} here and {theirs[field]:g}" for field, key in KEYS.items()
                      if mine[field] != theirs[field]]  # fmt: skip
         return f"{', '.join(differing)} in the cluster: all proxies must have the same"

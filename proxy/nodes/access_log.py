@@ -1,6 +1,6 @@
 """One log line per request, for those that are sampled. Off by default: a line costs more than the request."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import structlog
 
@@ -38,10 +38,8 @@ class AccessLog:
         if left is not None:
             self._left[client] = left
 
-    def abandoned(self, entries: Iterable[Entry], now: float) -> None:
-        """All that those have left who are gone."""
-        for entry in entries:
-            self.failed(entry, CLIENT_GONE, 0, now)
+    def abandoned(self) -> None:
+        """What those have left who are gone has its lines."""
         self._left.clear()
 
     def replied(self, entry: Entry, status: int, size: int, now: float, *, more: bool, taken: bool) -> None:

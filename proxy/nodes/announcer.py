@@ -56,8 +56,7 @@ class Sync:
 class Announcer:
     """peers: as the last `introduce` gave them; what a new session is told first.
 
-    untold: clients of which not every node that wants to has been told; before a request of one goes to such a node,
-    `catch_up` does.
+    untold: clients of which not every node that wants to has been told: `make_known` before a request of one.
     """
 
     def __init__(self, directory: Directory, registry: ClientRegistry, page_size: int) -> None:
@@ -171,6 +170,14 @@ class Announcer:
         if told < count:
             self._audience[node] = count
             node.link.send(self._registry.changes(told))
+
+    def make_known(self, node: Node, client: int) -> bytes:
+        """See to it that a node knows a client whose request it gets. Returns what the request has to say of him."""
+        if not node.wants_clients:
+            return self.info(client)
+        if client in self.untold:
+            self.catch_up(node)
+        return b""
 
     def _tell_changes(self) -> None:
         """One frame for all, but for those that have been told a part of it."""

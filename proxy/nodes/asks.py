@@ -3,8 +3,6 @@
 Owns a pool for each name or id that is asked; those that nobody has and nobody waits for go when there are many.
 """
 
-from math import inf
-
 from holdfast.balancer.calls import Call, Caller, check_whole
 from holdfast.balancer.directory import Directory, Node, NodeState, Pool, Select
 from holdfast.balancer.ledger import Ledger
@@ -24,32 +22,22 @@ LOOK_INTERVAL = 1.0  # seconds between two looks for them
 MAX_ASKED = 10_000  # questions of one node that are not answered
 
 
-class Question(Call, gc=False):
-    """spare: milliseconds that a request may take, and this may not."""
-
-    spare: int = 0
-
-    def frame(self, id: int, attempt: int, timeout: int) -> frames.Call:
-        return Call.frame(self, id, attempt, max(1, timeout - self.spare))
-
-
 class Asker(Caller):
     """One question of a node. left: of the answers, how many are not there, shared by all nodes that are asked it.
-    target: who is asked, if that is one by its id. until: when it waits no longer."""
+    target: who is asked, if that is one by its id."""
 
-    __slots__ = ("_ask", "_asks", "_left", "_node", "_target", "_until")
+    __slots__ = ("_ask", "_left", "_node", "_target")
 
-    def __init__(self, asks: "Asks", node: Node, ask: int, left: list[int], target: str, until: float) -> None:
-        self._asks = asks
+    def __init__(self, node: Node, ask: int, left: list[int], target: str) -> None:
+        node.questions += 1
         self._node = node
         self._ask = ask
         self._left = left
         self._target = target
-        self._until = until
 
     @property
     def is_closed(self) -> bool:
-        return self._node.state is NodeState.LOST or self._asks.now >= self._until
+        return self._node.state is NodeState.LOST
 
     def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> Taken:
         check_whole(head, more=more)
@@ -62,7 +50,7 @@ class Asker(Caller):
 
     def _answer(self, status: int, payload: bytes = b"", is_text: bool = False, message: str = "") -> None:
         self._left[0] -= 1
-        self._asks.answered(self._node)
+        self._node.questions -= 1
         if self._node.state is not NodeState.LOST:
             self._node.link.send(
                 frames.Answered(self._ask, self._target, status, payload, is_text, message, self._left[0])
@@ -91,11 +79,6 @@ class Asks:
         self._counters = counters
         self._pools: dict[str, Pool] = {}
         self._look_after = 0.0
-        self._asked: dict[Node, int] = {}
-
-    @property
-    def now(self) -> float:
-        return self._reactor.now
 
     def take(self, node: Node, frame: frames.Ask) -> None:
         """A node asks."""
@@ -110,41 +93,32 @@ class Asks:
         if not targets:
             node.link.send(frames.Answered(frame.ask, "", 404, message=f"no node of the name {frame.to} is ready"))
             return
-        if self._asked.get(node, 0) + len(targets) > MAX_ASKED:
+        if node.questions + len(targets) > MAX_ASKED:
             self._counters.limits_hit["node.asks"] += 1
             node.link.send(frames.Answered(frame.ask, "", 429, message="too many questions have no answer yet"))
             return
-        self._asked[node] = self._asked.get(node, 0) + len(targets)
         left = [len(targets)]
-        timeout = int(self._settings.timeout * 1000)
-        spare = max(0, timeout - frame.timeout)
-        until = self.now + frame.timeout / 1000 if spare else inf  # else the ledger's deadline comes first
         for target in targets:
-            asker = Asker(self, node, frame.ask, left, target if frame.everyone else "", until)
-            call = Question(ASK, frame.payload, frame.is_text, sender=node.id, before=frame.attempt - 1, spare=spare)
+            asker = Asker(node, frame.ask, left, target if frame.everyone else "")
+            call = Call(ASK, frame.payload, frame.is_text, sender=node.id, before=frame.attempt - 1)
             pool = self._pool(target)
             if pool is None:
                 self._counters.limits_hit["node.ask_names"] += 1
                 asker.fail(call, RequestError("too many names and ids are asked", Reason.PARKING_FULL))
             else:
-                self._dispatch.request(asker, call, pool)
-
-    def answered(self, node: Node) -> None:
-        count = self._asked.pop(node) - 1
-        if count:
-            self._asked[node] = count
+                self._dispatch.call(asker, call, pool, frame.timeout / 1000)
 
     def lost(self, node: Node) -> None:
         """Nobody waits for what it has asked."""
-        if self._asked.pop(node, 0):
+        if node.questions:
             self._dispatch.abandon()
 
     def _pool(self, target: str) -> Pool | None:
         """None: there are too many."""
         pool = self._pools.get(target)
         if pool is None:
-            if len(self._pools) >= MAX_POOLS and self.now >= self._look_after:
-                self._look_after = self.now + LOOK_INTERVAL
+            if len(self._pools) >= MAX_POOLS and self._reactor.now >= self._look_after:
+                self._look_after = self._reactor.now + LOOK_INTERVAL
                 self._forget_unused()
             if len(self._pools) >= MAX_POOLS:
                 return None

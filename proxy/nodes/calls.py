@@ -5,7 +5,7 @@ from collections.abc import Callable
 import trio
 
 from holdfast.balancer.calls import Call, Caller
-from holdfast.balancer.directory import Directory, Node, Pool
+from holdfast.balancer.directory import Directory, Node, Pool, Select
 from holdfast.balancer.ledger import Ledger
 from holdfast.balancer.policies import LeastInFlight
 from holdfast.balancer.settings import RequestSettings
@@ -24,6 +24,10 @@ from holdfast.proxy.nodes.once import Once
 from holdfast.proxy.nodes.orphans import OrphanCare
 
 KINDS = (CONNECT, OPEN, CLOSE, PUBLISH)
+# Of its nodes' capacity, for what anybody causes by coming and going. It is the same capacity and the same line as of
+# the requests of clients, and 600 strangers, whom a node lets in or not within 50 ms, had them wait for half a second.
+# A quarter is for requests alone, whatever comes.
+SHARES = {CONNECT: 1 / 2, OPEN: 1 / 8, CLOSE: 1 / 8}
 
 
 class Publication(Caller):
@@ -60,13 +64,16 @@ class Calls:
     ) -> None:
         select = LeastInFlight().select
         pools = {kind: Pool.of(kind, _takes(kind), select, settings) for kind in KINDS}
-        for pool in pools.values():
+        for kind, pool in pools.items():
+            if kind in SHARES:
+                pool.share = SHARES[kind]
+                pool.select = _within_share(pool, ledger)
             ledger.add_pool(pool)
         self._pools = pools
         self._dispatch = dispatch
         self._reactor = reactor
-        self.admission = Admission(mode, pools[CONNECT], dispatch.request, reactor, counters)
-        self.once = Once(pools[OPEN], pools[CLOSE], dispatch.request, reactor, counters)
+        self.admission = Admission(mode, pools[CONNECT], dispatch.call, reactor, counters)
+        self.once = Once(pools[OPEN], pools[CLOSE], dispatch.call, reactor, counters)
         self.orphans = OrphanCare(self.once, announcer, reactor)
         self.once.on_told = self.orphans.told
         self.asks = Asks(ledger, directory, select, settings, dispatch, reactor, counters)
@@ -76,11 +83,18 @@ class Calls:
         all the same."""
         publication = Publication()
         self._reactor.look_at_clock()  # whoever calls is in no turn
-        self._dispatch.request(publication, Call(PUBLISH, encode_effects(effects)), self._pools[PUBLISH])
+        self._dispatch.call(publication, Call(PUBLISH, encode_effects(effects)), self._pools[PUBLISH])
         self._reactor.settle()
         await publication.is_over.wait()
         if publication.error is not None:
             raise publication.error
+
+
+def _within_share(pool: Pool, ledger: Ledger) -> Select:
+    """The pool's policy, while it has not got its share. It may have one more, for whom it counts as there already:
+    one of its own that was parked or lost."""
+    select = pool.select
+    return lambda nodes, key, random: select(nodes, key, random) if ledger.at_nodes(pool) <= pool.most else None
 
 
 def _takes(kind: str) -> Callable[[Node], bool]:

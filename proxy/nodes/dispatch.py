@@ -5,6 +5,7 @@ up: every request that comes in here gets exactly one answer, a node's reply or 
 """
 
 from collections.abc import Callable, Sequence, Sized
+from math import inf
 
 import structlog
 import trio
@@ -14,7 +15,7 @@ from holdfast.balancer.directory import Directory, Node, NodeState, Pool, Random
 from holdfast.balancer.ledger import Asked, Entry, Ledger, Requester
 from holdfast.balancer.settings import RequestSettings
 from holdfast.protocols.clients.base import ReplyHead
-from holdfast.protocols.clients.events import HttpRequest, Message
+from holdfast.protocols.clients.events import HttpRequest, Message, Request
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, ProtocolError, RequestError
 from holdfast.protocols.nodes import frames
@@ -36,11 +37,10 @@ UNPARKED_BYTES_PER_TURN = 1 << 20
 
 
 class Dispatch:
-    """See the module. Called by connections (`request`), the gateway (`replied`, `failed`, `lose`) and the ticker.
+    """See the module. Called by connections (`request`), who else asks (`call`), the gateway and the ticker.
 
     in_order: is given replies that have effects, or follow such a one; they come back by `take` and `finish` when all
-    is done that comes before them. late: requests of which a reply, or a part of one, is there. pool: of all requests
-    that are for no other one.
+    is done that comes before them. late: requests of which a reply, or a part, is there. pool: of those for no other.
     """
 
     in_order: Callable[[Node, frames.Answer], None]
@@ -71,7 +71,6 @@ class Dispatch:
         self._counters = counters
         self._settings = settings
         self._access_log = access_log
-        self.last_failover: float | None = None
         self.late: dict[int, int] = {}  # how many of each
         self._troubles = Troubles(reactor, announcer.client_of)
         self._streamed = Streamed(ledger, reactor, reply_window, self._strike)
@@ -89,8 +88,8 @@ class Dispatch:
 
     # --- to a node --------------------------------------------------------------------------------------------
 
-    def request(self, connection: Requester, event: Asked, pool: Pool | None = None) -> None:
-        """Somebody asks. pool: which nodes may take it; None: those that take all requests."""
+    def request(self, connection: Requester, event: Request, pool: Pool | None = None) -> None:
+        """A client asks. pool: which nodes may take it; None: those that take all requests."""
         if pool is None:
             pool = self.pool
         now = self._reactor.now
@@ -101,27 +100,48 @@ class Dispatch:
             node = pool.select(pool.available, key, self._random)
         entry = self._ledger.open(connection, event, pool, node, now)
         if entry is None:
-            self._counters.limits_hit["request.max_in_flight"] += 1
-            message = f"too many requests in flight{pool.route and f' by the route {pool.route}'}"
-            connection.fail(event, RequestError(message, Reason.PARKING_FULL, self._settings.retry_after))
+            self._too_many(connection, event, pool)
         elif node is None:
             self._park(entry, now)
         else:
             node.link.send(self._frame(entry, node, pool.milliseconds))
 
-    def _send_again(self, entry: Entry, now: float) -> None:
-        """To an available node; there must be one. Not if nobody waits for it any more."""
+    def call(self, caller: Requester, call: Call, pool: Pool, timeout: float = inf) -> None:
+        """Somebody asks who is no client. timeout: seconds that it waits, if those are less than the pool's."""
+        now = self._reactor.now
+        self._counters.requests += 1
+        entry = self._ledger.open(caller, call, pool, None, now)
+        if entry is None:
+            self._too_many(caller, call, pool)
+            return
+        if timeout < pool.timeout:
+            self._ledger.hasten(entry, timeout)
+        self._send_or_park(entry, now)
+
+    def _too_many(self, connection: Requester, event: Asked, pool: Pool) -> None:
+        self._counters.limits_hit["request.max_in_flight"] += 1
+        message = f"too many requests in flight{pool.route and f' by the route {pool.route}'}"
+        connection.fail(event, RequestError(message, Reason.PARKING_FULL, self._settings.retry_after))
+
+    def _send(self, entry: Entry, now: float) -> None:
+        """To an available node; there must be one. Not if nobody waits for it any more, or its pool has its share."""
         if entry.connection.is_closed:
             self._ledger.drop(entry)
             self._answer(entry, RequestError("who asked has gone", Reason.CLIENT_LEFT))
             return
         key = 0 if self._key_of is None else self._key_of(entry.connection, entry.event)
         node = entry.pool.select(entry.pool.available, key, self._random)
+        if node is None:
+            self._park(entry, now)
+            return
         self._ledger.assign(entry, node, now)
         if entry.is_offered:
             node.link.send(frames.Offer(entry.id, entry.attempt))
         else:
-            node.link.send(self._frame(entry, node, int((entry.deadline - now) * 1000)))
+            self._hand_over(entry, node, now)
+
+    def _hand_over(self, entry: Entry, node: Node, now: float) -> None:
+        node.link.send(self._frame(entry, node, max(1, round((entry.deadline - now) * 1000))))
 
     def offered(self, node: Node, frame: frames.Offer) -> None:
         """A node lives, and takes the request with which another one was lost."""
@@ -131,15 +151,15 @@ class Dispatch:
         now = self._reactor.now
         if node.state is NodeState.READY:
             entry.is_offered = False
-            node.link.send(self._frame(entry, node, int((entry.deadline - now) * 1000)))
+            self._hand_over(entry, node, now)
         else:  # it has begun to drain, and waits only for what it has
             self._ledger.withdraw(entry)
-            self._again(entry, now)
+            self._send_or_park(entry, now)
 
-    def _again(self, entry: Entry, now: float) -> None:
-        """It has no node any more: to another one, now or later."""
+    def _send_or_park(self, entry: Entry, now: float) -> None:
+        """It has no node, or none any more: to one, now or later."""
         if entry.pool.available and entry.pool not in self._waiting:
-            self._send_again(entry, now)
+            self._send(entry, now)
         else:
             self._park(entry, now)
 
@@ -149,10 +169,10 @@ class Dispatch:
         if type(event) is Message:
             if node.wants_clients and not self._untold:  # nearly always: every instruction here is one per message
                 return frames.Request(entry.id, connection.id, entry.attempt, timeout, event.payload, event.is_text)
-            info = self._introduce(node, connection.id)
+            info = self._announcer.make_known(node, connection.id)
             return frames.Request(entry.id, connection.id, entry.attempt, timeout, event.payload, event.is_text, info)
         if isinstance(event, Call):
-            self._introduce(node, event.client)  # who is told that it came can tell, should we be no more
+            self._announcer.make_known(node, event.client)  # who is told that it came can tell, should we be no more
             return event.frame(entry.id, entry.attempt, timeout)
         assert type(event) is HttpRequest
         path, _, query = event.target.partition("?")
@@ -160,14 +180,6 @@ class Dispatch:
             connection.id, "http", event.address, path, event.headers, query, event.user, b"", event.claims
         )
         return frames.HttpRequest(entry.id, client, entry.attempt, timeout, event.payload, event.method, event.target)
-
-    def _introduce(self, node: Node, client: int) -> bytes:
-        """See to it that a node knows a client whose request it gets. Returns what the request has to say of him."""
-        if not node.wants_clients:
-            return self._announcer.info(client)
-        if client in self._untold:
-            self._announcer.catch_up(node)
-        return b""
 
     def _park(self, entry: Entry, now: float) -> None:
         if self._ledger.park(entry, now):
@@ -185,8 +197,8 @@ class Dispatch:
         for pool in sorted(self._waiting, key=lambda pool: self._waiting[pool][0]):  # oldest first: they share nodes
             while pool.available and (entry := ledger.unpark(pool)) is not None:
                 if entry.attempt:
-                    self._failed_over(now - entry.since)
-                self._send_again(entry, now)
+                    self._counters.failover.observe(now - entry.since)
+                self._send(entry, now)
                 size += len(entry.event.payload)
                 count += 1
                 if count >= UNPARKED_PER_TURN or size >= UNPARKED_BYTES_PER_TURN:
@@ -288,8 +300,7 @@ class Dispatch:
 
     def delay(self, node: Node, frame: frames.Answer) -> None:
         """It waits for what its node did before. A whole reply counts, though its node is lost meanwhile; a part does
-        not if the rest can't come: then another node begins anew.
-        """
+        not if the rest can't come: then another node begins anew."""
         self.late[frame.request] = self.late.get(frame.request, 0) + 1
         entry = self._ledger.find(frame.request, frame.attempt, node)
         if entry is not None and (isinstance(frame, frames.Failure) or not frame.more):
@@ -316,29 +327,19 @@ class Dispatch:
     def lose(self, node: Node) -> None:
         """A node is gone: its requests go elsewhere, oldest first, or are answered that they can't."""
         now = started = trio.current_time()
-        ledger = self._ledger
         unsent = {frame.id for frame in node.link.unsent() if isinstance(frame, frames.Asked)}
-        for entry in ledger.lose(node):
-            if entry.connection.is_closed:
-                ledger.drop(entry)
-                self._answer(entry, RequestError("its client has gone", Reason.CLIENT_LEFT), node)
-                continue
+        for entry in self._ledger.lose(node):
             handed_over = not entry.is_offered and entry.id not in unsent
-            if not ledger.is_redeliverable(entry, handed_over=handed_over):
-                ledger.drop(entry)
+            if entry.connection.is_closed or not self._ledger.is_redeliverable(entry, handed_over=handed_over):
+                self._ledger.drop(entry)
                 self._lost(entry, node)
             else:
                 if not handed_over:
                     entry.attempt -= 1  # that was none
                 self._counters.redelivered += 1
-                self._again(entry, now)
+                self._send_or_park(entry, now)
                 if entry.node is not None:
-                    self._failed_over(trio.current_time() - started)
-
-    def _failed_over(self, seconds: float) -> None:
-        """A lost node's request is at another node, so long after the loss was noticed."""
-        self.last_failover = seconds
-        self._counters.failover.observe(seconds)
+                    self._counters.failover.observe(trio.current_time() - started)
 
     def _strike(self, node: Node, entry: Entry) -> None:
         """A request has failed by its node's fault. Once: one that began as a failure is none again by how it ends."""
@@ -348,7 +349,9 @@ class Dispatch:
             log.warning("node_ejected", node=node.id, until=round(node.health.returns_at - self._reactor.now, 1))
 
     def _lost(self, entry: Entry, node: Node) -> None:
-        if self._ledger.max_attempts_reached(entry):
+        if entry.connection.is_closed:
+            error = RequestError("who asked has gone", Reason.CLIENT_LEFT)
+        elif self._ledger.max_attempts_reached(entry):
             self._troubles.quarantined(entry, node)
             message = f"{entry.attempt} nodes were lost while they had this request: it is given to no other one"
             error = RequestError(message, Reason.QUARANTINED)
@@ -364,10 +367,10 @@ class Dispatch:
         self.expired.add(self._ledger.expire(now))
 
     def abandon(self) -> None:
-        """Ticker: tell nodes that replies are no longer wanted, because the clients have gone."""
-        self._call_off(entries := self._ledger.abandon())
+        """Ticker: tell nodes that replies are no longer wanted, because those who asked have gone."""
+        self._give_up(self._ledger.abandoned(), "who asked has gone", Reason.CLIENT_LEFT)
         if self._access_log is not None:
-            self._access_log.abandoned(entries, self._reactor.now)
+            self._access_log.abandoned()
 
     def overloaded(self, entries: list[Entry]) -> None:
         """They are more than can be held."""
@@ -383,17 +386,14 @@ class Dispatch:
 
     def _give_up(self, entries: list[Entry], why: str, reason: Reason) -> None:
         self._ledger.cancel(entries)
-        self._call_off(entries)
         error = RequestError(why, reason, self._settings.retry_after)
-        for entry in entries:
-            self._answer(entry, error)
-
-    def _call_off(self, entries: list[Entry]) -> None:
         for entry in entries:
             if entry.node is not None:
                 entry.node.link.send(frames.Cancel(entry.id, entry.attempt))
+            self._answer(entry, error)
 
     def _answer(self, entry: Entry, error: HoldfastError, lost_node: Node | None = None) -> None:
+        """The end of each request that has no reply, whatever it ends by: the ledger no longer has it."""
         status = CLIENT_GONE if entry.connection.is_closed else error.http_status
         size = entry.connection.fail(entry.event, error)
         if self._access_log is not None:

@@ -64,7 +64,8 @@ class Expired:
     def _call_off(self, entry: Entry, node: Node, now: float) -> None:
         """It counts against a node that has answered nothing since: one that hangs. Who answers others may have a queue
         of its own, or a handler that waits for something that all nodes wait for. No fault of its own either if it
-        waits for us, or was only offered the request, nor if the time was spent before: parked, or at a lost node.
+        waits for us, or was only offered the request, nor if the time was spent before (parked, or at a lost node), or
+        was short by the will of who asked.
         """
         node.link.send(frames.Cancel(entry.id, entry.attempt))
         since = entry.since if entry.parts is None else entry.parts.since
@@ -79,5 +80,5 @@ class Expired:
             waited = min(settings.parked_timeout, round(now - entry.since, 1))
             return RequestError(f"{entry.pool.nobody} was available for {waited:g} s", reason, settings.retry_after)
         if entry.parts is None:
-            return RequestError(f"no reply within {entry.pool.timeout:g} s", reason, None)
+            return RequestError(f"no reply within {round(entry.deadline - entry.opened, 3):g} s", reason, None)
         return RequestError(f"no further part of the reply within {self.stream_timeout:g} s", reason, None)

@@ -8,7 +8,7 @@ body, or, of a status from 400 on, a typed error with it as its text. A client's
 from collections.abc import Callable, Sequence
 
 from holdfast.balancer.directory import Pool
-from holdfast.balancer.ledger import Asked, Entry, Requester
+from holdfast.balancer.ledger import Entry, Requester
 from holdfast.balancer.route import Handshake, Headers, Rule, host_of, path_of
 from holdfast.balancer.routes import Plan, Routes
 from holdfast.balancer.settings import RouteSettings
@@ -67,7 +67,7 @@ class Router:
         self,
         settings: Sequence[RouteSettings],
         pools: Sequence[Pool | None],
-        dispatch: Callable[[Requester, Asked, Pool | None], None],
+        dispatch: Callable[[Requester, Request, Pool | None], None],
         session_of: Callable[[int], Session | None],
         client_of: Callable[[int], Client | None],
         counters: Counters,

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from holdfast.balancer.directory import Directory, NodeState
-from holdfast.balancer.ledger import Ledger
+from holdfast.balancer.ledger import MIN_HASTY, Ledger
 from holdfast.balancer.policies import PowerOfTwoChoices
 from holdfast.balancer.settings import BalanceSettings, RequestSettings
 from holdfast.protocols.clients.events import HttpRequest, Message
@@ -69,7 +69,7 @@ def test_payloads_are_held_until_their_request_has_gone(ledger, directory):
     for entry in (closed, late, refused, asked):
         ledger.assign(entry, node, 1.0)
     gone.is_closed = True
-    ledger.abandon()
+    ledger.cancel(ledger.abandoned())
     assert ledger.held_bytes == 56
     ledger.cancel([refused])
     assert (ledger.held_bytes, len(ledger)) == (40, 2)
@@ -306,7 +306,7 @@ def test_full_table(directory):
     assert opened(ledger, Asker(), message(), None, 0.0) is None
 
 
-def test_closed_connections_requests_are_abandoned(ledger, directory):
+def test_whose_connection_is_closed_is_abandoned(ledger, directory):
     node = add_ready(directory)
     gone, here = Asker(), Asker()
     entries = [opened(ledger, asker, message(), None, 0.0) for asker in (gone, here, gone)]
@@ -314,8 +314,7 @@ def test_closed_connections_requests_are_abandoned(ledger, directory):
     ledger.assign(entries[1], node, 0.0)
     ledger.park(entries[2], 0.0)
     gone.is_closed = True
-    assert ledger.abandon() == [entries[0], entries[2]]
-    assert (ledger.in_flight, ledger.parked_count, node.in_flight) == (1, 0, 1)
+    assert ledger.abandoned() == [entries[0], entries[2]]
 
 
 def test_streamed_part_moves_the_deadline_on_and_forbids_redelivery(ledger, directory):
@@ -437,6 +436,55 @@ def test_a_node_that_is_lost_costs_what_it_was_given(ledger, directory):
     assert stays.in_flight == 0
 
 
+def test_who_has_less_time_is_late_before_those_who_asked_earlier(ledger, directory):
+    node = add_ready(directory)
+    first, hasty, parked, settled = (opened(ledger, Asker(), message(), None, 0.0) for _ in range(4))
+    for entry, timeout in ((hasty, 0.5), (parked, 0.2), (settled, 0.1)):
+        ledger.hasten(entry, timeout)
+    for entry in (first, hasty, settled):
+        ledger.assign(entry, node, 0.0)
+    ledger.park(parked, 0.0)
+    assert ledger.settle(settled.id, 1, node, 0.05) is settled
+    assert ledger.expire(0.19) == []
+    assert ledger.expire(0.2) == [(parked, Reason.NO_NODE)]
+    assert ledger.expire(0.49) == []
+    assert ledger.expire(0.5) == [(hasty, Reason.DEADLINE_EXCEEDED)]
+    assert (node.in_flight, ledger.parked_count, ledger.waiting, ledger._hasty) == (1, 0, {}, [])
+    assert ledger.expire(10.0) == [(first, Reason.DEADLINE_EXCEEDED)]
+
+
+def test_who_has_less_time_is_late_once_however_late_that_is_seen(ledger, directory):
+    in_front = opened(ledger, Asker(), message(), add_ready(directory), 0.0)
+    parked = opened(ledger, Asker(), message(), None, 0.0)
+    for entry in (in_front, parked):
+        ledger.hasten(entry, 0.5)
+    ledger.park(parked, 0.0)
+    assert [entry for entry, _ in ledger.expire(60.0)] == [in_front, parked]
+    assert (len(ledger), ledger.parked_count) == (0, 0)
+
+
+def test_of_who_has_less_time_a_part_in_time_is_enough_as_of_others(ledger, directory):
+    node = add_ready(directory)
+    entry = opened(ledger, Asker(), message(), node, 0.0)
+    ledger.hasten(entry, 0.5)
+    ledger.extend(entry.id, 1, node, 0.4)
+    assert ledger.expire(20.3) == []
+    assert ledger.expire(30.4) == [(entry, Reason.DEADLINE_EXCEEDED)]
+
+
+def test_those_of_little_time_that_have_their_reply_take_no_room(ledger, directory):
+    node = add_ready(directory, capacity=1000)
+    waits = [opened(ledger, Asker(), message(), node, 0.0) for _ in range(10)]
+    for entry in waits:
+        ledger.hasten(entry, 5.0)
+    for _ in range(10_000):
+        entry = opened(ledger, Asker(), message(), node, 0.0)
+        ledger.hasten(entry, 9.0)
+        ledger.settle(entry.id, 1, node, 0.0)
+        assert len(ledger._hasty) <= MIN_HASTY
+    assert [entry for entry, _ in ledger.expire(5.0)] == waits
+
+
 def test_has_before(ledger, directory):
     node = add_ready(directory)
     assert not ledger.has_before(ledger.last_id)
@@ -459,7 +507,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.directory = Directory(BalanceSettings())
         self.settings = RequestSettings(timeout=10.0, parked_timeout=5.0, max_parked=5, max_parked_bytes=1000)
         self.ledger = make_ledger(self.directory, self.settings, 0)
-        self.now = 0.0
+        self.now = self.swept = 0.0
         self.open = {}
         self.answered = set()
         self.names = 0
@@ -497,10 +545,12 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.ledger.drop(entry)
                 self.answer(entry)
 
-    @rule(size=st.integers(0, 300), post=st.booleans())
-    def ask(self, size, post):
+    @rule(size=st.integers(0, 300), post=st.booleans(), timeout=st.none() | st.floats(0, 9))
+    def ask(self, size, post, timeout):
         event = HttpRequest("POST", "/", [], b"x" * size) if post else message(size)
         entry = opened(self.ledger, Asker(), event, None, self.now)
+        if timeout is not None:
+            self.ledger.hasten(entry, timeout)
         self.open[entry.id] = entry
         self.place(entry)
 
@@ -521,7 +571,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def client_leaves(self, data):
         entry = data.draw(st.sampled_from(list(self.open.values())))
         entry.connection.is_closed = True
-        for gone in self.ledger.abandon():
+        abandoned = self.ledger.abandoned()
+        self.ledger.cancel(abandoned)
+        for gone in abandoned:
             self.answer(gone)
         self.unpark()
 
@@ -530,6 +582,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.now += seconds
         for entry, _ in self.ledger.expire(self.now):
             self.answer(entry)
+        self.swept = self.now
         self.unpark()
 
     @invariant()
@@ -547,7 +600,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_beyond_the_deadline(self):
-        assert all(e.deadline > self.now - 6.01 for e in self.open.values())
+        assert all(e.deadline >= self.swept for e in self.open.values())
 
 
 LedgerMachine.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -6,6 +6,7 @@ network, ZeroMQ's sockets, the store, its clients, and the schedule.
 
 world       virtual time, the network, who lives
 process     one process: a Trio run with a clock of its own, that can be frozen, be slow, be killed
+loop        Trio's run loop, without what no simulated process has
 kernel      descriptors, epoll, clients' sockets
 sockets     ZeroMQ's sockets, and what goes between proxies
 wires       connections of nodes

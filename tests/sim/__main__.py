@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from multiprocessing import get_context
 
+from tests.sim import stand_ins
 from tests.sim.checks import Violation
 from tests.sim.faults import live, new_world, run_world
 from tests.sim.world import World
@@ -23,11 +24,13 @@ def try_seed(seed: int) -> tuple[int, int, int, str]:
     """Seed, steps, masters, and what went wrong, if anything. In a worker: the world stays as it is."""
     world = new_world(seed)
     _worlds.append(world)
+    problem = ""
     try:
         live(world)
     except Violation as violation:
-        return seed, world.steps, world.checks.masters, f"step {world.steps}, {world.time:.3f} s: {violation}"
-    return seed, world.steps, world.checks.masters, ""
+        problem = f"step {world.steps}, {world.time:.3f} s: {violation}"
+    stand_ins.leave()
+    return seed, world.steps, world.checks.masters, problem
 
 
 def replay(seed: int) -> int:

@@ -92,7 +92,7 @@ class Checks:
 
     def stays_drained(self, proxy: "SimProxy") -> None:
         """Looked at after each step of a proxy."""
-        for node in proxy.app.directory if self._drained else ():
+        for node in proxy.app.directory if self._drained and proxy.is_up else ():
             since = self._drained.get(node.incarnation, inf)
             if node.state is NodeState.READY and proxy.clock.to_world(node.joined) > since:
                 self.fail("R4, what is drained gets no requests in a later session", proxy.id, node.id)

@@ -5,12 +5,16 @@ tests.sim.stand_ins puts it where Holdfast's modules look for the real one.
 
 import select
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator
+from math import inf
 from types import coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
-from trio._core._traps import WaitTaskRescheduled
+from trio._core import _run
+from trio._core._traps import CancelShieldedCheckpoint, WaitTaskRescheduled
+
+from tests.sim.loop import SUCCEEDED, reschedule
 
 if TYPE_CHECKING:
     from tests.sim.process import Process
@@ -18,13 +22,6 @@ if TYPE_CHECKING:
 ROOM = 4096  # bytes on their way to a client that the kernel takes
 EPSILON = 1e-9  # what is due shall be due by the process's own clock, after the rounding
 READABLE, WRITABLE, HUNG_UP = select.EPOLLIN, select.EPOLLOUT, select.EPOLLHUP
-SUCCEEDED = trio.lowlevel.Abort.SUCCEEDED
-
-
-@coroutine
-def rescheduled(abort: Callable[[Any], trio.lowlevel.Abort]) -> Generator[Any, Any, Any]:
-    """As trio.lowlevel.wait_task_rescheduled, of which each wait passes two frames more."""
-    return (yield WaitTaskRescheduled(abort)).unwrap()
 
 
 class Descriptor:
@@ -58,8 +55,87 @@ class Descriptor:
         self.kernel.take(self.number)
 
 
+class Nap:
+    """In place of a cancel scope with one wait for a descriptor in it, of which it ends the wait and nothing else: the
+    scopes that are entered most. For Trio's deadlines it is a scope."""
+
+    __slots__ = ("_deadline", "_registered_deadline", "_runner", "is_over", "task")
+
+    def __init__(self, *, deadline: float = inf) -> None:
+        self._deadline = deadline
+        self._registered_deadline = inf
+        self.is_over = False
+        self.task: trio.lowlevel.Task | None = None  # who waits in it
+
+    def __enter__(self) -> "Nap":
+        runner = self._runner = _run.GLOBAL_RUN_CONTEXT.runner
+        kernel: Any = runner.io_manager
+        assert kernel.nap is None
+        kernel.nap = self
+        if self._deadline <= runner.clock.current_time():
+            self.is_over = True
+        elif self._deadline < inf:
+            self._registered_deadline = self._deadline
+            runner.deadlines.add(self._deadline, self)  # type: ignore[arg-type]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.task is not None, "no descriptor was waited for"
+        self.task = None
+        self._unregister()
+
+    def _unregister(self) -> None:
+        if self._registered_deadline < inf:
+            self._runner.deadlines.remove(self._registered_deadline, self)  # type: ignore[arg-type]
+            self._registered_deadline = inf
+
+    def cancel(self, reason: object = None) -> None:
+        if not self.is_over:
+            self.is_over = True
+            self._unregister()
+            task = self.task
+            if task is not None and task._abort_func is not None:
+                task._abort_func(_no_error)
+                reschedule(self._runner, task, self)
+
+    _cancel = cancel  # by a deadline
+
+    def unwrap(self) -> None:
+        """With this the wait is resumed. What is cancelled about it goes on as that."""
+        if self.task is not None and self.task._cancel_status.effectively_cancelled:
+            raise trio.Cancelled._create(source="deadline")
+
+
+class Sleep:
+    """Of the present task."""
+
+    __slots__ = ("_is_over", "_process", "_task")
+
+    def __init__(self, process: "Process") -> None:
+        self._process = process
+        self._task = _run.GLOBAL_RUN_CONTEXT.task
+        self._is_over = False
+
+    def wake(self) -> None:
+        if not self._is_over and self._process.is_alive:
+            self._process.resume(self._task)
+
+    def abort(self, _: object) -> trio.lowlevel.Abort:
+        self._is_over = True
+        return SUCCEEDED
+
+
+def _no_error() -> NoReturn:
+    raise AssertionError("who waits for a descriptor asks for no error")
+
+
 class Kernel:
-    """One process's. It stands in the place of Trio's I/O manager."""
+    """One process's. It stands in the place of Trio's I/O manager.
+
+    nap: that has begun, and whose wait comes at once.
+    """
+
+    nap: Nap | None = None
 
     def __init__(self, process: "Process") -> None:
         self.process = process
@@ -95,31 +171,31 @@ class Kernel:
     def process_events(self, events: object) -> None:
         pass
 
-    async def wait_readable(self, number: Any) -> None:
-        descriptor = self._descriptors[number if isinstance(number, int) else number.fileno()]
+    @coroutine
+    def wait_readable(self, number: Any) -> Generator[Any, Any, None]:
+        descriptor = self._descriptors[number if type(number) is int else number.fileno()]
+        task = _run.GLOBAL_RUN_CONTEXT.task
+        nap = self.nap
+        if nap is not None:
+            self.nap = None
+            nap.task = task
         if descriptor.events():
-            await trio.lowlevel.checkpoint()
+            yield from trio.lowlevel.checkpoint()  # type: ignore[misc]  # noqa: ASYNC105
+        elif nap is None or not nap.is_over:
+            descriptor.waiter = task
+            (yield WaitTaskRescheduled(descriptor.no_waiter)).unwrap()
             return
-        descriptor.waiter = trio.lowlevel.current_task()
-        await rescheduled(descriptor.no_waiter)
+        if nap is not None and nap.is_over:
+            (yield CancelShieldedCheckpoint).unwrap()
+            nap.unwrap()
 
-    async def sleep(self, seconds: float) -> None:
+    @coroutine
+    def sleep(self, seconds: float) -> Generator[Any, Any, None]:
         """As trio.sleep, without a cancel scope: that is most of what the ticking of all processes costs."""
         process = self.process
-        task = trio.lowlevel.current_task()
-        is_over = False
-
-        def wake() -> None:
-            if not is_over and process.is_alive:
-                process.resume(task)
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            nonlocal is_over
-            is_over = True
-            return SUCCEEDED
-
-        process.world.later(seconds / process.clock.rate + EPSILON, wake)
-        await rescheduled(abort)
+        sleep = Sleep(process)
+        process.world.later(seconds / process.clock.rate + EPSILON, sleep.wake)
+        (yield WaitTaskRescheduled(sleep.abort)).unwrap()
 
 
 class Flag(Descriptor):

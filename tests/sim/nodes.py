@@ -117,9 +117,11 @@ class SimNode(Process):
         for proxy in parts.links.streams._streams.keys() - self._met:
             self._met.add(proxy)
             self.world.checks.meetings.meets(self, proxy)
+        now, vouched_at = self.world.time, self._vouched_at
         for proxy in (*parts.links.sessions, *parts.clients._listed):
-            self._gave_up_at[proxy] = self.gave_up_at(proxy)
-            self._vouched_at[proxy] = self.world.time
+            if now - vouched_at.get(proxy, now) > self._patience:
+                self._gave_up_at[proxy] = now
+            vouched_at[proxy] = now
 
     # --- what is looked at --------------------------------------------------------------------------------------------
 

@@ -1,9 +1,9 @@
 """One simulated process: a Trio run of its own, stepped by the world, by a clock of its own.
 
-Everything in it is the real program. Trio's run loop is a generator that asks for a wait; in `trio.run` the kernel
-answers it, in guest mode another loop, here the world: with the time, and with what has come for the process. So a
-process can be frozen (it is not stepped), be slow, and be killed, and a thousand seconds cost nothing but the work that
-is done in them. Uses some of Trio's inside (Runner, unrolled_run), which constraints.txt pins.
+Everything in it is the real program. A pass of Trio's run loop says how long it would wait; in `trio.run` the kernel
+does that, in guest mode another loop, here the world: it comes again at that time, or with what has come for the
+process. So a process can be frozen (it is not stepped), be slow, and be killed, and a thousand seconds cost nothing but
+the work that is done in them. Uses some of Trio's inside (Runner), which constraints.txt pins.
 """
 
 import sys
@@ -19,6 +19,7 @@ from trio._core import _run
 from trio._core._entry_queue import EntryQueue
 from trio._core._ki import KIManager
 
+from tests.sim import loop
 from tests.sim.kernel import EPSILON, Kernel
 
 if TYPE_CHECKING:
@@ -100,7 +101,6 @@ class Process:
         )
         runner.asyncgens.prev_hooks = sys.get_asyncgen_hooks()
         self._scope = trio.CancelScope()
-        self._loop = _run.unrolled_run(runner, self._main, (), host_uses_signal_set_wakeup_fd=True)
 
     async def main(self) -> None:
         raise NotImplementedError
@@ -126,7 +126,7 @@ class Process:
             self._schedule(self.world.time)
 
     def resume(self, task: trio.lowlevel.Task) -> None:
-        self._runner.reschedule(task)
+        loop.reschedule(self._runner, task)
         self.wake()
 
     def freeze(self) -> None:
@@ -166,27 +166,35 @@ class Process:
                 self._schedule(self._due)
             return
         self._due = inf
-        with self:
-            for _ in range(self.passes):
-                wait = self._pass()
-                if wait is None:
-                    return
-                if wait > 0:
-                    break
+        # As `with self`, of which each step would pass two frames more.
+        _run.GLOBAL_RUN_CONTEXT.runner = self._runner
+        world.current = self
+        for _ in range(self.passes):
+            wait = self._pass()
+            if wait is None or wait > 0:
+                break
+        world.current = None
+        _run.GLOBAL_RUN_CONTEXT.__dict__.clear()
+        if wait is None:
+            return
         if wait < 10_000:
             self._schedule(world.time + (wait / self.clock.rate + EPSILON if wait else self.pause))
         self.stepped()
 
     def _pass(self) -> float | None:
         """One pass of Trio's loop. Returns how long it may wait; None: the program has ended."""
+        runner = self._runner
+        if runner.init_task is None:
+            loop.begin(runner, self._main)
+            return 0.0
         try:
-            return self._loop.send(None if self._runner.init_task is None else ())
-        except StopIteration:
-            outcome = self._runner.main_task_outcome
-            self._finish(getattr(outcome, "error", None))
-        except trio.TrioInternalError as error:
+            wait = loop.turn(runner, self.clock.offset + self.world.time * self.clock.rate)
+        except Exception as error:  # of the loop, or of what is called when a wait is cancelled
             self._finish(error)
-        return None
+            return None
+        if wait is None:
+            self._finish(getattr(runner.main_task_outcome, "error", None))
+        return wait
 
     def _finish(self, error: BaseException | None) -> None:
         self.is_alive = False

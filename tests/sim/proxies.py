@@ -64,8 +64,7 @@ class SimProxy(Process):
             self.world.checks.crashed(self.id, "the proxy ends", error)
 
     def stepped(self) -> None:
-        if self.is_up:
-            self.world.checks.stays_drained(self)
+        self.world.checks.stays_drained(self)
 
     # --- what is looked at --------------------------------------------------------------------------------------------
 

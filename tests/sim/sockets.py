@@ -25,9 +25,8 @@ POLLIN, POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)
 class Again(zmq.Again):
     """Without the message, which costs more than all else about it."""
 
-    def __init__(self) -> None:
-        Exception.__init__(self)
-        self.errno = int(zmq.EAGAIN)
+    errno = int(zmq.EAGAIN)
+    __init__ = Exception.__init__  # type: ignore[assignment]
 
 
 class Context:

@@ -23,16 +23,18 @@ import zmq.utils.monitor
 from trio._core import _run
 
 from holdfast.balancer.directory import Node
+from holdfast.balancer.links import callers
 from holdfast.balancer.links.guard import Guard
 from holdfast.balancer.links.zeromq import ZeromqLink
-from holdfast.node import links, node
+from holdfast.node import links, node, pump
 from holdfast.node.session import Session
 from holdfast.proxy import app, ticker
 from holdfast.proxy.admin import control
 from holdfast.proxy.cluster import alone, runner
 from holdfast.proxy.open_files import Shares
 from holdfast.proxy.realtime import effects, lanes
-from tests.sim.kernel import ROOM, Epoll, Flag, Kernel
+from tests.sim import loop
+from tests.sim.kernel import ROOM, Epoll, Flag, Kernel, Nap
 from tests.sim.sockets import Again, Context
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ CONSTANTS: list[tuple[ModuleType, str, float]] = [
 ]
 
 TUNNEL_DELAY = links.TUNNEL_DELAY
+EXPLICIT = _run.CancelReason(source="explicit")  # without the name of who has done it, which takes longer than all else
 WALL_CLOCK = 1e9  # as a world begins, in seconds
 
 _world: "World | None" = None
@@ -270,8 +273,8 @@ def open_signal_receiver(*_: int) -> Iterator[Signals]:
     yield signals
 
 
-async def sleep(seconds: float) -> None:
-    await _kernel().sleep(seconds)
+def sleep(seconds: float) -> Awaitable[None]:
+    return _kernel().sleep(seconds)
 
 
 def current_time() -> float:
@@ -282,16 +285,14 @@ def current_time() -> float:
 
 def wait_readable(number: object) -> Awaitable[None]:
     """Likewise."""
-    return _kernel().wait_readable(number)
+    return _world.current.kernel.wait_readable(number)  # type: ignore[union-attr]
 
 
-class Chance:
-    """What Trio's scheduler asks: most batches are of one task."""
+class TrioWithNaps:
+    """As the module, for who has no cancel scopes but such with one wait for a descriptor in them."""
 
-    @staticmethod
-    def shuffle(batch: list[object]) -> None:
-        if len(batch) > 1:
-            random.shuffle(batch)
+    def __init__(self) -> None:
+        vars(self).update(vars(trio), CancelScope=Nap)
 
 
 class Registering:
@@ -373,14 +374,20 @@ def install(world: "World", *, tunnels: bool) -> None:
     A former one ends: what is left of it would be found as garbage in the middle of this one, and end there as a fault.
     """
     global _world
-    if _world is None:
+    if not _undo:
         _install()
-    else:
+    if _world is not None:
         _world.close()
     _world = world
     links.TUNNEL_DELAY = TUNNEL_DELAY if tunnels else inf
     random.seed(world.seed)
     _numbers.clear()
+
+
+def leave() -> None:
+    """The present world stays as it is, and is none any more: who asks for that sees that it never becomes garbage."""
+    global _world
+    _world = None
 
 
 def uninstall() -> None:
@@ -417,9 +424,15 @@ def _install() -> None:
     _put(trio, "current_time", current_time)
     _put(trio.lowlevel, "wait_readable", wait_readable)
     _put(trio.to_thread, "run_sync", run_sync)
-    _put(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
-    _put(_run, "_r", Chance())
+    for module in (trio._core, trio.lowlevel, _run):
+        _put(module, "wait_task_rescheduled", loop.rescheduled)
+        _put(module, "cancel_shielded_checkpoint", loop.shielded_checkpoint)
+    _put(_run.Runner, "reschedule", loop.reschedule)
+    _put(_run, "current_time", current_time)
+    _put(_run.CancelScope, "cancel", lambda scope, reason=None: scope._cancel(EXPLICIT))
     _put(_run.CancelScope, "_might_change_registered_deadline", lambda scope: Registering(scope))
+    for module in (pump, callers):
+        _put(module, "trio", TrioWithNaps())
     _put(os, "urandom", lambda size: random.randbytes(size))
     _put(random, "_urandom", lambda size: random.randbytes(size))
     _put(Guard, "start", lambda guard, context: None)

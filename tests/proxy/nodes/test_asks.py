@@ -8,7 +8,6 @@ from structlog.testing import capture_logs
 from holdfast.protocols.nodes import frames
 from holdfast.proxy.nodes import asks as module
 from tests.harness import ScriptedNode, running, websocket
-from tests.waiting import until
 
 
 @asynccontextmanager
@@ -32,6 +31,11 @@ async def heard(node):
     await node.take(frames.Heartbeat)
 
 
+def questions(proxy):
+    """How many have no answer."""
+    return sum(node.questions for node in proxy.app.directory)
+
+
 def calls_of(node):
     return [frame for frame in node.frames if isinstance(frame, frames.Call)]
 
@@ -50,7 +54,7 @@ async def test_a_name_is_asked_and_one_of_its_nodes_answers():
             await answer(node, b"12", call)
             assert await asker.take(frames.Answered) == frames.Answered(7, "", 200, b"12", True)
             assert not len(proxy.app.ledger)
-            assert not proxy.app.calls.asks._asked
+            assert not questions(proxy)
 
 
 async def test_several_questions_go_to_who_has_the_least_to_do():
@@ -93,7 +97,7 @@ async def test_everyone_is_asked_and_each_answers_for_itself():
                 assert second.message == "I am a teapot"
                 assert not calls_of(deaf)
                 assert not calls_of(stranger)
-                assert not proxy.app.calls.asks._asked
+                assert not questions(proxy)
 
 
 async def test_everyone_of_nobody_is_answered_at_once():
@@ -119,7 +123,7 @@ async def test_whoever_never_comes_is_a_503():
         answered = await asker.take(frames.Answered)
         assert (answered.status, answered.node, answered.left) == (503, "", 0)
         assert answered.message == "no node was available for 0.2 s"
-        assert not proxy.app.calls.asks._asked
+        assert not questions(proxy)
 
 
 async def test_a_question_that_waits_does_not_hold_up_clients_nor_other_questions():
@@ -202,7 +206,7 @@ async def test_an_asker_that_is_lost_wants_nothing_any_more(where):
                 async with node_of(proxy, "billing") as late:
                     await heard(late)
                     assert not calls_of(late)
-            assert not proxy.app.calls.asks._asked
+            assert not questions(proxy)
 
 
 async def test_an_asker_that_answers_itself_and_is_lost_leaves_nothing():
@@ -214,7 +218,7 @@ async def test_an_asker_that_answers_itself_and_is_lost_leaves_nothing():
             node.close()
             await proxy.until(lambda: len(proxy.app.directory.nodes) == 1)
             assert not len(proxy.app.ledger)
-            assert not proxy.app.calls.asks._asked
+            assert not questions(proxy)
             await heard(other)
 
 
@@ -229,15 +233,27 @@ async def test_a_question_has_its_own_time():
             assert call.timeout == 10_000  # no more than a request's
             assert (await asker.take(frames.Answered)).ask == 2
         ask(asker, "mail", timeout=100, number=3)
-        mails = await until(
-            lambda: [heap for pool, heap in proxy.app.ledger.waiting.items() if pool.name == "ask mail"]
-        )
-        ((entry,),) = mails
-        await proxy.until(lambda: entry.connection.is_closed)
+        answered = await asker.take(frames.Answered)
+        assert (answered.ask, answered.status) == (3, 503)  # nobody was there
         async with node_of(proxy, "mail") as late:
-            await proxy.until(lambda: entry.connection not in proxy.app.ledger.by_connection())
             await heard(late)
             assert not calls_of(late)
+
+
+async def test_a_question_whose_time_is_over_takes_no_place_at_who_did_not_answer():
+    """Nor is that a failure of its node: who asked had little patience."""
+    async with running() as proxy, node_of(proxy, "chat", takes_requests=False) as asker:
+        async with node_of(proxy, "billing", capacity=1) as node, websocket(proxy) as client:
+            ask(asker, "billing", timeout=100)
+            call = await node.take(frames.Call)
+            await client.send("x")
+            answered = await asker.take(frames.Answered)
+            assert (answered.ask, answered.status, answered.message) == (1, 504, "no reply within 0.1 s")
+            assert await node.take(frames.Cancel) == frames.Cancel(call.id, 1)
+            await node.reply()
+            assert await client.recv() == "x"
+            assert not proxy.app.directory.nodes[node.id].health.failures
+            assert not questions(proxy)
 
 
 async def test_no_answer_in_time_is_a_504():
@@ -247,7 +263,7 @@ async def test_no_answer_in_time_is_a_504():
             call = await node.take(frames.Call)
             assert (await asker.take(frames.Answered)).status == 504
             assert await node.take(frames.Cancel) == frames.Cancel(call.id, 1)
-            assert not proxy.app.calls.asks._asked
+            assert not questions(proxy)
 
 
 async def test_questions_without_an_answer_are_bounded_for_each_node(monkeypatch):
@@ -292,6 +308,23 @@ async def test_names_that_are_asked_are_bounded_and_those_that_nobody_needs_are_
             ask(asker, "billing")
             await answer(node, b"still")
             assert (await asker.take(frames.Answered)).payload == b"still"
+
+
+async def test_those_that_nobody_needs_are_not_looked_for_again_and_again(monkeypatch):
+    """Who asks ever other names would have all of them looked through each time."""
+    monkeypatch.setattr(module, "MAX_POOLS", 1)
+    monkeypatch.setattr(module, "LOOK_INTERVAL", 600.0)
+    async with running(request={"parked_timeout": 0.1}) as proxy, node_of(proxy, "chat", ()) as asker:
+        messages = []
+        for name in ("one", "two", "three"):
+            ask(asker, name)
+            if name != "one":
+                messages.append((await asker.take(frames.Answered)).message)
+            if name == "two":  # now the first one is needed no more, and a moment ago it was
+                messages.append((await asker.take(frames.Answered)).message)
+                await proxy.until(lambda: not len(proxy.app.ledger))
+        too_many = "too many names and ids are asked"
+        assert messages == [too_many, "no node was available for 0.1 s", too_many]
 
 
 async def test_what_an_answerer_does_goes_with_its_answer():

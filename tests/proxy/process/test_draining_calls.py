@@ -3,6 +3,7 @@
 import os
 import signal
 
+import httpx
 import trio
 
 from holdfast.protocols.nodes import frames
@@ -128,4 +129,37 @@ async def test_nobody_waits_where_there_is_no_node_to_be_told():
             await proxy.until(lambda: len(serving.app.calls.once) == 1)
         with trio.fail_after(draining.LAST_CALLS - 1.0):
             await serving.ended.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_published_while_it_leaves_is_answered():
+    """Or whoever waits for the answer would do it again, at another proxy or the next one here."""
+    serving = Serving(drain={"timeout": 60.0, "spread": 0.0})
+    async with trio.open_nursery() as nursery, httpx.AsyncClient() as http:
+        proxy = await serving.start(nursery)
+        with ScriptedNode(proxy.node, takes=["publish"]) as node:
+            await node.join()
+            async with websocket(proxy) as client, trio.open_nursery() as publishing:
+                await client.send("hello")
+                request = await node.take(frames.Request)
+                os.kill(os.getpid(), signal.SIGTERM)
+                await proxy.until(lambda: serving.app.phase is Phase.DRAINING)
+                answers = []
+
+                async def publish():
+                    url = f"http://{proxy.admin}/api/publish"
+                    answers.append((await http.post(url, json={"everybody": True, "payload": 1})).status_code)
+
+                publishing.start_soon(publish)
+                call = await node.take(frames.Call)
+                node.say(frames.Reply(request.id, request.attempt, b"", False))  # the last client is answered, and goes
+                await proxy.until(lambda: not serving.app.clients.connections)
+                for _ in range(200):  # it would have left by then
+                    node.say(frames.Heartbeat(1.0))
+                    await node.take(frames.Heartbeat)
+                assert not any(isinstance(frame, frames.Bye) for frame in node.frames)
+                node.say(frames.Reply(call.id, call.attempt, b"", False))
+            assert answers == [200]
+            await node.take(frames.Bye)
+        await serving.wait_ended()
         nursery.cancel_scope.cancel()

@@ -121,6 +121,7 @@ class ClientRegistry:
     def _again(self, client_id: int, due: int) -> None:
         self.sequence += 1
         self.pending.append(Closed(client_id, "", due))
+        self.untold.add(client_id)  # the node that is told the next of it is to know of this
         self._pending_bytes += CLOSED_BYTES
 
     @property

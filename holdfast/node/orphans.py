@@ -14,7 +14,7 @@ from msgspec import Struct
 from holdfast.protocols.nodes.announcements import CAME
 from holdfast.protocols.nodes.clients import ClientView
 from holdfast.protocols.nodes.frames import Closed, Due, Orphaned, Orphans, WantOrphans, encode_frame
-from holdfast.protocols.nodes.orphans import ORPHANS
+from holdfast.protocols.nodes.orphans import COUNT, ORPHANS, SETTLED
 
 MAX_PROXIES = 64  # that are no more; what is due of the one that was lost first is forgotten then
 PART = 500  # clients that are given at once
@@ -88,9 +88,13 @@ class Heir:
 
     def wanted(self, link: Link, frame: WantOrphans) -> None:
         estate = self._estates.get(frame.prefix)
-        if frame.settled:
+        if frame.what == SETTLED:
             if estate is not None:
                 estate.due.clear()
+            return
+        if frame.what == COUNT:
+            if estate is not None:
+                self._say(link, frame.prefix)
             return
         part: list[Due] = []
         size = 0
@@ -105,4 +109,5 @@ class Heir:
     def _say(self, link: Link, prefix: int) -> None:
         if ORPHANS in link.takes:
             estate = self._estates[prefix]
-            link.send(Orphaned(prefix, estate.number, len(estate.due)))
+            count = len(estate.due) + sum(due.came for due in estate.due.values())
+            link.send(Orphaned(prefix, estate.number, count))

@@ -14,11 +14,11 @@ MAX_PAGE = 1000  # clients in a page
 
 
 class Orphaned(Struct, array_like=True, frozen=True, gc=False, tag=34):
-    """node to proxy: a proxy is no more, for all that the node knows, and of so many of its clients one node is to be
-    told yet. For each such proxy when a session begins, and when it is forgotten.
+    """node to proxy: a proxy is no more, for all that the node knows, and so much of its clients is to be told to one
+    node yet. For each such proxy when a session begins, when it is forgotten, and when it is asked.
 
     prefix: upper 32 bits of the ids of its clients. number: of the last change of its clients that the node was told;
-    0: not all of them. count: 0, too, when all is told.
+    0: not all of them. count: of what is due, that one went and that one came; 0, too, when all is told.
     """
 
     prefix: Annotated[int, Meta(ge=0)]
@@ -27,11 +27,14 @@ class Orphaned(Struct, array_like=True, frozen=True, gc=False, tag=34):
 
 
 class WantOrphans(Struct, array_like=True, frozen=True, gc=False, tag=76):
-    """proxy to node: an Orphans of that proxy, with those of whom no Closed has said that nothing is due any more.
-    settled: all is told, and nothing is asked."""
+    """proxy to node, of a proxy that is no more. what: GIVE, an Orphans with those of whom no Closed has said that
+    nothing is due any more; COUNT, an Orphaned; SETTLED, nothing: all is told."""
 
     prefix: int
-    settled: bool = False
+    what: int = 0
+
+
+GIVE, COUNT, SETTLED = 0, 1, 2
 
 
 class Orphans(Struct, array_like=True, frozen=True, gc=False, tag=35):

@@ -18,6 +18,7 @@ from holdfast.balancer.directory import Node
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes.announcements import WENT
 from holdfast.protocols.nodes.frames import Orphaned, Orphans, WantOrphans, encode_frame
+from holdfast.protocols.nodes.orphans import COUNT, SETTLED
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.nodes.announcer import Announcer
 from holdfast.proxy.nodes.once import Once
@@ -48,19 +49,24 @@ class Word(tuple[int, int]):
 
 
 class House:
-    """A proxy that is no more. words: what nodes have said. asked: who is to give them, and number, of its word.
+    """A proxy that is no more. words: what nodes have said; is_counted: they were asked for it just now, and
+    asked_again: who has not answered yet. asked: who is to give them, and number, of its word.
 
     is_given: it has, a part. has_told: some of that was told. taken: who was taken over. open: of these, who is not
     told yet. settled: up to which number all is told; -1: nothing is.
     """
 
-    __slots__ = ("asked", "has_told", "is_given", "number", "open", "settled", "since", "taken", "words")
+    __slots__ = (
+        "asked", "asked_again", "has_told", "is_counted", "is_given", "number", "open", "settled", "since", "taken",
+        "words",
+    )  # fmt: skip
 
     def __init__(self, now: float) -> None:
         self.since = now
         self.words: dict[Node, Word] = {}
         self.asked: Node | None = None
-        self.is_given = self.has_told = False
+        self.asked_again: set[Node] = set()
+        self.is_counted = self.is_given = self.has_told = False
         self.open: set[int] = set()
         self.taken: set[int] = set()
         self.number = self.settled = -1
@@ -91,6 +97,7 @@ class OrphanCare:
         elif not house.words:
             house.since = self._reactor.now
         house.words[node] = Word(frame.number, frame.count)
+        house.asked_again.discard(node)
 
     def given(self, node: Node, frame: Orphans) -> None:
         house = self._houses.get(frame.prefix)
@@ -117,8 +124,9 @@ class OrphanCare:
         """Its session is over."""
         for house in self._houses.values():
             house.words.pop(node, None)
+            house.asked_again.discard(node)
             if house.asked is node:
-                house.asked = None
+                house.asked, house.is_counted = None, False
 
     # ------------------------------------------------------------------------------------------------------------
 
@@ -135,12 +143,24 @@ class OrphanCare:
             return
         now = self._reactor.now
         for prefix, house in self._houses.items():
-            if house.asked is None:
-                is_due = bool(house.words) and now >= house.since + GATHERING
-            else:
+            if house.asked is not None:
                 is_due = house.is_given and (house.has_told or not house.open) and len(house.open) <= FEW
-            if is_due and self.is_ours(prefix):
-                self._ask(prefix, house)
+            elif house.is_counted:
+                is_due = not house.asked_again or now >= house.since + GATHERING
+            else:
+                is_due = now >= house.since + GATHERING
+            if house.words and is_due and self.is_ours(prefix):
+                if house.is_counted:
+                    self._ask(prefix, house)
+                else:
+                    self._count(prefix, house, now)
+
+    def _count(self, prefix: int, house: House, now: float) -> None:
+        """Who has heard the most by now? Another proxy may have begun to tell it, and have been lost."""
+        house.is_counted, house.since = True, now
+        house.asked_again = set(house.words)
+        for node in house.words:
+            node.link.send(WantOrphans(prefix, COUNT))
 
     def _ask(self, prefix: int, house: House) -> None:
         if house.asked is None:
@@ -158,8 +178,8 @@ class OrphanCare:
     def _settle(self, prefix: int, house: House, number: int) -> None:
         """All that is known up to that number is told."""
         house.settled = max(house.settled, number)
-        house.asked = None
-        frame = WantOrphans(prefix, settled=True)
+        house.asked, house.is_counted = None, False
+        frame = WantOrphans(prefix, SETTLED)
         for node in [node for node, word in house.words.items() if word.number <= house.settled]:
             del house.words[node]
             node.link.send(frame)

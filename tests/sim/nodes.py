@@ -17,6 +17,7 @@ from holdfast.node.clients import UNKNOWN
 from holdfast.node.stream import NOWHERE, Effective, Origin
 from holdfast.node.streams import Concerned, Sent, Streams
 from holdfast.protocols.nodes.frames import Notify
+from tests.sim.doormen import CAME, WENT
 from tests.sim.process import Process
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 CHANNELS = ("red", "green", "blue")
 OF_MASTER = "master's"
+TELLING = 0.1  # seconds that it takes to be told that a client came, or went
 # What a notification is, by its first item.
 PUBLISHED, DIRECT, EFFECT, MASTERS = range(4)
 # What a node was told of a client last. One of an unknown end was given up with its proxy, which may come back.
@@ -64,6 +66,10 @@ class SimNode(Process):
         if self.knows_clients:
             ours.on_open(self._opened, inline=True)
             ours.on_close(self._closed, inline=True)
+        self.is_doorman = number % 3 > 0  # told once of clients
+        if self.is_doorman:
+            ours.on_open(self._came, once=True)
+            ours.on_close(self._went, once=True)
         ours.on_master(self._lead)
 
     async def main(self) -> None:
@@ -193,6 +199,16 @@ class SimNode(Process):
             self.world.checks.fail("N1, a client is told as closed once, after it was opened", self.id, client.id)
         self.world.checks.closed(self, client.id)
         self.told[client.id] = UNKNOWN if reason == UNKNOWN else CLOSED
+
+    async def _came(self, client: Client) -> None:
+        self.world.doormen.begins(self, CAME, client)
+        await trio.sleep(TELLING)
+        self.world.doormen.ends(CAME, client)
+
+    async def _went(self, client: Client, reason: str) -> None:
+        self.world.doormen.begins(self, WENT, client)
+        await trio.sleep(TELLING)
+        self.world.doormen.ends(WENT, client)
 
     async def _publish(self) -> None:
         random = self.world.random

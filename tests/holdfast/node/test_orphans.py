@@ -7,7 +7,7 @@ from holdfast.node.clients import Clients
 from holdfast.node.failures import Failures
 from holdfast.node.orphans import PART, Heir
 from holdfast.protocols.nodes import frames
-from holdfast.protocols.nodes.orphans import ORPHANS
+from holdfast.protocols.nodes.orphans import COUNT, ORPHANS, SETTLED
 from tests.holdfast.node.fake_proxy import client
 
 A, B = 1, 2  # prefixes of the proxies a and b
@@ -73,7 +73,7 @@ def test_who_was_there_and_of_whom_something_was_due_is_kept_and_said():
         frames.Opened(whom(6), due=False),
     )
     world.clients.forget("a")
-    assert world.b.said == [frames.Orphaned(A, 11, 5)]
+    assert world.b.said == [frames.Orphaned(A, 11, 7)]
     assert sorted(world.part()) == [
         (1, "", False),
         (2, "", True),
@@ -96,6 +96,16 @@ def test_what_is_told_is_given_no_more():
     late = Link()
     world.heir.linked(late)
     assert late.said == [frames.Orphaned(A, 5, 0)], "who knows less is not to be believed"
+
+
+def test_the_word_is_said_again_when_it_is_asked_for():
+    world = World(1, 2, due=[1])
+    world.clients.forget("a")
+    world.told(1, due=1)
+    world.b.said.clear()
+    world.heir.wanted(world.b, frames.WantOrphans(A, COUNT))
+    world.heir.wanted(world.b, frames.WantOrphans(77, COUNT))  # of which nothing is known
+    assert world.b.said == [frames.Orphaned(A, 5, 2)]
 
 
 def test_what_is_told_while_the_proxy_lives_is_due_no_more_when_it_is_lost():
@@ -127,8 +137,8 @@ def test_all_that_is_settled_is_forgotten():
     world = World(1)
     world.clients.forget("a")
     world.b.said.clear()
-    world.heir.wanted(world.b, frames.WantOrphans(A, settled=True))
-    world.heir.wanted(world.b, frames.WantOrphans(77, settled=True))  # as one that is not known
+    world.heir.wanted(world.b, frames.WantOrphans(A, SETTLED))
+    world.heir.wanted(world.b, frames.WantOrphans(77, SETTLED))  # as one that is not known
     assert world.b.said == []
     assert world.part() == []
 

@@ -1,0 +1,24 @@
+"""What one node is told of clients."""
+
+import pytest
+
+from tests.sim import tellings
+from tests.sim.stories import whole
+
+HOST = {"is_one_host": True}
+STORIES = [
+    (tellings.clients_of_a_dead_proxy, {"proxies": 3}),
+    (tellings.clients_of_a_dead_proxy, {"proxies": 3, **HOST}),
+    (tellings.clients_of_a_dead_keeper, {"proxies": 3, **HOST}),
+    (tellings.clients_of_a_proxy_that_is_started_again, {"proxies": 1, "is_alone": True}),
+    (tellings.clients_of_a_proxy_that_is_started_again, {"proxies": 2, **HOST}),
+    (tellings.who_has_them_told_dies_as_well, {"proxies": 3, **HOST}),
+    (tellings.who_is_told_dies_as_well, {"proxies": 2, "nodes": 4, **HOST}),
+    (tellings.frozen_and_back, {"proxies": 3}),
+]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(("story", "settings"), STORIES, ids=lambda value: getattr(value, "__name__", ""))
+def test_telling(story, settings, seed):
+    story(whole(seed, **settings))

@@ -138,7 +138,9 @@ class App:
 
             clients.tokens = tokens = Tokens(client, clients.dispatch, reactor, counters, wall_clock)
             clients.dispatch = tokens.request
-        self.calls = calls = Calls(client.admission, ledger, directory, dispatch, config.request, reactor, counters)
+        self.calls = calls = Calls(
+            client.admission, ledger, directory, announcer, dispatch, config.request, reactor, counters
+        )
         clients.admission = calls.admission
         clients.join = channels.join
         self.budget = Budget(clients, ledger, client.max_buffered_bytes, dispatch.overloaded, dispatch.abandon)
@@ -166,6 +168,7 @@ class App:
             reactor,
             counters,
             calls.asks,
+            calls.orphans,
         )
         lanes.update = announcer.client_updated
         dispatch.attach(effects.reply, effects.is_behind)
@@ -177,7 +180,7 @@ class App:
         self.hub = ZeromqHub(
             gateway, max_batch_bytes=node.max_frame_bytes, max_backlog_bytes=node.max_outbox_bytes, guard=guard
         )
-        self.ticker = Ticker(clients, directory, dispatch, calls.once, gateway, keeper, self.hub, reactor, node)
+        self.ticker = Ticker(clients, directory, dispatch, calls, gateway, keeper, self.hub, reactor, node)
         if config.client.tls_certificate_file:
             reactor.at_turn_end(clients.handshakes.step)
         # What a turn ends with, in this order: requests leave (and who came or went), replies come (and nodes, who are
@@ -214,22 +217,26 @@ class App:
         return self.phase is Phase.SERVING
 
     def _client_opened(self, client: Client) -> None:
-        self.announcer.client_opened(client)
-        self.calls.once.opened(client.id, self.registry.info(client.id))
+        due = self.calls.once.wants_comings
+        self.announcer.client_opened(client, due)
+        if due:
+            self.calls.once.opened(client.id, self.registry.info(client.id))
 
     def _client_closed(self, session: Session, reason: Reason) -> None:
-        self.calls.once.closed(session.id, self.registry.info(session.id), reason.value)
+        info = self.registry.info(session.id) if self.calls.once.is_due(session.id) else b""  # of whom something is due
         self.channels.forget(session)
         if self._access_log is not None and session.connection.in_flight:
             self._access_log.leaves(session.id)
-        self.announcer.client_closed(session.id, reason)
+        self.announcer.client_closed(session.id, reason, info != b"")
+        if info:
+            self.calls.once.closed(session.id, info, reason.value)
         self.keeper.owner_gone(session.id)
         self.cluster.owners.closed(session.id)
 
-    def _proxy_gone(self, prefix: int) -> None:
-        """One of us has a node told of its clients: the keeper."""
-        if self.steward.keeper in ("", self._id):
-            self.calls.once.proxy_gone(prefix)
+    def _inherits(self, prefix: int) -> bool:
+        """One of us tells of the clients of a proxy that can't have them any more: the keeper."""
+        membership, now = self.cluster.membership, trio.current_time()
+        return membership.is_keeper and membership.is_quorate(now) and not membership.may_have(prefix, now)
 
     def _node_died(self, node: str, incarnation: int) -> None:
         """A node's process on this host has died: other proxies can't see that."""
@@ -357,7 +364,7 @@ class App:
         cluster.replication.keeping = keeper
         cluster.owners.is_here = self.registry.__contains__
         cluster.owners.on_gone = keeper.owner_gone
-        cluster.owners.on_proxy_gone = self._proxy_gone
+        self.calls.orphans.is_ours = self._inherits
         keeper.start(cluster.replication, cluster.owners)
 
     async def _accept(self, listeners: list[Listener], scope: trio.CancelScope) -> None:

@@ -33,7 +33,10 @@ OF_PROXIES = {
     "than 10 lines a second.",
     "once_given_up": "That a client came or went was told to no node: for so long none could take it, or too much "
     "waited. kind: open or close. No more than 10 lines a second; `holdfast_once_given_up_total` has all.",
-    "once_untold": "The proxy stops, and of so many clients that came or went no node has been told.",
+    "once_untold": "The proxy stops, and of so many clients that came or went no node has been told. Nodes know of "
+    "them, and another proxy has it told.",
+    "orphans": "A proxy is no more, and one node is told which of its clients went, or came before. prefix: of their "
+    "ids. node: who knew of so many.",
     # nodes
     "node_joined": "A node has said who it is.",
     "node_ready": "It gets requests.",

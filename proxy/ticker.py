@@ -14,10 +14,10 @@ from holdfast.balancer.settings import NodeSettings
 from holdfast.protocols.nodes.lateness import Excuse, tolerated
 from holdfast.proxy.clients.clients import Clients
 from holdfast.proxy.clients.reactor import Reactor
+from holdfast.proxy.nodes.calls import Calls
 from holdfast.proxy.nodes.dispatch import Dispatch
 from holdfast.proxy.nodes.gateway import Gateway
 from holdfast.proxy.nodes.keeper import Keeper
-from holdfast.proxy.nodes.once import Once
 
 log = structlog.get_logger("holdfast.ticker")
 
@@ -36,7 +36,7 @@ class Ticker:
         clients: Clients,
         directory: Directory,
         dispatch: Dispatch,
-        once: Once,
+        calls: Calls,
         gateway: Gateway,
         keeper: Keeper,
         hub: Hub,
@@ -46,7 +46,7 @@ class Ticker:
         self._clients = clients
         self._directory = directory
         self._dispatch = dispatch
-        self._once = once
+        self._calls = calls
         self._gateway = gateway
         self._keeper = keeper
         self._hub = hub
@@ -79,6 +79,7 @@ class Ticker:
         self._reactor.masses.tick(now)
         self._directory.tend(now)
         self._dispatch.unpark()
-        self._once.tick()
+        self._calls.orphans.tick()
+        self._calls.once.tick()
         self._hub.retry()
         self._reactor.settle()

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+from holdfast.balancer.cluster.times import MAX_SLEEP
 from holdfast.protocols.nodes.effects import ALL
 from holdfast.protocols.peers.ranges import MAX_MEMBERS, MAX_RUNS
 from holdfast.protocols.peers.replication import Debt as DebtFrame
@@ -23,7 +24,6 @@ from holdfast.protocols.peers.replication import Noted, Owed
 
 ASK_INTERVAL = 0.5  # seconds; what is asked may be lost
 LATELY = 60.0  # seconds for which a debt is kept to a proxy that is not known, or not any more: it may be frozen
-MAX_SLEEP = 45.0  # seconds; whoever was away for longer may not be told any more what it is owed (LATELY, and drift)
 # Times node.heartbeat_timeout, or times WAY_BACK if that is more. A node dials each second, and finds the way by
 # another proxy in two; and what only looks like a session with it is over when it was silent for once the timeout.
 PATIENCE = 2

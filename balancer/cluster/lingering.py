@@ -21,8 +21,12 @@ class Stay(NamedTuple):
 
 
 class Lingering:
-    def __init__(self, grace: float) -> None:
+    """grace: for how long they count as there. sleep: for how long one that was frozen may come back with its clients;
+    whoever was away for longer closes them."""
+
+    def __init__(self, grace: float, sleep: float = 0.0) -> None:
         self._grace = grace
+        self._rest = max(0.0, sleep - grace)
         self._stays: dict[str, Stay] = {}
 
     def __iter__(self) -> Iterator[str]:
@@ -58,12 +62,16 @@ class Lingering:
             proxy: stay
             for proxy, stay in self._stays.items()
             if proxy not in ids
-            and now <= stay.until
+            and now <= stay.until + self._rest
             and not any(other.outlives(stay.member) for other in record.members)
         }
 
     def members(self, now: float) -> list[Member]:
         return [stay.member for stay in self._stays.values() if now <= stay.until]
+
+    def asleep(self, now: float) -> list[Member]:
+        """With those whose grace is over, and who may come back."""
+        return [stay.member for stay in self._stays.values() if now <= stay.until + self._rest]
 
     def say(self, now: float) -> list[Evicted]:
         """For a heartbeat."""

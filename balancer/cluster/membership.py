@@ -78,7 +78,7 @@ class Membership:
         self._is_told_established = self._is_firm = False
         self._expelled_at: float | None = None
         self.is_leaving = False
-        self.lingering = Lingering(times.grace)
+        self.lingering = Lingering(times.grace, times.sleep)
         self.leavers: set[str] = set()
         self._dead: set[str] = set()
         self._ours_read_at = float("-inf")  # when the store was last asked, and had our ballot
@@ -245,7 +245,7 @@ class Membership:
     def nameable(self, now: float) -> list[str]:
         """Proxies that are not heard, and that would have their names on our host if they lived: worth a look."""
         heard, host = self.heard_now(now), self.me.host
-        known = (*self.record.members, *self.lingering.members(now))
+        known = (*self.record.members, *self.lingering.asleep(now))
         silent = [m for m in known if m.proxy not in heard and m.proxy != self.me.proxy and m.proxy not in self._dead]
         return [m.proxy for m in silent if m.is_named and m.host == host]
 
@@ -355,6 +355,13 @@ class Membership:
         """The proxies that have clients or may have, by the prefix of their clients' ids."""
         known = (*self._lingering(now), *self.record.members)
         return {m.prefix: m.proxy for m in known if m.proxy not in self.leavers}
+
+    def may_have(self, prefix: int, now: float) -> bool:
+        """Whether the clients with this prefix may be there, or be again: of a proxy that was frozen, and has said
+        nothing since its eviction, for longer than nodes and keys wait for it."""
+        if prefix in self.prefixes(now):
+            return True
+        return any(m.prefix == prefix and not self.is_known_dead(m.proxy) for m in self.lingering.asleep(now))
 
     def gone(self, ids: Iterable[str], now: float) -> tuple[Member, ...]:
         """For a record with these members: who may live all the same."""

@@ -26,13 +26,12 @@ def prefix_of(client: int) -> int:
 
 
 class Owners:
-    """prefix: of our own clients. is_here: whether one of them is. on_gone: told owners that are nowhere, as keeper.
-    on_proxy_gone: told the prefix of a proxy that can have no clients any more."""
+    """prefix: of our own clients. is_here: whether one of them is. on_gone: told owners that are nowhere, as
+    keeper."""
 
     def __init__(self, prefix: int, copy: StateCopy) -> None:
         self.is_here: Callable[[int], bool] = lambda client: False
         self.on_gone: Callable[[int], None] = lambda client: None
-        self.on_proxy_gone: Callable[[int], None] = lambda prefix: None
         self._prefix = prefix
         self._copy = copy
         self._due: deque[int] = deque()
@@ -58,8 +57,6 @@ class Owners:
 
     def know(self, proxies: Mapping[int, str]) -> None:
         """prefix: proxy, of all that may have clients."""
-        for prefix in self._known.keys() - proxies.keys():
-            self.on_proxy_gone(prefix)
         self._known = proxies
 
     def may_own(self, client: int) -> bool:

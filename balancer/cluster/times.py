@@ -8,6 +8,10 @@ from holdfast.protocols.peers.frames import Agreed
 # to 8.3 %: if one is sped up and the other slowed, the ratio is 1.18.
 MAX_DRIFT = 0.2
 
+# Seconds; whoever was away for longer closes its clients: others may not know any more what these were owed (LATELY in
+# balancer.cluster.debts, and drift), and have told nodes that they went.
+MAX_SLEEP = 45.0
+
 CARD_TTL = 1.5  # times heartbeat_timeout: one refresh, at a third of it, may be lost
 
 
@@ -42,6 +46,11 @@ class Times(NamedTuple):
         """How long nodes keep the clients of a proxy that was evicted. One that is cut off notices, waits for the
         fence, and closes its clients over the spread."""
         return self.fence_timeout + self.spread + 2 * self.heartbeat_timeout
+
+    @property
+    def sleep(self) -> float:
+        """How long after its eviction a proxy may come back with its clients, if it was frozen."""
+        return max(self.grace, MAX_SLEEP * (1 + MAX_DRIFT))
 
 
 def longest_grant(lease: float) -> float:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import msgspec
 from msgspec import Struct
 
-from holdfast.node.clients import UNKNOWN, Clients
+from holdfast.node.clients import UNKNOWN
 from holdfast.node.effects import check_text
 from holdfast.node.errors import RequestError
 from holdfast.node.function import Function
@@ -110,14 +110,12 @@ class Calls:
         open: Iterable[Function],
         close: Iterable[Function],
         ask: Function | None,
-        clients: Clients,
         put: Callable[[Effect], Awaitable[None]],
     ) -> None:
         self._connect = connect
         self._open = list(open)
         self._close = list(close)
         self._ask = ask
-        self._clients = clients
         self._put = put
         kinds: dict[str, Begin] = {PUBLISH: self._publish}
         if connect is not None:
@@ -151,10 +149,8 @@ class Calls:
 
     async def _closed(self, frame: frames.Call, client: Client, deadline: float) -> bytes:
         reason = frame.payload.decode(errors="replace") or UNKNOWN
-        is_again = frame.before + frame.attempt > 1
-        for each in [client] if frame.info else self._clients.lost_with(frame.client >> 32, is_again):
-            for function in self._close:
-                await function(each, reason)
+        for function in self._close:
+            await function(client, reason)
         return b""
 
     async def _answer(self, frame: frames.Call, client: Client, deadline: float) -> Any:  # noqa: ANN401 - the author's

@@ -11,17 +11,15 @@ that have asked something lately: to read 400 bytes of headers with each request
 
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, Set, ValuesView
 
-from msgspec.structs import replace
-
 from holdfast.node.callbacks import Callbacks
 from holdfast.node.function import Function
+from holdfast.node.orphans import Heir
 from holdfast.node.request import Client
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.clients import ClientView
 
 MAX_ASKED = 10_000  # of some 2 KiB
 NO_WORD = -1
-MAX_GONE = 4  # proxies that were forgotten: one of us is told of each by another, a moment after that
 _NONE: tuple[bytes, Client | None] = (b"", None)
 UNKNOWN = "unknown"  # the reason when a client went while nobody could tell us why
 
@@ -29,7 +27,7 @@ UNKNOWN = "unknown"  # the reason when a client went while nobody could tell us 
 class Clients(Mapping[int, Client]):
     """What is known now, by id. Functions are told a little later.
 
-    forget_timeout: in seconds.
+    forget_timeout: in seconds. heir: of what is due when a proxy is no more.
     """
 
     def __init__(
@@ -38,12 +36,13 @@ class Clients(Mapping[int, Client]):
         on_open: Sequence[Function],
         on_close: Sequence[Function],
         forget_timeout: float,
+        heir: Heir | None = None,
     ) -> None:
+        self.heir = heir or Heir(keeps=False)
         self._by_id: dict[int, Client] = {}
         self._asked: dict[int, tuple[bytes, Client]] = {}  # who brought itself with a request, lately
         self._views: dict[str, ClientView] = {}  # by proxy
         self._prefixes: dict[int, str] = {}  # upper half of clients' ids: their proxy, as it said itself
-        self._gone: dict[int, list[Client]] = {}  # by prefix: whom proxies had that were forgotten lately
         self._lost: dict[str, float] = {}  # proxies without a session, and when they are forgotten
         self._listed: Set[str] = frozenset()  # proxies that may live, by the word of another one that is linked
         self._vouched: dict[str, int] = {}  # those that were so once, and with which set
@@ -92,6 +91,7 @@ class Clients(Mapping[int, Client]):
         """A session stands. What the proxy's clients are by now follows in pages, if this node wants clients."""
         self._lost.pop(proxy, None)
         self._prefixes[prefix] = proxy
+        self.heir.lives(prefix)
         self._views.setdefault(proxy, ClientView()).welcome(sequence)
 
     def page(self, proxy: str, frame: frames.Clients) -> None:
@@ -100,6 +100,10 @@ class Clients(Mapping[int, Client]):
         self._open(opened)
 
     def changes(self, proxy: str, frame: frames.Changes) -> None:
+        if self.heir.has_estates:
+            for change in frame.changes:
+                if isinstance(change, frames.Closed):
+                    self.heir.told(change)
         for change in self._views[proxy].changes(frame):
             if isinstance(change, frames.Opened):
                 self._open([change.client])
@@ -118,19 +122,8 @@ class Clients(Mapping[int, Client]):
         if view is not None:
             for prefix in [prefix for prefix, owner in self._prefixes.items() if owner == proxy]:
                 del self._prefixes[prefix]
-                self._gone[prefix] = [self._by_id[client] for client in view.clients]
-                if len(self._gone) > MAX_GONE:
-                    del self._gone[next(iter(self._gone))]
+                self.heir.lost(prefix, view)
             self._close(view.clients, UNKNOWN)
-
-    def lost_with(self, prefix: int, again: bool) -> list[Client]:
-        """Whom a proxy had that is gone, by the upper half of their ids: as of when it was forgotten, or is now.
-        again: as of Client.redelivered."""
-        clients = self._gone.get(prefix)
-        if clients is None:
-            view = self._views.get(self._prefixes.get(prefix, ""))
-            clients = [] if view is None else [self._by_id[client] for client in view.clients]
-        return [replace(client, redelivered=again) for client in clients]
 
     def introduced(self, listed: Mapping[str, int], latest: int) -> set[str]:
         """Proxies that may have clients, by the word of others: of each the latest set of members with which it is

@@ -221,7 +221,8 @@ class Functions:
     def on_close(self, function: Callable[..., Any] | None = None, *, inline: bool = False, once: bool = False) -> Any:
         """Register a function for clients that went: `(client)` or `(client, reason)`, async or not; as on_open.
 
-        With `once=True` one node is told, after it was told by `on_open(once=True)` that the client came.
+        With `once=True` one node is told, after it was told by `on_open(once=True)` that the client came; also when its
+        proxy was lost, and then marked as redelivered.
 
         reason: of the table in docs/reference/errors.md, or "unknown" if it went while no link could tell.
         """

@@ -70,6 +70,7 @@ class Links:
         self.is_draining = self.is_drained = False
         self.was_drained = trio.Event()  # by an operator's word
         self.sessions: dict[str, Session] = {}
+        clients.heir.links = self.sessions
         self.alive: frozenset[str] = frozenset()
 
     async def run(self, parts: Parts, join: Sequence[str]) -> None:
@@ -116,6 +117,7 @@ class Links:
                 other.end("the proxy is linked by now")
         self.sessions[session.proxy] = session
         self.streams.attach(session, seen)
+        self._clients.heir.linked(session)
         self.gate.linked()
         if not session.via:
             former = self._proxy_at.get(session.address, "")

@@ -27,6 +27,7 @@ from holdfast.node.failures import Failures
 from holdfast.node.lifespans import Lifespans
 from holdfast.node.links import Links
 from holdfast.node.mastership import Mastership
+from holdfast.node.orphans import Heir
 from holdfast.node.process import whereabouts
 from holdfast.node.pump import Curve
 from holdfast.node.replica import Replica
@@ -121,7 +122,11 @@ class Node(Actions):
 
     @property
     def _wants_clients(self) -> bool:
-        return bool(self._asks_for_clients or self._on_open or self._on_close or self._on_close_once)
+        return bool(self._asks_for_clients or self._on_open or self._on_close or self._is_told_once)
+
+    @property
+    def _is_told_once(self) -> bool:
+        return bool(self._on_open_once or self._on_close_once)
 
     @property
     def state(self) -> State:
@@ -285,12 +290,12 @@ class Node(Actions):
         """Make the parts of a run. Nothing of a former run is left, and nothing begins yet."""
         incarnation = 1 + randbits(62)
         callbacks = Callbacks(self.failures)
-        clients = Clients(callbacks, self._on_open, self._on_close, FORGET_TIMEOUT)
+        clients = Clients(callbacks, self._on_open, self._on_close, FORGET_TIMEOUT, Heir(self._is_told_once))
         self._links = links = Links(self.curve, FORGET_TIMEOUT, Streams(clients.proxy_of, self.failures), clients)
         replica = Replica(self.id, incarnation, links, callbacks, self._state_changed)
         handler = self._handler()
         once = self._on_open_once, self._on_close_once
-        calls = Calls(self._on_connect, *once, self._on_ask, clients, partial(put, links))
+        calls = Calls(self._on_connect, *once, self._on_ask, partial(put, links))
         dispatch = self._dispatch(handler, calls, clients, self.capacity, self.failures, self.order == "client")
         self._around = Lifespans(self._lifespans, self, self._is_draining, self.drain_timeout)
         ready, draining = links.is_ready, self._is_draining

@@ -263,6 +263,7 @@ class Session:
             frames.State: self._parts.replica.page,
             frames.Entry: self._parts.replica.entry,
             frames.ProposalRefused: self._parts.replica.refused,
+            frames.WantOrphans: self._parts.clients.heir.wanted,
             frames.WantState: self._parts.replica.want_state,
             frames.Master: Session._master,
             frames.Offer: Session._offer,

@@ -27,25 +27,46 @@ class Client(Struct, array_like=True, frozen=True, gc=False):
     claims: bytes = b""
 
 
+class Due(Struct, array_like=True, frozen=True, gc=False):
+    """A client that has gone, which is to be told to one node yet. Not a frame of its own. reason: "" if nobody knows.
+    came: that it had come, too."""
+
+    client: Client
+    reason: str
+    came: bool = False
+
+
 class Clients(Struct, array_like=True, frozen=True, gc=False, tag=52):
-    """A page of the snapshot: clients that live now. Changes come between pages, and hold for what came before them."""
+    """A page of the snapshot: clients that live now. Changes come between pages, and hold for what came before them.
+
+    due: packed ids of those whose coming is to be told to one node yet. gone: clients that are no more, as in Due.
+    """
 
     clients: list[Client]
     last: bool
+    due: bytes = b""
+    gone: list[Due] = []
 
 
 class Opened(Struct, array_like=True, frozen=True, gc=False, tag=53):
-    """A client has come; or if it was there, it is this now: user and data may have changed. Not a frame of its own:
-    part of Changes."""
+    """A client has come; or if it was there, it is this now: user and data may have changed, or it is due no more. Not
+    a frame of its own: part of Changes. due: one node is to be told yet that it came."""
 
     client: Client
+    due: bool = False
 
 
 class Closed(Struct, array_like=True, frozen=True, gc=False, tag=54):
-    """A client has gone. Not a frame of its own: part of Changes."""
+    """A client has gone. Not a frame of its own: part of Changes. due: what one node is to be told yet: that it went
+    (WENT), and before that that it came (CAME); 0: nothing, or nothing any more. It comes again for each that has been
+    told, also of clients of a proxy that is no more."""
 
     client: int
     reason: str
+    due: int = 0
+
+
+WENT, CAME = 1, 2  # of Closed.due
 
 
 class Changes(Struct, array_like=True, frozen=True, gc=False, tag=63):

@@ -31,8 +31,7 @@ class Call(Struct, array_like=True, frozen=True, gc=False, tag=64):
 
     timeout: milliseconds left; attempt: 1, and one more for each redelivery. client, info: of connect, open and close,
     the client's id and the Client, encoded. sender: of ask, the id of the node that asks. before: attempts of it
-    through proxies that were lost. payload: of close the reason, in UTF-8. A close without
-    info is of all clients of a proxy that was lost: client is the first id that they could have.
+    through proxies that were lost. payload: of close the reason, in UTF-8.
     """
 
     id: int

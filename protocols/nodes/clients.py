@@ -6,11 +6,15 @@ session ends. A new session repairs it. Holds for one proxy; ids of clients neve
 """
 
 from holdfast.protocols.errors import FrameError
-from holdfast.protocols.nodes.frames import Changes, Client, Clients, Closed, Opened
+from holdfast.protocols.nodes.announcements import CAME
+from holdfast.protocols.nodes.frames import Changes, Client, Clients, Closed, Due, Opened, unpack_ids
 
 
 class ClientView:
     """The receiving end of balancer.registry.
+
+    coming: of clients, those of whose coming one node is to be told yet. gone: clients that are no more, of which that
+    is so. number: of the last change; 0: there may be more than is known here.
 
     A session begins with `welcome`; then pages of the snapshot come with changes between them. While they do, `clients`
     also has those of the former session whose fate is not known yet: they are told as closed at the last page.
@@ -18,8 +22,14 @@ class ClientView:
 
     def __init__(self) -> None:
         self.clients: dict[int, Client] = {}
+        self.coming: set[int] = set()
+        self.gone: dict[int, Due] = {}
         self._sequence: int | None = None  # None: no session, or its stream has broken
         self._confirmed: set[int] | None = None  # clients that this session's snapshot has told; None: it is complete
+
+    @property
+    def number(self) -> int:
+        return self._sequence if self._sequence is not None and self._confirmed is None else 0
 
     def welcome(self, sequence: int) -> None:
         """A session stands; its snapshot follows. sequence: Welcome.clients_sequence."""
@@ -37,9 +47,17 @@ class ClientView:
             if self.clients.get(client.id) != client:
                 self.clients[client.id] = client
                 opened.append(client)
+        self.coming.difference_update(client.id for client in page.clients)
+        self.coming.update(unpack_ids(page.due))
+        for due in page.gone:
+            self._confirmed.add(due.client.id)
+            self.gone[due.client.id] = due
         if not page.last:
             return opened, []
         closed = [self.clients.pop(gone) for gone in self.clients.keys() - self._confirmed]
+        self.coming.intersection_update(self.clients)
+        for told in self.gone.keys() - self._confirmed:
+            del self.gone[told]
         self._confirmed = None
         return opened, closed
 
@@ -54,14 +72,31 @@ class ClientView:
 
     def _apply(self, change: Opened | Closed) -> bool:
         if isinstance(change, Closed):
-            return self.clients.pop(change.client, None) is not None
+            return self._close(change)
         client = change.client
+        if change.due:
+            self.coming.add(client.id)
+        else:
+            self.coming.discard(client.id)
         if self._confirmed is not None:
             self._confirmed.add(client.id)
         if self.clients.get(client.id) == client:
             return False
         self.clients[client.id] = client
         return True
+
+    def _close(self, change: Closed) -> bool:
+        id = change.client
+        client = self.clients.pop(id, None)
+        self.coming.discard(id)
+        known = self.gone.pop(id, None)
+        if change.due and client is not None:
+            self.gone[id] = Due(client, change.reason, change.due >= CAME)
+        elif change.due and known is not None:
+            self.gone[id] = Due(known.client, known.reason, change.due >= CAME)
+        if id in self.gone and self._confirmed is not None:
+            self._confirmed.add(id)
+        return client is not None
 
     def _advance(self, first: int, count: int) -> None:
         if self._sequence is None or first != self._sequence + 1:

@@ -19,6 +19,7 @@ from holdfast.protocols.nodes.announcements import Changes as Changes
 from holdfast.protocols.nodes.announcements import Client as Client
 from holdfast.protocols.nodes.announcements import Clients as Clients
 from holdfast.protocols.nodes.announcements import Closed as Closed
+from holdfast.protocols.nodes.announcements import Due as Due
 from holdfast.protocols.nodes.announcements import Opened as Opened
 from holdfast.protocols.nodes.announcements import decode_client as decode_client
 from holdfast.protocols.nodes.calls import Answered as Answered
@@ -50,6 +51,9 @@ from holdfast.protocols.nodes.entries import Propose as Propose
 from holdfast.protocols.nodes.entries import State as State
 from holdfast.protocols.nodes.entries import StateItem as StateItem
 from holdfast.protocols.nodes.entries import WantState as WantState
+from holdfast.protocols.nodes.orphans import Orphaned as Orphaned
+from holdfast.protocols.nodes.orphans import Orphans as Orphans
+from holdfast.protocols.nodes.orphans import WantOrphans as WantOrphans
 
 VERSION = 1
 # No proxy may take, nor have, a longer one from a node; to a node goes what a client has sent, and its headers as well.
@@ -224,7 +228,7 @@ class Welcome(Struct, array_like=True, frozen=True, gc=False, tag=50):
     the ids of this proxy's clients, and of no other's. max_unacknowledged_bytes: of Effects without Ack. reply_window:
     bytes of a reply in parts without Taken. stream_timeout: seconds that may pass between two parts of a reply; 0: as
     many as for the first one. session: its number among all of this run of the proxy, from 1; 0: it does not say.
-    ballot: as in Peers. takes: what a node may send that older proxies don't know: "ask", "update".
+    ballot: as in Peers. takes: what a node may send that older proxies don't know: "ask", "update", "orphans".
     """
 
     version: int
@@ -324,11 +328,12 @@ Asked = Request | HttpRequest | Call
 Answer = Reply | HttpReply | Failure  # to a request, or a part of that
 FromNode = (
     Heartbeat | Bye | Offer | Hello | Ready | Drain | Via
-    | Effects | Hole | AskCount | Ask | Reply | HttpReply | Failure | Propose | State
+    | Effects | Hole | AskCount | Ask | Reply | HttpReply | Failure | Propose | State | Orphaned | Orphans
 )  # fmt: skip
 FromProxy = (
     Heartbeat | Bye | Offer | Welcome | Refused | Clients | Changes | Ack | Mute | Unmute | Counted | Taken
     | Request | HttpRequest | Call | Answered | Cancel | Master | Peers | State | Entry | ProposalRefused | WantState
+    | WantOrphans
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()

@@ -292,16 +292,16 @@ class Connection(Intake):
                 self.go_on(now)
             elif now < self._held_until < ADMITTED:
                 self.schedule(self._held_until)
-            if now < judges_at:
-                if self.state is not CLOSED:
-                    self.schedule(max(min(self.protocol.deadline, self.transport.due), judges_at))
-                return
             session = self.session
-            if session is not None and session.expires < inf:
+            if session is not None and session.expires < inf:  # it is over then, whether we were away or not
                 if session.expires <= now:
                     self.close(Reason.EXPIRED, "the time of the session is over")
                 else:
                     self.schedule(min(session.expires, now + LOOKED_AT))
+            if now < judges_at:
+                if self.state is not CLOSED:
+                    self.schedule(max(min(self.protocol.deadline, self.transport.due), judges_at))
+                return
             if self.state < FINISHED and self.protocol.deadline <= now and self._is_heard:
                 self._take(self.protocol.on_deadline(now), now)
             if self.state is not CLOSED:

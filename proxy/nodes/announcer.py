@@ -131,8 +131,9 @@ class Announcer:
 
     # --- clients --------------------------------------------------------------------------------------------------
 
-    def client_opened(self, client: frames.Client) -> None:
-        self._registry.open(client)
+    def client_opened(self, client: frames.Client, due: bool = False) -> None:
+        """due: one node is to be told."""
+        self._registry.open(client, due)
         if self._registry.is_full:
             self._tell_changes()
 
@@ -142,8 +143,15 @@ class Announcer:
         if self._registry.is_full:
             self._tell_changes()
 
-    def client_closed(self, client: int, reason: Reason) -> None:
-        self._registry.close(client, reason.value)
+    def client_closed(self, client: int, reason: Reason, due: bool = False) -> None:
+        """due: one node is to be told."""
+        self._registry.close(client, reason.value, due)
+        if self._registry.is_full:
+            self._tell_changes()
+
+    def client_told(self, client: int, what: int) -> None:
+        """One node has been told that it came or went, as ClientRegistry.told."""
+        self._registry.told(client, what)
         if self._registry.is_full:
             self._tell_changes()
 
@@ -158,7 +166,7 @@ class Announcer:
     def catch_up(self, node: Node) -> None:
         """Tell a node that wants clients what it has not been told yet."""
         count = len(self._registry.pending)
-        told = self._audience[node]
+        told = self._audience.get(node, count)
         if told < count:
             self._audience[node] = count
             node.link.send(self._registry.changes(told))

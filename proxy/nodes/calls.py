@@ -7,7 +7,7 @@ import trio
 from holdfast.balancer.calls import Call, Caller
 from holdfast.balancer.directory import Directory, Node, Pool, Select
 from holdfast.balancer.ledger import Ledger
-from holdfast.balancer.policies import Failover, LeastInFlight
+from holdfast.balancer.policies import LeastInFlight
 from holdfast.balancer.settings import RequestSettings
 from holdfast.balancer.taken import ALL, PART, Taken
 from holdfast.protocols.clients.base import ReplyHead
@@ -17,9 +17,11 @@ from holdfast.protocols.nodes.frames import Effect
 from holdfast.proxy.clients.admission import Admission
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.metrics import Counters
+from holdfast.proxy.nodes.announcer import Announcer
 from holdfast.proxy.nodes.asks import Asks
 from holdfast.proxy.nodes.dispatch import Dispatch
 from holdfast.proxy.nodes.once import Once
+from holdfast.proxy.nodes.orphans import OrphanCare
 
 KINDS = (CONNECT, OPEN, CLOSE, PUBLISH)
 # Of its nodes' capacity, for what anybody causes by coming and going. It is the same capacity and the same line as of
@@ -47,13 +49,14 @@ class Publication(Caller):
 
 
 class Calls:
-    """admission: for the clients' side, mode as of that. asks: for the gateway. once: who is told of clients."""
+    """admission: for the clients' side, mode as of that. asks, orphans: for the gateway. once: who is told of them."""
 
     def __init__(
         self,
         mode: str,
         ledger: Ledger,
         directory: Directory,
+        announcer: Announcer,
         dispatch: Dispatch,
         settings: RequestSettings,
         reactor: Reactor,
@@ -61,7 +64,6 @@ class Calls:
     ) -> None:
         select = LeastInFlight().select
         pools = {kind: Pool.of(kind, _takes(kind), select, settings) for kind in KINDS}
-        pools[CLOSE].select = Failover().select  # who is there for the longest time knows of the most clients
         for kind, pool in pools.items():
             if kind in SHARES:
                 pool.share = SHARES[kind]
@@ -72,6 +74,8 @@ class Calls:
         self._reactor = reactor
         self.admission = Admission(mode, pools[CONNECT], dispatch.call, reactor, counters)
         self.once = Once(pools[OPEN], pools[CLOSE], dispatch.call, reactor, counters)
+        self.orphans = OrphanCare(self.once, announcer, reactor)
+        self.once.on_told = self.orphans.told
         self.asks = Asks(ledger, directory, select, settings, dispatch, reactor, counters)
 
     async def publish(self, effects: list[Effect]) -> None:

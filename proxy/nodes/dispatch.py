@@ -37,8 +37,7 @@ UNPARKED_BYTES_PER_TURN = 1 << 20
 
 
 class Dispatch:
-    """See the module. Called by connections (`request`), who else asks (`call`), the gateway (`replied`, `failed`,
-    `lose`) and the ticker.
+    """See the module. Called by connections (`request`), who else asks (`call`), the gateway and the ticker.
 
     in_order: is given replies that have effects, or follow such a one; they come back by `take` and `finish` when all
     is done that comes before them. late: requests of which a reply, or a part, is there. pool: of those for no other.
@@ -173,6 +172,7 @@ class Dispatch:
             info = self._announcer.make_known(node, connection.id)
             return frames.Request(entry.id, connection.id, entry.attempt, timeout, event.payload, event.is_text, info)
         if isinstance(event, Call):
+            self._announcer.make_known(node, event.client)  # who is told that it came can tell, should we be no more
             return event.frame(entry.id, entry.attempt, timeout)
         assert type(event) is HttpRequest
         path, _, query = event.target.partition("?")

@@ -22,6 +22,7 @@ from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import ASK, UPDATE
 from holdfast.protocols.nodes.frames import MAX_WEIGHT, MIN_WEIGHT, NO_TOKEN, WRONG_TOKEN, FromNode, Hello
 from holdfast.protocols.nodes.names import fault_of, shown
+from holdfast.protocols.nodes.orphans import ORPHANS
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.nodes.announcer import Announcer
@@ -29,6 +30,7 @@ from holdfast.proxy.nodes.asks import Asks
 from holdfast.proxy.nodes.deaths import Deaths
 from holdfast.proxy.nodes.dispatch import Dispatch
 from holdfast.proxy.nodes.keeper import Keeper
+from holdfast.proxy.nodes.orphans import OrphanCare
 from holdfast.proxy.nodes.steward import Steward
 from holdfast.proxy.realtime.effects import Effects
 
@@ -61,6 +63,7 @@ class Gateway:
         reactor: Reactor,
         counters: Counters,
         asks: Asks,
+        orphans: OrphanCare,
     ) -> None:
         self._proxy_id = proxy_id
         self._prefix = prefix
@@ -78,6 +81,7 @@ class Gateway:
         self._reactor = reactor
         self._counters = counters
         self._asks = asks
+        self._orphans = orphans
         self._nodes: dict[NodeLink, Node] = {}
         self._drains: dict[Node, trio.Event] = {}  # by an operator: set when the node has said so, or is lost
         self._count_everywhere = count_everywhere
@@ -94,6 +98,8 @@ class Gateway:
             frames.Ask: asks.take,
             frames.Propose: keeper.propose,
             frames.State: keeper.state_page,
+            frames.Orphaned: orphans.said,
+            frames.Orphans: orphans.given,
             frames.Ready: self._ready,
             frames.Drain: self._drain,
             frames.Bye: self._bye,
@@ -152,7 +158,7 @@ class Gateway:
                 stream_timeout=self._dispatch.expired.stream_timeout,
                 session=self._counters.nodes_welcomed,
                 ballot=self._announcer.peers.ballot,
-                takes=[ASK, UPDATE],
+                takes=[ASK, UPDATE, ORPHANS],
             )
         )
         self._steward.joined(node, hello)
@@ -226,6 +232,7 @@ class Gateway:
         had = self._effects.lost(node, self._reactor.now)
         self._dispatch.lose(node)
         self._asks.lost(node)
+        self._orphans.lost(node)
         self._steward.lost(node)
         self._keeper.lost(node)
         self.debts.lost(Run(node.id, node.incarnation), node.owes, had, self._reactor.now)

@@ -2,7 +2,8 @@
 
 Owns what is not told yet: the coming before the going, of each client, and again when no node could take it. It waits
 here and not among what clients have asked, of whose room it has little. Nothing is kept of clients about whom nobody
-wants to know.
+wants to know. What is told is said to `on_told`, so that nodes know what is due if this proxy is no more: then another
+one takes it over from them (proxy.nodes.orphans), and it is told here as well.
 """
 
 from collections import deque
@@ -18,6 +19,7 @@ from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError
 from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.announcements import CAME, WENT
 from holdfast.protocols.nodes.calls import CLOSE, OPEN
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.metrics import Counters
@@ -37,11 +39,13 @@ AGAIN = frozenset(
         Reason.DRAINING,  # ours; there is time for a last word
     }
 )
+# A proxy that was cut off or frozen closes its clients so: meanwhile another may have told that they went.
+ELSEWHERE = frozenset({Reason.FENCED.value, Reason.INTERRUPTED.value})
 PATIENCE = 300.0  # seconds for which something is told again and again
 
 
 class Event(Call, gc=False):
-    """since: when it happened. sent: how many times it was on its way to a node."""
+    """since: when it happened. sent: how many times it was on its way to a node, or may have been at another proxy."""
 
     since: float = 0.0
     sent: int = 0
@@ -54,7 +58,8 @@ class Event(Call, gc=False):
 class Once(Caller):
     """open, close: the nodes that want to be told. dispatch: where calls go.
 
-    len(): how many are not told yet.
+    len(): how many are not told yet. on_told: called with a client and CAME or WENT when that is told, or never will
+    be.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class Once(Caller):
         reactor: Reactor,
         counters: Counters,
     ) -> None:
+        self.on_told: Callable[[int, int], None] = lambda client, what: None
         self._pools = {OPEN: open, CLOSE: close}
         self._waiting: dict[str, deque[Event]] = {OPEN: deque(), CLOSE: deque()}  # the oldest first
         self._dispatch = dispatch
@@ -81,25 +87,42 @@ class Once(Caller):
         """Something is not told yet, and there are nodes for it."""
         return self._count > 0 and any(pool.ready for pool in self._pools.values())
 
-    def opened(self, client: int, info: bytes) -> None:
-        """It has come. info: the client, encoded."""
-        if self._pools[OPEN].is_wanted:
-            self._opening[client] = None
-            self._tell(Event(OPEN, client=client, info=info, since=self._reactor.now))
+    @property
+    def has_listeners(self) -> bool:
+        """There are nodes that want to be told."""
+        return any(pool.ready for pool in self._pools.values())
 
-    def closed(self, client: int, info: bytes, reason: str) -> None:
-        """It has gone."""
-        if client in self._opening or self._pools[CLOSE].is_wanted:
-            event = Event(CLOSE, reason.encode(), True, client, info, since=self._reactor.now)
-            if client in self._opening:
-                self._opening[client] = event
-            else:
-                self._tell(event)
+    @property
+    def wants_comings(self) -> bool:
+        return self._pools[OPEN].is_wanted
 
-    def proxy_gone(self, prefix: int) -> None:
-        """A proxy is gone, with all clients whose ids begin with this: who they were, nodes know."""
-        if self._pools[CLOSE].is_wanted:
-            self._tell(Event(CLOSE, client=prefix << 32, since=self._reactor.now))
+    def is_due(self, client: int) -> bool:
+        """Whether something is to be told when this one has gone."""
+        return client in self._opening or self._pools[CLOSE].is_wanted
+
+    def opened(self, client: int, info: bytes, before: int = 0) -> None:
+        """It has come, and somebody wants to know. info: the client, encoded. before: above 0 if somebody may have been
+        told already."""
+        self._opening[client] = None
+        self._tell(Event(OPEN, client=client, info=info, before=before, since=self._reactor.now, sent=before))
+
+    def closed(self, client: int, info: bytes, reason: str, before: int = 0) -> None:
+        """It has gone, and something is due."""
+        before = before or int(reason in ELSEWHERE)
+        event = Event(CLOSE, reason.encode(), True, client, info, "", before, self._reactor.now, before)
+        if client in self._opening:
+            self._opening[client] = event
+        else:
+            self._tell(event)
+
+    def inherit(self, client: int, info: bytes, reason: str, *, came: bool) -> None:
+        """One of a proxy that is no more has gone, and before that come: it may have told that, and nobody knows."""
+        if came and self.wants_comings:
+            self.opened(client, info, before=1)
+        if self.is_due(client):
+            self.closed(client, info, reason, before=1)
+        else:
+            self.on_told(client, WENT)
 
     def tick(self) -> None:
         """Now and then: what waits, while there are nodes for it."""
@@ -158,8 +181,11 @@ class Once(Caller):
         self._bytes -= len(event.info)
         if event.kind == OPEN:
             gone = self._opening.pop(event.client, None)
+            self.on_told(event.client, CAME)
             if gone is not None:
                 self._tell(gone)
+        else:
+            self.on_told(event.client, WENT)
 
     def _given_up(self, event: Event, why: str) -> None:
         self._counters.once_given_up += 1

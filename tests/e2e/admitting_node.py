@@ -4,8 +4,11 @@ import os
 import sys
 from pathlib import Path
 
+import trio
+
 from holdfast import Node, Refused, Session
 
+SLOW = float(os.environ.get("ADMISSION_SLOW", "0"))
 BOOK = Path(os.environ["ADMISSION_BOOK"])
 node = Node("door")
 book = os.open(BOOK, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -26,6 +29,9 @@ async def admit(client):
 
 @node.on_open(once=True)
 async def opened(client):
+    if SLOW:
+        note("begins", client)
+        await trio.sleep(SLOW)
     note("open", client, client.user)
 
 

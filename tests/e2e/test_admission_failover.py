@@ -4,6 +4,7 @@ import os
 import random
 import signal
 from collections import defaultdict
+from contextlib import AsyncExitStack
 
 import httpx
 import pytest
@@ -58,7 +59,7 @@ async def test_each_is_admitted_or_refused_once_and_told_of_at_least_once(tmp_pa
             killing.cancel_scope.cancel()
         admitted = [name for name in names if name.startswith("yes")]
         with trio.fail_after(60):
-            while len(closed_of(book)) < len(admitted):  # noqa: ASYNC110
+            while len(told_of(book, "close")) < len(admitted):  # noqa: ASYNC110
                 await trio.sleep(0.1)  # a file has no trio.Event
     assert kills > 0
     expected = {name: ["admitted" if name.startswith("yes") else "refused 403"] for name in names}
@@ -76,13 +77,54 @@ async def test_each_is_admitted_or_refused_once_and_told_of_at_least_once(tmp_pa
     assert not any(what != "connect" for name in names if name.startswith("no") for what, _ in told[name])
 
 
+@pytest.mark.parametrize("is_alone", [True, False], ids=["restarted", "of two"])
+async def test_each_is_told_as_come_and_gone_though_its_proxy_is_killed(tmp_path, monkeypatch, is_alone):
+    """By the one that is started in its place, or another one. Some had not been told as come yet."""
+    book = tmp_path / "book"
+    monkeypatch.setenv("ADMISSION_BOOK", str(book))
+    monkeypatch.setenv("ADMISSION_SLOW", "1.0")
+    store = {"kind": "sqlite", "path": str(tmp_path / "store")}
+    kept = {} if is_alone else {"store": store, "cluster": {"pub": "tcp://127.0.0.1:*"}}
+    names = [f"yes-{number}" for number in range(20)]
+    async with holdfast.testing.proxy(**kept) as first, AsyncExitStack() as stack:
+        place = {"node": {"bind": first.node_address}} if is_alone else {}
+        other = None if is_alone else await stack.enter_async_context(holdfast.testing.proxy(**kept))
+        await first.node_process(NODE)
+        if other is not None:
+            await other.wait_until(lambda status: [each["state"] for each in status["nodes"]] == ["ready"])
+        clients = [await stack.enter_async_context(connect(f"{first.url}/?{name}")) for name in names[:10]]
+        while len(told_of(book, "open")) < 10:  # noqa: ASYNC110 - a file has no trio.Event
+            await trio.sleep(0.1)
+        clients += [await stack.enter_async_context(connect(f"{first.url}/?{name}")) for name in names[10:]]
+        while len(told_of(book, "begins")) < 20:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+        first.process.kill()
+        if other is None:
+            await first.process.wait()
+            await stack.enter_async_context(holdfast.testing.proxy(**place))
+        with trio.fail_after(60):
+            while len(told_of(book, "close")) < len(names):  # noqa: ASYNC110
+                await trio.sleep(0.1)
+        for client in clients:
+            with pytest.raises(ConnectionClosed):
+                await client.recv()
+    told = lines_of(book)
+    for name in names:
+        events = [(what, again) for what, again in told[name] if what in ("open", "close")]
+        assert events in ([("open", "first"), ("close", "again")], [("open", "again"), ("close", "again")]), events
+    assert ("open", "first") in told[names[0]]
+    assert any(("open", "again") in told[name] for name in names[10:])
+
+
 def lines_of(book):
     told = defaultdict(list)
+    if not book.exists():
+        return told
     for line in book.read_text(encoding="utf-8").splitlines():
         what, name, _, again, *_ = line.split(" ")
         told[name].append((what, again))
     return told
 
 
-def closed_of(book):
-    return {name for name, events in lines_of(book).items() if any(what == "close" for what, _ in events)}
+def told_of(book, kind):
+    return {name for name, events in lines_of(book).items() if any(what == kind for what, _ in events)}

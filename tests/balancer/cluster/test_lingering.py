@@ -102,3 +102,14 @@ def test_who_said_goodbye_and_who_is_proven_dead_are_forgotten(it):
     newcomer = member("e", place="d")
     it.prune(record_of("ab", 7, members=(member("a"), newcomer)), 2.0)
     assert list(it) == [], "its address has another"
+
+
+def test_who_was_frozen_may_come_back_for_longer_than_it_counts_as_there():
+    it = Lingering(GRACE, 2 * GRACE)
+    it.followed(record_of("abc"), record_of("ab", 6), set(), 1.0)
+    it.prune(record_of("ab", 6), 1.0 + 2 * GRACE)
+    assert names(it, 1.1 + GRACE) == []
+    assert [m.proxy for m in it.asleep(1.0 + 2 * GRACE)] == ["c"]
+    assert it.asleep(1.1 + 2 * GRACE) == []
+    it.prune(record_of("abc", 7), 2.0)
+    assert it.asleep(2.0) == [], "it is there"

@@ -228,6 +228,25 @@ async def test_a_session_that_ends_far_off_is_looked_at_again_and_again():
                 assert proxy.app.clients.all_sessions() == []
 
 
+@pytest.mark.parametrize("seconds", [5.0, 7.0], ids=["not over yet", "over meanwhile"])
+async def test_a_session_ends_in_time_though_the_proxy_stood_still_shortly_before(seconds):
+    """Who was away judges nobody for a while, and what is looked at again then forgot that the session ends."""
+    async with running(client={"ping_interval": 0.0}) as proxy:
+        with asked_for(proxy) as node:
+            await node.join()
+            async with knocking(proxy) as peer:
+                await admit(node, Admitted("ada", expires=6.0))
+                await peer.until(b" 101 ")
+                clients = proxy.app.clients
+                (session,) = clients.all_sessions()
+                now = proxy.app.reactor.now = session.expires - 6.0 + seconds
+                clients.judges_at = now + 5.0
+                session.connection.on_timer(now)
+                assert len(clients.all_sessions()) == (seconds < 6.0)
+                assert session.connection.timer <= max(session.expires, now + 5.0) + 1.0
+                assert seconds > 6.0 or session.connection.timer <= session.expires + 1.0
+
+
 # --- when the proxy closes them ----------------------------------------------------------------------------------
 
 

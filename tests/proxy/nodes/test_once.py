@@ -6,6 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from holdfast.balancer.directory import NodeState
+from holdfast.protocols.close import Reason
 from holdfast.protocols.nodes import frames
 from holdfast.proxy.nodes import once as module
 from tests.harness import ScriptedNode, client_ids, running, websocket
@@ -258,16 +259,14 @@ async def test_an_application_that_wants_it_no_more_is_owed_nothing():
             assert not proxy.counters.once_given_up
 
 
-async def test_a_proxy_that_is_gone_is_told_as_all_of_its_clients():
-    async with running() as proxy:
-        once = proxy.app.calls.once
-        once.proxy_gone(77)
-        assert not len(once)
-        async with told_node(proxy) as node:
-            once.proxy_gone(77)
-            proxy.app.reactor.settle()
-            call = await done(node)
-            assert (call.kind, call.client, call.info) == ("close", 77 << 32, b"")
+@pytest.mark.parametrize("reason", [Reason.FENCED, Reason.INTERRUPTED])
+async def test_who_is_closed_because_we_were_away_may_have_been_told_of_by_another_proxy(reason):
+    async with running() as proxy, told_node(proxy, ["close"]) as node, websocket(proxy):
+        (session,) = proxy.app.clients.all_sessions()
+        session.connection.close(reason, "away")
+        proxy.app.reactor.settle()
+        call = await done(node)
+        assert (call.payload.decode(), call.before) == (reason.value, 1)
 
 
 async def test_what_its_node_does_is_done_once_and_with_the_answer():

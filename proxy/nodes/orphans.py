@@ -1,0 +1,165 @@
+"""Clients of a proxy that is no more: that they went, and if need be that they came, is told from here.
+
+There is one way, whoever finds it out: another proxy of the cluster, or the one that was started in its place. Nodes
+know the clients, and of whom something is due (protocols.nodes.orphans); they say so when they forget the proxy, and
+when a session begins. The keeper, which is one for all, takes over what is due when the proxy can't have clients any
+more, from the node that was told the latest, a part at a time; and what is told is said to all nodes as it is of our
+own clients. So if the keeper is lost in the midst of that, the next one goes on with what is left.
+
+Owns what nodes have said of such proxies. Keeps nothing that is not in a node's memory as well, but for which clients
+were taken over: a node that knows less than the one that was asked, and says so late, has nothing told once more.
+"""
+
+from collections.abc import Callable
+
+import structlog
+
+from holdfast.balancer.directory import Node
+from holdfast.protocols.errors import FrameError
+from holdfast.protocols.nodes.announcements import WENT
+from holdfast.protocols.nodes.frames import Orphaned, Orphans, WantOrphans, encode_frame
+from holdfast.proxy.clients.reactor import Reactor
+from holdfast.proxy.nodes.announcer import Announcer
+from holdfast.proxy.nodes.once import Once
+
+log = structlog.get_logger("holdfast.orphans")
+
+# Seconds for all nodes to say what they know, before one is asked: each dials a proxy that was restarted once a second.
+GATHERING = 2.5
+FEW = 250  # of a part, that are not told yet when the next one is asked for
+MAX_PROXIES = 256  # that are no more; of those before them is forgotten who was taken over
+
+
+class Word(tuple[int, int]):
+    """What a node knows of such a proxy: the later change, and of the same one the less that is due, the better."""
+
+    __slots__ = ()
+
+    def __new__(cls, number: int, count: int) -> "Word":
+        return super().__new__(cls, (number, -count))
+
+    @property
+    def number(self) -> int:
+        return self[0]
+
+    @property
+    def is_settled(self) -> bool:
+        return self[1] == 0
+
+
+class House:
+    """A proxy that is no more. words: what nodes have said. asked: who is to give them, and number, of its word.
+
+    is_given: it has, a part. has_told: some of that was told. taken: who was taken over. open: of these, who is not
+    told yet. settled: up to which number all is told; -1: nothing is.
+    """
+
+    __slots__ = ("asked", "has_told", "is_given", "number", "open", "settled", "since", "taken", "words")
+
+    def __init__(self, now: float) -> None:
+        self.since = now
+        self.words: dict[Node, Word] = {}
+        self.asked: Node | None = None
+        self.is_given = self.has_told = False
+        self.open: set[int] = set()
+        self.taken: set[int] = set()
+        self.number = self.settled = -1
+
+
+class OrphanCare:
+    """Called by the gateway: `said`, `given`, `lost`; by the ticker: `tick`; and by Once: `told`.
+
+    is_ours: whether it is for us to tell of the clients with this prefix now.
+    """
+
+    is_ours: Callable[[int], bool]
+
+    def __init__(self, once: Once, announcer: Announcer, reactor: Reactor) -> None:
+        self._once = once
+        self._announcer = announcer
+        self._reactor = reactor
+        self._houses: dict[int, House] = {}  # by prefix
+
+    # --- frames of nodes ----------------------------------------------------------------------------------------
+
+    def said(self, node: Node, frame: Orphaned) -> None:
+        house = self._houses.get(frame.prefix)
+        if house is None:
+            house = self._houses[frame.prefix] = House(self._reactor.now)
+            if len(self._houses) > MAX_PROXIES:
+                del self._houses[next(iter(self._houses))]
+        elif not house.words:
+            house.since = self._reactor.now
+        house.words[node] = Word(frame.number, frame.count)
+
+    def given(self, node: Node, frame: Orphans) -> None:
+        house = self._houses.get(frame.prefix)
+        if house is None or house.asked is not node:
+            return
+        house.is_given = True
+        if not frame.due:
+            if not house.open:
+                self._settle(frame.prefix, house, house.number)
+            return
+        for due in frame.due:
+            id = due.client.id
+            if id >> 32 != frame.prefix:
+                raise FrameError(f"clients with the prefix {frame.prefix} are wanted, got {id}")
+            if id not in house.taken:
+                house.taken.add(id)
+                house.open.add(id)
+                self._once.inherit(id, bytes(encode_frame(due.client)), due.reason, came=due.came)
+            elif id not in house.open:  # it was told before this node knew of any
+                house.has_told = True
+                self._announcer.client_told(id, WENT)
+
+    def lost(self, node: Node) -> None:
+        """Its session is over."""
+        for house in self._houses.values():
+            house.words.pop(node, None)
+            if house.asked is node:
+                house.asked = None
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    def told(self, client: int, what: int) -> None:
+        """As Once.on_told: all nodes are to know."""
+        self._announcer.client_told(client, what)
+        house = self._houses.get(client >> 32)
+        if house is not None and what == WENT:
+            house.open.discard(client)
+            house.has_told = True
+
+    def tick(self) -> None:
+        if not self._houses or not self._once.has_listeners:
+            return
+        now = self._reactor.now
+        for prefix, house in self._houses.items():
+            if house.asked is None:
+                is_due = bool(house.words) and now >= house.since + GATHERING
+            else:
+                is_due = house.is_given and (house.has_told or not house.open) and len(house.open) <= FEW
+            if is_due and self.is_ours(prefix):
+                self._ask(prefix, house)
+
+    def _ask(self, prefix: int, house: House) -> None:
+        if house.asked is None:
+            best = max(house.words, key=lambda node: house.words[node])
+            word = house.words[best]
+            if word.is_settled or word.number <= house.settled:
+                self._settle(prefix, house, word.number)
+                return
+            log.info("orphans", prefix=f"{prefix:08x}", node=best.id, count=-word[1])
+            house.asked, house.number = best, word.number
+        house.is_given = house.has_told = False
+        self._announcer.catch_up(house.asked)  # with what was told it gives no more
+        house.asked.link.send(WantOrphans(prefix))
+
+    def _settle(self, prefix: int, house: House, number: int) -> None:
+        """All that is known up to that number is told."""
+        house.settled = max(house.settled, number)
+        house.asked = None
+        frame = WantOrphans(prefix, settled=True)
+        for node in [node for node, word in house.words.items() if word.number <= house.settled]:
+            del house.words[node]
+            node.link.send(frame)

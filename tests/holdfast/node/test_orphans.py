@@ -1,0 +1,186 @@
+"""What a node keeps of the clients of a proxy that is no more, and says of them."""
+
+import pytest
+
+from holdfast.node.callbacks import Callbacks
+from holdfast.node.clients import Clients
+from holdfast.node.failures import Failures
+from holdfast.node.orphans import PART, Heir
+from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.orphans import ORPHANS
+from tests.holdfast.node.fake_proxy import client
+
+A, B = 1, 2  # prefixes of the proxies a and b
+
+
+class Link:
+    def __init__(self, takes=(ORPHANS,)):
+        self.takes = list(takes)
+        self.said = []
+
+    def send(self, frame):
+        self.said.append(frames.decode_from_node(frames.encode_batch(1, [frame]))[1][0])
+
+
+def id_of(number, prefix=A):
+    return (prefix << 32) + number
+
+
+def whom(number):
+    return client(id_of(number))
+
+
+class World:
+    """Proxies a and b are linked. a has clients."""
+
+    def __init__(self, *ids, due=(), keeps=True):
+        self.heir = Heir(keeps)
+        callbacks = Callbacks(Failures())
+        callbacks.release()
+        self.clients = Clients(callbacks, [], [], 60.0, self.heir)
+        self.b = Link()
+        self.heir.links = {"b": self.b}
+        self.clients.welcome("a", 5, A)
+        packed = frames.pack_ids(list(map(id_of, due)))
+        self.clients.page("a", frames.Clients(list(map(whom, ids)), True, packed))
+        self.clients.welcome("b", 0, B)
+        self.clients.page("b", frames.Clients([], last=True))
+        self._changes = {"a": 5, "b": 0}
+
+    def change(self, proxy, *changes):
+        self.clients.changes(proxy, frames.Changes(self._changes[proxy] + 1, list(changes)))
+        self._changes[proxy] += len(changes)
+
+    def told(self, number, due=0):
+        """By b, of a client of a."""
+        self.change("b", frames.Closed(id_of(number), "", due))
+
+    def part(self):
+        self.heir.wanted(self.b, frames.WantOrphans(A))
+        frame = self.b.said.pop()
+        return [(due.client.id - id_of(0), due.reason, due.came) for due in frame.due]
+
+
+def test_who_was_there_and_of_whom_something_was_due_is_kept_and_said():
+    world = World(1, 2, 3, 4, due=[2])
+    world.change(
+        "a",
+        frames.Closed(id_of(3), "idle", 1),
+        frames.Closed(id_of(4), "idle", 0),
+        frames.Opened(whom(5), due=True),
+        frames.Closed(id_of(5), "kicked", 2),
+        frames.Opened(whom(6), due=True),
+        frames.Opened(whom(6), due=False),
+    )
+    world.clients.forget("a")
+    assert world.b.said == [frames.Orphaned(A, 11, 5)]
+    assert sorted(world.part()) == [
+        (1, "", False),
+        (2, "", True),
+        (3, "idle", False),
+        (5, "kicked", True),
+        (6, "", False),
+    ]
+
+
+def test_what_is_told_is_given_no_more():
+    world = World(1, 2, due=[1])
+    world.clients.forget("a")
+    world.told(1, due=1)
+    assert world.part() == [(1, "", False), (2, "", False)]
+    world.told(1)
+    world.told(2)
+    world.told(2)  # again, and of one that is not known
+    world.told(9, due=1)
+    assert world.part() == []
+    late = Link()
+    world.heir.linked(late)
+    assert late.said == [frames.Orphaned(A, 5, 0)], "who knows less is not to be believed"
+
+
+def test_what_is_told_while_the_proxy_lives_is_due_no_more_when_it_is_lost():
+    world = World(1)
+    world.change("a", frames.Closed(id_of(1), "idle", 1), frames.Closed(id_of(1), "", 0))
+    world.clients.forget("a")
+    assert world.b.said == [frames.Orphaned(A, 7, 0)]
+
+
+def test_a_part_is_as_long_as_may_be():
+    world = World(*range(1, PART + 3))
+    world.clients.forget("a")
+    first = world.part()
+    assert len(first) == PART
+    for number, *_ in first:
+        world.told(number)
+    assert world.part() == [(PART + 1, "", False), (PART + 2, "", False)]
+
+
+def test_huge_clients_make_a_part_shorter():
+    world = World()
+    many = [frames.Client(id_of(n), "websocket", "", "/", [("x", "y" * 16_000)]) for n in range(40)]
+    world.change("a", *map(frames.Opened, many))
+    world.clients.forget("a")
+    assert 10 < len(world.part()) < 20
+
+
+def test_all_that_is_settled_is_forgotten():
+    world = World(1)
+    world.clients.forget("a")
+    world.b.said.clear()
+    world.heir.wanted(world.b, frames.WantOrphans(A, settled=True))
+    world.heir.wanted(world.b, frames.WantOrphans(77, settled=True))  # as one that is not known
+    assert world.b.said == []
+    assert world.part() == []
+
+
+def test_a_proxy_that_is_there_again_has_its_clients():
+    world = World(1)
+    world.clients.forget("a")
+    world.clients.welcome("a", 6, A)
+    late = Link()
+    world.heir.linked(late)
+    assert late.said == []
+
+
+def test_who_is_lost_within_its_snapshot_may_have_had_others():
+    world = World(1)
+    world.clients.lost("a", 0.0)
+    world.clients.welcome("a", 9, A)
+    world.clients.forget("a")
+    assert world.b.said == [frames.Orphaned(A, 0, 1)]
+
+
+def test_a_new_session_says_what_is_due_by_now():
+    world = World(1, 2, due=[1, 2])
+    world.change("a", frames.Closed(id_of(2), "idle", 2))
+    world.clients.lost("a", 0.0)
+    world.clients.welcome("a", 20, A)
+    gone = [frames.Due(whom(3), "idle", came=True)]
+    world.clients.page("a", frames.Clients([whom(1)], True, b"", gone))
+    world.clients.forget("a")
+    assert sorted(world.part()) == [(1, "", False), (3, "idle", True)]
+
+
+@pytest.mark.parametrize("takes", [[], ["ask"]])
+def test_an_older_proxy_is_told_nothing(takes):
+    world = World(1)
+    world.b.takes = takes
+    world.clients.forget("a")
+    assert world.b.said == []
+
+
+def test_nothing_is_kept_where_nobody_is_told_once():
+    world = World(1, keeps=False)
+    world.clients.forget("a")
+    assert world.b.said == []
+    assert not world.heir.has_estates
+
+
+def test_only_so_many_are_kept(monkeypatch):
+    monkeypatch.setattr("holdfast.node.orphans.MAX_PROXIES", 1)
+    world = World(1)
+    world.clients.forget("a")
+    world.clients.forget("b")
+    late = Link()
+    world.heir.linked(late)
+    assert late.said == [frames.Orphaned(B, 0, 0)]

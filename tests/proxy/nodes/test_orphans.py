@@ -1,0 +1,236 @@
+"""Clients of a proxy that is no more: one node is told that they went, and if need be came, as nodes knew them."""
+
+from contextlib import asynccontextmanager
+
+import pytest
+
+from holdfast.protocols.nodes import frames
+from tests.harness import ScriptedNode, client_ids, running, websocket
+
+PREFIX = 77
+BOTH = ["open", "close"]
+
+
+def client(number):
+    return frames.Client((PREFIX << 32) + number, "websocket", "192.0.2.1:5", "/", [("host", "a")])
+
+
+def due(number, reason="", came=False):
+    return frames.Due(client(number), reason, came)
+
+
+class Knower(ScriptedNode):
+    """A node that knows clients of a proxy that is no more, and says so."""
+
+    def __init__(self, proxy, *known, number=9, name="knower", takes=BOTH):
+        super().__init__(proxy.node, name, takes=list(takes))
+        self.known = {each.client.id: each for each in known}
+        self.number = number
+
+    def says(self):
+        self.say(frames.Orphaned(PREFIX, self.number, len(self.known)))
+
+    async def give(self, *ids):
+        """What it is asked for. Returns the question."""
+        want = await self.take(frames.WantOrphans)
+        if not want.settled:
+            self.say(frames.Orphans(PREFIX, [self.known[id] for id in ids or self.known]))
+        return want
+
+    async def done(self):
+        call = await self.take(frames.Call)
+        self.say(frames.Reply(call.id, call.attempt, b"", False))
+        return call
+
+    async def hears(self, client):
+        """That somebody was told of a client: what is due yet."""
+        while True:
+            for change in (await self.take(frames.Changes)).changes:
+                if isinstance(change, frames.Closed) and change.client == client:
+                    if change.due:
+                        return change.due
+                    del self.known[client]
+                    return 0
+
+
+@asynccontextmanager
+async def heirs(*nodes):
+    """Ready, and there for long enough."""
+    for node in nodes:
+        await node.join()
+    yield
+
+
+@pytest.fixture(autouse=True)
+def no_wait(monkeypatch):
+    monkeypatch.setattr("holdfast.proxy.nodes.orphans.GATHERING", 0.3)
+
+
+async def test_each_is_told_by_itself_and_marked_because_nobody_knows_who_was_told():
+    async with running() as proxy:
+        with Knower(proxy, due(1), due(2, "idle")) as node:
+            await node.join()
+            node.says()
+            assert not (await node.give()).settled
+            first, second = await node.take(frames.Call), await node.take(frames.Call)
+            assert [(c.kind, c.client, c.payload, c.before, c.attempt) for c in (first, second)] == [
+                ("close", client(1).id, b"", 1, 1),
+                ("close", client(2).id, b"idle", 1, 1),
+            ]
+            assert frames.decode_client(first.info) == client(1)
+            node.say(frames.Reply(second.id, second.attempt, b"", False))
+            assert await node.hears(client(2).id) == 0, "though the first takes its time"
+            node.say(frames.Reply(first.id, first.attempt, b"", False))
+            assert await node.hears(client(1).id) == 0
+            assert not (await node.give()).settled
+            assert (await node.give()).settled
+            assert not len(proxy.app.calls.once)
+
+
+async def test_that_it_came_is_told_before_that_it_went_if_that_is_due():
+    async with running() as proxy:
+        with Knower(proxy, due(1, "kicked", came=True)) as node:
+            await node.join()
+            node.says()
+            await node.give()
+            opened = await node.take(frames.Call)
+            assert (opened.kind, opened.before) == ("open", 1)
+            node.say(frames.Heartbeat(1.0))
+            await node.take(frames.Heartbeat)
+            assert len(proxy.app.calls.once) == 1, "not both"
+            node.say(frames.Reply(opened.id, opened.attempt, b"", False))
+            assert await node.hears(client(1).id) == 1
+            closed = await node.done()
+            assert (closed.kind, closed.payload, closed.before) == ("close", b"kicked", 1)
+            assert await node.hears(client(1).id) == 0
+
+
+async def test_nothing_is_told_while_the_proxy_may_have_its_clients_or_it_is_another_s_to_tell():
+    async with running() as proxy:
+        orphans = proxy.app.calls.orphans
+        is_ours, orphans.is_ours = orphans.is_ours, lambda prefix: False
+        with Knower(proxy, due(1)) as node:
+            await node.join()
+            node.says()
+            await proxy.until(lambda: orphans._houses)
+            now = proxy.app.reactor.now
+            await proxy.until(lambda: proxy.app.reactor.now > now + 0.8)
+            assert not [frame for frame in node.frames if isinstance(frame, frames.WantOrphans)]
+            orphans.is_ours = is_ours
+            await node.give()
+            assert (await node.done()).client == client(1).id
+
+
+async def test_our_own_clients_are_no_orphans():
+    async with running() as proxy:
+        assert not proxy.app._inherits(proxy.app._prefix)
+        assert proxy.app._inherits(PREFIX)
+
+
+async def test_who_was_told_the_latest_is_asked_and_who_knew_less_is_told_that_all_is_over():
+    async with running() as proxy:
+        late = Knower(proxy, due(1), due(2), number=8, takes=[])
+        with late, Knower(proxy, due(2), number=9, name="other") as node:
+            async with heirs(late, node):
+                late.says()
+                node.says()
+                await node.give()
+                assert (await node.done()).client == client(2).id
+                assert await node.hears(client(2).id) == 0
+                await node.give()
+                assert (await node.give()).settled
+                assert (await late.give()).settled
+                late.says()
+                assert (await late.give()).settled, "once more, whenever it says it"
+                assert not len(proxy.app.calls.once)
+
+
+async def test_of_one_change_who_knows_the_most_as_told_is_believed():
+    async with running() as proxy:
+        with Knower(proxy, due(1)) as late, Knower(proxy, name="other") as node:
+            async with heirs(late, node):
+                late.says()
+                node.says()
+                assert (await late.give()).settled
+                assert not len(proxy.app.calls.once)
+
+
+async def test_another_one_is_asked_when_that_node_is_lost_and_nothing_is_told_twice():
+    async with running() as proxy:
+        with Knower(proxy, due(1), due(2), due(3), number=9) as node:
+            with Knower(proxy, due(1), due(2), due(3), number=8, name="other", takes=[]) as other:
+                async with heirs(node, other):
+                    node.says()
+                    other.says()
+                    await node.give(client(1).id)
+                    await node.done()
+                    assert await node.hears(client(1).id) == 0
+                    node.close()
+                    with Knower(proxy, name="third") as third:
+                        await third.join()
+                        await other.give(client(1).id, client(2).id)  # it has not heard of the first yet
+                        assert (await third.done()).client == client(2).id
+                        assert await other.hears(client(1).id) == 0
+                        await other.give(client(3).id)
+                        assert (await third.done()).client == client(3).id
+                        await proxy.until(lambda: not len(proxy.app.calls.once))
+
+
+async def test_it_waits_for_somebody_who_wants_to_be_told():
+    async with running() as proxy:
+        with Knower(proxy, due(1), takes=[]) as node:
+            await node.join()
+            node.says()
+            orphans = proxy.app.calls.orphans
+            await proxy.until(lambda: orphans._houses)
+            now = proxy.app.reactor.now
+            await proxy.until(lambda: proxy.app.reactor.now > now + 0.8)
+            assert not [frame for frame in node.frames if isinstance(frame, frames.WantOrphans)]
+            with Knower(proxy, name="other", takes=["close"]) as other:
+                await other.join()
+                await node.give()
+                assert (await other.done()).client == client(1).id
+
+
+async def test_clients_that_are_none_of_that_proxy_end_the_session():
+    async with running() as proxy:
+        with Knower(proxy, due(1)) as node:
+            await node.join()
+            node.says()
+            await node.take(frames.WantOrphans)
+            foreign = frames.Due(frames.Client(7, "websocket", "192.0.2.1:5", "/", []), "")
+            node.say(frames.Orphans(PREFIX, [foreign]))
+            await proxy.until(lambda: not proxy.app.directory.nodes)
+            assert not len(proxy.app.calls.once)
+
+
+async def test_nodes_know_of_our_clients_what_is_due():
+    """As it is when they are told of it, and in the snapshot of who comes later."""
+    async with running() as proxy:
+        with ScriptedNode(proxy.node, "clerk", takes=BOTH) as clerk:
+            await clerk.join()
+            async with websocket(proxy) as peer:
+                opened = await clerk.take(frames.Call)
+                (id,) = client_ids(proxy)
+                changes = [change for f in clerk.frames if isinstance(f, frames.Changes) for change in f.changes]
+                assert [(change.client.id, change.due) for change in changes] == [(id, True)], "before the call"
+                with ScriptedNode(proxy.node, "late") as late:
+                    page = await page_of(late)
+                    assert list(frames.unpack_ids(page.due)) == [id]
+                    clerk.say(frames.Reply(opened.id, opened.attempt, b"", False))
+                    (change,) = (await late.take(frames.Changes)).changes
+                    assert (change.client.id, change.due) == (id, False)
+                await peer.aclose()
+            closed = await clerk.take(frames.Call)
+            with ScriptedNode(proxy.node, "last") as last:
+                page = await page_of(last)
+                assert [(each.client.id, each.reason, each.came) for each in page.gone] == [(id, "client_left", False)]
+                clerk.say(frames.Reply(closed.id, closed.attempt, b"", False))
+                (change,) = (await last.take(frames.Changes)).changes
+                assert (change.client, change.due) == (id, 0)
+
+
+async def page_of(node):
+    await node.join()
+    (page,) = [frame for frame in node.frames if isinstance(frame, frames.Clients)]
+    return page

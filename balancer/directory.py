@@ -95,7 +95,7 @@ def takes_requests(node: Node) -> bool:
 
 MAX_NAMES = 1000  # of nodes, that a pool remembers: more are names of single runs
 Random = Callable[[], float]
-Select = Callable[[Sequence[Node], int, Random], Node]
+Select = Callable[[Sequence[Node], int, Random], Node | None]  # None: none of them now; it is parked
 
 
 class Pool:
@@ -105,6 +105,7 @@ class Pool:
     not ejected: all that policies see; always the same list, so that callers may keep it. ready: how many are ready,
     whether available or not. select: the policy's.
     names: of nodes that were in it and ready, and have not come back since as ones that are not in it.
+    share: of the capacity of these, that its requests may have at once; 0.0: all. capacity: of those that are ready.
     timeout, milliseconds: what its requests have. redelivers: whether one may be sent again. max_in_flight: of its
     requests. The ledger's: is_apart: they are counted by themselves; in_flight: so many then, parked ones among them;
     unchecked: below so many of all pools one more is let in without a look at the pool. route: the name of that whose
@@ -112,8 +113,8 @@ class Pool:
     """
 
     __slots__ = (
-        "available", "in_flight", "is_apart", "max_in_flight", "milliseconds", "name", "names", "ready", "redelivers",
-        "route", "select", "takes", "timeout", "unchecked",
+        "available", "capacity", "in_flight", "is_apart", "max_in_flight", "milliseconds", "name", "names", "ready",
+        "redelivers", "route", "select", "share", "takes", "timeout", "unchecked",
     )  # fmt: skip
 
     def __init__(
@@ -133,6 +134,8 @@ class Pool:
         self.max_in_flight = max_in_flight
         self.redelivers = redelivers
         self.route = ""
+        self.share = 0.0
+        self.capacity = 0
         self.available: list[Node] = []
         self.ready = 0
         self.names: dict[str, None] = {}
@@ -165,6 +168,11 @@ class Pool:
             self.names.pop(node.name, None)
 
     @property
+    def most(self) -> int:
+        """Requests that it may have at nodes at once, if it has a share."""
+        return max(1, int(self.capacity * self.share))
+
+    @property
     def nobody(self) -> str:
         """What is missing when nobody is available."""
         return f"no node of the route {self.route}" if self.route else "no node"
@@ -192,7 +200,9 @@ class Directory:
         for node in self.nodes.values():
             if pool.takes(node):
                 node.pools = (*node.pools, pool)
-                pool.ready += node.state is NodeState.READY
+                if node.state is NodeState.READY:
+                    pool.ready += 1
+                    pool.capacity += node.capacity
                 self.refresh(node)
 
     def remove_pool(self, pool: Pool) -> None:
@@ -227,6 +237,7 @@ class Directory:
         if was_ready or state is NodeState.READY:
             for pool in node.pools:
                 pool.ready += -1 if was_ready else 1
+                pool.capacity += -node.capacity if was_ready else node.capacity
         if state is NodeState.LOST:
             del self.nodes[node.id]
         self.refresh(node)

@@ -132,7 +132,7 @@ class Ledger:
         self._pause = settings.pause
         self._next_id = first_id
         self._entries: dict[int, Entry] = {}
-        self._apart = 0  # how many of them are of pools that have a limit of their own
+        self._apart = 0  # how many of them are of pools that are counted by themselves
         self.waiting: dict[Pool, list[Entry]] = {}  # in order of opening
         self._parked: dict[int, Entry] = {}  # in order of parking
         self.parked_bytes = 0
@@ -146,7 +146,7 @@ class Ledger:
     def add_pool(self, pool: Pool, like: Pool | None = None) -> None:
         """Before its first request. like: one that was added, of the same nodes: they are counted for both at once."""
         settings = self._settings
-        pool.is_apart = pool.max_in_flight != settings.max_in_flight
+        pool.is_apart = pool.share > 0 or pool.max_in_flight != settings.max_in_flight
         pool.unchecked = 0 if pool.is_apart or pool.timeout < settings.timeout else pool.max_in_flight
         if like is None:
             self._directory.add_pool(pool)
@@ -278,10 +278,15 @@ class Ledger:
         self.parked_bytes += size
         return True
 
+    def at_nodes(self, pool: Pool) -> int:
+        """How many requests of a pool with a share have left parking: it is counted apart."""
+        return pool.in_flight - len(self.waiting.get(pool, ()))
+
     def unpark(self, pool: Pool) -> Entry | None:
-        """The oldest parked request of a pool, for a node that has become available there."""
+        """The oldest parked request of a pool, for a node that has become available there. None, too, while the pool
+        has its share."""
         heap = self.waiting.get(pool)
-        if heap is None:
+        if heap is None or (pool.share and self.at_nodes(pool) >= pool.most):
             return None
         entry = heappop(heap)
         if not heap:

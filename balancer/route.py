@@ -6,7 +6,6 @@ speed, and a test compares the two.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
-from urllib.parse import unquote
 
 import msgspec
 from msgspec import Raw
@@ -14,7 +13,7 @@ from msgspec import Raw
 from holdfast.balancer.directory import Node, Pool
 from holdfast.balancer.policies import hash_key
 from holdfast.balancer.settings import RouteSettings
-from holdfast.protocols.paths import Pattern
+from holdfast.protocols.paths import Pattern, segments
 
 HTTP = "http"
 # A message above that is taken by no route with a field: to look into one of 1 MB would take a millisecond.
@@ -179,12 +178,6 @@ def path_of(target: str) -> str:
     if path[:1] != "/" and "://" in path:
         path = "/" + path.partition("://")[2].partition("/")[2]
     return path
-
-
-def segments(path: str, most: int = -1) -> list[str]:
-    """Those of a path, decoded; one that is no UTF-8 then is no pattern's word. most: what follows so many is one."""
-    found = path.split("/", most)
-    return [unquote(each, errors="surrogateescape") for each in found] if "%" in path else found
 
 
 def decoder_of(names: Iterable[str]) -> Callable[[bytes], Mapping[str, Field]]:

@@ -8,19 +8,9 @@ their fields is that of its handshake: its `Plan` is made once.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from holdfast.balancer.directory import Pool
-from holdfast.balancer.route import (
-    Field,
-    Handshake,
-    Headers,
-    Question,
-    Rule,
-    decoder_of,
-    host_of,
-    path_of,
-    segments,
-)
+from holdfast.balancer.route import Field, Handshake, Headers, Question, Rule, decoder_of, host_of, path_of
 from holdfast.balancer.settings import RouteSettings
-from holdfast.protocols.paths import Branch
+from holdfast.protocols.paths import Branch, segments
 
 FEW = 4  # routes with headers are looked at one after the other; more are found by theirs
 MAX_PLANS = 10_000  # that are kept to be shared; each is some hundred bytes

@@ -2,7 +2,8 @@
 not grow with their number.
 
 One language for the functions of nodes and the routes of a proxy. Segments are compared decoded: `%2F` is a slash of a
-segment's value, and parts nothing. Dots and empty segments are segments as any other.
+segment's value, and parts nothing. Dots and empty segments are segments as any other, and so are bytes that are no
+UTF-8: who takes all below a path takes those.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +15,12 @@ from holdfast.protocols.errors import ConfigError
 ItemT = TypeVar("ItemT")
 FoundT = TypeVar("FoundT")
 REST = "*"
+
+
+def segments(path: str, most: int = -1) -> list[str]:
+    """Those of a path, decoded; bytes that are no UTF-8 are lone surrogates. most: what follows so many is one."""
+    found = path.split("/", most)
+    return [unquote(each, errors="surrogateescape") for each in found] if "%" in path else found
 
 
 class Pattern:
@@ -28,16 +35,16 @@ class Pattern:
         self.words: list[str | None] = []
         if not path.startswith("/"):
             raise ConfigError(f"the path of a route begins with a slash, as /rooms/{{id}}, got {path!r:.80}")
-        segments = path.split("/")
-        self.is_open = segments[-1] == REST
-        for segment in segments[:-1] if self.is_open else segments:
+        written = path.split("/")
+        self.is_open = written[-1] == REST
+        for segment in written[:-1] if self.is_open else written:
             name = segment[1:-1] if segment.startswith("{") and segment.endswith("}") else None
             if name is None:
                 if set(segment) & set("{}?#"):
                     raise ConfigError(f"a parameter of a route is a whole segment, as /rooms/{{id}}, got {path!r:.80}")
                 if REST in segment:
                     raise ConfigError(f"a * stands for all that follows, at the end, as /static/*, got {path!r:.80}")
-                self.words.append(unquote(segment))
+                self.words += segments(segment)
                 continue
             if not name.isidentifier() or name in self.names:
                 raise ConfigError(f"parameters of a route are names of their own, as /rooms/{{id}}, got {path!r:.80}")

@@ -195,11 +195,12 @@ class Closed(Struct, frozen=True):
 
 
 class Membership(Struct, frozen=True):
-    """A node has done it, if there is such a client: nobody is asked whether there is."""
+    """A node has done it, if there is such a client: nobody is asked whether there is. joined: whether it is in the
+    channel now; null: not known here, because it is no client of this proxy, or has gone."""
 
     client: str
     channel: str
-    joined: bool
+    joined: bool | None
 
 
 class Health(Struct, frozen=True):
@@ -322,6 +323,13 @@ class Control(Protocol):
     async def publish(self, effects: Sequence[Effect]) -> None:
         """Have a node do these, to clients of all proxies: all of them in this order, or none. Raises HoldfastError if
         none has; perhaps they are done then all the same, unless its reason is that there was no node."""
+        ...
+
+    @property
+    def max_channel_name_bytes(self) -> int: ...
+
+    def is_member(self, client: int, channel: str) -> bool | None:
+        """Whether it is in the channel. None: it is no client of this proxy."""
         ...
 
     def limit_hit(self, name: str) -> None:

@@ -268,8 +268,18 @@ async def test_who_comes_in_as_a_page_says():
             async with connect(f"{proxy.url}/?token=sesame") as bob:
                 assert json.loads(await ada.recv()) == {"came": "bob"}
                 for moves in (1, 2, 3):
-                    await bob.send("move")
+                    await bob.send('{"type": "move"}')
                     assert json.loads(await bob.recv()) == {"user": "bob", "moves": moves}
+                async with httpx.AsyncClient(base_url=proxy.http_url) as asks:
+                    for method, target, status, told in (
+                        ("GET", "/online?token=sesame", 200, '{"lobby":2}'),
+                        ("GET", "/online", 401, "who are you?"),
+                        ("GET", "/online?token=hush", 403, "you may not come in"),
+                        ("POST", "/", 401, "who are you?"),
+                        ("POST", "/?token=sesame", 404, "nothing here takes /"),
+                    ):
+                        reply = await asks.request(method, target, json={"type": "move"})
+                        assert (reply.status_code, told in reply.text) == (status, True), reply.text
             assert json.loads(await ada.recv()) == {"went": "bob", "why": "client_left"}
 
 

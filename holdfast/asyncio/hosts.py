@@ -18,6 +18,11 @@ from holdfast.protocols.errors import HoldfastError
 
 ResultT = TypeVar("ResultT")
 
+ENDED = (
+    "asyncio's loop was ended by something that runs in it, and the node with it: who cancels all of "
+    "asyncio.all_tasks(), or calls loop.stop(), does that"
+)
+
 
 class Guest:
     """Trio's run. users: nodes that need it; the last one ends it."""
@@ -106,14 +111,25 @@ async def guest(*, has_signals: bool = True) -> AsyncIterator[Crossing]:
 
 
 def run(function: Callable[..., Awaitable[ResultT]], *arguments: Any) -> ResultT:  # noqa: ANN401 - anything
-    """As `trio.run`, but within `asyncio.run`."""
+    """As `trio.run`, but within `asyncio.run`. Raises HoldfastError if something that runs there has ended it."""
+    was_cancelled = False
 
     async def main() -> ResultT:
-        async with guest(has_signals=False) as crossing:
-            result: ResultT = await crossing.to_trio(function, *arguments)
-            return result
+        nonlocal was_cancelled
+        try:
+            async with guest(has_signals=False) as crossing:
+                result: ResultT = await crossing.to_trio(function, *arguments)
+                return result
+        except asyncio.CancelledError:
+            was_cancelled = True
+            raise
 
-    return asyncio.run(main())
+    try:
+        return asyncio.run(main())
+    except (asyncio.CancelledError, RuntimeError) as error:
+        if not was_cancelled:
+            raise
+        raise HoldfastError(ENDED) from error
 
 
 elsewhere.way = crossing

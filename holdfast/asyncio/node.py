@@ -14,6 +14,7 @@ from holdfast.asyncio.dispatch import AsyncioDispatch
 from holdfast.node import node
 from holdfast.node.function import name_of
 from holdfast.node.functions import FunctionT, ManagerT
+from holdfast.node.node import ResultT
 
 
 class Node(node.Node):
@@ -28,6 +29,7 @@ class Node(node.Node):
     """
 
     _dispatch = AsyncioDispatch
+    _is_trios = False
 
     async def run(self, join: Sequence[str], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """In asyncio: be a node of the proxies at `join` (such as "tcp://127.0.0.1:7510") and of those they name.
@@ -45,8 +47,11 @@ class Node(node.Node):
             async with hosts.guest() as crossing:
                 await crossing.to_trio(super().run, join)
 
-    def _start(self, function: Callable[..., Awaitable[int]], *arguments: object) -> int:
+    def _start(self, function: Callable[..., Awaitable[ResultT]], *arguments: object) -> ResultT:
         return hosts.run(function, *arguments)
+
+    def _is_at_home(self) -> bool:
+        return hosts.is_guest()
 
     def _adapt(self, function: FunctionT) -> FunctionT:
         @wraps(function)

@@ -45,8 +45,9 @@ def add_admin_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--admin",
         metavar="HOST:PORT",
-        default="http://127.0.0.1:7513",
-        help="admin server of the proxy, as the ready file says it, or its URL (default: %(default)s)",
+        default=os.environ.get("HOLDFAST_ADMIN") or "http://127.0.0.1:7513",
+        help="admin server of the proxy, as the ready file says it, or its URL (default: HOLDFAST_ADMIN of the "
+        "environment, http://127.0.0.1:7513 without)",
     )
     parser.add_argument(
         "--token",

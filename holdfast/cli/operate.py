@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from holdfast.cli.command import Command, add_admin_arguments, add_json_argument, count
 from holdfast.console.admin_client import AdminClient
-from holdfast.console.output import printable, say, say_json, say_table
+from holdfast.console.output import printable, say, say_done, say_json, say_table
 from holdfast.protocols.errors import HoldfastError
 from holdfast.proxy.views import ClientPage, ClusterView, Drained, Kicked, NodeList, NodeView, StatusView
 
@@ -145,10 +145,7 @@ def _drain(arguments: argparse.Namespace) -> int:
     admin = _admin(arguments)
     node = _find_node(admin.get("/api/nodes", NodeList).nodes, arguments.node)
     result = admin.post(f"/api/nodes/{quote(node, safe='')}/drain", {}, Drained)
-    if arguments.json:
-        say_json(result)
-    else:
-        say(f"{printable(node)} takes no new requests")
+    say_done(f"{printable(node)} takes no new requests", result, json=arguments.json)
     return 0
 
 
@@ -173,10 +170,7 @@ def _add_kick(parser: argparse.ArgumentParser) -> None:
 def _kick(arguments: argparse.Namespace) -> int:
     path = f"/api/clients/{quote(arguments.client, safe='')}/kick"
     result = _admin(arguments).post(path, {"reason": arguments.reason}, Kicked)
-    if arguments.json:
-        say_json(result)
-    else:
-        say(f"{printable(result.client)} is disconnected")
+    say_done(f"{printable(result.client)} is disconnected", result, json=arguments.json)
     return 0
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from holdfast.cli.command import Command, add_admin_arguments, add_json_argument
 from holdfast.cli.durations import duration
-from holdfast.console.output import complain, flush, say, say_json
+from holdfast.console.output import complain, say_done
 from holdfast.protocols.errors import ConfigError, HoldfastError
 from holdfast.publisher.requests import Message, PublishError, id_of
 from holdfast.publisher.threads import Publisher
@@ -22,8 +22,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "words",
         metavar="CHANNEL [TEXT|-]",
         nargs="*",
-        help="the channel, and the text; with -, or without a text, each line of stdin is a message. With --client or "
-        "--everybody, the text alone",
+        help="the channel, and the text; with -, or without a text, each line of stdin is a message, but for blank "
+        "ones. With --client or --everybody, the text alone",
     )
     parser.add_argument("--client", metavar="ID", action="append", default=[], help="to this client; can be repeated")
     parser.add_argument("--everybody", action="store_true", help="to every client of all proxies")
@@ -49,11 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 f"{arguments.admin} wants its admin.token, or one that may publish: HOLDFAST_ADMIN_TOKEN or --token"
             ) from error
         raise HoldfastError(f"{error} (status {error.status})" if error.status else str(error)) from error
-    if arguments.json:
-        say_json({"messages": count})
-    else:
-        say(f"{count} message{'' if count == 1 else 's'} sent")
-    flush()
+    say_done(f"{count} message{'' if count == 1 else 's'} sent", {"messages": count}, json=arguments.json)
     return 0
 
 
@@ -85,7 +81,7 @@ def _read(arguments: argparse.Namespace) -> tuple[Message, str]:
 
 
 def _lines() -> Iterator[list[str]]:
-    """Lines of stdin, as they come: all that are there at once."""
+    """Lines of stdin that are not blank, as they come: all that are there at once."""
     rest = b""
     while data := os.read(0, READ_BYTES):
         *lines, rest = (rest + data).split(b"\n")
@@ -107,8 +103,9 @@ def _batches(lines: list[bytes]) -> Iterator[list[str]]:
         if batch and (len(batch) == MAX_LINES or size + len(line) > MAX_BYTES):
             yield batch
             batch, size = [], 0
-        batch.append(text)
-        size += len(line)
+        if text.strip():
+            batch.append(text)
+            size += len(line)
     if batch:
         yield batch
 
@@ -119,5 +116,5 @@ COMMAND = Command(
     _add_arguments,
     _run,
     "To a channel, to clients by their ids, or to everybody, from outside: a node does it. It is tried again, and done "
-    "once, while there is no node or the proxy is starting anew.",
+    "once, while there is no node or the proxy is starting anew. Exit status 0: all is sent.",
 )

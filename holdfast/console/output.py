@@ -26,7 +26,17 @@ def complain(line: str) -> None:
 
 
 def say_json(value: object) -> None:
-    say(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    say(_as_json(value))
+
+
+def _as_json(value: object) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
+def say_done(line: str, value: object, *, json: bool) -> None:
+    """What a command has done, as a line or as JSON. It is done whether or not that can be written: who called would
+    else have it done once more."""
+    announce([_as_json(value) if json else line])
 
 
 def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -9,11 +9,13 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from urllib.parse import urlsplit
+from string import punctuation
+from urllib.parse import quote, urlsplit
 
 import msgspec
 import trio
-from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, connect_websocket_url
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
+from wsproto.utilities import LocalProtocolError
 
 from holdfast.console.output import printable
 
@@ -30,12 +32,15 @@ CONNECT_TIMEOUT = 10.0
 MAX_LINE = 1 << 20  # bytes
 MAX_SHOWN = 10_000  # characters of a message
 
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
 
 class Console:
     """url: of the proxy, ws://HOST:PORT. say: shows a line. reload: has the node started anew."""
 
     def __init__(self, url: str, say: Callable[[str], None], reload: Callable[[], None]) -> None:
         self._url = url
+        self._host, self._port = str(urlsplit(url).hostname), urlsplit(url).port or 0
         self._say = say
         self._reload = reload
         self._path = "/"
@@ -76,12 +81,12 @@ class Console:
             else:
                 await self._send(msgspec.json.encode(value).decode(), nursery)
         elif word == "path" and rest.startswith("/"):
-            self._path = rest
+            self._path = _target(rest)
             await self._close()
             await self._connect(nursery)
         elif word in METHODS and rest.startswith("/"):
             path, _, body = rest.partition(" ")
-            nursery.start_soon(self._request, word.upper(), path, body)
+            nursery.start_soon(self._request, word.upper(), _target(path), body)
         elif word == "reload":
             self._reload()
         elif word == "help":
@@ -101,17 +106,40 @@ class Console:
             try:
                 await self._connection.send_message(text)
                 return
-            except ConnectionClosed:
+            except (ConnectionClosed, LocalProtocolError):  # that: it ends just now
                 self._connection = None
 
     async def _connect(self, nursery: trio.Nursery) -> None:
+        """Returns when it is open, or a line has said why not."""
+        await nursery.start(self._converse)
+
+    async def _converse(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Task: one connection to its end. What goes wrong in it, whatever it is, is a line and ends nothing else."""
+        connection: WebSocketConnection | None = None
+        stream: Stream | None = None
         try:
-            with trio.fail_after(CONNECT_TIMEOUT):
-                self._connection = await connect_websocket_url(nursery, self._url + self._path, self._tls)
-        except (OSError, HandshakeError, trio.TooSlowError) as error:
-            self._say(f"dev: {self._url}{printable(self._path)}: no WebSocket: {printable(_reason(error))}")
-            return
-        nursery.start_soon(self._receive, self._connection)
+            async with trio.open_nursery() as nursery:  # of its own: what the library can't read ends all tasks in it
+                with trio.fail_after(CONNECT_TIMEOUT):
+                    stream = await self._open()
+                    connection = await wrap_client_stream(nursery, stream, urlsplit(self._url).netloc, self._path)
+                self._connection = connection
+                task_status.started()
+                await self._receive(connection)
+        except Exception as error:  # the guard of a connection
+            self._say(f"dev: {self._url}{self._path}: no WebSocket: {printable(_reason(error))}")
+            if connection is not None and self._connection is connection:
+                self._connection = None
+        finally:
+            if stream is not None:
+                await trio.aclose_forcefully(stream)
+        if connection is None:
+            task_status.started()
+
+    async def _open(self) -> Stream:
+        host, port = self._host, self._port
+        if self._tls is None:
+            return await trio.open_tcp_stream(host, port)
+        return await trio.open_ssl_over_tcp_stream(host, port, ssl_context=self._tls, https_compatible=True)
 
     async def _receive(self, connection: WebSocketConnection) -> None:
         try:
@@ -136,20 +164,17 @@ class Console:
         try:
             status, text = await trio.to_thread.run_sync(self._ask, method, path, body, abandon_on_cancel=True)
         except (OSError, ValueError, http.client.HTTPException) as error:
-            self._say(f"dev: {method} {printable(path)}: {printable(_reason(error))}")
+            self._say(f"dev: {method} {path}: {printable(_reason(error))}")
             return
         self._say(f"< {status} {_shown(text)}".rstrip())
 
     def _ask(self, method: str, path: str, body: str) -> tuple[int, str | bytes]:
-        place = urlsplit(self._url)
-        assert place.hostname is not None
+        host, port = self._host, self._port
         connection: http.client.HTTPConnection
         if self._tls is not None:
-            connection = http.client.HTTPSConnection(
-                place.hostname, place.port, timeout=HTTP_TIMEOUT, context=self._tls
-            )
+            connection = http.client.HTTPSConnection(host, port, timeout=HTTP_TIMEOUT, context=self._tls)
         else:
-            connection = http.client.HTTPConnection(place.hostname, place.port, timeout=HTTP_TIMEOUT)
+            connection = http.client.HTTPConnection(host, port, timeout=HTTP_TIMEOUT)
         try:
             connection.request(method, path, body.encode() if body else None)
             response = connection.getresponse()
@@ -169,7 +194,14 @@ def _shown(message: str | bytes) -> str:
     return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
 
 
+def _target(path: str) -> str:
+    """A path as a request has it: what is typed may be anything, and is sent as a browser would."""
+    return quote(path.partition("#")[0], safe=punctuation)
+
+
 def _reason(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 

@@ -58,6 +58,9 @@ class Api:
     """
 
     def __init__(self, node: Node) -> None:
+        """Raises ConfigError for a node of holdfast.asyncio: what the API does itself is Trio's."""
+        if not node._is_trios:
+            raise ConfigError(f"the Kuzzle API is for a holdfast.Node: node {node.id} is of holdfast.asyncio")
         self.node = node
         self._actions: dict[str, dict[str, Function]] = {}
         self._threads = Threads(node.threads)

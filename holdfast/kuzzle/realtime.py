@@ -141,7 +141,7 @@ class Realtime:
             room = self._rooms.get(name)
             member = room.members.get(request.client) if room else None
             if member is None and not request.redelivered:
-                raise error("core.realtime.not_subscribed", f"{request.client:x}", name)
+                raise error("core.realtime.not_subscribed", f"{request.client:016x}", name)
             keys = [entry_key(name, request.client, digits) for digits in member.subscriptions] if member else []
             await self._memberships.end(keys, request.flush)
         return {"roomId": name}

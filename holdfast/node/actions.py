@@ -86,9 +86,10 @@ class Actions(Background):
     ) -> None:
         """Replace what is known of a client; what is not said stays as it was. Nothing happens if it has gone.
 
-        data: `client.data`, at every node that is told of it: JSON of at most 16 KiB; None: nothing. Requests of the
-        client that come after that bring it. expires: in so many seconds from now its session ends, 0 or less: now;
-        None: never. Raises HoldfastError if a proxy is older, and does not know of it.
+        data: `client.data`, at every node that is told of it: JSON of at most 16 KiB, nested at most 64 deep; None:
+        nothing. Requests of the client that come after that bring it. expires: in so many seconds from now its session
+        ends, 0 or less: now; None: never. Raises HoldfastError if a proxy is older, and does not know of it; TypeError,
+        ValueError for what is no such JSON.
         """
         older = [session.proxy for session in self._parts.links.sessions.values() if UPDATE not in session.takes]
         if older:

@@ -14,7 +14,7 @@ from holdfast.node.network import Network
 from holdfast.node.seams import ProxySession
 from holdfast.protocols.nodes.calls import ASK
 from holdfast.protocols.nodes.frames import Answered, Ask
-from holdfast.protocols.nodes.names import MAX_NAME_BYTES
+from holdfast.protocols.nodes.names import MAX_NAME
 
 
 class Answer(Struct, frozen=True):
@@ -51,8 +51,8 @@ class Asking:
         """The answers: one, or with `everyone` as many as nodes of this name are ready. Raises RequestError (504) after
         so many seconds, TypeError for what can't be sent."""
         data, is_text = encode(payload, text)
-        if len(check_text(to)) > MAX_NAME_BYTES:
-            raise ValueError(f"names of nodes have at most {MAX_NAME_BYTES} characters")
+        if len(check_text(to)) > MAX_NAME:
+            raise ValueError(f"names of nodes have at most {MAX_NAME} characters")
         if not timeout > 0:
             raise ValueError(f"expected a number of seconds above 0, got {timeout!r}")
         deadline = trio.current_time() + timeout

@@ -9,10 +9,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from math import isfinite
 from typing import Any, Literal, TypeVar
 
-from holdfast.node.function import name_of
+from holdfast.node.function import name_of, said
 from holdfast.node.functions import Functions
 from holdfast.node.lifespans import Lifespan
 from holdfast.node.tasks import Job, Tasks
+from holdfast.node.typed import check
+from holdfast.protocols.errors import ConfigError
 
 LifespanFunction = TypeVar(
     "LifespanFunction", bound=Callable[..., AsyncGenerator[Any, None] | AbstractAsyncContextManager[Any]]
@@ -44,19 +46,21 @@ class Background(Functions):
         trio.Cancelled is raised, alone or in a group, and what is to be done all the same stands in a `finally`.
         There may be several: they are entered in the order in which they are registered, and left in reverse. A cancel
         scope or nursery that is open around the `yield` and is cancelled ends the run: LifespanError.
+        What can be none is refused: ConfigError.
         """
         if not callable(function):
-            raise TypeError(f"expected an async generator function, got {function!r:.80}")
+            raise ConfigError(f"expected an async generator function, got {function!r:.80}")
         name, inner = name_of(function), inspect.unwrap(function)
         if inspect.iscoroutinefunction(inner) or inspect.isgeneratorfunction(inner):
-            raise TypeError(f"{name} must be `async def` with one `yield`, around which a run of the node is")
+            expected = "must be `async def` with one `yield`, around which a run of the node is"
+            raise ConfigError(f"{said(function)} {expected}")
         begin: Callable[..., Any] = asynccontextmanager(function) if inspect.isasyncgenfunction(function) else function
         if _takes(function):
             self._lifespans.append(Lifespan(name, lambda node: self._adapt_manager(begin())))
         elif _takes(function, self):
             self._lifespans.append(Lifespan(name, lambda node: self._adapt_manager(begin(node))))
         else:
-            raise TypeError(f"{name} must take no argument or the node: it could not be called")
+            raise ConfigError(f"{said(function)} must take no argument or the node: it could not be called")
         return function
 
     def start_soon(self, function: Callable[..., Any], *arguments: Any) -> None:  # noqa: ANN401 - the author's
@@ -97,26 +101,17 @@ class Background(Functions):
         does through the node counts only in that node's epoch, and a turn is cancelled when the node no longer is
         master, or drains. The interval counts from when it has become master: after a change of masters the next turn
         comes up to an interval later than it would have, or with `at_once` up to an interval sooner.
+        Raises ConfigError for what is no interval, no place, or no such function.
         """
         number: object = interval
         if isinstance(number, bool) or not isinstance(number, int | float) or not number > 0 or not isfinite(number):
-            raise ValueError(f"a job's interval is a number of seconds above 0, got {interval!r:.80}")
+            raise ConfigError(f"a job's interval is a number of seconds above 0, got {interval!r:.80}")
         if on not in (None, "master"):
-            raise ValueError(f'a job runs on="master", or without that on every node, got on={on!r:.80}')
+            raise ConfigError(f'a job runs on="master", or without that on every node, got on={on!r:.80}')
 
         def register(function: JobFunction) -> JobFunction:
-            if not callable(function):
-                raise TypeError(f"expected a function, got {function!r:.80}")
-            if not _takes(function):
-                raise TypeError(f"{name_of(function)} must take no argument: it could not be called")
-            job = Job(self._adapt(function), interval, on == "master", at_once, inline)
-            self._jobs.append(job)
-            if job.on_master:
-
-                async def turns() -> None:
-                    await self._tasks.run_job(job)
-
-                self.on_master(turns)
+            check(function)
+            self._jobs.append(Job(self._adapt(function), interval, on == "master", at_once, inline))
             return function
 
         return register

@@ -16,26 +16,28 @@ from holdfast.node.effects import check_text
 from holdfast.node.errors import RequestError
 from holdfast.node.function import Function
 from holdfast.node.request import Client, Headers
-from holdfast.protocols.nodes import frames
+from holdfast.protocols.errors import FrameError
+from holdfast.protocols.nodes import carried, frames
 from holdfast.protocols.nodes.calls import (
     ASK,
     CLOSE,
     CONNECT,
     MAX_JOINED,
-    MAX_NAME,
     OPEN,
     PUBLISH,
     Admitted,
     decode_effects,
     encode_admitted,
 )
-from holdfast.protocols.nodes.effects import MAX_DATA_BYTES, OWN_CODES, Effect
+from holdfast.protocols.nodes.effects import OWN_CODES, Effect
+from holdfast.protocols.nodes.names import MAX_NAME
 
 
 class Session(Struct, frozen=True):
     """What on_connect returns of a client that may come in.
 
-    user: who it is; `client.user` at every node. data: what the application keeps of it, as JSON; `client.data`.
+    user: who it is; `client.user` at every node. data: what the application keeps of it, as JSON, see
+    `Node.update`; `client.data`.
     channels: it is in them from the beginning. expires: seconds until the proxy ends its session; None: never.
     """
 
@@ -197,7 +199,11 @@ def data_of(value: object) -> bytes:
     """What the application keeps of a client, as it is sent: JSON; b"" for None. Raises TypeError, ValueError."""
     if value is None:
         return b""
-    data = msgspec.json.encode(value)
-    if len(data) > MAX_DATA_BYTES:
-        raise ValueError(f"the data of a client has at most {MAX_DATA_BYTES} bytes as JSON, got {len(data)}")
+    try:
+        data = msgspec.json.encode(value)
+        carried.check(data)
+    except RecursionError:
+        raise ValueError(f"data of a client is nested at most {carried.MAX_DEPTH} deep") from None
+    except FrameError as error:  # of ours there would be none: the proxy would end the session for it
+        raise ValueError(str(error)) from error
     return data

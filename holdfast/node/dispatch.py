@@ -18,6 +18,7 @@ import trio
 from holdfast.node import effects
 from holdfast.node.calls import Calls, client_of
 from holdfast.node.clients import Clients
+from holdfast.node.elsewhere import current_time
 from holdfast.node.errors import RequestError, split, traceback_of
 from holdfast.node.exchange import Exchange, RequestSession
 from holdfast.node.failures import Failures
@@ -28,6 +29,8 @@ from holdfast.node.workers import Jobs, Workers
 from holdfast.protocols.nodes import frames
 
 log = structlog.get_logger("holdfast.node")
+
+PRECISION = 0.001  # of deadlines, which come in milliseconds; timers of asyncio are early by its clock's resolution
 
 Handler = Callable[[Request], Any]  # of what Exchange.reply takes, or an awaitable of it
 
@@ -198,10 +201,11 @@ class Dispatch:
 
     def _fail(self, exchange: Exchange, error: BaseException) -> None:
         self.failed += 1
-        wanted = _request_error(error)
+        wanted = _request_error(error, exchange)
         if self._watch is not None:
             self._watch.failed(exchange, error, wanted)
         if wanted is not None:
+            self._failures.refused(wanted, exchange.id)
             exchange.fail(wanted.status, str(wanted), wanted.headers, wanted.code)
             return
         id = token_hex(4)
@@ -216,10 +220,14 @@ _LEFT_OPEN = RuntimeError(
 )
 
 
-def _request_error(error: BaseException) -> RequestError | None:
-    """The RequestError that was raised, also by a task in a nursery of the handler."""
+def _request_error(error: BaseException, exchange: Exchange) -> RequestError | None:
+    """The RequestError that was raised, also by a task in a nursery of the handler; or what stands for one: a handler
+    that keeps to its deadline by itself (`trio.fail_at(request.deadline)`) is nobody's fault, and the proxy may be a
+    moment later than it."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
+    if isinstance(error, TimeoutError | trio.TooSlowError) and current_time() >= exchange.deadline - PRECISION:
+        return RequestError(504, "no reply within the time of the request")
     return error if isinstance(error, RequestError) else None
 
 

@@ -31,10 +31,6 @@ class Way(Protocol):
 way: Callable[[], Way] | None = None  # from the caller's thread to Trio; None: nobody in this process uses asyncio
 
 
-def is_elsewhere() -> bool:
-    return way is not None and library.name != "trio"
-
-
 def current_time() -> float:
     """By Trio's clock, for who runs in Trio or in asyncio."""
     return way().current_time() if way is not None and library.name != "trio" else trio.current_time()

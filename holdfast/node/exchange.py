@@ -87,7 +87,7 @@ class Exchange(Job):
     def log_context(self) -> dict[str, object]:
         span = getattr(getattr(self, "seen", None), "span", None)
         trace = traceparent.log_context(self.client.headers.get(traceparent.TRACEPARENT), span)
-        return {"request": self.id, "client": self.client.id, "attempt": self.attempt, **trace}
+        return {"request": self.id, "client": f"{self.client.id:016x}", "attempt": self.attempt, **trace}
 
     @property
     def came(self) -> float:

@@ -1,6 +1,7 @@
 """The HTTP endpoint of a node's metrics: `GET /metrics`, for Prometheus.
 
-Owns its connections: few, each for one request that must come soon, so that whoever asks can hold up nothing. It is
+Owns its connections: few, each for one request that must come soon, so that whoever asks can hold up nothing; who comes
+on top takes the place of the one that has said nothing for the longest time. It is
 served in the node's own task, so a node whose handlers block does not answer: that is to be seen.
 """
 
@@ -39,20 +40,33 @@ async def serve(
         listeners = await trio.open_tcp_listeners(port, host=host)
     except OSError as error:  # which includes that a name is not known
         raise ConfigError(f"--metrics {address}: {error.strerror or error}") from error
-    limiter = trio.CapacityLimiter(MAX_CONNECTIONS)
+    silent: dict[trio.CancelScope, None] = {}  # of those who have not asked yet, in the order in which they came
+    count = 0
     bound = f"{address.rpartition(':')[0]}:{listeners[0].socket.getsockname()[1]}"
 
     async def answer(stream: trio.SocketStream) -> None:
+        nonlocal count
         async with stream:
-            with suppress(trio.WouldBlock):
-                limiter.acquire_nowait()
-                try:
-                    with trio.move_on_after(TIMEOUT), suppress(trio.BrokenResourceError):
-                        await _answer(stream, exposition)
-                except Exception as error:  # the guard of a connection: what is wrong with metrics ends no node
-                    log.error("metrics_failed", exception=traceback_of(error))
-                finally:
-                    limiter.release()
+            if count >= MAX_CONNECTIONS:
+                if not silent:
+                    return
+                longest = next(iter(silent))
+                del silent[longest]
+                longest.cancel()
+            count += 1
+            try:
+                with trio.move_on_after(TIMEOUT) as scope, suppress(trio.BrokenResourceError):
+                    silent[scope] = None
+                    try:
+                        request = await _request(stream)
+                    finally:
+                        silent.pop(scope, None)
+                    if request is not None:
+                        await stream.send_all(_reply(*request, exposition))
+            except Exception as error:  # the guard of a connection: what is wrong with metrics ends no node
+                log.error("metrics_failed", exception=traceback_of(error))
+            finally:
+                count -= 1
 
     with suppress(OSError, ValueError):  # nobody reads it
         sys.stdout.write(f"metrics http://{bound}{PATH.decode()}\n")
@@ -69,35 +83,35 @@ def _parsed(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-async def _answer(stream: trio.SocketStream, exposition: Callable[[], tuple[bytes, str]]) -> None:
+async def _request(stream: trio.SocketStream) -> tuple[h11.Connection, h11.Request | h11.RemoteProtocolError] | None:
+    """What is asked, or what is wrong with that. None: it has gone."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST_BYTES)
     try:
         while (event := connection.next_event()) is h11.NEED_DATA:
             connection.receive_data(await stream.receive_some(4096))
     except h11.RemoteProtocolError as error:
-        await _send(stream, connection, error.error_status_hint, b"expected a request\n")
-        return
-    if not isinstance(event, h11.Request):  # it has gone
-        return
-    if event.method not in (b"GET", b"HEAD"):
-        await _send(stream, connection, 405, b"expected GET\n")
-    elif event.target.partition(b"?")[0] != PATH:
-        is_head = event.method == b"HEAD"
-        await _send(stream, connection, 404, b"the metrics are at /metrics\n", is_head=is_head)
-    else:
-        await _send(stream, connection, 200, *exposition(), is_head=event.method == b"HEAD")
+        return connection, error
+    return (connection, event) if isinstance(event, h11.Request) else None
 
 
-async def _send(
-    stream: trio.SocketStream,
+def _reply(
     connection: h11.Connection,
-    status: int,
-    body: bytes,
-    kind: str = "text/plain",
-    is_head: bool = False,
-) -> None:
+    request: h11.Request | h11.RemoteProtocolError,
+    exposition: Callable[[], tuple[bytes, str]],
+) -> bytes:
+    if isinstance(request, h11.RemoteProtocolError):
+        return _said(connection, request.error_status_hint, b"expected a request\n")
+    is_head = request.method == b"HEAD"
+    if request.method not in (b"GET", b"HEAD"):
+        return _said(connection, 405, b"expected GET\n")
+    if request.target.partition(b"?")[0] != PATH:
+        return _said(connection, 404, b"the metrics are at /metrics\n", is_head=is_head)
+    return _said(connection, 200, *exposition(), is_head=is_head)
+
+
+def _said(
+    connection: h11.Connection, status: int, body: bytes, kind: str = "text/plain", is_head: bool = False
+) -> bytes:
     headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("Connection", "close")]
     data = connection.send(h11.Response(status_code=status, headers=headers)) or b""
-    if not is_head:
-        data += connection.send(h11.Data(data=body)) or b""
-    await stream.send_all(data)
+    return data if is_head else data + (connection.send(h11.Data(data=body)) or b"")

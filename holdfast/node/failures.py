@@ -15,7 +15,7 @@ class Failures:
     """For all threads. Call `tick` now and then: it tells how many lines were left out.
 
     witness: called with what was raised and the id of the request, 0 if it was another function than a handler; then it
-    gets no line. For tests.
+    gets no line. Of a RequestError too, which gets none anyway. For tests.
     """
 
     witness: Callable[[BaseException, int], object] | None = None
@@ -31,6 +31,11 @@ class Failures:
             return False
         with self._lock:
             return self._masses.admits(event, time.monotonic())
+
+    def refused(self, error: BaseException, request: int) -> None:
+        """A request was refused in the handler's own words."""
+        if self.witness is not None:
+            self.witness(error, request)
 
     def tick(self) -> None:
         with self._lock:

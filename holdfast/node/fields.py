@@ -1,13 +1,15 @@
 """Values by name, as a query, cookies and forms have them: a name may come more than once.
 
-Owns the reading of queries and cookies. Nothing is wrong with those: what a browser may send is read as browsers mean
-it. How a form is read, and what is none, is holdfast.node.form's.
+Owns the reading of queries. Nothing is wrong with those, nor with cookies: what a browser may send is read as browsers
+mean it. How a form is read, and what is none, is holdfast.node.form's.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import parse_qsl
 
 from msgspec import Struct
+
+from holdfast.protocols import cookies
 
 
 class Fields(Mapping[str, str]):
@@ -79,18 +81,8 @@ def query_of(text: str) -> Fields:
 
 
 def cookies_of(headers: Iterable[str]) -> Fields:
-    """Of the Cookie headers, as browsers send them (RFC 6265 section 5.4): of several with one name the first is the
-    one with the longest path. Values are as they are: nothing is unquoted, since nothing was quoted."""
-    pairs = []
-    for header in headers:
-        for cookie in header.split(";"):
-            name, equals, value = cookie.partition("=")
-            if not equals:
-                name, value = "", name  # a cookie without a name (RFC 6265bis section 5.8.3)
-            name, value = name.strip(" \t"), value.strip(" \t")
-            if name or value:
-                pairs.append((name, value))
-    return Fields(pairs) if pairs else _NONE
+    """Of the Cookie headers, with values as they are."""
+    return Fields(cookies.pairs_of(headers))
 
 
 _NONE = Fields()

@@ -21,8 +21,9 @@ _origin: dict[str, object] = {}  # of every line of this process, when it is kno
 
 
 def log_context() -> dict[str, object]:
-    """For a log line: of a handler request (its id), client (the id) and attempt, and trace_id and span_id if its
-    request came with a `traceparent`; of a master's function its epoch; nothing elsewhere.
+    """For a log line: of a handler request (its id), client (the id, in 16 hex digits as proxies tell it) and attempt,
+    and trace_id and span_id if its request came with a `traceparent`; of a master's function its epoch; nothing
+    elsewhere.
 
     In tasks and threads that a handler has started, too; not in those of `node.start_soon`. `holdfast node` and
     `holdfast.run` add it to every line; who sets up logging otherwise may, in a processor of structlog or a filter.

@@ -7,6 +7,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from secrets import randbits, token_hex
+from typing import TypeVar
 
 import structlog
 import trio
@@ -41,6 +42,8 @@ from holdfast.protocols.nodes.frames import VERSION, Hello
 
 log = structlog.get_logger("holdfast.node")
 
+ResultT = TypeVar("ResultT")
+
 FORGET_TIMEOUT = 60.0
 HOUSEKEEPING_INTERVAL = 1.0
 
@@ -65,6 +68,7 @@ class Node(Actions):
     """
 
     _dispatch: type[Dispatch] = Dispatch
+    _is_trios = True  # its author's async functions; else what is registered, by the library too, runs elsewhere
 
     def __init__(
         self,
@@ -183,9 +187,13 @@ class Node(Actions):
             self._is_running = False
             self._is_draining = trio.Event()
 
-    def _start(self, function: Callable[..., Awaitable[int]], *arguments: object) -> int:
+    def _start(self, function: Callable[..., Awaitable[ResultT]], *arguments: object) -> ResultT:
         """Run what runs the node."""
         return trio.run(function, *arguments)
+
+    def _is_at_home(self) -> bool:
+        """Whether it can run in the run of Trio in which the caller is."""
+        return True
 
     def drain(self) -> None:
         """Have `run` return when handlers have finished and proxies have read it all, or after `drain_timeout`.
@@ -279,7 +287,6 @@ class Node(Actions):
         callbacks = Callbacks(self.failures)
         clients = Clients(callbacks, self._on_open, self._on_close, FORGET_TIMEOUT)
         self._links = links = Links(self.curve, FORGET_TIMEOUT, Streams(clients.proxy_of, self.failures), clients)
-        mastership = Mastership(self.id, self._on_master, links)
         replica = Replica(self.id, incarnation, links, callbacks, self._state_changed)
         handler = self._handler()
         once = self._on_open_once, self._on_close_once
@@ -288,6 +295,7 @@ class Node(Actions):
         self._around = Lifespans(self._lifespans, self, self._is_draining, self.drain_timeout)
         ready, draining = links.is_ready, self._is_draining
         self._tasks = Tasks(links, self._jobs, self.failures, self.threads, ready, draining)
+        mastership = Mastership(self.id, [*self._on_master, *self._tasks.masters], links)
         place = whereabouts()
 
         def hello() -> Hello:

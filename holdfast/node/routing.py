@@ -8,7 +8,6 @@ is taken by none is the rest's, or else refused: 404, and 405 over HTTP if only 
 
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import unquote
 
 import msgspec
 
@@ -17,7 +16,7 @@ from holdfast.node.function import said
 from holdfast.node.request import Request
 from holdfast.node.typed import Handler
 from holdfast.protocols.errors import ConfigError
-from holdfast.protocols.paths import Branch, Pattern
+from holdfast.protocols.paths import Branch, Pattern, segments
 
 Key = tuple[type, str | int | bool]  # True is 1 in Python, and not in JSON
 Begin = Callable[[Request], Any]
@@ -59,7 +58,7 @@ class Table:
         return former
 
     def take(self, method: str | None, path: str) -> tuple[Handler, list[str]] | None:
-        """What takes it, and the values of the path's parameters."""
+        """What takes it, and the values of the path's parameters. Raises RequestError (400) if they are no text."""
 
         def of(place: dict[str | None, Handler]) -> Handler | None:
             handler = place.get(method)
@@ -67,8 +66,12 @@ class Table:
                 handler = place.get("GET")
             return handler if handler is not None else place.get(EVERY)
 
-        found = None if self.is_empty else self._find(path, of)
-        return found if found is not None or self.rest is None else (self.rest, [])
+        found = None if self.is_empty else self._tree.find(segments(path), of)
+        if found is None:
+            return None if self.rest is None else (self.rest, [])
+        if "%" in path:
+            _check_text(found[1], path)
+        return found
 
     def methods(self, path: str) -> set[str]:
         """Those that something takes at this path."""
@@ -77,19 +80,8 @@ class Table:
         def collect(place: dict[str | None, Handler]) -> None:
             methods.update(method for method in place if method is not None)
 
-        self._find(path, collect)
+        self._tree.find(segments(path), collect)
         return methods | {"HEAD"} if "GET" in methods else methods
-
-    def _find(
-        self, path: str, take: Callable[[dict[str | None, Handler]], Handler | None]
-    ) -> tuple[Handler, list[str]] | None:
-        segments = path.split("/")
-        if "%" in path:
-            try:
-                segments = [unquote(segment, errors="strict") for segment in segments]
-            except UnicodeDecodeError:
-                return None
-        return self._tree.find(segments, take)
 
 
 class Router:
@@ -181,6 +173,13 @@ class Router:
             for name, value in zip(self._by_field, fields, strict=True)
         )
         return f"nothing here takes a message with {', '.join(came)}"
+
+
+def _check_text(values: list[str], path: str) -> None:
+    try:
+        "".join(values).encode()
+    except UnicodeEncodeError as error:
+        raise RequestError(400, f"expected UTF-8 in the path, got {_shown(path)}") from error
 
 
 def _refuse(what: str, former: Handler, handler: Handler) -> None:

@@ -7,6 +7,7 @@ job of the master's is called in its terms by mastership, so what it does counts
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -16,7 +17,7 @@ import trio
 from holdfast.node import effects, threads
 from holdfast.node.errors import RequestError, split, traceback_of
 from holdfast.node.failures import Failures
-from holdfast.node.function import is_async, name_of
+from holdfast.node.function import Function, is_async, name_of
 from holdfast.node.threads import Threads
 from holdfast.protocols.errors import HoldfastError
 
@@ -39,7 +40,8 @@ class Job:
 
 class Tasks:
     """links: where effects go. limit: of threads for tasks, and again for each job one. is_ready: set when the first
-    proxy has us as ready; jobs begin then. is_draining: of the node.
+    proxy has us as ready; jobs begin then. is_draining: of the node. masters: what is to run while it acts as master:
+    ours, and so Trio's, whoever adapts what authors register.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Tasks:
         self._limit = limit
         # A turn that was cancelled in its thread holds up the next one: so a job never overlaps with itself.
         self._jobs = {job: Threads(1) for job in jobs}
+        self.masters = [Function(partial(self.run_job, job)) for job in jobs if job.on_master]
         self._is_ready = is_ready
         self._is_draining = is_draining
         self._nursery: trio.Nursery | None = None

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 import h11
 
 from holdfast.publisher.attempts import AGAIN, Attempts
+from holdfast.publisher.conversation import Conversation
 from holdfast.publisher.requests import (
     Answer,
     Asked,
@@ -22,7 +23,6 @@ from holdfast.publisher.requests import (
     Requests,
     published,
     refusal,
-    seconds_of,
     server_of,
 )
 from holdfast.publisher.streams import Library, Stream, current
@@ -30,7 +30,7 @@ from holdfast.publisher.threads import MAX_IDLE
 
 
 class _Connection(NamedTuple):
-    http: h11.Connection
+    conversation: Conversation
     stream: Stream
 
 
@@ -73,7 +73,7 @@ class AsyncPublisher:
         await self._do(self._requests.close(client, code, reason))
 
     async def join(self, client: Client, channel: str) -> None:
-        """Put a client into a channel. Nothing happens if it has gone."""
+        """Put a client into a channel. Nothing happens if it has gone. See Publisher."""
         await self._do(self._requests.member(client, channel, joined=True))
 
     async def leave(self, client: Client, channel: str) -> None:
@@ -132,46 +132,20 @@ class AsyncPublisher:
         connection = self._take()
         if connection is None:
             server = self._server
-            stream = await library.open(server.host, server.port, server.tls)
-            connection = _Connection(h11.Connection(h11.CLIENT), stream)
+            connection = _Connection(Conversation(server), await library.open(server.host, server.port, server.tls))
+        conversation, stream = connection
         is_whole = False
         try:
-            answer = await self._converse(connection, asked)
-            http = connection.http
-            if is_whole := http.our_state is h11.DONE and http.their_state is h11.DONE:
-                http.start_next_cycle()
+            await stream.send(conversation.ask(asked))
+            while (answer := conversation.heard(await stream.receive())) is None:
+                pass
+            is_whole = conversation.is_reusable()
         finally:
             if is_whole and len(self._idle) < MAX_IDLE:
                 self._idle.append((os.getpid(), connection))
             else:
-                connection.stream.close()
+                stream.close()
         return answer
-
-    async def _converse(self, connection: _Connection, asked: Asked) -> Answer:
-        http, stream = connection
-        host = f"[{self._server.host}]" if ":" in self._server.host else self._server.host
-        headers = {"Host": f"{host}:{self._server.port}", "Content-Length": str(len(asked.body)), **asked.headers}
-        events = (
-            h11.Request(method=asked.method, target=asked.path, headers=list(headers.items())),
-            h11.Data(data=asked.body),
-            h11.EndOfMessage(),
-        )
-        await stream.send(b"".join([http.send(event) or b"" for event in events]))
-        status, retry_after, body = 0, None, b""
-        while True:
-            event = http.next_event()
-            if event is h11.NEED_DATA:
-                data = await stream.receive()
-                if not data and not status:
-                    raise ConnectionResetError("the connection was closed before an answer came")
-                http.receive_data(data)
-            elif isinstance(event, h11.Response):
-                status = event.status_code
-                retry_after = dict(event.headers).get(b"retry-after")
-            elif isinstance(event, h11.Data):
-                body += event.data
-            elif isinstance(event, h11.EndOfMessage):
-                return Answer(status, body, seconds_of(None if retry_after is None else retry_after.decode("latin-1")))
 
     def _take(self) -> _Connection | None:
         while self._idle:

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 from urllib.parse import quote, urlsplit
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from holdfast.protocols.errors import ConfigError, HoldfastError
 
 MAX_BODY_BYTES = 1 << 20  # as the admin server has it, which would end the connection over a larger one
+MAX_MESSAGES = 1000  # likewise
 
 Client = int | str  # an id, as number or as the admin server and the logs write it
 
@@ -23,8 +24,8 @@ Client = int | str  # an id, as number or as the admin server and the logs write
 class PublishError(HoldfastError):
     """It was refused, or nobody has answered in time.
 
-    status: of HTTP; 0: there was no answer. 400, 401, 403, 413: nothing is done, and would not be the next time. 0,
-    503, 504, others from 500 on: perhaps it is done.
+    status: of HTTP; 0: there was no answer. 400, 401, 403, 413, 422: nothing is done, and would not be the next
+    time. 0, 503, 504, others from 500 on: perhaps it is done.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -71,15 +72,16 @@ class Server(NamedTuple):
 
 def server_of(url: str, tls: ssl.SSLContext | None) -> Server:
     """url: http://HOST:PORT, or HOST:PORT; https:// and a path where another server is in front. Raises ConfigError."""
+    _check_text("url", url)
     whole = url if "://" in url else f"http://{url}"
     try:
         parts = urlsplit(whole)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        if parts.scheme in ("http", "https") and parts.hostname:
+        if parts.scheme in ("http", "https") and parts.hostname and parts.hostname.encode("idna"):
             context = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
             return Server(whole, parts.hostname, port, parts.path.rstrip("/"), context)
     except ValueError:
-        pass  # urlsplit's word for what is no URL, or no port
+        pass  # urlsplit's word for what is no URL, or no port; idna's for what is no name
     raise ConfigError(f"expected HOST:PORT or http://HOST:PORT of an admin server, got {url}")
 
 
@@ -87,6 +89,7 @@ class Requests:
     """Makes them. token: "" sends none."""
 
     def __init__(self, prefix: str, token: str) -> None:
+        _check_text("token", token)
         if not all("!" <= character <= "~" for character in token):
             raise ConfigError("token: expected printable ASCII without spaces, as a header can carry it")
         self._prefix = prefix
@@ -96,7 +99,10 @@ class Requests:
         return self._make("POST", "/api/publish", _written(message))
 
     def publish_many(self, messages: Iterable[Message]) -> Asked:
-        return self._make("POST", "/api/publish", {"messages": [_written(message) for message in messages]})
+        written = [_numbered(number, message) for number, message in enumerate(_listed(messages))]
+        if not 1 <= len(written) <= MAX_MESSAGES:
+            raise ValueError(f"expected 1 to {MAX_MESSAGES} messages, got {len(written)}")
+        return self._make("POST", "/api/publish", {"messages": written})
 
     def close(self, client: Client, code: int | None, reason: str) -> Asked:
         body: dict[str, Any] = {"reason": reason} | ({} if code is None else {"code": code})
@@ -155,6 +161,31 @@ def id_of(client: object) -> str:
     if not 0 <= client < 2**64:
         raise ValueError("expected a client's id, a number or 16 hexadecimal digits")
     return f"{client:016x}"
+
+
+def _check_text(name: str, value: object) -> None:
+    """Raises ConfigError for what is none, as of a variable of the environment that is not set."""
+    if value is None:
+        raise ConfigError(f"{name}: expected text, got None: is its environment variable set?")
+    if not isinstance(value, str):
+        raise ConfigError(f"{name}: expected text, got {type(value).__name__}")
+
+
+def _numbered(number: int, message: Message) -> Raw:
+    """One of many, as JSON. Raises TypeError and ValueError, which name it."""
+    where = f"messages[{number}]"
+    if not isinstance(message, Mapping):
+        raise TypeError(f"{where}: expected a dict, got {type(message).__name__}")
+    if unknown := [str(key) for key in message if key not in Message.__annotations__]:
+        raise ValueError(f"{where}: expected {', '.join(Message.__annotations__)}, got {', '.join(unknown)}")
+    if "payload" not in message:
+        raise ValueError(f"{where}: expected a payload")
+    try:
+        return Raw(msgspec.json.encode(_written(message)))
+    except TypeError as error:
+        raise TypeError(f"{where}: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _written(message: Message) -> dict[str, Any]:

@@ -2,16 +2,18 @@
 
 import os
 import random
-import select
+import socket
 import ssl
 import time
 from collections import deque
 from collections.abc import Iterable
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
+
+import h11
 
 from holdfast.publisher.attempts import AGAIN, Attempts
+from holdfast.publisher.conversation import Conversation
 from holdfast.publisher.requests import (
     Answer,
     Asked,
@@ -21,9 +23,9 @@ from holdfast.publisher.requests import (
     Requests,
     published,
     refusal,
-    seconds_of,
     server_of,
 )
+from holdfast.publisher.sockets import READ_BYTES, connect, is_readable, left
 
 MAX_IDLE = 8  # connections that are kept for the next request; the admin server has 64 for all its callers
 
@@ -32,7 +34,8 @@ class Publisher:
     """Sends messages to clients of all proxies of a cluster, through the admin server of one.
 
     url: of the admin server, http://HOST:PORT. token: one of its `admin.tokens` with the scope publish (close_client:
-    operate), or its `admin.token`. timeout: seconds for each call, with all its attempts. tls: for https://.
+    operate), or its `admin.token`. timeout: seconds for each call, with all its attempts,
+    from looking up the name to the last byte of the answer. tls: for https://.
 
     A call returns when a node has done what it says: all of it. It is sent again, with an Idempotency-Key of its own,
     after a lost connection and after 503, such as while there is no node. Raises PublishError when it is refused or
@@ -49,7 +52,7 @@ class Publisher:
         self._timeout = timeout
         # Of which process each is: one that has come through a fork is the parent's. A deque needs no lock, which a
         # fork could leave locked.
-        self._idle: deque[tuple[int, HTTPConnection]] = deque()
+        self._idle: deque[tuple[int, _Connection]] = deque()
 
     def publish(
         self,
@@ -82,7 +85,8 @@ class Publisher:
         self._do(self._requests.close(client, code, reason))
 
     def join(self, client: Client, channel: str) -> None:
-        """Put a client into a channel. Nothing happens if it has gone."""
+        """Put a client into a channel. Nothing happens if it has gone. Raises PublishError (422) if a limit of channels
+        is reached, as far as the proxy that is asked knows: of a client of another one it does not."""
         self._do(self._requests.member(client, channel, joined=True))
 
     def leave(self, client: Client, channel: str) -> None:
@@ -92,7 +96,7 @@ class Publisher:
     def close(self) -> None:
         """Close the connections that are kept."""
         while (connection := self._take()) is not None:
-            connection.close()
+            connection.socket.close()
 
     def __enter__(self) -> Self:
         return self
@@ -109,11 +113,12 @@ class Publisher:
         said: PublishError | None = None
         while True:
             after = 0.0
+            now = time.monotonic()
             try:
-                answer = self._exchange(asked, attempts.limit(time.monotonic()))
+                answer = self._exchange(asked, now + attempts.limit(now))
             except ssl.SSLCertVerificationError as error:
                 raise PublishError(0, f"{self._server.url}: {error.verify_message}") from error
-            except (OSError, HTTPException) as error:
+            except (OSError, h11.ProtocolError) as error:
                 reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
                 failure = PublishError(0, f"no admin server answers at {self._server.url}: {reason}")
                 if said is not None and isinstance(error, TimeoutError):
@@ -130,47 +135,48 @@ class Publisher:
                 raise failure
             time.sleep(pause)
 
-    def _exchange(self, asked: Asked, timeout: float) -> Answer:
-        connection = self._take() or self._open()
+    def _exchange(self, asked: Asked, until: float) -> Answer:
+        connection = self._take() or self._open(until)
         is_whole = False
         try:
-            connection.timeout = timeout
-            if connection.sock is not None:
-                connection.sock.settimeout(timeout)
-            connection.request(asked.method, asked.path, asked.body, asked.headers)
-            response = connection.getresponse()
-            answer = Answer(response.status, response.read(), seconds_of(response.headers.get("Retry-After")))
-            is_whole = not response.will_close
+            answer = connection.exchange(asked, until)
+            is_whole = connection.conversation.is_reusable()
         finally:
             if is_whole and len(self._idle) < MAX_IDLE:
                 self._idle.append((os.getpid(), connection))
             else:
-                connection.close()
+                connection.socket.close()
         return answer
 
-    def _open(self) -> HTTPConnection:
+    def _open(self, until: float) -> "_Connection":
         server = self._server
-        if server.tls is None:
-            return HTTPConnection(server.host, server.port)
-        return HTTPSConnection(server.host, server.port, context=server.tls)
+        return _Connection(connect(server.host, server.port, server.tls, until), Conversation(server))
 
-    def _take(self) -> HTTPConnection | None:
+    def _take(self) -> "_Connection | None":
         """One that is kept, and that the server has not closed."""
         while self._idle:
             try:
                 process, connection = self._idle.pop()
             except IndexError:  # another thread was faster
                 return None
-            if process == os.getpid() and not _is_readable(connection):
+            if process == os.getpid() and not is_readable(connection.socket):
                 return connection
-            connection.close()  # the descriptor here: the parent's connection goes on
+            connection.socket.close()  # the descriptor here: the parent's connection goes on
         return None
 
 
-def _is_readable(connection: HTTPConnection) -> bool:
-    """There is nothing to be read between two requests but the end."""
-    if connection.sock is None:
-        return True
-    poll = select.poll()
-    poll.register(connection.sock, select.POLLIN)
-    return bool(poll.poll(0))
+class _Connection(NamedTuple):
+    socket: socket.socket
+    conversation: Conversation
+
+    def exchange(self, asked: Asked, until: float) -> Answer:
+        """Raises OSError, h11.ProtocolError; TimeoutError when it is later than `until`, however much has come."""
+        rest = memoryview(self.conversation.ask(asked))
+        while rest:
+            self.socket.settimeout(left(until))
+            rest = rest[self.socket.send(rest) :]
+        answer = None
+        while answer is None:
+            self.socket.settimeout(left(until))
+            answer = self.conversation.heard(self.socket.recv(READ_BYTES))
+        return answer

@@ -31,6 +31,7 @@ processes  a proxy as a process, and nodes within the test or as processes
 from holdfast.testing.alone import Alone as Alone
 from holdfast.testing.alone import alone as alone
 from holdfast.testing.alone import client as client
+from holdfast.testing.calls import ask as ask
 from holdfast.testing.calls import call as call
 from holdfast.testing.calls import close as close
 from holdfast.testing.calls import connect as connect
@@ -62,6 +63,7 @@ __all__ = [
     "Status",
     "Update",
     "alone",
+    "ask",
     "call",
     "client",
     "close",

@@ -9,11 +9,10 @@ from dataclasses import replace as replace_result
 from itertools import count
 from typing import Any
 
-import msgspec
 import trio
 from msgspec.structs import replace
 
-from holdfast.node.calls import Session
+from holdfast.node.calls import Session, data_of
 from holdfast.node.effects import Payload, encode, is_json
 from holdfast.node.errors import RequestError
 from holdfast.node.node import Node
@@ -21,6 +20,7 @@ from holdfast.node.request import Client, Headers
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import CLOSE, CONNECT, OPEN, decode_admitted
 from holdfast.testing.effects import Effect, said
+from holdfast.testing.hosting import Do, here, hosted
 from holdfast.testing.nursery import nursery
 from holdfast.testing.results import Failure, Result
 from holdfast.testing.standin import PREFIX, Asked, StandIn
@@ -44,12 +44,14 @@ def client(
 ) -> Client:
     """A client with an id that no other has. path: with the query, as "/rooms/7?token=x". headers: of its handshake.
 
-    user, data, claims: as if on_connect, or a token, had said so; see `connect`.
+    user, data, claims: as if on_connect, or a token, had said so; see `connect`. Raises TypeError, ValueError for what
+    is not what these may be.
     """
     path, _, query = path.partition("?")
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     lower = Headers((name.lower(), value) for name, value in pairs)
-    return Client(PREFIX << 32 | next(_numbers), protocol, address, path, lower, query, user, data, claims or {})
+    told = PREFIX << 32 | next(_numbers), protocol, address, path, lower, query
+    return Client(*told, user, data_of(data), data_of(claims) if claims else b"")
 
 
 _new_client = client  # where an argument has its name
@@ -61,7 +63,7 @@ class Alone:
     def __init__(self, node: Node, proxy: StandIn) -> None:
         self._node = node
         self._proxy = proxy
-        self._errors: list[BaseException] = []  # of functions that no step waits for
+        self._do: Do = here
 
     @property
     def effects(self) -> list[Effect]:
@@ -100,49 +102,104 @@ class Alone:
         Raises what the handler has raised, unless that is a RequestError: then it is the result's failure.
         """
         if http is None:
-            data, is_text = encode(payload, text)
-            whose = client or _new_client(headers=headers)
-            if whose.id not in self._proxy.clients:
-                await self.open(whose)
-            asked = self._proxy.ask(whose, data, is_text, attempt, timeout)
-        else:
-            if client is not None or text is not None:
-                raise ValueError("an HTTP request is a client by itself, and has a body of bytes")
-            asked = self._ask_http(payload, http, headers, attempt, timeout)
-        return await self._outcome(asked, timeout)
+            return await self._do(self._message, encode(payload, text), client, headers, attempt, timeout)
+        if client is not None or text is not None:
+            raise ValueError("an HTTP request is a client by itself, and has a body of bytes")
+        return await self._do(self._http, payload, http, headers, attempt, timeout)
+
+    async def ask(
+        self,
+        payload: Payload,
+        *,
+        text: bool | None = None,
+        sender: str = "another",
+        attempt: int = 1,
+        timeout: float = TIMEOUT,  # noqa: ASYNC109 - as of `call`
+    ) -> Result:
+        """Another node asks, by `ask` or `tell`: what on_ask answers is the result, as of `call`. sender: its id."""
+        return await self._do(self._question, encode(payload, text), sender, attempt, timeout)
 
     async def connect(self, client: Client, *, timeout: float = TIMEOUT) -> Result:  # noqa: ASYNC109 - as of `call`
         """A client wants to come in: on_connect is asked, and if it may it comes as with `open`.
 
         What on_connect has said is the result's `session`; Refused, or another RequestError, its failure. From then on
-        the client is that user, has that data, and is in those channels. Without an on_connect it is let in as it is.
+        the client is that user, has that data, and is in those channels: in all further steps, and as the result's
+        `client` for another world. Without an on_connect it is let in as it is.
         """
+        return await self._do(self._connect, client, timeout)
+
+    async def _connect(self, client: Client, timeout: float) -> Result:  # noqa: ASYNC109 - as of `call`
         session = Session(client.user, client.data, [])
         if CONNECT in self._proxy.takes:
             result = await self._outcome(self._proxy.call(CONNECT, client, b"", 1, timeout), timeout)
             if result.failure is not None:
                 return result
             said = decode_admitted(result.body)
-            data = msgspec.json.decode(said.data) if said.data else None
-            session = Session(said.user, data, said.channels, said.expires or None)
-            client = replace(client, user=said.user, data=data)
-        opened = await self.open(client, channels=session.channels)
-        return replace_result(opened, session=session)
+            client = replace(client, user=said.user, _data=said.data)
+            session = Session(said.user, client.data, said.channels, said.expires or None)
+        opened = await self._open(client, session.channels, 1)
+        return replace_result(opened, session=session, client=client)
 
     async def open(self, client: Client, *, channels: Iterable[str] = (), attempt: int = 1) -> Result:
         """A client comes, and is in these channels already: what on_open does is the result's effects, the one that is
         told once, too. attempt: of that one, as of `call`. Raises what they raise."""
+        return await self._do(self._open, client, channels, attempt)
+
+    async def close(self, client: Client, reason: str = "client_left", *, attempt: int = 1) -> Result:
+        """A client goes, and what it owns in the state: what on_close does is the result's effects. reason: of the
+        table in docs/reference/errors.md. attempt: as of `open`. Raises what they raise."""
+        return await self._do(self._close, client, reason, attempt)
+
+    # --- in Trio, where the node runs -------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _running(self, master: bool) -> AsyncIterator[None]:
+        async with nursery() as tasks:
+            failures = self._node.failures
+            former, failures.witness = failures.witness, self._raised
+            try:
+                tasks.start_soon(self._node.run, [self._proxy.address])
+                await self._proxy.is_ready.wait()
+                if master:
+                    await self._settle()
+                self._raise()
+                yield
+                tasks.cancel_scope.cancel(reason="the test has ended the node")
+            finally:
+                failures.witness = former
+
+    async def _message(
+        self,
+        said: tuple[bytes, bool],
+        client: Client | None,
+        headers: HeaderPairs,
+        attempt: int,
+        timeout: float,  # noqa: ASYNC109 - the request's
+    ) -> Result:
+        whose = client or _new_client(headers=headers)
+        if whose.id not in self._proxy.clients:
+            await self._open(whose, (), 1)
+        return await self._outcome(self._proxy.ask(whose, *said, attempt, timeout), timeout)
+
+    async def _question(
+        self,
+        said: tuple[bytes, bool],
+        sender: str,
+        attempt: int,
+        timeout: float,  # noqa: ASYNC109 - the request's
+    ) -> Result:
+        return await self._outcome(self._proxy.question(*said, sender, attempt, timeout), timeout)
+
+    async def _open(self, client: Client, channels: Iterable[str], attempt: int) -> Result:
         before = len(self._proxy.effects)
         self._proxy.open(client)
         self._proxy.join(client, channels)
         if self._proxy.wants_clients:
             await self._settle()
-        await self._told(OPEN, client, b"", attempt)
+        await self._told(OPEN, self._proxy.clients[client.id], b"", attempt)
         return Result([], 200, Headers(), None, self._proxy.effects[before:], self.state)
 
-    async def close(self, client: Client, reason: str = "client_left", *, attempt: int = 1) -> Result:
-        """A client goes, and what it owns in the state: what on_close does is the result's effects. reason: of the
-        table in docs/reference/errors.md. attempt: as of `open`. Raises what they raise."""
+    async def _close(self, client: Client, reason: str, attempt: int) -> Result:
         before = len(self._proxy.effects)
         client = self._proxy.clients.get(client.id, client)
         self._proxy.close(client.id, reason)
@@ -163,19 +220,27 @@ class Alone:
         if not asked.over.is_set():
             self._proxy.give_up(asked)
             return self._result(asked, Failure(504, f"no reply within {timeout:g} s"))
-        if isinstance(asked.error, Exception):
+        if isinstance(asked.error, Exception) and not isinstance(asked.error, RequestError):
             raise asked.error
         self._raise()
         return self._result(asked, None)
 
-    def _ask_http(self, payload: Payload, http: str, headers: HeaderPairs, attempt: int, timeout: float) -> Asked:
+    async def _http(
+        self,
+        payload: Payload,
+        http: str,
+        headers: HeaderPairs,
+        attempt: int,
+        timeout: float,  # noqa: ASYNC109 - the request's
+    ) -> Result:
         method, _, target = http.partition(" ")
         if not target.startswith("/"):
             raise ValueError(f'expected a method and a path, as "POST /rooms", got {http!r}')
         who = _new_client(target, headers=headers, protocol="http")
         if is_json(payload) and who.headers.get("content-type") is None:
             who.headers.append(("content-type", "application/json"))
-        return self._proxy.ask_http(who, encode(payload, None)[0], method, target, attempt, timeout)
+        asked = self._proxy.ask_http(who, encode(payload, None)[0], method, target, attempt, timeout)
+        return await self._outcome(asked, timeout)
 
     def _result(self, asked: Asked, failure: Failure | None) -> Result:
         messages: list[str | bytes] = []
@@ -183,14 +248,17 @@ class Alone:
         for number, frame in enumerate(asked.frames):
             match frame:
                 case frames.Failure():
-                    failure = Failure(frame.status, frame.message)
+                    failure = Failure(frame.status, frame.message, frame.code)
                 case frames.Reply():
                     if frame.payload is not None:
                         messages.append(said(frame.payload, frame.is_text))
                 case frames.HttpReply():
                     if number == 0:
                         status, headers = frame.status, Headers(frame.headers)
-                    if frame.payload:
+                    error = asked.error
+                    if isinstance(error, RequestError):  # a reply says it, since a failure has no headers
+                        failure = Failure(frame.status, str(error), error.code, Headers(error.headers))
+                    elif frame.payload:
                         messages.append(frame.payload)
         if failure is not None:
             status = failure.status
@@ -206,12 +274,13 @@ class Alone:
         self._raise()
 
     def _raise(self) -> None:
-        if self._errors:
-            raise self._errors.pop(0)
+        if self._proxy.errors:
+            raise self._proxy.errors.pop(0)
 
     def _raised(self, error: BaseException, request: int) -> None:
-        if not self._proxy.raised(error, request):
-            self._errors.append(error)
+        is_told = request and isinstance(error, RequestError)  # its client is, and that is that
+        if not self._proxy.raised(error, request) and not is_told:
+            self._proxy.errors.append(error)
 
 
 @asynccontextmanager
@@ -222,28 +291,22 @@ async def alone(
     clients: Iterable[Client] = (),
     channels: Mapping[str, Iterable[Client]] | None = None,
     master: bool = False,
+    answers: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Alone]:
-    """Run a node for the length of the block, within Trio, without a proxy. When it ends the node is cut off.
+    """Run a node for the length of the block, without a proxy. When it ends the node is cut off.
 
     It is the node's own code, from the link to the functions; at the other end of the link is a stand-in that keeps the
     state, and knows who is in which channel. It has no deadlines of its own but `timeout`, no limits, no other nodes.
     state: what the nodes' state has at the beginning. clients: those that are there already; on_open is called for
-    them. channels: who is in them already. master: whether the node is master.
+    them. channels: who is in them already. master: whether the node is master. answers: what other nodes say, by name,
+    for `node.ask` and the like: as of on_ask, or a RequestError, or a function of the Question that gives either or
+    raises the latter. Who is not among them is not there, status 503.
+    In a test of Trio or asyncio, whosever functions the node has. A holdfast.asyncio.Node runs in the test's own loop
+    in asyncio, and may use what belongs to that; in Trio it has a thread with a loop of its own.
     Raises RuntimeError if the node runs already. What its functions raise is raised by the step that caused it, and not
     logged; what none has caused, at the end of the block.
     """
-    proxy = StandIn(state or {}, clients, channels or {}, master)
-    steps = Alone(node, proxy)
-    async with nursery() as tasks:
-        former, node.failures.witness = node.failures.witness, steps._raised
-        try:
-            tasks.start_soon(node.run, [proxy.address])
-            await proxy.is_ready.wait()
-            if master:
-                await steps._settle()
-            steps._raise()
-            yield steps
-            steps._raise()
-            tasks.cancel_scope.cancel(reason="the test has ended the node")
-        finally:
-            node.failures.witness = former
+    steps = Alone(node, StandIn(state or {}, clients, channels or {}, master, answers or {}))
+    async with hosted(node, steps._running(master)) as steps._do:
+        yield steps
+        steps._raise()

@@ -1,13 +1,14 @@
 """One step of a test, from wherever it is taken: a test that is sync, Trio's or asyncio's.
 
-Each call makes a run of Trio. Where a loop runs already it is made in a thread, and that loop waits meanwhile.
+Each call makes a run of Trio, for a node of asyncio's within a loop of asyncio's. Where a loop runs already it is made
+in a thread, and that loop waits meanwhile.
 """
 
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import trio
 
@@ -16,6 +17,16 @@ from holdfast.node.node import Node
 from holdfast.node.request import Client
 from holdfast.testing.alone import TIMEOUT, Alone, HeaderPairs, alone
 from holdfast.testing.results import Result
+
+
+class World(TypedDict, total=False):
+    """What is around a node: each as an argument of `alone`."""
+
+    state: Mapping[str, Any] | None
+    clients: Iterable[Client]
+    channels: Mapping[str, Iterable[Client]] | None
+    master: bool
+    answers: Mapping[str, Any] | None
 
 
 def call(
@@ -28,16 +39,14 @@ def call(
     text: bool | None = None,
     attempt: int = 1,
     timeout: float = TIMEOUT,
-    state: Mapping[str, Any] | None = None,
-    clients: Iterable[Client] = (),
-    channels: Mapping[str, Iterable[Client]] | None = None,
-    master: bool = False,
+    **world: Unpack[World],
 ) -> Result:
     """Have a node handle one request, and return what came of it: `Alone.call` in an `alone` of its own.
 
+    world: state, clients, channels, master, answers, as of `alone`.
     Nothing is left of it but what is in the result, so tests do not see each other: for a second step give it
     `state=result.state`, or use `alone`. In a test of asyncio or Trio its loop waits until this returns: for a handler
-    that waits for the test, use `alone`, or call this in a thread.
+    that waits for the test, or uses what belongs to the test's loop, use `alone`, or call this in a thread.
     """
 
     async def step(steps: Alone) -> Result:
@@ -45,80 +54,66 @@ def call(
             payload, client=client, http=http, headers=headers, text=text, attempt=attempt, timeout=timeout
         )
 
-    return _run(node, step, state, clients, channels, master)
+    return _run(node, step, world)
 
 
-def connect(
+def ask(
     node: Node,
-    client: Client,
+    payload: Payload,
     *,
-    state: Mapping[str, Any] | None = None,
-    clients: Iterable[Client] = (),
-    channels: Mapping[str, Iterable[Client]] | None = None,
-    master: bool = False,
+    text: bool | None = None,
+    sender: str = "another",
+    attempt: int = 1,
+    timeout: float = TIMEOUT,
+    **world: Unpack[World],
 ) -> Result:
-    """A client wants to come in: what on_connect says is the result's session or failure. As `call` otherwise."""
+    """Another node asks, by `ask` or `tell`: what on_ask answers. sender: its id. As `call` otherwise."""
+
+    async def step(steps: Alone) -> Result:
+        return await steps.ask(payload, text=text, sender=sender, attempt=attempt, timeout=timeout)
+
+    return _run(node, step, world)
+
+
+def connect(node: Node, client: Client, **world: Unpack[World]) -> Result:
+    """A client wants to come in: what on_connect says is the result's session or failure. As `call` otherwise.
+
+    The result's `client` is what it is then: for the next step.
+    """
 
     async def step(steps: Alone) -> Result:
         return await steps.connect(client)
 
-    return _run(node, step, state, clients, channels, master)
+    return _run(node, step, world)
 
 
-def open(
-    node: Node,
-    client: Client,
-    *,
-    state: Mapping[str, Any] | None = None,
-    clients: Iterable[Client] = (),
-    channels: Mapping[str, Iterable[Client]] | None = None,
-    master: bool = False,
-) -> Result:
+def open(node: Node, client: Client, **world: Unpack[World]) -> Result:
     """A client comes: what on_open does. As `call` otherwise."""
 
     async def step(steps: Alone) -> Result:
         return await steps.open(client)
 
-    return _run(node, step, state, clients, channels, master)
+    return _run(node, step, world)
 
 
-def close(
-    node: Node,
-    client: Client,
-    reason: str = "client_left",
-    *,
-    state: Mapping[str, Any] | None = None,
-    clients: Iterable[Client] = (),
-    channels: Mapping[str, Iterable[Client]] | None = None,
-    master: bool = False,
-) -> Result:
+def close(node: Node, client: Client, reason: str = "client_left", **world: Unpack[World]) -> Result:
     """A client goes that was there: what on_close does, and not what on_open did before. As `call` otherwise."""
 
     async def step(steps: Alone) -> Result:
         return await steps.close(client, reason)
 
-    return _run(node, step, state, [*clients, client], channels, master)
+    return _run(node, step, {**world, "clients": [*world.get("clients", ()), client]})
 
 
-def _run(
-    node: Node,
-    step: Callable[[Alone], Awaitable[Result]],
-    state: Mapping[str, Any] | None,
-    clients: Iterable[Client],
-    channels: Mapping[str, Iterable[Client]] | None,
-    master: bool,
-) -> Result:
+def _run(node: Node, step: Callable[[Alone], Awaitable[Result]], world: World) -> Result:
     async def main() -> Result:
-        async with alone(node, state=state, clients=clients, channels=channels, master=master) as steps:
+        async with alone(node, **world) as steps:
             return await step(steps)
 
-    def run() -> Result:
-        return trio.run(main)
-
     if not _is_in_a_loop():
-        return run()
+        return node._start(main)
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(copy_context().run, run).result()
+        return thread.submit(copy_context().run, node._start, main).result()
 
 
 def _is_in_a_loop() -> bool:

@@ -1,23 +1,26 @@
 """What came of a request, as a value."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from holdfast.node.calls import Session
-from holdfast.node.request import Headers
+from holdfast.node.request import Client, Headers
 from holdfast.protocols.errors import HoldfastError
 from holdfast.testing.effects import Effect
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """status: as of HTTP, 400 to 599. message: what the client is told."""
+    """status: as of HTTP, 400 to 599. message: what the client is told. close_code: of Refused, 0: none.
+    headers: of a RequestError, over HTTP."""
 
     status: int
     message: str
+    close_code: int = 0
+    headers: Headers = field(default_factory=Headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,8 @@ class Result:
     the rest of one.
     effects: what the handler did through the node, in order; of one that failed only what it had flushed. What its
     on_open, or other clients' functions, did before is not among them.
-    state: the nodes' shared state afterwards. session: of `connect`, what on_connect says of a client that may come in.
+    state: the nodes' shared state afterwards. session: of `connect`, what on_connect says of a client that may come in;
+    client: as it is from then on, for further steps.
     """
 
     messages: list[str | bytes]
@@ -39,6 +43,7 @@ class Result:
     effects: list[Effect]
     state: Mapping[str, Any]
     session: Session | None = None
+    client: Client | None = None
 
     @property
     def body(self) -> bytes:

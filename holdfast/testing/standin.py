@@ -7,18 +7,20 @@ members of sets. Refuses nothing: limits, deadlines and redelivery are the real 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import msgspec
 import trio
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from holdfast.balancer.settings import StateSettings
 from holdfast.balancer.state import ANY_VERSION, Refusal, StateCopy
-from holdfast.node.calls import data_of
+from holdfast.node.calls import Question, data_of
+from holdfast.node.effects import encode as encode_payload
+from holdfast.node.errors import RequestError
 from holdfast.node.memory import InProcess
 from holdfast.node.request import Client
 from holdfast.node.state import decode, encode
 from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.calls import ASK, UPDATE
 from holdfast.testing.effects import Close, Effect, Join, Leave, Update, values
 
 PREFIX = 0x7E57  # upper half of the ids of its clients
@@ -41,7 +43,8 @@ class Asked:
 
 class StandIn(InProcess):
     """clients: those with a session, by id. channels: their members. effects: all that was done, in order.
-    wants_clients: whether the node is told of them. takes: the kinds of calls that it answers.
+    wants_clients: whether the node is told of them. takes: the kinds of calls that it answers. answers: of other nodes,
+    by name.
 
     Raises ValueError for a state that is none.
     """
@@ -52,6 +55,7 @@ class StandIn(InProcess):
         clients: Iterable[Client],
         channels: Mapping[str, Iterable[Client]],
         master: bool,
+        answers: Mapping[str, Any],
     ) -> None:
         super().__init__()
         self.clients = {client.id: client for client in clients}
@@ -61,7 +65,9 @@ class StandIn(InProcess):
             self.channels[name] = {client.id for client in members}
         self.effects: list[Effect] = []
         self.is_ready = trio.Event()  # the node has said so, and all that it did before is here
+        self.errors: list[BaseException] = []  # that no step waits for
         self._is_master = master
+        self._answers = answers
         self._node = ""
         self.wants_clients = False
         self.takes: list[str] = []
@@ -81,6 +87,7 @@ class StandIn(InProcess):
             frames.Effects: self._effects,
             frames.Propose: self._propose,
             frames.AskCount: self._ask_count,
+            frames.Ask: self._ask,
             frames.Reply: self._replied,
             frames.HttpReply: self._replied,
             frames.Failure: self._replied,
@@ -94,7 +101,8 @@ class StandIn(InProcess):
     # --- what the test does -----------------------------------------------------------------------------------------
 
     def open(self, client: Client) -> None:
-        self.clients[client.id] = client
+        """One that is there already stays as it was admitted, or has become."""
+        client = self.clients.setdefault(client.id, client)
         self._tell(frames.Opened(_framed(client)))
 
     def join(self, client: Client, channels: Iterable[str]) -> None:
@@ -122,6 +130,12 @@ class StandIn(InProcess):
         asked = self._begin(attempt)
         milliseconds = int(timeout * 1000)
         self.say(frames.HttpRequest(asked.id, _framed(client), attempt, milliseconds, payload, method, target))
+        return asked
+
+    def question(self, payload: bytes, is_text: bool, sender: str, attempt: int, timeout: float) -> Asked:
+        """Of another node."""
+        asked = self._begin(attempt)
+        self.say(frames.Call(asked.id, attempt, int(timeout * 1000), ASK, payload, is_text, sender=sender))
         return asked
 
     def call(self, kind: str, client: Client, payload: bytes, attempt: int, timeout: float) -> Asked:
@@ -165,7 +179,7 @@ class StandIn(InProcess):
     def _hello(self, frame: frames.Hello) -> None:
         self._node, self.wants_clients, self.takes = frame.node, frame.wants_clients, frame.takes
         welcome = frames.Welcome(
-            frames.VERSION, "testing", INTERVAL, 2 * INTERVAL, 0, [], prefix=PREFIX, takes=["update"]
+            frames.VERSION, "testing", INTERVAL, 2 * INTERVAL, 0, [], prefix=PREFIX, takes=[UPDATE, ASK]
         )
         known = [frames.Clients([_framed(client) for client in self.clients.values()], last=True)]
         self.say(welcome, *(known if self.wants_clients else []), *self._state.snapshot(PAGE_ITEMS))
@@ -188,6 +202,27 @@ class StandIn(InProcess):
 
     def _ask_count(self, frame: frames.AskCount) -> None:
         self.say(frames.Counted(frame.ask, len(self.channels.get(frame.channel, ()))))
+
+    def _ask(self, frame: frames.Ask) -> None:
+        if frame.to not in self._answers:
+            message = f"no node of the name {frame.to} is there: what it says is for `answers` of the test"
+            self.say(frames.Answered(frame.ask, "", 503, message=message))
+            return
+        deadline = trio.current_time() + frame.timeout / 1000
+        try:
+            answer = self._answers[frame.to]
+            if callable(answer):
+                answer = answer(Question(frame.payload, frame.is_text, self._node, frame.attempt, deadline))
+            if isinstance(answer, RequestError):
+                raise answer
+            payload, is_text = (b"", False) if answer is None else encode_payload(answer, None)
+        except RequestError as error:
+            self.say(frames.Answered(frame.ask, frame.to, error.status, message=str(error)))
+        except Exception as error:  # the test's own, as an assertion: it is for the test, and not the link's end
+            self.errors.append(error)
+            self.say(frames.Answered(frame.ask, frame.to, 500, message="the answer of the test has failed"))
+        else:
+            self.say(frames.Answered(frame.ask, frame.to, 200, payload, is_text))
 
     def _effects(self, frame: frames.Effects) -> None:
         done = self._do(frame.effects)
@@ -220,12 +255,11 @@ class StandIn(InProcess):
                 case Close(int(client)):
                     self.close(client, "kicked")
                 case Update(int(client), data) if client in self.clients and data is not UNSET:
-                    self.clients[client] = replace(self.clients[client], data=data)
+                    self.clients[client] = replace(self.clients[client], _data=data_of(data))
                     self._tell(frames.Opened(_framed(self.clients[client])))
         return done
 
 
 def _framed(client: Client) -> frames.Client:
     told = client.id, client.protocol, client.address, client.path, list(client.headers), client.query
-    claims = msgspec.json.encode(client.claims) if client.claims else b""
-    return frames.Client(*told, client.user, data_of(client.data), claims)
+    return frames.Client(*told, client.user, client._data, client._claims)

@@ -5,22 +5,22 @@ A Call is answered as a request is, by a Reply or a Failure with its id and atte
 fields go to the end with a default.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
 from holdfast.protocols.errors import FrameError
-from holdfast.protocols.nodes.effects import MAX_DATA_BYTES, MAX_EFFECTS, Effect
+from holdfast.protocols.nodes import carried
+from holdfast.protocols.nodes.effects import MAX_EFFECTS, Effect
+from holdfast.protocols.nodes.names import MAX_NAME
 
 # Of a Call, and of what a Hello says that it takes. connect: whether a client may open a session; the reply's payload
 # is an Admitted. open, close: a client has come, has gone; told to one node. ask: another node's question. publish: do
 # these effects, for somebody who is no node; the payload is a list of them.
-Kind = Literal["connect", "open", "close", "ask", "publish"]
 CONNECT, OPEN, CLOSE, ASK, PUBLISH = "connect", "open", "close", "ask", "publish"
 UPDATE = "update"  # of what a Welcome says that it takes, beside ask
 MAX_TAKES = 32
-MAX_NAME = 256  # characters of the id or name of a node
 MAX_JOINED = 10_000  # channels that a client is in from the beginning
 
 Takes = Annotated[list[str], Meta(max_length=MAX_TAKES)]
@@ -79,12 +79,12 @@ class Answered(Struct, array_like=True, frozen=True, gc=False, tag=65):
 class Admitted(Struct, array_like=True, frozen=True, gc=False):
     """The payload of a reply to a connect: who the client is. Not a frame.
 
-    data: JSON, or b"": none. channels: it is in them from the beginning. expires: seconds until its session ends; 0.0:
-    it does not.
+    data: as `carried.check` has it, or b"": none. channels: it is in them from the beginning. expires: seconds until
+    its session ends; 0.0: it does not.
     """
 
     user: Annotated[str, Meta(max_length=MAX_NAME)] = ""
-    data: Annotated[bytes, Meta(max_length=MAX_DATA_BYTES)] = b""
+    data: bytes = b""
     channels: Annotated[list[str], Meta(max_length=MAX_JOINED)] = []
     expires: Annotated[float, Meta(ge=0)] = 0.0
 
@@ -98,10 +98,14 @@ _encoder = msgspec.msgpack.Encoder()
 
 def decode_admitted(data: bytes) -> Admitted:
     """Raises FrameError for whatever is none. Nothing at all: anybody."""
+    if not data:
+        return Admitted()
     try:
-        return _admitted.decode(data) if data else Admitted()
+        admitted = _admitted.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise FrameError(f"no word of who a client is ({len(data)} bytes): {error}") from error
+    carried.check(admitted.data)
+    return admitted
 
 
 def encode_admitted(admitted: Admitted) -> bytes:

@@ -14,6 +14,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from holdfast.protocols.errors import FrameError
+from holdfast.protocols.nodes import carried
 
 FIRST_WINDOW = 8  # so many Effects may be without an Ack before a session's first Ack says how many
 MAX_PACKED_BYTES = 1 << 20  # 131,072 ids: to make a set of them takes 10 ms, and is done in one go
@@ -23,7 +24,6 @@ MAX_EFFECTS = 20_000
 OWN_CODES = range(4000, 5000)
 MAX_CHANNELS = 20_000  # of one Notify, likewise
 MAX_TAIL_BYTES = 1 << 10  # it is copied for each channel, before anybody looks at how many have members
-MAX_DATA_BYTES = 16 << 10  # of an Update: every node that wants clients is told, and every proxy keeps its clients'
 ALL = 2**53 - 1  # of Owed: whatever numbers its effects have, and may have by now
 MAX_OWED = 100  # proxies that a node owes something
 
@@ -82,8 +82,9 @@ class CloseClient(Struct, array_like=True, frozen=True, gc=False, tag=24):
 class Update(Struct, array_like=True, frozen=True, gc=False, tag=33):
     """What is known of a client is this from now on.
 
-    data: what the application keeps of it, at all nodes: JSON, or b"": nothing. expires: its session ends in so many
-    seconds, 0 or less: now; inf: never. None: as it was. For a proxy whose Welcome says that it takes it.
+    data: what the application keeps of it, at all nodes: as `carried.check` has it, or b"": nothing. expires: its
+    session ends in so many seconds, 0 or less: now; inf: never. None: as it was. For a proxy whose Welcome says that it
+    takes it.
     """
 
     client: int
@@ -177,7 +178,7 @@ def pack_ids(ids: Iterable[int]) -> bytes:
 
 def check_ids(effect: Effect) -> None:
     """Raises FrameError if packed ids in it are not a whole number of them, clients are to get a tail, a close code is
-    not a node's to say, data is too large, or a time is none."""
+    not a node's to say, data is not what nodes can read, or a time is none."""
     if isinstance(effect, Notify):
         if effect.tail and effect.clients:
             raise FrameError("a notification with a tail names channels only")
@@ -188,8 +189,8 @@ def check_ids(effect: Effect) -> None:
     elif isinstance(effect, CloseClient) and effect.code and effect.code not in OWN_CODES:
         raise FrameError(f"a node closes with a code from 4000 to 4999, got {effect.code}")
     elif isinstance(effect, Update):
-        if effect.data is not None and len(effect.data) > MAX_DATA_BYTES:
-            raise FrameError(f"data of a client has at most {MAX_DATA_BYTES} bytes, got {len(effect.data)}")
+        if effect.data is not None:
+            carried.check(effect.data)
         if effect.expires is not None and isnan(effect.expires):
             raise FrameError("a session ends after a number of seconds, got not-a-number")
 

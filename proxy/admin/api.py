@@ -50,6 +50,7 @@ MAX_COMPLAINT = 200  # characters of what is wrong with a body: names in it are 
 AGAIN = ("Retry-After", "1")
 LEAVE_TIMEOUT = 5.0  # seconds
 STEP = 0.05
+LIMITS_OF_CHANNELS = "client.max_channels or realtime.max_channels is reached, or somebody took it out at once"
 
 T = TypeVar("T")
 
@@ -116,8 +117,8 @@ class Api:
             return await self._idempotency.once(request, partial(_response, handler, call))
         except HttpError as error:
             return as_error(error)
-        except ValueError:  # of urlsplit, for a target that is no URL
-            return as_error(HttpError(400, "the target of the request is not a URL"))
+        except ValueError:  # of urlsplit, for a target that is no URL; of unquote
+            return as_error(HttpError(400, "the target of the request is not a URL in UTF-8"))
 
     async def leave(self) -> None:
         """Refuse what nodes would have to do, and wait for what they are doing: whoever waits for an answer that never
@@ -210,8 +211,13 @@ class Api:
 
     async def _join(self, call: Call) -> Response:
         client, channel = _client_id(call.parts["id"]), _channel_name(call)
+        if (size := len(channel.encode())) > (most := self._control.max_channel_name_bytes):
+            raise HttpError(400, f"expected a channel's name of at most {most} bytes, got {size}")
         await self._have_done([Join(client, channel)])
-        return as_json(Membership(format_client_id(client), channel, True))
+        is_member = self._control.is_member(client, channel)
+        if is_member is False:
+            raise HttpError(422, f"it was not put into the channel: {LIMITS_OF_CHANNELS}")
+        return as_json(Membership(format_client_id(client), channel, is_member))
 
     async def _leave(self, call: Call) -> Response:
         client, channel = _client_id(call.parts["id"]), _channel_name(call)
@@ -311,7 +317,10 @@ def _match(pattern: list[str], segments: list[str]) -> dict[str, str] | None:
     parts = {}
     for expected, segment in zip(pattern, segments, strict=True):
         if expected.startswith("{"):
-            parts[expected[1:-1]] = unquote(segment)
+            try:
+                parts[expected[1:-1]] = unquote(segment, errors="strict")
+            except UnicodeDecodeError:  # not the name of another thing
+                raise HttpError(400, "expected UTF-8 in the path") from None
         elif expected != segment:
             return None
     return parts

@@ -3,7 +3,8 @@
 The constraints here are what OpenAPI shows, and all that is checked: a body that is taken can be carried out.
 """
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import msgspec
@@ -57,16 +58,23 @@ class Close(Struct, frozen=True, forbid_unknown_fields=True):
 
 def effects_of(publication: Publication) -> list[Effect]:
     """What a node is to do. Raises HttpError for what can't be meant."""
-    messages: list[Message] = [publication]
-    if publication.messages is not None:
+    messages = publication.messages
+    if messages is not None:
         one = publication
         if any((one.channels, one.clients, one.everybody, one.exclude, bytes(one.payload), one.base64 is not None)):
             raise HttpError(400, "expected one message, or messages and nothing beside it")
-        messages = publication.messages
-    named = sum(len(message.channels) + len(message.clients) + len(message.exclude) for message in messages)
+    everything: Sequence[Message] = [publication] if messages is None else messages
+    named = sum(len(message.channels) + len(message.clients) + len(message.exclude) for message in everything)
     if named > MAX_NAMED:
         raise HttpError(400, f"expected at most {MAX_NAMED} channels and clients in one body, got {named}")
-    return [_effect(message) for message in messages]
+    return [_effect(publication)] if messages is None else list(map(_numbered, itertools.count(), messages))
+
+
+def _numbered(number: int, message: Message) -> Effect:
+    try:
+        return _effect(message)
+    except HttpError as error:
+        raise HttpError(error.status, f"messages[{number}]: {error}") from error
 
 
 def _effect(message: Message) -> Effect:

@@ -197,6 +197,14 @@ class ProxyControl:
     async def publish(self, effects: Sequence[Effect]) -> None:
         await self._app.calls.publish(list(effects))
 
+    @property
+    def max_channel_name_bytes(self) -> int:
+        return self._app.config.realtime.max_channel_name_bytes
+
+    def is_member(self, client: int, channel: str) -> bool | None:
+        session = self._app.clients.find(client)
+        return None if session is None else channel in (session.channels or ())
+
     def limit_hit(self, name: str) -> None:
         self._app.counters.limits_hit[name] += 1
 

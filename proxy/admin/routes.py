@@ -109,7 +109,7 @@ ROUTES = (
         *("PUT", "/api/clients/{id}/channels/{channel}", "join", PUBLISH),
         "Have a node put a client into a channel." + NO_CLIENT_SAID,
         *(Membership, _MEMBERSHIP % "true"),
-        refusals=OF_A_NODE,
+        refusals=((422, "A client of this proxy was not put into it: a limit of channels is reached."), *OF_A_NODE),
     ),
     Route(
         *("DELETE", "/api/clients/{id}/channels/{channel}", "leave", PUBLISH),

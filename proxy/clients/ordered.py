@@ -46,5 +46,5 @@ class OrderedConnection(Connection):
 
     def _next(self) -> None:
         """The one that is asked may have its reply: the next one's turn."""
-        if self._waiting is not None and not self.in_flight and not self._taking:
+        if self._waiting is not None and not self._taking:
             self._continue(self._clients.reactor.now)

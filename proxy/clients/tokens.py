@@ -22,11 +22,13 @@ import structlog
 from jwt.exceptions import InvalidSubjectError
 
 from holdfast.balancer.ledger import Requester
+from holdfast.protocols import cookies
 from holdfast.protocols.clients.events import HttpRequest, Opened, Request
 from holdfast.protocols.clients.upgrade import is_origin_allowed
 from holdfast.protocols.close import Reason
-from holdfast.protocols.errors import HoldfastError
-from holdfast.protocols.nodes.calls import MAX_NAME
+from holdfast.protocols.errors import FrameError, HoldfastError
+from holdfast.protocols.nodes import carried
+from holdfast.protocols.nodes.names import MAX_NAME
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.clients.session import NOBODY, Identity
 from holdfast.proxy.config import ClientSettings
@@ -172,11 +174,12 @@ class Verifier:
         user = claims.get("sub", "")
         if len(user) > MAX_NAME:
             raise TokenError(f"sub in the token is over {MAX_NAME} characters, the limit")
-        try:  # as nodes can read it: no NaN, no half of a surrogate pair
-            encoded = json.dumps(claims, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-        except (ValueError, RecursionError) as error:
-            raise TokenError("the claims of the token can't be passed on") from error
         begins, expires = _time(claims, "nbf", -inf), _time(claims, "exp", inf)
+        try:
+            encoded = json.dumps(claims, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+            carried.check(encoded, "the claims")
+        except (ValueError, RecursionError, FrameError) as error:
+            raise TokenError("the claims of the token can't be passed on") from error
         return Verified(user, encoded, begins - self._leeway, expires + self._leeway)
 
     def _keep(self, digest: bytes, verified: Verified) -> None:
@@ -221,7 +224,8 @@ class Source:
         elif self._kind == "query":
             found = [unquote(value, errors="replace") for value in self._in_query.findall(query)]
         else:
-            found = [value for name, value in _cookies(headers) if name == self._name]
+            pairs = cookies.pairs_of(value for name, value in headers if name == "cookie")
+            found = [value.strip('"') for name, value in pairs if name == self._name]
         if not any(found):
             return ""
         if len(found) > 1:
@@ -246,12 +250,6 @@ def _authorizations(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]
     if len(found) > 1:
         raise TokenError("more than one token")
     return found
-
-
-def _cookies(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """RFC 6265 section 4.2: NAME=VALUE; NAME=VALUE. A value may be in quotes."""
-    pairs = [pair.partition("=") for name, value in headers if name == "cookie" for pair in value.split(";")]
-    return [(name.strip(" \t"), value.strip(' \t"')) for name, _, value in pairs]
 
 
 class Tokens:

@@ -9,6 +9,7 @@ import os
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from cryptography.x509 import load_pem_x509_certificate
+from cryptography.x509 import InvalidVersion, load_pem_x509_certificate
 from jwt import PyJWK, PyJWTError
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from msgspec import Struct
@@ -34,14 +35,18 @@ WANTED = f"a secret of at least {MIN_SECRET_BYTES} bytes (openssl rand -hex 32),
 PATHS = ("/", "./", "../", "~")
 ENDINGS = (".pem", ".json", ".jwks", ".jwk", ".crt", ".cer", ".key", ".pub", ".txt")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{40,}={0,2}")
-_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
+_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
+_CURVES = {"EC": "P-256", "OKP": "Ed25519"}  # of ES256, of EdDSA here; who makes a key by `alg` alone takes others too
 _PRIVATE = "a file of public keys: there is a private one in it"
+_PEM = "a PEM file of public keys or certificates"
+_TOO_MANY = f"a file of at most {MAX_KEYS} keys"
 
 
 class _Jwk(Struct):
     """A key of a JWKS, so far as it is looked at here. d: only private ones have it, and pairs of keys."""
 
     kty: str
+    crv: str | None = None
     kid: str | None = None
     alg: str | None = None
     use: str = "sig"
@@ -99,7 +104,7 @@ def load(value: str, algorithms: Sequence[str]) -> JwtKeys:
 
 def of_secret(secret: str, algorithms: Sequence[str]) -> JwtKeys:
     """Raises ValueError, which says what was expected."""
-    if len(secret.encode()) < MIN_SECRET_BYTES:
+    if len(secret.encode()) < MIN_SECRET_BYTES or "-----BEGIN " in secret:
         raise ValueError(WANTED)
     k = urlsafe_b64encode(secret.encode()).rstrip(b"=").decode()
     return _wanted([PyJWK({"kty": "oct", "k": k}, "HS256")], algorithms)
@@ -109,9 +114,9 @@ def parse(data: bytes, algorithms: Sequence[str]) -> JwtKeys:
     """The keys in a PEM or JWKS file; of a JWKS those that are not for these algorithms, or not for tokens, are passed
     over (RFC 7517 section 5). algorithms: that may be used; none: all. Raises ValueError, which says what was expected.
     """
-    keys = list(_of_pem(data) if b"-----BEGIN " in data else _of_jwks(data))
+    keys = list(islice(_of_pem(data) if b"-----BEGIN " in data else _of_jwks(data), MAX_KEYS + 1))
     if len(keys) > MAX_KEYS:
-        raise ValueError(f"a file of at most {MAX_KEYS} keys")
+        raise ValueError(_TOO_MANY)
     return _wanted(keys, algorithms)
 
 
@@ -126,17 +131,25 @@ def _wanted(keys: list[PyJWK], algorithms: Sequence[str]) -> JwtKeys:
 
 
 def _of_pem(data: bytes) -> Iterator[PyJWK]:
-    for block in _BLOCK.finditer(data):
-        if b"PRIVATE" in block[1]:
+    place = 0
+    while begin := _BEGIN.search(data, place):
+        label = begin[1]
+        if b"PRIVATE" in label:
             raise ValueError(_PRIVATE)
+        end = b"-----END %b-----" % label
+        found = data.find(end, begin.end())
+        if found < 0:  # not looked for again behind the next beginning: there may be many
+            raise ValueError(_PEM)
+        place = found + len(end)
+        block = data[begin.start() : place]
         try:
             public: object
-            if block[1] == b"CERTIFICATE":
-                public = load_pem_x509_certificate(block[0]).public_key()
+            if label == b"CERTIFICATE":
+                public = load_pem_x509_certificate(block).public_key()
             else:
-                public = load_pem_public_key(block[0])
-        except (ValueError, UnsupportedAlgorithm) as error:
-            raise ValueError("a PEM file of public keys or certificates") from error
+                public = load_pem_public_key(block)
+        except (ValueError, InvalidVersion, UnsupportedAlgorithm) as error:
+            raise ValueError(_PEM) from error
         jwk, algorithm = _as_jwk(public)
         key = PyJWK(jwk, algorithm)
         if key.Algorithm.check_key_length(key.key) is not None:
@@ -160,20 +173,24 @@ def _of_jwks(data: bytes) -> Iterator[PyJWK]:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError("a PEM or JWKS file") from error
     entries = said.get("keys", [said])  # or a single key
-    for entry in entries if isinstance(entries, list) else ():
+    if not isinstance(entries, list):
+        return
+    if len(entries) > MAX_KEYS:  # those that are not for us have to be looked at, too
+        raise ValueError(_TOO_MANY)
+    for entry in entries:
         try:
             jwk = msgspec.convert(entry, _Jwk)
         except msgspec.ValidationError:
             continue
         if jwk.d is not None:
             raise ValueError(_PRIVATE)
-        is_ours = jwk.alg is None or jwk.alg in JWT_ALGORITHMS
+        is_ours = (jwk.alg is None or jwk.alg in JWT_ALGORITHMS) and _CURVES.get(jwk.kty, jwk.crv) == jwk.crv
         if not is_ours or jwk.use != "sig" or "verify" not in jwk.key_ops:
             continue
         try:
             key = PyJWK(entry)
             is_long = key.Algorithm.check_key_length(key.key) is None
-        except (PyJWTError, LookupError, TypeError, ValueError):  # it says so in many ways
+        except (PyJWTError, UnsupportedAlgorithm, LookupError, TypeError, ValueError):  # it says so in many ways
             continue
         if is_long and key.algorithm_name in JWT_ALGORITHMS:
             yield key

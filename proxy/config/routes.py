@@ -30,7 +30,8 @@ MAX_BODY = 64 << 10  # bytes: it is sent to whoever asks
 REDIRECTS = (301, 302, 303, 307, 308)
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 HOST = re.compile(r"(\*\.)?(([a-z0-9_-]+\.)*[a-z0-9_-]+|\[[0-9a-f:.]+\])")
-REDIRECT = re.compile(r"(https?://[^/\s{}?#]+|/)([^\s{}]|\{target\})*")
+# A path never begins with two slashes, and {target} is one: a browser takes what follows for a host, \ for a slash.
+REDIRECT = re.compile(r"(https?://[^/\\\s{}?#]+(?![^/\s{}?#])|/(?![/\\]|\{target\}))([^\s{}]|\{target\})*")
 # What a route asks of a request, and what it does with it; the name is neither.
 DOES = ("nodes", "labels", "policy", "timeout", "redelivery", "max_in_flight", "status", "redirect")
 OF_NODES = ("nodes", "labels", "policy", "timeout", "redelivery", "max_in_flight")
@@ -70,7 +71,8 @@ KEYS: dict[str, tuple[str, str]] = {
     "headers": ("table", "Of the fixed answer. Content-Type is `text/plain; charset=utf-8` if it is not among them."),
     "redirect": (
         "URL",
-        "Where the client is sent: `https://...`, or a path; `{target}` in it is path and query of the request.",
+        "Where the client is sent: `https://...`, or a path; `{target}` in it is path and query of the request, with "
+        "the slash that they begin with: `/new{target}`.",
     ),
 }
 
@@ -279,7 +281,9 @@ def _body(value: object) -> str:
 
 def _redirect(value: object) -> str:
     if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isascii() or not REDIRECT.fullmatch(value):
-        raise ValueError("https://HOST/..., http://HOST/... or a path, with {target} for path and query of the request")
+        raise ValueError(
+            "https://HOST/..., http://HOST/... or a path, with {target} for the request's path and query, from its / on"
+        )
     return value
 
 

@@ -20,6 +20,8 @@ AUTHENTICATION = (
     "(node.insecure_bind_without_authentication = true does without)"
 )
 
+_WITHOUT_TOKENS = ClientSettings()
+
 
 def broken(config: Config) -> Iterator[tuple[str, str]]:
     """(key, what was expected of its value) of each broken rule. Every value is good by itself."""
@@ -53,8 +55,8 @@ def _client(config: Config) -> Iterator[tuple[str, str]]:
 
 def _tokens(client: ClientSettings) -> Iterator[tuple[str, str]]:
     if not client.jwt_keys:
-        for name in ("jwt_algorithms", "jwt_audience", "jwt_issuer"):
-            if getattr(client, name):  # it would look as if tokens were verified
+        for name in ("jwt_algorithms", "jwt_audience", "jwt_issuer", "jwt_from", "jwt_leeway"):
+            if getattr(client, name) != getattr(_WITHOUT_TOKENS, name):  # it would look as if tokens were verified
                 yield "client.jwt_keys", f"keys, because client.{name} is set"
         return
     from holdfast.proxy.config import jwt_keys  # slow to import, and only needed here

@@ -94,7 +94,7 @@ def examine(file: Path | None, environ: Mapping[str, str], sets: Sequence[str] =
         try:
             values[given.section][given.key] = convert(value, type_, KEYS[name])
         except ValueError as error:
-            problems.append(f"{given.origin}: {name}: expected {error}, got {_shown(name, value)}")
+            problems.append(f"{given.origin}: {name}: expected {error}{_got(name, value)}")
         origins[name] = given.origin
     if problems:
         return None, problems
@@ -104,7 +104,7 @@ def examine(file: Path | None, environ: Mapping[str, str], sets: Sequence[str] =
         route=found.routes,
     )
     for name, expected in rules.broken(config):
-        problems.append(f"{origins[name]}: {name}: expected {expected}, got {_shown(name, value_of(config, name))}")
+        problems.append(f"{origins[name]}: {name}: expected {expected}{_got(name, value_of(config, name))}")
     return (None, problems) if problems else (Loaded(config, origins), [])
 
 
@@ -183,7 +183,7 @@ def _from_file(file: Path, problems: list[str]) -> Iterator[_Given]:
         elif section not in SECTIONS:
             problems.append(f"{file}: no such section [{section}]{_suggest(section, [*SECTIONS, ROUTE])}")
         elif not isinstance(table, dict):
-            problems.append(f"{file}: expected a section [{section}], got {_shown('', table)}")
+            problems.append(f"{file}: expected a section [{section}], got {_shown(table)}")
         else:
             for key, value in table.items():
                 yield _Given(section, key, value, origin, is_text=False)
@@ -204,12 +204,19 @@ def _suggest(word: str, words: Iterable[str], cutoff: float = 0.75) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _shown(name: str, value: object) -> str:
-    """A value in a message: nothing of a secret, and not much of anything."""
+def _got(name: str, value: object) -> str:
+    """The end of a message: what came in place of what was expected. Nothing of a secret."""
+    if not is_secret(name):
+        return f", got {_shown(value)}"
+    if value in ("", [], ()):
+        return ", got nothing"
+    return "" if isinstance(value, str | list | tuple) else ", got what is no text"
+
+
+def _shown(value: object) -> str:
+    """Not much of it."""
     if isinstance(value, dict):
         return "a table"
-    if name and is_secret(name):
-        return "nothing" if value in ("", [], ()) else "something else"
     if isinstance(value, str | int | float | tuple):
         return _clipped(to_toml(value))
     return _clipped(repr(value))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import trio
 
 from holdfast.balancer.calls import Call, Caller
-from holdfast.balancer.directory import Directory, Node, Pool
+from holdfast.balancer.directory import Directory, Node, Pool, Select
 from holdfast.balancer.ledger import Ledger
 from holdfast.balancer.policies import Failover, LeastInFlight
 from holdfast.balancer.settings import RequestSettings
@@ -22,6 +22,10 @@ from holdfast.proxy.nodes.dispatch import Dispatch
 from holdfast.proxy.nodes.once import Once
 
 KINDS = (CONNECT, OPEN, CLOSE, PUBLISH)
+# Of its nodes' capacity, for what anybody causes by coming and going. It is the same capacity and the same line as of
+# the requests of clients, and 600 strangers, whom a node lets in or not within 50 ms, had them wait for half a second.
+# A quarter is for requests alone, whatever comes.
+SHARES = {CONNECT: 1 / 2, OPEN: 1 / 8, CLOSE: 1 / 8}
 
 
 class Publication(Caller):
@@ -58,7 +62,10 @@ class Calls:
         select = LeastInFlight().select
         pools = {kind: Pool.of(kind, _takes(kind), select, settings) for kind in KINDS}
         pools[CLOSE].select = Failover().select  # who is there for the longest time knows of the most clients
-        for pool in pools.values():
+        for kind, pool in pools.items():
+            if kind in SHARES:
+                pool.share = SHARES[kind]
+                pool.select = _within_share(pool, ledger)
             ledger.add_pool(pool)
         self._pools = pools
         self._dispatch = dispatch
@@ -77,6 +84,13 @@ class Calls:
         await publication.is_over.wait()
         if publication.error is not None:
             raise publication.error
+
+
+def _within_share(pool: Pool, ledger: Ledger) -> Select:
+    """The pool's policy, while it has not got its share. It may have one more, for whom it counts as there already:
+    one of its own that was parked or lost."""
+    select = pool.select
+    return lambda nodes, key, random: select(nodes, key, random) if ledger.at_nodes(pool) <= pool.most else None
 
 
 def _takes(kind: str) -> Callable[[Node], bool]:

@@ -41,8 +41,7 @@ class Dispatch:
     `lose`) and the ticker.
 
     in_order: is given replies that have effects, or follow such a one; they come back by `take` and `finish` when all
-    is done that comes before them. late: requests of which a reply, or a part of one, is there. pool: of all requests
-    that are for no other one.
+    is done that comes before them. late: requests of which a reply, or a part, is there. pool: of those for no other.
     """
 
     in_order: Callable[[Node, frames.Answer], None]
@@ -124,13 +123,16 @@ class Dispatch:
         connection.fail(event, RequestError(message, Reason.PARKING_FULL, self._settings.retry_after))
 
     def _send(self, entry: Entry, now: float) -> None:
-        """To an available node; there must be one. Not if nobody waits for it any more."""
+        """To an available node; there must be one. Not if nobody waits for it any more, or its pool has its share."""
         if entry.connection.is_closed:
             self._ledger.drop(entry)
             self._answer(entry, RequestError("who asked has gone", Reason.CLIENT_LEFT))
             return
         key = 0 if self._key_of is None else self._key_of(entry.connection, entry.event)
         node = entry.pool.select(entry.pool.available, key, self._random)
+        if node is None:
+            self._park(entry, now)
+            return
         self._ledger.assign(entry, node, now)
         if entry.is_offered:
             node.link.send(frames.Offer(entry.id, entry.attempt))
@@ -298,8 +300,7 @@ class Dispatch:
 
     def delay(self, node: Node, frame: frames.Answer) -> None:
         """It waits for what its node did before. A whole reply counts, though its node is lost meanwhile; a part does
-        not if the rest can't come: then another node begins anew.
-        """
+        not if the rest can't come: then another node begins anew."""
         self.late[frame.request] = self.late.get(frame.request, 0) + 1
         entry = self._ledger.find(frame.request, frame.attempt, node)
         if entry is not None and (isinstance(frame, frames.Failure) or not frame.more):
@@ -326,12 +327,11 @@ class Dispatch:
     def lose(self, node: Node) -> None:
         """A node is gone: its requests go elsewhere, oldest first, or are answered that they can't."""
         now = started = trio.current_time()
-        ledger = self._ledger
         unsent = {frame.id for frame in node.link.unsent() if isinstance(frame, frames.Asked)}
-        for entry in ledger.lose(node):
+        for entry in self._ledger.lose(node):
             handed_over = not entry.is_offered and entry.id not in unsent
-            if entry.connection.is_closed or not ledger.is_redeliverable(entry, handed_over=handed_over):
-                ledger.drop(entry)
+            if entry.connection.is_closed or not self._ledger.is_redeliverable(entry, handed_over=handed_over):
+                self._ledger.drop(entry)
                 self._lost(entry, node)
             else:
                 if not handed_over:

@@ -1,5 +1,6 @@
 import pytest
 
+from holdfast.balancer import directory as module
 from holdfast.balancer.directory import TRANSITIONS, Directory, NodeState
 from holdfast.balancer.settings import BalanceSettings
 from tests.balancer.nodes import SETTINGS, add_pool, add_ready, make_node
@@ -102,3 +103,38 @@ def test_share_of_a_new_node_grows():
         directory.tend(now)
         shares.append(node.pull)
     assert shares == pytest.approx([0.2, 1.1, 2.0])
+
+
+def test_who_can_be_asked_nothing_is_none_of_those_of_whom_some_have_to_stay(directory):
+    """It may be a node that is there for the state, say: the others are not ejected the more for it."""
+    for name in ("watcher", "another"):
+        watcher = make_node(name)
+        watcher.takes_requests = False
+        directory.add(watcher)
+        directory.move(watcher, NodeState.READY)
+    nodes = [add_ready(directory, name) for name in "ab"]
+    for node in nodes:
+        for _ in range(5):
+            directory.failed(node, 1.0)
+    assert [node.ejected for node in nodes] == [True, False]
+
+
+def test_a_pool_remembers_so_many_names(monkeypatch, directory):
+    monkeypatch.setattr(module, "MAX_NAMES", 2)
+    for name in "abc":
+        node = make_node(name)
+        node.name = name
+        directory.add(node)
+        directory.move(node, NodeState.READY)
+    assert list(directory.pools[0].names) == ["b", "c"]
+
+
+def test_a_pool_that_is_taken_away_is_no_node_s_any_more(directory):
+    node = add_ready(directory)
+    requests = directory.pools[0]
+    another = add_pool(Directory(SETTINGS))
+    directory.add_pool(another)
+    assert node.pools == (requests, another)
+    directory.remove_pool(another)
+    assert node.pools == (requests,)
+    assert directory.pools == [requests]

@@ -69,6 +69,7 @@ class System:
         self._bound = json.loads(self._ready.read_text())
         self.url = f"http://{self._bound['client']}"
         self.node_address = self._bound["workers"][0]["node"]
+        self.admin_address = self._bound["workers"][0]["admin"]
         for _ in range(NODES):
             await self._start_node()
         await self._wait_ready()
@@ -209,7 +210,7 @@ async def play(system: System, browsers) -> None:
             history = (await client.get(f"/auctions/{room}")).raise_for_status().json()
         await check(history, its_tabs, late)
 
-    say = [sys.executable, "-m", "examples.auction.announce", "come again", "--join", system.node_address]
+    say = [sys.executable, "-m", "examples.auction.announce", "come again", "--admin", system.admin_address]
     await trio.run_process(say, cwd=ROOT)
     for tab in tabs:
         await tab.until("$('news').textContent === 'come again'")

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import socket
+import sys
 import time
 
 import pytest
@@ -9,7 +11,13 @@ import trio
 
 from examples.auction import app, tokens
 from examples.auction.app import node
+from holdfast.protocols.nodes import effects
 from holdfast.testing import Notify, alone, call, client, close, connect, open
+from tests.holdfast.cli.conftest import environment
+from tests.proxy.conftest import control, serve
+from tests.waiting import PATIENCE
+
+__all__ = ["control", "serve"]
 
 ROOM = "/auctions/7"
 KEY = "auction/7"
@@ -222,3 +230,29 @@ async def test_nobody_else_does(autojump_clock):
         await trio.sleep(2 * app.TICK)
         assert not steps.state[KEY]["closed"]
         assert steps.effects == []
+
+
+# --- who tells everybody ----------------------------------------------------------------------------------------------
+
+
+async def test_who_announces_is_told_that_it_is_done_or_why_not(serve, control):
+    async def announce(*arguments, **variables):
+        line = [sys.executable, "-m", "examples.auction.announce", "lunch", *arguments]
+        with trio.fail_after(PATIENCE):
+            done = await trio.run_process(line, env=environment(variables), capture_stderr=True, check=False)
+        return done.returncode, done.stderr.decode()
+
+    address = await serve(tokens=("publish:p",))
+    assert await announce(HOLDFAST_ADMIN=address, HOLDFAST_ADMIN_TOKEN="p") == (0, "")
+    assert await announce("--admin", address, "--room", ROOM, HOLDFAST_ADMIN_TOKEN="p") == (0, "")
+    said = b'{"type":"announced","text":"lunch"}'
+    assert control.published == [[effects.Broadcast(said, True)], [effects.Notify(said, True, [ROOM])]]
+    status, told = await announce("--admin", address)
+    assert (status, told.startswith("announce: "), told.count("\n")) == (1, True, 1)
+    with socket.socket() as bound:  # and does not listen
+        bound.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        assert await announce("--admin", url) == (
+            1,
+            f"announce: no admin server answers at {url}: Connection refused\n",
+        )

@@ -3,16 +3,22 @@
 import asyncio  # noqa: TID251 - of those who publish
 import json
 import os
+import re
+import socket
+import threading
+from contextlib import suppress
 
 import pytest
 import trio
 
 from holdfast import AsyncPublisher, ConfigError, Publisher, PublishError
+from holdfast.proxy.admin.bodies import MAX_MESSAGES as MAX_SENT
 from holdfast.proxy.admin.http import JSON, Request, Response, as_json
 from holdfast.proxy.admin.routes import LARGE_BODY
 from holdfast.proxy.views import Published
+from holdfast.publisher import sockets
 from holdfast.publisher.attempts import ATTEMPT_TIMEOUT, LONGEST_PAUSE, Attempts
-from holdfast.publisher.requests import MAX_BODY_BYTES
+from holdfast.publisher.requests import MAX_BODY_BYTES, MAX_MESSAGES
 from tests.proxy.conftest import control, serve
 from tests.waiting import PATIENCE
 
@@ -172,6 +178,76 @@ async def test_a_connection_that_is_lost_before_the_answer(publisher, nursery):
     assert keys[0]
 
 
+@pytest.mark.parametrize("begin", [b"HTTP/1.1 200 OK\r\nX", b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n"])
+async def test_who_sends_a_byte_now_and_then_has_no_more_time(publisher, nursery, begin):
+    """The whole call has it, and not each byte."""
+
+    async def drip(stream):
+        with suppress(trio.BrokenResourceError):
+            await stream.send_all(begin)
+            while True:
+                await stream.send_all(b"x")
+                await trio.sleep(0.02)
+
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, drip, [listener])
+    url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+    with pytest.raises(PublishError, match=f"^no admin server answers at {url}: ") as failure:
+        await publisher(url, lambda p: p.publish(1, channels=["a"]), timeout=0.3)
+    assert failure.value.status == 0
+    nursery.cancel_scope.cancel()
+
+
+async def test_who_answers_without_end(publisher, nursery):
+    async def flood(stream):
+        with suppress(trio.BrokenResourceError):
+            await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n")
+            while True:
+                await stream.send_all(bytes(1 << 16))
+
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, flood, [listener])
+    url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+    with pytest.raises(PublishError, match=f"^{url} is no admin server of Holdfast: more than 1048576 bytes"):
+        await publisher(url, lambda p: p.publish(1, channels=["a"]))
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_name_that_is_looked_up_for_ever(monkeypatch):
+    """Of a thread: the two libraries leave a lookup that is called off."""
+    is_over = threading.Event()
+    real = socket.getaddrinfo
+
+    def look_up(host, *args, **options):
+        if not options["flags"]:
+            is_over.wait(PATIENCE)
+        return real(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    try:
+        with trio.fail_after(PATIENCE), pytest.raises(PublishError, match="the name is still being looked up"):
+            await in_a_thread("http://slow.example:1", lambda p: p.broadcast(1), timeout=0.2)
+    finally:
+        is_over.set()
+
+
+def test_a_name_that_nobody_knows():
+    with pytest.raises(PublishError, match=r"^no admin server answers at http://name\.invalid:1: ") as failure:
+        Publisher("http://name.invalid:1", timeout=0.1).broadcast(1)
+    assert failure.value.status == 0
+
+
+async def test_each_address_of_a_name_is_tried(serve, monkeypatch):
+    server = Server(DONE)
+    port = int((await serve(answer=server)).rpartition(":")[2])
+    there = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
+    nobody = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 1))
+    monkeypatch.setattr(sockets, "_look_up", lambda host, port, flags=0: [(one[0], one[4]) for one in (nobody, there)])
+    with trio.fail_after(PATIENCE):
+        await in_a_thread(f"http://both.example:{port}", lambda p: p.broadcast(1))
+    assert len(server.asked) == 1
+
+
 async def test_nobody_there(publisher):
     listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
     url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
@@ -183,9 +259,15 @@ async def test_nobody_there(publisher):
 
 @pytest.mark.parametrize("kind", [Publisher, AsyncPublisher])
 def test_what_is_no_server_and_no_token(kind):
-    for url in ("", "ftp://x", "http://", "http://x:y", "http://["):
+    for url in ("", "ftp://x", "http://", "http://x:y", "http://[", f"http://{64 * 'a'}", "http://a..b"):
         with pytest.raises(ConfigError, match="expected HOST:PORT"):
             kind(url)
+    with pytest.raises(ConfigError, match=r"^url: expected text, got None: is its environment variable set"):
+        kind(None)
+    with pytest.raises(ConfigError, match=r"^token: expected text, got None: is its environment variable set"):
+        kind("http://127.0.0.1", None)
+    with pytest.raises(ConfigError, match=r"^token: expected text, got bytes$"):
+        kind("http://127.0.0.1", b"hush")
     for token in ("ü", "a b", "a\nb"):
         with pytest.raises(ConfigError, match="printable ASCII"):
             kind("http://127.0.0.1", token)
@@ -210,6 +292,38 @@ def test_what_can_not_be_sent():
         publisher.broadcast("x" * MAX_BODY_BYTES)
     assert failure.value.status == 413
     assert MAX_BODY_BYTES == LARGE_BODY
+
+
+GOOD = {"payload": 1, "channels": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("messages", "kind", "told"),
+    [
+        ([], ValueError, "expected 1 to 1000 messages, got 0"),
+        ([GOOD] * 1001, ValueError, "expected 1 to 1000 messages, got 1001"),
+        ([GOOD, {"payload": 1, "channel": ["a"]}], ValueError, "messages[1]: expected payload, channels, clients, "),
+        ([GOOD, {"payload": 1, "channel": ["a"]}], ValueError, "everybody, got channel"),
+        ([GOOD, GOOD, {"channels": ["a"]}], ValueError, "messages[2]: expected a payload"),
+        ([GOOD, {"payload": 1, "clients": ["1"]}], ValueError, "messages[1]: expected a client's id"),
+        ([{"payload": 1, "channels": "a"}], TypeError, "messages[0]: expected a list"),
+        ([{"payload": object(), "channels": ["a"]}], TypeError, "messages[0]: Encoding objects of type object"),
+        ([GOOD, "a"], TypeError, "messages[1]: expected a dict, got str"),
+        ("a", TypeError, "expected a list"),
+    ],
+)
+def test_what_of_many_can_not_be_sent(messages, kind, told):
+    with pytest.raises(kind, match=re.escape(told)):
+        Publisher("127.0.0.1:1", timeout=0.1).publish_many(messages)
+    assert MAX_SENT == MAX_MESSAGES
+
+
+async def test_the_server_says_which_of_many_it_does_not_take(publisher, serve, control):
+    for wrong in ({"payload": 1}, GOOD | {"everybody": True}):
+        with pytest.raises(PublishError, match=r"^messages\[1\]: expected .*everybody") as refused:
+            await publisher(await serve(), lambda p, wrong=wrong: p.publish_many([GOOD, wrong]))
+        assert refused.value.status == 400
+    assert control.published == []
 
 
 def test_pauses_grow_and_end_with_the_time():
@@ -269,20 +383,20 @@ async def test_a_process_that_was_forked_has_connections_of_its_own(serve):
     def fork():
         publisher.broadcast("parent")
         [(_, kept)] = publisher._idle
-        mine = kept.sock.getsockname()
+        mine = kept.socket.getsockname()
         child = os.fork()
         if not child:
             try:
                 publisher.broadcast("child")
                 [(_, own)] = publisher._idle
-                os._exit(0 if own.sock.getsockname() != mine else 3)
+                os._exit(0 if own.socket.getsockname() != mine else 3)
             finally:
                 os._exit(4)
         _, status = os.waitpid(child, 0)
         publisher.broadcast("parent again")
         [(_, kept)] = publisher._idle
         publisher.close()
-        return os.waitstatus_to_exitcode(status), kept.sock is None
+        return os.waitstatus_to_exitcode(status), kept.socket.fileno() == -1
 
     with trio.fail_after(PATIENCE):
         assert await trio.to_thread.run_sync(fork) == (0, True)

@@ -56,6 +56,8 @@ class FakeControl:
         self.published = []
         self.fault = None
         self.limits = []
+        self.max_channel_name_bytes = 16
+        self.members = {1: True}
 
     def ready(self):
         return (True, "") if self.is_ready else (False, "draining")
@@ -162,6 +164,9 @@ class FakeControl:
         if self.fault is not None:
             raise self.fault
         self.published.append(effects)
+
+    def is_member(self, client, channel):
+        return self.members.get(client)
 
     def limit_hit(self, name):
         self.limits.append(name)

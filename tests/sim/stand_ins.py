@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import trio
 import zmq
 import zmq.utils.monitor
-from trio import _core
 from trio._core import _run
 
 from holdfast.balancer.directory import Node
@@ -425,7 +424,7 @@ def _install() -> None:
     _put(trio, "current_time", current_time)
     _put(trio.lowlevel, "wait_readable", wait_readable)
     _put(trio.to_thread, "run_sync", run_sync)
-    for module in (_core, trio.lowlevel, _run):
+    for module in (trio._core, trio.lowlevel, _run):
         _put(module, "wait_task_rescheduled", loop.rescheduled)
         _put(module, "cancel_shielded_checkpoint", loop.shielded_checkpoint)
     _put(_run.Runner, "reschedule", loop.reschedule)

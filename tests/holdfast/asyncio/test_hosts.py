@@ -334,3 +334,35 @@ async def test_functions_that_do_not_end_are_left_and_counted(monkeypatch):
     assert node.statistics().in_flight == 1
     gate.set()
     await until(lambda: node.statistics().in_flight == 0)
+
+
+def cancel_all():
+    for task in asyncio.all_tasks():
+        task.cancel()
+
+
+@pytest.mark.parametrize("end", [cancel_all, lambda: asyncio.get_running_loop().stop()])
+def test_whoever_ends_the_loop_from_within_is_told_of(end):
+    """It was a traceback of the library's inside."""
+    node = Node("test")
+
+    @node.on_request
+    async def handle(request):
+        end()
+        await asyncio.sleep(10)
+
+    async def main():
+        async with linked(node, clients=[client()]) as session:
+            session.request()
+            await trio.sleep_forever()
+
+    with pytest.raises(HoldfastError, match=r"cancels all of asyncio.all_tasks\(\), or calls loop.stop\(\)"):
+        hosts.run(main)
+
+
+def test_errors_of_what_runs_are_its_own():
+    async def fail():
+        raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        hosts.run(fail)

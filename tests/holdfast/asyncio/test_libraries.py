@@ -1,5 +1,6 @@
 """Libraries of asyncio's as they are, in nodes that are processes: redis.asyncio with a real Redis, and httpx."""
 
+import asyncio
 import re
 import signal
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -162,10 +163,16 @@ async def test_nobody_notices_that_nodes_are_killed(module, store):
 
 async def test_the_page_about_it_is_true(store, tmp_path, monkeypatch):
     page = (Path(__file__).parents[3] / "docs" / "howto" / "asyncio-libraries.md").read_text(encoding="utf-8")
-    [node, _] = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    [node, _, test] = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     (tmp_path / "counter.py").write_text(node)
     monkeypatch.syspath_prepend(tmp_path)
     async with deployment("counter:node") as (proxy, _), connect(proxy.url) as one, connect(proxy.url) as two:
         await proxy.wait_until(lambda status: status["clients"] == 2)
         assert await ask(one, "x") == "1"
         assert await ask(two, "x") in ("2", "1 asked so far")
+    scope = {}
+    exec(compile(test, "asyncio-libraries.md", "exec"), scope)
+    asked = int(store.ask("GET", "asked"))
+    for _ in range(2):
+        await trio.to_thread.run_sync(lambda: asyncio.run(scope["test_who_asks_is_counted"]()))
+    assert int(store.ask("GET", "asked")) == asked + 2

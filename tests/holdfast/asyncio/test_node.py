@@ -345,6 +345,29 @@ async def test_what_goes_wrong_in_a_handler(node):
 
 
 @within_asyncio
+async def test_who_keeps_to_the_deadline_is_no_fault(node):
+    """`asyncio.timeout_at(request.deadline)`: the proxy may be a moment later than that."""
+
+    @node.on_request
+    async def handle(request):
+        match request.payload:
+            case b"own":
+                raise TimeoutError("of a library")
+            case b"in a group":
+                async with asyncio.timeout_at(request.deadline), asyncio.TaskGroup() as group:
+                    group.create_task(asyncio.Event().wait())
+        async with asyncio.timeout_at(request.deadline):
+            await asyncio.Event().wait()
+
+    async with linked(node, clients=[client()]) as session:
+        for payload, status in ((b"", 504), (b"in a group", 504), (b"own", 500)):
+            with structlog.testing.capture_logs() as logs:
+                session.request(payload, timeout=10_000 if status == 500 else 20)
+                assert (await session.take(frames.Failure)).status == status
+            assert len(logs) == (status == 500)
+
+
+@within_asyncio
 async def test_the_deadline_is_by_the_loops_clock(node):
     @node.on_request
     async def handle(request):
@@ -425,6 +448,28 @@ async def test_on_master_is_cancelled_when_it_no_longer_is(node):
         await until(lambda: seen == ["began"])
         session.elect(6, node="another")
         await until(lambda: seen == ["began", "ended"])
+
+
+@within_asyncio
+async def test_jobs_of_the_masters_run_while_it_is(node):
+    """What calls them is the library's own, and Trio's: it was given to asyncio as if an author had registered it."""
+    told = []
+
+    @node.every(0.01, on="master")
+    async def job():
+        await asyncio.sleep(0)
+        await node.broadcast("turn")
+
+    node.every(0.01, on="master")(lambda: told.append(threading.current_thread() is threading.main_thread()))
+    node.every(0.01, on="master", inline=True)(lambda: told.append(None))
+    async with linked(node) as session:
+        session.elect(5)
+        for _ in range(3):
+            assert (await session.take_effect(frames.AsMaster)).epoch == 5
+        await until(lambda: {False, None} <= set(told))
+        session.elect(6, node="another")
+        await until(lambda: not node.is_master)
+    assert True not in told
 
 
 @within_asyncio

@@ -4,9 +4,13 @@ of each request."""
 import asyncio
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from holdfast import Reply, RequestError, log_context
 from holdfast.asyncio import Node
+from holdfast.node import tracing
 from holdfast.node.measuring import Meter
 from holdfast.protocols.nodes import frames
 from tests.holdfast.asyncio.guest import within_asyncio
@@ -126,3 +130,31 @@ async def test_requests_are_measured(order):
     }
     assert context[0]["request"] == number
     assert node.statistics().handled == 3
+
+
+@pytest.mark.parametrize("order", ["", "client"])
+@within_asyncio
+async def test_spans_are_around_what_runs_in_asyncio(order, monkeypatch):
+    provider, exporter = TracerProvider(), InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(tracing, "tracer", lambda: tracing.Tracer(provider.get_tracer("holdfast")))
+    node = Node("test", order=order)
+
+    @node.on_request("/rooms/{id}")
+    async def room(request, id: int):
+        await asyncio.sleep(0)
+        with provider.get_tracer("mine").start_as_current_span("within"):
+            await node.broadcast("seen")
+        if id == 8:
+            raise ValueError("secret")
+        return str(id)
+
+    async with linked(node) as session:
+        for id in (7, 8):
+            session.http(target=f"/rooms/{id}")
+            await session.take(frames.HttpReply if id == 7 else frames.Failure)
+        await until(lambda: len(exporter.get_finished_spans()) == 4)
+    within, whole, _, failed = exporter.get_finished_spans()
+    assert (within.name, whole.name, failed.name) == ("within", "GET /rooms/{id}", "GET /rooms/{id}")
+    assert within.parent.span_id == whole.context.span_id
+    assert (whole.status.is_unset, failed.attributes["error.type"]) == (True, "ValueError")

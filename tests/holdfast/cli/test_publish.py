@@ -1,10 +1,13 @@
 """holdfast publish, as a shell calls it."""
 
+import argparse
 import json
+import os
 
 import pytest
 import trio
 
+from holdfast.cli.command import add_admin_arguments
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import RequestError
 from holdfast.protocols.nodes.effects import Broadcast, Notify, pack_ids
@@ -56,8 +59,43 @@ async def test_lines_of_stdin(publish, control, text):
 
 async def test_no_line_at_all(publish, control):
     assert await publish("kitchen") == (0, "0 messages sent\n", "")
-    assert (await publish("kitchen", stdin=b"a\r\n\n")).out == "2 messages sent\n"
-    assert [effect.payload for effect in control.published[0]] == [b"a", b""]
+    assert (await publish("kitchen", stdin=b"\n\r\n")).out == "0 messages sent\n"
+    assert control.published == []
+    assert (await publish("kitchen", stdin=b"a\r\n\n \t\n b\n\n")).out == "2 messages sent\n"
+    assert [effect.payload for effect in control.published[0]] == [b"a", b" b"]
+
+
+async def test_what_is_sent_is_sent_though_that_can_not_be_written(serve, control):
+    """Else a cron job would send it again."""
+    for arguments in (
+        ["publish", "kitchen", "x"],
+        ["publish", "--json", "kitchen", "y"],
+        ["kick", ONE],
+        ["drain", "n-2"],
+    ):
+        line = [*command(arguments), "--admin", await serve()]
+        full = os.open("/dev/full", os.O_WRONLY)
+        with trio.fail_after(60):
+            done = await trio.run_process(line, env=environment({}), stdout=full, capture_stderr=True, check=False)
+        os.close(full)
+        assert (done.returncode, done.stderr) == (0, b"")
+    assert [effects[0].payload for effects in control.published] == [b"x", b"y"]
+
+
+async def test_where_it_is_sent_to_may_be_in_the_environment(serve, control, holdfast_async):
+    """As the page's others have it."""
+    for variables in ({"HOLDFAST_ADMIN": await serve()}, {"HOLDFAST_ADMIN": f"http://{await serve()}/"}):
+        assert await holdfast_async("publish", "kitchen", "x", **variables) == (0, "1 message sent\n", "")
+        assert (await holdfast_async("nodes", **variables)).status == 0
+    assert len(control.published) == 2
+
+
+@pytest.mark.parametrize(("given", "is_asked"), [("h:1", "h:1"), ("", "http://127.0.0.1:7513")])
+def test_a_variable_that_is_empty_is_none(monkeypatch, given, is_asked):
+    monkeypatch.setenv("HOLDFAST_ADMIN", given)
+    parser = argparse.ArgumentParser()
+    add_admin_arguments(parser)
+    assert parser.parse_args([]).admin == is_asked
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,8 @@ async def test_the_console(folder):
         await running.says("dev: /get? What")
         await running.types("/path /room")
         await running.says("< welcome to /room")
+        await running.types("/path /the küche")
+        await running.says("< welcome to /the%20k%C3%BCche")
         await running.types("/reload")
         await running.logs("dev   | starting the node anew")
         await running.logs("node_left")

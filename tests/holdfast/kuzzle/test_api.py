@@ -6,6 +6,7 @@ import pytest
 import structlog
 import trio
 
+import holdfast.asyncio
 from holdfast import ConfigError, Node
 from holdfast.kuzzle import Api, ForbiddenError
 from tests.holdfast.kuzzle.world import full_api, kuzzle
@@ -168,3 +169,9 @@ async def test_an_action_may_be_a_plain_function():
 
     async with kuzzle(make=make) as world, world.client() as client:
         assert await client.result("taxi", "plain") == {"user": "-1"}
+
+
+def test_it_is_for_a_node_of_trios():
+    """What it registers itself is Trio's, and would be run in asyncio."""
+    with pytest.raises(ConfigError, match="is of holdfast"):
+        Api(holdfast.asyncio.Node("test"))

@@ -1,11 +1,12 @@
-"""Questions to other nodes, with sessions that are ours."""
+"""Questions to other nodes, with sessions that are ours; and those of a node's author, through a proxy."""
 
 import pytest
 import trio
 import trio.lowlevel
 import trio.testing
 
-from holdfast import RequestError
+import holdfast.testing
+from holdfast import HoldfastError, Node, RequestError
 from holdfast.node.asking import Asking
 from holdfast.protocols.nodes.frames import Answered
 from tests.waiting import PATIENCE
@@ -91,3 +92,51 @@ async def test_time_that_is_up_is_a_504(autojump_clock):
     with pytest.raises(RequestError, match="no answer of billing within 3 s") as raised:
         await Asking(Links(Session("p1"))).ask("billing", "?", 3.0, None, everyone=False)
     assert raised.value.status == 504
+
+
+async def test_a_question_that_no_batch_has_room_for_is_not_sent():
+    session = Session("p1")
+    asking = Asking(Links(session))
+    with pytest.raises(HoldfastError, match="goes to a proxy at once has at most"):
+        await asking.ask("billing", bytes(1 << 20), 60.0, None, everyone=False)
+    assert not session.asked
+    assert not any(asking._asked.values())
+
+
+def billing(told):
+    node = Node("billing")
+
+    @node.on_ask
+    async def answer(question):
+        told.append(question.text)
+        if question.text == "fail":
+            raise RequestError(402, "pay first")
+        return "12"
+
+    return node
+
+
+async def test_ask_gives_the_answer_and_tell_only_returns_when_it_is_done():
+    told = []
+    async with holdfast.testing.proxy() as proxy:
+        async with proxy.node(Node("chat")) as chat, proxy.node(billing(told)):
+            assert (await chat.ask("billing", "how much?")).text == "12"
+            assert await chat.tell("billing", "paid") is None
+            assert told == ["how much?", "paid"]
+            for way in (chat.ask, chat.tell):
+                with pytest.raises(RequestError, match="pay first") as raised:
+                    await way("billing", "fail")
+                assert raised.value.status == 402
+
+
+async def test_ask_all_gives_the_answers_of_all_with_their_failures_and_of_nobody_none():
+    told = []
+    async with holdfast.testing.proxy() as proxy:
+        async with proxy.node(Node("chat")) as chat:
+            assert await chat.ask_all("billing", "how much?") == []
+            async with proxy.node(billing(told)) as one, proxy.node(billing(told)) as other:
+                answers = await chat.ask_all("billing", "how much?")
+                assert {(each.node, each.text) for each in answers} == {(one.id, "12"), (other.id, "12")}
+                failures = await chat.ask_all("billing", "fail")
+                assert [(each.status, each.message) for each in failures] == [(402, "pay first")] * 2
+    assert sorted(told) == ["fail"] * 2 + ["how much?"] * 2

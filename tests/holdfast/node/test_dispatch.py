@@ -343,3 +343,23 @@ async def test_an_error_may_have_headers_over_http():
 def test_headers_of_an_error_that_can_t_be_said_are_found_where_it_is_made(headers):
     with pytest.raises((TypeError, ValueError)):
         RequestError(400, "text", headers=headers)
+
+
+async def test_who_keeps_to_the_deadline_is_no_fault():
+    """`trio.fail_at(request.deadline)`: the proxy may be a moment later than that."""
+    node = Node("test")
+
+    @node.on_request
+    async def handle(request):
+        if request.payload == b"own":
+            raise trio.TooSlowError
+        with trio.fail_at(request.deadline):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+
+    async with linked(node, clients=[client()]) as session:
+        for payload, status in ((b"", 504), (b"own", 500)):
+            with structlog.testing.capture_logs() as logs:
+                session.request(payload, timeout=10_000 if status == 500 else 20)
+                assert (await session.take(frames.Failure)).status == status
+            assert len(logs) == (status == 500)

@@ -1,5 +1,6 @@
 import email.message
 import time
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -168,3 +169,69 @@ def test_the_parameters_of_a_content_type_are_those_of_the_standard_library():
     boundary = message.get_param("boundary")
     body = f"--{boundary}\r\nContent-Disposition: form-data; name=a\r\n\r\n1\r\n--{boundary}--"
     assert posted(body.encode(), message["content-type"]).form() == {"a": "1"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name", "filename"),
+    [
+        ("; name=a", "a", None),
+        (";NAME = a b ;filename= \t", "a b", ""),
+        ("; ;name=a;", "a", None),
+        ("; name=\"a;b\"; filename*=UTF-8''x", "a;b", None),
+        (r'; name="a\"b"; filename="c\\d"', 'a"b', r"c\d"),
+        (r'; name="a\b"', r"a\b", None),
+        (r'; name="a"; filename="b\"', "a", "b\\"),  # a browser's: the file's name ends so
+        (r'; name="a"; filename="b\c"', "a", r"b\c"),
+    ],
+)
+def test_how_a_part_says_its_name(parameters, name, filename):
+    form = posted((part(f"Content-Disposition: Form-Data {parameters}") + "--X--").encode(), BOUNDARY).form()
+    if filename is None:
+        assert form.pairs == ((name, "x"),)
+    else:
+        assert [(file.name, file.filename) for file in form.files] == [(name, filename)]
+
+
+@pytest.mark.parametrize("parameters", ['name="a', 'name="a"b', 'a b; name=a"', "name=a" + "; b=c" * 16, '"'])
+def test_what_says_no_name(parameters):
+    assert refused(posted((part(f"Content-Disposition: form-data; {parameters}") + "--X--").encode(), BOUNDARY)) == 400
+
+
+@pytest.mark.parametrize("filling", [b";", b'";', b"\\;", b'\\"', b";a=", b"; ", b'a="b";'])
+@pytest.mark.parametrize("quote", [b'"', b""])
+def test_a_long_header_costs_little_whatever_is_in_it(filling, quote):
+    """Against as many letters, which cost what the parser of the parts does: to read these was a hundred times that."""
+
+    def seconds(filling):
+        name = quote + filling * (4000 // len(filling))
+        head = b"--X\r\nContent-Disposition: form-data; name=" + name + quote + b"\r\n\r\nv\r\n"
+        body = head * 200 + b"--X--"
+        started = time.process_time()
+        for _ in range(3):
+            with suppress(RequestError):
+                posted(body, BOUNDARY).form()
+            with suppress(RequestError):
+                posted(b"", "multipart/form-data; boundary=" + (name + quote).decode()).form()
+        return time.process_time() - started
+
+    assert seconds(filling) < 20 * seconds(b"x") + 0.05
+
+
+def test_a_form_without_files_is_no_larger_than_what_is_read_soon():
+    most = (1 << 20) // 3 - 1
+    body = b"a=" + b"%41" * most
+    assert posted(body, "application/x-www-form-urlencoded").form() == {"a": "A" * most}
+    assert refused(posted(body + b"%41", "application/x-www-form-urlencoded")) == 413
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "is_form"), [(16, 10, True), (17, 10, False), (2, 4000, True), (2, 4150, False)]
+)
+def test_headers_of_a_part_are_bounded(count, size, is_form):
+    """More than the library for it has as its own: an author's client may say more than browsers do."""
+    more = "".join(f"\r\nX-{number}: {'x' * size}" for number in range(count - 1))
+    request = posted((part(f'Content-Disposition: form-data; name="a"{more}') + "--X--\r\n").encode(), BOUNDARY)
+    if is_form:
+        assert request.form()["a"] == "x"
+    else:
+        assert refused(request) == 400

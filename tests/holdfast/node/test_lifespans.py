@@ -7,7 +7,7 @@ import pytest
 import structlog
 import trio
 
-from holdfast import HoldfastError, LifespanError, LinkRefused, Node
+from holdfast import ConfigError, HoldfastError, LifespanError, LinkRefused, Node
 from holdfast.node import lifespans
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import encode_batch
@@ -110,7 +110,7 @@ def test_what_is_no_lifespan_is_refused():
         (wants_more, "must take no argument or the node"),
         (5, "expected an async generator function"),
     ):
-        with pytest.raises(TypeError, match=message):
+        with pytest.raises(ConfigError, match=message):
             node.lifespan(function)
 
 

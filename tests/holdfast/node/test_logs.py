@@ -102,7 +102,7 @@ async def test_it_says_what_a_line_is_of():
         session.elect(5)
         number = session.request(client=7, attempt=2)
         await until(lambda: len(told) == 6)
-    of_request = {"request": number, "client": 7, "attempt": 2}
+    of_request = {"request": number, "client": "0000000000000007", "attempt": 2}
     assert told == {
         "handler": of_request,
         "thread": of_request,
@@ -125,7 +125,7 @@ async def test_a_plain_handler_and_an_http_request_have_it_too():
         session.http(client=9)
         await session.take(frames.HttpReply)
     [(number, context)] = told
-    assert context == {"request": number, "client": 9, "attempt": 1}
+    assert context == {"request": number, "client": "0000000000000009", "attempt": 1}
 
 
 @pytest.mark.parametrize("way", ["run", "command"])
@@ -143,7 +143,7 @@ async def test_each_line_says_it_of_each_logger(tmp_path, way):
                 errors, out = await all_of(running.stderr), await all_of(running.stdout)
                 assert await running.wait() == 0
     lines = {line["event"]: line for line in map(json.loads, errors.splitlines())}
-    context = {"node": "script-1", "request": number, "client": 7, "attempt": 1}
+    context = {"node": "script-1", "request": number, "client": "0000000000000007", "attempt": 1}
     assert lines["handled"].items() >= (context | {"client": "mine", "level": "info"}).items()
     assert lines["old style"].items() >= (context | {"logger": "an.old.library", "level": "info", "more": 5}).items()
     assert lines["of a thread"].items() >= (context | {"level": "warning"}).items()

@@ -1,6 +1,7 @@
 import pytest
 
 from holdfast import Client, Headers, Request, RequestError
+from holdfast.protocols.errors import HoldfastError
 from holdfast.protocols.nodes import frames
 
 
@@ -28,6 +29,25 @@ def test_a_client_has_what_its_frame_says():
     client = Client.of(frames.Client(1, "websocket", "a", "/x", [("A", "b")], "c=d"))
     assert (client.protocol, client.address, client.path, client.query) == ("websocket", "a", "/x", "c=d")
     assert client.headers.get("a") == "b"
+
+
+def test_what_is_said_of_a_client_is_read_when_it_is_asked_for():
+    client = Client.of(frames.Client(1, "websocket", "a", "/", [], data=b'{"a":[]}', claims=b'{"sub":"ada"}'))
+    assert (client.data, client.claims) == ({"a": []}, {"sub": "ada"})
+    client.data["a"].append(1)
+    assert client.data == {"a": []}
+    nobody = Client.of(frames.Client(1, "websocket", "a", "/", []))
+    assert (nobody.data, nobody.claims) == (None, {})
+
+
+@pytest.mark.parametrize("told", [b"{", b'"\xff"', b"[" * 8000])
+def test_what_can_not_be_read_of_a_client_harms_only_who_reads_it(told):
+    """No session may end for it, so not even a client can't be made of it."""
+    client = Client.of(frames.Client(1, "websocket", "a", "/", [], data=told, claims=told))
+    with pytest.raises(HoldfastError, match="can't be read"):
+        _ = client.data
+    with pytest.raises(HoldfastError, match="can't be read"):
+        _ = client.claims
 
 
 def whom(path="/", headers=(), query=""):

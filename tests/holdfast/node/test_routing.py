@@ -7,6 +7,8 @@ from uuid import UUID
 import pytest
 
 from holdfast import ConfigError, Node, RequestError
+from holdfast.balancer.route import Handshake, Question, Rule
+from holdfast.balancer.settings import RouteSettings
 from holdfast.protocols.nodes import frames
 from tests.holdfast.node.asking import ask
 from tests.holdfast.node.fake_proxy import client, linked
@@ -54,7 +56,7 @@ async def test_the_most_specific_one_that_takes_the_method_is_it(node, method, p
     [
         ("GET", "/", 404, "nothing here takes /"),
         ("GET", "/rooms/", 404, "nothing here takes /rooms/"),
-        ("GET", "/rooms/%ff", 404, "nothing here takes /rooms/%ff"),
+        ("GET", "/rooms/%ff", 400, "expected UTF-8 in the path, got /rooms/%ff"),
         ("POST", "/rooms/5/users/x", 405, "/rooms/5/users/x takes DELETE, GET, HEAD, got POST"),
         ("GET", "/" + "x" * 1000, 404, "nothing here takes /" + "x" * 79 + "..."),
         (None, "/rooms/5/users/x", 404, "nothing here takes messages of clients at /rooms/5/users/x"),
@@ -113,6 +115,18 @@ async def test_messages_go_by_a_field():
         assert (caught.value.status, str(caught.value)) == (404, text)
     with pytest.raises(RequestError, match="nothing here takes /other"):
         await ask(node, b'{"type": "move"}', "/other", "POST")  # over HTTP it is no message
+
+
+async def test_bytes_that_are_no_utf_8_are_taken_as_a_proxy_s_route_takes_them():
+    """It had passed them on to `/static/*`, and here they were nobody's."""
+    node = Node("test")
+    node.on_request("/static/*")(answer("static"))
+    node.on_request("/%ff")(answer("odd"))
+    node.on_request(answer("rest"))
+    for path, expected in (("/static/%ff", "static"), ("/%FF", "odd"), ("/%fe", "rest")):
+        assert (await ask(node, b"", path))[0] == expected
+        rule = Rule(0, RouteSettings(name="r", path=("/static/*", "/%ff")), None)
+        assert (rule.why_not(Question(Handshake("http", "", path, ()), "GET")) == "") == (expected != "rest")
 
 
 async def test_values_of_a_path_are_what_the_function_says():

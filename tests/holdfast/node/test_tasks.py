@@ -7,7 +7,7 @@ import pytest
 import structlog
 import trio
 
-from holdfast import HoldfastError, LinkRefused, Node, StaleError
+from holdfast import ConfigError, HoldfastError, LinkRefused, Node, StaleError
 from holdfast.node import tasks
 from holdfast.node.failures import Failures
 from holdfast.node.tasks import Tasks
@@ -438,13 +438,13 @@ async def test_a_plain_one_runs_in_a_thread():
 def test_what_is_no_job_is_refused():
     node = Node("test")
     for interval in (0, -1, float("nan"), float("inf"), "5", None, True):
-        with pytest.raises(ValueError, match="a number of seconds above 0"):
+        with pytest.raises(ConfigError, match="a number of seconds above 0"):
             node.every(interval)
-    with pytest.raises(ValueError, match='on="master"'):
+    with pytest.raises(ConfigError, match='on="master"'):
         node.every(5, on="slave")
-    with pytest.raises(TypeError, match="expected a function"):
+    with pytest.raises(ConfigError, match="expected a function"):
         node.every(5)(5)
-    with pytest.raises(TypeError, match="must take no argument"):
+    with pytest.raises(ConfigError, match="must take no argument"):
         node.every(5)(lambda one: one)
 
 

@@ -1,9 +1,10 @@
 """What a node is asked besides requests, without a proxy: who may come in, and that one client came or went."""
 
 import pytest
+from msgspec import Raw
 
-from holdfast import Node, Refused, Session
-from holdfast.testing import Broadcast, Failure, Update, alone, call, client, close, connect, open
+from holdfast import Node, Refused, RequestError, Session
+from holdfast.testing import Broadcast, Failure, Update, alone, ask, call, client, close, connect, open
 
 
 def admitting(*what):
@@ -47,7 +48,7 @@ async def test_who_is_refused_does_not_come():
     node.on_open(opened.append)
     async with alone(node) as steps:
         result = await steps.connect(client())
-        assert (result.failure, result.session) == (Failure(403, "not you"), None)
+        assert (result.failure, result.session) == (Failure(403, "not you", close_code=4403), None)
         assert opened == []
 
 
@@ -122,6 +123,50 @@ async def test_what_is_kept_of_a_client_changes(wants_clients):
         assert (await steps.call(client=ada)).messages == []
 
 
+def deep(levels):
+    value = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: deep(65),
+        lambda: deep(2000),
+        lambda: "a" * 20_000,
+        lambda: 2**1023,
+        lambda: 10**5000,
+        lambda: Raw(b"{oops"),
+        lambda: "\ud800",
+    ],
+    ids=["deep", "very deep", "large", "a large number", "a very large number", "raw", "no text"],
+)
+def test_what_not_every_node_could_read_is_refused_before_it_is_sent(make):
+    """A client may choose it: `data=request.json()`. The session with the proxy goes on."""
+    node, refusals, data = Node("test"), [], make()
+
+    @node.on_request
+    async def keep(request):
+        with pytest.raises(ValueError, match=r"deep|bytes|bits|JSON|digits|surrogates") as info:
+            await node.update(request.client, data=data)
+        refusals.append(info.value)
+        return "go on"
+
+    assert call(node).text == "go on"
+    assert refusals
+    with pytest.raises(ValueError, match=r"deep|bytes|bits|JSON|digits|surrogates"):
+        connect(admitting(Session("ada", data=data)), client())
+    with pytest.raises(ValueError, match=r"deep|bytes|bits|JSON|digits|surrogates"):
+        client(data=data)
+
+
+def test_what_every_node_can_read_may_be_kept():
+    data = deep(64)
+    assert connect(admitting(Session("ada", data=data)), client()).session.data == data
+
+
 def test_a_client_with_all_that_is_known_of_it():
     node = Node("test")
 
@@ -132,3 +177,74 @@ def test_a_client_with_all_that_is_known_of_it():
 
     ada = client(user="ada", data=[1], claims={"sub": "ada"}, headers={"Cookie": "a=b; c=d"})
     assert call(node, client=ada).json() == ["ada", [1], {"sub": "ada"}, "b"]
+
+
+async def test_who_was_admitted_stays_so_whatever_comes_next():
+    """Who came in by `connect` and then by `open` was nobody again."""
+    node, ada = admitting(Session("ada", data={"level": 3})), client("/x")
+    async with alone(node) as steps:
+        came = await steps.connect(ada)
+        await steps.open(ada)
+        assert (await steps.call(client=ada)).json() == ["ada", {"level": 3}]
+    assert call(node, client=came.client).json() == ["ada", {"level": 3}]
+
+
+def asking():
+    node = Node("shop")
+
+    @node.on_request
+    async def buy(request):
+        match request.text:
+            case "all":
+                return [[each.node, each.status] for each in await node.ask_all("billing", "all")]
+            case "tell":
+                await node.tell("billing", "told")
+                return "told"
+        return (await node.ask("billing", request.text, timeout=3)).text
+
+    return node
+
+
+def test_other_nodes_answer_as_the_test_says():
+    node, asked = asking(), []
+    for answer, text in (("paid", "paid"), ({"paid": 5}, '{"paid":5}'), (b"x", "x"), (None, "")):
+        assert call(node, "pay", answers={"billing": answer}).text == text
+    assert call(node, "pay", answers={"billing": lambda question: question.text * 2}).text == "paypay"
+    assert call(node, "tell", answers={"billing": asked.append}).text == "told"
+    assert [(each.text, each.sender, each.attempt) for each in asked] == [("told", node.id, 1)]
+    assert call(node, "all", answers={"billing": "yes"}).json() == [["billing", 200]]
+    assert call(node, "all").json() == []
+
+
+def test_other_nodes_refuse_as_the_test_says():
+    def refuse(question):
+        raise RequestError(402, "not that much")
+
+    for answer in (refuse, RequestError(402, "not that much"), lambda question: RequestError(402, "not that much")):
+        assert call(asking(), "pay", answers={"billing": answer}).failure == Failure(402, "not that much")
+    nobody = call(asking(), "pay", answers={"another": 5}).failure
+    assert (nobody.status, "`answers`" in nobody.message) == (503, True)
+
+
+def test_an_answer_that_fails_is_the_tests_failure():
+    def check(question):
+        assert question.text == "something else"
+
+    with pytest.raises(AssertionError):
+        call(asking(), "pay", answers={"billing": check})
+
+
+def test_another_node_asks():
+    node = Node("billing")
+
+    @node.on_ask
+    async def charge(question):
+        if question.redelivered:
+            raise RequestError(409, "again")
+        await node.broadcast("charged")
+        return {"by": question.sender, **question.json()}
+
+    result = ask(node, {"amount": 5}, sender="shop-1")
+    assert (result.json(), result.effects) == ({"by": "shop-1", "amount": 5}, [Broadcast("charged")])
+    assert ask(node, {}, attempt=2).failure == Failure(409, "again")
+    assert ask(Node("test"), "x").failure.status == 501

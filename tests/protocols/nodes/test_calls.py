@@ -10,22 +10,23 @@ from hypothesis import strategies as st
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes.calls import (
     MAX_JOINED,
-    MAX_NAME,
     Admitted,
     decode_admitted,
     decode_effects,
     encode_admitted,
     encode_effects,
 )
-from holdfast.protocols.nodes.effects import MAX_DATA_BYTES, MAX_EFFECTS
+from holdfast.protocols.nodes.carried import MAX_DATA_BYTES
+from holdfast.protocols.nodes.effects import MAX_EFFECTS
 from holdfast.protocols.nodes.frames import Broadcast, Leave
+from holdfast.protocols.nodes.names import MAX_NAME
 
 
 @given(
     st.builds(
         Admitted,
         st.text(max_size=20),
-        st.binary(max_size=20),
+        st.integers().map(b"%d".__mod__) | st.just(b""),
         st.lists(st.text(max_size=9), max_size=4),
         st.floats(0, 1e9),
     )
@@ -51,7 +52,6 @@ def test_bytes_are_something_or_refused(data):
     "what",
     [
         ["a" * (MAX_NAME + 1)],
-        ["", bytes(MAX_DATA_BYTES + 1)],
         ["", b"", [""] * (MAX_JOINED + 1)],
         ["", b"", [], -1.0],
         ["", b"", [], nan],
@@ -66,8 +66,13 @@ def test_what_is_no_admission(what):
         decode_admitted(msgpack.packb(what))
 
 
+def test_data_that_nodes_can_not_read_is_refused():
+    with pytest.raises(FrameError, match="data of a client is not JSON"):
+        decode_admitted(encode_admitted(Admitted(data=b"{oops")))
+
+
 def test_the_most_that_an_admission_may_be():
-    most = Admitted("a" * MAX_NAME, bytes(MAX_DATA_BYTES), ["c"] * MAX_JOINED, 1e9)
+    most = Admitted("a" * MAX_NAME, b'"%b"' % (b"a" * (MAX_DATA_BYTES - 2)), ["c"] * MAX_JOINED, 1e9)
     assert decode_admitted(encode_admitted(most)) == most
 
 

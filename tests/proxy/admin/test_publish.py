@@ -4,18 +4,22 @@ import base64
 import json
 import math
 
+import httpx
 import msgspec
 import pytest
 import trio
 
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, RequestError
+from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.calls import decode_effects
 from holdfast.protocols.nodes.effects import Broadcast, CloseClient, Join, Leave, Notify, pack_ids
 from holdfast.proxy.admin.api import Api
 from holdfast.proxy.admin.bodies import MAX_MESSAGES, MAX_NAMED
 from holdfast.proxy.admin.http import HttpError, Request, Response
 from holdfast.proxy.admin.idempotency import KEY, MAX_KEY, SECONDS, Idempotency
 from holdfast.proxy.config.sections import AdminSettings
+from tests.harness import ScriptedNode, client_ids, running, websocket
 from tests.proxy.admin.test_api import Caller
 from tests.waiting import PATIENCE
 
@@ -131,9 +135,56 @@ def test_joining_and_leaving(control):
     assert call("PUT", path)[:2] == (200, {"client": ONE, "channel": "the /", "joined": True})
     assert call("DELETE", path)[:2] == (200, {"client": ONE, "channel": "the /", "joined": False})
     assert control.published == [[Join(1, "the /")], [Leave(1, "the /")]]
-    assert call("PUT", f"/api/clients/{ONE}/channels/")[0] == 400
+    for name in ("", "%ff", "a%ed%a0%80", "%C3"):  # none, and what is no name in UTF-8
+        assert call("PUT", f"/api/clients/{ONE}/channels/{name}")[0] == 400
+        assert call("GET", f"/api/channels/{name or '%ff'}")[0] == 400
+    assert len(control.published) == 2
     status, _, headers = call("GET", path)
     assert (status, headers["Allow"]) == (405, "PUT, DELETE")
+
+
+def test_who_was_not_put_into_a_channel_is_not_said_to_be_in_it(control):
+    call = Caller(control)
+    status, content, _ = call("PUT", f"/api/clients/{ONE}/channels/{'x' * 17}")
+    assert (status, content["error"]["message"]) == (400, "expected a channel's name of at most 16 bytes, got 17")
+    assert control.published == []
+    assert call("PUT", f"/api/clients/{LAST}/channels/a")[:2] == (200, {"client": LAST, "channel": "a", "joined": None})
+    control.members = {1: False}
+    status, content, _ = call("PUT", f"/api/clients/{ONE}/channels/a")
+    assert status == 422
+    assert "client.max_channels or realtime.max_channels" in content["error"]["message"]
+    assert call("DELETE", f"/api/clients/{ONE}/channels/a")[1]["joined"] is False
+
+
+@pytest.mark.parametrize("name", ["%ff", "%ed%a0%80", "a%c3"])
+def test_a_channel_s_name_is_utf8(control, name):
+    """Else it would be another channel than was meant."""
+    status, content, _ = Caller(control)("PUT", f"/api/clients/{ONE}/channels/{name}")
+    assert (status, control.published) == (400, [])
+    assert "UTF-8" in content["error"]["message"]
+
+
+async def test_a_client_that_is_in_as_many_channels_as_it_may_be_in():
+    async with (
+        running(client={"max_channels": 2}) as proxy,
+        websocket(proxy),
+        httpx.AsyncClient(base_url=f"http://{proxy.admin}") as http,
+    ):
+        with ScriptedNode(proxy.node, takes=["publish"]) as node:
+            await node.join()
+            (client,) = client_ids(proxy)
+            answers = []
+
+            async def put(channel):
+                answers.append(await http.put(f"/api/clients/{client:016x}/channels/{channel}"))
+
+            for channel in "abac":
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(put, channel)
+                    call = await node.take(frames.Call)
+                    node.say(frames.Reply(call.id, call.attempt, b"", False, False, decode_effects(call.payload)))
+            assert [answer.status_code for answer in answers] == [200, 200, 200, 422]
+            assert answers[0].json() == {"client": f"{client:016x}", "channel": "a", "joined": True}
 
 
 def test_a_page_of_another_site_may_do_none_of_it(control):

@@ -381,3 +381,17 @@ async def test_peer_that_goes_while_we_write(rig):
         connection.deliver(os.urandom(100_000))
         rig.reactor.settle()
     await rig.until(lambda: not rig.clients.connections)
+
+
+async def test_an_end_of_a_session_that_is_not_far_any_more_is_looked_for_when_it_is_there(rig):
+    connection, theirs = rig.connect()
+    with theirs:
+        theirs.send(b"ping\n")
+        await rig.until(lambda: connection.session)
+        now = rig.reactor.now
+        connection.expire_in(100.0)
+        assert connection.timer <= now + 61.0
+        connection.on_timer(now + 61.0)
+        assert connection.timer <= connection.session.expires + 1.0
+        connection.on_timer(connection.session.expires)
+        assert rig.closed == [(connection, Reason.EXPIRED)]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.protocols.close import Reason
-from holdfast.protocols.nodes.calls import MAX_NAME
+from holdfast.protocols.nodes.names import MAX_NAME
 from holdfast.proxy.clients import tokens
 from holdfast.proxy.clients.tokens import MAX_TOKEN_BYTES, Source, TokenError, Verifier
 from tests.proxy.signing import PAIRS, SECRET, jwk, jwks, pem, private, sign, written
@@ -123,6 +123,12 @@ def test_garbage_is_no_token(token):
     refused(Verifier(SECRET), token)
 
 
+def test_before_there_is_a_key_for_it_only_the_header_is_looked_at():
+    """The rest is most of it, and whoever has no key would have it read for nothing."""
+    token = f"{encoded({'alg': 'RS256'})}.no base64.neither"
+    assert refused(Verifier(SECRET), token) == "the token is not signed by a known key"
+
+
 def test_a_huge_token_is_not_looked_at(monkeypatch):
     monkeypatch.setattr(jwt, "get_unverified_header", None)
     monkeypatch.setattr(jwt, "decode", None)
@@ -153,6 +159,8 @@ def signed(payload: bytes) -> str:
         (b'{"a":NaN}', "the claims of the token can't be passed on"),
         (b'{"a":1e999}', "the claims of the token can't be passed on"),
         (b'{"a":"\\ud800"}', "the claims of the token can't be passed on"),
+        (b'{"a":' + b"[" * 64 + b"]" * 64 + b"}", "the claims of the token can't be passed on"),
+        (b'{"a":' + b"9" * 309 + b"}", "the claims of the token can't be passed on"),
         (b'{"sub":5}', "sub in the token is not text"),
         (b'{"sub":null}', "sub in the token is not text"),
         (b'{"jti":5}', "the token is not valid"),
@@ -335,7 +343,13 @@ def test_in_the_header():
 
 
 def test_in_a_cookie():
-    for value in ("token=a.b.c", "x=1; token=a.b.c; y=2", 'token="a.b.c"', "xtoken=1;token=a.b.c"):
+    for value in (
+        "token=a.b.c",
+        "x=1; token=a.b.c; y=2",
+        'token="a.b.c"',
+        "xtoken=1;token=a.b.c",
+        "token; token=a.b.c",
+    ):
         assert found("cookie:token", ("cookie", value)) == "a.b.c"
     for value in ("Token=a.b.c", "xtoken=a.b.c", "token", "", ";;;", "token="):
         assert found("cookie:token", ("cookie", value)) == ""

@@ -199,6 +199,12 @@ async def _use(nursery: trio.Nursery, config: Config, bound: Bound) -> None:
     async def echo(request: holdfast.Request) -> bytes:
         return b"!"
 
+    if config.client.admission == "required":
+
+        @node.on_connect
+        async def admit(client: holdfast.Client) -> None:
+            """Everybody."""
+
     nursery.start_soon(node.run, [bound.node[0]])
     port = int(bound.client[0].rpartition(":")[2])
     host = bound.client[0].rpartition(":")[0].strip("[]")

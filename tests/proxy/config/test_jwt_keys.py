@@ -1,14 +1,17 @@
 """What a secret, a PEM or a JWKS file becomes, and what is refused of each."""
 
 import json
+import ssl
+import time
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
 from hypothesis import given
 from hypothesis import strategies as st
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 
 from holdfast.proxy.config import jwt_keys
-from holdfast.proxy.config.jwt_keys import MAX_KEYS, MAX_TRIED, load, parse, path_of
+from holdfast.proxy.config.jwt_keys import MAX_FILE_BYTES, MAX_KEYS, MAX_TRIED, load, parse, path_of
 from tests.proxy.signing import PAIRS, SECRET, jwk, jwks, pem, private, private_pem, written
 
 CERTIFICATE_KEY = "-----BEGIN CERTIFICATE-----"
@@ -47,6 +50,35 @@ def test_a_certificate_counts_by_its_key(tmp_path, certificate):
     assert parse(data, ()).count == 1
 
 
+def test_a_certificate_of_no_known_version_is_none(certificate):
+    """cryptography says so with an exception that is no ValueError."""
+    with open(certificate[0]) as file:
+        der = bytearray(ssl.PEM_cert_to_DER_cert(file.read()))
+    der[der.index(b"\xa0\x03\x02\x01\x02") + 4] = 7
+    with pytest.raises(ValueError, match="a PEM file of public keys or certificates"):
+        parse(ssl.DER_cert_to_PEM_cert(bytes(der)).encode(), ())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"-----BEGIN A-----" * (MAX_FILE_BYTES // 17),
+        b"-----BEGIN " * (MAX_FILE_BYTES // 11),
+        b"-----BEGIN " + b"A" * (MAX_FILE_BYTES - 11),
+        b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n" * (MAX_FILE_BYTES // 60),
+        b'{"keys":[' + b'{"kty":"RSA"},' * (MAX_FILE_BYTES // 14 - 1) + b"{}]}",
+    ],
+    ids=["beginnings", "halves of them", "a long name", "many blocks", "many of a JWKS"],
+)
+def test_the_largest_file_costs_little_whatever_is_in_it(data):
+    """It is read anew in the proxy's turns. Beginnings took the square of their number: minutes of CPU, where this
+    takes milliseconds."""
+    started = time.process_time()
+    with pytest.raises(ValueError, match=r"a PEM|at most 100 keys"):
+        parse(data, ())
+    assert time.process_time() - started < 5.0
+
+
 def test_keys_of_a_jwks_are_for_tokens_that_name_them():
     keys = parse(jwks(jwk("RS256", "a"), jwk("RS256", "b", 1), jwk("ES256", "c"), jwk("EdDSA")), ())
     assert [key.key_id for key in keys.candidates("a", "RS256")] == ["a"]
@@ -66,6 +98,10 @@ def test_a_secret_in_a_jwks():
     assert kinds(keys) == ["HS256"]
 
 
+def odd(private, kind, **fields):
+    return kind.to_jwk(private.public_key(), as_dict=True) | {"kid": "odd", **fields}
+
+
 def test_what_is_not_for_us_is_passed_over():
     theirs = [
         jwk("RS256", "encrypts", use="enc"),
@@ -74,6 +110,10 @@ def test_what_is_not_for_us_is_passed_over():
         jwk("RS256", "wrong", alg="HS256"),
         jwk("RS256", "none", alg="none"),
         {"kty": "EC", "crv": "P-521", "x": "AA", "y": "AA"},
+        odd(ec.generate_private_key(ec.SECP521R1()), ECAlgorithm, alg="ES256"),
+        odd(ec.generate_private_key(ec.SECP256K1()), ECAlgorithm, alg="ES256"),
+        odd(ed448.Ed448PrivateKey.generate(), OKPAlgorithm, alg="EdDSA"),
+        odd(ed448.Ed448PrivateKey.generate(), OKPAlgorithm),
         {"kty": "oct", "k": "QUJD"},
         {"kty": "oct"},
         {"kty": "RSA", "n": "AA", "e": "AQAB"},
@@ -111,7 +151,7 @@ def test_only_the_algorithms_that_may_be_used_have_keys():
         (b"[" * 5000, "a PEM or JWKS file"),
         (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "a PEM file of public keys or certificates"),
         (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "a PEM file of public keys or"),
-        (b"-----BEGIN PUBLIC KEY-----\nAAAA", "a PEM or JWKS file with a key"),
+        (b"-----BEGIN PUBLIC KEY-----\nAAAA", "a PEM file of public keys or certificates"),
         (private_pem(private("ES256")), "a file of public keys: there is a private one in it"),
         (pem(private("ES256")) + private_pem(private("EdDSA")), "a file of public keys: there is a private one in it"),
         (pem(ec.generate_private_key(ec.SECP384R1())), "keys of RSA, P-256 or Ed25519 in the file"),
@@ -171,7 +211,7 @@ def test_what_may_be_meant_as_a_path_is_no_secret(value):
 def test_secrets():
     assert path_of(SECRET) is None
     assert path_of("ab+/" * 20 + "==") is None  # base64, as issuers give them
-    for short in ("hush", "x" * 31):
+    for short in ("hush", "x" * 31, "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----"):
         with pytest.raises(ValueError, match="a secret of at least 32 bytes"):
             load(short, ())
 

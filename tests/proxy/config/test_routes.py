@@ -11,7 +11,9 @@ from holdfast.proxy.config.routes import KEYS, MAX_ROUTES, as_toml, read, unreac
 from tests.harness import running, websocket
 from tests.proxy.config.borne import FLOATS, INTEGERS, TEXTS
 
-A_REDIRECT = "https://HOST/..., http://HOST/... or a path, with {target} for path and query of the request"
+A_REDIRECT = (
+    "https://HOST/..., http://HOST/... or a path, with {target} for the request's path and query, from its / on"
+)
 A_HEADER = '"Name: value", a list of these, or {Name = "value"}'
 A_HOST = "a host without a port, as example.org or *.example.org"
 A_FIELD = 'names, and for each a text, a whole number, true or false, as {type = "move"}'
@@ -70,6 +72,15 @@ def test_every_form_of_value():
     assert one(header=["A: 1", "B:"], nodes="*").header == {"a": "1", "b": ""}
     assert one(field={"type": "move", "n": 1, "b": True}, subprotocol=["v1"], nodes="*").field["b"] is True
     assert one(redirect="/there").status == 307
+    for redirect in (
+        "/",
+        "/new{target}",
+        "/?from={target}",
+        "/a//b{target}",
+        "https://a.org{target}",
+        "http://[::1]:80",
+    ):
+        assert one(redirect=redirect).redirect == redirect
     assert one(redirect="https://a.org:1/x?y={target}", status=308).status == 308
     assert one(status=200, body="", headers={"X-A": "1"}).headers == {"X-A": "1"}
 
@@ -103,6 +114,13 @@ def test_every_form_of_value():
         ({"status": 200, "headers": {"a": "\u20ac"}}, "headers: a reply's header 'a' can't be sent"),
         ({"redirect": "a.org"}, f'redirect: expected {A_REDIRECT}, got "a.org"'),
         ({"redirect": "https://{target}"}, f'redirect: expected {A_REDIRECT}, got "https://{{target}}"'),
+        ({"redirect": "/{target}"}, f'redirect: expected {A_REDIRECT}, got "/{{target}}"'),
+        ({"redirect": "{target}"}, f'redirect: expected {A_REDIRECT}, got "{{target}}"'),
+        ({"redirect": "//evil.org{target}"}, f'redirect: expected {A_REDIRECT}, got "//evil.org{{target}}"'),
+        ({"redirect": "/\\evil.org"}, f'redirect: expected {A_REDIRECT}, got "/\\\\evil.org"'),
+        ({"redirect": "//a.org{target}"}, f'redirect: expected {A_REDIRECT}, got "//a.org{{target}}"'),
+        ({"redirect": "/\\a.org"}, f'redirect: expected {A_REDIRECT}, got "/\\\\a.org"'),
+        ({"redirect": "https://a.org\\@b.org/"}, f'redirect: expected {A_REDIRECT}, got "https://a.org\\\\@b.org/"'),
         ({"redirect": "/", "status": 200}, "status: expected one of 301, 302, 303, 307, 308 for a redirect, got 200"),
         ({"path": "/"},
          "nothing to do: expected one of nodes, labels, policy, timeout, redelivery, max_in_flight, status, redirect; "

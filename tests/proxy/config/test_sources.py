@@ -206,8 +206,10 @@ def test_a_file_that_cannot_be_read(tmp_path, write):
 def test_a_refused_secret_is_not_shown(write):
     line = problem(write("[node]\ntoken = 271828\n"))
     assert "271828" not in line
-    assert line.endswith("node.token: expected text, got something else")
+    assert line.endswith("node.token: expected text, got what is no text")
     assert "hush hush" not in problem(sets=["admin.token=hush hush"])
+    line = problem(sets=["client.jwt_keys=0123456789abcdef0123456789abcdef", "client.jwt_algorithms=RS256"])
+    assert line.endswith("expected a key for RS256 (client.jwt_algorithms), there is one for HS256")
 
 
 def test_a_long_refused_value_is_cut():
@@ -232,7 +234,7 @@ def test_tokens_with_scopes(write):
     for token in ("hush", "root:hush", "read:", "read:hush hush", "read:h\u00fcsh", "read:********"):
         for name in ("tokens = [%s]", 'tokens = ["read:a", %s]'):
             file = write("[admin]\n" + name % f'"{token}"')
-            assert examine(file, {}) == (None, [f"{file}: admin.tokens: expected {expected}, got something else"])
+            assert examine(file, {}) == (None, [f"{file}: admin.tokens: expected {expected}"])
     _, problems = examine(None, {}, ["admin.tokens=********"])
     assert problems[0] == "--set: admin.tokens: expected the secret itself, got the mask of `holdfast config`"
 

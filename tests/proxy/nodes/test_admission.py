@@ -6,6 +6,7 @@ import pytest
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
 from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.calls import Admitted, encode_admitted
 from tests.harness import ScriptedNode, client_ids, running, websocket
 from tests.proxy.nodes.knocking import ADA, admit, asked_for, is_forgotten, knocking, refuse, text
 
@@ -181,10 +182,11 @@ async def test_a_close_code_that_is_no_application_s_is_a_bad_reply(code):
     [
         lambda call: frames.Reply(call.id, call.attempt, b"ada", True),
         lambda call: frames.Reply(call.id, call.attempt, b"\x91\xc4\x01a", False),
+        lambda call: frames.Reply(call.id, call.attempt, encode_admitted(Admitted("ada", b"{oops")), False),
         lambda call: frames.Reply(call.id, call.attempt, b"", False, more=True),
         lambda call: frames.HttpReply(call.id, call.attempt, b"", 403),
     ],
-    ids=["text", "a user that is none", "in parts", "of HTTP"],
+    ids=["text", "a user that is none", "data that is no JSON", "in parts", "of HTTP"],
 )
 async def test_what_is_no_admission_is_a_502_and_nobody_is_let_in(answer):
     async with running() as proxy:

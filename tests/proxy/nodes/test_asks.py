@@ -310,6 +310,23 @@ async def test_names_that_are_asked_are_bounded_and_those_that_nobody_needs_are_
             assert (await asker.take(frames.Answered)).payload == b"still"
 
 
+async def test_those_that_nobody_needs_are_not_looked_for_again_and_again(monkeypatch):
+    """Who asks ever other names would have all of them looked through each time."""
+    monkeypatch.setattr(module, "MAX_POOLS", 1)
+    monkeypatch.setattr(module, "LOOK_INTERVAL", 600.0)
+    async with running(request={"parked_timeout": 0.1}) as proxy, node_of(proxy, "chat", ()) as asker:
+        messages = []
+        for name in ("one", "two", "three"):
+            ask(asker, name)
+            if name != "one":
+                messages.append((await asker.take(frames.Answered)).message)
+            if name == "two":  # now the first one is needed no more, and a moment ago it was
+                messages.append((await asker.take(frames.Answered)).message)
+                await proxy.until(lambda: not len(proxy.app.ledger))
+        too_many = "too many names and ids are asked"
+        assert messages == [too_many, "no node was available for 0.1 s", too_many]
+
+
 async def test_what_an_answerer_does_goes_with_its_answer():
     async with running() as proxy, node_of(proxy, "chat", ()) as asker, node_of(proxy, "billing") as node:
         async with websocket(proxy) as client:

@@ -183,3 +183,20 @@ async def test_an_answer_that_comes_too_late_is_none():
         answer(proxy, node, first)
         proxy.tick(5.0)
         assert known.ejected
+
+
+@pytest.mark.parametrize(("spent", "counts"), [(6.0, False), (4.0, True)])
+async def test_what_had_most_of_its_time_behind_it_does_not_count_against_who_gets_it_then(spent, counts):
+    """A node that comes so late may be as fast as others."""
+    with still(request={"timeout": 10.0, "parked_timeout": 60.0}) as proxy:
+        proxy.client().ask("please")
+        proxy.turn()
+        proxy.tick(spent)
+        node = proxy.join()
+        proxy.dispatch.unpark()
+        proxy.hear()
+        assert taken(node, frames.Request)
+        proxy.tick(10.1 - spent)
+        proxy.hear()
+        assert taken(node, frames.Cancel)
+        assert proxy.app.directory.nodes["node"].health.failures == counts

@@ -1,5 +1,7 @@
 """HTTP requests through the proxy: what nodes see, what clients get, what may be sent again."""
 
+import socket
+import struct
 from contextlib import AsyncExitStack
 
 import httpx
@@ -266,3 +268,31 @@ async def test_requests_behind_a_large_reply_are_served_once_that_is_read():
                 while got < size:
                     got += len(await client.receive_some(1 << 20))
                 assert (await node.take(frames.HttpRequest)).target == "/2"
+
+
+async def test_who_resets_is_gone_and_who_closes_may_wait_for_its_answer():
+    """The end of what a client sends is no end of what it reads, as HTTP/1.1 has it."""
+    async with running() as proxy:
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+            for has_closed in (False, True):
+                stream = await trio.open_tcp_stream("127.0.0.1", proxy.client_port)
+                await stream.send_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                request = await node.take(frames.HttpRequest)
+                if has_closed:
+                    await stream.send_eof()
+                stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                await stream.aclose()
+                assert await node.take(frames.Cancel) == frames.Cancel(request.id, 1)
+
+            stream = await trio.open_tcp_stream("127.0.0.1", proxy.client_port)
+            await stream.send_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            request = await node.take(frames.HttpRequest)
+            await stream.send_eof()
+            async with websocket(proxy) as other:  # by whose request it has been seen
+                await other.send("x")
+                await node.reply(await node.take(frames.Request), b"x")
+                await other.recv()
+            node.say(frames.HttpReply(request.id, 1, b"here it is", 200, []))
+            assert (b"".join([part async for part in stream])).endswith(b"here it is")
+            await stream.aclose()

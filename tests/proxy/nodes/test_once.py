@@ -291,3 +291,14 @@ async def test_a_draining_node_is_told_nothing_more():
         await heard(node)
         assert not calls_of(node)
         assert len(proxy.app.calls.once) == 1
+
+
+async def test_that_clients_went_is_told_to_who_is_there_for_the_longest_time():
+    """It knows of the most clients."""
+    async with running() as proxy, told_node(proxy, ["close"]) as first:
+        await heard(first)
+        async with told_node(proxy, ["close"], name="other") as other:
+            await heard(other)
+            ids = [await comes_and_goes(proxy) for _ in range(3)]
+            assert [(await first.take(frames.Call)).client for _ in ids] == ids
+            assert not calls_of(other)

@@ -90,10 +90,11 @@ async def test_messages_go_by_the_handshake_and_by_their_fields():
                 (header, two, "x"),
                 (room, one, "x"),
             ):
-                for _ in range(2):  # the plan of a client is kept
+                for _ in range(2):
                     await client.send(text)
                     assert (await node.reply()).payload == text.encode()
                     assert await client.recv() == text
+            assert all(session.plan for session in proxy.app.clients.all_sessions())  # it is made once
         assert proxy.counters.route_requests["route 1"] == 2
 
 

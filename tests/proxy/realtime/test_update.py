@@ -4,8 +4,8 @@ import pytest
 
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import Admitted
+from holdfast.protocols.nodes.carried import MAX_DATA_BYTES, MAX_DEPTH
 from holdfast.protocols.nodes.clients import ClientView
-from holdfast.protocols.nodes.effects import MAX_DATA_BYTES
 from tests.harness import ScriptedNode, client_ids, running, websocket
 from tests.proxy.nodes.knocking import admit, asked_for, knocking, text
 
@@ -93,19 +93,30 @@ async def test_of_a_client_that_is_not_there_it_is_nothing():
 
 
 @pytest.mark.parametrize("within", ["effects", "a reply", "what the master does"])
-async def test_too_much_of_it_ends_the_node_s_session(within):
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"0" * (MAX_DATA_BYTES + 1), "at most 16384 bytes"),
+        (b"{oops", "is not JSON"),
+        (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "at most 64 deep"),
+    ],
+    ids=["too much", "no JSON", "too deep"],
+)
+async def test_what_others_could_not_read_ends_the_session_of_who_said_it(within, data, why):
     async with running() as proxy:
         async with websocket(proxy) as client:
-            with ScriptedNode(proxy.node) as node:
+            with ScriptedNode(proxy.node, "other") as other, ScriptedNode(proxy.node) as node:
                 await node.join()
                 (id,) = client_ids(proxy)
-                update = frames.Update(id, bytes(MAX_DATA_BYTES + 1))
+                update = frames.Update(id, data)
                 if within == "a reply":
                     await client.send("x")
                     await node.reply(effects=[update])
                 else:
                     node.do(update if within == "effects" else frames.AsMaster(1, [update]))
-                assert "at most 16384 bytes" in (await node.take(frames.Refused)).reason
+                assert why in (await node.take(frames.Refused)).reason
+                await other.join()
+                assert proxy.app.registry.get(id).data == b""
 
 
 async def test_of_two_nodes_updates_the_later_one_counts_and_one_of_a_lost_attempt_does_not():

@@ -7,7 +7,6 @@ illegal moves. Does not know links' transports, time, or what a request is.
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from math import inf
-from typing import Any
 
 from msgspec import Struct
 
@@ -108,13 +107,14 @@ class Pool:
     names: of nodes that were in it and ready, and have not come back since as ones that are not in it.
     share: of the capacity of these, that its requests may have at once; 0.0: all. capacity: of those that are ready.
     timeout, milliseconds: what its requests have. redelivers: whether one may be sent again. max_in_flight: of its
-    requests. table: the ledger's, of its requests in order of their deadlines. route: the name of that whose nodes they
-    are; "": of none.
+    requests. The ledger's: is_apart: they are counted by themselves; in_flight: so many then, parked ones among them;
+    unchecked: below so many of all pools one more is let in without a look at the pool. route: the name of that whose
+    nodes they are; "": of none.
     """
 
     __slots__ = (
-        "available", "capacity", "max_in_flight", "milliseconds", "name", "names", "ready", "redelivers", "route",
-        "select", "share", "table", "takes", "timeout",
+        "available", "capacity", "in_flight", "is_apart", "max_in_flight", "milliseconds", "name", "names", "ready",
+        "redelivers", "route", "select", "share", "takes", "timeout", "unchecked",
     )  # fmt: skip
 
     def __init__(
@@ -139,7 +139,9 @@ class Pool:
         self.available: list[Node] = []
         self.ready = 0
         self.names: dict[str, None] = {}
-        self.table: dict[int, Any] = {}
+        self.is_apart = False
+        self.in_flight = 0
+        self.unchecked = 0
 
     @classmethod
     def of(cls, name: str, takes: Callable[[Node], bool], select: Select, settings: RequestSettings) -> "Pool":

@@ -3,19 +3,20 @@
 Owns ids, attempts, deadlines and the bounds. Answers each question once: what `settle` and `expire` return, and what
 `drop` and `cancel` were given, is no longer the ledger's, so no request can be replied to twice. Pure: time comes in.
 
-Requests of one pool have the same timeout, so the order of opening is the order of deadlines, and the order of the
-pool's dictionary is the timer: a sweep looks only at its front. Pools with one timeout share it, unless they have a
-limit of their own. A streamed reply goes to the back with a new deadline; also when that has passed, for as long as it
-may pause. Who has less time than its pool gives is in a heap besides.
+One table has all, and its order is the timer: of opening, which is that of deadlines, since nearly all have the same
+timeout. A sweep looks only at its front, when that has been there for this time. What is not late by then, because its
+pool gives more time or its reply comes in parts, goes to the back: a deadline may move on without any cost. Whose
+deadline comes before its next look is among the early ones besides.
 """
 
 from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
-from itertools import chain
+from itertools import takewhile
 from typing import Any, ClassVar, Protocol
 
 from holdfast.balancer.calls import Call
 from holdfast.balancer.directory import Directory, Node, Pool
+from holdfast.balancer.early import Early
 from holdfast.balancer.policies import Measured
 from holdfast.balancer.settings import RequestSettings
 from holdfast.balancer.taken import Taken
@@ -80,15 +81,15 @@ class Entry:
     """One request. pool: the nodes that may take it. node None: parked. attempt: 1 at the first node, one more at each
     further one.
 
-    opened: when it came. since: when it was sent to its node, or parked. is_offered: its node has only been asked
-    whether it lives, because another one was lost with it, and has not answered. parts: some of the reply have reached
-    the client, so no other node can begin anew. is_replied: the reply is here, and waits for what its node did before.
-    Dispatch writes these two, and takes back an attempt that was none.
+    opened: when it came. since: when it was sent to its node, or parked. looked: when it went to the back of the table.
+    is_offered: its node has only been asked whether it lives, because another one was lost with it, and has not
+    answered. parts: some of the reply have reached the client, so no other node can begin anew. is_replied: the reply
+    is here, and waits for what its node did before. Dispatch writes these two, and takes back an attempt that was none.
     """
 
     __slots__ = (
-        "attempt", "connection", "deadline", "event", "id", "is_offered", "is_replied", "node", "opened", "parts",
-        "pool", "since",
+        "attempt", "connection", "deadline", "event", "id", "is_offered", "is_replied", "looked", "node", "opened",
+        "parts", "pool", "since",
     )  # fmt: skip
 
     def __init__(self, id: int, connection: Requester, event: Asked, pool: Pool, node: Node | None, now: float) -> None:
@@ -99,7 +100,7 @@ class Entry:
         self.deadline = now + pool.timeout
         self.node = node
         self.attempt = 0 if node is None else 1
-        self.opened = self.since = now
+        self.looked = self.opened = self.since = now
         self.is_offered = False
         self.parts: Parts | None = None
         self.is_replied = False
@@ -107,8 +108,9 @@ class Entry:
     def __lt__(self, other: "Entry") -> bool:
         return self.id < other.id  # the order of opening: what parking keeps
 
-
-MIN_HASTY = 1_000  # of those that have less time: not worth looking which ones have their reply
+    def is_late(self, now: float) -> bool:
+        """Past its deadline, and it is not the client that takes its time."""
+        return self.deadline <= now and (self.parts is None or not self.parts.untaken)
 
 
 class Ledger:
@@ -118,7 +120,8 @@ class Ledger:
     callers may keep it.
     held_bytes: payloads of all requests: kept until the reply, because they may have to be sent again.
     measured: the policy's, told how long a node took to reply, or to begin to.
-    Bounds: max_in_flight of each pool; max_parked and max_parked_bytes of all that is parked.
+    Bounds: max_in_flight of each pool that has one of its own, and of all others together; max_parked and
+    max_parked_bytes of all that is parked.
     """
 
     def __init__(
@@ -126,35 +129,37 @@ class Ledger:
     ) -> None:
         self._directory = directory
         self._settings = settings
+        self._pause = settings.pause
         self._next_id = first_id
-        self._entries: dict[int, Entry] = {}  # of all pools with the usual timeout: most
-        self._tables: list[dict[int, Entry]] = [self._entries]
-        self._by_timeout = {settings.timeout: self._entries}  # those of pools that have no limit of their own
+        self._entries: dict[int, Entry] = {}
+        self._apart = 0  # how many of them are of pools that are counted by themselves
         self.waiting: dict[Pool, list[Entry]] = {}  # in order of opening
-        self.parked_count = 0
+        self._parked: dict[int, Entry] = {}  # in order of parking
         self.parked_bytes = 0
         self.held_bytes = 0
         self.measured = measured
-        self._hasty: list[tuple[float, int, dict[int, Entry]]] = []  # deadlines, ids, tables: a heap
-        self._max_hasty = MIN_HASTY
+        self._early = Early(self._entries)
 
     def __len__(self) -> int:
-        return sum(map(len, self._tables))
+        return len(self._entries)
 
     def add_pool(self, pool: Pool, like: Pool | None = None) -> None:
         """Before its first request. like: one that was added, of the same nodes: they are counted for both at once."""
-        if pool.max_in_flight == self._settings.max_in_flight and not pool.share:
-            pool.table = self._by_timeout.setdefault(pool.timeout, pool.table)
-        if not any(pool.table is table for table in self._tables):
-            self._tables.append(pool.table)
+        settings = self._settings
+        pool.is_apart = pool.share > 0 or pool.max_in_flight != settings.max_in_flight
+        pool.unchecked = 0 if pool.is_apart or pool.timeout < settings.timeout else pool.max_in_flight
         if like is None:
             self._directory.add_pool(pool)
         else:
             pool.available = like.available
 
     @property
+    def parked_count(self) -> int:
+        return len(self._parked)
+
+    @property
     def in_flight(self) -> int:
-        return len(self) - self.parked_count
+        return len(self._entries) - len(self._parked)
 
     @property
     def last_id(self) -> int:
@@ -164,20 +169,19 @@ class Ledger:
     def has_before(self, id: int) -> bool:
         """Is any request of this id or an older one still open?
 
-        For the end only: it looks at all, since replies in parts are not where they began.
+        For the end only: it looks at all, since they are not in order.
         """
-        return any(each <= id for table in self._tables for each in table)
+        return any(each <= id for each in self._entries)
 
     def open(self, connection: Requester, event: Asked, pool: Pool, node: Node | None, now: float) -> Entry | None:
         """Begin a request, at this node; None: neither in flight nor parked until `assign` or `park`.
 
         Returns None when there are as many as may be.
         """
-        table = pool.table
-        if len(table) >= pool.max_in_flight:
+        if len(self._entries) >= pool.unchecked and not self._admits(pool, now):
             return None
         self._next_id = id = self._next_id + 1
-        entry = table[id] = Entry(id, connection, event, pool, node, now)
+        entry = self._entries[id] = Entry(id, connection, event, pool, node, now)
         self.held_bytes += len(event.payload)
         if node is not None:
             node.in_flight = in_flight = node.in_flight + 1
@@ -185,14 +189,23 @@ class Ledger:
                 self._directory.refresh(node)
         return entry
 
+    def _admits(self, pool: Pool, now: float) -> bool:
+        """Is there room for the next request? Then it is counted, and looked at in time."""
+        if pool.is_apart:
+            if pool.in_flight >= pool.max_in_flight:
+                return False
+            pool.in_flight += 1
+            self._apart += 1
+        elif len(self._entries) - self._apart >= pool.max_in_flight:
+            return False
+        if pool.timeout < self._settings.timeout:
+            self._early.add(now + pool.timeout, self._next_id + 1)
+        return True
+
     def hasten(self, entry: Entry, timeout: float) -> None:
         """It waits for so many seconds from its opening, which is less than its pool's. Before any part of a reply."""
         entry.deadline = entry.opened + timeout
-        if len(self._hasty) >= self._max_hasty:  # most have their reply long before, and then only take room
-            self._hasty = [each for each in self._hasty if each[1] in each[2]]
-            heapify(self._hasty)
-            self._max_hasty = max(MIN_HASTY, 2 * len(self._hasty))
-        heappush(self._hasty, (entry.deadline, entry.id, entry.pool.table))
+        self._early.add(entry.deadline, entry.id)
 
     def assign(self, entry: Entry, node: Node, now: float) -> None:
         """The request goes to this node now, as its next attempt; if another one was lost with it, it is offered."""
@@ -213,11 +226,14 @@ class Ledger:
 
     def settle(self, id: int, attempt: int, node: Node, now: float) -> Entry | None:
         """The node replied. None: nobody waits for this from this node at this attempt, so it must leave no trace."""
-        entry = self._entries.get(id) or self._elsewhere(id)
+        entry = self._entries.get(id)
         if entry is None or entry.node is not node or entry.attempt != attempt:
             return None
-        del entry.pool.table[id]
+        del self._entries[id]
         self.held_bytes -= len(entry.event.payload)
+        if self._apart and entry.pool.is_apart:
+            self._apart -= 1
+            entry.pool.in_flight -= 1
         node.answered_at = now
         if self.measured is not None and entry.parts is None:  # how long a stream lasts tells nothing of its node
             self.measured(node, now - entry.since)
@@ -241,43 +257,30 @@ class Ledger:
 
     def find(self, id: int, attempt: int, node: Node) -> Entry | None:
         """The request, if it is with this node at this attempt."""
-        entry = self._entries.get(id) or self._elsewhere(id)
+        entry = self._entries.get(id)
         return entry if entry is not None and entry.node is node and entry.attempt == attempt else None
-
-    def _elsewhere(self, id: int) -> Entry | None:
-        """A request with a timeout or a limit of its own."""
-        for table in self._tables:
-            if (entry := table.get(id)) is not None:
-                return entry
-        return None
 
     def prolong(self, entry: Entry, parts: Parts, now: float) -> None:
         """A streamed reply goes on."""
         parts.since = now
-        self._postpone(entry, now)
-
-    def _postpone(self, entry: Entry, now: float) -> None:
-        table = entry.pool.table
-        del table[entry.id]
-        entry.deadline = now + entry.pool.timeout
-        table[entry.id] = entry
+        entry.deadline = now + self._pause
 
     def park(self, entry: Entry, now: float) -> bool:
         """No node is available: keep the request in order. False when parking is full; then it is forgotten."""
         size = len(entry.event.payload)
         settings = self._settings
-        if self.parked_count >= settings.max_parked or self.parked_bytes + size > settings.max_parked_bytes:
+        if len(self._parked) >= settings.max_parked or self.parked_bytes + size > settings.max_parked_bytes:
             self.drop(entry)
             return False
         entry.since = now
         heappush(self.waiting.setdefault(entry.pool, []), entry)
-        self.parked_count += 1
+        self._parked[entry.id] = entry
         self.parked_bytes += size
         return True
 
     def at_nodes(self, pool: Pool) -> int:
-        """How many requests of a pool with a share have left parking: its table has no others."""
-        return len(pool.table) - len(self.waiting.get(pool, ()))
+        """How many requests of a pool with a share have left parking: it is counted apart."""
+        return pool.in_flight - len(self.waiting.get(pool, ()))
 
     def unpark(self, pool: Pool) -> Entry | None:
         """The oldest parked request of a pool, for a node that has become available there. None, too, while the pool
@@ -288,38 +291,34 @@ class Ledger:
         entry = heappop(heap)
         if not heap:
             del self.waiting[pool]
-        self.parked_count -= 1
+        del self._parked[entry.id]
         self.parked_bytes -= len(entry.event.payload)
         return entry
 
     def expire(self, now: float) -> list[tuple[Entry, Reason]]:
         """Take out what is past its deadline, or parked for too long. `entry.node` tells whom to send a cancel.
 
-        Not if it is the client that takes its time, or if a streamed reply may pause on: then it has another deadline,
-        so a sweep stays short.
+        Not if it is the client that takes its time. What is not late is looked at once in as long as the usual timeout
+        is, so a sweep stays short.
         """
+        settings, entries = self._settings, self._entries
         late: dict[int, Entry] = {}
-        while self._hasty and self._hasty[0][0] <= now:
-            _, id, table = heappop(self._hasty)
-            hasty = table.get(id)
-            if hasty is not None and hasty.parts is None:
-                late[id] = hasty
-        paused = now - self._settings.stream_timeout
-        slow: list[Entry] = []
-        for table in self._tables:
-            for entry in table.values():
-                if entry.deadline > now:
-                    break
-                if entry.parts is not None and (entry.parts.untaken or entry.parts.since > paused):
-                    slow.append(entry)
-                else:
-                    late[entry.id] = entry
-        for entry in slow:
-            self._postpone(entry, now)
-        before = now - self._settings.parked_timeout
-        for heap in self.waiting.values():
-            late.update((entry.id, entry) for entry in heap if entry.since <= before)
-        self._forget(late.values())
+        for id in self._early.due(now):
+            early = entries.get(id)
+            if early is not None and early.is_late(now):
+                late[id] = early
+        for entry in list(takewhile(lambda each: each.looked + settings.timeout <= now, entries.values())):
+            if entry.is_late(now):
+                late[entry.id] = entry
+                continue
+            del entries[entry.id]
+            entries[entry.id] = entry
+            entry.looked = now
+            if now < entry.deadline < now + settings.timeout:
+                self._early.add(entry.deadline, entry.id)
+        before = now - settings.parked_timeout
+        late.update(takewhile(lambda item: item[1].since <= before, self._parked.items()))
+        self.cancel(late.values())
         return [(each, Reason.NO_NODE if each.node is None else Reason.DEADLINE_EXCEEDED) for each in late.values()]
 
     def lose(self, node: Node) -> list[Entry]:
@@ -330,43 +329,41 @@ class Ledger:
         """
         lost: list[Entry] = []
         left = node.in_flight
-        for entry in chain.from_iterable(reversed(table.values()) for table in self._tables) if left else ():
+        for entry in reversed(self._entries.values()) if left else ():
             if entry.node is node:
                 if not entry.is_replied:
                     lost.append(entry)
                 left -= 1
                 if not left:
                     break
-        lost.sort()  # streamed ones have moved to the back
+        lost.sort()  # some were put back
         for entry in lost:
             entry.node = None
         node.in_flight -= len(lost)
         return lost
 
-    def cancel(self, entries: Iterable[Entry]) -> None:
-        """Forget requests, at a node or parked: their replies are no longer wanted."""
-        self._forget(entries)
-
     def drop(self, entry: Entry) -> None:
         """Forget a request that `lose` gave and that can't be sent again, or that can't be parked."""
-        del entry.pool.table[entry.id]
+        del self._entries[entry.id]
         self.held_bytes -= len(entry.event.payload)
+        if entry.pool.is_apart:
+            self._apart -= 1
+            entry.pool.in_flight -= 1
 
     def abandoned(self) -> list[Entry]:
         """The requests whose connection is closed. One pass over all; call it when some are."""
-        return [entry for table in self._tables for entry in table.values() if entry.connection.is_closed]
+        return [entry for entry in self._entries.values() if entry.connection.is_closed]
 
     def by_connection(self) -> dict[Requester, list[Entry]]:
         """All requests of each connection, those whose reply waits too: they are held as well. One pass over all."""
         asked: dict[Requester, list[Entry]] = {}
-        for table in self._tables:
-            for entry in table.values():
-                asked.setdefault(entry.connection, []).append(entry)
+        for entry in self._entries.values():
+            asked.setdefault(entry.connection, []).append(entry)
         return asked
 
     def pools_in_use(self) -> set[Pool]:
         """Those of which any request is open. One pass over all."""
-        return {entry.pool for table in self._tables for entry in table.values()}
+        return {entry.pool for entry in self._entries.values()}
 
     def max_attempts_reached(self, entry: Entry) -> bool:
         return entry.attempt >= self._settings.max_attempts
@@ -379,20 +376,20 @@ class Ledger:
             return False
         return entry.event.redeliverable
 
-    def _forget(self, entries: Iterable[Entry]) -> None:
+    def cancel(self, entries: Iterable[Entry]) -> None:
+        """Forget requests, at a node or parked: their replies are no longer wanted."""
         unparked: set[Pool] = set()
         for entry in entries:
-            del entry.pool.table[entry.id]
-            self.held_bytes -= len(entry.event.payload)
+            self.drop(entry)
             if entry.node is not None:
                 self._release(entry.node)
             else:
                 unparked.add(entry.pool)
-                self.parked_count -= 1
+                del self._parked[entry.id]
                 self.parked_bytes -= len(entry.event.payload)
         for pool in unparked:
             heap = self.waiting[pool]
-            heap[:] = [entry for entry in heap if entry.id in pool.table]
+            heap[:] = [entry for entry in heap if entry.id in self._entries]
             heapify(heap)
             if not heap:
                 del self.waiting[pool]

@@ -44,6 +44,11 @@ class RequestSettings(Struct, frozen=True):
     parked_timeout: float = 5.0
     retry_after: float = 1.0  # hint in a 503
 
+    @property
+    def pause(self) -> float:
+        """Between two parts of a reply, whatever its route: never less than most have for the first one."""
+        return max(self.stream_timeout, self.timeout)
+
 
 class BalanceSettings(Struct, frozen=True):
     """Section [balance]: the policy and the health of nodes."""

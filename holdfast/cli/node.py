@@ -16,8 +16,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from holdfast.node import runner
 
     stderr.install()
-    hangup.survive()  # before the module is loaded, which may have a use for the signal
-    return runner.main(arguments)
+    return runner.main(arguments, hangup.survive)
 
 
 COMMAND = Command(

@@ -111,9 +111,9 @@ class Console:
 
     async def _connect(self, nursery: trio.Nursery) -> None:
         """Returns when it is open, or a line has said why not."""
-        await nursery.start(self._converse)
+        await nursery.start(self._run)
 
-    async def _converse(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def _run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Task: one connection to its end. What goes wrong in it, whatever it is, is a line and ends nothing else."""
         connection: WebSocketConnection | None = None
         stream: Stream | None = None

@@ -16,6 +16,8 @@ from holdfast.protocols.nodes.calls import ASK
 from holdfast.protocols.nodes.frames import Answered, Ask
 from holdfast.protocols.nodes.names import MAX_NAME
 
+MAX_TIMEOUT = 86_400  # seconds: far above what a proxy waits, and far below what a frame can say
+
 
 class Answer(Struct, frozen=True):
     """Of another node. node: its id, if it was asked as one of all; "" of any. status: 200, or what it failed with, as
@@ -53,8 +55,8 @@ class Asking:
         data, is_text = encode(payload, text)
         if len(check_text(to)) > MAX_NAME:
             raise ValueError(f"names of nodes have at most {MAX_NAME} characters")
-        if not timeout > 0:
-            raise ValueError(f"expected a number of seconds above 0, got {timeout!r}")
+        if not 0 < timeout <= MAX_TIMEOUT:
+            raise ValueError(f"expected a number of seconds above 0 and up to {MAX_TIMEOUT}, got {timeout!r}")
         deadline = trio.current_time() + timeout
         attempt = 1
         with trio.move_on_after(timeout):

@@ -47,6 +47,7 @@ ResultT = TypeVar("ResultT")
 
 FORGET_TIMEOUT = 60.0
 HOUSEKEEPING_INTERVAL = 1.0
+LAST_EFFECTS = 1.0  # seconds in which what was accepted is brought, when the time of the drain is over
 
 
 class Node(Actions):
@@ -283,6 +284,9 @@ class Node(Actions):
         if scope.cancelled_caught:
             log.warning("drain_timeout", in_flight=parts.dispatch.in_flight)
             self._tasks.cancel()
+            self._links.gate.hold()
+            with trio.move_on_after(LAST_EFFECTS):
+                await self._links.streams.wait_all_taken()
         self._links.streams.close()
         self._links.leave()
 

@@ -26,7 +26,7 @@ class Ordered(Generic[WorkersT]):
         self._turns: dict[int, deque[Exchange]] = {}  # by client; the first one is being done, or about to be
 
     def __len__(self) -> int:
-        return len(self.workers)
+        return len(self.workers) + sum(len(turns) - 1 for turns in self._turns.values())
 
     def wake(self, now: float) -> bool:
         return self.workers.wake(now)

@@ -129,11 +129,15 @@ def _take_environment(arguments: argparse.Namespace) -> None:
                 raise ConfigError(f"{variable}: expected {expected}, got {text!r}") from None
 
 
-def main(arguments: argparse.Namespace) -> int:
-    """Run a node until it is told to stop. Returns the exit status. Raises ConfigError, LinkRefused, LifespanError."""
+def main(arguments: argparse.Namespace, survive: Callable[[], None]) -> int:
+    """Run a node until it is told to stop. Returns the exit status. Raises ConfigError, LinkRefused, LifespanError.
+
+    survive: what SIGHUP means from now on, with a line in the log.
+    """
     _take_environment(arguments)
     log_as = arguments.log_level or "info", arguments.log_format or "auto"
-    logs.log_to_stderr(*log_as)  # before the module is loaded, which may see to that itself
+    logs.log_to_stderr(*log_as)  # before the module is loaded, which may see to that itself, and may have a use for
+    survive()  # the signal
     node = load(arguments.node)
     logs.take_standard_logging(*log_as)
     _apply(arguments, node)

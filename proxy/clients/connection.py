@@ -154,6 +154,7 @@ class Connection(Intake):
         now = self._clients.reactor.now
         try:
             protocol = self.protocol
+            due = protocol.deadline
             if code and isinstance(protocol, ClosesWithCode):
                 data = protocol.close_with(code, reason, detail, now)
             else:
@@ -168,7 +169,9 @@ class Connection(Intake):
             self._leave(reason, detail, code)
             self.state = CLOSING
         try:
-            if protocol.deadline <= now:  # nothing is waited for: the end is told now, by TLS too, or perhaps never
+            # Nothing is waited for: the end is told now, by TLS too, or perhaps never. A deadline of before is for the
+            # timer, which knows for how long we were away.
+            if protocol.deadline <= now and protocol.deadline != due:
                 self._take(protocol.on_deadline(now), now)
         except Exception:
             self.crashed()

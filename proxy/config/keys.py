@@ -188,7 +188,7 @@ KEYS: dict[str, Key] = {
     # --- request
     "request.timeout": Key(Kind.SECONDS, "From a request's coming to its reply, redeliveries included."),
     "request.stream_timeout": Key(
-        Kind.SECONDS, "Between two parts of a reply; it ends up to `request.timeout` later, and never before that."
+        Kind.SECONDS, "Between two parts of a reply, of whichever route; at least `request.timeout`."
     ),
     "request.max_attempts": Key(
         Kind.COUNT, "Nodes that may be lost while they have one request; then it is quarantined: given to no other."

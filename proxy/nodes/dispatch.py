@@ -90,19 +90,17 @@ class Dispatch:
 
     def request(self, connection: Requester, event: Request, pool: Pool | None = None) -> None:
         """A client asks. pool: which nodes may take it; None: those that take all requests."""
-        if pool is None:
-            pool = self.pool
-        now = self._reactor.now
+        pool = pool or self.pool
         self._counters.requests += 1
         node: Node | None = None
         if pool.available and pool not in self._waiting:
             key = 0 if self._key_of is None else self._key_of(connection, event)
             node = pool.select(pool.available, key, self._random)
-        entry = self._ledger.open(connection, event, pool, node, now)
+        entry = self._ledger.open(connection, event, pool, node, self._reactor.now)
         if entry is None:
             self._too_many(connection, event, pool)
         elif node is None:
-            self._park(entry, now)
+            self._park(entry, self._reactor.now)
         else:
             node.link.send(self._frame(entry, node, pool.milliseconds))
 
@@ -148,13 +146,12 @@ class Dispatch:
         entry = self._ledger.find(frame.request, frame.attempt, node)
         if entry is None or not entry.is_offered:
             return
-        now = self._reactor.now
         if node.state is NodeState.READY:
             entry.is_offered = False
-            self._hand_over(entry, node, now)
+            self._hand_over(entry, node, self._reactor.now)
         else:  # it has begun to drain, and waits only for what it has
             self._ledger.withdraw(entry)
-            self._send_or_park(entry, now)
+            self._send_or_park(entry, self._reactor.now)
 
     def _send_or_park(self, entry: Entry, now: float) -> None:
         """It has no node, or none any more: to one, now or later."""
@@ -196,9 +193,13 @@ class Dispatch:
         size = count = 0
         for pool in sorted(self._waiting, key=lambda pool: self._waiting[pool][0]):  # oldest first: they share nodes
             while pool.available and (entry := ledger.unpark(pool)) is not None:
-                if entry.attempt:
-                    self._counters.failover.observe(now - entry.since)
-                self._send(entry, now)
+                if entry.deadline <= now:  # the next sweep would have found it
+                    ledger.drop(entry)
+                    self.expired.add([(entry, Reason.NO_NODE)])
+                else:
+                    if entry.attempt:
+                        self._counters.failover.observe(now - entry.since)
+                    self._send(entry, now)
                 size += len(entry.event.payload)
                 count += 1
                 if count >= UNPARKED_PER_TURN or size >= UNPARKED_BYTES_PER_TURN:
@@ -215,11 +216,10 @@ class Dispatch:
             if frame.effects is not None or (self.late and frame.request in self.late):
                 self.in_order(node, frame)
                 return
-            now = self._reactor.now
             if more:
-                entry = self._ledger.extend(frame.request, frame.attempt, node, now)
+                entry = self._ledger.extend(frame.request, frame.attempt, node, self._reactor.now)
             else:
-                entry = self._ledger.settle(frame.request, frame.attempt, node, now)
+                entry = self._ledger.settle(frame.request, frame.attempt, node, self._reactor.now)
             if entry is None:
                 self._counters.stale_replies += 1
                 return

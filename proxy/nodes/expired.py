@@ -35,7 +35,7 @@ class Expired:
     ) -> None:
         self._reactor = reactor
         self._settings = settings
-        self.stream_timeout = max(settings.stream_timeout, settings.timeout)
+        self.pause = settings.pause
         self._troubles = troubles
         self._answer = answer
         self._strike = strike
@@ -81,4 +81,4 @@ class Expired:
             return RequestError(f"{entry.pool.nobody} was available for {waited:g} s", reason, settings.retry_after)
         if entry.parts is None:
             return RequestError(f"no reply within {round(entry.deadline - entry.opened, 3):g} s", reason, None)
-        return RequestError(f"no further part of the reply within {self.stream_timeout:g} s", reason, None)
+        return RequestError(f"no further part of the reply within {self.pause:g} s", reason, None)

@@ -155,7 +155,7 @@ class Gateway:
                 prefix=self._prefix,
                 max_unacknowledged_bytes=self._effects.lanes.max_bytes,
                 reply_window=self._settings.max_untaken_bytes,
-                stream_timeout=self._dispatch.expired.stream_timeout,
+                stream_timeout=self._dispatch.expired.pause,
                 session=self._counters.nodes_welcomed,
                 ballot=self._announcer.peers.ballot,
                 takes=[ASK, UPDATE, ORPHANS],

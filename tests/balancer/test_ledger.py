@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from holdfast.balancer.directory import Directory, NodeState
-from holdfast.balancer.ledger import MIN_HASTY, Ledger
+from holdfast.balancer.early import MIN_COUNT
+from holdfast.balancer.ledger import Ledger
 from holdfast.balancer.policies import PowerOfTwoChoices
 from holdfast.balancer.settings import BalanceSettings, RequestSettings
 from holdfast.protocols.clients.events import HttpRequest, Message
@@ -189,11 +190,11 @@ def test_a_part_of_a_reply_changes_nothing_of_what_the_client_has_to_take(ledger
     node, other = add_ready(directory), add_ready(directory, "other")
     entry = opened(ledger, Asker(), message(), node, 0.0)
     ledger.extend(entry.id, 1, node, 8.0)
-    assert (entry.deadline, entry.parts.since, entry.parts.untaken, entry.parts.owed) == (18.0, 8.0, 0, 0)
+    assert (entry.deadline, entry.parts.since, entry.parts.untaken, entry.parts.owed) == (28.0, 8.0, 0, 0)
     assert entry.parts.size == 0
     entry.parts.untaken = entry.parts.owed = 5
     ledger.extend(entry.id, 1, node, 9.0)
-    assert (entry.deadline, entry.parts.since, entry.parts.untaken, entry.parts.owed) == (19.0, 9.0, 5, 5)
+    assert (entry.deadline, entry.parts.since, entry.parts.untaken, entry.parts.owed) == (29.0, 9.0, 5, 5)
     assert ledger.extend(entry.id + 1, 1, node, 9.0) is None
     assert ledger.extend(entry.id, 1, other, 9.0) is None
 
@@ -227,7 +228,9 @@ def test_a_sweep_over_clients_that_take_their_time_stays_short(ledger, directory
     assert ledger.expire(10.0) == []
     fresh = opened(ledger, Asker(), message(), node, 10.0)
     assert list(ledger._entries.values()) == [*slow, fresh]
-    assert {entry.deadline for entry in slow} == {20.0}
+    ledger._entries = looked = Looked(ledger._entries)
+    assert ledger.expire(19.9) == []
+    assert looked.count == 1
 
 
 def test_deadlines(ledger, directory):
@@ -413,10 +416,21 @@ class Looked(dict):
     def values(self):
         return self
 
+    def __iter__(self):
+        for key in super().__iter__():
+            self.count += 1
+            yield self[key]
+
     def __reversed__(self):
         for key in super().__reversed__():
             self.count += 1
             yield self[key]
+
+
+class LookedItems(Looked):
+    def items(self):
+        for entry in self:
+            yield entry.id, entry
 
 
 def test_a_node_that_is_lost_costs_what_it_was_given(ledger, directory):
@@ -424,8 +438,7 @@ def test_a_node_that_is_lost_costs_what_it_was_given(ledger, directory):
     stays, goes = add_ready(directory, "stays", 1000), add_ready(directory, "goes", 1000)
     for _ in range(500):
         opened(ledger, Asker(), message(), stays, 0.0)
-    (pool,) = directory.pools
-    pool.table = looked = ledger._tables[0] = Looked(pool.table)
+    ledger._entries = looked = Looked(ledger._entries)
     assert ledger.lose(goes) == []
     replied, *others = [opened(ledger, Asker(), message(), goes, 0.0) for _ in range(3)]
     replied.is_replied = True
@@ -434,6 +447,16 @@ def test_a_node_that_is_lost_costs_what_it_was_given(ledger, directory):
     assert looked.count == 3
     assert ledger.lose(stays)[0].id < replied.id
     assert stays.in_flight == 0
+
+
+def test_a_sweep_over_what_is_parked_looks_at_what_is_late(directory):
+    ledger = make_ledger(directory, RequestSettings(parked_timeout=5.0), 0)
+    first, *_ = parked = [opened(ledger, Asker(), message(), None, 0.0) for _ in range(100)]
+    for number, entry in enumerate(parked):
+        ledger.park(entry, 0.01 * number)
+    ledger._entries, ledger._parked = tables = Looked(ledger._entries), LookedItems(ledger._parked)
+    assert ledger.expire(5.0) == [(first, Reason.NO_NODE)]
+    assert [table.count for table in tables] == [1, 2]
 
 
 def test_who_has_less_time_is_late_before_those_who_asked_earlier(ledger, directory):
@@ -449,7 +472,7 @@ def test_who_has_less_time_is_late_before_those_who_asked_earlier(ledger, direct
     assert ledger.expire(0.2) == [(parked, Reason.NO_NODE)]
     assert ledger.expire(0.49) == []
     assert ledger.expire(0.5) == [(hasty, Reason.DEADLINE_EXCEEDED)]
-    assert (node.in_flight, ledger.parked_count, ledger.waiting, ledger._hasty) == (1, 0, {}, [])
+    assert (node.in_flight, ledger.parked_count, ledger.waiting, len(ledger._early)) == (1, 0, {}, 0)
     assert ledger.expire(10.0) == [(first, Reason.DEADLINE_EXCEEDED)]
 
 
@@ -481,7 +504,7 @@ def test_those_of_little_time_that_have_their_reply_take_no_room(ledger, directo
         entry = opened(ledger, Asker(), message(), node, 0.0)
         ledger.hasten(entry, 9.0)
         ledger.settle(entry.id, 1, node, 0.0)
-        assert len(ledger._hasty) <= MIN_HASTY
+        assert len(ledger._early) <= MIN_COUNT
     assert [entry for entry, _ in ledger.expire(5.0)] == waits
 
 
@@ -507,6 +530,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.directory = Directory(BalanceSettings())
         self.settings = RequestSettings(timeout=10.0, parked_timeout=5.0, max_parked=5, max_parked_bytes=1000)
         self.ledger = make_ledger(self.directory, self.settings, 0)
+        add_pool(self.directory, RequestSettings(timeout=3.0, max_in_flight=4), self.ledger)
+        add_pool(self.directory, RequestSettings(timeout=25.0, max_in_flight=3), self.ledger)
         self.now = self.swept = 0.0
         self.open = {}
         self.answered = set()
@@ -524,8 +549,9 @@ class LedgerMachine(RuleBasedStateMachine):
             self.answer(entry)
 
     def unpark(self):
-        while self.directory.pools[0].available and (entry := self.ledger.unpark(self.directory.pools[0])) is not None:
-            self.ledger.assign(entry, self.directory.pools[0].available[0], self.now)
+        for pool in self.directory.pools:
+            while pool.available and (entry := self.ledger.unpark(pool)) is not None:
+                self.ledger.assign(entry, pool.available[0], self.now)
 
     @rule(capacity=st.integers(1, 3))
     def node_comes(self, capacity):
@@ -545,11 +571,16 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.ledger.drop(entry)
                 self.answer(entry)
 
-    @rule(size=st.integers(0, 300), post=st.booleans(), timeout=st.none() | st.floats(0, 9))
-    def ask(self, size, post, timeout):
+    @rule(size=st.integers(0, 300), post=st.booleans(), timeout=st.none() | st.floats(0, 9), which=st.integers(0, 2))
+    def ask(self, size, post, timeout, which):
         event = HttpRequest("POST", "/", [], b"x" * size) if post else message(size)
-        entry = opened(self.ledger, Asker(), event, None, self.now)
-        if timeout is not None:
+        pool = self.directory.pools[which]
+        entry = self.ledger.open(Asker(), event, pool, None, self.now)
+        is_full = which > 0 and sum(e.pool is pool for e in self.open.values()) == pool.max_in_flight
+        assert (entry is None) == is_full
+        if entry is None:
+            return
+        if timeout is not None and timeout < pool.timeout:
             self.ledger.hasten(entry, timeout)
         self.open[entry.id] = entry
         self.place(entry)
@@ -565,6 +596,12 @@ class LedgerMachine(RuleBasedStateMachine):
             assert settled is entry
             self.answer(entry)
             self.unpark()
+
+    @precondition(lambda self: any(e.node for e in self.open.values()))
+    @rule(data=st.data())
+    def reply_in_part(self, data):
+        entry = data.draw(st.sampled_from([e for e in self.open.values() if e.node]))
+        assert self.ledger.extend(entry.id, entry.attempt, entry.node, self.now) is entry
 
     @precondition(lambda self: self.open)
     @rule(data=st.data())
@@ -593,6 +630,8 @@ class LedgerMachine(RuleBasedStateMachine):
         assert ledger.in_flight == len(flying)
         assert ledger.parked_count == len(self.open) - len(flying)
         assert ledger.parked_bytes == sum(len(e.event.payload) for e in self.open.values() if not e.node)
+        for pool in self.directory.pools[1:]:
+            assert pool.in_flight == sum(e.pool is pool for e in self.open.values())
         for node in self.directory:
             assert node.in_flight == sum(e.node is node for e in flying) <= node.capacity
             assert (node in self.directory.pools[0].available) == (node.in_flight < node.capacity)
@@ -648,9 +687,65 @@ class TestPools:
         for pool in pools:
             entry = ledger.open(Asker(), message(), pool, node, 0.0)
             assert ledger.extend(entry.id, 1, node, 0.5) is entry
-            assert entry.deadline == 0.5 + pool.timeout
+            assert entry.deadline == 20.5
             assert ledger.settle(entry.id, 1, node, 0.6) is entry
         assert (len(ledger), node.in_flight, ledger.held_bytes) == (0, 0, 0)
+
+    def test_more_time_than_is_usual_is_all_of_it_and_to_the_moment(self, directory, ledger):
+        node = ready(directory, "both", "slow")
+        slow = add_pool(directory, RequestSettings(timeout=25.0), ledger, takes=lambda node: "slow" in node.labels)
+        entries = [ledger.open(Asker(), message(), slow, node, now) for now in (0.0, 0.5)]
+        usual = ledger.open(Asker(), message(), directory.pools[0], node, 0.75)
+        swept = [now for now in range(1, 11) if ledger.expire(float(now))]
+        assert swept == []
+        assert ledger.expire(10.75) == [(usual, Reason.DEADLINE_EXCEEDED)], "it was behind them"
+        swept = [now for now in range(11, 25) if ledger.expire(float(now))]
+        assert swept == []
+        assert [ledger.expire(now) for now in (24.9, 25.0, 25.4, 25.5)] == [
+            [], [(entries[0], Reason.DEADLINE_EXCEEDED)], [], [(entries[1], Reason.DEADLINE_EXCEEDED)],
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("timeout", [1.0, 25.0])
+    def test_between_two_parts_may_pass_as_much_as_of_any_other_route(self, directory, ledger, timeout):
+        """It is what the node is told of, in its Welcome."""
+        node = ready(directory, "both", "own")
+        own = add_pool(directory, RequestSettings(timeout=timeout), ledger, takes=lambda node: "own" in node.labels)
+        entry = ledger.open(Asker(), message(), own, node, 0.0)
+        ledger.extend(entry.id, 1, node, 0.5)
+        swept = [now for now in range(1, 21) if ledger.expire(float(now))]
+        assert swept == []
+        assert ledger.expire(20.4) == []
+        assert ledger.expire(20.5) == [(entry, Reason.DEADLINE_EXCEEDED)]
+
+    def test_it_is_never_less_than_for_the_first_part(self, directory):
+        ledger = make_ledger(directory, RequestSettings(timeout=10.0, stream_timeout=1.0), 0)
+        node = ready(directory, "n")
+        entry = opened(ledger, Asker(), message(), node, 0.0)
+        ledger.extend(entry.id, 1, node, 5.0)
+        assert [ledger.expire(now) for now in (10.0, 14.9)] == [[], []]
+        assert ledger.expire(15.0) == [(entry, Reason.DEADLINE_EXCEEDED)]
+
+    def test_what_has_a_limit_of_its_own_takes_no_room_of_others(self, directory):
+        ledger = make_ledger(directory, RequestSettings(max_in_flight=3), 0)
+        (usual,), node = directory.pools, ready(directory, "n", capacity=100)
+        more = add_pool(directory, RequestSettings(max_in_flight=3, timeout=1.0), ledger)
+        few = add_pool(directory, RequestSettings(max_in_flight=2), ledger)
+
+        def fill(pool):
+            return list(iter(lambda: ledger.open(Asker(), message(), pool, node, 0.0), None))
+
+        first, *_ = mine = fill(few)
+        others = [ledger.open(Asker(), message(), more, node, 0.0), *fill(usual)]
+        assert (len(mine), len(others), fill(few), fill(more)) == (2, 3, [], [])
+        ledger.settle(first.id, 1, node, 0.0)
+        assert (fill(usual), len(fill(few))) == ([], 1)
+        ledger.settle(others[1].id, 1, node, 0.0)
+        assert (fill(few), len(fill(more))) == ([], 1)
+        ledger.cancel(ledger.by_connection().popitem()[1])
+        ledger.drop(mine[1])
+        assert (len(fill(usual)), len(fill(few)), len(ledger)) == (1, 1, 5)
+        ledger.expire(10.0)
+        assert (len(ledger), len(fill(few)), len(fill(usual))) == (0, 2, 3)
 
     def test_what_waits_for_one_does_not_hold_up_the_other(self, ledger, pools):
         usual, other = pools

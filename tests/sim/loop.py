@@ -44,7 +44,7 @@ def turn(runner: _run.Runner, now: float) -> float | None:
             message = task.context.run(send, sent)  # type: ignore[arg-type]
         except StopIteration as stop:
             outcome: Outcome[Any] = Value(stop.value)
-        except BaseException as error:  # a task's end, for its nursery
+        except BaseException as error:  # noqa: ASYNC103 - a task's end, for its nursery
             outcome = Error(error)
         else:
             if type(message) is WaitTaskRescheduled:

@@ -196,4 +196,4 @@ def test_ctrl_c_while_options_are_read_is_no_traceback(monkeypatch, capsys):
 
 
 def test_json_is_json(holdfast):
-    assert json.loads(holdfast("check", "--json").out) == {"valid": True, "problems": []}
+    assert json.loads(holdfast("check", "--json").out) == {"valid": True, "problems": [], "warnings": []}

@@ -88,6 +88,12 @@ async def test_an_older_proxy_is_named(autojump_clock):
     assert raised.value.status == 501
 
 
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 1e17])
+async def test_a_time_that_no_frame_can_say(timeout):
+    with pytest.raises(ValueError, match="seconds above 0 and up to"):
+        await Asking(Links(Session("a"))).ask("billing", b"", timeout, None, everyone=False)
+
+
 async def test_time_that_is_up_is_a_504(autojump_clock):
     with pytest.raises(RequestError, match="no answer of billing within 3 s") as raised:
         await Asking(Links(Session("p1"))).ask("billing", "?", 3.0, None, everyone=False)

@@ -55,7 +55,7 @@ async def test_one_begins_when_the_former_one_has_ended(plain):
         await until(lambda: len(holding.begun) == 2)
         await settled(session)
         assert sorted(holding.begun) == ["1", "other"]
-        assert holding.node.statistics().in_flight == 4
+        assert (holding.node.statistics().in_flight, holding.node.statistics().waiting) == (4, 2)
         holding.go("fail 2")
         holding.go("1")
         assert (await session.take(frames.Reply)).payload == b"1"

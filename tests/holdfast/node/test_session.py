@@ -567,6 +567,45 @@ async def test_drain_waits_for_what_is_done_until_the_last_replies_are_read_and_
     assert "effects_given_up" not in [line["event"] for line in lines]
 
 
+async def test_what_was_accepted_is_brought_when_the_time_of_the_drain_is_over_and_nothing_more_taken(monkeypatch):
+    """Though a handler goes on: what tasks did last was gone, and what had come was counted as given up."""
+    monkeypatch.setattr("holdfast.node.node.LAST_EFFECTS", PATIENCE)
+    node, late = Node("test", drain_timeout=0.1), trio.Event()
+
+    @node.on_request
+    async def handle(request):
+        await trio.sleep_forever()
+
+    with trio.fail_after(PATIENCE), structlog.testing.capture_logs() as lines:
+        async with fake_proxy() as proxy, trio.open_nursery() as nursery:
+            nursery.start_soon(node.run, [proxy.address])
+            session = await proxy.join(clients=[client()])
+            session.acknowledges = False
+            session.request()
+            await until(lambda: node.statistics().in_flight == 1)
+            await node.notify(b"meanwhile", channels=["room"])
+            sent = await session.take(frames.Effects)
+            node.drain()
+            await session.take(frames.Drain)
+            await until(lambda: node._parts.links.gate.is_held)
+
+            async def publish():
+                with pytest.raises(HoldfastError, match="does not run"):
+                    await node.notify(b"too late", channels=["room"])
+                late.set()
+
+            nursery.start_soon(publish)
+            heartbeats = len(session.heartbeats)
+            await until(lambda: len(session.heartbeats) > heartbeats + 2)
+            assert not any(isinstance(frame, frames.Bye) for frame in session.frames)
+            session.say(frames.Ack(sent.number, 1000))
+            await session.take(frames.Bye)
+            await late.wait()
+    events = [line["event"] for line in lines]
+    assert "drain_timeout" in events
+    assert "effects_given_up" not in events
+
+
 async def test_a_proxy_that_takes_nothing_does_not_hold_up_the_end():
     node = Node("test", drain_timeout=0.1)
     node.on_request(lambda request: bytes(1 << 20))

@@ -35,16 +35,10 @@ def test_routes_with_the_same_nodes_share_the_list_of_those_available():
         assert pool.available == [node]
 
 
-def test_tables_are_one_for_each_timeout_and_for_each_limit():
-    pools, ledger, _ = made(
-        {"nodes": ("a",)}, {"timeout": 5.0}, {"timeout": 5.0, "policy": "weighted"}, {"max_in_flight": 3},
-        {"max_in_flight": 3},
-    )  # fmt: skip
-    usual, five, other_five, few, other_few = (pool.table for pool in pools.of_routes)
-    assert usual is pools.usual.table
-    assert five is other_five
-    assert few is not other_few
-    assert len(ledger._tables) == 4
+def test_what_has_no_limit_of_its_own_counts_with_all_others():
+    pools, *_ = made({"nodes": ("a",)}, {"timeout": 5.0}, {"max_in_flight": 3}, {"max_in_flight": 100_000})
+    assert [pool.is_apart for pool in (pools.usual, *pools.of_routes)] == [False, False, False, True, False]
+    assert [pool.unchecked for pool in pools.of_routes] == [100_000, 0, 0, 100_000]
 
 
 def test_what_a_route_does_not_say_is_as_for_all():

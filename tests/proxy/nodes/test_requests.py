@@ -74,6 +74,28 @@ async def test_who_is_parked_until_its_deadline_is_told_how_long_it_was():
         assert re.search(r'"no node was available for 40(\.\d)? s"', await client.recv())
 
 
+async def test_what_is_late_when_a_node_gets_room_is_not_given_to_it():
+    """Before the next sweep finds it."""
+    async with running() as proxy, websocket(proxy) as client:
+        with ScriptedNode(proxy.node, capacity=1) as node:
+            await node.join()
+            for message in ("busy", "late", "in time"):
+                await client.send(message)
+            await proxy.until(lambda: proxy.app.ledger.parked_count == 2)
+            late, _ = next(iter(proxy.app.ledger.waiting.values()))
+            late.deadline = proxy.app.reactor.now
+            there = proxy.app.directory.nodes[node.id]
+            there.capacity = 3
+            proxy.app.directory.refresh(there)
+            proxy.app.dispatch.unpark()
+            assert (await node.reply()).payload == b"busy"
+            assert (await node.reply()).payload == b"in time"
+            answers = [await client.recv() for _ in range(3)]
+            assert re.search(r'"no node was available for \d(\.\d)? s"', answers.pop(0))
+            assert answers == ["busy", "in time"]
+            assert (len(proxy.app.ledger), proxy.counters.request_errors[Reason.NO_NODE]) == (0, 1)
+
+
 async def test_parking_is_bounded_and_says_so():
     async with running(request={"max_parked": 2}) as proxy, websocket(proxy) as client:
         for number in range(3):

@@ -306,6 +306,22 @@ async def test_without_a_node_of_the_route_a_request_is_parked_and_the_answer_na
         await taken(http, chat, "GET", "/")
 
 
+async def test_between_two_parts_may_pass_what_the_node_is_told_of_in_its_welcome():
+    """A node ends its handler by that: with a route's own time the client had no word for as long as that."""
+    async with deployment(
+        {"nodes": "one", "timeout": 60.0}, nodes=({"name": "one"},), request={"timeout": 0.2, "stream_timeout": 0.3}
+    ) as (proxy, _, node):
+        assert [frame.stream_timeout for frame in node.frames if isinstance(frame, frames.Welcome)] == [0.3]
+        async with websocket(proxy) as client:
+            await client.send("x")
+            request = await node.take(frames.Request)
+            assert request.timeout == 60_000
+            node.say(frames.Reply(request.id, 1, b"part", True, more=True))
+            assert await client.recv() == "part"
+            assert "no further part of the reply within 0.3 s" in await client.recv()
+            assert (await node.take(frames.Cancel)).request == request.id
+
+
 async def test_who_has_waited_longest_is_next_whatever_its_route():
     """Two routes with one node: the one that always has more to ask must not keep the other from it."""
     async with deployment(

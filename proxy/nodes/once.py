@@ -45,10 +45,12 @@ PATIENCE = 300.0  # seconds for which something is told again and again
 
 
 class Event(Call, gc=False):
-    """since: when it happened. sent: how many times it was on its way to a node, or may have been at another proxy."""
+    """since: when it happened. sent: how many times it was on its way to a node, or may have been at another proxy.
+    is_inherited: somebody wanted to know of it there, who may not have come here yet."""
 
     since: float = 0.0
     sent: int = 0
+    is_inherited: bool = False
 
     def frame(self, id: int, attempt: int, timeout: int) -> frames.Call:
         self.sent += 1
@@ -102,14 +104,15 @@ class Once(Caller):
 
     def opened(self, client: int, info: bytes, before: int = 0) -> None:
         """It has come, and somebody wants to know. info: the client, encoded. before: above 0 if somebody may have been
-        told already."""
+        told already, at a proxy that is no more."""
         self._opening[client] = None
-        self._tell(Event(OPEN, client=client, info=info, before=before, since=self._reactor.now, sent=before))
+        now = self._reactor.now
+        self._tell(Event(OPEN, b"", False, client, info, "", before, now, before, before > 0))
 
     def closed(self, client: int, info: bytes, reason: str, before: int = 0) -> None:
         """It has gone, and something is due."""
-        before = before or int(reason in ELSEWHERE)
-        event = Event(CLOSE, reason.encode(), True, client, info, "", before, self._reactor.now, before)
+        sent = before or int(reason in ELSEWHERE)
+        event = Event(CLOSE, reason.encode(), True, client, info, "", sent, self._reactor.now, sent, before > 0)
         if client in self._opening:
             self._opening[client] = event
         else:
@@ -117,18 +120,15 @@ class Once(Caller):
 
     def inherit(self, client: int, info: bytes, reason: str, *, came: bool) -> None:
         """One of a proxy that is no more has gone, and before that come: it may have told that, and nobody knows."""
-        if came and self.wants_comings:
+        if came:
             self.opened(client, info, before=1)
-        if self.is_due(client):
-            self.closed(client, info, reason, before=1)
-        else:
-            self.on_told(client, WENT)
+        self.closed(client, info, reason, before=1)
 
     def tick(self) -> None:
         """Now and then: what waits, while there are nodes for it."""
         for kind, waiting in self._waiting.items():
             pool = self._pools[kind]
-            while waiting and (waiting[0].since + PATIENCE <= self._reactor.now or not pool.is_wanted):
+            while waiting and (waiting[0].since + PATIENCE <= self._reactor.now or not self._may_be_wanted(waiting[0])):
                 event = waiting.popleft()
                 if pool.is_wanted:
                     self._given_up(event, f"no node took it within {PATIENCE:g} s")
@@ -143,7 +143,7 @@ class Once(Caller):
         self._count += 1
         self._bytes += len(event.info)
         pool, waiting = self._pools[event.kind], self._waiting[event.kind]
-        if not pool.is_wanted:
+        if not self._may_be_wanted(event):
             self._done(event)
         elif self._count > MAX_WAITING or self._bytes > MAX_WAITING_BYTES:
             self._counters.limits_hit["once.max_waiting"] += 1
@@ -153,6 +153,9 @@ class Once(Caller):
             waiting.append(event)
         else:
             self._send(event, pool)
+
+    def _may_be_wanted(self, event: Event) -> bool:
+        return event.is_inherited or self._pools[event.kind].is_wanted
 
     def _send(self, event: Event, pool: Pool) -> None:
         self._sent += 1

@@ -11,6 +11,7 @@ were taken over: a node that knows less than the one that was asked, and says so
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import structlog
 
@@ -31,21 +32,17 @@ FEW = 250  # of a part, that are not told yet when the next one is asked for
 MAX_PROXIES = 256  # that are no more; of those before them is forgotten who was taken over
 
 
-class Word(tuple[int, int]):
-    """What a node knows of such a proxy: the later change, and of the same one the less that is due, the better."""
+class Word(NamedTuple):
+    """What a node knows of such a proxy. number: of the last change that it was told; 0: it knows a part, and whoever
+    has the rest knows nothing of its number. due: how much is."""
 
-    __slots__ = ()
-
-    def __new__(cls, number: int, count: int) -> "Word":
-        return super().__new__(cls, (number, -count))
-
-    @property
-    def number(self) -> int:
-        return self[0]
+    number: int
+    due: int
 
     @property
-    def is_settled(self) -> bool:
-        return self[1] == 0
+    def rank(self) -> tuple[int, int]:
+        """The later change, and of the same one the less that is due, the better; of parts the larger one."""
+        return self.number, -self.due if self.number else self.due
 
 
 class House:
@@ -106,7 +103,7 @@ class OrphanCare:
         house.is_given = True
         if not frame.due:
             if not house.open:
-                self._settle(frame.prefix, house, house.number)
+                self._settle(frame.prefix, house, node, house.number)
             return
         for due in frame.due:
             id = due.client.id
@@ -164,22 +161,23 @@ class OrphanCare:
 
     def _ask(self, prefix: int, house: House) -> None:
         if house.asked is None:
-            best = max(house.words, key=lambda node: house.words[node])
+            best = max(house.words, key=lambda node: house.words[node].rank)
             word = house.words[best]
-            if word.is_settled or word.number <= house.settled:
-                self._settle(prefix, house, word.number)
+            if not word.due or 0 < word.number <= house.settled:
+                self._settle(prefix, house, best, word.number)
                 return
-            log.info("orphans", prefix=f"{prefix:08x}", node=best.id, count=-word[1])
+            log.info("orphans", prefix=f"{prefix:08x}", node=best.id, count=word.due)
             house.asked, house.number = best, word.number
         house.is_given = house.has_told = False
         self._announcer.catch_up(house.asked)  # with what was told it gives no more
         house.asked.link.send(WantOrphans(prefix))
 
-    def _settle(self, prefix: int, house: House, number: int) -> None:
-        """All that is known up to that number is told."""
+    def _settle(self, prefix: int, house: House, asked: Node, number: int) -> None:
+        """All is told that this node knows, and with that what is known up to its number, but for the parts of others:
+        these are asked as well."""
         house.settled = max(house.settled, number)
         house.asked, house.is_counted = None, False
         frame = WantOrphans(prefix, SETTLED)
-        for node in [node for node, word in house.words.items() if word.number <= house.settled]:
+        for node in [node for node, word in house.words.items() if node is asked or 0 < word.number <= house.settled]:
             del house.words[node]
             node.link.send(frame)

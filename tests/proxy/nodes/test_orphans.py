@@ -237,3 +237,67 @@ async def page_of(node):
     await node.join()
     (page,) = [frame for frame in node.frames if isinstance(frame, frames.Clients)]
     return page
+
+
+async def test_what_only_others_want_who_are_not_here_yet_waits_for_them():
+    """A proxy that was just started knows nobody's wishes: it took what it had no listeners for as told."""
+    async with running() as proxy:
+        with (
+            Knower(proxy, due(1, came=True), takes=["ask"]) as node,
+            Knower(proxy, name="opens", takes=["open"]) as opens,
+        ):
+            async with heirs(node, opens):
+                node.says()
+                await node.give()
+                assert (await opens.done()).kind == "open"
+                assert await node.hears(client(1).id) == 1, "and nobody has been told that it went"
+                with Knower(proxy, name="closes", takes=["close"]) as closes:
+                    await closes.join()
+                    call = await closes.done()
+                    assert (call.kind, call.client, call.before) == ("close", client(1).id, 1)
+                    assert await node.hears(client(1).id) == 0
+
+
+async def test_what_nobody_comes_for_is_forgotten_in_the_end(monkeypatch):
+    monkeypatch.setattr("holdfast.proxy.nodes.once.PATIENCE", 0.5)
+    async with running() as proxy:
+        with Knower(proxy, due(1), takes=["open"]) as node:
+            await node.join()
+            node.says()
+            await node.give()
+            assert await node.hears(client(1).id) == 0
+            assert not len(proxy.app.calls.once)
+            assert proxy.app.counters.once_given_up == 0, "nobody has ever wanted it here"
+
+
+async def test_who_knows_a_part_knows_nothing_of_what_others_have():
+    """Their sessions had just begun when the proxy was lost: who has more is asked first, then the other."""
+    async with running() as proxy:
+        with Knower(proxy, due(1), number=0) as less, Knower(proxy, due(2), due(3), number=0, name="other") as more:
+            async with heirs(less, more):
+                less.says()
+                more.says()
+                await more.give()
+                told = [await less.done(), await less.done()]
+                assert {call.client for call in told} == {client(2).id, client(3).id}
+                for call in told:
+                    assert await more.hears(call.client) == 0
+                await more.give()
+                assert (await more.give()).what == SETTLED
+                assert (await less.give()).what == GIVE
+                assert (await less.done()).client == client(1).id
+
+
+async def test_who_knows_a_part_is_asked_after_those_who_knew_all():
+    async with running() as proxy:
+        with Knower(proxy, due(1), number=9) as node, Knower(proxy, due(2), number=0, name="other") as part:
+            async with heirs(node, part):
+                node.says()
+                part.says()
+                await node.give()
+                assert (await node.done()).client == client(1).id
+                assert await node.hears(client(1).id) == 0
+                await node.give()
+                assert (await node.give()).what == SETTLED
+                assert (await part.give()).what == GIVE
+                assert (await node.done()).client == client(2).id

@@ -1,7 +1,6 @@
 """Clients of a proxy that is no more: one node is told that they went, and if need be came, as nodes knew them."""
 
 from contextlib import asynccontextmanager
-
 from types import SimpleNamespace
 
 import pytest

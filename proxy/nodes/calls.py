@@ -26,7 +26,7 @@ from holdfast.proxy.nodes.orphans import OrphanCare
 KINDS = (CONNECT, OPEN, CLOSE, PUBLISH)
 # Of its nodes' capacity, for what anybody causes by coming and going. It is the same capacity and the same line as of
 # the requests of clients, and 600 strangers, whom a node lets in or not within 50 ms, had them wait for half a second.
-# A quarter is for requests alone, whatever comes.
+# A quarter is for requests alone, whatever comes, if the capacity is 8 or more: each has one place at least.
 SHARES = {CONNECT: 1 / 2, OPEN: 1 / 8, CLOSE: 1 / 8}
 
 
@@ -91,8 +91,7 @@ class Calls:
 
 
 def _within_share(pool: Pool, ledger: Ledger) -> Select:
-    """The pool's policy, while it has not got its share. It may have one more, for whom it counts as there already:
-    one of its own that was parked or lost."""
+    """The pool's policy, while it has not got its share. Who is to get a node counts as at one already."""
     select = pool.select
     return lambda nodes, key, random: select(nodes, key, random) if ledger.at_nodes(pool) <= pool.most else None
 

@@ -78,6 +78,9 @@ class Expired:
         settings = self._settings
         if entry.node is None:  # its deadline may have come before parked_timeout
             waited = min(settings.parked_timeout, round(now - entry.since, 1))
+            if entry.pool.share and entry.pool.available:
+                why = f"nodes look at as many as they may at once, and those were not done for {waited:g} s"
+                return RequestError(why, Reason.PARKING_FULL, settings.retry_after)
             return RequestError(f"{entry.pool.nobody} was available for {waited:g} s", reason, settings.retry_after)
         if entry.parts is None:
             return RequestError(f"no reply within {round(entry.deadline - entry.opened, 3):g} s", reason, None)

@@ -2,8 +2,6 @@
 
 from contextlib import AsyncExitStack
 
-import pytest
-
 from holdfast.protocols.nodes import frames
 from holdfast.proxy.nodes.calls import SHARES
 from tests.harness import ScriptedNode, running
@@ -45,7 +43,7 @@ async def test_who_is_in_is_answered_while_strangers_wait():
             await client.until(b"\r\n\r\n")
             peers = [await stack.enter_async_context(knocking(proxy)) for _ in range(STRANGERS)]
             await until(lambda: len(ledger) == STRANGERS)
-            assert SHARE <= at_nodes() <= SHARE + 1
+            assert at_nodes() == SHARE
             await is_answered(node, client, b"one")
             asked = []
             for _ in range(STRANGERS):  # each that is answered makes room, for the one that waits the longest
@@ -53,7 +51,7 @@ async def test_who_is_in_is_answered_while_strangers_wait():
                 say_no(node, call)
                 asked.append(call.client)
                 await until(lambda: len(ledger) == STRANGERS - len(asked))
-                assert min(SHARE, len(ledger)) <= at_nodes() <= SHARE + 1
+                assert at_nodes() == min(SHARE, len(ledger))
             assert asked == sorted(asked)
             await is_answered(node, client, b"two")
             for peer in peers:
@@ -61,13 +59,12 @@ async def test_who_is_in_is_answered_while_strangers_wait():
             assert len(ledger) == 0
 
 
-@pytest.mark.parametrize("others", [0, 1])
-async def test_those_at_a_node_that_is_lost_are_asked_of_another_within_its_share(others):
+async def test_those_at_a_node_that_is_lost_are_asked_of_another_within_its_share():
     async with running() as proxy, AsyncExitStack() as stack:
         ledger = proxy.app.ledger
         with asked_for(proxy, "first", capacity=CAPACITY) as first:
             await first.join()
-            peers = [await stack.enter_async_context(knocking(proxy)) for _ in range(SHARE + others)]
+            peers = [await stack.enter_async_context(knocking(proxy)) for _ in range(SHARE)]
             for _ in peers:
                 await first.take(frames.Call)
             with asked_for(proxy, "second", capacity=2) as second:  # whose share is one
@@ -75,7 +72,7 @@ async def test_those_at_a_node_that_is_lost_are_asked_of_another_within_its_shar
                 first.say(frames.Bye(""))
                 for _ in peers:
                     call = await second.take(frames.Call)
-                    assert len(ledger) - ledger.parked_count <= 2
+                    assert len(ledger) - ledger.parked_count <= 1
                     say_no(second, call)
                 for peer in peers:
                     assert (await peer.to_the_end()).startswith(b"HTTP/1.1 401 ")
@@ -96,3 +93,19 @@ async def test_nodes_that_come_and_go_change_the_share():
                 await until(lambda: len(ledger) - ledger.parked_count == (2 + CAPACITY) // 2)
                 second.say(frames.Drain())
                 await until(lambda: proxy.app.calls.admission._pool.capacity == 2)
+
+
+async def test_who_waits_behind_the_share_for_too_long_is_told_so():
+    """Not that there is no node: half of it has nothing to do."""
+    async with running(request={"parked_timeout": 0.3}) as proxy, AsyncExitStack() as stack:
+        with asked_for(proxy, capacity=CAPACITY) as node:
+            await node.join()
+            peers = [await stack.enter_async_context(knocking(proxy)) for _ in range(CAPACITY)]
+            calls = [await node.take(frames.Call) for _ in range(SHARE)]
+            refused = CAPACITY - SHARE
+            await until(lambda: proxy.counters.admissions["failed"] >= refused)
+            for call in calls:
+                say_no(node, call)
+            told = [await peer.to_the_end() for peer in peers]
+            assert sum(b"holdfast.parking_full" in said and b"those were not done" in said for said in told) == refused
+            assert sum(b"who are you?" in said for said in told) == CAPACITY - refused

@@ -233,11 +233,6 @@ class App:
         self.keeper.owner_gone(session.id)
         self.cluster.owners.closed(session.id)
 
-    def _inherits(self, prefix: int) -> bool:
-        """One of us tells of the clients of a proxy that can't have them any more: the keeper."""
-        membership, now = self.cluster.membership, trio.current_time()
-        return membership.is_keeper and membership.is_quorate(now) and not membership.may_have(prefix, now)
-
     def _node_died(self, node: str, incarnation: int) -> None:
         """A node's process on this host has died: other proxies can't see that."""
         self.gateway.died(node, incarnation)
@@ -364,7 +359,7 @@ class App:
         cluster.replication.keeping = keeper
         cluster.owners.is_here = self.registry.__contains__
         cluster.owners.on_gone = keeper.owner_gone
-        self.calls.orphans.is_ours = self._inherits
+        self.calls.orphans.is_ours = self.steward.inherits
         keeper.start(cluster.replication, cluster.owners)
 
     async def _accept(self, listeners: list[Listener], scope: trio.CancelScope) -> None:

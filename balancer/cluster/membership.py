@@ -356,13 +356,6 @@ class Membership:
         known = (*self._lingering(now), *self.record.members)
         return {m.prefix: m.proxy for m in known if m.proxy not in self.leavers}
 
-    def may_have(self, prefix: int, now: float) -> bool:
-        """Whether the clients with this prefix may be there, or be again: of a proxy that was frozen, and has said
-        nothing since its eviction, for longer than nodes and keys wait for it."""
-        if prefix in self.prefixes(now):
-            return True
-        return any(m.prefix == prefix and not self.is_known_dead(m.proxy) for m in self.lingering.asleep(now))
-
     def gone(self, ids: Iterable[str], now: float) -> tuple[Member, ...]:
         """For a record with these members: who may live all the same."""
         but = {*ids, self.me.proxy, *self.leavers}

@@ -60,6 +60,16 @@ class Steward:
         replication = self._cluster.replication
         return self._cluster.membership.is_member and replication.phase in (Phase.FOLLOWING, Phase.KEEPING)
 
+    def inherits(self, prefix: int) -> bool:
+        """Whether it is for us to have one node told of the clients with this prefix: the keeper does, when their proxy
+        can't have them any more. One that was frozen may come back with them for longer than nodes and keys wait for
+        it; who has said that it leaves, or is known to be dead, does not."""
+        membership, now = self._cluster.membership, trio.current_time()
+        if not membership.is_keeper or not membership.is_quorate(now) or prefix in membership.prefixes(now):
+            return False
+        asleep = (member for member in membership.lingering.asleep(now) if member.prefix == prefix)
+        return all(membership.is_known_dead(member.proxy) for member in asleep)
+
     # --- the master ---------------------------------------------------------------------------------------------
 
     def start(self, cluster: Cluster) -> None:

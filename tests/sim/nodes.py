@@ -225,7 +225,7 @@ class SimNode(Process):
                 if clients and random.random() < 0.5:
                     await self._direct(random.choice(clients))
             except HoldfastError:
-                if self.node._parts.links._is_running:
+                if self.node._parts.links.gate._is_running:
                     raise
                 return  # it has drained just now, and says so
 

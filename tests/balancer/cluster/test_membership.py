@@ -531,21 +531,6 @@ class TestPeers:
         hear(it, "b", 1.0 + TIMES.grace + JUST)
         assert it.peers(1.0 + TIMES.grace + JUST) == alive
 
-    def test_who_may_come_back_with_its_clients_though_nodes_wait_no_more(self):
-        """If it was frozen. What can't be said twice waits for as long as that may be; not for who is known dead."""
-        it = membership("abc")
-        c = replace(member("c"), prefix=7)
-        it.adopt(replace(it.record, members=(*it.record.members[:2], c)), 0.5, from_store=True)
-        hear(it, "b", 1.0)
-        it.adopt(record_of("ab", 6), 1.0)
-        assert TIMES.sleep > TIMES.grace
-        for now in (1.0, 1.0 + TIMES.grace + JUST, 1.0 + TIMES.sleep):
-            assert it.may_have(7, now)
-        assert 7 not in it.prefixes(1.0 + TIMES.grace + JUST)
-        assert not it.may_have(7, 1.0 + TIMES.sleep + JUST)
-        it.died("c")
-        assert not it.may_have(7, 1.0)
-
     def test_none_before_we_are_a_member(self):
         newcomer = Membership(member("x"), TIMES, 0.0)
         assert newcomer.peers(0.0) == []

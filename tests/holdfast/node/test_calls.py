@@ -43,6 +43,6 @@ async def test_a_close_that_says_no_reason_is_told_as_one_whose_nobody_knows(pay
     """As those are whose proxy was lost."""
     told = []
     ada = client()
-    calls = Calls(None, [], [Function(lambda *what: told.append(what), inline=True)], None, None, None)
+    calls = Calls(None, [], [Function(lambda *what: told.append(what), inline=True)], None, None)
     await calls.begin(frames.Call(1, 1, 1000, CLOSE, payload, True, ada.id, b"Ada"), ada, 0.0)
     assert told == [(ada, reason)]

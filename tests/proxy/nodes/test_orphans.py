@@ -1,11 +1,20 @@
 """Clients of a proxy that is no more: one node is told that they went, and if need be came, as nodes knew them."""
 
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
+import trio
+import trio.testing
+from msgspec.structs import replace
 
+from holdfast.balancer.directory import Directory
+from holdfast.balancer.settings import BalanceSettings, ElectionSettings
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.orphans import COUNT, GIVE, SETTLED
+from holdfast.proxy.metrics import Counters
+from holdfast.proxy.nodes.steward import Steward
+from tests.balancer.cluster.views import TIMES, member, membership, record_of
 from tests.harness import ScriptedNode, client_ids, running, websocket
 
 PREFIX = 77
@@ -125,8 +134,41 @@ async def test_nothing_is_told_while_the_proxy_may_have_its_clients_or_it_is_ano
 
 async def test_our_own_clients_are_no_orphans():
     async with running() as proxy:
-        assert not proxy.app._inherits(proxy.app._prefix)
-        assert proxy.app._inherits(PREFIX)
+        assert not proxy.app.steward.inherits(proxy.app._prefix)
+        assert proxy.app.steward.inherits(PREFIX)
+
+
+def test_who_was_frozen_may_come_back_for_longer_than_nodes_wait_for_it():
+    """What is told once is not taken back. Not so who is known dead, nor when it is another's to tell."""
+    c = replace(member("c"), prefix=PREFIX)
+    it = membership("ab")
+    it.adopt(replace(it.record, version=6, members=(*it.record.members, c)), 0.0, from_store=True)
+    it.adopt(record_of("ab", 7), 0.0)
+    steward = Steward(Directory(BalanceSettings()), Counters(), ElectionSettings())
+    steward.start(SimpleNamespace(membership=it))
+
+    def inherits(now):
+        it.heard("b", now)
+        return at(now, lambda: steward.inherits(PREFIX))
+
+    assert TIMES.sleep > TIMES.grace + 1.0
+    assert not any(inherits(now) for now in (1.0, TIMES.grace + 0.1, TIMES.sleep))
+    assert PREFIX not in it.prefixes(TIMES.grace + 0.1)
+    assert inherits(TIMES.sleep + 0.1)
+    it.died("c")
+    assert inherits(1.0)
+    it.adopt(replace(record_of("ab", 8), keeper="b"), 1.0)
+    assert not inherits(1.0)
+
+
+def at(now, function):
+    """What it gives at that time."""
+
+    async def run():
+        await trio.sleep_until(now)
+        return function()
+
+    return trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0.0))
 
 
 async def test_who_was_told_the_latest_is_asked_and_who_knew_less_is_told_that_all_is_over():

@@ -313,7 +313,7 @@ async def test_what_nobody_comes_for_is_forgotten_in_the_end(monkeypatch):
 
 
 async def test_who_knows_a_part_knows_nothing_of_what_others_have():
-    """Their sessions had just begun when the proxy was lost: who has more is asked first, then the other."""
+    """Their sessions had just begun when the proxy was lost."""
     async with running() as proxy:
         with Knower(proxy, due(1), number=0) as less, Knower(proxy, due(2), due(3), number=0, name="other") as more:
             async with heirs(less, more):

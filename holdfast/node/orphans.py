@@ -11,9 +11,9 @@ from typing import Protocol, cast
 
 from msgspec import Struct
 
-from holdfast.protocols.nodes.announcements import CAME
+from holdfast.protocols.nodes.announcements import WENT
 from holdfast.protocols.nodes.clients import ClientView
-from holdfast.protocols.nodes.frames import Closed, Due, Orphaned, Orphans, WantOrphans, encode_frame
+from holdfast.protocols.nodes.frames import Closed, Due, Orphaned, Orphans, WantOrphans, encode_frame, pack_ids
 from holdfast.protocols.nodes.orphans import COUNT, ORPHANS, SETTLED
 
 MAX_PROXIES = 64  # that are no more; what is due of the one that was lost first is forgotten then
@@ -30,10 +30,13 @@ class Link(Protocol):
 
 
 class Estate(Struct):
-    """What is due of one proxy's clients. number: of the last change of which this node was told."""
+    """What is due of one proxy's clients. number: of the last change of which this node was told. came, went: clients
+    of which others have had that told since, known here or not."""
 
     number: int
     due: dict[int, Due]
+    came: set[int] = set()
+    went: set[int] = set()
 
 
 class Heir:
@@ -77,20 +80,23 @@ class Heir:
 
     def told(self, change: Closed) -> None:
         """One node has been told of a client."""
-        estate = self._estates.get(change.client >> 32)
-        due = None if estate is None else estate.due.get(change.client)
-        if estate is None or due is None:
+        id = change.client
+        estate = self._estates.get(id >> 32)
+        if estate is None:
             return
-        if change.due:
-            estate.due[change.client] = Due(due.client, due.reason, change.due >= CAME)
-        else:
-            del estate.due[change.client]
+        if not change.due:
+            estate.went.add(id)
+            estate.due.pop(id, None)
+        elif change.due == WENT:
+            estate.came.add(id)
+            if (due := estate.due.get(id)) is not None:
+                estate.due[id] = Due(due.client, due.reason)
 
     def wanted(self, link: Link, frame: WantOrphans) -> None:
         estate = self._estates.get(frame.prefix)
         if frame.what == SETTLED:
             if estate is not None:
-                estate.due.clear()
+                self._estates[frame.prefix] = Estate(estate.number, {})
             return
         if frame.what == COUNT:
             if estate is not None:
@@ -110,4 +116,4 @@ class Heir:
         if ORPHANS in link.takes:
             estate = self._estates[prefix]
             count = len(estate.due) + sum(due.came for due in estate.due.values())
-            link.send(Orphaned(prefix, estate.number, count))
+            link.send(Orphaned(prefix, estate.number, count, pack_ids(estate.came), pack_ids(estate.went)))

@@ -18,12 +18,15 @@ class Orphaned(Struct, array_like=True, frozen=True, gc=False, tag=34):
     node yet. For each such proxy when a session begins, when it is forgotten, and when it is asked.
 
     prefix: upper 32 bits of the ids of its clients. number: of the last change of its clients that the node was told;
-    0: not all of them. count: of what is due, that one went and that one came; 0, too, when all is told.
+    0: not all of them. count: of what is due, that one went and that one came; 0, too, when all is told. came, went:
+    packed ids of clients of which that was told after the proxy was lost, by the word of others.
     """
 
     prefix: Annotated[int, Meta(ge=0)]
     number: Annotated[int, Meta(ge=0)]
     count: Annotated[int, Meta(ge=0)]
+    came: bytes = b""
+    went: bytes = b""
 
 
 class WantOrphans(Struct, array_like=True, frozen=True, gc=False, tag=76):

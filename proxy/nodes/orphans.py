@@ -4,10 +4,11 @@ There is one way, whoever finds it out: another proxy of the cluster, or the one
 know the clients, and of whom something is due (protocols.nodes.orphans); they say so when they forget the proxy, and
 when a session begins. The keeper, which is one for all, takes over what is due when the proxy can't have clients any
 more, from the node that was told the latest, a part at a time; and what is told is said to all nodes as it is of our
-own clients. So if the keeper is lost in the midst of that, the next one goes on with what is left.
+own clients. So if the keeper is lost in the midst of that, the next one goes on with what is left: all that any node
+has heard of as told is told.
 
 Owns what nodes have said of such proxies. Keeps nothing that is not in a node's memory as well, but for which clients
-were taken over: a node that knows less than the one that was asked, and says so late, has nothing told once more.
+were told of: a node that knows less than the one that was asked, and says so late, has nothing told once more.
 """
 
 from collections.abc import Callable
@@ -17,8 +18,8 @@ import structlog
 
 from holdfast.balancer.directory import Node
 from holdfast.protocols.errors import FrameError
-from holdfast.protocols.nodes.announcements import WENT
-from holdfast.protocols.nodes.frames import Orphaned, Orphans, WantOrphans, encode_frame
+from holdfast.protocols.nodes.announcements import CAME, WENT
+from holdfast.protocols.nodes.frames import Orphaned, Orphans, WantOrphans, encode_frame, unpack_ids
 from holdfast.protocols.nodes.orphans import COUNT, SETTLED
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.nodes.announcer import Announcer
@@ -49,13 +50,14 @@ class House:
     """A proxy that is no more. words: what nodes have said; is_counted: they were asked for it just now, and
     asked_again: who has not answered yet. asked: who is to give them, and number, of its word.
 
-    is_given: it has, a part. has_told: some of that was told. taken: who was taken over. open: of these, who is not
-    told yet. settled: up to which number all is told; -1: nothing is.
+    is_given: it has, a part. has_told: some of that was told. open: who was taken over, and is not told yet.
+    came, went: of whom that was told, by us or another proxy, as far as any node has heard of it.
+    settled: up to which number all is told; -1: nothing is.
     """
 
     __slots__ = (
-        "asked", "asked_again", "has_told", "is_counted", "is_given", "number", "open", "settled", "since", "taken",
-        "words",
+        "asked", "asked_again", "came", "has_told", "is_counted", "is_given", "number", "open", "settled", "since",
+        "went", "words",
     )  # fmt: skip
 
     def __init__(self, now: float) -> None:
@@ -65,7 +67,8 @@ class House:
         self.asked_again: set[Node] = set()
         self.is_counted = self.is_given = self.has_told = False
         self.open: set[int] = set()
-        self.taken: set[int] = set()
+        self.came: set[int] = set()
+        self.went: set[int] = set()
         self.number = self.settled = -1
 
 
@@ -94,6 +97,8 @@ class OrphanCare:
         elif not house.words:
             house.since = self._reactor.now
         house.words[node] = Word(frame.number, frame.count)
+        house.came.update(unpack_ids(frame.came))
+        house.went.update(unpack_ids(frame.went))
         house.asked_again.discard(node)
 
     def given(self, node: Node, frame: Orphans) -> None:
@@ -109,11 +114,11 @@ class OrphanCare:
             id = due.client.id
             if id >> 32 != frame.prefix:
                 raise FrameError(f"clients with the prefix {frame.prefix} are wanted, got {id}")
-            if id not in house.taken:
-                house.taken.add(id)
+            if id not in house.went and id not in house.open:
                 house.open.add(id)
-                self._once.inherit(id, bytes(encode_frame(due.client)), due.reason, came=due.came)
-            elif id not in house.open:  # it was told before this node knew of any
+                came = due.came and id not in house.came
+                self._once.inherit(id, bytes(encode_frame(due.client)), due.reason, came=came)
+            elif id in house.went:  # it was told before this node knew of any
                 house.has_told = True
                 self._announcer.client_told(id, WENT)
 
@@ -131,8 +136,13 @@ class OrphanCare:
         """As Once.on_told: all nodes are to know."""
         self._announcer.client_told(client, what)
         house = self._houses.get(client >> 32)
-        if house is not None and what == WENT:
+        if house is None:
+            return
+        if what == CAME:
+            house.came.add(client)
+        else:
             house.open.discard(client)
+            house.went.add(client)
             house.has_told = True
 
     def tick(self) -> None:

@@ -95,7 +95,13 @@ def test_what_is_told_is_given_no_more():
     assert world.part() == []
     late = Link()
     world.heir.linked(late)
-    assert late.said == [frames.Orphaned(A, 5, 0)], "who knows less is not to be believed"
+    (said,) = late.said
+    assert (said.number, said.count) == (5, 0), "who knows less is not to be believed"
+    assert sorted(frames.unpack_ids(said.came)) == [id_of(1), id_of(9)], "of whom it does not know as well"
+    assert sorted(frames.unpack_ids(said.went)) == [id_of(1), id_of(2)]
+    world.heir.wanted(late, frames.WantOrphans(A, SETTLED))
+    world.heir.linked(late)
+    assert late.said[-1] == frames.Orphaned(A, 5, 0)
 
 
 def test_the_word_is_said_again_when_it_is_asked_for():
@@ -105,7 +111,7 @@ def test_the_word_is_said_again_when_it_is_asked_for():
     world.b.said.clear()
     world.heir.wanted(world.b, frames.WantOrphans(A, COUNT))
     world.heir.wanted(world.b, frames.WantOrphans(77, COUNT))  # of which nothing is known
-    assert world.b.said == [frames.Orphaned(A, 5, 2)]
+    assert world.b.said == [frames.Orphaned(A, 5, 2, frames.pack_ids([id_of(1)]))]
 
 
 def test_what_is_told_while_the_proxy_lives_is_due_no_more_when_it_is_lost():

@@ -189,6 +189,32 @@ async def test_who_was_told_the_latest_is_asked_and_who_knew_less_is_told_that_a
                 assert not len(proxy.app.calls.once)
 
 
+async def test_what_any_node_has_heard_of_as_told_is_not_told_again():
+    """By a proxy that is lost as well: the node that was told by it may know less of the clients than another one."""
+    async with running() as proxy:
+        with Knower(proxy, due(1, came=True), due(2)) as node, Knower(proxy, number=3, name="other", takes=[]) as other:
+            async with heirs(node, other):
+                other.say(frames.Orphaned(PREFIX, 3, 1, pack(client(1).id), pack(client(2).id)))
+                node.says()
+                assert (await node.give()).what == GIVE
+                call = await node.done()
+                assert (call.kind, call.client) == ("close", client(1).id)
+                while node.known:
+                    await heard_of(node)
+                assert not any(call.kind == "open" for call in node.frames if isinstance(call, frames.Call))
+                assert not len(proxy.app.calls.once)
+
+
+def pack(*ids):
+    return frames.pack_ids(list(ids))
+
+
+async def heard_of(node):
+    for change in (await node.take(frames.Changes)).changes:
+        if isinstance(change, frames.Closed) and not change.due:
+            node.known.pop(change.client, None)
+
+
 async def test_of_one_change_who_knows_the_most_as_told_is_believed():
     async with running() as proxy:
         with Knower(proxy, due(1)) as late, Knower(proxy, name="other") as node:

@@ -129,7 +129,7 @@ def _take_environment(arguments: argparse.Namespace) -> None:
                 raise ConfigError(f"{variable}: expected {expected}, got {text!r}") from None
 
 
-def main(arguments: argparse.Namespace, survive: Callable[[], None]) -> int:
+def main(arguments: argparse.Namespace, survive: Callable[[], None] = lambda: None) -> int:
     """Run a node until it is told to stop. Returns the exit status. Raises ConfigError, LinkRefused, LifespanError.
 
     survive: what SIGHUP means from now on, with a line in the log.

@@ -66,7 +66,7 @@ class SimNode(Process):
         if self.knows_clients:
             ours.on_open(self._opened, inline=True)
             ours.on_close(self._closed, inline=True)
-        self.is_doorman = number % 3 > 0  # told once of clients
+        self.is_doorman = world.has_doormen and number % 3 > 0  # told once of clients
         if self.is_doorman:
             ours.on_open(self._came, once=True)
             ours.on_close(self._went, once=True)

@@ -8,6 +8,7 @@ from holdfast.balancer.cluster import changes, cluster, mastership, peers, times
 from holdfast.balancer.cluster.absence import Absence
 from holdfast.balancer.cluster.debts import Debts
 from holdfast.balancer.cluster.grants import Grants
+from holdfast.balancer.cluster.lingering import Lingering
 from holdfast.balancer.cluster.membership import Membership
 from holdfast.balancer.cluster.owners import Owners
 from holdfast.balancer.cluster.sequence import Sequence, SequenceState
@@ -16,6 +17,7 @@ from holdfast.node.clients import Clients
 from holdfast.node.exchange import Exchange
 from holdfast.node.latest import Latest
 from holdfast.node.links import Links
+from holdfast.node.orphans import Heir
 from holdfast.node.replica import Replica
 from holdfast.node.stream import Stream
 from holdfast.node.streams import Streams
@@ -23,9 +25,10 @@ from holdfast.protocols.peers.frames import Member
 from holdfast.proxy.clients.shared import Shared
 from holdfast.proxy.nodes.gateway import Gateway
 from holdfast.proxy.nodes.keeper import Keeper
+from holdfast.proxy.nodes.once import Once
 from holdfast.proxy.nodes.steward import Steward
 from holdfast.proxy.realtime.lanes import Lanes
-from tests.sim import lives, promises, stores, stories
+from tests.sim import lives, promises, stores, stories, tellings
 from tests.sim.checks import Violation
 from tests.sim.stories import FOREVER, whole
 
@@ -348,7 +351,42 @@ def equal_is_the_same(patch):
     patch.setattr(Replica, "_version_of", lambda self, number, key: self.view.version(key))
 
 
+def nodes_keep_what_is_due(patch):
+    patch.setattr(Heir, "lost", lambda self, prefix, view: None)
+
+
+def coming_is_due(patch):
+    """Of who had come, and was not told of."""
+    lost = Heir.lost
+
+    def forget(self, prefix, view):
+        view.coming.clear()
+        lost(self, prefix, view)
+
+    patch.setattr(Heir, "lost", forget)
+
+
+def inherited_is_marked(patch):
+    opened, closed = Once.opened, Once.closed
+    patch.setattr(Once, "opened", lambda self, client, info, before=0: opened(self, client, info))
+    patch.setattr(Once, "closed", lambda self, client, info, reason, before=0: closed(self, client, info, reason))
+
+
+def sleepers_are_waited_for(patch):
+    patch.setattr(Lingering, "asleep", Lingering.members)
+
+
 MUTANTS = [
+    (nodes_keep_what_is_due, tellings.clients_of_a_dead_proxy, {"is_one_host": True}, AssertionError),
+    (
+        nodes_keep_what_is_due,
+        tellings.clients_of_a_proxy_that_is_started_again,
+        {"proxies": 1, "is_alone": True},
+        AssertionError,
+    ),
+    (coming_is_due, tellings.clients_of_a_dead_proxy, {"is_one_host": True}, AssertionError),
+    (inherited_is_marked, tellings.clients_of_a_dead_proxy, {"is_one_host": True}, AssertionError),
+    (sleepers_are_waited_for, tellings.frozen_and_back, {}, (Violation, AssertionError)),
     (
         founded_at_the_clock,
         lives.restarted_alone_among_those_who_know_nothing,
@@ -394,7 +432,7 @@ MUTANTS = [
     (
         redelivered_has_its_number,
         promises.done_by_who_knew_two_proxies_is_not_done_by_who_knows_one,
-        {"proxies": 2, "nodes": 1, "tunnels": False},
+        {"proxies": 2, "nodes": 1, "tunnels": False, "has_doormen": False},
         Violation,
     ),
     (any_member_elects, stores.keeper_loses_the_store_and_the_master_dies, {}, AssertionError),

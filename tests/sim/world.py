@@ -32,7 +32,7 @@ class World:
         timeout: float = 1.0, takeover: float | None = None, log: Callable[[str], None] | None = None,
         spread: float = 0.7, rates: tuple[float | None, float | None] = (None, None), node_heartbeat: float = 0.5,
         fence: float = 2.0, is_alone: bool = False, is_one_host: bool = False, tunnels: bool = True,
-        seeds: tuple[str, ...] = (), is_ordered: bool = False,
+        seeds: tuple[str, ...] = (), is_ordered: bool = False, has_doormen: bool = True,
     ) -> None:  # fmt: skip
         self.seed = seed
         self.random = Random(seed)
@@ -76,6 +76,7 @@ class World:
         self.stalled: dict[Wire, None] = {}  # something waits there for a cut to end
         self.severed: dict[Wire, None] = {}  # an end has not noticed
         self.store = Store(self)
+        self.has_doormen = has_doormen  # nodes that are told once of clients
         self.checks = Checks(self)
         self.doormen = Doormen(self)
         self.events: deque[tuple] = deque(maxlen=30)

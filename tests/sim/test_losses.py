@@ -29,7 +29,8 @@ def test_who_has_never_had_it_can_not_bring_it():
     knows, far = nodes(world)
     world.part({far.id}, {proxy.id})
     knows.start_set("key", world.next_number())
-    until(world, 5.0, world.checks.is_all_set, "it is set")
+    until(world, 5.0, lambda: "key" in knows.node.state and world.checks.is_all_set(), "it is set")
+    world.lose(far.id, proxy.id)  # and with it what was on its way
     restart(world, proxy, knows)
     heal(world)
     assert not world.checks.is_all_set()

@@ -4,7 +4,9 @@ https://chromedevtools.github.io/devtools-protocol/. Only what tests need: tabs,
 """
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 from contextlib import asynccontextmanager
 from itertools import count
@@ -84,7 +86,10 @@ async def browser(directory):
     said = directory / "DevToolsActivePort"  # where it listens, when it does
     with (directory / "log").open("wb") as log:
         process = await trio.lowlevel.open_process(
-            [program, *OPTIONS, f"--user-data-dir={directory}", "about:blank"], stdout=subprocess.DEVNULL, stderr=log
+            [program, *OPTIONS, f"--user-data-dir={directory}", "about:blank"],
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,  # the program may be a script, and the browser its child
         )
     try:
         await until(lambda: said.exists() and said.read_text().count("\n"), "the browser")
@@ -95,6 +100,6 @@ async def browser(directory):
             yield it
             nursery.cancel_scope.cancel()
     finally:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         with trio.CancelScope(shield=True):
             await process.wait()

@@ -5,7 +5,7 @@ Owns the two ways, for as long as Trio's run lasts. How that is had is hosts.py'
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import copy_context
 from math import inf
@@ -147,7 +147,11 @@ class Crossing:
 
     async def to_asyncio(self, awaitable: Awaitable[Any]) -> Any:  # noqa: ANN401
         """What `await awaitable` gives in asyncio, in a task of its own."""
-        return await self._join(self.loop.create_task(_await(awaitable), context=copy_context()))
+        try:
+            return await self._join(self.loop.create_task(_await(awaitable), context=copy_context()))
+        finally:
+            if isinstance(awaitable, Coroutine):
+                awaitable.close()  # it may have been cancelled before it began
 
     async def _join(self, task: "asyncio.Task[Any]") -> Any:  # noqa: ANN401
         if task.done():

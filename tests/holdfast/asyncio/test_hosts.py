@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import threading
 from contextvars import ContextVar
 
@@ -187,6 +188,24 @@ async def test_cancellation_crosses_to_trio_and_waits_there(crossing):
     with pytest.raises(asyncio.CancelledError):
         await never
     assert seen in (["ended"], ["ended", "ended"])
+
+
+@crossing
+async def test_what_is_cancelled_before_it_begins_there_is_ended_without_a_warning(crossing):
+    began = []
+
+    async def work():
+        began.append(True)
+
+    async def give_up():
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await crossing.to_asyncio(work())
+        return scope.cancelled_caught
+
+    assert await crossing.to_trio(give_up)
+    gc.collect()
+    assert not began
 
 
 @crossing

@@ -372,6 +372,20 @@ async def test_close_is_told_once_and_nothing_is_delivered_after_it(rig):
     assert rig.clients.has_abandoned
 
 
+async def test_a_deadline_of_before_it_is_closed_is_for_the_timer(rig, monkeypatch):
+    """It knows for how long the proxy stood still: a drain told a client that it was late by our own freeze."""
+    connection, theirs = rig.connect()
+    with theirs:
+        theirs.send(b"one\n")
+        await rig.until(lambda: len(rig.requests) == 1)
+        protocol, told = connection.protocol, []
+        monkeypatch.setattr(protocol, "on_deadline", lambda now: told.append(now) or [])
+        monkeypatch.setattr(protocol, "close", lambda reason, detail, now: b"")  # it waits yet, for what it waited for
+        protocol.deadline = rig.reactor.now - 1.0
+        connection.close(Reason.DRAINING)
+        assert told == []
+
+
 async def test_peer_that_goes_while_we_write(rig):
     connection, theirs = rig.connect()
     theirs.send(b"one\n")

@@ -1,4 +1,4 @@
-"""What the proxy counts, as plain numbers: the hot path does `counters.requests += 1`, and nothing else of metrics.
+"""What the proxy counts, as plain numbers: the hot path does `counters.replies += 1`, and nothing else of metrics.
 
 What each means, and how Prometheus reads it, is in proxy.admin.exporter.
 """
@@ -62,7 +62,6 @@ class Counters:
     tokens: collections.Counter[str] = field(default_factory=collections.Counter)  # by what came of them
     admissions: collections.Counter[str] = field(default_factory=collections.Counter)  # by what came of them
 
-    requests: int = 0
     replies: int = 0
     request_errors: dict[Reason, int] = field(default_factory=_by_reason)
     requests_parked: int = 0

@@ -85,7 +85,7 @@ METRICS = (
            "Tokens of clients (`client.jwt_keys`), in handshakes and HTTP: verified, expired, refused, missing.",
            lambda of: of.counters.tokens, "outcome"),
     Metric("holdfast_requests_total", COUNTER, "Requests of clients, redeliveries not counted again.",
-           lambda of: of.counters.requests),
+           lambda of: of.dispatch.requests),
     Metric("holdfast_replies_total", COUNTER, "Requests answered by a node.", lambda of: of.counters.replies),
     Metric("holdfast_request_errors_total", COUNTER, "Requests answered with a typed error by the proxy.",
            lambda of: of.counters.request_errors, "reason"),

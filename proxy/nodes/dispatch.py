@@ -34,6 +34,7 @@ log = structlog.get_logger("holdfast.dispatch")
 # Then clients get their turn: 64 MiB that are parked would take a quarter of a second.
 UNPARKED_PER_TURN = 256
 UNPARKED_BYTES_PER_TURN = 1 << 20
+TOO_MANY = "request.max_in_flight"  # the limit's name
 
 
 class Dispatch:
@@ -67,6 +68,7 @@ class Dispatch:
         self._waiting = ledger.waiting
         self._key_of = key_of
         self._random = random
+        self._before = ledger.last_id
         self._reactor = reactor
         self._counters = counters
         self._settings = settings
@@ -91,11 +93,11 @@ class Dispatch:
     def request(self, connection: Requester, event: Request, pool: Pool | None = None) -> None:
         """A client asks. pool: which nodes may take it; None: those that take all requests."""
         pool = pool or self.pool
-        self._counters.requests += 1
-        node: Node | None = None
         if pool.available and pool not in self._waiting:
             key = 0 if self._key_of is None else self._key_of(connection, event)
             node = pool.select(pool.available, key, self._random)
+        else:
+            node = None
         entry = self._ledger.open(connection, event, pool, node, self._reactor.now)
         if entry is None:
             self._too_many(connection, event, pool)
@@ -107,7 +109,6 @@ class Dispatch:
     def call(self, caller: Requester, call: Call, pool: Pool, timeout: float = inf) -> None:
         """Somebody asks who is no client. timeout: seconds that it waits, if those are less than the pool's."""
         now = self._reactor.now
-        self._counters.requests += 1
         entry = self._ledger.open(caller, call, pool, None, now)
         if entry is None:
             self._too_many(caller, call, pool)
@@ -116,8 +117,13 @@ class Dispatch:
             self._ledger.hasten(entry, timeout)
         self._send_or_park(entry, now)
 
+    @property
+    def requests(self) -> int:
+        """How many there have been, redeliveries not counted again."""
+        return self._ledger.last_id - self._before + self._counters.limits_hit[TOO_MANY]
+
     def _too_many(self, connection: Requester, event: Asked, pool: Pool) -> None:
-        self._counters.limits_hit["request.max_in_flight"] += 1
+        self._counters.limits_hit[TOO_MANY] += 1
         message = f"too many requests in flight{pool.route and f' by the route {pool.route}'}"
         connection.fail(event, RequestError(message, Reason.PARKING_FULL, self._settings.retry_after))
 

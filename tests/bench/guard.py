@@ -5,7 +5,6 @@ In a process of its own: a coverage tool, or whatever else looks on, would be co
 
 import gc
 import json
-import os
 import sys
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -17,6 +16,7 @@ import trio
 from websockets.frames import Frame, Opcode
 
 from holdfast.protocols.nodes.frames import Effects, HttpReply, HttpRequest, Join, Notify, Opened, Reply, Request
+from holdfast.proxy.clients import transport
 from holdfast.proxy.clients.reactor import READABLE
 from holdfast.proxy.config import LogSettings
 from holdfast.proxy.process.logs import configure
@@ -224,17 +224,17 @@ async def cpu():
 def in_memory(sent):
     """Clients' descriptors, from which `sent` is read whenever somebody asks. Yields what is written to them."""
     written = []
-    read, write = os.read, os.write
+    read, write = transport.read, transport.write
 
     def take(fd, data):
         written.append(data)
         return len(data)
 
-    os.read, os.write = lambda fd, size: sent, take
+    transport.read, transport.write = lambda fd, size: sent, take
     try:
         yield written
     finally:
-        os.read, os.write = read, write
+        transport.read, transport.write = read, write
 
 
 SCENARIOS = {

@@ -80,10 +80,10 @@ def test_names_are_unique():
 async def test_counters_are_read_when_asked(app):
     counters = app.counters
     exporter = Exporter(app, "1.2.3")
-    counters.requests += 7
-    assert b"\nholdfast_requests_total 7.0\n" in exporter.render()
-    counters.requests += 1
-    assert b"\nholdfast_requests_total 8.0\n" in exporter.render()
+    counters.replies += 7
+    assert b"\nholdfast_replies_total 7.0\n" in exporter.render()
+    counters.replies += 1
+    assert b"\nholdfast_replies_total 8.0\n" in exporter.render()
 
 
 async def test_reasons_and_limits_are_labels(app):
@@ -142,7 +142,7 @@ async def test_version_and_process_come_along(app):
 async def test_two_proxies_in_one_process_do_not_meet(app):
     other = StillProxy()
     other.app.hub = app.hub
-    app.counters.requests = 1
-    assert scrape(app)["holdfast_requests_total",] == 1
-    assert scrape(other.app)["holdfast_requests_total",] == 0
+    app.counters.replies = 1
+    assert scrape(app)["holdfast_replies_total",] == 1
+    assert scrape(other.app)["holdfast_replies_total",] == 0
     other.close()

@@ -204,4 +204,4 @@ async def test_questions_keep_their_place_among_requests():
                 assert (await ask(client, action="health", requestId=number))["requestId"] == number
             await node.reply(request)
             assert await client.recv() == "first"
-        assert proxy.counters.requests == 1
+        assert proxy.app.dispatch.requests == 1

@@ -322,7 +322,7 @@ async def test_each_http_request_has_its_token():
                 assert answer.status_code == 401
                 assert answer.headers["www-authenticate"].startswith('Bearer realm="holdfast"')
                 assert answer.json()["error"]["id"] == "holdfast.unauthorized"
-            assert proxy.counters.requests == 2
+            assert proxy.app.dispatch.requests == 2
 
 
 async def test_http_without_a_token_where_none_is_required():

@@ -19,7 +19,7 @@ from holdfast.node import effects
 from holdfast.node.calls import Calls, client_of
 from holdfast.node.clients import Clients
 from holdfast.node.elsewhere import current_time
-from holdfast.node.errors import RequestError, split, traceback_of
+from holdfast.node.errors import RequestError, split, told, traceback_of
 from holdfast.node.exchange import Exchange, RequestSession
 from holdfast.node.failures import Failures
 from holdfast.node.ordered import Ordered
@@ -202,11 +202,17 @@ class Dispatch:
     def _fail(self, exchange: Exchange, error: BaseException) -> None:
         self.failed += 1
         wanted = _request_error(error, exchange)
+        said = None
+        try:
+            if wanted is not None:
+                said = told(wanted)
+        except Exception as wrong:  # its attributes have been set by hand, or its class is the author's
+            wanted, error = None, wrong
         if self._watch is not None:
             self._watch.failed(exchange, error, wanted)
-        if wanted is not None:
+        if wanted is not None and said is not None:
             self._failures.refused(wanted, exchange.id)
-            exchange.fail(wanted.status, str(wanted), wanted.headers, wanted.code)
+            exchange.fail(*said)
             return
         id = token_hex(4)
         if self._failures.admits("handler_failed", error, exchange.id):

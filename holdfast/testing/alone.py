@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from holdfast.node.calls import Session, data_of
 from holdfast.node.effects import Payload, encode, is_json
-from holdfast.node.errors import RequestError
+from holdfast.node.errors import RequestError, told
 from holdfast.node.node import Node
 from holdfast.node.request import Client, Headers
 from holdfast.protocols.nodes import frames
@@ -257,7 +257,8 @@ class Alone:
                         status, headers = frame.status, Headers(frame.headers)
                     error = asked.error
                     if isinstance(error, RequestError):  # a reply says it, since a failure has no headers
-                        failure = Failure(frame.status, str(error), error.code, Headers(error.headers))
+                        _, message, pairs, code = told(error)
+                        failure = Failure(frame.status, message, code, Headers(pairs))
                     elif frame.payload:
                         messages.append(frame.payload)
         if failure is not None:

@@ -441,3 +441,25 @@ async def test_a_node_is_as_it_was_when_its_test_is_over():
     async with alone(node):
         assert node._on_open[0].begin != begin
     assert node._on_open[0].begin == begin
+
+
+async def test_what_a_redelivered_request_does_is_its_own():
+    """It goes out before its reply: not as that of another one that is under way."""
+    is_done = trio.Event()
+
+    async def handle(request):
+        if request.text == "wait":
+            await is_done.wait()
+        await node.broadcast(request.text)
+
+    async def wait():
+        results.append(await steps.call("wait", attempt=2))
+
+    node, results = replying(handle), []
+    async with alone(node) as steps:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            assert (await steps.call("go", attempt=2)).effects == [Broadcast("go")]
+            is_done.set()
+        assert results[0].effects == [Broadcast("wait")]

@@ -13,7 +13,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Tell everybody in the auctions something.")
     parser.add_argument("text")
     parser.add_argument("--room", default="", help="only those in this one, such as /auctions/ID")
-    parser.add_argument("--admin", default=os.environ.get("HOLDFAST_ADMIN", "http://127.0.0.1:7513"))
+    parser.add_argument("--admin", default=os.environ.get("HOLDFAST_ADMIN") or "http://127.0.0.1:7513")
     arguments = parser.parse_args()
     token = os.environ.get("HOLDFAST_ADMIN_TOKEN", "")  # with the scope publish, if the proxy wants any
     said = {"type": "announced", "text": arguments.text}

@@ -150,8 +150,11 @@ class Crossing:
         try:
             return await self._join(self.loop.create_task(_await(awaitable), context=copy_context()))
         finally:
+            # It may have been cancelled before it began.
             if isinstance(awaitable, Coroutine):
-                awaitable.close()  # it may have been cancelled before it began
+                awaitable.close()
+            elif isinstance(awaitable, asyncio.Future):
+                awaitable.cancel()
 
     async def _join(self, task: "asyncio.Task[Any]") -> Any:  # noqa: ANN401
         if task.done():

@@ -15,38 +15,23 @@ import trio
 from holdfast.asyncio import hosts
 from holdfast.asyncio.workers import Workers
 from holdfast.node import effects
-from holdfast.node.calls import Calls
-from holdfast.node.clients import Clients
 from holdfast.node.dispatch import Dispatch, Handler, no_handler
 from holdfast.node.elsewhere import in_trio
 from holdfast.node.exchange import Exchange
-from holdfast.node.failures import Failures
-from holdfast.node.ordered import Ordered
+from holdfast.node.ordered import queue
 from holdfast.node.request import Reply, Request
 from holdfast.node.watching import Watch
 
 
 class AsyncioDispatch(Dispatch):
-    def __init__(
-        self,
-        handler: Handler | None,
-        calls: Calls,
-        clients: Clients,
-        capacity: int,
-        failures: Failures,
-        is_ordered: bool = False,
-    ) -> None:
-        super().__init__(handler, calls, clients, capacity, failures)
+    def _assemble(self, is_ordered: bool) -> None:
+        super()._assemble(is_ordered=False)
         self._author, self._handler = self._handler, self._result_of
         self._results: dict[Exchange, Any] = {}  # what handlers have returned that is yet to be sent
         self._clocks = 0.0  # asyncio's less Trio's
         self._waits_for_reply = is_ordered  # handlers' workers do, and not only who waits for effects
         self._handlers: Workers[Exchange]
-        if is_ordered:
-            self.workers = ordered = Ordered(Workers, self._handle)
-            self._handlers = ordered.workers
-        else:
-            self.workers = self._handlers = Workers(self._handle)
+        self.workers, self._handlers = queue(Workers, self._handle, is_ordered)
 
     def watch(self, watch: Watch, handler: Handler | None) -> None:
         super().watch(watch, None)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator
 
 from holdfast.cli.command import Command, add_admin_arguments, add_json_argument
@@ -82,14 +83,23 @@ def _read(arguments: argparse.Namespace) -> tuple[Message, str]:
 
 def _lines() -> Iterator[list[str]]:
     """Lines of stdin that are not blank, as they come: all that are there at once."""
+    if sys.stdin is None:  # it is closed, and its number may be another file's
+        raise HoldfastError("expected a text, or lines on stdin, which is closed")
     rest = b""
-    while data := os.read(0, READ_BYTES):
+    while data := _read_some():
         *lines, rest = (rest + data).split(b"\n")
         yield from _batches(lines)
         if len(rest) > LONGEST_LINE:
             raise HoldfastError(f"expected lines of at most {LONGEST_LINE} bytes on stdin")
     if rest:
         yield from _batches([rest])
+
+
+def _read_some() -> bytes:
+    try:
+        return os.read(0, READ_BYTES)
+    except OSError as error:
+        raise HoldfastError(f"stdin can't be read: {error.strerror}") from error
 
 
 def _batches(lines: list[bytes]) -> Iterator[list[str]]:

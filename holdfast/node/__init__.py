@@ -12,6 +12,7 @@ request       what a handler gets and gives; fields: query and cookies; form: bo
 elsewhere     the way to Trio for functions that run in asyncio (holdfast.asyncio)
 exchange      one request: its effects and its reply
 effects       what a node does to clients and channels, and which way it goes; gate: whether it can go anywhere now
+plain         what an author gives, as a frame can say it
 
 Beside it:
 actions       what authors do through the node; asking: its questions to other nodes

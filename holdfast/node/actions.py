@@ -1,7 +1,7 @@
 """What an author's functions do through their node: to clients and channels, and with other nodes."""
 
 from collections.abc import Iterable
-from math import inf, isnan
+from math import inf
 from typing import Any
 
 from msgspec import UNSET, UnsetType
@@ -12,6 +12,7 @@ from holdfast.node.background import Background
 from holdfast.node.calls import data_of
 from holdfast.node.effects import Payload
 from holdfast.node.errors import RequestError
+from holdfast.node.plain import check_text, seconds_of
 from holdfast.node.request import Client
 from holdfast.node.session import Parts
 from holdfast.protocols.errors import HoldfastError
@@ -105,7 +106,7 @@ class Actions(Background):
         What this handler does is not counted before its reply has left. Waits until a proxy is linked. Raises
         RequestError (503), so that a handler need not care, if more is asked at a time than the proxies answer.
         """
-        return await threads.call(self._parts.counts.ask, effects.check_text(channel))
+        return await threads.call(self._parts.counts.ask, check_text(channel))
 
     async def ask(self, to: str, payload: object, *, timeout: float = 10.0, text: bool | None = None) -> Answer:
         """Have another node answer, by its `on_ask`: one that is ready of this name, or the one with this id.
@@ -113,8 +114,9 @@ class Actions(Background):
         A question waits for a node as a request does, and goes to another one of the name when its node is lost, as
         redelivered. timeout: seconds; no longer than the proxies' request.timeout. What this handler has done so far
         is not done yet for who is asked: `request.flush()` before, if that matters. Nodes that ask each other have
-        their capacity taken by handlers that wait: ask those of another name. Raises RequestError: with what the other
-        function raised, 503 if there is no such node, 504 when time is up.
+        their capacity taken by handlers that wait: ask those of another name. Cancelled, it is answered all the same,
+        to nobody. Raises RequestError: with what the other function raised, 503 if there is no such node, 504 when time
+        is up.
         """
         [answer] = await threads.call(self._ask, to, payload, timeout, text, False)
         if answer.status != 200:
@@ -143,6 +145,4 @@ def _seconds(expires: float | UnsetType | None) -> float | None:
         return None
     if expires is None:
         return inf
-    if isnan(expires):
-        raise ValueError("expected a number of seconds, or None: never, got nan")
-    return float(expires)
+    return seconds_of(expires)

@@ -4,13 +4,16 @@ Owns those without an answer. One that was asked in a session which ended is ask
 """
 
 from itertools import count
+from typing import Any
 
+import msgspec
 import trio
 from msgspec import Struct
 
-from holdfast.node.effects import check_size, check_text, encode
+from holdfast.node.effects import check_size, encode
 from holdfast.node.errors import RequestError
 from holdfast.node.network import Network
+from holdfast.node.plain import check_text
 from holdfast.node.seams import ProxySession
 from holdfast.protocols.nodes.calls import ASK
 from holdfast.protocols.nodes.frames import Answered, Ask
@@ -34,6 +37,13 @@ class Answer(Struct, frozen=True):
         """The payload as text. Raises UnicodeDecodeError if it is none."""
         return self.payload.decode()
 
+    def json(self) -> Any:  # noqa: ANN401 - JSON can be anything
+        """The payload, parsed. Raises ValueError if it is no JSON: a fault of who answered, and none of the client."""
+        try:
+            return msgspec.json.decode(self.payload)
+        except RecursionError as error:
+            raise ValueError("the JSON is nested too deeply") from error
+
 
 class _Asked:
     __slots__ = ("answers", "is_over")
@@ -53,7 +63,8 @@ class Asking:
         """The answers: one, or with `everyone` as many as nodes of this name are ready. Raises RequestError (504) after
         so many seconds, TypeError for what can't be sent."""
         data, is_text = encode(payload, text)
-        if len(check_text(to)) > MAX_NAME:
+        to = check_text(to)
+        if len(to) > MAX_NAME:
             raise ValueError(f"names of nodes have at most {MAX_NAME} characters")
         if not 0 < timeout <= MAX_TIMEOUT:
             raise ValueError(f"expected a number of seconds above 0 and up to {MAX_TIMEOUT}, got {timeout!r}")

@@ -6,15 +6,17 @@ gets it, marked as redelivered.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
+from math import inf
+from operator import index
 from typing import Any, NoReturn
 
 import msgspec
 from msgspec import Struct
 
 from holdfast.node.clients import UNKNOWN
-from holdfast.node.effects import check_text
 from holdfast.node.errors import RequestError
 from holdfast.node.function import Function
+from holdfast.node.plain import check_close_code, check_text, seconds_of
 from holdfast.node.request import Client, Headers
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import carried, frames
@@ -29,7 +31,7 @@ from holdfast.protocols.nodes.calls import (
     decode_effects,
     encode_admitted,
 )
-from holdfast.protocols.nodes.effects import OWN_CODES, Effect
+from holdfast.protocols.nodes.effects import Effect
 from holdfast.protocols.nodes.names import MAX_NAME
 
 
@@ -57,9 +59,7 @@ class Refused(RequestError):
 
     def __init__(self, status: int = 401, message: str = "not admitted", *, close_code: int = 0) -> None:
         super().__init__(status, message)
-        if close_code and close_code not in OWN_CODES:
-            raise ValueError(f"expected a close code from 4000 to 4999, got {close_code}")
-        self.code = close_code
+        self.code = index(close_code) and check_close_code(close_code)
 
 
 class Question(Struct):
@@ -178,17 +178,20 @@ def client_of(frame: frames.Call) -> Client:
 
 def _admitted(session: Session) -> Admitted:
     """As it goes to the proxy. Raises TypeError, ValueError for what can't."""
-    if len(check_text(session.user)) > MAX_NAME:
-        raise ValueError(f"a user has at most {MAX_NAME} characters, got {len(session.user)}")
+    user = check_text(session.user)
+    if len(user) > MAX_NAME:
+        raise ValueError(f"a user has at most {MAX_NAME} characters, got {len(user)}")
     if isinstance(session.channels, str):
         raise TypeError(f"expected a list of channels, got the string {session.channels!r}")
     channels = [check_text(channel) for channel in session.channels]
     if len(channels) > MAX_JOINED:
         raise ValueError(f"a client is in at most {MAX_JOINED} channels from the beginning, got {len(channels)}")
-    expires = session.expires
-    if expires is not None and not 0 < expires < float("inf"):
-        raise ValueError(f"expected a number of seconds above 0, or None: never, got {expires!r}")
-    return Admitted(session.user, data_of(session.data), channels, expires or 0.0)
+    expires = 0.0
+    if session.expires is not None:
+        expires = seconds_of(session.expires)
+        if not 0 < expires < inf:
+            raise ValueError(f"expected a number of seconds above 0, or None: never, got {session.expires!r:.80}")
+    return Admitted(user, data_of(session.data), channels, expires)
 
 
 def data_of(value: object) -> bytes:

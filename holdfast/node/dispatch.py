@@ -19,10 +19,10 @@ from holdfast.node import effects
 from holdfast.node.calls import Calls, client_of
 from holdfast.node.clients import Clients
 from holdfast.node.elsewhere import current_time
-from holdfast.node.errors import RequestError, split, traceback_of
+from holdfast.node.errors import RequestError, split, told, traceback_of
 from holdfast.node.exchange import Exchange, RequestSession
 from holdfast.node.failures import Failures
-from holdfast.node.ordered import Ordered
+from holdfast.node.ordered import queue
 from holdfast.node.request import Client, HttpInfo, Request
 from holdfast.node.watching import Watch
 from holdfast.node.workers import Jobs, Workers
@@ -58,15 +58,14 @@ class Dispatch:
         self._watch: Watch | None = None
         self.workers: Jobs[Exchange]
         self._workers: Workers[Exchange]
-        if is_ordered:
-            self.workers = ordered = Ordered(Workers, self._guarded)
-            self._workers = ordered.workers
-        else:
-            self.workers = self._workers = Workers(self._guarded)
+        self._assemble(is_ordered)
         self.in_flight = 0
         self.handled = 0
         self.failed = 0
         self.cancelled = 0
+
+    def _assemble(self, is_ordered: bool) -> None:
+        self.workers, self._workers = queue(Workers, self._guarded, is_ordered)
 
     def watch(self, watch: Watch, handler: Handler | None) -> None:
         """From now on, before anything has come. handler: the same, telling `watch` of routes."""
@@ -202,11 +201,17 @@ class Dispatch:
     def _fail(self, exchange: Exchange, error: BaseException) -> None:
         self.failed += 1
         wanted = _request_error(error, exchange)
+        said = None
+        try:
+            if wanted is not None:
+                said = told(wanted)
+        except Exception as wrong:  # its attributes have been set by hand, or its class is the author's
+            wanted, error = None, wrong
         if self._watch is not None:
             self._watch.failed(exchange, error, wanted)
-        if wanted is not None:
+        if wanted is not None and said is not None:
             self._failures.refused(wanted, exchange.id)
-            exchange.fail(wanted.status, str(wanted), wanted.headers, wanted.code)
+            exchange.fail(*said)
             return
         id = token_hex(4)
         if self._failures.admits("handler_failed", error, exchange.id):

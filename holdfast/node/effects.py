@@ -12,9 +12,10 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
+from holdfast.node.plain import check_close_code, check_text
 from holdfast.node.request import Client, Json, Reply
 from holdfast.protocols.errors import HoldfastError
-from holdfast.protocols.nodes.effects import MAX_CHANNELS, MAX_PACKED_BYTES, MAX_TAIL_BYTES, OWN_CODES
+from holdfast.protocols.nodes.effects import MAX_CHANNELS, MAX_PACKED_BYTES, MAX_TAIL_BYTES
 from holdfast.protocols.nodes.frames import Broadcast, CloseClient, Effect, Join, Leave, Notify, Update, pack_ids
 
 BATCH_OVERHEAD = 1 << 10  # of the batch around a frame, which a proxy's limit is for
@@ -59,9 +60,7 @@ def leave(client: Client | int, channel: str, version: int = 0) -> Leave:
 
 
 def close(client: Client | int, reason: str, code: int | None) -> CloseClient:
-    if code is not None and code not in OWN_CODES:
-        raise ValueError(f"expected a close code from 4000 to 4999, got {code}")
-    return CloseClient(id_of(client), check_text(reason), code or 0)
+    return CloseClient(id_of(client), check_text(reason), 0 if code is None else check_close_code(code))
 
 
 def update(client: Client | int, data: bytes | None, expires: float | None) -> Update:
@@ -129,7 +128,7 @@ def encode(payload: object, text: bool | None) -> tuple[bytes, bool]:
     Raises TypeError for what is none of SENDABLE, and for what JSON can't say in it: it takes what msgspec does, dates,
     times, UUIDs, Decimals, enums and sets too.
     """
-    if isinstance(payload, bytes):
+    if type(payload) is bytes:
         return payload, bool(text)
     if isinstance(payload, str):
         return payload.encode(), text is not False
@@ -160,11 +159,3 @@ def check_version(value: int) -> int:
     if type(value) is int and 0 <= value < 1 << 53:
         return value
     raise ValueError(f"expected a version of the state, got {value!r:.80}")
-
-
-def check_text(value: str) -> str:
-    # What is wrong must be found here: a proxy ends the session for a frame that it can't read.
-    if not isinstance(value, str):
-        raise TypeError(f"expected str, got {type(value).__name__}")
-    value.encode()  # raises UnicodeEncodeError for lone surrogates
-    return value

@@ -2,11 +2,15 @@
 
 import traceback
 from collections.abc import Iterable, Mapping
+from operator import index
 
 import trio
 
+from holdfast.node.plain import check_close_code, check_number, pairs_of
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError
+
+STATUSES = range(400, 600)
 
 
 class RequestError(HoldfastError):
@@ -21,15 +25,8 @@ class RequestError(HoldfastError):
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
         super().__init__(message)
-        if not 400 <= status <= 599:
-            raise ValueError(f"the status of an error is 400 to 599, got {status}")
-        self.status = status
-        pairs = headers.items() if isinstance(headers, Mapping) else headers
-        self.headers = [(name, value) for name, value in pairs]
-        for name, value in self.headers:  # what is wrong must be found here, and not where the error is caught
-            if not isinstance(name, str) or not isinstance(value, str):
-                raise TypeError(f"headers of an error are pairs of strings, got {name!r:.80}, {type(value).__name__}")
-            (name + value).encode()  # raises UnicodeEncodeError for lone surrogates
+        self.status = check_number(status, STATUSES, "the status of an error")
+        self.headers = pairs_of(headers)
 
 
 class StateError(HoldfastError):
@@ -69,6 +66,15 @@ class LifespanError(HoldfastError):
 
     `__cause__` is what the author's function has raised, if it has.
     """
+
+
+def told(error: RequestError) -> tuple[int, str, list[tuple[str, str]], int]:
+    """Status, message, headers and close code, as they are sent.
+
+    Raises whatever: its attributes may have been set by hand, and its class may be the author's.
+    """
+    status = check_number(error.status, STATUSES, "the status of an error")
+    return status, str(error), pairs_of(error.headers), index(error.code) and check_close_code(error.code)
 
 
 def traceback_of(error: BaseException) -> str:

@@ -7,16 +7,17 @@ are done: so a node that dies has either not replied, and the request is another
 parts waits for its client, by the bytes that the proxy says it has taken; where it can have no body, no part is made.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
 
 import trio
 
 from holdfast.node import effects, threads, traceparent
-from holdfast.node.effects import Outlet, check_text
+from holdfast.node.effects import Outlet
 from holdfast.node.elsewhere import in_trio
 from holdfast.node.network import LinkedSession
+from holdfast.node.plain import check_number, pairs_of
 from holdfast.node.request import NO_REPLY, Body, Client, Reply, Request
 from holdfast.node.stream import Origin, Turn
 from holdfast.node.workers import Job
@@ -27,6 +28,7 @@ from holdfast.protocols.errors import HoldfastError, RequestError, StaleError
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import MAX_EFFECTS, Effect, weigh
 
+STATUSES = range(200, 600)
 MAX_MESSAGE = 2000  # characters of a failure; what a handler says of a request may be as large as that, and larger
 
 
@@ -205,8 +207,7 @@ class Exchange(Job):
             raise TypeError(f"{expected}, got {type(body).__name__}") from error
         size = 64 + len(payload) + self._effects_bytes
         if self.is_http:
-            if not 200 <= reply.status <= 599:
-                raise ValueError(f"the status of a reply is 200 to 599, got {reply.status}")
+            status = check_number(reply.status, STATUSES, "the status of a reply")
             headers = _headers(reply, body, is_text)
             size += _size_of(headers)
         effects.check_size(size, self.session.max_batch_bytes)
@@ -228,7 +229,7 @@ class Exchange(Job):
                 self._untaken += len(payload)
                 self._prolong()
             if self.is_http:
-                session.send(frames.HttpReply(self.id, self.attempt, payload, reply.status, headers, more, kept), size)
+                session.send(frames.HttpReply(self.id, self.attempt, payload, status, headers, more, kept), size)
             else:
                 said = None if body is None else payload  # nothing
                 session.send(frames.Reply(self.id, self.attempt, said, is_text, more, kept), size)
@@ -307,9 +308,7 @@ def _size_of(headers: Sequence[tuple[str, str]]) -> int:
 
 def _headers(reply: Reply, body: object, is_text: bool) -> list[tuple[str, str]]:
     """The author's headers, and the content type if they name none and there is a body."""
-    given = reply.headers
-    pairs = given.items() if isinstance(given, Mapping) else given
-    headers = [(check_text(name), check_text(value)) for name, value in pairs]
+    headers = pairs_of(reply.headers)
     if body is not None and not any(name.lower() == "content-type" for name, _ in headers):
         if effects.is_json(body):
             kind = "application/json"

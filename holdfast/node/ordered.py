@@ -16,6 +16,15 @@ Handle = Callable[[Exchange], Coroutine[Any, Any, None]]
 WorkersT = TypeVar("WorkersT", bound=Jobs[Exchange])
 
 
+def queue(make: Callable[[Handle], WorkersT], handle: Handle, is_ordered: bool) -> tuple[Jobs[Exchange], WorkersT]:
+    """Where jobs are put, and the workers that do them."""
+    if is_ordered:
+        ordered = Ordered(make, handle)
+        return ordered, ordered.workers
+    workers = make(handle)
+    return workers, workers
+
+
 class Ordered(Generic[WorkersT]):
     """In front of workers, which `make` makes; what is put to those themselves is alone. handle: does a job. A job that
     waits for its turn is bounded as every other: by who puts."""

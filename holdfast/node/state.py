@@ -15,9 +15,10 @@ import trio
 from msgspec import Struct
 
 from holdfast.node import threads
-from holdfast.node.effects import check_text, check_version, id_of
+from holdfast.node.effects import check_version, id_of
 from holdfast.node.elsewhere import within_trio
 from holdfast.node.errors import StateConflict, StateError, StateRefused
+from holdfast.node.plain import check_text
 from holdfast.node.replica import PROPOSAL_TIMEOUT, Replica
 from holdfast.node.request import Client
 

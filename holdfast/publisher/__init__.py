@@ -2,6 +2,6 @@
 server.
 
 requests  what is asked, and what is answered
-attempts  when it is sent again
+attempts  one request until it is done: when it is sent again, and what it has come to
 threads   Publisher; awaited: AsyncPublisher, over streams of asyncio or Trio
 """

@@ -10,21 +10,9 @@ from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-import h11
-
-from holdfast.publisher.attempts import AGAIN, Attempts
+from holdfast.publisher.attempts import FAILURES, Attempts
 from holdfast.publisher.conversation import Conversation
-from holdfast.publisher.requests import (
-    Answer,
-    Asked,
-    Client,
-    Message,
-    PublishError,
-    Requests,
-    published,
-    refusal,
-    server_of,
-)
+from holdfast.publisher.requests import Answer, Asked, Client, Message, Requests, published
 from holdfast.publisher.streams import Library, Stream, current
 from holdfast.publisher.threads import MAX_IDLE
 
@@ -39,9 +27,7 @@ class AsyncPublisher:
     after it was made opens connections of its own. A call that is cancelled may have been done."""
 
     def __init__(self, url: str, token: str = "", *, timeout: float = 30.0, tls: ssl.SSLContext | None = None) -> None:
-        self._server = server_of(url, tls)
-        self._requests = Requests(self._server.prefix, token)
-        self._timeout = timeout
+        self._requests = Requests(url, token, timeout, tls)
         self._idle: deque[tuple[int, _Connection]] = deque()
 
     async def publish(
@@ -66,7 +52,7 @@ class AsyncPublisher:
 
     async def publish_many(self, messages: Iterable[Message]) -> int:
         """Send up to 1000 messages, in their order: all, or none. Returns how many. See Publisher."""
-        return published(await self._do(self._requests.publish_many(messages)), self._server)
+        return published(await self._do(self._requests.publish_many(messages)), self._requests.server)
 
     async def close_client(self, client: Client, *, code: int | None = None, reason: str = "") -> None:
         """Close a client's connection. See Publisher."""
@@ -99,39 +85,21 @@ class AsyncPublisher:
 
     async def _do(self, asked: Asked) -> Answer:
         library = current()
-        attempts = Attempts(self._timeout, time.monotonic(), random.random)
-        said: PublishError | None = None
+        attempts = Attempts(self._requests.server, self._requests.timeout, time.monotonic(), random.random)
         while True:
-            after = 0.0
-            limit = attempts.limit(time.monotonic())
-            is_kept = bool(self._idle)
+            limit, is_kept = attempts.limit(time.monotonic()), bool(self._idle)
             try:
                 answer = await library.within(limit, partial(self._exchange, library, asked))
-            except ssl.SSLCertVerificationError as error:
-                raise PublishError(0, f"{self._server.url}: {error.verify_message}") from error
-            except (OSError, h11.ProtocolError) as error:
-                if is_kept and isinstance(error, ConnectionError):
-                    continue  # the server has closed what was kept; there are fewer of them now
-                reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-                failure = PublishError(0, f"no admin server answers at {self._server.url}: {reason}")
-                if said is not None and isinstance(error, TimeoutError):
-                    failure = said  # time was up before it could be said again
-            else:
-                if answer.status < 300:
+                if attempts.answered(answer):
                     return answer
-                failure = said = refusal(answer, self._server)
-                if answer.status not in AGAIN:
-                    raise failure
-                after = answer.retry_after
-            pause = attempts.pause(time.monotonic(), after)
-            if pause is None:
-                raise failure
-            await library.sleep(pause)
+            except FAILURES as error:
+                attempts.failed(error, is_kept=is_kept)
+            await library.sleep(attempts.pause(time.monotonic()))
 
     async def _exchange(self, library: Library, asked: Asked) -> Answer:
         connection = self._take()
         if connection is None:
-            server = self._server
+            server = self._requests.server
             connection = _Connection(Conversation(server), await library.open(server.host, server.port, server.tls))
         conversation, stream = connection
         is_whole = False

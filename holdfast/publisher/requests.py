@@ -4,9 +4,11 @@ What can't be meant is refused where it is made, by TypeError and ValueError: a 
 """
 
 import base64
+import re
 import ssl
 import uuid
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 from typing import Any, NamedTuple, NotRequired, TypedDict
 from urllib.parse import quote, urlsplit
 
@@ -17,6 +19,10 @@ from holdfast.protocols.errors import ConfigError, HoldfastError
 
 MAX_BODY_BYTES = 1 << 20  # as the admin server has it, which would end the connection over a larger one
 MAX_MESSAGES = 1000  # likewise
+
+LONGEST_TIMEOUT = 1e9  # seconds: as good as for ever, and clocks can add it
+PORTS = {"http": 80, "https": 443}
+NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]*", re.IGNORECASE)  # with _, as in docker compose
 
 Client = int | str  # an id, as number or as the admin server and the logs write it
 
@@ -76,23 +82,39 @@ def server_of(url: str, tls: ssl.SSLContext | None) -> Server:
     whole = url if "://" in url else f"http://{url}"
     try:
         parts = urlsplit(whole)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        if parts.scheme in ("http", "https") and parts.hostname and parts.hostname.encode("idna"):
-            context = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
-            return Server(whole, parts.hostname, port, parts.path.rstrip("/"), context)
-    except ValueError:
-        pass  # urlsplit's word for what is no URL, or no port; idna's for what is no name
-    raise ConfigError(f"expected HOST:PORT or http://HOST:PORT of an admin server, got {url}")
+        host, port = _host(parts.hostname or ""), parts.port
+        is_one = parts.scheme in PORTS and port != 0 and not (parts.query or parts.fragment)
+        if not is_one or not _is_printable(parts.path) or any(character <= " " for character in url):
+            raise ValueError("no address")
+    except ValueError:  # of urlsplit, idna and ipaddress, too
+        raise ConfigError(f"expected HOST:PORT or http://HOST:PORT of an admin server, got {url!r:.200}") from None
+    if parts.username is not None:
+        raise ConfigError("url: expected HOST:PORT without a user: what an admin server wants is a token")
+    context = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
+    return Server(whole, host, port or PORTS[parts.scheme], parts.path.rstrip("/"), context)
+
+
+def _host(name: str) -> str:
+    """As it is looked up, in ASCII. Raises ValueError for what is no name and no address."""
+    if ":" in name:
+        ip_address(name)
+        return name
+    host = name.encode("idna").decode()
+    if not NAME.fullmatch(host):
+        raise ValueError("no name")
+    return host
 
 
 class Requests:
-    """Makes them. token: "" sends none."""
+    """Makes them. token: "" sends none. timeout: seconds for each, with all its attempts. Raises ConfigError."""
 
-    def __init__(self, prefix: str, token: str) -> None:
+    def __init__(self, url: str, token: str, timeout: float, tls: ssl.SSLContext | None) -> None:
+        self.server = server_of(url, tls)
         _check_text("token", token)
-        if not all("!" <= character <= "~" for character in token):
+        if not _is_printable(token):
             raise ConfigError("token: expected printable ASCII without spaces, as a header can carry it")
-        self._prefix = prefix
+        self.timeout = _seconds(timeout)
+        self._prefix = self.server.prefix
         self._authorization = {"Authorization": f"Bearer {token}"} if token else {}
 
     def publish(self, message: Message) -> Asked:
@@ -161,6 +183,17 @@ def id_of(client: object) -> str:
     if not 0 <= client < 2**64:
         raise ValueError("expected a client's id, a number or 16 hexadecimal digits")
     return f"{client:016x}"
+
+
+def _seconds(timeout: object) -> float:
+    if isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0:
+        return float(min(timeout, LONGEST_TIMEOUT))
+    raise ConfigError(f"timeout: expected a number of seconds above 0, got {timeout!r:.80}")
+
+
+def _is_printable(text: str) -> bool:
+    """ASCII without spaces, as it can be part of a head of HTTP."""
+    return all("!" <= character <= "~" for character in text)
 
 
 def _check_text(name: str, value: object) -> None:

@@ -10,21 +10,9 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-import h11
-
-from holdfast.publisher.attempts import AGAIN, Attempts
+from holdfast.publisher.attempts import FAILURES, Attempts
 from holdfast.publisher.conversation import Conversation
-from holdfast.publisher.requests import (
-    Answer,
-    Asked,
-    Client,
-    Message,
-    PublishError,
-    Requests,
-    published,
-    refusal,
-    server_of,
-)
+from holdfast.publisher.requests import Answer, Asked, Client, Message, Requests, published
 from holdfast.publisher.sockets import READ_BYTES, connect, is_readable, left
 
 MAX_IDLE = 8  # connections that are kept for the next request; the admin server has 64 for all its callers
@@ -39,7 +27,7 @@ class Publisher:
 
     A call returns when a node has done what it says: all of it. It is sent again, with an Idempotency-Key of its own,
     after a lost connection and after 503, such as while there is no node. Raises PublishError when it is refused or
-    time is up; ConfigError for what is no URL; TypeError, ValueError for what can't be sent.
+    time is up; ConfigError for what is no URL, token or timeout; TypeError, ValueError for what can't be sent.
 
     For any number of threads at once, and of processes that are forked after it was made. Connections are kept between
     calls; `close`, or the end of `with`, closes them, and another call opens new ones. What one thread publishes, call
@@ -47,9 +35,7 @@ class Publisher:
     """
 
     def __init__(self, url: str, token: str = "", *, timeout: float = 30.0, tls: ssl.SSLContext | None = None) -> None:
-        self._server = server_of(url, tls)
-        self._requests = Requests(self._server.prefix, token)
-        self._timeout = timeout
+        self._requests = Requests(url, token, timeout, tls)
         # Of which process each is: one that has come through a fork is the parent's. A deque needs no lock, which a
         # fork could leave locked.
         self._idle: deque[tuple[int, _Connection]] = deque()
@@ -77,7 +63,7 @@ class Publisher:
     def publish_many(self, messages: Iterable[Message]) -> int:
         """Send up to 1000 messages, in their order: all, or none. Each is a dict of the arguments of `publish`, or with
         "everybody": True. Returns how many."""
-        return published(self._do(self._requests.publish_many(messages)), self._server)
+        return published(self._do(self._requests.publish_many(messages)), self._requests.server)
 
     def close_client(self, client: Client, *, code: int | None = None, reason: str = "") -> None:
         """Close a client's connection. code: of a WebSocket, 4000 to 4999; without one 1008. reason: up to 123 bytes
@@ -109,31 +95,16 @@ class Publisher:
     # --- one request ------------------------------------------------------------------------------------------------
 
     def _do(self, asked: Asked) -> Answer:
-        attempts = Attempts(self._timeout, time.monotonic(), random.random)
-        said: PublishError | None = None
+        attempts = Attempts(self._requests.server, self._requests.timeout, time.monotonic(), random.random)
         while True:
-            after = 0.0
             now = time.monotonic()
             try:
                 answer = self._exchange(asked, now + attempts.limit(now))
-            except ssl.SSLCertVerificationError as error:
-                raise PublishError(0, f"{self._server.url}: {error.verify_message}") from error
-            except (OSError, h11.ProtocolError) as error:
-                reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-                failure = PublishError(0, f"no admin server answers at {self._server.url}: {reason}")
-                if said is not None and isinstance(error, TimeoutError):
-                    failure = said  # time was up before it could be said again
-            else:
-                if answer.status < 300:
+                if attempts.answered(answer):
                     return answer
-                failure = said = refusal(answer, self._server)
-                if answer.status not in AGAIN:
-                    raise failure
-                after = answer.retry_after
-            pause = attempts.pause(time.monotonic(), after)
-            if pause is None:
-                raise failure
-            time.sleep(pause)
+            except FAILURES as error:
+                attempts.failed(error)
+            time.sleep(attempts.pause(time.monotonic()))
 
     def _exchange(self, asked: Asked, until: float) -> Answer:
         connection = self._take() or self._open(until)
@@ -149,7 +120,7 @@ class Publisher:
         return answer
 
     def _open(self, until: float) -> "_Connection":
-        server = self._server
+        server = self._requests.server
         return _Connection(connect(server.host, server.port, server.tls, until), Conversation(server))
 
     def _take(self) -> "_Connection | None":

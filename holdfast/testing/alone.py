@@ -4,7 +4,7 @@ Owns the steps of a test: calling, opening, closing, and waiting until what foll
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace as replace_result
 from itertools import count
 from typing import Any
@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from holdfast.node.calls import Session, data_of
 from holdfast.node.effects import Payload, encode, is_json
-from holdfast.node.errors import RequestError
+from holdfast.node.errors import RequestError, told
 from holdfast.node.node import Node
 from holdfast.node.request import Client, Headers
 from holdfast.protocols.nodes import frames
@@ -24,6 +24,7 @@ from holdfast.testing.hosting import Do, here, hosted
 from holdfast.testing.nursery import nursery
 from holdfast.testing.results import Failure, Result
 from holdfast.testing.standin import PREFIX, Asked, StandIn
+from holdfast.testing.tellings import Tellings
 
 TIMEOUT = 10.0  # as request.timeout is by itself
 
@@ -63,6 +64,7 @@ class Alone:
     def __init__(self, node: Node, proxy: StandIn) -> None:
         self._node = node
         self._proxy = proxy
+        self._tellings = Tellings(node)
         self._do: Do = here
 
     @property
@@ -154,10 +156,13 @@ class Alone:
 
     @asynccontextmanager
     async def _running(self, master: bool) -> AsyncIterator[None]:
+        failures = self._node.failures
         async with nursery() as tasks:
-            failures = self._node.failures
-            former, failures.witness = failures.witness, self._raised
-            try:
+            with ExitStack() as after:
+                after.callback(setattr, failures, "witness", failures.witness)
+                failures.witness = self._raised
+                after.enter_context(self._tellings.witnessed())
+                tasks.start_soon(self._proxy.run)
                 tasks.start_soon(self._node.run, [self._proxy.address])
                 await self._proxy.is_ready.wait()
                 if master:
@@ -165,8 +170,6 @@ class Alone:
                 self._raise()
                 yield
                 tasks.cancel_scope.cancel(reason="the test has ended the node")
-            finally:
-                failures.witness = former
 
     async def _message(
         self,
@@ -191,28 +194,30 @@ class Alone:
         return await self._outcome(self._proxy.question(*said, sender, attempt, timeout), timeout)
 
     async def _open(self, client: Client, channels: Iterable[str], attempt: int) -> Result:
-        before = len(self._proxy.effects)
-        self._proxy.open(client)
-        self._proxy.join(client, channels)
-        if self._proxy.wants_clients:
-            await self._settle()
-        await self._told(OPEN, self._proxy.clients[client.id], b"", attempt)
-        return Result([], 200, Headers(), None, self._proxy.effects[before:], self.state)
+        with self._tellings.of(OPEN, client) as effects:
+            self._proxy.open(client)
+            self._proxy.join(client, channels)
+            if self._proxy.wants_clients:
+                await self._settle()
+        effects += await self._told(OPEN, self._proxy.clients[client.id], b"", attempt)
+        return Result([], 200, Headers(), None, effects, self.state)
 
     async def _close(self, client: Client, reason: str, attempt: int) -> Result:
-        before = len(self._proxy.effects)
         client = self._proxy.clients.get(client.id, client)
-        self._proxy.close(client.id, reason)
-        await self._settle()
-        await self._told(CLOSE, client, reason.encode(), attempt)
-        return Result([], 200, Headers(), None, self._proxy.effects[before:], self.state)
+        with self._tellings.of(CLOSE, client) as effects:
+            self._proxy.close(client.id, reason)
+            await self._settle()
+        effects += await self._told(CLOSE, client, reason.encode(), attempt)
+        return Result([], 200, Headers(), None, effects, self.state)
 
-    async def _told(self, kind: str, client: Client, payload: bytes, attempt: int) -> None:
-        """One node is told, and this is it."""
-        if kind in self._proxy.takes:
-            result = await self._outcome(self._proxy.call(kind, client, payload, attempt, TIMEOUT), TIMEOUT)
-            if result.failure is not None:
-                raise RequestError(result.failure.status, result.failure.message)
+    async def _told(self, kind: str, client: Client, payload: bytes, attempt: int) -> list[Effect]:
+        """One node is told, and this is it. Returns what it did."""
+        if kind not in self._proxy.takes:
+            return []
+        result = await self._outcome(self._proxy.call(kind, client, payload, attempt, TIMEOUT), TIMEOUT)
+        if result.failure is not None:
+            raise RequestError(result.failure.status, result.failure.message)
+        return result.effects
 
     async def _outcome(self, asked: Asked, timeout: float) -> Result:  # noqa: ASYNC109 - the request's
         with trio.move_on_after(timeout):
@@ -257,7 +262,8 @@ class Alone:
                         status, headers = frame.status, Headers(frame.headers)
                     error = asked.error
                     if isinstance(error, RequestError):  # a reply says it, since a failure has no headers
-                        failure = Failure(frame.status, str(error), error.code, Headers(error.headers))
+                        _, message, pairs, code = told(error)
+                        failure = Failure(frame.status, message, code, Headers(pairs))
                     elif frame.payload:
                         messages.append(frame.payload)
         if failure is not None:
@@ -300,13 +306,15 @@ async def alone(
     state: what the nodes' state has at the beginning. clients: those that are there already; on_open is called for
     them. channels: who is in them already. master: whether the node is master. answers: what other nodes say, by name,
     for `node.ask` and the like: as of on_ask, or a RequestError, or a function of the Question that gives either or
-    raises the latter. Who is not among them is not there, status 503.
+    raises the latter, async or not: an async one is of the library that the node's functions are of. Who is not among
+    them is not there, status 503.
     In a test of Trio or asyncio, whosever functions the node has. A holdfast.asyncio.Node runs in the test's own loop
     in asyncio, and may use what belongs to that; in Trio it has a thread with a loop of its own.
     Raises RuntimeError if the node runs already. What its functions raise is raised by the step that caused it, and not
     logged; what none has caused, at the end of the block.
     """
-    steps = Alone(node, StandIn(state or {}, clients, channels or {}, master, answers or {}))
+    adapted = {to: node._adapt(answer) if callable(answer) else answer for to, answer in (answers or {}).items()}
+    steps = Alone(node, StandIn(state or {}, clients, channels or {}, master, adapted))
     async with hosted(node, steps._running(master)) as steps._do:
         yield steps
         steps._raise()

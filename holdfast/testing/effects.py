@@ -17,88 +17,84 @@ from holdfast.protocols.nodes import frames
 
 
 @dataclass(frozen=True, slots=True)
-class Join:
+class _OfClient:
+    client: Client | int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "client", id_of(self.client))
+
+
+@dataclass(frozen=True, slots=True)
+class _Membership(_OfClient):
+    channel: str
+    version: int = 0
+
+
+class Join(_Membership):
     """node.join"""
 
-    client: Client | int
-    channel: str
-    version: int = 0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "client", id_of(self.client))
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(_Membership):
     """node.leave"""
 
-    client: Client | int
-    channel: str
-    version: int = 0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "client", id_of(self.client))
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Notify:
+class _Message:
+    payload: Payload
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "payload", said(*encode(self.payload, None)))
+
+    def json(self) -> Any:  # noqa: ANN401 - JSON can be anything
+        """The payload, parsed."""
+        return msgspec.json.decode(cast("str | bytes", self.payload))
+
+
+@dataclass(frozen=True, slots=True)
+class Notify(_Message):
     """node.notify. text: None is as there; afterwards it is what `payload` tells."""
 
-    payload: Payload
     channels: Iterable[str] = ()
     clients: Iterable[Client | int] = ()
     exclude: Iterable[Client | int] = ()
     tail: bytes = b""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "payload", _said(self.payload))
+        _Message.__post_init__(self)
         object.__setattr__(self, "channels", tuple(sorted(self.channels)))
         object.__setattr__(self, "clients", _ids(self.clients))
         object.__setattr__(self, "exclude", _ids(self.exclude))
 
-    def json(self) -> Any:  # noqa: ANN401 - JSON can be anything
-        """The payload, parsed."""
-        return msgspec.json.decode(cast("str | bytes", self.payload))
-
 
 @dataclass(frozen=True, slots=True)
-class Broadcast:
+class Broadcast(_Message):
     """node.broadcast"""
 
-    payload: Payload
     exclude: Iterable[Client | int] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "payload", _said(self.payload))
+        _Message.__post_init__(self)
         object.__setattr__(self, "exclude", _ids(self.exclude))
-
-    def json(self) -> Any:  # noqa: ANN401 - JSON can be anything
-        """The payload, parsed."""
-        return msgspec.json.decode(cast("str | bytes", self.payload))
 
 
 @dataclass(frozen=True, slots=True)
-class Close:
+class Close(_OfClient):
     """node.close. code: None is 1008."""
 
-    client: Client | int
     reason: str = ""
     code: int | None = None
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "client", id_of(self.client))
-
 
 @dataclass(frozen=True, slots=True)
-class Update:
+class Update(_OfClient):
     """node.update. expires: in seconds, inf: never; UNSET, of either: it stays as it was."""
 
-    client: Client | int
     data: Any = UNSET
     expires: float | UnsetType = UNSET
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "client", id_of(self.client))
 
 
 Effect = Join | Leave | Notify | Broadcast | Close | Update
@@ -129,10 +125,6 @@ def values(done: Iterable[frames.Effect | frames.AsMaster]) -> Iterator[Effect]:
 def said(payload: bytes, is_text: bool) -> str | bytes:
     """As a client of a message protocol has it."""
     return payload.decode() if is_text else payload
-
-
-def _said(payload: Payload) -> str | bytes:
-    return said(*encode(payload, None))
 
 
 def _ids(clients: Iterable[Client | int]) -> tuple[int, ...]:

@@ -4,7 +4,8 @@ Owns the clients, the channels and the state of that small world. State is the p
 members of sets. Refuses nothing: limits, deadlines and redelivery are the real proxy's.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 import trio
@@ -68,6 +69,7 @@ class StandIn(InProcess):
         self.errors: list[BaseException] = []  # that no step waits for
         self._is_master = master
         self._answers = answers
+        self._late_send, self._late_recv = trio.open_memory_channel[tuple[frames.Ask, Awaitable[Any]]](inf)
         self._node = ""
         self.wants_clients = False
         self.takes: list[str] = []
@@ -92,6 +94,12 @@ class StandIn(InProcess):
             frames.HttpReply: self._replied,
             frames.Failure: self._replied,
         }
+
+    async def run(self) -> None:
+        """Task: wait for answers that have to be awaited."""
+        async with trio.open_nursery() as nursery:
+            async for frame, answer in self._late_recv:
+                nursery.start_soon(self._await, frame, answer)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -209,11 +217,28 @@ class StandIn(InProcess):
             self.say(frames.Answered(frame.ask, "", 503, message=message))
             return
         deadline = trio.current_time() + frame.timeout / 1000
+        answer = self._answers[frame.to]
         try:
-            answer = self._answers[frame.to]
             if callable(answer):
                 answer = answer(Question(frame.payload, frame.is_text, self._node, frame.attempt, deadline))
-            if isinstance(answer, RequestError):
+        except Exception as error:
+            answer = error
+        if isinstance(answer, Awaitable):
+            self._late_send.send_nowait((frame, answer))
+        else:
+            self._answer(frame, answer)
+
+    async def _await(self, frame: frames.Ask, awaitable: Awaitable[Any]) -> None:
+        try:
+            answer = await awaitable
+        except Exception as error:
+            answer = error
+        self._answer(frame, answer)
+
+    def _answer(self, frame: frames.Ask, answer: object) -> None:
+        """answer: or what was raised."""
+        try:
+            if isinstance(answer, Exception):
                 raise answer
             payload, is_text = (b"", False) if answer is None else encode_payload(answer, None)
         except RequestError as error:
@@ -226,8 +251,10 @@ class StandIn(InProcess):
 
     def _effects(self, frame: frames.Effects) -> None:
         done = self._do(frame.effects)
-        for asked in self._asked.values():
-            asked.effects += done
+        if frame.home:  # else it is of no request, as what a job does
+            for asked in self._asked.values():
+                if frame.request in (0, asked.id):  # flushed, perhaps by another one
+                    asked.effects += done
         self.say(frames.Ack(frame.number, 1000))
 
     def _replied(self, frame: frames.Reply | frames.HttpReply | frames.Failure) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import runpy
 import socket
 import sys
 import time
@@ -9,8 +10,10 @@ import time
 import pytest
 import trio
 
+import holdfast
 from examples.auction import app, tokens
 from examples.auction.app import node
+from holdfast import ConfigError
 from holdfast.protocols.nodes import effects
 from holdfast.testing import Notify, alone, call, client, close, connect, open
 from tests.holdfast.cli.conftest import environment
@@ -256,3 +259,22 @@ async def test_who_announces_is_told_that_it_is_done_or_why_not(serve, control):
             1,
             f"announce: no admin server answers at {url}: Connection refused\n",
         )
+
+
+@pytest.mark.parametrize("variable", [None, "", "http://proxy.example:1"])
+def test_an_announcement_goes_to_the_proxy_that_the_environment_says(monkeypatch, variable):
+    """A variable that is empty is none, as of docker compose."""
+    asked = []
+
+    def publisher(url, token, *, timeout):
+        asked.append(url)
+        raise ConfigError("nobody is there")
+
+    monkeypatch.setattr(holdfast, "Publisher", publisher)
+    monkeypatch.setattr(sys, "argv", ["announce", "dinner"])
+    monkeypatch.delenv("HOLDFAST_ADMIN", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("HOLDFAST_ADMIN", variable)
+    with pytest.raises(SystemExit, match=r"^announce: nobody is there$"):
+        runpy.run_module("examples.auction.announce", run_name="__main__")
+    assert asked == [variable or "http://127.0.0.1:7513"]

@@ -5,7 +5,9 @@ import json
 import os
 import re
 import socket
+import ssl
 import threading
+import time
 from contextlib import suppress
 
 import pytest
@@ -18,7 +20,7 @@ from holdfast.proxy.admin.routes import LARGE_BODY
 from holdfast.proxy.views import Published
 from holdfast.publisher import sockets
 from holdfast.publisher.attempts import ATTEMPT_TIMEOUT, LONGEST_PAUSE, Attempts
-from holdfast.publisher.requests import MAX_BODY_BYTES, MAX_MESSAGES
+from holdfast.publisher.requests import MAX_BODY_BYTES, MAX_MESSAGES, Answer, server_of
 from tests.proxy.conftest import control, serve
 from tests.waiting import PATIENCE
 
@@ -259,9 +261,26 @@ async def test_nobody_there(publisher):
 
 @pytest.mark.parametrize("kind", [Publisher, AsyncPublisher])
 def test_what_is_no_server_and_no_token(kind):
-    for url in ("", "ftp://x", "http://", "http://x:y", "http://[", f"http://{64 * 'a'}", "http://a..b"):
-        with pytest.raises(ConfigError, match="expected HOST:PORT"):
+    for url in (
+        "", "ftp://x", "http://", "http://x:y", "http://[", f"http://{64 * 'a'}", "http://a..b", "::1:5", "a b:1",
+        "http://-", "http://$HOST:1", "http://{host}", "http://h%41st", "http://a\\b", "http://a,b", "http://*",
+        "a\0:1", "http://h\nost", " http://host", "http://host:0", "http://host?a=b", "http://host#a",
+        "http://host/a b", "http://host/\xfc", "http://[::1::2]:5", "http://\ud800:1", "http://user:hush@host",
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match="expected HOST:PORT") as info:
             kind(url)
+        assert "hush" not in str(info.value).encode().decode()
+    for url, host in (
+        ("LOCALHOST:5", "localhost"), ("http://a_b:5", "a_b"), ("[::1]:5", "::1"),
+        ("http://[fe80::1%eth0]", "fe80::1%eth0"),
+        ("http://b\xfccher.example./x", "xn--bcher-kva.example."), ("1.2.3.4:5", "1.2.3.4"),
+    ):  # fmt: skip
+        assert kind(url)._requests.server.host == host
+    for timeout in ("5", 0, -1, float("nan"), None, True, [5]):
+        with pytest.raises(ConfigError, match=r"^timeout: expected a number of seconds above 0, got "):
+            kind("http://127.0.0.1", timeout=timeout)
+    for timeout in (1, 0.5, float("inf"), 10**400):
+        assert 0 < kind("http://127.0.0.1", timeout=timeout)._requests.timeout <= 1e9
     with pytest.raises(ConfigError, match=r"^url: expected text, got None: is its environment variable set"):
         kind(None)
     with pytest.raises(ConfigError, match=r"^token: expected text, got None: is its environment variable set"):
@@ -327,18 +346,67 @@ async def test_the_server_says_which_of_many_it_does_not_take(publisher, serve, 
 
 
 def test_pauses_grow_and_end_with_the_time():
-    attempts = Attempts(10.0, 100.0, lambda: 1.0)
+    attempts = attempts_of(10.0)
     assert attempts.limit(100.0) == 10.0
-    assert Attempts(100.0, 100.0, lambda: 1.0).limit(100.0) == ATTEMPT_TIMEOUT
+    assert attempts_of(100.0).limit(100.0) == ATTEMPT_TIMEOUT
     now, pauses = 100.0, []
-    while (pause := attempts.pause(now)) is not None:
-        pauses.append(pause)
-        now += pause
+    attempts.failed(ConnectionRefusedError(111, "refused"))
+
+    def give_up():
+        nonlocal now
+        while True:
+            pauses.append(attempts.pause(now))
+            now += pauses[-1]
+
+    with pytest.raises(PublishError, match=r"^no admin server answers at http://host:1: refused$"):
+        give_up()
     assert pauses[:3] == [0.05, 0.1, 0.2]
     assert max(pauses) == LONGEST_PAUSE
     assert 110.0 - LONGEST_PAUSE <= now < 110.0
-    assert attempts.pause(105.0, retry_after=3.0) == 3.0
-    assert attempts.pause(105.0, retry_after=5.0) is None
+    attempts.answered(Answer(503, BUSY.body, 3.0))
+    assert attempts.pause(105.0) == 3.0
+    attempts.failed(ConnectionResetError())
+    assert attempts.pause(105.0) == LONGEST_PAUSE  # what the server has said before is over
+    attempts.answered(Answer(503, BUSY.body, 5.0))
+    with pytest.raises(PublishError, match=r"^no node$"):
+        attempts.pause(105.0)
+
+
+def attempts_of(timeout):
+    return Attempts(server_of("host:1", None), timeout, 100.0, lambda: 1.0)
+
+
+def test_what_a_request_has_come_to():
+    attempts, whose = attempts_of(10.0), ssl.SSLCertVerificationError(1, "whose?")
+    whose.verify_message = "whose?"
+    assert attempts.answered(Answer(200, b"", 0.0))
+    with pytest.raises(PublishError, match=r"^no node$"):
+        attempts.answered(Answer(400, BUSY.body, 0.0))
+    with pytest.raises(PublishError, match=r"^http://host:1: whose\?$"):
+        attempts.failed(whose)
+    attempts.failed(ConnectionResetError(), is_kept=True)
+    assert attempts.pause(1000.0) == 0.0  # however late: it is the first attempt still
+    assert not attempts.answered(Answer(409, BUSY.body, 0.0))
+    attempts.failed(TimeoutError())
+    with pytest.raises(PublishError, match=r"^no node$"):  # and not that time was up before it could be said again
+        attempts.pause(1000.0)
+
+
+def test_each_address_of_a_name_has_its_share_of_the_time(monkeypatch):
+    """One that is silent leaves time for those after it."""
+    had = []
+
+    class Silent(socket.socket):
+        def connect(self, address):
+            had.append(self.gettimeout())
+            raise TimeoutError("timed out")
+
+    nobody = (socket.AF_INET, ("127.0.0.1", 1))
+    monkeypatch.setattr(sockets, "_look_up", lambda host, port, flags=0: [nobody] * 3)
+    monkeypatch.setattr(socket, "socket", Silent)
+    with pytest.raises(TimeoutError):
+        sockets.connect("three.example", 1, None, time.monotonic() + 30_000)
+    assert had == [pytest.approx(share, rel=0.01) for share in (10_000, 15_000, 30_000)]
 
 
 async def test_connections_are_kept_and_one_that_has_gone_is_no_failure(serve, nursery):

@@ -209,6 +209,22 @@ async def test_what_is_cancelled_before_it_begins_there_is_ended_without_a_warni
 
 
 @crossing
+async def test_a_future_that_nobody_began_to_wait_for_is_cancelled_as_one_that_somebody_waits_for(crossing):
+    """It may be a task: that of a function which begins one, and returns it."""
+    task = asyncio.ensure_future(asyncio.sleep(PATIENCE))
+
+    async def give_up():
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await crossing.to_asyncio(task)
+        return scope.cancelled_caught
+
+    assert await crossing.to_trio(give_up)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@crossing
 async def test_cancellation_crosses_to_asyncio_and_waits_there(crossing):
     seen = []
 

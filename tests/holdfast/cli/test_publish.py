@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shlex
 
 import pytest
 import trio
@@ -131,3 +132,17 @@ async def test_lines_that_are_none(publish):
     assert (result.status, result.err) == (1, "holdfast: expected text in UTF-8 on stdin\n")
     result = await publish("a", stdin=b"x" * 1_000_000)
     assert (result.status, result.err) == (1, "holdfast: expected lines of at most 131072 bytes on stdin\n")
+
+
+async def test_a_stdin_that_can_not_be_read(tmp_path):
+    writable = shlex.quote(str(tmp_path / "out"))
+    for redirection, told in (("<&-", "stdin, which is closed"), (f"0>{writable}", "stdin can't be read: Bad file")):
+        line = shlex.join([*command(["publish"]), "kitchen", "--admin", "127.0.0.1:1"])
+        with trio.fail_after(60):
+            done = await trio.run_process(
+                ["/bin/sh", "-c", f"exec {line} {redirection}"],
+                env=environment({}), capture_stdout=True, capture_stderr=True, check=False,
+            )  # fmt: skip
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert told in done.stderr.decode()
+        assert b"Traceback" not in done.stderr

@@ -364,3 +364,102 @@ async def test_the_example_of_the_tutorial():
         result = await steps.call("hello", client=ada)
         assert result.text.endswith(": hello")
         assert result.effects == [Notify(result.text, channels=["/kitchen"], exclude=[ada])]
+
+
+def told(function, **how):
+    node = Node("test")
+    node.on_open(function, **how)
+    node.on_close(function, **how)
+    return node
+
+
+@pytest.mark.parametrize("kind", ["async", "plain", "begun", "begun inline"])
+async def test_what_others_do_meanwhile_is_not_of_those_who_come_and_go(kind):
+    """A job of the node said something just then: it was among the effects of one run in two."""
+    has_spoken = trio.Event()
+
+    async def another():
+        await node.broadcast("another's")
+        has_spoken.set()
+
+    async def tell(client):
+        node.start_soon(another)
+        await has_spoken.wait()
+        await node.notify("mine", clients=[client])
+
+    def plain(client):
+        trio.from_thread.run(tell, client)
+
+    how = {"async": tell, "plain": plain}.get(kind, lambda client: tell(client))
+    node, ada = told(how, inline=kind == "begun inline"), client()
+    async with alone(node) as steps:
+        for step in (steps.open, steps.close):
+            has_spoken = trio.Event()
+            assert (await step(ada)).effects == [Notify("mine", clients=[ada])]
+        assert [type(effect) for effect in steps.effects] == [Broadcast, Notify] * 2
+
+
+async def test_steps_at_the_same_time_have_each_their_own():
+    node, clients = told(lambda client: node.broadcast(client.user)), [client(user=str(number)) for number in range(9)]
+    results = {}
+
+    async def take(one):
+        results[one.user] = (await steps.open(one)).effects
+
+    async with alone(node) as steps:
+        async with trio.open_nursery() as nursery:
+            for one in clients:
+                nursery.start_soon(take, one)
+    assert results == {one.user: [Broadcast(one.user)] for one in clients}
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+async def test_what_a_task_does_meanwhile_is_not_of_the_request(attempt):
+    has_spoken = trio.Event()
+
+    async def another():
+        await node.broadcast("another's")
+        has_spoken.set()
+
+    async def handle(request):
+        await node.broadcast("flushed")
+        await request.flush()
+        node.start_soon(another)
+        await has_spoken.wait()
+        await node.broadcast("mine")
+
+    node = replying(handle)
+    async with alone(node) as steps:
+        result = await steps.call("x", attempt=attempt)
+        assert result.effects == [Broadcast("flushed"), Broadcast("mine")]
+        assert len(steps.effects) == 3
+
+
+async def test_a_node_is_as_it_was_when_its_test_is_over():
+    node = told(lambda client: None)
+    begin = node._on_open[0].begin
+    async with alone(node):
+        assert node._on_open[0].begin != begin
+    assert node._on_open[0].begin == begin
+
+
+async def test_what_a_redelivered_request_does_is_its_own():
+    """It goes out before its reply: not as that of another one that is under way."""
+    is_done = trio.Event()
+
+    async def handle(request):
+        if request.text == "wait":
+            await is_done.wait()
+        await node.broadcast(request.text)
+
+    async def wait():
+        results.append(await steps.call("wait", attempt=2))
+
+    node, results = replying(handle), []
+    async with alone(node) as steps:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            assert (await steps.call("go", attempt=2)).effects == [Broadcast("go")]
+            is_done.set()
+        assert results[0].effects == [Broadcast("wait")]

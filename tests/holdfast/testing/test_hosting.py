@@ -60,6 +60,51 @@ def node(kind):
     return node
 
 
+def test_an_async_answer_is_of_the_library_of_the_node(kind):
+    made, sleep = kind
+    node = made("test")
+
+    @node.on_request
+    async def pay(request):
+        return (await node.ask("billing", request.text)).json()
+
+    async def charge(question):
+        await sleep(0)
+        if question.text == "much":
+            raise RequestError(402, "not that much")
+        assert question.text == "little"
+        return {"paid": 5}
+
+    class Charge:
+        async def __call__(self, question):
+            return await charge(question)
+
+    for answer in (charge, Charge(), lambda question: charge(question)):
+        assert call(node, "little", answers={"billing": answer}).json() == {"paid": 5}
+        assert call(node, "much", answers={"billing": answer}).failure == Failure(402, "not that much")
+        with pytest.raises(AssertionError):
+            call(node, "nothing", answers={"billing": answer})
+
+
+def test_what_a_task_does_meanwhile_is_not_of_who_comes(kind):
+    made, sleep = kind
+    node, spoken = made("test"), []
+
+    async def another():
+        await node.broadcast("another's")
+        spoken.append(True)
+
+    @node.on_open
+    async def opened(client):
+        node.start_soon(another)
+        while not spoken:
+            await sleep(0)
+        await node.join(client, "all")
+
+    ada = client()
+    assert open(node, ada).effects == [Join(ada, "all")]
+
+
 def check(node):
     """Each step by itself. Gives the thread in which handlers ran."""
     result = call(node, "x")

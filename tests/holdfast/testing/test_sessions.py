@@ -248,3 +248,16 @@ def test_another_node_asks():
     assert (result.json(), result.effects) == ({"by": "shop-1", "amount": 5}, [Broadcast("charged")])
     assert ask(node, {}, attempt=2).failure == Failure(409, "again")
     assert ask(Node("test"), "x").failure.status == 501
+
+
+def test_what_another_node_answers_as_json():
+    node = Node("shop")
+
+    @node.on_request
+    async def ask_for_more(request):
+        return (await node.ask("billing", "")).json()
+
+    assert call(node, answers={"billing": {"paid": [5]}}).json() == {"paid": [5]}
+    for wrong in ("{oops", b"\xff", "", "[" * 100_000):
+        with pytest.raises(ValueError):  # noqa: PT011 - msgspec's words, and ours for what is too deep
+            call(node, answers={"billing": wrong})

@@ -109,3 +109,19 @@ async def test_who_waits_behind_the_share_for_too_long_is_told_so():
             told = [await peer.to_the_end() for peer in peers]
             assert sum(b"holdfast.parking_full" in said and b"those were not done" in said for said in told) == refused
             assert sum(b"who are you?" in said for said in told) == CAPACITY - refused
+
+
+async def test_who_waits_for_nodes_that_are_full_is_not_told_of_the_share():
+    """None is available: requests have all of them."""
+    async with running(request={"parked_timeout": 0.3}) as proxy, AsyncExitStack() as stack:
+        with asked_for(proxy, capacity=2) as node:
+            await node.join()
+            client = await stack.enter_async_context(knocking(proxy))
+            await admit(node)
+            for what in (b"one", b"two"):
+                await client.stream.send_all(text(what))
+                await node.take(frames.Request)
+            stranger = await stack.enter_async_context(knocking(proxy))
+            said = await stranger.to_the_end()
+            assert b"no node was available for 0.3 s" in said
+            assert b"holdfast.parking_full" not in said

@@ -130,7 +130,7 @@ class Ledger:
         self._directory = directory
         self._settings = settings
         self._pause = settings.pause
-        self._next_id = first_id
+        self._next_id = self.first_id = first_id
         self._entries: dict[int, Entry] = {}
         self._apart = 0  # how many of them are of pools that are counted by themselves
         self.waiting: dict[Pool, list[Entry]] = {}  # in order of opening

@@ -12,7 +12,7 @@ from holdfast.balancer.cluster.counting import Counted
 from holdfast.balancer.directory import Node, NodeState
 from holdfast.protocols.nodes.effects import Effect
 from holdfast.protocols.peers.frames import Figures
-from holdfast.proxy.admin.exporter import Exporter
+from holdfast.proxy.admin.exporter import Exporter, requests_of
 from holdfast.proxy.admin.running import Running
 from holdfast.proxy.clients.session import Session
 from holdfast.proxy.cluster.views import view_of
@@ -74,7 +74,7 @@ class ProxyControl:
             connections=len(app.clients.connections),
             in_flight=app.ledger.in_flight,
             parked=app.ledger.parked_count,
-            requests=app.dispatch.requests,
+            requests=requests_of(app),
             replies=counters.replies,
             redelivered=counters.redelivered,
             errors=sum(counters.request_errors.values()),
@@ -93,7 +93,7 @@ class ProxyControl:
             connections=len(app.clients.connections),
             in_flight=app.ledger.in_flight,
             parked=app.ledger.parked_count,
-            requests=app.dispatch.requests,
+            requests=requests_of(app),
             replies=counters.replies,
             redelivered=counters.redelivered,
             errors=sum(counters.request_errors.values()),

@@ -45,6 +45,12 @@ class Metric(NamedTuple):
     label: str = ""
 
 
+def requests_of(proxy: Running) -> int:
+    """How many there have been, redeliveries not counted again: by their ids, so that none is counted on its way."""
+    ledger = proxy.ledger
+    return ledger.last_id - ledger.first_id + proxy.counters.limits_hit["request.max_in_flight"]
+
+
 def _cluster(read: Callable[[Cluster], float], alone: float = 0) -> Read:
     """alone: what a proxy without a store shows."""
     return lambda of: alone if of.runner is None else read(of.cluster)
@@ -85,7 +91,7 @@ METRICS = (
            "Tokens of clients (`client.jwt_keys`), in handshakes and HTTP: verified, expired, refused, missing.",
            lambda of: of.counters.tokens, "outcome"),
     Metric("holdfast_requests_total", COUNTER, "Requests of clients, redeliveries not counted again.",
-           lambda of: of.dispatch.requests),
+           requests_of),
     Metric("holdfast_replies_total", COUNTER, "Requests answered by a node.", lambda of: of.counters.replies),
     Metric("holdfast_request_errors_total", COUNTER, "Requests answered with a typed error by the proxy.",
            lambda of: of.counters.request_errors, "reason"),

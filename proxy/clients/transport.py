@@ -5,9 +5,9 @@ long it may take, and whether the peer can tell it from an end that was cut shor
 told of to the connection, by progress and never by a fixed time. Knows nothing of protocols and requests.
 """
 
+import os
 from collections.abc import Callable
 from math import inf
-from os import read, write
 from typing import Final
 
 from holdfast.protocols.close import Reason
@@ -85,7 +85,7 @@ class Transport(Interest):
                     self.owner.lost()
                     return
             try:
-                data = read(self.fd, READ_BYTES)
+                data = os.read(self.fd, READ_BYTES)
             except BlockingIOError:
                 return
             except OSError:  # reset, timed out: a normal end
@@ -175,7 +175,7 @@ class Transport(Interest):
 
     def _write_now(self, data: bytes) -> None:
         try:
-            sent = write(self.fd, data)
+            sent = os.write(self.fd, data)
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -230,7 +230,7 @@ class Transport(Interest):
         try:
             while outbox.size and left > 0:
                 data = outbox.peek() if tls is None else outbox.peek_sealed(tls.seal)
-                sent = write(self.fd, data)
+                sent = os.write(self.fd, data)
                 self._clients.counters.bytes_sent += sent
                 left -= sent
                 if tls is None:

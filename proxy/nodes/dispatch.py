@@ -34,7 +34,6 @@ log = structlog.get_logger("holdfast.dispatch")
 # Then clients get their turn: 64 MiB that are parked would take a quarter of a second.
 UNPARKED_PER_TURN = 256
 UNPARKED_BYTES_PER_TURN = 1 << 20
-TOO_MANY = "request.max_in_flight"  # the limit's name
 
 
 class Dispatch:
@@ -68,7 +67,6 @@ class Dispatch:
         self._waiting = ledger.waiting
         self._key_of = key_of
         self._random = random
-        self._before = ledger.last_id
         self._reactor = reactor
         self._counters = counters
         self._settings = settings
@@ -93,11 +91,10 @@ class Dispatch:
     def request(self, connection: Requester, event: Request, pool: Pool | None = None) -> None:
         """A client asks. pool: which nodes may take it; None: those that take all requests."""
         pool = pool or self.pool
+        node: Node | None = None
         if pool.available and pool not in self._waiting:
             key = 0 if self._key_of is None else self._key_of(connection, event)
             node = pool.select(pool.available, key, self._random)
-        else:
-            node = None
         entry = self._ledger.open(connection, event, pool, node, self._reactor.now)
         if entry is None:
             self._too_many(connection, event, pool)
@@ -117,13 +114,8 @@ class Dispatch:
             self._ledger.hasten(entry, timeout)
         self._send_or_park(entry, now)
 
-    @property
-    def requests(self) -> int:
-        """How many there have been, redeliveries not counted again."""
-        return self._ledger.last_id - self._before + self._counters.limits_hit[TOO_MANY]
-
     def _too_many(self, connection: Requester, event: Asked, pool: Pool) -> None:
-        self._counters.limits_hit[TOO_MANY] += 1
+        self._counters.limits_hit["request.max_in_flight"] += 1
         message = f"too many requests in flight{pool.route and f' by the route {pool.route}'}"
         connection.fail(event, RequestError(message, Reason.PARKING_FULL, self._settings.retry_after))
 

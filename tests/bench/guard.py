@@ -5,6 +5,7 @@ In a process of its own: a coverage tool, or whatever else looks on, would be co
 
 import gc
 import json
+import os
 import sys
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -16,7 +17,6 @@ import trio
 from websockets.frames import Frame, Opcode
 
 from holdfast.protocols.nodes.frames import Effects, HttpReply, HttpRequest, Join, Notify, Opened, Reply, Request
-from holdfast.proxy.clients import transport
 from holdfast.proxy.clients.reactor import READABLE
 from holdfast.proxy.config import LogSettings
 from holdfast.proxy.process.logs import configure
@@ -224,17 +224,17 @@ async def cpu():
 def in_memory(sent):
     """Clients' descriptors, from which `sent` is read whenever somebody asks. Yields what is written to them."""
     written = []
-    read, write = transport.read, transport.write
+    read, write = os.read, os.write
 
     def take(fd, data):
         written.append(data)
         return len(data)
 
-    transport.read, transport.write = lambda fd, size: sent, take
+    os.read, os.write = lambda fd, size: sent, take
     try:
         yield written
     finally:
-        transport.read, transport.write = read, write
+        os.read, os.write = read, write
 
 
 SCENARIOS = {

@@ -11,6 +11,7 @@ from holdfast.balancer.cluster.cluster import Cluster
 from holdfast.balancer.cluster.times import Times
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.peers.frames import Member
+from holdfast.proxy.admin.exporter import requests_of
 from holdfast.proxy.admin.operator import Operator
 from holdfast.proxy.cluster.views import trouble_of, warning_of
 from holdfast.proxy.config.sections import AdminSettings
@@ -204,4 +205,4 @@ async def test_questions_keep_their_place_among_requests():
                 assert (await ask(client, action="health", requestId=number))["requestId"] == number
             await node.reply(request)
             assert await client.recv() == "first"
-        assert proxy.app.dispatch.requests == 1
+        assert requests_of(proxy.app) == 1

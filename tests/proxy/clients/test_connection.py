@@ -346,7 +346,7 @@ async def test_bytes_of_a_turn_leave_in_one_write_and_in_order(rig, monkeypatch)
     connection, theirs = rig.connect()
     writes = []
     monkeypatch.setattr(
-        "holdfast.proxy.clients.transport.write", lambda fd, data: writes.append(bytes(data)) or len(data)
+        "holdfast.proxy.clients.transport.os.write", lambda fd, data: writes.append(bytes(data)) or len(data)
     )
     for part in (b"a", b"b", b"c"):
         connection.transport.write(part)

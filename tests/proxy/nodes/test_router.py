@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from holdfast.protocols.close import Reason
 from holdfast.protocols.nodes import frames
+from holdfast.proxy.admin.exporter import requests_of
 from tests.harness import ScriptedNode, running, websocket
 
 
@@ -166,7 +167,7 @@ async def test_a_fixed_answer_needs_no_node():
         reply = await http.get("/gone")
         assert (reply.status_code, reply.text) == (410, "no more")
         assert reply.headers["content-type"] == "text/plain; charset=utf-8"
-        assert proxy.app.dispatch.requests == 0
+        assert requests_of(proxy.app) == 0
         assert sum(proxy.counters.route_requests.values()) == 5
 
 

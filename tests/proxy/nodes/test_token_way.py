@@ -15,6 +15,7 @@ from holdfast.protocols.close import Reason
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import CONNECT, Admitted, encode_admitted
 from holdfast.protocols.nodes.frames import decode_client
+from holdfast.proxy.admin.exporter import requests_of
 from tests.harness import ScriptedNode, client_ids, running, websocket
 from tests.proxy.clients.test_connection import LineProtocol
 from tests.proxy.cluster.proxies import cluster_of
@@ -322,7 +323,7 @@ async def test_each_http_request_has_its_token():
                 assert answer.status_code == 401
                 assert answer.headers["www-authenticate"].startswith('Bearer realm="holdfast"')
                 assert answer.json()["error"]["id"] == "holdfast.unauthorized"
-            assert proxy.app.dispatch.requests == 2
+            assert requests_of(proxy.app) == 2
 
 
 async def test_http_without_a_token_where_none_is_required():

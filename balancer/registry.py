@@ -7,6 +7,7 @@ bytes (20,000 clients in memory are 20,000 byte strings). Refuses to open an id 
 what is the announcer's. The other end is protocols.nodes.clients.
 """
 
+from collections.abc import KeysView
 from typing import NamedTuple, cast
 
 from msgspec import Raw
@@ -62,6 +63,10 @@ class ClientRegistry:
 
     def __contains__(self, client_id: int) -> bool:
         return client_id in self._encoded
+
+    @property
+    def ids(self) -> KeysView[int]:
+        return self._encoded.keys()
 
     def open(self, client: Client, due: bool = False) -> None:
         """Add a client. due: one node is to be told. Raises ValueError if the id is open."""

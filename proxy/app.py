@@ -139,7 +139,7 @@ class App:
             clients.tokens = tokens = Tokens(client, clients.dispatch, reactor, counters, wall_clock)
             clients.dispatch = tokens.request
         self.calls = calls = Calls(
-            client.admission, ledger, directory, announcer, dispatch, config.request, reactor, counters
+            client.admission, prefix, ledger, directory, announcer, dispatch, config.request, reactor, counters
         )
         clients.admission = calls.admission
         clients.join = channels.join
@@ -220,7 +220,7 @@ class App:
         due = self.calls.once.wants_comings
         self.announcer.client_opened(client, due)
         if due:
-            self.calls.once.opened(client.id, self.registry.info(client.id))
+            self.calls.once.opened(client.id, self.registry.info(client.id), self.registry.sequence)
 
     def _client_closed(self, session: Session, reason: Reason) -> None:
         info = self.registry.info(session.id) if self.calls.once.is_due(session.id) else b""  # of whom something is due
@@ -229,7 +229,7 @@ class App:
             self._access_log.leaves(session.id)
         self.announcer.client_closed(session.id, reason, info != b"")
         if info:
-            self.calls.once.closed(session.id, info, reason.value)
+            self.calls.once.closed(session.id, info, reason.value, self.registry.sequence)
         self.keeper.owner_gone(session.id)
         self.cluster.owners.closed(session.id)
 
@@ -360,6 +360,7 @@ class App:
         cluster.owners.is_here = self.registry.__contains__
         cluster.owners.on_gone = keeper.owner_gone
         self.calls.orphans.is_ours = self.steward.inherits
+        self.steward.on_evicted = self.calls.orphans.evicted
         keeper.start(cluster.replication, cluster.owners)
 
     async def _accept(self, listeners: list[Listener], scope: trio.CancelScope) -> None:

@@ -35,6 +35,8 @@ OF_PROXIES = {
     "waited. kind: open or close. No more than 10 lines a second; `holdfast_once_given_up_total` has all.",
     "once_untold": "The proxy stops, and of so many clients that came or went no node has been told. Nodes know of "
     "them, and another proxy has it told.",
+    "once_unwanted": "A proxy is no more, and for five minutes no node wanted to be told of so many comings and "
+    "goings of its clients: nobody is. prefix: of their ids.",
     "orphans": "A proxy is no more, and one node is told which of its clients went, or came before. prefix: of their "
     "ids. node: who knew of so many.",
     # nodes

@@ -5,16 +5,14 @@ proxies, until a proxy has had it told. Each node says that it has some; the pro
 all of what is told, see proxy.nodes.orphans. Keeps nothing in a node without a function that is told once.
 """
 
-from collections.abc import Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Protocol, cast
 
-from msgspec import Struct
-
-from holdfast.protocols.nodes.announcements import WENT
+from holdfast.protocols.nodes.announcements import CAME, WENT
 from holdfast.protocols.nodes.clients import ClientView
 from holdfast.protocols.nodes.frames import Closed, Due, Orphaned, Orphans, WantOrphans, encode_frame, pack_ids
-from holdfast.protocols.nodes.orphans import COUNT, ORPHANS, SETTLED
+from holdfast.protocols.nodes.orphans import COUNT, LATE, ORPHANS, SETTLED, Told
 
 MAX_PROXIES = 64  # that are no more; what is due of the one that was lost first is forgotten then
 PART = 500  # clients that are given at once
@@ -29,14 +27,47 @@ class Link(Protocol):
     def send(self, frame: Orphaned | Orphans, /) -> object: ...
 
 
-class Estate(Struct):
-    """What is due of one proxy's clients. number: of the last change of which this node was told. came, went: clients
-    of which others have had that told since, known here or not."""
+class Estate:
+    """What is due of one proxy's clients: that they came and then went, or only that they went. Of the rest as
+    Orphaned. newer: whom this node knows as of `later`; all others as of `number`."""
 
-    number: int
-    due: dict[int, Due]
-    came: set[int] = set()
-    went: set[int] = set()
+    __slots__ = ("coming", "going", "later", "newer", "number", "told")
+
+    def __init__(self, view: ClientView) -> None:
+        self.number, self.later, self.newer = view.number, view.later, view.newer
+        self.told = 0
+        due = view.gone | {id: Due(client, "", id in view.coming) for id, client in view.clients.items()}
+        self.coming = {id: each for id, each in due.items() if each.came}
+        self.going = {id: each for id, each in due.items() if not each.came}
+
+    def heard(self, id: int, due: int) -> None:
+        """One node was told of it. due: what is to be told yet."""
+        each = self.coming.pop(id, None)
+        if not due:
+            self.going.pop(id, None)
+        elif each is not None:
+            self.going[id] = Due(each.client, each.reason)
+
+    def asked_for(self, frame: WantOrphans) -> Iterator[Due]:
+        return chain(
+            self._later(self.coming, frame.told) if frame.kinds & (CAME | LATE) else (),
+            self._later(self.going, frame.told) if frame.kinds & WENT else (),
+        )
+
+    def count(self, told: int) -> int:
+        """What is due, and is later than that change."""
+        return sum(1 + due.came for due in chain(self._later(self.coming, told), self._later(self.going, told)))
+
+    def _later(self, due: dict[int, Due], told: int) -> Iterable[Due]:
+        """Those whom this node knows as of a later change."""
+        if told < self.number:
+            return due.values()
+        return (each for id, each in due.items() if id in self.newer) if told < self.later else ()
+
+    def settle(self, told: int) -> None:
+        """All that is known here is told, and up to that change all."""
+        self.told = max(self.told, told)
+        self.coming, self.going = {}, {}
 
 
 class Heir:
@@ -47,29 +78,30 @@ class Heir:
     def __init__(self, keeps: bool) -> None:
         self._keeps = keeps
         self._estates: dict[int, Estate] = {}  # by prefix
+        self._told = Told()
 
     @property
     def has_estates(self) -> bool:
         return bool(self._estates)
 
-    # --- what becomes of proxies ------------------------------------------------------------------------------------
-
     def lost(self, prefix: int, view: ClientView) -> None:
         """A proxy is no more."""
         if not self._keeps:
             return
-        due = dict(view.gone)
-        due |= {id: Due(client, "", id in view.coming) for id, client in view.clients.items()}
-        self._estates.pop(prefix, None)
-        self._estates[prefix] = Estate(view.number, due)
+        self._forget(prefix)
+        self._estates[prefix] = Estate(view)
         if len(self._estates) > MAX_PROXIES:
-            del self._estates[next(iter(self._estates))]
+            self._forget(next(iter(self._estates)))
         for link in list(self.links.values()):
             self._say(link, prefix)
 
     def lives(self, prefix: int) -> None:
-        """It is there again, and has its clients."""
+        """It is there again, and has its clients; it is `linked`, and so has heard what others were told of them."""
+        self._forget(prefix)
+
+    def _forget(self, prefix: int) -> None:
         self._estates.pop(prefix, None)
+        self._told.forget(prefix)
 
     # --- with a proxy -----------------------------------------------------------------------------------------------
 
@@ -80,40 +112,47 @@ class Heir:
 
     def told(self, change: Closed) -> None:
         """One node has been told of a client."""
-        id = change.client
-        estate = self._estates.get(id >> 32)
-        if estate is None:
-            return
-        if not change.due:
-            estate.went.add(id)
-            estate.due.pop(id, None)
-        elif change.due == WENT:
-            estate.came.add(id)
-            if (due := estate.due.get(id)) is not None:
-                estate.due[id] = Due(due.client, due.reason)
+        estate = self._estates.get(change.client >> 32)
+        if estate is not None:
+            self._told.add(change.client, change.due)
+            estate.heard(change.client, change.due)
 
     def wanted(self, link: Link, frame: WantOrphans) -> None:
         estate = self._estates.get(frame.prefix)
-        if frame.what == SETTLED:
-            if estate is not None:
-                self._estates[frame.prefix] = Estate(estate.number, {})
-            return
         if frame.what == COUNT:
             if estate is not None:
                 self._say(link, frame.prefix)
-            return
-        part: list[Due] = []
-        size = 0
-        for due in islice([] if estate is None else estate.due.values(), PART):
-            encoded = encode_frame(due)
-            part.append(cast("Due", encoded))  # msgspec puts a Raw into the frame as it is
-            size += len(bytes(encoded))
-            if size >= PART_BYTES:
-                break
-        link.send(Orphans(frame.prefix, part))
+        elif frame.what == SETTLED:
+            if estate is not None:
+                estate.settle(frame.told)
+                if estate.told >= max(estate.number, estate.later):
+                    self._told.forget(frame.prefix)  # the number says it
+        else:
+            part = [] if estate is None else _part(estate.asked_for(frame))
+            left = 0 if estate is None or part else estate.count(frame.told)
+            link.send(Orphans(frame.prefix, part, left))
 
     def _say(self, link: Link, prefix: int) -> None:
-        if ORPHANS in link.takes:
-            estate = self._estates[prefix]
-            count = len(estate.due) + sum(due.came for due in estate.due.values())
-            link.send(Orphaned(prefix, estate.number, count, pack_ids(estate.came), pack_ids(estate.went)))
+        if ORPHANS not in link.takes:
+            return
+        came, went = b"", b""
+        for page in self._told.pages(prefix):
+            if came or went:
+                link.send(Orphaned(prefix, 0, 0, came, went))
+            came, went = map(pack_ids, page)
+        estate = self._estates[prefix]
+        count = estate.count(estate.told)
+        link.send(Orphaned(prefix, estate.number, count, came, went, estate.later, estate.told))
+
+
+def _part(due: Iterable[Due]) -> list[Due]:
+    """As many of these as are given at once."""
+    part: list[Due] = []
+    size = 0
+    for each in due:
+        encoded = encode_frame(each)
+        part.append(cast("Due", encoded))  # msgspec puts a Raw into the frame as it is
+        size += len(bytes(encoded))
+        if len(part) == PART or size >= PART_BYTES:
+            break
+    return part

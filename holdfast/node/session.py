@@ -270,8 +270,8 @@ class Session:
             frames.Cancel: self._parts.dispatch.cancel,
             frames.Taken: self._parts.dispatch.taken,
         }
+        self.links.welcomed(self, frame.seen)  # and is told what others were told of its clients, before we forget that
         self._parts.clients.welcome(self.proxy, frame.clients_sequence, frame.prefix)
-        self.links.welcomed(self, frame.seen)
         self.links.introduced(self, frames.Peers(frame.peers, frame.ballot))
         self._parts.replica.kept_by(self, frame.keeper, 0)
         if self.links.is_drained:

@@ -14,7 +14,8 @@ class ClientView:
     """The receiving end of balancer.registry.
 
     coming: of clients, those of whose coming one node is to be told yet. gone: clients that are no more, of which that
-    is so. number: of the last change; 0: there may be more than is known here.
+    is so. number: up to this change all is known; 0: nothing. newer: of whom more is known, if a snapshot is not
+    complete: as of `later`, which is 0 else.
 
     A session begins with `welcome`; then pages of the snapshot come with changes between them. While they do, `clients`
     also has those of the former session whose fate is not known yet: they are told as closed at the last page.
@@ -24,16 +25,14 @@ class ClientView:
         self.clients: dict[int, Client] = {}
         self.coming: set[int] = set()
         self.gone: dict[int, Due] = {}
+        self.number = self.later = 0
+        self.newer: set[int] = set()
         self._sequence: int | None = None  # None: no session, or its stream has broken
         self._confirmed: set[int] | None = None  # clients that this session's snapshot has told; None: it is complete
 
-    @property
-    def number(self) -> int:
-        return self._sequence if self._sequence is not None and self._confirmed is None else 0
-
     def welcome(self, sequence: int) -> None:
         """A session stands; its snapshot follows. sequence: Welcome.clients_sequence."""
-        self._sequence = sequence
+        self._sequence = self.later = sequence
         self._confirmed = set()
 
     def page(self, page: Clients) -> tuple[list[Client], list[Client]]:
@@ -43,14 +42,14 @@ class ClientView:
             raise FrameError("a page of clients came, but no snapshot is on its way")
         opened = []
         for client in page.clients:
-            self._confirmed.add(client.id)
+            self._confirm(client.id)
             if self.clients.get(client.id) != client:
                 self.clients[client.id] = client
                 opened.append(client)
         self.coming.difference_update(client.id for client in page.clients)
         self.coming.update(unpack_ids(page.due))
         for due in page.gone:
-            self._confirmed.add(due.client.id)
+            self._confirm(due.client.id)
             self.gone[due.client.id] = due
         if not page.last:
             return opened, []
@@ -59,6 +58,7 @@ class ClientView:
         for told in self.gone.keys() - self._confirmed:
             del self.gone[told]
         self._confirmed = None
+        self.number, self.later, self.newer = self._sequence, 0, set()
         return opened, closed
 
     def changes(self, frame: Changes) -> list[Opened | Closed]:
@@ -70,6 +70,12 @@ class ClientView:
         self._advance(frame.sequence, len(frame.changes))
         return [change for change in frame.changes if self._apply(change)]
 
+    def _confirm(self, client: int) -> None:
+        """This session has told it, if its snapshot is not complete."""
+        if self._confirmed is not None:
+            self._confirmed.add(client)
+            self.newer.add(client)
+
     def _apply(self, change: Opened | Closed) -> bool:
         if isinstance(change, Closed):
             return self._close(change)
@@ -78,8 +84,7 @@ class ClientView:
             self.coming.add(client.id)
         else:
             self.coming.discard(client.id)
-        if self._confirmed is not None:
-            self._confirmed.add(client.id)
+        self._confirm(client.id)
         if self.clients.get(client.id) == client:
             return False
         self.clients[client.id] = client
@@ -94,8 +99,8 @@ class ClientView:
             self.gone[id] = Due(client, change.reason, change.due >= CAME)
         elif change.due and known is not None:
             self.gone[id] = Due(known.client, known.reason, change.due >= CAME)
-        if id in self.gone and self._confirmed is not None:
-            self._confirmed.add(id)
+        if id in self.gone:
+            self._confirm(id)
         return client is not None
 
     def _advance(self, first: int, count: int) -> None:
@@ -104,3 +109,7 @@ class ClientView:
             self._sequence = None  # nothing more of this stream is to be believed
             raise FrameError(f"expected {expected} in the stream of clients, got number {first}")
         self._sequence += count
+        if self._confirmed is None:
+            self.number = self._sequence
+        else:
+            self.later = self._sequence

@@ -76,6 +76,11 @@ class Announcer:
         """Number of the last client that came or went."""
         return self._registry.sequence
 
+    @property
+    def clients(self) -> Iterable[int]:
+        """Ours that are open."""
+        return self._registry.ids
+
     # --- sessions of nodes ----------------------------------------------------------------------------------------
 
     def joined(self, node: Node) -> None:

@@ -49,11 +49,15 @@ class Publication(Caller):
 
 
 class Calls:
-    """admission: for the clients' side, mode as of that. asks, orphans: for the gateway. once: who is told of them."""
+    """admission: for the clients' side, mode as of that. asks, orphans: for the gateway. once: who is told of them.
+
+    prefix: of our clients' ids.
+    """
 
     def __init__(
         self,
         mode: str,
+        prefix: int,
         ledger: Ledger,
         directory: Directory,
         announcer: Announcer,
@@ -74,8 +78,7 @@ class Calls:
         self._reactor = reactor
         self.admission = Admission(mode, pools[CONNECT], dispatch.call, reactor, counters)
         self.once = Once(pools[OPEN], pools[CLOSE], dispatch.call, reactor, counters)
-        self.orphans = OrphanCare(self.once, announcer, reactor)
-        self.once.on_told = self.orphans.told
+        self.orphans = OrphanCare(prefix, self.once, announcer, reactor)
         self.asks = Asks(ledger, directory, select, settings, dispatch, reactor, counters)
 
     async def publish(self, effects: list[Effect]) -> None:

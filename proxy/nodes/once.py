@@ -3,7 +3,8 @@
 Owns what is not told yet: the coming before the going, of each client, and again when no node could take it. It waits
 here and not among what clients have asked, of whose room it has little. Nothing is kept of clients about whom nobody
 wants to know. What is told is said to `on_told`, so that nodes know what is due if this proxy is no more: then another
-one takes it over from them (proxy.nodes.orphans), and it is told here as well.
+one takes it over from them (proxy.nodes.orphans), and it is told here as well. Who was away may have here what others
+have told since: that is withdrawn.
 """
 
 from collections import deque
@@ -45,23 +46,59 @@ PATIENCE = 300.0  # seconds for which something is told again and again
 
 
 class Event(Call, gc=False):
-    """since: when it happened. sent: how many times it was on its way to a node, or may have been at another proxy.
-    is_inherited: somebody wanted to know of it there, who may not have come here yet."""
+    """since: when it happened, and number: with which change of its proxy's clients it was due; a later one, if nobody
+    knows. sent: how many times it was on its way to a node, or may have been at another proxy. fate: what became of it
+    meanwhile: DUE, nothing; TOLD, by another proxy; LEFT to another proxy. It is in nobody's way then, and over as soon
+    as no node has it."""
 
     since: float = 0.0
+    number: int = 0
     sent: int = 0
-    is_inherited: bool = False
+    fate: int = 0
 
     def frame(self, id: int, attempt: int, timeout: int) -> frames.Call:
         self.sent += 1
         return Call.frame(self, id, attempt, timeout)
 
 
-class Once(Caller):
+DUE, TOLD, LEFT = 0, 1, 2
+
+
+class Telling(Caller):
+    """What is told of one client. event: now; after: that it went, when it is told that it came."""
+
+    def __init__(self, once: "Once", event: Event) -> None:
+        self._once = once
+        self.event = event
+        self.after: Event | None = None
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        return (self.event,) if self.after is None else (self.event, self.after)
+
+    @property
+    def is_closed(self) -> bool:
+        """Then it goes to no node any more."""
+        if not self._once.is_ours(self.event.client >> 32):
+            self._once.withdraw(self.event.client, 0, LEFT)
+        return self.event.fate != DUE
+
+    def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> Taken:
+        if not more:
+            self._once.answered(self)
+        return PART if more else ALL
+
+    def fail(self, event: Call, error: HoldfastError) -> int:
+        self._once.failed(self, error)
+        return 0
+
+
+class Once:
     """open, close: the nodes that want to be told. dispatch: where calls go.
 
     len(): how many are not told yet. on_told: called with a client and CAME or WENT when that is told, or never will
-    be.
+    be; 0: another proxy has it told. is_ours: whether we tell of the clients with this prefix, at this moment.
+    doubted: clients that others may have told of as gone while we were away.
     """
 
     def __init__(
@@ -73,26 +110,32 @@ class Once(Caller):
         counters: Counters,
     ) -> None:
         self.on_told: Callable[[int, int], None] = lambda client, what: None
+        self.is_ours: Callable[[int], bool] = lambda prefix: True
+        self.doubted: set[int] = set()
         self._pools = {OPEN: open, CLOSE: close}
-        self._waiting: dict[str, deque[Event]] = {OPEN: deque(), CLOSE: deque()}  # the oldest first
+        self._waiting: dict[str, deque[Telling]] = {OPEN: deque(), CLOSE: deque()}  # the oldest first
         self._dispatch = dispatch
         self._reactor = reactor
         self._counters = counters
-        self._opening: dict[int, Event | None] = {}  # clients that are being told as come, and that they have gone
-        self._count = self._bytes = self._sent = 0
+        self._tellings: dict[int, Telling] = {}  # by client
+        self._counts = {OPEN: 0, CLOSE: 0}
+        self._bytes = self._sent = 0
 
     def __len__(self) -> int:
-        return self._count
+        return sum(self._counts.values())
+
+    def __contains__(self, client: int) -> bool:
+        return client in self._tellings
 
     @property
     def is_heard(self) -> bool:
         """Something is not told yet, and there are nodes for it."""
-        return self._count > 0 and any(pool.ready for pool in self._pools.values())
+        return any(count and self._pools[kind].ready for kind, count in self._counts.items())
 
     @property
-    def has_listeners(self) -> bool:
-        """There are nodes that want to be told."""
-        return any(pool.ready for pool in self._pools.values())
+    def kinds(self) -> int:
+        """Of what there are nodes that want to be told: CAME, WENT, both or 0."""
+        return (CAME if self._pools[OPEN].ready else 0) | (WENT if self._pools[CLOSE].ready else 0)
 
     @property
     def wants_comings(self) -> bool:
@@ -100,95 +143,124 @@ class Once(Caller):
 
     def is_due(self, client: int) -> bool:
         """Whether something is to be told when this one has gone."""
-        return client in self._opening or self._pools[CLOSE].is_wanted
+        return client in self._tellings or self._pools[CLOSE].is_wanted
 
-    def opened(self, client: int, info: bytes, before: int = 0) -> None:
-        """It has come, and somebody wants to know. info: the client, encoded. before: above 0 if somebody may have been
-        told already, at a proxy that is no more."""
-        self._opening[client] = None
-        now = self._reactor.now
-        self._tell(Event(OPEN, b"", False, client, info, "", before, now, before, before > 0))
+    def opened(self, client: int, info: bytes, number: int, before: int = 0) -> None:
+        """It has come, and somebody wants to know. info: the client, encoded. number: as of Event. before: above 0 if
+        somebody may have been told already, by another proxy."""
+        self._begin(Event(OPEN, b"", False, client, info, "", before, self._reactor.now, number, before))
 
-    def closed(self, client: int, info: bytes, reason: str, before: int = 0) -> None:
+    def closed(self, client: int, info: bytes, reason: str, number: int, before: int = 0) -> None:
         """It has gone, and something is due."""
-        sent = before or int(reason in ELSEWHERE)
-        event = Event(CLOSE, reason.encode(), True, client, info, "", sent, self._reactor.now, sent, before > 0)
-        if client in self._opening:
-            self._opening[client] = event
+        before = before or int(reason in ELSEWHERE or client in self.doubted)
+        self.doubted.discard(client)
+        event = Event(CLOSE, reason.encode(), True, client, info, "", before, self._reactor.now, number, before)
+        telling = self._tellings.get(client)
+        if telling is None:
+            self._begin(event)
         else:
-            self._tell(event)
+            telling.after = event
 
-    def inherit(self, client: int, info: bytes, reason: str, *, came: bool) -> None:
-        """One of a proxy that is no more has gone, and before that come: it may have told that, and nobody knows."""
-        if came:
-            self.opened(client, info, before=1)
-        self.closed(client, info, reason, before=1)
+    def inherit(self, gone: frames.Due, due: int, number: int) -> None:
+        """One of a proxy that is no more has gone. due: what is told of it, as Closed.due: that one may have told it,
+        and nobody knows."""
+        info = bytes(frames.encode_frame(gone.client))
+        if due & CAME:
+            self.opened(gone.client.id, info, number, before=1)
+        if due & WENT:
+            self.closed(gone.client.id, info, gone.reason, number, before=1)
+
+    # --- what others may have told --------------------------------------------------------------------------------
+
+    def withdraw(self, client: int, due: int, fate: int = TOLD) -> None:
+        """Of a client only that is to be told yet, as Closed.due. What a node has may stay with it."""
+        telling = self._tellings.get(client)
+        for event in () if telling is None else telling.events:
+            if not due & (CAME if event.kind == OPEN else WENT):
+                event.fate = event.fate or fate
+
+    def doubt(self, prefix: int, told: int) -> None:
+        """Of the clients with this prefix others may have told all, and what was due with that change they have."""
+        for client, telling in self._tellings.items():
+            if client >> 32 == prefix:
+                for event in telling.events:
+                    if event.number <= told:
+                        event.fate = event.fate or TOLD
+                    event.before = event.sent = max(event.sent, 1)
+
+    # ----------------------------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
         """Now and then: what waits, while there are nodes for it."""
         for kind, waiting in self._waiting.items():
             pool = self._pools[kind]
-            while waiting and (waiting[0].since + PATIENCE <= self._reactor.now or not self._may_be_wanted(waiting[0])):
-                event = waiting.popleft()
-                if pool.is_wanted:
-                    self._given_up(event, f"no node took it within {PATIENCE:g} s")
-                self._done(event)
+            while waiting and (waiting[0].event.since + PATIENCE <= self._reactor.now or not pool.is_wanted):
+                telling = waiting.popleft()
+                if pool.is_wanted and not telling.is_closed:
+                    self._given_up(telling.event, f"no node took it within {PATIENCE:g} s")
+                self._done(telling)
             while waiting and pool.ready and self._sent < MAX_SENT:
-                event = waiting.popleft()
-                self._send(event, pool)
-                if waiting and waiting[0] is event:  # there is no room for it
+                telling = waiting.popleft()
+                self._send(telling, pool)
+                if waiting and waiting[0] is telling:  # there is no room for it
                     break
 
-    def _tell(self, event: Event) -> None:
-        self._count += 1
+    def _begin(self, event: Event) -> None:
+        telling = self._tellings[event.client] = Telling(self, event)
+        self._tell(telling)
+
+    def _tell(self, telling: Telling) -> None:
+        event = telling.event
+        self._counts[event.kind] += 1
         self._bytes += len(event.info)
         pool, waiting = self._pools[event.kind], self._waiting[event.kind]
-        if not self._may_be_wanted(event):
-            self._done(event)
-        elif self._count > MAX_WAITING or self._bytes > MAX_WAITING_BYTES:
+        if not pool.is_wanted or telling.is_closed:
+            self._done(telling)
+        elif len(self) > MAX_WAITING or self._bytes > MAX_WAITING_BYTES:
             self._counters.limits_hit["once.max_waiting"] += 1
             self._given_up(event, "too much is not told yet")
-            self._done(event)
+            self._done(telling)
         elif waiting or not pool.ready or self._sent >= MAX_SENT:
-            waiting.append(event)
+            waiting.append(telling)
         else:
-            self._send(event, pool)
+            self._send(telling, pool)
 
-    def _may_be_wanted(self, event: Event) -> bool:
-        return event.is_inherited or self._pools[event.kind].is_wanted
-
-    def _send(self, event: Event, pool: Pool) -> None:
+    def _send(self, telling: Telling, pool: Pool) -> None:
+        if telling.is_closed:
+            self._done(telling)
+            return
         self._sent += 1
-        self._dispatch(self, event, pool)
+        self._dispatch(telling, telling.event, pool)
 
-    def reply(self, event: Call, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> Taken:
-        if not more:
-            self._sent -= 1
-            self._done(event)
-        return PART if more else ALL
-
-    def fail(self, event: Call, error: HoldfastError) -> int:
-        assert isinstance(event, Event)
+    def answered(self, telling: Telling) -> None:
         self._sent -= 1
-        if error.reason in AGAIN and self._reactor.now < event.since + PATIENCE:
-            event.before = event.sent  # somebody may have begun with it
-            self._waiting[event.kind].appendleft(event)
-            return 0
-        if error.reason is not Reason.NODE_ERROR:  # that one its node has in its log
-            self._given_up(event, str(error))
-        self._done(event)
-        return 0
+        telling.event.fate = TOLD
+        self._done(telling)
 
-    def _done(self, event: Call) -> None:
-        self._count -= 1
-        self._bytes -= len(event.info)
-        if event.kind == OPEN:
-            gone = self._opening.pop(event.client, None)
-            self.on_told(event.client, CAME)
-            if gone is not None:
-                self._tell(gone)
+    def failed(self, telling: Telling, error: HoldfastError) -> None:
+        event = telling.event
+        self._sent -= 1
+        if telling.is_closed:
+            self._done(telling)
+        elif error.reason in AGAIN and self._reactor.now < event.since + PATIENCE:
+            event.before = event.sent  # somebody may have begun with it
+            self._waiting[event.kind].appendleft(telling)
         else:
-            self.on_told(event.client, WENT)
+            if error.reason is not Reason.NODE_ERROR:  # that one its node has in its log
+                self._given_up(event, str(error))
+            self._done(telling)
+
+    def _done(self, telling: Telling) -> None:
+        event = telling.event
+        self._counts[event.kind] -= 1
+        self._bytes -= len(event.info)
+        if telling.after is None:
+            del self._tellings[event.client]
+        what = CAME if event.kind == OPEN else WENT
+        self.on_told(event.client, 0 if event.fate == LEFT else what)
+        if telling.after is not None:
+            telling.event, telling.after = telling.after, None
+            self._tell(telling)
 
     def _given_up(self, event: Event, why: str) -> None:
         self._counters.once_given_up += 1

@@ -5,6 +5,7 @@ master. Never on a request's way, and synchronous. In a cluster every proxy has 
 """
 
 import sys
+from collections.abc import Callable
 
 import structlog
 import trio
@@ -23,7 +24,10 @@ log = structlog.get_logger("holdfast.steward")
 
 
 class Steward:
-    """What happens to nodes is known to the cluster at once where grants depend on it, and by `look` otherwise."""
+    """What happens to nodes is known to the cluster at once where grants depend on it, and by `look` otherwise.
+
+    on_evicted: called when we were a member, and are none any more.
+    """
 
     _cluster: Cluster  # from `start` on
 
@@ -32,6 +36,7 @@ class Steward:
         self._counters = counters
         self._lease = election.lease
         self._nodes_told: list[NodeSeen] = []
+        self.on_evicted: Callable[[], None] = lambda: None
         self._heeded = 0  # the latest epoch of which we have taken anything
 
     @property
@@ -91,6 +96,9 @@ class Steward:
 
     def followed(self, former: Record, record: Record) -> None:
         """The cluster has another record."""
+        us = self._cluster.membership.me.proxy
+        if us in former.ids and us not in record.ids:
+            self.on_evicted()
         if (record.master, record.incarnation, record.epoch) == (former.master, former.incarnation, former.epoch):
             return
         if record.master and record == self._cluster.writing.record and record.ballot == former.ballot:

@@ -7,6 +7,7 @@ is told that a client went while it is there. That each is told at all is looked
 from typing import TYPE_CHECKING
 
 from holdfast.balancer.calls import Call
+from holdfast.balancer.cluster.times import MAX_SLEEP
 from holdfast.protocols.nodes.calls import CLOSE, OPEN
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ class Doormen:
             world.checks.fail("O2, what is told again is marked", node.id, what, client.id, marks)
         if what == WENT:
             for proxy in world.proxies.values():
-                if proxy.is_up and client.id in proxy.app.registry:
+                sleeps = proxy.clock.current_time() > proxy.frozen_at + MAX_SLEEP  # it closes them when it wakes
+                if proxy.is_up and not sleeps and client.id in proxy.app.registry:
                     world.checks.fail("O3, who is told as gone is not there", node.id, client.id, proxy.id)
 
     def _is_current(self, node: "SimNode", what: str, client: int) -> bool:

@@ -86,6 +86,7 @@ class Process:
         self.kernel = Kernel(self)
         self.is_alive = True
         self.is_frozen = False
+        self.frozen_at = inf  # by its own clock
         self.thawed_at = -inf
         self._waiting: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []  # what comes when it thaws
         self._due = inf  # when it goes on
@@ -131,9 +132,11 @@ class Process:
 
     def freeze(self) -> None:
         self.is_frozen = True
+        self.frozen_at = self.clock.current_time()
 
     def thaw(self) -> None:
         self.is_frozen = False
+        self.frozen_at = inf
         self.thawed_at = self.world.time
         waiting, self._waiting = self._waiting, []
         for do, arguments in waiting:

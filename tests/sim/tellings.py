@@ -3,6 +3,7 @@
 What must hold of each telling is looked at wherever clients come and go, tests.sim.doormen.
 """
 
+from holdfast.balancer.registry import ClientsSnapshot
 from tests.sim.doormen import CAME, WENT
 from tests.sim.promises import apart, in_channel
 from tests.sim.proxies import SimProxy
@@ -110,3 +111,119 @@ def frozen_and_back(world: World) -> None:
         client.leave()
     until(world, 5.0, lambda: there <= world.doormen.done[WENT], "they are told of as gone")
     assert all(world.doormen.begun[WENT][client] == [False] for client in there), "once"
+
+
+def crowd(world: World, proxy: SimProxy) -> set[int]:
+    """Some come faster to this proxy than they are told of. Returns who waits for that, and nodes know of them."""
+    before = clients_of(proxy)
+    for _ in range(40):
+        world.start_client()
+    soon(world, lambda: len(clients_of(proxy) - before) >= 8)
+    came = clients_of(proxy)
+    heirs = [node.node._parts.clients for node in world.nodes.values() if node.is_doorman]
+    soon(world, lambda: all(came <= {id for view in it._views.values() for id in view.clients} for it in heirs))
+    waiting = came - world.doormen.begun[CAME].keys()
+    assert waiting, "they wait to be told of"
+    return waiting
+
+
+def keeper_frozen_amid_an_inheritance(world: World, *, wakes_at_once: bool = False) -> None:
+    """It wakes with what it had taken, when the next one has told all of that; or is just telling it."""
+    keeper, *_, other = members(world)
+    waiting = crowd(world, other)
+    lost = die(world, other)
+    begins(world, lost)
+    assert waiting - world.doormen.begun[CAME].keys(), "some are not told of yet"
+    world.freeze(keeper.id)
+    if wakes_at_once:
+        begins(world, waiting - world.doormen.begun[CAME].keys())
+    else:
+        are_told(world, lost, world.times.sleep + 30.0)
+    world.thaw(keeper.id)
+    until(world, 20.0, world.checks.is_whole, "it is in again")
+    are_told(world, lost, 20.0)
+
+
+def keeper_wakes_amid_the_next_one_s_telling(world: World) -> None:
+    keeper_frozen_amid_an_inheritance(world, wakes_at_once=True)
+
+
+def frozen_while_some_wait_to_be_told(world: World) -> None:
+    """For so long that others have told that they came and went."""
+    far = members(world)[-1]
+    waiting = crowd(world, far)
+    world.freeze(far.id)
+    are_told(world, waiting, world.times.sleep + 30.0)
+    times = {client: len(world.doormen.begun[CAME][client]) for client in waiting}
+    world.thaw(far.id)
+    until(world, 20.0, world.checks.is_whole, "it is in again")
+    world.run(10.0)
+    assert all(len(world.doormen.begun[CAME][client]) == times[client] for client in waiting), "not again"
+
+
+def all_frozen_while_some_wait_to_be_told(world: World) -> None:
+    """Nobody has told it meanwhile."""
+    proxies = members(world)
+    waiting = crowd(world, proxies[-1])
+    for proxy in proxies:
+        world.freeze(proxy.id)
+    world.run(world.times.sleep + 30.0)
+    for proxy in proxies:
+        world.thaw(proxy.id)
+    until(world, 60.0, lambda: waiting <= world.doormen.done[WENT], "all are told of")
+    assert waiting <= world.doormen.done[CAME]
+
+
+def cut_off_while_one_leaves(world: World) -> None:
+    """Nothing says later why it left; it is told by others, and marked if it is again."""
+    clients = apart(world, 6)
+    far = busiest(world)
+    there = clients_of(far)
+    until(world, 5.0, lambda: there <= world.doormen.done[CAME], "they are told of as come")
+    world.part({far.id}, {who.id for who in (*world.proxies.values(), *world.nodes.values())} - {far.id})
+    until(world, 10.0, lambda: not far.app.directory.nodes, "it has no node")
+    for client in clients:
+        if client.id in there:
+            client.stays = False
+            client.leave()
+    are_told(world, there, world.times.sleep + 30.0)
+    world.join_again(far.id)
+    until(world, 30.0, world.checks.is_whole, "it is in again")
+    world.run(10.0)
+    assert all(all(world.doormen.begun[WENT][client]) for client in there)
+
+
+def proxy_dies_within_a_snapshot(world: World) -> None:
+    """A node that was frozen has it in part: what others know of who left meanwhile is later."""
+    (proxy,) = members(world)
+    in_channel(world, 3)
+    until(world, 5.0, lambda: clients_of(proxy) <= world.doormen.done[CAME], "they are told of")
+    last = next(node for node in world.nodes.values() if node.is_doorman)
+    one = world.start_client()
+    soon(world, lambda: one.is_linked and one.id in world.doormen.begun[CAME])
+    world.freeze(last.id)
+    until(world, 20.0, lambda: last.name not in proxy.app.directory.nodes, "its session is lost")
+    one.stays = False
+    one.leave()
+    until(world, 20.0, lambda: one.id in world.doormen.done[WENT], "it is told of")
+    lost = clients_of(proxy)
+    times = len(world.doormen.begun[WENT][one.id])
+
+    snapshot = proxy.app.registry.snapshot
+
+    def cut_short() -> ClientsSnapshot:
+        """The first page, with one client; then the link stands still."""
+        pages = snapshot()
+        page = [pages.next_page(1)]
+        pages.next_page = lambda size: page.pop() if page else None  # type: ignore[method-assign]
+        return pages
+
+    proxy.app.registry.snapshot = cut_short  # type: ignore[method-assign]
+    world.thaw(last.id)
+    views = last.node._parts.clients._views
+    soon(world, lambda: any(view.newer for view in views.values()))
+    world.kill(proxy.id)
+    world.later(1.0, world.start_proxy, proxy.router)
+    are_told(world, lost, world.times.takeover_timeout + world.times.sleep + 20.0)
+    world.run(10.0)
+    assert len(world.doormen.begun[WENT][one.id]) == times, "not again"

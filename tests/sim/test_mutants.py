@@ -17,7 +17,7 @@ from holdfast.node.clients import Clients
 from holdfast.node.exchange import Exchange
 from holdfast.node.latest import Latest
 from holdfast.node.links import Links
-from holdfast.node.orphans import Heir
+from holdfast.node.orphans import Estate, Heir
 from holdfast.node.replica import Replica
 from holdfast.node.stream import Stream
 from holdfast.node.streams import Streams
@@ -25,7 +25,7 @@ from holdfast.protocols.peers.frames import Member
 from holdfast.proxy.clients.shared import Shared
 from holdfast.proxy.nodes.gateway import Gateway
 from holdfast.proxy.nodes.keeper import Keeper
-from holdfast.proxy.nodes.once import Once
+from holdfast.proxy.nodes.once import DUE, Once, Telling
 from holdfast.proxy.nodes.steward import Steward
 from holdfast.proxy.realtime.lanes import Lanes
 from tests.sim import lives, promises, stores, stories, tellings
@@ -368,15 +368,55 @@ def coming_is_due(patch):
 
 def inherited_is_marked(patch):
     opened, closed = Once.opened, Once.closed
-    patch.setattr(Once, "opened", lambda self, client, info, before=0: opened(self, client, info))
-    patch.setattr(Once, "closed", lambda self, client, info, reason, before=0: closed(self, client, info, reason))
+    patch.setattr(Once, "opened", lambda self, client, info, number, before=0: opened(self, client, info, number))
+    patch.setattr(
+        Once, "closed", lambda self, client, info, reason, number, before=0: closed(self, client, info, reason, number)
+    )
 
 
 def sleepers_are_waited_for(patch):
     patch.setattr(Lingering, "asleep", Lingering.members)
 
 
+def what_others_told_is_withdrawn(patch):
+    """And what they may have told is marked."""
+    withdraw = Once.withdraw
+    patch.setattr(Once, "doubt", lambda self, prefix, told: None)
+    patch.setattr(Once, "withdraw", lambda self, client, due, fate=0: withdraw(self, client, due, fate))
+
+
+def what_was_taken_is_left_to_the_next_keeper(patch):
+    """When it can't be ours any more, and not when we hear that it is not."""
+    patch.setattr(Telling, "is_closed", property(lambda self: self.event.fate != DUE))
+
+
+def a_part_has_its_number(patch):
+    """All that is known amid a snapshot is as of whatever comes."""
+    begin = Estate.__init__
+
+    def all_is_new(self, view):
+        begin(self, view)
+        if self.later:
+            self.later, self.newer = 1 << 60, {*self.coming, *self.going}
+
+    patch.setattr(Estate, "__init__", all_is_new)
+
+
 MUTANTS = [
+    (what_others_told_is_withdrawn, tellings.frozen_while_some_wait_to_be_told, {}, Violation),
+    (what_others_told_is_withdrawn, tellings.cut_off_while_one_leaves, {"fence": 10.0}, Violation),
+    (
+        what_was_taken_is_left_to_the_next_keeper,
+        tellings.keeper_wakes_amid_the_next_one_s_telling,
+        {"is_one_host": True},
+        Violation,
+    ),
+    (
+        a_part_has_its_number,
+        tellings.proxy_dies_within_a_snapshot,
+        {"proxies": 1, "nodes": 4, "is_alone": True},
+        Violation,
+    ),
     (nodes_keep_what_is_due, tellings.clients_of_a_dead_proxy, {"is_one_host": True}, AssertionError),
     (
         nodes_keep_what_is_due,

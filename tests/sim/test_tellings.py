@@ -15,6 +15,15 @@ STORIES = [
     (tellings.who_has_them_told_dies_as_well, {"proxies": 3, **HOST}),
     (tellings.who_is_told_dies_as_well, {"proxies": 2, "nodes": 4, **HOST}),
     (tellings.frozen_and_back, {"proxies": 3}),
+    (tellings.keeper_frozen_amid_an_inheritance, {"proxies": 3, **HOST}),
+    (tellings.keeper_frozen_amid_an_inheritance, {"proxies": 3, "nodes": 4, **HOST}),
+    (tellings.keeper_wakes_amid_the_next_one_s_telling, {"proxies": 3, **HOST}),
+    (tellings.keeper_wakes_amid_the_next_one_s_telling, {"proxies": 3, "nodes": 4, **HOST}),
+    (tellings.frozen_while_some_wait_to_be_told, {"proxies": 3}),
+    (tellings.frozen_while_some_wait_to_be_told, {"proxies": 3, "nodes": 4}),
+    (tellings.all_frozen_while_some_wait_to_be_told, {"proxies": 3}),
+    (tellings.cut_off_while_one_leaves, {"proxies": 3, "fence": 10.0}),
+    (tellings.proxy_dies_within_a_snapshot, {"proxies": 1, "nodes": 4, "is_alone": True}),
 ]
 
 

@@ -7,7 +7,8 @@ from holdfast.node.clients import Clients
 from holdfast.node.failures import Failures
 from holdfast.node.orphans import PART, Heir
 from holdfast.protocols.nodes import frames
-from holdfast.protocols.nodes.orphans import COUNT, ORPHANS, SETTLED
+from holdfast.protocols.nodes.announcements import CAME, WENT
+from holdfast.protocols.nodes.orphans import COUNT, GIVE, LATE, ORPHANS, SETTLED, Told
 from tests.holdfast.node.fake_proxy import client
 
 A, B = 1, 2  # prefixes of the proxies a and b
@@ -55,9 +56,10 @@ class World:
         """By b, of a client of a."""
         self.change("b", frames.Closed(id_of(number), "", due))
 
-    def part(self):
-        self.heir.wanted(self.b, frames.WantOrphans(A))
+    def part(self, kinds=CAME | WENT, told=0):
+        self.heir.wanted(self.b, frames.WantOrphans(A, GIVE, kinds, told))
         frame = self.b.said.pop()
+        self.left = frame.left
         return [(due.client.id - id_of(0), due.reason, due.came) for due in frame.due]
 
 
@@ -87,7 +89,7 @@ def test_what_is_told_is_given_no_more():
     world = World(1, 2, due=[1])
     world.clients.forget("a")
     world.told(1, due=1)
-    assert world.part() == [(1, "", False), (2, "", False)]
+    assert sorted(world.part()) == [(1, "", False), (2, "", False)]
     world.told(1)
     world.told(2)
     world.told(2)  # again, and of one that is not known
@@ -97,11 +99,14 @@ def test_what_is_told_is_given_no_more():
     world.heir.linked(late)
     (said,) = late.said
     assert (said.number, said.count) == (5, 0), "who knows less is not to be believed"
-    assert sorted(frames.unpack_ids(said.came)) == [id_of(1), id_of(9)], "of whom it does not know as well"
+    assert sorted(frames.unpack_ids(said.came)) == [id_of(9)], "of whom it does not know as well"
     assert sorted(frames.unpack_ids(said.went)) == [id_of(1), id_of(2)]
-    world.heir.wanted(late, frames.WantOrphans(A, SETTLED))
+    world.heir.wanted(late, frames.WantOrphans(A, SETTLED, told=4))
     world.heir.linked(late)
-    assert late.said[-1] == frames.Orphaned(A, 5, 0)
+    assert (late.said[-1].told, list(frames.unpack_ids(late.said[-1].came))) == (4, [id_of(9)]), "it is not all"
+    world.heir.wanted(late, frames.WantOrphans(A, SETTLED, told=5))
+    world.heir.linked(late)
+    assert late.said[-1] == frames.Orphaned(A, 5, 0, told=5)
 
 
 def test_the_word_is_said_again_when_it_is_asked_for():
@@ -163,16 +168,82 @@ def test_who_is_lost_within_its_snapshot_may_have_had_others():
     world.clients.lost("a", 0.0)
     world.clients.welcome("a", 9, A)
     world.clients.forget("a")
-    assert world.b.said == [frames.Orphaned(A, 0, 1)]
+    assert world.b.said == [frames.Orphaned(A, 5, 1, later=9)]
+
+
+def test_of_a_snapshot_that_is_not_complete_only_what_is_in_it_is_later_than_what_was_known():
+    world = World(1, 2, 3)
+    world.clients.lost("a", 0.0)
+    world.clients.welcome("a", 9, A)
+    world.clients.page("a", frames.Clients([whom(2), whom(4)], last=False))
+    world.clients.changes("a", frames.Changes(10, [frames.Closed(id_of(3), "idle", 1)]))
+    world.clients.forget("a")
+    assert world.b.said == [frames.Orphaned(A, 5, 4, later=10)]
+    assert sorted(number for number, *_ in world.part(told=4)) == [1, 2, 3, 4]
+    assert sorted(number for number, *_ in world.part(told=5)) == [2, 3, 4]
+    assert world.part(told=10) == []
+
+
+def test_what_is_wanted_is_given_and_nobody_s_going_before_its_coming():
+    world = World(1, 2, due=[1])
+    world.clients.forget("a")
+    assert world.part(CAME) == [(1, "", True)]
+    assert world.part(WENT) == [(2, "", False)]
+    assert world.part(WENT | LATE) == [(1, "", True), (2, "", False)]
+    world.told(2)
+    assert (world.part(WENT), world.left) == ([], 2)
+    world.told(1, due=WENT)
+    assert (world.part(CAME), world.left) == ([], 1)
+    assert world.part(WENT) == [(1, "", False)]
+
+
+def test_the_proxy_itself_hears_what_was_told_of_its_clients_before_that_is_forgotten():
+    world = World(1, 2, 3, due=[1])
+    world.clients.forget("a")
+    world.told(1, due=1)
+    world.told(2)
+    back = Link()
+    world.heir.linked(back)
+    world.clients.welcome("a", 6, A)
+    assert back.said == [frames.Orphaned(A, 5, 2, frames.pack_ids([id_of(1)]), frames.pack_ids([id_of(2)]))]
+    world.heir.linked(world.b)
+    assert len(world.b.said) == 1, "that it was lost, and nothing after that"
+    assert not world.heir.has_estates
+
+
+def test_the_ids_of_many_who_were_told_are_in_many_frames_and_the_word_in_the_last(monkeypatch):
+    monkeypatch.setattr("holdfast.protocols.nodes.orphans.MAX_PAGE", 2)
+    world = World(*range(1, 8))
+    world.clients.forget("a")
+    for number in range(1, 6):
+        world.told(number, due=number % 2)
+    late = Link()
+    world.heir.linked(late)
+    assert [(frame.number, frame.count) for frame in late.said] == [(0, 0), (0, 0), (5, 5)]
+    came = [id for frame in late.said for id in frames.unpack_ids(frame.came)]
+    went = [id for frame in late.said for id in frames.unpack_ids(frame.went)]
+    assert (came, went) == ([id_of(1), id_of(3), id_of(5)], [id_of(2), id_of(4)])
+
+
+def test_of_so_many_is_kept_that_they_were_told(monkeypatch):
+    monkeypatch.setattr("holdfast.protocols.nodes.orphans.MAX_TOLD", 3)
+    told = Told()
+    for number in range(4):
+        told.add(id_of(number, A + number % 2), 0)
+        told.add(id_of(number, A + number % 2), 1)  # as it was said before
+    assert [told.due(id_of(number, A + number % 2)) for number in range(4)] == [CAME | WENT, 0, 0, 0]
+    told.forget(B)
+    assert [list(told.pages(prefix)) for prefix in (A, B)] == [[([], [id_of(2)])], []]
 
 
 def test_a_new_session_says_what_is_due_by_now():
-    world = World(1, 2, due=[1, 2])
+    world = World(1, 2, 4, due=[1, 2, 4])
     world.change("a", frames.Closed(id_of(2), "idle", 2))
     world.clients.lost("a", 0.0)
     world.clients.welcome("a", 20, A)
     gone = [frames.Due(whom(3), "idle", came=True)]
     world.clients.page("a", frames.Clients([whom(1)], True, b"", gone))
+    assert world.clients._views["a"].coming == set(), "of those who are there"
     world.clients.forget("a")
     assert sorted(world.part()) == [(1, "", False), (3, "idle", True)]
 

@@ -243,7 +243,7 @@ async def test_what_is_above_the_limit_is_given_up_and_its_end_too(monkeypatch, 
             for _ in range(10 - given_up):
                 await done(node)
             await proxy.until(lambda: not len(once))
-            assert (once._bytes, once._sent, once._opening) == (0, 0, {})
+            assert (once._bytes, once._sent, once._tellings) == (0, 0, {})
 
 
 async def test_an_application_that_wants_it_no_more_is_owed_nothing():
@@ -290,3 +290,15 @@ async def test_a_draining_node_is_told_nothing_more():
         await heard(node)
         assert not calls_of(node)
         assert len(proxy.app.calls.once) == 1
+
+
+async def test_nobody_is_there_to_hear_what_only_others_want_who_are_gone():
+    async with running() as proxy:
+        async with told_node(proxy, ["open"]):
+            pass
+        await proxy.until(lambda: not proxy.app.directory.nodes)
+        async with told_node(proxy, ["close"], name="other") as node:
+            await comes_and_goes(proxy)  # that it went waits for that it came
+            await heard(node)
+            assert len(proxy.app.calls.once) == 1
+            assert not proxy.app.calls.once.is_heard

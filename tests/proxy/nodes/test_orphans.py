@@ -1,6 +1,5 @@
 """Clients of a proxy that is no more: one node is told that they went, and if need be came, as nodes knew them."""
 
-from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -16,60 +15,7 @@ from holdfast.proxy.metrics import Counters
 from holdfast.proxy.nodes.steward import Steward
 from tests.balancer.cluster.views import TIMES, member, membership, record_of
 from tests.harness import ScriptedNode, client_ids, running, websocket
-
-PREFIX = 77
-BOTH = ["open", "close"]
-
-
-def client(number):
-    return frames.Client((PREFIX << 32) + number, "websocket", "192.0.2.1:5", "/", [("host", "a")])
-
-
-def due(number, reason="", came=False):
-    return frames.Due(client(number), reason, came)
-
-
-class Knower(ScriptedNode):
-    """A node that knows clients of a proxy that is no more, and says so."""
-
-    def __init__(self, proxy, *known, number=9, name="knower", takes=BOTH):
-        super().__init__(proxy.node, name, takes=list(takes))
-        self.known = {each.client.id: each for each in known}
-        self.number = number
-
-    def says(self):
-        self.say(frames.Orphaned(PREFIX, self.number, sum(1 + each.came for each in self.known.values())))
-
-    async def give(self, *ids):
-        """What it is asked for. Returns the question; its word it says again as often as it is asked."""
-        while (want := await self.take(frames.WantOrphans)).what == COUNT:
-            self.says()
-        if want.what == GIVE:
-            self.say(frames.Orphans(PREFIX, [self.known[id] for id in ids or self.known]))
-        return want
-
-    async def done(self):
-        call = await self.take(frames.Call)
-        self.say(frames.Reply(call.id, call.attempt, b"", False))
-        return call
-
-    async def hears(self, client):
-        """That somebody was told of a client: what is due yet."""
-        while True:
-            for change in (await self.take(frames.Changes)).changes:
-                if isinstance(change, frames.Closed) and change.client == client:
-                    if change.due:
-                        return change.due
-                    del self.known[client]
-                    return 0
-
-
-@asynccontextmanager
-async def heirs(*nodes):
-    """Ready, and there for long enough."""
-    for node in nodes:
-        await node.join()
-    yield
+from tests.proxy.nodes.knowing import BOTH, PREFIX, Knower, client, due, heard_of, heirs, pack
 
 
 @pytest.fixture(autouse=True)
@@ -205,16 +151,6 @@ async def test_what_any_node_has_heard_of_as_told_is_not_told_again():
                 assert not len(proxy.app.calls.once)
 
 
-def pack(*ids):
-    return frames.pack_ids(list(ids))
-
-
-async def heard_of(node):
-    for change in (await node.take(frames.Changes)).changes:
-        if isinstance(change, frames.Closed) and not change.due:
-            node.known.pop(change.client, None)
-
-
 async def test_of_one_change_who_knows_the_most_as_told_is_believed():
     async with running() as proxy:
         with Knower(proxy, due(1)) as late, Knower(proxy, name="other") as node:
@@ -305,67 +241,3 @@ async def page_of(node):
     await node.join()
     (page,) = [frame for frame in node.frames if isinstance(frame, frames.Clients)]
     return page
-
-
-async def test_what_only_others_want_who_are_not_here_yet_waits_for_them():
-    """A proxy that was just started knows nobody's wishes: it took what it had no listeners for as told."""
-    async with running() as proxy:
-        with (
-            Knower(proxy, due(1, came=True), takes=["ask"]) as node,
-            Knower(proxy, name="opens", takes=["open"]) as opens,
-        ):
-            async with heirs(node, opens):
-                node.says()
-                await node.give()
-                assert (await opens.done()).kind == "open"
-                assert await node.hears(client(1).id) == 1, "and nobody has been told that it went"
-                with Knower(proxy, name="closes", takes=["close"]) as closes:
-                    await closes.join()
-                    call = await closes.done()
-                    assert (call.kind, call.client, call.before) == ("close", client(1).id, 1)
-                    assert await node.hears(client(1).id) == 0
-
-
-async def test_what_nobody_comes_for_is_forgotten_in_the_end(monkeypatch):
-    monkeypatch.setattr("holdfast.proxy.nodes.once.PATIENCE", 0.5)
-    async with running() as proxy:
-        with Knower(proxy, due(1), takes=["open"]) as node:
-            await node.join()
-            node.says()
-            await node.give()
-            assert await node.hears(client(1).id) == 0
-            assert not len(proxy.app.calls.once)
-            assert proxy.app.counters.once_given_up == 0, "nobody has ever wanted it here"
-
-
-async def test_who_knows_a_part_knows_nothing_of_what_others_have():
-    """Their sessions had just begun when the proxy was lost."""
-    async with running() as proxy:
-        with Knower(proxy, due(1), number=0) as less, Knower(proxy, due(2), due(3), number=0, name="other") as more:
-            async with heirs(less, more):
-                less.says()
-                more.says()
-                await more.give()
-                told = [await less.done(), await less.done()]
-                assert {call.client for call in told} == {client(2).id, client(3).id}
-                for call in told:
-                    assert await more.hears(call.client) == 0
-                await more.give()
-                assert (await more.give()).what == SETTLED
-                assert (await less.give()).what == GIVE
-                assert (await less.done()).client == client(1).id
-
-
-async def test_who_knows_a_part_is_asked_after_those_who_knew_all():
-    async with running() as proxy:
-        with Knower(proxy, due(1), number=9) as node, Knower(proxy, due(2), number=0, name="other") as part:
-            async with heirs(node, part):
-                node.says()
-                part.says()
-                await node.give()
-                assert (await node.done()).client == client(1).id
-                assert await node.hears(client(1).id) == 0
-                await node.give()
-                assert (await node.give()).what == SETTLED
-                assert (await part.give()).what == GIVE
-                assert (await node.done()).client == client(2).id

@@ -7,7 +7,6 @@ bytes (20,000 clients in memory are 20,000 byte strings). Refuses to open an id 
 what is the announcer's. The other end is protocols.nodes.clients.
 """
 
-from collections.abc import KeysView
 from typing import NamedTuple, cast
 
 from msgspec import Raw
@@ -65,8 +64,9 @@ class ClientRegistry:
         return client_id in self._encoded
 
     @property
-    def ids(self) -> KeysView[int]:
-        return self._encoded.keys()
+    def newest(self) -> int:
+        """Of the clients that are open the one that came last; 0: none is."""
+        return next(reversed(self._encoded), 0)
 
     def open(self, client: Client, due: bool = False) -> None:
         """Add a client. due: one node is to be told. Raises ValueError if the id is open."""

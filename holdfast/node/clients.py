@@ -91,7 +91,7 @@ class Clients(Mapping[int, Client]):
         """A session stands. What the proxy's clients are by now follows in pages, if this node wants clients."""
         self._lost.pop(proxy, None)
         self._prefixes[prefix] = proxy
-        self.heir.lives(prefix)
+        self.heir.lives(prefix, proxy)
         self._views.setdefault(proxy, ClientView()).welcome(sequence)
 
     def page(self, proxy: str, frame: frames.Clients) -> None:
@@ -100,10 +100,10 @@ class Clients(Mapping[int, Client]):
         self._open(opened)
 
     def changes(self, proxy: str, frame: frames.Changes) -> None:
-        if self.heir.has_estates:
+        if self.heir.listens:
             for change in frame.changes:
                 if isinstance(change, frames.Closed):
-                    self.heir.told(change)
+                    self.heir.told(change, proxy)
         for change in self._views[proxy].changes(frame):
             if isinstance(change, frames.Opened):
                 self._open([change.client])

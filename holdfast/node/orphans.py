@@ -78,25 +78,33 @@ class Heir:
     def __init__(self, keeps: bool) -> None:
         self._keeps = keeps
         self._estates: dict[int, Estate] = {}  # by prefix
+        self._back: dict[int, str] = {}  # proxies that were taken for dead, by prefix: others may be amid telling
         self._told = Told()
 
     @property
-    def has_estates(self) -> bool:
-        return bool(self._estates)
+    def listens(self) -> bool:
+        """It wants to hear who is told of what."""
+        return bool(self._estates or self._back)
 
     def lost(self, prefix: int, view: ClientView) -> None:
         """A proxy is no more."""
         if not self._keeps:
             return
         self._forget(prefix)
+        self._back.pop(prefix, None)
         self._estates[prefix] = Estate(view)
         if len(self._estates) > MAX_PROXIES:
             self._forget(next(iter(self._estates)))
         for link in list(self.links.values()):
             self._say(link, prefix)
 
-    def lives(self, prefix: int) -> None:
-        """It is there again, and has its clients; it is `linked`, and so has heard what others were told of them."""
+    def lives(self, prefix: int, proxy: str) -> None:
+        """It is there again, and has its clients; it is `linked`, and so has heard what others were told of them. What
+        they are told from now on it hears as we do."""
+        if prefix in self._estates:
+            self._back[prefix] = proxy
+            if len(self._back) > MAX_PROXIES:
+                del self._back[next(iter(self._back))]
         self._forget(prefix)
 
     def _forget(self, prefix: int) -> None:
@@ -110,12 +118,18 @@ class Heir:
         for prefix in self._estates:
             self._say(link, prefix)
 
-    def told(self, change: Closed) -> None:
-        """One node has been told of a client."""
-        estate = self._estates.get(change.client >> 32)
+    def told(self, change: Closed, by: str) -> None:
+        """One node has been told of a client, by this proxy."""
+        prefix = change.client >> 32
+        estate = self._estates.get(prefix)
         if estate is not None:
             self._told.add(change.client, change.due)
             estate.heard(change.client, change.due)
+            return
+        its = self._back.get(prefix, by)
+        if its != by and (link := self.links.get(its)) is not None and ORPHANS in link.takes:
+            ids = pack_ids([change.client])
+            link.send(Orphaned(prefix, 0, 0, *((ids, b"") if change.due else (b"", ids))))
 
     def wanted(self, link: Link, frame: WantOrphans) -> None:
         estate = self._estates.get(frame.prefix)

@@ -3,6 +3,7 @@
 Frames of the node link, see protocols.nodes.frames.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from holdfast.protocols.nodes.announcements import CAME, WENT, Due
 
 ORPHANS = "orphans"  # of what a Welcome says that it takes
 MAX_PAGE = 1000  # clients in a page
+MAX_PAGE_BYTES = 8 * MAX_PAGE  # of their ids
 MAX_TOLD = 100_000  # ids that are kept of who was told; some 10 MB, all proxies together
 
 
@@ -24,7 +26,8 @@ class Orphaned(Struct, array_like=True, frozen=True, gc=False, tag=34):
     nothing. later: and some up to this one, which came in a snapshot that is not complete; 0: nothing more. count: of
     what is due, that one went and that one came. told: up to this change all is told, and count is of what is later.
     came, went: packed ids of clients of which that was told after the proxy was lost, by the word of others. If they
-    are many they come before, in frames of which all numbers are 0.
+    are many they come before, in frames of which all numbers are 0; and so the proxy itself hears of those that others
+    are told after it is back.
     """
 
     prefix: Annotated[int, Meta(ge=0)]
@@ -68,31 +71,33 @@ class Told:
     was lost first. One of them may be told once more, if a node is asked that does not know."""
 
     def __init__(self) -> None:
-        self._due: dict[int, dict[int, int]] = {}  # by prefix and client, as Closed.due
+        # By prefix and client, as Closed.due. Ordered: the first of a dict is behind all places that became free.
+        self._due: OrderedDict[int, OrderedDict[int, int]] = OrderedDict()
         self._count = 0
 
     def add(self, client: int, due: int) -> None:
         """due: what is to be told yet, as Closed.due."""
-        known = self._due.setdefault(client >> 32, {})
+        known = self._due.setdefault(client >> 32, OrderedDict())
         self._count += client not in known
         known[client] = min(due, known.get(client, due))
         while self._count > MAX_TOLD:
             prefix, oldest = next(iter(self._due.items()))
-            del oldest[next(iter(oldest))]
+            oldest.popitem(last=False)
             self._count -= 1
             if not oldest:
                 del self._due[prefix]
 
     def due(self, client: int) -> int:
         """What may be due, as Closed.due: all, if nothing is known of it."""
-        return self._due.get(client >> 32, {}).get(client, WENT | CAME)
+        known = self._due.get(client >> 32)
+        return WENT | CAME if known is None else known.get(client, WENT | CAME)
 
     def forget(self, prefix: int) -> None:
         self._count -= len(self._due.pop(prefix, ()))
 
     def pages(self, prefix: int) -> Iterator[tuple[list[int], list[int]]]:
         """Those who came and those who went, so many that they fit into a frame."""
-        known = list(self._due.get(prefix, {}).items())
+        known = list(self._due.get(prefix, OrderedDict()).items())
         for start in range(0, len(known), MAX_PAGE):
             page = known[start : start + MAX_PAGE]
             yield [client for client, due in page if due], [client for client, due in page if not due]

@@ -77,9 +77,9 @@ class Announcer:
         return self._registry.sequence
 
     @property
-    def clients(self) -> Iterable[int]:
-        """Ours that are open."""
-        return self._registry.ids
+    def newest(self) -> int:
+        """Of our clients the one that came last; 0: there is none."""
+        return self._registry.newest
 
     # --- sessions of nodes ----------------------------------------------------------------------------------------
 

@@ -98,7 +98,7 @@ class Once:
 
     len(): how many are not told yet. on_told: called with a client and CAME or WENT when that is told, or never will
     be; 0: another proxy has it told. is_ours: whether we tell of the clients with this prefix, at this moment.
-    doubted: clients that others may have told of as gone while we were away.
+    doubted: up to this one of our clients others may have told that they went, while we were away; ids only grow.
     """
 
     def __init__(
@@ -111,7 +111,8 @@ class Once:
     ) -> None:
         self.on_told: Callable[[int, int], None] = lambda client, what: None
         self.is_ours: Callable[[int], bool] = lambda prefix: True
-        self.doubted: set[int] = set()
+        self.doubted = 0
+        self._held_until = 0.0
         self._pools = {OPEN: open, CLOSE: close}
         self._waiting: dict[str, deque[Telling]] = {OPEN: deque(), CLOSE: deque()}  # the oldest first
         self._dispatch = dispatch
@@ -152,8 +153,7 @@ class Once:
 
     def closed(self, client: int, info: bytes, reason: str, number: int, before: int = 0) -> None:
         """It has gone, and something is due."""
-        before = before or int(reason in ELSEWHERE or client in self.doubted)
-        self.doubted.discard(client)
+        before = before or int(reason in ELSEWHERE or client <= self.doubted)
         event = Event(CLOSE, reason.encode(), True, client, info, "", before, self._reactor.now, number, before)
         telling = self._tellings.get(client)
         if telling is None:
@@ -188,7 +188,15 @@ class Once:
                         event.fate = event.fate or TOLD
                     event.before = event.sent = max(event.sent, 1)
 
+    def hold(self, seconds: float) -> None:
+        """Send nothing for so long: others are still amid telling, and we hear of it."""
+        self._held_until = self._reactor.now + seconds
+
     # ----------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _may_send(self) -> bool:
+        return self._sent < MAX_SENT and self._reactor.now >= self._held_until
 
     def tick(self) -> None:
         """Now and then: what waits, while there are nodes for it."""
@@ -199,7 +207,7 @@ class Once:
                 if pool.is_wanted and not telling.is_closed:
                     self._given_up(telling.event, f"no node took it within {PATIENCE:g} s")
                 self._done(telling)
-            while waiting and pool.ready and self._sent < MAX_SENT:
+            while waiting and pool.ready and self._may_send:
                 telling = waiting.popleft()
                 self._send(telling, pool)
                 if waiting and waiting[0] is telling:  # there is no room for it
@@ -220,7 +228,7 @@ class Once:
             self._counters.limits_hit["once.max_waiting"] += 1
             self._given_up(event, "too much is not told yet")
             self._done(telling)
-        elif waiting or not pool.ready or self._sent >= MAX_SENT:
+        elif waiting or not pool.ready or not self._may_send:
             waiting.append(telling)
         else:
             self._send(telling, pool)

@@ -23,7 +23,7 @@ from holdfast.balancer.directory import Node
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes.announcements import CAME, WENT
 from holdfast.protocols.nodes.frames import Orphaned, Orphans, WantOrphans, unpack_ids
-from holdfast.protocols.nodes.orphans import COUNT, GIVE, LATE, SETTLED, Told
+from holdfast.protocols.nodes.orphans import COUNT, GIVE, LATE, MAX_PAGE_BYTES, SETTLED, Told
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.nodes.announcer import Announcer
 from holdfast.proxy.nodes.once import LEFT, PATIENCE, Once
@@ -32,6 +32,7 @@ log = structlog.get_logger("holdfast.orphans")
 
 # Seconds for all nodes to say what they know, before one is asked: each dials a proxy that was restarted once a second.
 GATHERING = 2.5
+ANSWER = 10.0  # seconds for one that is asked to give something; then others are, until it says something again
 FEW = 250  # of a part, that are not told yet when the next one is asked for
 MAX_PROXIES = 256  # that are no more; of those before them is forgotten who was taken over
 
@@ -115,22 +116,30 @@ class OrphanCare:
     def evicted(self) -> None:
         """We are taken for dead. What nodes know of that they say when they are linked to us again."""
         self._once.doubt(self._prefix, 0)
+        self._once.hold(GATHERING)
 
     # --- frames of nodes ----------------------------------------------------------------------------------------
 
     def said(self, node: Node, frame: Orphaned) -> None:
         is_here = frame.prefix == self._prefix
+        if len(frame.came) + len(frame.went) > MAX_PAGE_BYTES:
+            raise FrameError(f"{len(frame.came) + len(frame.went)} bytes of ids, above the limit of {MAX_PAGE_BYTES}")
         for due, ids in ((WENT, frame.came), (0, frame.went)):
             for id in unpack_ids(ids):
                 _check(id, frame.prefix)
                 self._once.withdraw(id, due)
                 if not is_here:
                     self._told.add(id, due)
+        is_word = frame.number or frame.later or frame.count
         if is_here:
-            self._once.doubt(frame.prefix, frame.told)
+            if frame.told > self._announcer.sequence:
+                raise FrameError(f"{self._announcer.sequence} changes of our clients were said, got {frame.told}")
+            if is_word or frame.told:
+                self._once.doubt(frame.prefix, frame.told)
+                self._once.hold(GATHERING)
             if frame.told or frame.came or frame.went:
-                self._once.doubted = set(self._announcer.clients)
-        elif frame.number or frame.later or frame.count:
+                self._once.doubted = self._announcer.newest
+        elif is_word:
             self._heard(node, frame)
 
     def _heard(self, node: Node, frame: Orphaned) -> None:
@@ -162,7 +171,8 @@ class OrphanCare:
         for each in frame.due:
             id = each.client.id
             _check(id, frame.prefix)
-            if id in house.open:
+            if id in self._once:
+                house.open.add(id)
                 continue
             due = WENT | CAME if each.came else WENT
             left = due & self._told.due(id)
@@ -210,6 +220,9 @@ class OrphanCare:
                     self._once.withdraw(client, 0, LEFT)
                 house.asked, house.is_counted = None, False
             elif kinds:
+                if house.asked is not None and not house.is_given and now >= house.since + ANSWER:
+                    del house.words[house.asked]
+                    house.asked, house.is_counted = None, False
                 house.want(kinds | LATE if now >= house.first + PATIENCE else kinds)
                 if self._is_due(house, now):
                     self._go_on(prefix, house, now)
@@ -241,6 +254,7 @@ class OrphanCare:
             log.info("orphans", prefix=f"{prefix:08x}", node=best.id, count=word.due)
             house.asked, house.number = best, word.number
         house.is_given = house.has_told = False
+        house.since = now
         self._announcer.catch_up(house.asked)  # with what was told it gives no more
         house.asked.link.send(WantOrphans(prefix, GIVE, house.kinds, house.done))
 

@@ -161,6 +161,22 @@ def frozen_while_some_wait_to_be_told(world: World) -> None:
     assert all(len(world.doormen.begun[CAME][client]) == times[client] for client in waiting), "not again"
 
 
+def frozen_and_wakes_while_others_tell(world: World) -> None:
+    """What they tell from then on it hears of them."""
+    far = members(world)[-1]
+    waiting = crowd(world, far)
+    world.freeze(far.id)
+    for _ in range(round((world.times.sleep + 30.0) / 0.02)):
+        if waiting & world.doormen.begun[WENT].keys():
+            break
+        world.run(0.02)
+    assert not waiting <= world.doormen.done[CAME], "they are amid it"
+    world.thaw(far.id)
+    until(world, 60.0, lambda: waiting <= world.doormen.done[WENT], "all are told of")
+    assert waiting <= world.doormen.done[CAME]
+    world.run(10.0)
+
+
 def all_frozen_while_some_wait_to_be_told(world: World) -> None:
     """Nobody has told it meanwhile."""
     proxies = members(world)

@@ -21,6 +21,8 @@ STORIES = [
     (tellings.keeper_wakes_amid_the_next_one_s_telling, {"proxies": 3, "nodes": 4, **HOST}),
     (tellings.frozen_while_some_wait_to_be_told, {"proxies": 3}),
     (tellings.frozen_while_some_wait_to_be_told, {"proxies": 3, "nodes": 4}),
+    (tellings.frozen_and_wakes_while_others_tell, {"proxies": 3}),
+    (tellings.frozen_and_wakes_while_others_tell, {"proxies": 3, "nodes": 4, **HOST}),
     (tellings.all_frozen_while_some_wait_to_be_told, {"proxies": 3}),
     (tellings.cut_off_while_one_leaves, {"proxies": 3, "fence": 10.0}),
     (tellings.proxy_dies_within_a_snapshot, {"proxies": 1, "nodes": 4, "is_alone": True}),

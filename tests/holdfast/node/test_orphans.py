@@ -208,7 +208,26 @@ def test_the_proxy_itself_hears_what_was_told_of_its_clients_before_that_is_forg
     assert back.said == [frames.Orphaned(A, 5, 2, frames.pack_ids([id_of(1)]), frames.pack_ids([id_of(2)]))]
     world.heir.linked(world.b)
     assert len(world.b.said) == 1, "that it was lost, and nothing after that"
-    assert not world.heir.has_estates
+
+
+def test_a_proxy_that_is_back_hears_what_others_tell_of_its_clients_until_they_know():
+    world = World(1, 2, 3, due=[1])
+    world.told(2)
+    world.clients.forget("a")
+    back = world.heir.links["a"] = Link()
+    world.heir.linked(back)
+    world.clients.welcome("a", 5, A)
+    del back.said[:]
+    world.told(1, due=1)
+    world.told(3)
+    came, went = (frames.pack_ids([id_of(number)]) for number in (1, 3))
+    assert back.said == [frames.Orphaned(A, 0, 0, came), frames.Orphaned(A, 0, 0, b"", went)]
+    world.change("a", frames.Closed(id_of(1), "", 0))
+    assert len(back.said) == 2, "its own word it has"
+    world.clients.forget("a")
+    del back.said[:]
+    world.told(2)
+    assert back.said == [], "it is lost once more"
 
 
 def test_the_ids_of_many_who_were_told_are_in_many_frames_and_the_word_in_the_last(monkeypatch):
@@ -260,7 +279,7 @@ def test_nothing_is_kept_where_nobody_is_told_once():
     world = World(1, keeps=False)
     world.clients.forget("a")
     assert world.b.said == []
-    assert not world.heir.has_estates
+    assert not world.heir.listens
 
 
 def test_only_so_many_are_kept(monkeypatch):

@@ -29,6 +29,7 @@ class Knower(ScriptedNode):
         self.known = {each.client.id: each for each in known}
         self.number = number
         self.fields = {}
+        self.heard = {}
 
     @property
     def count(self):
@@ -61,14 +62,15 @@ class Knower(ScriptedNode):
 
     async def hears(self, client):
         """That somebody was told of a client: what is due yet."""
-        while True:
+        while client not in self.heard:
             for change in (await self.take(frames.Changes)).changes:
-                if isinstance(change, frames.Closed) and change.client == client:
-                    if change.due:
-                        self.known[client] = replace(self.known[client], came=False)
-                    else:
-                        del self.known[client]
-                    return change.due
+                if isinstance(change, frames.Closed):
+                    self.heard[change.client] = change.due
+                    if not change.due:
+                        self.known.pop(change.client, None)
+                    elif change.client in self.known:
+                        self.known[change.client] = replace(self.known[change.client], came=False)
+        return self.heard.pop(client)
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.announcements import CAME, WENT
 from holdfast.protocols.nodes.orphans import COUNT, GIVE, LATE, SETTLED
 from tests.harness import running
-from tests.proxy.nodes.knowing import Knower, client, due, heirs
+from tests.proxy.nodes.knowing import PREFIX, Knower, client, due, heirs
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,10 @@ async def test_what_nobody_comes_for_is_forgotten_in_the_end(monkeypatch):
 async def test_who_knows_a_part_knows_nothing_of_what_others_have():
     """Their sessions had just begun when the proxy was lost."""
     async with running() as proxy:
-        with Knower(proxy, due(1), number=0) as less, Knower(proxy, due(2), due(3), number=0, name="other") as more:
+        with (
+            Knower(proxy, due(1), number=0) as less,
+            Knower(proxy, due(2), due(3), number=0, name="other", takes=["open"]) as more,
+        ):
             async with heirs(less, more):
                 less.says()
                 more.says()
@@ -70,7 +73,7 @@ async def test_who_knows_a_part_knows_nothing_of_what_others_have():
 
 async def test_who_knows_a_part_is_asked_after_those_who_knew_all():
     async with running() as proxy:
-        with Knower(proxy, due(1), number=9) as node, Knower(proxy, due(2), number=0, name="other") as part:
+        with Knower(proxy, due(1)) as node, Knower(proxy, due(2), number=0, name="other", takes=["open"]) as part:
             async with heirs(node, part):
                 node.says()
                 part.says()
@@ -123,3 +126,35 @@ async def test_who_wants_goings_only_has_those_whose_coming_is_told_and_the_othe
             call = await node.done()
             assert (call.kind, call.client) == ("close", client(1).id)
             assert await node.hears(client(1).id) == 0
+
+
+async def test_who_says_the_most_and_gives_nothing_is_asked_for_so_long(monkeypatch):
+    monkeypatch.setattr("holdfast.proxy.nodes.orphans.ANSWER", 0.5)
+    async with running() as proxy:
+        with Knower(proxy, due(1)) as node, Knower(proxy, due(2), number=1 << 60, name="mute", takes=[]) as mute:
+            async with heirs(node, mute):
+                node.says()
+                mute.says()
+                while (await mute.take(frames.WantOrphans)).what == COUNT:
+                    mute.says()
+                assert (await node.give()).what == GIVE
+                assert (await node.done()).client == client(1).id
+
+
+async def test_a_client_that_is_under_way_is_not_taken_over_once_more(monkeypatch):
+    """Of a proxy that was forgotten for others meanwhile."""
+    monkeypatch.setattr("holdfast.proxy.nodes.orphans.MAX_PROXIES", 1)
+    async with running() as proxy:
+        with Knower(proxy, due(1), takes=["close"]) as node:
+            async with heirs(node):
+                node.says()
+                await node.give()
+                call = await node.take(frames.Call)
+                node.say(frames.Orphaned(PREFIX + 1, 1, 1))
+                node.says()
+                await node.give()
+                await node.alive()
+                node.say(frames.Reply(call.id, call.attempt, b"", False))
+                assert await node.hears(client(1).id) == 0
+                await node.alive()
+                assert sum(isinstance(frame, frames.Call) for frame in node.frames) == 1

@@ -101,3 +101,14 @@ async def test_what_was_taken_over_is_left_to_who_does_it_then():
             orphans.is_ours = is_ours
             await node.give()
             assert (await node.done()).client in node.known
+
+
+@pytest.mark.parametrize("fields", [{"told": 1 << 60}, {"came": bytes(8 * 1001)}])
+async def test_what_can_not_be_ends_the_session_and_nothing_is_forgotten(fields):
+    async with running() as proxy:
+        with Knower(proxy, name="clerk", takes=[]) as clerk:
+            await clerk.join()
+            prefix = proxy.app._prefix if "told" in fields else 5
+            clerk.say(frames.Orphaned(prefix, 9, 1, **fields))
+            refusal = await clerk.take(frames.Refused)
+            assert "changes of our clients" in refusal.reason or "bytes of ids" in refusal.reason

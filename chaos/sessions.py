@@ -20,6 +20,7 @@ TOLD = "close code 1012"  # that it has missed something, among others
 # Seconds for which a proxy waits for a node that others have lost: two of the limit on silence, and how long it takes
 # until it is told of that.
 OWED = 6.0
+KILLS = frozenset({"kill-proxy", "kill-together", "restart-kill"})  # of proxies, which do nothing more from then on
 NOTICE = 1.0  # a proxy that drops a client tells nodes at once; the client, on a busy machine, may notice so late
 
 
@@ -123,11 +124,12 @@ def _owed_until(freeze: Fault, faults: Sequence[Fault]) -> list[float]:
 
 def passed_by(session: Session, faults: Sequence[Fault]) -> tuple[float, float] | None:
     """From when until when what was answered may have been kept from a connection that ended, by a freeze of its proxy
-    or of a node. None: all had come to its proxy.
+    or of a node, or because the proxy was dead and the client had not noticed. None: all had come to its proxy.
     """
     if session.ended is None:
         return None
     since = ended = session.ended - session.lag
+    since = min([since, *(fault.at for fault in faults if fault.kind in KILLS and _explains(fault, session, faults))])
     freezes = [fault for fault in faults if fault.kind == "freeze-node" or _is_freeze_of(session.proxy, fault)]
     for freeze in sorted(freezes, key=lambda freeze: freeze.at, reverse=True):
         kept_until = max([_brought_at(freeze), *_owed_until(freeze, faults)])

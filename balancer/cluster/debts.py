@@ -14,6 +14,7 @@ node.heartbeat_timeout.
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
+from math import inf
 from typing import Any, NamedTuple
 
 from holdfast.balancer.cluster.times import MAX_SLEEP
@@ -44,10 +45,12 @@ BEYOND = Run("", 0)
 
 
 class Missed(NamedTuple):
-    """A run that is lost elsewhere, and had effects for us up to that number. until: so long we wait for it."""
+    """A run that is lost, and had effects for us up to that number. until: so long we wait for it. told: when we heard
+    that it is lost, the last time, or had a session with it: who has come to us since has missed nothing of it."""
 
     number: int
     until: float
+    told: float
 
 
 Owes = Sequence[tuple[str, int]]  # as the node said: proxies, and up to which number
@@ -71,13 +74,14 @@ class Debt:
 
     def __init__(self, now: float) -> None:
         self.runs: dict[Run, int] = {}
-        self.asked_at = float("-inf")
+        self.asked_at = -inf
         self.since = now
 
 
 class Debts:
     """heartbeat_timeout: of nodes. come: the number of the last effects of a run of a node that have come in its
-    session with us; -1: it has none. on_missed: told the node whose effects our clients have missed.
+    session with us; -1: it has none. on_missed: told the node whose effects our clients have missed,
+    and since when clients that have come are no longer among them; inf: all are.
     """
 
     def __init__(
@@ -85,7 +89,7 @@ class Debts:
         proxy: str,
         heartbeat_timeout: float = 0.0,
         come: Callable[[str, int], int] = lambda node, incarnation: -1,
-        on_missed: Callable[[str], object] = lambda node: None,
+        on_missed: Callable[[str, float], object] = lambda node, before: None,
     ) -> None:
         self._proxy = proxy
         self._patience = PATIENCE * max(heartbeat_timeout, WAY_BACK)
@@ -112,6 +116,8 @@ class Debts:
         """Its session here is over, and that was its last word. had: the number of its last effects that have come."""
         self._had.pop(run, None)
         _remember(self._had, run, had)
+        if (missed := self._missed.get(run)) is not None:
+            self._missed[run] = missed._replace(told=now)
         for proxy, number in owes:
             if proxy == self._proxy:
                 self._miss(run, number, now)
@@ -152,7 +158,7 @@ class Debts:
         if debt is not None:
             for run in frame.runs:
                 debt.runs.pop(Run(*run), None)
-            debt.asked_at = float("-inf")  # there may be more than one frame says
+            debt.asked_at = -inf  # there may be more than one frame says
             if not debt.runs:
                 del self._debts[proxy]
 
@@ -170,8 +176,8 @@ class Debts:
         if run in self._settled or self._has(run, number):
             return
         run = _bounded(self._missed, run)
-        missed = self._missed.get(run, Missed(number, now + self._patience))
-        self._missed[run] = missed._replace(number=max(number, missed.number))
+        missed = self._missed.get(run, Missed(number, now + self._patience, now))
+        self._missed[run] = missed._replace(number=max(number, missed.number), told=now)
 
     def _has(self, run: Run, number: int) -> bool:
         return self._had.get(run, 0) >= number
@@ -189,15 +195,15 @@ class Debts:
     def slept(self, seconds: float, *, is_alone: bool) -> None:
         """We were away for so long; others, if there are any, may have forgotten what we are owed."""
         if seconds > MAX_SLEEP and not is_alone:
-            self._on_missed("")
+            self._on_missed("", inf)
 
     def tick(self, now: float) -> None:
         for run, missed in [each for each in self._missed.items() if now >= each[1].until]:
             come = self._come(*run)
             if -1 < come < missed.number < ALL:
-                self._missed[run] = missed._replace(until=now + self._patience)
+                self._missed[run] = missed._replace(until=now + self._patience, told=now)  # it lives, or may
             elif come > -1 or self._has(run, missed.number):
                 del self._missed[run]
             else:
                 self._settle(run)
-                self._on_missed(run.node)
+                self._on_missed(run.node, missed.told)

@@ -348,9 +348,10 @@ class Lanes:
         if not self._of_masters[epoch]:
             del self._of_masters[epoch]
 
-    def interrupt(self, node: str) -> None:
-        """A node is lost, and has told other proxies of what it had for our clients: as a Hole, which it can't send."""
-        sessions = self._clients.all_sessions()
+    def interrupt(self, node: str, before: float = inf) -> None:
+        """A node is lost, and has told other proxies of what it had for our clients that came before then: as a Hole,
+        which it can't send."""
+        sessions = [session for session in self._clients.all_sessions() if session.since < before]
         self._missing(node, sessions)
         self._interrupted += sessions
 

@@ -147,6 +147,14 @@ def test_what_a_fault_had_kept_when_the_clients_were_not_looking():
     assert passed_by(session, [Fault("freeze-node", "node-1", 12.1, until=15.0)]) == (12.1 - ON_THE_WAY, 20.0)
 
 
+@pytest.mark.parametrize(("kind", "since"), [("kill-proxy", 19.7), ("restart-kill", 19.7), ("restart", None)])
+def test_a_dead_proxy_delivers_nothing_though_its_client_notices_later(kind, since):
+    """A witness has tasks and buffers of its own, on a busy machine. One that is told to stop still delivers."""
+    death = Fault(kind, "proxy-2", 19.7, until=0.0 if kind == "kill-proxy" else 20.5, proxies=[1])
+    session = Session(7, 1, 1.0, 107, 1.0, 20.0, "end of file")
+    assert passed_by(session, [death]) == (since and (since - ON_THE_WAY, 20.0))
+
+
 def test_a_refused_connection_is_none(sessions):
     sessions.ended(7, "end of file", 10.01)
     sessions.began(7, 1, 10.05)

@@ -210,7 +210,7 @@ def nobody_owes(patch):
 
 def lost_is_dead(patch):
     """One proxy's word that a node is lost is enough."""
-    patch.setattr(Debts, "_miss", lambda self, run, number, now: self._on_missed(run.node))
+    patch.setattr(Debts, "_miss", lambda self, run, number, now: self._on_missed(run.node, now))
 
 
 def owed_without_a_session_only(patch):

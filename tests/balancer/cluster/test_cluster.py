@@ -109,7 +109,7 @@ def test_who_is_owed_by_a_lost_node_is_told_and_says_so():
     net.run(3.0)
     a, b, c = (cluster.debts for cluster in net.clusters.values())
     missed = []
-    b._on_missed = c._on_missed = missed.append
+    b._on_missed = c._on_missed = lambda node, before: missed.append(node)
     a.lost(Run("n", 7), [("b", 1)], 0, net.now)
     net.run(1.0 + debts.PATIENCE * debts.WAY_BACK)
     assert (len(a), missed) == (0, ["n"])
@@ -120,7 +120,7 @@ def test_who_is_owed_and_frozen_is_told_when_it_wakes_up():
     net.run(3.0)
     a, b = net.clusters["a"].debts, net.clusters["b"].debts
     missed = []
-    b._on_missed = missed.append
+    b._on_missed = lambda node, before: missed.append(node)
     net.off.add("b")
     a.lost(Run("n", 7), [("b", 1)], 0, net.now)
     net.run(debts.MAX_SLEEP - 5)
@@ -135,7 +135,7 @@ def test_who_was_away_for_too_long_closes_its_clients(names):
     net = Net(*names)
     net.run(3.0)
     missed = []
-    net.clusters["b"].debts._on_missed = missed.append
+    net.clusters["b"].debts._on_missed = lambda node, before: missed.append(node)
     net.off.add("b")
     net.run(debts.MAX_SLEEP + 1)
     net.off.remove("b")

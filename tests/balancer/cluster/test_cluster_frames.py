@@ -285,7 +285,7 @@ def test_whatever_it_does_shows_that_it_is_awake(does):
 def test_who_was_away_for_long_has_missed_something_of_others(names, told):
     a = Proxy(live="", record=record_of(names, members=MEMBERS[: len(names)]))
     missed = []
-    a.it.debts._on_missed = missed.append
+    a.it.debts._on_missed = lambda node, before: missed.append(node)
     a.it.tick(a.now + MAX_SLEEP)
     a.now += MAX_SLEEP
     assert missed == []

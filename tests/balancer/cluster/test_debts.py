@@ -1,5 +1,7 @@
 """Who is told of what a lost node has owed, and whose clients are told that they have missed it."""
 
+from math import inf
+
 import pytest
 
 from holdfast.balancer.cluster import debts
@@ -20,11 +22,16 @@ def owing(proxies):
 
 
 class Proxy(Debts):
-    """here: runs with a session, and what has come of each. missed: nodes whose effects clients have missed."""
+    """here: runs with a session, and what has come of each. missed: nodes whose effects clients have missed; before:
+    for each, when these had come."""
 
     def __init__(self, name="b"):
-        self.here, self.missed = {}, []
-        super().__init__(name, 2.0, lambda *run: self.here.get(run, -1), self.missed.append)
+        self.here, self.missed, self.before = {}, [], []
+        super().__init__(name, 2.0, lambda *run: self.here.get(run, -1), self._note)
+
+    def _note(self, node, before):
+        self.missed.append(node)
+        self.before.append(before)
 
     def came(self, run, owes):
         super().came(run, owing(owes))
@@ -126,6 +133,15 @@ def test_clients_are_told_when_it_does_not_come_back():
     assert (b.missed, len(b)) == (["n"], 0)
 
 
+def test_who_came_after_it_was_known_to_be_lost_has_missed_nothing():
+    b = Proxy()
+    b.told(owed(N), 1.0)
+    b.told(owed(N), 1.5)  # by the word of another one: until then it may have lived
+    b.tick(1.0 + PATIENCE)
+    b.slept(MAX_SLEEP + 1, is_alone=False)
+    assert b.before == [1.5, inf]
+
+
 def test_once_whoever_tells_it():
     b = Proxy()
     b.told(owed(N), 1.0)
@@ -179,6 +195,7 @@ def test_what_a_session_brings_slowly_is_waited_for(had, missed):
     b.lost(N, [], 2.0 + 4 * PATIENCE, had=had)
     b.tick(1.0 + 5 * PATIENCE)
     assert (b.missed, len(b)) == (missed, 0)
+    assert b.before == [2.0 + 4 * PATIENCE] * len(missed), "so long it may have lived"
 
 
 @pytest.mark.parametrize(("number", "come"), [(NUMBER, NUMBER), (NUMBER, NUMBER + 1), (ALL, 0)])
@@ -196,7 +213,7 @@ def test_a_session_that_has_brought_it_owes_nothing(number, come):
 
 def test_a_node_is_waited_for_as_long_as_it_takes_to_dial_however_soon_it_is_given_up():
     missed = []
-    b = Debts("b", 0.4, on_missed=missed.append)
+    b = Debts("b", 0.4, on_missed=lambda node, before: missed.append(node))
     b.told(owed(N), 1.0)
     b.tick(1.0 + 2 * 1.0 + 0.4)  # two dials, and the time after which it notices
     assert missed == []

@@ -150,7 +150,7 @@ def test_whom_a_lost_node_owed_is_told_when_it_is_heard():
 def test_what_is_missed_is_told_in_time():
     b = Proxy("b")
     missed = []
-    b.debts._on_missed = missed.append
+    b.debts._on_missed = lambda node, before: missed.append(node)
     b.hears("a", Owed("b", [("n", 7, 1)]))
     b.sharing.tend(1.0)
     assert missed == []

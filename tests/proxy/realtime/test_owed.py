@@ -98,6 +98,19 @@ async def test_by_another_proxys_word():
             assert len(client_ids(proxy)) == 1
 
 
+async def test_who_came_after_its_death_has_missed_nothing():
+    """As when a proxy is killed some moments after a node: its clients come to one that this node had not found yet."""
+    async with room() as (proxy, id, _node, client):
+        debts = proxy.app.gateway.debts
+        debts.told(Owed(id, [("n", 7, 1)]), trio.current_time())
+        async with websocket(proxy) as later:
+            await proxy.until(lambda: len(client_ids(proxy)) == 2)
+            debts.tick(1e9)
+            assert await closed(client) == 1012
+            assert len(client_ids(proxy)) == 1
+            await later.send("still there")
+
+
 async def test_a_node_that_is_here_is_not_lost_whatever_others_say():
     async with room() as (proxy, id, node, _):
         proxy.app.gateway.debts.told(Owed(id, [(node.hello.node, node.hello.incarnation, 1)]), 0.0)

@@ -8,9 +8,12 @@ READY := $(BIN)/holdfast
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 PACKAGES := proxy protocols balancer chaos holdfast examples bench tests
 
+# Tests start a thousand processes: none of them compiles what another has compiled, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test quick check fast slow coverage net sim mutants chaos autobahn bench dist docs site clean
+.PHONY: help setup demo test quick check every fast slow coverage net sim mutants chaos autobahn bench dist docs site clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -20,7 +23,7 @@ setup: $(READY)  ## the virtual environment, with the command `holdfast` at .ven
 demo: $(READY)  ## nodes are killed for 20 seconds, and 100 clients notice nothing
 	$(BIN)/holdfast demo --for 20s
 
-test: check site fast slow  ## every check and every test
+test: check site every  ## every check and every test
 
 quick: $(READY)  ## what tells most in a minute: types, and the tests that start nothing
 	$(BIN)/ruff check .
@@ -38,6 +41,12 @@ check: $(READY)  ## style, types, async mistakes, imports between the packages, 
 	$(BIN)/mypy & types=$$!; \
 	    $(BIN)/flake8 $$(grep -rlE "^ *async |await " --include=*.py $(PACKAGES)); style=$$?; \
 	    wait $$types && exit $$style
+
+every: $(READY)  ## the fast tests and the slow ones together: while these wait, those have the cores
+	@.ci/servers
+	@# So that no two workers compile the same: one does, all tests of it.
+	$(BIN)/pytest -q -m "slow or not net" --collect-only >/dev/null
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -q -n 4 --dist worksteal -m "slow or not net"
 
 fast: $(READY)  ## the fast tests
 	@.ci/servers

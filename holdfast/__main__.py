@@ -15,6 +15,7 @@ def main() -> int:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from holdfast import cli
 
+    cli.load(sys.argv[1:])
     if is_ours:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     return cli.main()

@@ -1,5 +1,8 @@
 """What holds for every test."""
 
+from itertools import islice
+
+import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
@@ -10,3 +13,27 @@ settings.load_profile("holdfast")
 
 # Where rich is installed structlog shows the local variables of a traceback by default: that takes seconds here.
 structlog.configure(processors=[structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Each worker has its share of the slow tests, and begins with it.
+
+    `--dist worksteal` gives each one run of the list, and who is done has the end of another's: of the fast ones. A
+    file's tests stay together, for what they share.
+    """
+    workers = getattr(config, "workerinput", {"workercount": 1})["workercount"]
+    slow, fast = {}, []
+    for item in items:
+        if item.get_closest_marker("slow"):
+            slow.setdefault(item.path, []).append(item)
+        else:
+            fast.append(item)
+    if not fast or workers == 1:
+        return
+    shares = [[] for _ in range(workers)]
+    for number, tests in enumerate(reversed(slow.values())):  # the last one takes longest: it is what is compiled
+        shares[number % workers] += tests
+    length, rest = len(items) // workers, iter(fast)
+    items[:] = [item for share in shares for item in (*share, *islice(rest, max(0, length - len(share))))]
+    items += rest

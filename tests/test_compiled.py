@@ -24,6 +24,8 @@ BESIDE = (
     *("contracts/test_coordinator.py", "proxy/admin", "proxy/cluster", "proxy/config", "proxy/process"),
     *("proxy/nodes/test_deaths.py", "proxy/nodes/test_keeper.py", "proxy/nodes/test_keeper_runs.py"),
     *("proxy/nodes/test_mastership.py", "proxy/nodes/test_restart.py", "proxy/test_reference.py"),
+    *("proxy/nodes/test_orphans.py", "proxy/nodes/test_quarantine.py", "proxy/nodes/test_router.py"),
+    *("balancer/test_routes.py", "protocols/clients/test_client_hello.py", "protocols/clients/test_encodings.py"),
 )
 
 
@@ -38,7 +40,7 @@ def tree(tmp_path_factory):
     install = ("install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--target", tree)
     # Nobody asks for it: a compiler is there.
     run(*PYTHON, "pip", *install, ".", cwd=ROOT, HOLDFAST_COMPILE="", HOLDFAST_COMPILE_LEVEL="0")
-    shutil.copytree(ROOT / "tests", tree / "tests", ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
+    shutil.copytree(ROOT / "tests", tree / "tests", ignore=shutil.ignore_patterns("*.pyc.*", "node_modules"))
     shutil.copytree(ROOT / "examples", tree / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tree)
     return tree

@@ -11,7 +11,7 @@ settings  holdfast check, config
 route     holdfast route
 keygen    holdfast keygen
 
-A new command is a Command in a module of its own and its name in COMMANDS.
+A new command is a Command in a module of its own, and its line in COMMANDS: no other command imports what it needs.
 Exit status: 0, 1 for a failure, 2 for what the operator has to write otherwise (options, their values, configuration).
 """
 
@@ -20,31 +20,60 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, NoReturn
 
-from holdfast.cli import bench, chaos, demo, dev, keygen, node, operate, publish, route, serve, settings
-from holdfast.cli.command import Command
+from holdfast.cli.command import Command, Listed
 from holdfast.console.output import complain, failure_of_writing, flush, say
 from holdfast.protocols.errors import ConfigError, HoldfastError
 from holdfast.proxy.process import hangup
-from holdfast.proxy.process.build import description
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
-COMMANDS: tuple[Command, ...] = (
-    serve.COMMAND,
-    node.COMMAND,
-    dev.COMMAND,
-    demo.COMMAND,
-    chaos.COMMAND,
-    bench.COMMAND,
-    *operate.COMMANDS,
-    publish.COMMAND,
-    *settings.COMMANDS,
-    route.COMMAND,
-    keygen.COMMAND,
+
+def _in(module: str, name: str = "COMMAND") -> Callable[[], Command]:
+    def load() -> Command:
+        with contextlib.nullcontext() if module == "node" else _without_rich():
+            command: Command = getattr(import_module(f"holdfast.cli.{module}"), name)
+        return command
+
+    return load
+
+
+@contextlib.contextmanager
+def _without_rich() -> Iterator[None]:
+    """What is imported meanwhile does not find it. structlog would import it, and pygments with it: a tenth of the CPU
+    time that a proxy takes to start, for tracebacks in colours, which no log of ours has. Those of a node's author may.
+    """
+    if "rich" in sys.modules:
+        yield
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]  # how Python says that there is none
+    try:
+        yield
+    finally:
+        del sys.modules["rich"]
+
+
+COMMANDS = (
+    Listed("serve", "run the proxy", _in("serve")),
+    Listed("node", "run a node", _in("node")),
+    Listed("dev", "run a proxy and your node, anew after each change", _in("dev")),
+    Listed("demo", "see nodes die while clients notice nothing", _in("demo")),
+    Listed("chaos", "harm nodes and proxies, and report everything that is lost", _in("chaos")),
+    Listed("bench", "put load on any WebSocket echo, and compare every reply", _in("bench")),
+    Listed("status", "show how a running proxy is", _in("operate", "STATUS")),
+    Listed("nodes", "list the nodes of a running proxy", _in("operate", "NODES")),
+    Listed("clients", "list the clients of a running proxy, not those of its cluster", _in("operate", "CLIENTS")),
+    Listed("drain", "let a node finish what it has and give it nothing new", _in("operate", "DRAIN")),
+    Listed("kick", "disconnect a client, at whichever proxy of the cluster it is", _in("operate", "KICK")),
+    Listed("publish", "send a message to clients of a running proxy and its cluster", _in("publish")),
+    Listed("check", "say what is wrong with the configuration", _in("settings", "CHECK")),
+    Listed("config", "print the configuration and where each value is from", _in("settings", "CONFIG")),
+    Listed("route", "say which route takes a request, and why those before it don't", _in("route")),
+    Listed("keygen", "make CURVE keys for the proxy and its nodes", _in("keygen")),
 )
 
 INTERRUPTED = 130  # what shells make of a process that SIGINT ended
@@ -77,6 +106,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def load(arguments: Sequence[str]) -> None:
+    """Import what the command line needs for these, up to the command's own function."""
+    for listed in _named(arguments):
+        listed.load()
+
+
+def _named(arguments: Sequence[str]) -> list[Listed]:
+    """The command that is asked for is one of these; the others are words that are not for us."""
+    return [listed for listed in COMMANDS if listed.name in arguments]
+
+
 def _run(arguments: Sequence[str]) -> int:
     parsed = _parser(arguments).parse_args(arguments)
     if not parsed.survives:
@@ -96,6 +136,14 @@ class _Parser(argparse.ArgumentParser):
             super()._print_message(message, file)
 
 
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from holdfast.proxy.process.build import description  # it looks into what is installed
+
+        parser._print_message(f"holdfast {description()}\n", sys.stdout)
+        parser.exit()
+
+
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="holdfast",
@@ -103,15 +151,14 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         epilog="`holdfast COMMAND --help` tells more about a command. Exit status: 0; 1 for a failure; 2 for what "
         "has to be written otherwise, options or configuration; 130 after Ctrl-C where that is no way to end.",
     )
-    parser.add_argument("--version", action="version", version=f"holdfast {description()}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show program's version number and exit")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        subparser = subparsers.add_parser(
-            command.name,
-            help=command.help,
-            description=f"{command.help[0].upper()}{command.help[1:]}. {command.description}".strip(),
-        )
-        subparser.set_defaults(run=command.run, survives=command.survives)
-        if command.name in arguments:  # no other can be the one that is asked for
+    named = _named(arguments)
+    for listed in COMMANDS:
+        subparser = subparsers.add_parser(listed.name, help=listed.help)
+        if listed in named:
+            command = listed.load()
+            subparser.description = f"{listed.help[0].upper()}{listed.help[1:]}. {command.description}".strip()
+            subparser.set_defaults(run=command.run, survives=command.survives)
             command.add_arguments(subparser)
     return parser

@@ -71,8 +71,6 @@ def _size(text: str) -> int:
 
 
 COMMAND = Command(
-    "bench",
-    "put load on any WebSocket echo, and compare every reply",
     _add_arguments,
     _run,
     "Each connection sends a message, waits until it comes back, and sends the next; no two messages are alike. The "

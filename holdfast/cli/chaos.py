@@ -216,8 +216,6 @@ def _rate(text: str) -> float:
 
 
 COMMAND = Command(
-    "chaos",
-    "harm nodes and proxies, and report everything that is lost",
     _add_arguments,
     _run,
     "Starts a proxy of its own, nodes, and clients that count; or uses a proxy that runs already, whose nodes must be "

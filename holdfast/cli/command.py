@@ -12,19 +12,25 @@ MAX_WORKERS = 64
 
 
 class Command(NamedTuple):
-    """name and help: as `holdfast --help` lists it. description: what its own --help says beyond that.
+    """description: what its own --help says beyond the line of the list.
 
-    add_arguments is called only when the command is named on the command line, so it may import what is slow.
     run returns the exit status: 0, 1 for a failure, 2 for a bad usage or configuration. survives: SIGHUP, from its
     `hangup.survive` on; until then the signal waits. All others end by it.
     """
 
-    name: str
-    help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
     description: str = ""
     survives: bool = False
+
+
+class Listed(NamedTuple):
+    """A command in the list of all. help: as `holdfast --help` shows it. load: imports the command's module, which is
+    done only when the command is named on the command line."""
+
+    name: str
+    help: str
+    load: Callable[[], Command]
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:

@@ -44,8 +44,6 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 COMMAND = Command(
-    "demo",
-    "see nodes die while clients notice nothing",
     _add_arguments,
     _run,
     "Starts a proxy, three nodes and clients that talk through it; kills a random node every few seconds and starts it "

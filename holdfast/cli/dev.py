@@ -63,8 +63,6 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 COMMAND = Command(
-    "dev",
-    "run a proxy and your node, anew after each change",
     _add_arguments,
     _run,
     "Clients stay connected meanwhile: the next node is ready before the former one drains, and a change that can't be "

@@ -65,4 +65,4 @@ def _make(out: Path) -> dict[str, Path]:
     return files
 
 
-COMMAND = Command("keygen", "make CURVE keys for the proxy and its nodes", _add_arguments, _run)
+COMMAND = Command(_add_arguments, _run)

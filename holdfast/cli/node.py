@@ -20,8 +20,6 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 COMMAND = Command(
-    "node",
-    "run a node",
     _add_arguments,
     _run,
     "Loads MODULE:NAME and links it to the proxies given.",

@@ -174,10 +174,8 @@ def _kick(arguments: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = (
-    Command("status", "show how a running proxy is", _add_common, _status),
-    Command("nodes", "list the nodes of a running proxy", _add_common, _nodes),
-    Command("clients", "list the clients of a running proxy, not those of its cluster", _add_clients, _clients),
-    Command("drain", "let a node finish what it has and give it nothing new", _add_drain, _drain),
-    Command("kick", "disconnect a client, at whichever proxy of the cluster it is", _add_kick, _kick),
-)
+STATUS = Command(_add_common, _status)
+NODES = Command(_add_common, _nodes)
+CLIENTS = Command(_add_clients, _clients)
+DRAIN = Command(_add_drain, _drain)
+KICK = Command(_add_kick, _kick)

@@ -121,8 +121,6 @@ def _batches(lines: list[bytes]) -> Iterator[list[str]]:
 
 
 COMMAND = Command(
-    "publish",
-    "send a message to clients of a running proxy and its cluster",
     _add_arguments,
     _run,
     "To a channel, to clients by their ids, or to everybody, from outside: a node does it. It is tried again, and done "

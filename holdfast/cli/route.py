@@ -107,8 +107,6 @@ def _available(step: RouteStep) -> str:
 
 
 COMMAND = Command(
-    "route",
-    "say which route takes a request, and why those before it don't",
     _add_arguments,
     _run,
     "By the configuration that is given, as of serve; with --admin by that of a running proxy. Routes are asked in "

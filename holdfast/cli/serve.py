@@ -175,8 +175,6 @@ def _line(error: OSError) -> str:
 
 
 COMMAND = Command(
-    "serve",
-    "run the proxy",
     _add_arguments,
     _run,
     "SIGTERM drains it, a second one stops it at once; SIGHUP is a line in the log. To clients all workers are one; "

@@ -108,20 +108,14 @@ def _shown(loaded: Loaded, name: str) -> object:
     return MASK if is_secret(name) and value else value
 
 
-COMMANDS = (
-    Command(
-        "check",
-        "say what is wrong with the configuration",
-        _add_arguments,
-        _check,
-        "One line per problem, and per warning: a route that is never reached. Exit status 0 if there is no problem, "
-        "else 2.",
-    ),
-    Command(
-        "config",
-        "print the configuration and where each value is from",
-        _add_arguments,
-        _config,
-        "As TOML, with all defaults; secrets are masked, and a mask is refused where a secret is expected.",
-    ),
+CHECK = Command(
+    _add_arguments,
+    _check,
+    "One line per problem, and per warning: a route that is never reached. Exit status 0 if there is no problem, "
+    "else 2.",
+)
+CONFIG = Command(
+    _add_arguments,
+    _config,
+    "As TOML, with all defaults; secrets are masked, and a mask is refused where a secret is expected.",
 )

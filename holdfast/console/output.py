@@ -8,8 +8,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
-import msgspec
-
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -30,6 +28,8 @@ def say_json(value: object) -> None:
 
 
 def _as_json(value: object) -> str:
+    import msgspec  # not every command has it
+
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 

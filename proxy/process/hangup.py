@@ -9,15 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-import structlog
-
-log = structlog.get_logger("holdfast.signals")
-
 
 def survive() -> None:
     """From now on this process goes on, with a line in its log. Who ignores the signal goes on doing so."""
     if not _is_ignored():
-        signal.signal(signal.SIGHUP, _tell)
+        import structlog  # slow to import, and not for those who end by it
+
+        log = structlog.get_logger("holdfast.signals")
+
+        def tell(number: int, frame: FrameType | None) -> None:
+            log.warning("sighup_not_used", why="the configuration is read at the start only; SIGTERM ends the process")
+
+        signal.signal(signal.SIGHUP, tell)
     heed()
 
 
@@ -43,7 +46,3 @@ def endings() -> tuple[signal.Signals, ...]:
 
 def _is_ignored() -> bool:
     return signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-
-
-def _tell(number: int, frame: FrameType | None) -> None:
-    log.warning("sighup_not_used", why="the configuration is read at the start only; SIGTERM ends the process")

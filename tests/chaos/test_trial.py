@@ -28,7 +28,7 @@ PATIENT = (*QUICK, "node.heartbeat_timeout=10", "cluster.heartbeat=0.1", "cluste
 
 def plan(**changes):
     usual = {
-        "seconds": 2.0, "clients": 20, "rate": 10.0, "work": 0.02, "nodes": 3, "kinds": [], "every": 0.5,
+        "seconds": 2.0, "clients": 20, "rate": 10.0, "work": 0.02, "nodes": 1, "kinds": [], "every": 0.5,
         "all_at_once": False, "seed": 1, "sets": [*QUICK, *OWN_ADDRESSES],
     }  # fmt: skip
     return Plan(**{**usual, **changes})
@@ -71,11 +71,12 @@ async def until_under_way(trial):
 
 async def test_all_faults_and_nothing_lost(run, monkeypatch):
     monkeypatch.setattr("holdfast.chaos.faults.ALONE", 0.5)
-    trial = run.trial(seconds=5.0, kinds=["kill", "freeze-node", "slow", "drain", "restart-node"], all_at_once=True)
+    kinds = ["kill", "freeze-node", "slow", "drain", "restart-node"]
+    trial = run.trial(seconds=3.5, nodes=3, kinds=kinds, all_at_once=True)
     report = await trial.run()
     check_kept(report)
     # On a busy machine nodes come back so late that turns are skipped: then some kinds have no turn.
-    assert {"all"} < set(report.faults) <= {"kill", "freeze-node", "slow", "drain", "restart-node", "all"}
+    assert {"all"} < set(report.faults) <= {*kinds, "all"}
     assert len(report.faults) == 6 or report.turns_skipped
     requests = report.requests
     assert requests.sent == requests.answered_once > 500
@@ -96,7 +97,9 @@ async def test_the_proxy_is_restarted_and_floods_come(run, monkeypatch):
     monkeypatch.setattr("holdfast.chaos.servers.AWAY", (0.0,))
     kinds = ["restart", "restart-kill", "freeze-proxy", "burst"]
     settings = [*QUICK, *OWN_ADDRESSES, "drain.spread=0.2", "cluster.heartbeat_timeout=2"]
-    trial = run.trial(seconds=12.0, kinds=kinds, every=1.0, sets=settings, writes=20.0, burst=200, listeners=5, slow=1)
+    trial = run.trial(
+        seconds=8.0, nodes=3, kinds=kinds, every=1.0, sets=settings, writes=20.0, burst=200, listeners=5, slow=1
+    )
     report = await trial.run()
     check_kept(report)
     assert set(report.faults) == set(kinds) or report.turns_skipped  # on a busy machine some have no turn
@@ -111,7 +114,7 @@ async def test_the_proxy_is_restarted_and_floods_come(run, monkeypatch):
 
 async def test_a_flood_above_capacity(run):
     sets = [*PATIENT, *OWN_ADDRESSES]
-    trial = run.trial(seconds=2.0, clients=4, overload=2.0, listeners=5, writes=5.0, sets=sets)
+    trial = run.trial(seconds=1.0, clients=4, nodes=2, overload=2.0, listeners=5, writes=5.0, sets=sets)
     report = await trial.run()
     flood = report.flood
     assert flood.capacity > 0
@@ -163,7 +166,7 @@ async def test_a_process_that_dies_is_told(run, name):
 
 
 async def test_a_client_that_is_dropped_breaks_the_promise(run):
-    trial = run.trial(seconds=2.0, nodes=1)
+    trial = run.trial()
 
     async def kick():
         await until_under_way(trial)
@@ -202,11 +205,12 @@ async def test_a_deployment_that_runs_already(run):
 async def test_proxies_die_and_others_go_on(run, monkeypatch):
     monkeypatch.setattr("holdfast.chaos.servers.AWAY", (0.0, 1.0))
     sets = [*PATIENT, *OWN_ADDRESSES]
-    trial = run.trial(seconds=6.0, clients=30, proxies=3, kinds=["kill", "kill-proxy"], every=1.0, sets=sets)
+    kinds = ["kill", "kill-proxy", "kill-together"]
+    trial = run.trial(seconds=7.0, clients=30, rate=5.0, nodes=3, proxies=3, kinds=kinds, every=1.0, sets=sets)
     report = await trial.run()
     check_kept(report)
     assert report.clients.dropped == {}
-    assert set(report.faults) == {"kill", "kill-proxy"}
+    assert set(report.faults) == set(kinds) or report.turns_skipped  # a busy machine has no time for some
     requests = report.requests
     assert requests.sent == requests.answered_once + requests.gone > 500
     assert requests.errors == {}
@@ -214,18 +218,21 @@ async def test_proxies_die_and_others_go_on(run, monkeypatch):
     assert report.openings.runs >= 4
     assert report.openings.opened >= 3 * (30 + report.clients.moved)
     assert report.cpu.keys() == {"proxy-1", "proxy-2", "proxy-3", "clients"}
-    assert report.failover["kill-proxy"].faults == report.faults["kill-proxy"]
+    assert report.failover["kill-proxy"].faults == report.faults.get("kill-proxy", 0) > 0
 
 
 async def test_a_client_that_is_dropped_by_a_living_proxy_breaks_the_promise(run):
     # The usual limits: on a busy machine a proxy that is given up soon would drop clients, too.
-    trial = run.trial(seconds=2.0, clients=9, nodes=1, proxies=3, sets=[*OWN_ADDRESSES])
+    trial = run.trial(clients=6, proxies=2, sets=[*OWN_ADDRESSES])
 
     async def kick():
         await until_under_way(trial)
-        where = json.loads((run.processes.directory / "proxy-2.json").read_text())
-        admin = AdminClient(f"http://{where['admin']}", "")
-        client = (await trio.to_thread.run_sync(admin.get, "/api/clients", ClientPage)).clients[0].id
+        for number in (1, 2):
+            where = json.loads((run.processes.directory / f"proxy-{number}.json").read_text())
+            admin = AdminClient(f"http://{where['admin']}", "")
+            if there := (await trio.to_thread.run_sync(admin.get, "/api/clients", ClientPage)).clients:
+                client = there[0].id
+                break
         await trio.to_thread.run_sync(admin.post, f"/api/clients/{client}/kick", {}, Kicked)
 
     async with trio.open_nursery() as nursery:

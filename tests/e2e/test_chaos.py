@@ -24,7 +24,7 @@ def chaos(*arguments):
 
 def test_kills_cost_nothing():
     status, report, progress = chaos(
-        *("--for", "5s", "--clients", "50", "--fault", "kill", "--every", "1s", "--work", "20ms", "--all-at-once"),
+        *("--for", "4s", "--clients", "30", "--fault", "kill", "--every", "1s", "--work", "20ms", "--all-at-once"),
         *("--seed", "1"),
     )
     check_kept(report, progress)
@@ -35,7 +35,7 @@ def test_kills_cost_nothing():
     assert report["faults"]["kill"] >= 2
     assert report["masters"]["hit"] >= 1
     requests = report["requests"]
-    assert requests["sent"] == requests["answered_once"] > 2000
+    assert requests["sent"] == requests["answered_once"] > 900
     assert requests["redelivered"] > 0
     assert requests["answered_twice"] == requests["unanswered"] == requests["wrong_client"] == requests["stray"] == 0
     assert requests["errors"] == {}
@@ -55,10 +55,10 @@ def test_kills_cost_nothing():
     assert "kill all: node-1, node-2, node-3" in progress
 
 
-@pytest.mark.parametrize("proxies", [(), ("--workers", "2")], ids=["one", "workers"])
-def test_all_proxies_are_restarted(proxies):
+def test_all_workers_are_restarted():
+    """That a proxy which is alone is: tests/chaos/test_trial.py."""
     status, report, progress = chaos(
-        *("--for", "16s", "--clients", "30", "--rate", "5", "--every", "2s", "--seed", "1", *proxies),
+        *("--for", "10s", "--clients", "30", "--rate", "5", "--every", "2s", "--seed", "1", "--workers", "2"),
         *("--fault", "restart,restart-kill", "--set", "drain.spread=1"),
     )
     check_kept(report, progress)

@@ -56,7 +56,7 @@ def wait_for_line(process, text):
 
 def wait_until_none_is_left(pid):
     """The kernel kills them when their parent has ended; that takes a moment."""
-    end = time.monotonic() + 5
+    end = time.monotonic() + PATIENCE
     while children(pid):
         assert time.monotonic() < end, f"left behind: {children(pid)}"
         time.sleep(0.01)

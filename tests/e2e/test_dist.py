@@ -25,15 +25,15 @@ def dist(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", ["*.tar.gz", "*.whl"])
 def test_it_runs_beside_modules_of_the_same_names(dist, kind, tmp_path):
-    venv.create(tmp_path / "venv", with_pip=True)
+    venv.create(tmp_path / "venv")
     python = tmp_path / "venv" / "bin" / "python"
     [packages] = (tmp_path / "venv" / "lib").glob("python3*/site-packages")
     # What Holdfast needs comes from where these tests run: such a path comes last, and the .pth in it do not count.
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
     [archive] = dist.glob(kind)
     environment = {"HOLDFAST_COMPILE": "0"}
-    install = ("-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation")
-    run(python, *install, archive, cwd=tmp_path, **environment)
+    install = ("install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation")
+    run(sys.executable, "-m", "pip", "--python", python, *install, archive, cwd=tmp_path, **environment)
     before = {path.name for path in packages.iterdir()}
     assert {name for name in before if "holdfast" in name} == {"holdfast", "holdfast_proxy-0.1.0.dist-info"}
     for name in HOSTILE:

@@ -12,7 +12,7 @@ import pytest
 
 from holdfast import cli
 from holdfast.cli import COMMANDS, main
-from holdfast.cli.command import Command
+from holdfast.cli.command import Command, Listed
 from holdfast.console.output import failure_of_writing, say_table
 from holdfast.protocols.errors import HoldfastError
 from holdfast.proxy.process.build import is_compiled
@@ -44,6 +44,33 @@ def test_version(holdfast):
     assert out == f"holdfast {version('holdfast-proxy')} ({'compiled' if is_compiled() else 'interpreted'})\n"
 
 
+# What each would be slower to start by, and has no use for.
+ALWAYS = {"redis", "jwt", "cryptography", "rich.console", "hypothesis", "pytest"}
+UNUSED = {
+    "--version": ALWAYS | {"trio", "structlog", "msgspec", "zmq", "ssl", "asyncio", "holdfast.proxy.config"},
+    "node nowhere:node --join tcp://127.0.0.1:1": ALWAYS - {"rich.console"}  # structlog has it, for the author's logs
+    | {"holdfast.proxy.config", "holdfast.balancer", "websockets", "prometheus_client", "sqlite3", "email", "http"},
+    "serve --set client.bind=256.0.0.1:0": ALWAYS | {"holdfast.node", "holdfast.chaos", "trio_websocket", "wsproto"},
+    "status --admin 127.0.0.1:1": ALWAYS | {"trio", "structlog", "zmq", "holdfast.proxy.config"},
+}
+IMPORTED = """
+import atexit, sys
+atexit.register(lambda: print(*sys.modules))
+from holdfast.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("arguments", UNUSED)
+def test_a_command_imports_only_what_it_needs(arguments):
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED, *arguments.split()], capture_output=True, text=True, timeout=PATIENCE
+    )
+    imported = set(done.stdout.split())
+    assert "holdfast.cli" in imported, done.stderr
+    assert not UNUSED[arguments] & imported
+
+
 @pytest.mark.parametrize(
     "arguments", [[], ["serf"], ["check", "--nope"], ["kick"], ["clients", "--limit", "x"], ["clients", "--limit", "0"]]
 )
@@ -70,7 +97,7 @@ def test_what_a_command_raises(error, status, err, monkeypatch, capsys):
     def fail(arguments):
         raise error
 
-    monkeypatch.setattr(cli, "COMMANDS", (Command("fail", "fail", lambda parser: None, fail),))
+    monkeypatch.setattr(cli, "COMMANDS", [Listed("fail", "fail", lambda: Command(lambda parser: None, fail))])
     assert main(["fail"]) == status
     assert capsys.readouterr().err == err
 
@@ -173,7 +200,7 @@ INTERRUPTED = """
 import os, signal, sys
 class Import:
     def find_spec(self, name, path=None, target=None):
-        if name == "holdfast.cli":
+        if name == sys.argv[2]:
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Import())
 from holdfast.__main__ import main
@@ -181,8 +208,9 @@ main()
 """
 
 
-def test_ctrl_c_while_it_is_imported_is_no_traceback():
-    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, timeout=60)
+@pytest.mark.parametrize("module", ["holdfast.cli", "holdfast.cli.settings"])
+def test_ctrl_c_while_it_is_imported_is_no_traceback(module):
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, "config", module], capture_output=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
 
 
@@ -190,7 +218,7 @@ def test_ctrl_c_while_options_are_read_is_no_traceback(monkeypatch, capsys):
     def interrupt(parser):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "COMMANDS", (Command("fail", "fail", interrupt, lambda arguments: 0),))
+    monkeypatch.setattr(cli, "COMMANDS", [Listed("fail", "fail", lambda: Command(interrupt, lambda arguments: 0))])
     assert main(["fail"]) == 130
     assert capsys.readouterr().err == ""
 

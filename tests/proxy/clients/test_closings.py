@@ -6,6 +6,7 @@ from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed
 
 from holdfast import Node, Refused
+from holdfast.balancer.directory import NodeState
 from holdfast.masses import INTERVAL, MOST
 from holdfast.protocols.close import Reason
 from holdfast.proxy.clients.closings import Closings
@@ -99,6 +100,7 @@ async def test_who_may_not_come_in_is_a_line_with_the_code_that_it_got():
 
     async with running() as proxy, trio.open_nursery() as nursery:
         await nursery.start(node.run, [proxy.node])
+        await proxy.until(lambda: any(known.state is NodeState.READY for known in proxy.app.directory), "the node")
         with capture_logs() as lines:
             async with websocket(proxy) as client:
                 with pytest.raises(ConnectionClosed) as closed:

@@ -215,8 +215,12 @@ def load(spec: str) -> Node:
     module_name, _, name = spec.partition(":")
     if not module_name or not name or module_name.startswith(".") or "/" in module_name:
         raise ConfigError(f"expected MODULE:NAME, a module as `import` names it and not a path, got {spec!r}")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    try:
+        here = os.getcwd()
+    except OSError as error:  # it was removed
+        raise ConfigError(f"the working directory: {error.strerror}") from None
+    if here not in sys.path:
+        sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

@@ -94,6 +94,15 @@ class OfTrio:
             raise TimeoutError(f"no answer within {seconds:g} s") from error
 
 
+def _lost(error: Exception) -> OSError:
+    """What TLS says is behind Trio's own."""
+    return (
+        error.__cause__
+        if isinstance(error.__cause__, ssl.SSLError)
+        else ConnectionResetError("the connection was lost")
+    )
+
+
 class _TrioStream:
     def __init__(self, socket: "trio.SocketStream", stream: "trio.abc.Stream") -> None:
         self._socket = socket
@@ -105,7 +114,7 @@ class _TrioStream:
         try:
             await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise ConnectionResetError("the connection was lost") from error
+            raise _lost(error) from error
 
     async def receive(self) -> bytes:
         import trio
@@ -113,7 +122,7 @@ class _TrioStream:
         try:
             return bytes(await self._stream.receive_some(READ_BYTES))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise ConnectionResetError("the connection was lost") from error
+            raise _lost(error) from error
 
     def close(self) -> None:
         self._socket.socket.close()

@@ -15,6 +15,7 @@ were told of: a node that knows less than the one that was asked, and says so la
 
 import sys
 from collections.abc import Callable
+from math import inf
 from typing import NamedTuple
 
 import structlog
@@ -32,7 +33,8 @@ log = structlog.get_logger("holdfast.orphans")
 
 # Seconds for all nodes to say what they know, before one is asked: each dials a proxy that was restarted once a second.
 GATHERING = 2.5
-ANSWER = 10.0  # seconds for one that is asked to give something; then others are, until it says something again
+ANSWER = 10.0  # seconds for one that is asked to give something; then others are asked first
+LONGEST_AWAY = 60.0  # seconds; who says after that that we were away means another time
 FEW = 250  # of a part, that are not told yet when the next one is asked for
 MAX_PROXIES = 256  # that are no more; of those before them is forgotten who was taken over
 
@@ -55,12 +57,12 @@ class House:
 
     is_given: it has, a part. has_told: some of that was told. open: who was taken over, and is not told yet.
     settled: up to which change all is told. kinds: what is asked for; of these is told what anybody knows up to the
-    change `done`, and what `drained` know.
+    change `done`, and what `drained` know. mute: who was asked and did not answer in time: they come last.
     """
 
     __slots__ = (
-        "asked", "asked_again", "done", "drained", "first", "has_told", "is_counted", "is_given", "kinds", "number",
-        "open", "settled", "since", "words",
+        "asked", "asked_again", "done", "drained", "first", "has_told", "is_counted", "is_given", "kinds", "mute",
+        "number", "open", "settled", "since", "words",
     )  # fmt: skip
 
     def __init__(self, now: float) -> None:
@@ -69,6 +71,7 @@ class House:
         self.asked: Node | None = None
         self.asked_again: set[Node] = set()
         self.drained: set[Node] = set()
+        self.mute: set[Node] = set()
         self.is_counted = self.is_given = self.has_told = False
         self.open: set[int] = set()
         self.kinds = self.number = self.done = self.settled = 0
@@ -85,11 +88,11 @@ class House:
     def best(self) -> Node | None:
         """Whom to ask. Who knows all up to a later change than others is the better, and of the same one who has less
         that is due; then those who know some that is later than all that, the more the better."""
-        best, best_rank = None, (0, 0, 0)
+        best, best_rank = None, (False, 0, 0, 0)
         for node, word in self.words.items():
             knows_all = word.number > self.done
             if knows_all or (word.later > self.done and node not in self.drained):
-                rank = (1, word.number, -word.due) if knows_all else (0, 0, word.due)
+                rank = node not in self.mute, *((1, word.number, -word.due) if knows_all else (0, 0, word.due))
                 if best is None or rank > best_rank:
                     best, best_rank = node, rank
         return best
@@ -112,11 +115,21 @@ class OrphanCare:
         self._reactor = reactor
         self._houses: dict[int, House] = {}  # by prefix
         self._told = Told()
+        self._held_from = self._held_at = -inf
 
     def evicted(self) -> None:
         """We are taken for dead. What nodes know of that they say when they are linked to us again."""
         self._once.doubt(self._prefix, 0)
-        self._once.hold(GATHERING)
+        self._hold()
+
+    def _hold(self) -> None:
+        """Others may still tell of our clients. For some seconds: who says so again and again is not heeded."""
+        now = self._reactor.now
+        if now - self._held_at > LONGEST_AWAY:
+            self._held_from = now
+        self._held_at = now
+        if now - self._held_from < ANSWER:
+            self._once.hold(GATHERING)
 
     # --- frames of nodes ----------------------------------------------------------------------------------------
 
@@ -132,11 +145,10 @@ class OrphanCare:
                     self._told.add(id, due)
         is_word = frame.number or frame.later or frame.count
         if is_here:
-            if frame.told > self._announcer.sequence:
-                raise FrameError(f"{self._announcer.sequence} changes of our clients were said, got {frame.told}")
             if is_word or frame.told:
-                self._once.doubt(frame.prefix, frame.told)
-                self._once.hold(GATHERING)
+                # What is later than all that we have said somebody has made up: perhaps not the one who says it.
+                self._once.doubt(frame.prefix, frame.told if frame.told <= self._announcer.sequence else 0)
+                self._hold()
             if frame.told or frame.came or frame.went:
                 self._once.doubted = self._announcer.newest
         elif is_word:
@@ -168,6 +180,7 @@ class OrphanCare:
         if house is None or house.asked is not node:
             return
         house.is_given = True
+        house.mute.discard(node)
         for each in frame.due:
             id = each.client.id
             _check(id, frame.prefix)
@@ -192,6 +205,7 @@ class OrphanCare:
             house.words.pop(node, None)
             house.asked_again.discard(node)
             house.drained.discard(node)
+            house.mute.discard(node)
             if house.asked is node:
                 house.asked, house.is_counted = None, False
 
@@ -221,7 +235,7 @@ class OrphanCare:
                 house.asked, house.is_counted = None, False
             elif kinds:
                 if house.asked is not None and not house.is_given and now >= house.since + ANSWER:
-                    del house.words[house.asked]
+                    house.mute.add(house.asked)
                     house.asked, house.is_counted = None, False
                 house.want(kinds | LATE if now >= house.first + PATIENCE else kinds)
                 if self._is_due(house, now):

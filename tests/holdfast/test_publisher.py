@@ -18,7 +18,7 @@ from holdfast.proxy.admin.bodies import MAX_MESSAGES as MAX_SENT
 from holdfast.proxy.admin.http import JSON, Request, Response, as_json
 from holdfast.proxy.admin.routes import LARGE_BODY
 from holdfast.proxy.views import Published
-from holdfast.publisher import sockets
+from holdfast.publisher import sockets, streams
 from holdfast.publisher.attempts import ATTEMPT_TIMEOUT, LONGEST_PAUSE, Attempts
 from holdfast.publisher.requests import MAX_BODY_BYTES, MAX_MESSAGES, Answer, server_of
 from tests.proxy.conftest import control, serve
@@ -469,3 +469,11 @@ async def test_a_process_that_was_forked_has_connections_of_its_own(serve):
     with trio.fail_after(PATIENCE):
         assert await trio.to_thread.run_sync(fork) == (0, True)
     assert len(server.asked) == 3
+
+
+def test_what_tls_says_is_behind_trio_s_own():
+    untrusted = ssl.SSLCertVerificationError(1, "self-signed certificate")
+    error = trio.BrokenResourceError()
+    error.__cause__ = untrusted
+    assert streams._lost(error) is untrusted
+    assert isinstance(streams._lost(trio.BrokenResourceError()), ConnectionResetError)

@@ -71,7 +71,7 @@ def test_long_promise(story, settings):
     story(whole(1, **settings))
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(("story", "settings"), STORIES, ids=lambda value: getattr(value, "__name__", ""))
 def test_promise(story, settings, seed):
     story(whole(seed, **settings))

@@ -128,17 +128,25 @@ async def test_who_wants_goings_only_has_those_whose_coming_is_told_and_the_othe
             assert await node.hears(client(1).id) == 0
 
 
-async def test_who_says_the_most_and_gives_nothing_is_asked_for_so_long(monkeypatch):
+async def test_who_does_not_answer_is_asked_after_the_others_and_again(monkeypatch):
+    """It may be frozen, and the only one who knows the rest."""
     monkeypatch.setattr("holdfast.proxy.nodes.orphans.ANSWER", 0.5)
     async with running() as proxy:
-        with Knower(proxy, due(1)) as node, Knower(proxy, due(2), number=1 << 60, name="mute", takes=[]) as mute:
-            async with heirs(node, mute):
+        with Knower(proxy, due(1)) as node, Knower(proxy, due(2), number=12, name="slow", takes=["open"]) as slow:
+            async with heirs(node, slow):
                 node.says()
-                mute.says()
-                while (await mute.take(frames.WantOrphans)).what == COUNT:
-                    mute.says()
+                slow.says()
+                while (await slow.take(frames.WantOrphans)).what == COUNT:
+                    slow.says()
                 assert (await node.give()).what == GIVE
                 assert (await node.done()).client == client(1).id
+                assert await node.hears(client(1).id) == 0
+                while (want := await node.give()).what == GIVE:
+                    pass
+                assert want.what == SETTLED
+                while (await slow.give()).what != GIVE:
+                    pass
+                assert (await node.done()).client == client(2).id
 
 
 async def test_a_client_that_is_under_way_is_not_taken_over_once_more(monkeypatch):

@@ -1,6 +1,7 @@
 """What others have told, of our clients while we were away and of those that we had taken over, is not told by us."""
 
 import pytest
+import trio
 from msgspec.structs import replace
 
 from holdfast.protocols.nodes import frames
@@ -103,12 +104,30 @@ async def test_what_was_taken_over_is_left_to_who_does_it_then():
             assert (await node.done()).client in node.known
 
 
-@pytest.mark.parametrize("fields", [{"told": 1 << 60}, {"came": bytes(8 * 1001)}])
-async def test_what_can_not_be_ends_the_session_and_nothing_is_forgotten(fields):
+async def test_more_ids_than_a_page_has_end_the_session():
     async with running() as proxy:
         with Knower(proxy, name="clerk", takes=[]) as clerk:
             await clerk.join()
-            prefix = proxy.app._prefix if "told" in fields else 5
-            clerk.say(frames.Orphaned(prefix, 9, 1, **fields))
-            refusal = await clerk.take(frames.Refused)
-            assert "changes of our clients" in refusal.reason or "bytes of ids" in refusal.reason
+            clerk.say(frames.Orphaned(5, 9, 1, bytes(8 * 1001)))
+            assert "bytes of ids" in (await clerk.take(frames.Refused)).reason
+
+
+async def test_who_says_again_and_again_that_we_were_away_is_heeded_for_so_long(monkeypatch):
+    """And what is later than all that we have said makes us forget nothing."""
+    monkeypatch.setattr("holdfast.proxy.nodes.orphans.ANSWER", 1.0)
+    async with running() as proxy:
+        with Knower(proxy, name="clerk") as clerk, Knower(proxy, name="liar", takes=[]) as liar:
+            await clerk.join()
+            await liar.join()
+            async with trio.open_nursery() as nursery:
+
+                @nursery.start_soon
+                async def lie() -> None:
+                    while True:
+                        liar.say(frames.Orphaned(proxy.app._prefix, 9, 0, told=1 << 60))
+                        await trio.sleep(0.1)
+
+                await proxy.until(lambda: proxy.app.calls.once._held_until > 0)
+                id = await comes_and_goes(proxy)
+                assert [(await clerk.done()).client for _ in range(2)] == [id, id]
+                nursery.cancel_scope.cancel()

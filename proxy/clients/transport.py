@@ -72,7 +72,7 @@ class Transport(Interest):
     # --- reading ----------------------------------------------------------------------------------------------
 
     def on_ready(self, events: int, now: float) -> None:
-        if events & WRITABLE and self.outbox is not None:
+        if self.outbox is not None and events & WRITABLE:
             self._write_outbox(now)
             if self.fd >= 0 and not self._is_finishing:
                 self.owner.made_room(now)

@@ -91,10 +91,11 @@ class Dispatch:
     def request(self, connection: Requester, event: Request, pool: Pool | None = None) -> None:
         """A client asks. pool: which nodes may take it; None: those that take all requests."""
         pool = pool or self.pool
-        node: Node | None = None
         if pool.available and pool not in self._waiting:
             key = 0 if self._key_of is None else self._key_of(connection, event)
             node = pool.select(pool.available, key, self._random)
+        else:
+            node = None
         entry = self._ledger.open(connection, event, pool, node, self._reactor.now)
         if entry is None:
             self._too_many(connection, event, pool)

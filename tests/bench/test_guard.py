@@ -28,11 +28,11 @@ class Cost(NamedTuple):
 
 # As `python -m tests.bench.guard` says it with CPython 3.11. Later versions need fewer instructions.
 COSTS = {
-    "WebSocket request": Cost(599.8, 22.9, 1.02),
+    "WebSocket request": Cost(593.8, 21.9, 1.02),
     "WebSocket reply": Cost(372.4, 18.7, 1.02),
     "WebSocket, 8 at once, request": Cost(439.0, 15.2, 0.13),
     "WebSocket, 8 at once, reply": Cost(299.2, 14.6, 0.13),
-    "WebSocket, 3 nodes, request": Cost(674.5, 24.1, 1.02),
+    "WebSocket, 3 nodes, request": Cost(668.5, 23.1, 1.02),
     "WebSocket, 3 nodes, reply": Cost(375.8, 18.9, 1.04),
     "HTTP request": Cost(936.1, 46.6, 1.02),
     "HTTP reply": Cost(787.4, 32.7, 1.02),

@@ -46,7 +46,7 @@ every: $(READY)  ## the fast tests and the slow ones together: while these wait,
 	@.ci/servers
 	@# So that no two workers compile the same: one does, all tests of it.
 	$(BIN)/pytest -q -m "slow or not net" --collect-only >/dev/null
-	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -q -n 6 --dist worksteal -m "slow or not net"
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -q -n 4 --dist worksteal -m "slow or not net"
 
 fast: $(READY)  ## the fast tests
 	@.ci/servers

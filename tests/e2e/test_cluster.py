@@ -1,7 +1,4 @@
-"""A cluster of three proxies as a user tests it: its processes die in turn and together, and nothing is lost.
-
-The store is Redis; with a file tests/chaos/test_trial.py does the same.
-"""
+"""A cluster of three proxies as a user tests it: its processes die in turn and together, and nothing is lost."""
 
 import json
 import subprocess
@@ -17,21 +14,27 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 170.0
-KINDS = ["kill", "kill-proxy", "kill-together", "kill-store"]
+OF_BOTH = ["kill", "kill-proxy", "kill-together"]
+STORES = {
+    "sqlite": OF_BOTH,
+    "redis": [*OF_BOTH, "kill-store"],
+}
 
 
-def test_whatever_dies_costs_nothing():
+@pytest.mark.parametrize("store", STORES)
+def test_whatever_dies_costs_nothing(store):
+    kinds = STORES[store]
     command = [
-        *(sys.executable, "-m", "holdfast", "chaos", "--json", "--proxies", "3", "--store", "redis"),
+        *(sys.executable, "-m", "holdfast", "chaos", "--json", "--proxies", "3", "--store", store),
         *("--for", "18s", "--clients", "60", "--rate", "3", "--work", "30ms", "--seed", "1"),
-        *("--fault", ",".join(KINDS), "--every", "2s"),
+        *("--fault", ",".join(kinds), "--every", "2s"),
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
     assert done.stdout, done.stderr
     report = json.loads(done.stdout)
     check_kept(report, done.stderr)
     assert done.returncode == 0
-    assert report["faults"].keys() == set(KINDS) or report["turns_skipped"]  # a busy machine has no time for some
+    assert report["faults"].keys() == set(kinds) or report["turns_skipped"]  # a busy machine has no time for some
 
     requests, clients = report["requests"], report["clients"]
     assert requests["sent"] == requests["answered_once"] + requests["gone"] > 1_000

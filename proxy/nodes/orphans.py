@@ -116,6 +116,7 @@ class OrphanCare:
         self._houses: dict[int, House] = {}  # by prefix
         self._told = Told()
         self._held_from = self._held_at = -inf
+        self._spoken: set[Node] = set()  # of our own clients: each says so when its session begins, and not again
 
     def evicted(self) -> None:
         """We are taken for dead. What nodes know of that they say when they are linked to us again."""
@@ -145,7 +146,8 @@ class OrphanCare:
                     self._told.add(id, due)
         is_word = frame.number or frame.later or frame.count
         if is_here:
-            if is_word or frame.told:
+            if (is_word or frame.told) and node not in self._spoken:
+                self._spoken.add(node)
                 # What is later than all that we have said somebody has made up: perhaps not the one who says it.
                 self._once.doubt(frame.prefix, frame.told if frame.told <= self._announcer.sequence else 0)
                 self._hold()
@@ -201,6 +203,7 @@ class OrphanCare:
 
     def lost(self, node: Node) -> None:
         """Its session is over."""
+        self._spoken.discard(node)
         for house in self._houses.values():
             house.words.pop(node, None)
             house.asked_again.discard(node)

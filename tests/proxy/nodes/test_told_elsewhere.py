@@ -119,6 +119,8 @@ async def test_who_says_again_and_again_that_we_were_away_is_heeded_for_so_long(
         with Knower(proxy, name="clerk") as clerk, Knower(proxy, name="liar", takes=[]) as liar:
             await clerk.join()
             await liar.join()
+            once, doubts = proxy.app.calls.once, []
+            monkeypatch.setattr(once, "doubt", lambda *what: doubts.append(what))  # it looks at all that waits
             async with trio.open_nursery() as nursery:
 
                 @nursery.start_soon
@@ -130,4 +132,5 @@ async def test_who_says_again_and_again_that_we_were_away_is_heeded_for_so_long(
                 await proxy.until(lambda: proxy.app.calls.once._held_until > 0)
                 id = await comes_and_goes(proxy)
                 assert [(await clerk.done()).client for _ in range(2)] == [id, id]
+                assert doubts == [(proxy.app._prefix, 0)]
                 nursery.cancel_scope.cancel()

@@ -33,24 +33,27 @@ Effective = Effect | AsMaster
 
 class Origin(NamedTuple):
     """Of the effects of a request: the proxy that has it, its id, the part of the reply. request 0: they are its
-    handler's, but of no reply. home "": of no request; nobody waits for them.
+    handler's, but of no reply. home "": of no request; nobody waits for them. is_repeated: if we die before they are
+    acknowledged another node does them, with its attempt.
     """
 
     home: str = ""
     request: int = 0
     part: int = 0
+    is_repeated: bool = False
 
 
 NOWHERE = Origin()
 
 
 class Kept(NamedTuple):
-    """On its way, until it is acknowledged. since: when it was made."""
+    """On its way, until it is acknowledged. since: when it was made. is_repeated: as of its origin."""
 
     number: int
     frame: Raw
     size: int
     since: float
+    is_repeated: bool = False
 
 
 def hole(number: int) -> Kept:
@@ -88,7 +91,7 @@ class Stream:
     acknowledged: highest number that it has. sent: in this session, and not acknowledged. waiting: for room to be sent,
     or for a session. changed: something was acknowledged, sent or muted, or the session is another. owed: while there
     was no session this was the last that waited for one; 0: the proxy has it, and would miss nothing if we died.
-    shared: number of the last that goes to other proxies, too.
+    due: the last that its clients would miss if we died: it has been sent, or goes to other proxies, too.
     owes: told when `owed` begins or ceases to be above 0.
     """
 
@@ -98,7 +101,7 @@ class Stream:
         self._owes = owes
         self.session: ProxySession | None = None
         self.lost_at = now
-        self.acknowledged = self.owed = self.shared = 0
+        self.acknowledged = self.owed = self._due = 0
         self.sent: deque[Kept] = deque()
         self.sent_bytes = 0
         self.waiting: deque[Kept] = deque()
@@ -144,12 +147,15 @@ class Stream:
         """The last that others are told of, if it dies with us; 0: nothing.
 
         Without a session, or while that has not brought all of before: whatever comes, since nobody is told of each.
-        Else what was sent, or waits for room while other proxies have it.
+        Else what was sent, or waits for room while other proxies have it; not what another node's attempt does again.
         """
         if self.owed:
             return ALL
-        last = self.sent[-1].number if self.sent else 0
-        return max(last, self.shared) if self.waiting and self.waiting[0].number <= self.shared else last
+        return self._due if self._due > self.acknowledged else 0
+
+    def rests(self, number: int) -> None:
+        """What has this number is missed if it dies with us."""
+        self._due = max(self._due, number)
 
     def owe(self) -> None:
         """What is not acknowledged is lost if we die now: others have to know, before we say that it is done."""
@@ -168,6 +174,8 @@ class Stream:
                 if self._failures.admits("effects_given_up"):
                     log.warning("effects_given_up", proxy=session.proxy, count=1, limit=self._largest, bytes=kept.size)
                 kept = hole(kept.number)
+            if not kept.is_repeated:
+                self.rests(kept.number)
             self.sent.append(kept)
             self.sent_bytes += kept.size
             session.send(kept.frame, kept.size)
@@ -315,7 +323,8 @@ class Stream:
     def _send_withheld(self, withheld: list[Withheld]) -> None:
         for each in sorted(withheld, key=lambda each: each.place):
             self.withheld_bytes -= each.size
-            self.keep(self._numbers.number(each.effects, each.origin, each.size))
+            origin = each.origin._replace(is_repeated=False)  # its request may have its reply
+            self.keep(self._numbers.number(each.effects, origin, each.size))
 
     def asked(self, stamp: float) -> None:
         """A heartbeat is sent, with a stamp of its own."""
@@ -357,5 +366,6 @@ class Numbers:
         return self.last
 
     def number(self, effects: Sequence[Effective], origin: Origin, size: int) -> Kept:
-        self.next()
-        return Kept(self.last, encode_frame(Effects(self.last, list(effects), *origin)), size, trio.current_time())
+        home, request, part, is_repeated = origin
+        frame = encode_frame(Effects(self.next(), list(effects), home, request, part))
+        return Kept(self.last, frame, size, trio.current_time(), is_repeated)

@@ -177,8 +177,8 @@ class Streams:
         kept = self._numbers.number(effects, origin, size)
         for stream in streams:
             stream.joins(joined, kept.number)
-            if len(streams) > 1:
-                stream.shared = kept.number
+            if len(streams) > 1 and not origin.is_repeated:
+                stream.rests(kept.number)
             stream.keep(kept)
         return [Sent(stream, kept.number) for stream in streams]
 
@@ -221,6 +221,11 @@ class Streams:
         for stream, number in sent:
             while stream.acknowledged < number and stream.session is not None:
                 await stream.changed.park()
+
+    def rest(self, sent: Iterable[Sent]) -> None:
+        """The request that these are of goes to no other node: what a proxy has not got of them is missed."""
+        for stream, number in sent:
+            stream.rests(number)
 
     async def wait_all_taken(self) -> None:
         """Before the end: send what is withheld, and wait until all is acknowledged by whoever may have clients.

@@ -94,7 +94,7 @@ class Checks:
         """Looked at after each step of a proxy."""
         for node in proxy.app.directory if self._drained and proxy.is_up else ():
             since = self._drained.get(node.incarnation, inf)
-            if node.state is NodeState.READY and proxy.clock.to_world(node.joined) > since:
+            if node.state is NodeState.READY and proxy.joined[node] > since:
                 self.fail("R4, what is drained gets no requests in a later session", proxy.id, node.id)
 
     def _granted(self, node: "SimNode", now: float) -> None:

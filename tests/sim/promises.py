@@ -258,6 +258,72 @@ def owed_by_who_answers_and_dies(world: World) -> None:
     heal(world)
 
 
+def owes_nothing_that_is_done_again(world: World, *, freezes: bool = True) -> None:
+    """A node dies with a request of which it has told the other proxies that its effects are under way to a third, which
+    can't be reached for a second. Another node does it: nobody misses anything, and nobody is closed."""
+    clients = apart(world, 8)
+    books = [client.book for client in clients]
+    asker = _asks_what_stands_still(world, clients, freezes=freezes)
+    number = max(asker.book.waiting)
+    world.kill(world.checks.begun[number][0])
+    _move_on(world, clients[0].proxy)
+    until(world, 4.0, lambda: number in asker.book.answers, "another node has answered it")
+    world.run(2 * PATIENCE * world.config.node.heartbeat_timeout)
+    assert not any(book.ended for book in books), "nobody has missed anything"
+    assert all((number, 0) in book.effects for book in books)
+    heal(world)
+
+
+def owed_what_nobody_does_again(world: World, *, leaves: bool) -> None:
+    """Likewise, but no other node gets the request: its client has left, or it is the second that died with it. Those
+    at the other proxies have heard of it; who has not is told."""
+    clients = apart(world, 8)
+    far = clients[0].proxy
+    missing = [client.book for client in clients if client.proxy is far]
+    asker = _asks_what_stands_still(world, clients, freezes=False, seconds=0.1)
+    number = max(asker.book.waiting)
+    heard = [client.book for client in clients if client.proxy is not far and not (leaves and client is asker)]
+    begun = world.checks.begun[number]
+    if leaves:
+        asker.leave(resets=True)
+    else:
+        world.kill(begun[0])
+        soon(world, lambda: len(begun) == 2, "another one has it")
+    world.run(world.config.node.heartbeat_interval + 0.4)
+    world.kill(begun[-1])
+    world.run(0.2)
+    _move_on(world, far)
+    world.run(2 * PATIENCE * world.config.node.heartbeat_timeout)
+    for book in missing:
+        assert book.ended == "interrupted" or (number, 0) in book.effects, "who has missed it is told"
+    assert all((number, 0) in book.effects for book in heard)
+    assert not any(book.ended for book in heard), "and nobody else"
+    for name in {node.partition("#")[0] for node in begun}:
+        world.start_node(name)
+    heal(world)
+
+
+def _asks_what_stands_still(world: World, clients: list[Client], *, freezes: bool, seconds: float = 0.0) -> Client:
+    """The proxy of the first one can't be reached, and one of another proxy asks for what concerns both. After a while,
+    or so many seconds, the node that has it waits for that."""
+    far = clients[0].proxy
+    if freezes:
+        world.freeze(far.id)
+    else:
+        world.part({node.id for node in nodes(world)}, {far.id})
+    asker = next(client for client in clients if client.proxy is not far)
+    number = asker.ask("tell", "red", [])
+    world.run(seconds or world.config.node.heartbeat_interval + 0.4)
+    assert number in asker.book.waiting
+    return asker
+
+
+def _move_on(world: World, proxy: SimProxy) -> None:
+    if proxy.is_frozen:
+        world.thaw(proxy.id)
+    world.mend()
+
+
 def owed_what_has_found_no_room(world: World) -> None:
     """More effects of handlers than a proxy's window has room for, while that stands still. Others have carried them
     out; then the node dies."""

@@ -45,6 +45,7 @@ class SimProxy(Process):
         self.is_leaving = False
         self.is_resetting = False
         self._seen: list[NodeSeen] = []
+        self.joined: dict[Node, float] = {}  # when the session of each has begun; its own figure bears our absences
 
     async def main(self) -> None:
         world = self.world
@@ -145,6 +146,14 @@ def _hook(proxy: SimProxy) -> None:
         take_offer(node, frame)
 
     handlers[Offer] = taken
+    announcer = app.gateway._announcer
+    joined = announcer.joined
+
+    def has_joined(node: Node) -> None:
+        proxy.joined[node] = proxy.world.time
+        joined(node)
+
+    announcer.joined = has_joined  # type: ignore[method-assign]
     start_cluster = app._start_cluster
 
     def started(*arguments: Any) -> str:

@@ -218,6 +218,17 @@ def owed_without_a_session_only(patch):
     patch.setattr(Stream, "due", property(lambda self: self.owed and self.last))
 
 
+def requests_are_owed_whoever_gets_them(patch):
+    """What a request does is missed if its node dies, though another one does it."""
+    patch.setattr(Exchange, "_is_repeated", False)
+
+
+def requests_owe_nothing(patch):
+    """What a request does is never missed, whether another node does it or not."""
+    patch.setattr(Exchange, "_is_repeated", True)
+    patch.setattr(Streams, "rest", lambda self, sent: None)
+
+
 def owed_whatever_has_come(patch):
     patch.setattr(Debts, "_has", lambda self, run, number: False)
 
@@ -456,6 +467,14 @@ MUTANTS = [
     (lost_is_dead, promises.owed_by_who_lives, {}, AssertionError),
     (owed_without_a_session_only, partial(promises.owed_by_who_dies_early, freezes=False), {}, AssertionError),
     (dead_say_nothing, promises.what_has_come_of_the_dead_is_heard, {"proxies": 1, "is_alone": True}, AssertionError),
+    (
+        requests_are_owed_whoever_gets_them,
+        partial(promises.owes_nothing_that_is_done_again, freezes=False),
+        {"nodes": 2},
+        AssertionError,
+    ),
+    (requests_owe_nothing, partial(promises.owed_what_nobody_does_again, leaves=True), {"nodes": 2}, AssertionError),
+    (requests_owe_nothing, partial(promises.owed_what_nobody_does_again, leaves=False), {"nodes": 3}, AssertionError),
     (owed_whatever_has_come, promises.what_has_come_of_the_dead_is_heard, {}, AssertionError),
     (
         masters_take_turns,

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from holdfast.chaos.deliveries import TOLD
 
-EVENTS = ("node_lost", "link_lost", "request_quarantined")
+EVENTS = ("node_lost", "link_lost", "request_quarantined", "effects_missing", "closes_clients")
 SILENCE = re.compile(r"silent for|nothing came for|stood still for")  # as the gateway and nodes' sessions say it
 FIGURES = re.compile(r" for [\d.]+ s.*| within [\d.]+ s.*")  # what would make each reason one of its own
 
@@ -48,9 +48,20 @@ class Quarantined(Struct):
         return any(SILENCE.search(loss.why) for loss in self.lost)
 
 
+class Missing(Struct):
+    """A proxy has closed so many clients, because of what a lost node had for them; node "": it was fenced for too long,
+    and clients is 0: all."""
+
+    proxy: str
+    at: float
+    node: str
+    clients: int
+
+
 class Losses(Struct):
     """by_proxies, by_nodes: how often they gave each other up, by why. quarantined: requests; of_silence: those within
     whose time some proxy or node was given up for its silence, or for its own. told: the first TOLD kinds.
+    missing: whom proxies closed with a word that they missed something.
     """
 
     by_proxies: dict[str, int] = {}
@@ -58,6 +69,7 @@ class Losses(Struct):
     quarantined: int = 0
     of_silence: int = 0
     told: list[Quarantined] = []
+    missing: list[Missing] = []
 
 
 def losses(proxies: Mapping[str, str], nodes: Mapping[str, str], start: float, timeout: float) -> Losses:
@@ -68,6 +80,7 @@ def losses(proxies: Mapping[str, str], nodes: Mapping[str, str], start: float, t
     by_nodes: Counter[str] = Counter()
     silences: list[float] = []  # at nodes
     quarantined: list[Quarantined] = []
+    missing: list[Missing] = []
     latest: dict[str, Quarantined] = {}  # by proxy
     for log in nodes.values():
         for line in _lines(log):
@@ -83,6 +96,8 @@ def losses(proxies: Mapping[str, str], nodes: Mapping[str, str], start: float, t
                 by_proxies[_kind(line["why"])] += 1
                 if line["in_flight"]:
                     lost.setdefault(worker, []).append(Loss(at, line["node"], line["why"], line["in_flight"]))
+            elif line["event"] in ("effects_missing", "closes_clients"):
+                missing.append(Missing(proxy, at, line.get("node", ""), line.get("clients", 0)))
             elif line["event"] == "request_quarantined":
                 name = proxy if worker is None else f"{proxy}, worker {worker}"
                 with_it = [loss for loss in lost.get(worker, ()) if at - loss.at <= timeout]
@@ -95,7 +110,7 @@ def losses(proxies: Mapping[str, str], nodes: Mapping[str, str], start: float, t
     of_silence = sum(
         one.count for one in quarantined if one.is_of_silence or any(0.0 <= one.at - at <= timeout for at in silences)
     )
-    return Losses(dict(by_proxies), dict(by_nodes), count, of_silence, quarantined[:TOLD])
+    return Losses(dict(by_proxies), dict(by_nodes), count, of_silence, quarantined[:TOLD], missing)
 
 
 def _lines(log: str) -> Iterator[dict[str, Any]]:

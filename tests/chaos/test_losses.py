@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from holdfast.chaos.losses import Loss, Losses, Quarantined, losses
+from holdfast.chaos.losses import Loss, Losses, Missing, Quarantined, losses
 
 START = 1_800_000_000.0
 
@@ -83,3 +83,16 @@ def test_who_was_given_up_for_silence_is_told_apart(why, reason, of_silence):
 def test_what_is_no_line_says_nothing():
     proxy = log("node_lost", '{"event": "node_lo', '["node_lost"]', line(1.0, "serving", node="node_lost"))
     assert losses({"proxy": proxy}, {}, START, 10.0) == Losses()
+
+
+def test_whom_proxies_closed_for_what_they_have_missed():
+    proxies = {
+        "proxy-1": log(
+            line(14.7, "effects_missing", node="node-3", clients=335), lost(10.7, "node-3", "its process died")
+        ),
+        "proxy-2": log(line(60.0, "closes_clients", fenced_for=10.0)),
+    }
+    assert losses(proxies, {}, START, 10.0).missing == [
+        Missing("proxy-1", 14.7, "node-3", 335),
+        Missing("proxy-2", 60.0, "", 0),
+    ]

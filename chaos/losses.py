@@ -49,8 +49,8 @@ class Quarantined(Struct):
 
 
 class Missing(Struct):
-    """A proxy has closed so many clients, because of what a lost node had for them; node "": it was fenced for too long,
-    and clients is 0: all."""
+    """A proxy has closed so many clients, because of what a lost node had for them. node "": all of them, since it was
+    fenced for too long; clients is 0."""
 
     proxy: str
     at: float

@@ -259,8 +259,8 @@ def owed_by_who_answers_and_dies(world: World) -> None:
 
 
 def owes_nothing_that_is_done_again(world: World, *, freezes: bool = True) -> None:
-    """A node dies with a request of which it has told the other proxies that its effects are under way to a third, which
-    can't be reached for a second. Another node does it: nobody misses anything, and nobody is closed."""
+    """A node dies with a request whose effects are under way to a proxy that can't be reached for a second, and all
+    others have had a heartbeat since. Another node does it: nobody misses anything, and nobody is closed."""
     clients = apart(world, 8)
     books = [client.book for client in clients]
     asker = _asks_what_stands_still(world, clients, freezes=freezes)

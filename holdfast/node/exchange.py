@@ -244,7 +244,7 @@ class Exchange(Job):
 
     @property
     def _is_repeated(self) -> bool:
-        """Whether the request goes to another node if this one is lost before this part of the reply; as far as we know,
+        """Whether another node gets the request if this one is lost before this part of the reply: as far as we know,
         since the proxies may be told never to do so."""
         may_be = not self.is_http or self._method in SAFE_OR_IDEMPOTENT
         return may_be and self.attempt == 1 and self._part == 1

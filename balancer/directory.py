@@ -13,6 +13,7 @@ from msgspec import Struct
 from holdfast.balancer.health import Health, ejectable
 from holdfast.balancer.links.base import NodeLink
 from holdfast.balancer.settings import BalanceSettings, RequestSettings
+from holdfast.protocols.nodes.effects import Pending
 from holdfast.protocols.nodes.frames import Hello, encode_frame
 
 
@@ -40,15 +41,16 @@ class Node:
     answered_at: when a reply that was awaited, or a part of one, came the last time. standing: order of becoming ready.
     state_position: epoch and index of the last entry of the state that it has told to have.
     wants_clients: whether it is told every client; a request to another one brings its own.
-    owes: proxies that may miss something if it dies now, and up to which number of its effects. takes_offers:
-    whether it answers them. takes_requests: if not, it never gets any. says_drained: by its own word it is to get none,
-    in whichever session; else we alone know. pools: those that it is in, whether available or not.
-    takes: kinds of calls. questions: that it has asked and has no answer to; written by who has them asked.
+    owes: proxies that may miss something if it dies now, and up to which number of its effects. pending: what of that
+    another node may do again, as in Heartbeat. takes_offers: whether it answers them. takes_requests: if not, it never
+    gets any. says_drained: by its own word it is to get none, in whichever session; else we alone know. pools: those
+    that it is in, whether available or not. takes: kinds of calls. questions: that it has asked and has no answer to;
+    written by who has them asked.
     """
 
     __slots__ = (
         "answered_at", "capacity", "ejected", "has_said_bye", "health", "id", "in_flight", "incarnation", "joined",
-        "labels", "latency", "link", "load", "name", "owes", "pid", "pools", "pull", "questions", "ready_at",
+        "labels", "latency", "link", "load", "name", "owes", "pending", "pid", "pools", "pull", "questions", "ready_at",
         "says_drained", "standing", "state", "state_position", "takes", "takes_offers", "takes_requests",
         "wants_clients", "weight",
     )  # fmt: skip
@@ -82,6 +84,7 @@ class Node:
         self.says_drained = False
         self.standing = 0
         self.owes = hello.owes
+        self.pending: list[Pending] = []
         self.state_position = (hello.state_epoch, hello.state_index)
 
     def __repr__(self) -> str:

@@ -50,6 +50,12 @@ class Remembered:
         self._present[key] = value
         return True
 
+    def knows(self, home: str, request: int, part: int) -> bool:
+        """Whether it was added, and not forgotten since."""
+        key = (home, 0, request // BLOCK) if part <= 1 else (home, 1, request)
+        present, past = self._present.get(key, 0), self._past.get(key, 0)
+        return bool((present | past) >> request % BLOCK & 1) if part <= 1 else part <= max(present, past)
+
     def tick(self, now: float) -> None:
         """Now and then: forget what is old enough."""
         if self._turns_at == inf:

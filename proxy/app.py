@@ -15,6 +15,7 @@ import trio
 
 from holdfast.balancer.cluster.cluster import Cluster
 from holdfast.balancer.cluster.counting import Counted
+from holdfast.balancer.cluster.debts import Debts
 from holdfast.balancer.cluster.times import longest_grant
 from holdfast.balancer.coordination.base import Coordinator
 from holdfast.balancer.coordination.store import open_store
@@ -144,13 +145,15 @@ class App:
         clients.admission = calls.admission
         clients.join = channels.join
         self.budget = Budget(clients, ledger, client.max_buffered_bytes, dispatch.overloaded, dispatch.abandon)
-        remembered = Remembered(realtime.max_remembered_bytes, max(MIN_REMEMBERED_SECONDS, config.request.timeout))
+        longest = max([config.request.timeout, *(route.timeout for route in config.route)])
+        remembered = Remembered(realtime.max_remembered_bytes, max(MIN_REMEMBERED_SECONDS, longest))
         self.lanes = lanes = Lanes(clients, channels, counters, remembered, realtime.max_unacknowledged_bytes, dispatch)
         self.mutes = mutes = Mutes(channels)
         self.effects = effects = Effects(lanes, mutes, counters, steward.heeds, dispatch.refuse)
         self.keeper = keeper = Keeper(
             config.state, config.node, directory, counters, registry.__contains__, announcer.send_state, wall_clock
         )
+        debts = Debts(proxy_id, node.heartbeat_timeout, effects.come, lanes.interrupt, remembered.knows, longest)
         self.deaths = deaths = Deaths(reactor, counters, longest_grant(config.election.lease), self._node_died)
         self.gateway = gateway = Gateway(
             proxy_id,
@@ -162,6 +165,7 @@ class App:
             dispatch,
             steward,
             effects,
+            debts,
             announcer,
             deaths,
             keeper,

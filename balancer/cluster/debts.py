@@ -10,18 +10,20 @@ when `patience` is over may live, and brings what it owes: we wait until that ha
 it may be dead as well, and the last that it could send still be on a slow way. Of one that had no session, and has one
 now, no number is known: it lives, for a session that only looks so, because we were frozen, is lost within
 node.heartbeat_timeout.
+
+What a request was doing before its reply is done again by the node that gets it next. So of a run that is dead we wait
+for that as long as a request may take, and miss nothing if it has come by then, from whichever node.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from math import inf
 from typing import Any, NamedTuple
 
 from holdfast.balancer.cluster.times import MAX_SLEEP
-from holdfast.protocols.nodes.effects import ALL
+from holdfast.protocols.nodes.effects import ALL, MAX_PENDING, Identity, Pending
 from holdfast.protocols.peers.ranges import MAX_MEMBERS, MAX_RUNS
 from holdfast.protocols.peers.replication import Debt as DebtFrame
-from holdfast.protocols.peers.replication import Noted, Owed
+from holdfast.protocols.peers.replication import Noted, Owed, PendingOfRun
 
 ASK_INTERVAL = 0.5  # seconds; what is asked may be lost
 LATELY = 60.0  # seconds for which a debt is kept to a proxy that is not known, or not any more: it may be frozen
@@ -44,16 +46,45 @@ class Run(NamedTuple):
 BEYOND = Run("", 0)
 
 
-class Missed(NamedTuple):
-    """A run that is lost, and had effects for us up to that number. until: so long we wait for it. told: when we heard
-    that it is lost, the last time, or had a session with it: who has come to us since has missed nothing of it."""
+class Due(NamedTuple):
+    """What a run had for a proxy. number: of the last. final: of the last that no other node does, and requests: the
+    others, of which each has come when any node has brought it."""
 
     number: int
+    final: int
+    requests: frozenset[Identity] = frozenset()
+
+    def and_all_of(self, other: "Due") -> "Due":
+        requests = self.requests | other.requests
+        if len(requests) > MAX_PENDING:
+            return all_of(max(self.number, other.number))
+        return Due(max(self.number, other.number), max(self.final, other.final), requests)
+
+
+def all_of(number: int) -> Due:
+    """No other node does any of it."""
+    return Due(number, number)
+
+
+class Missed(NamedTuple):
+    """A run that is lost, and had effects for us. until: so long we wait for it. by: when what its requests were doing
+    must have come from others. told: when we heard that it is lost, the last time, or had a session with it: who has
+    come to us since has missed nothing of it."""
+
+    due: Due
     until: float
+    by: float
     told: float
 
 
 Owes = Sequence[tuple[str, int]]  # as the node said: proxies, and up to which number
+
+
+def _dues(owes: Owes, pending: Iterable[Pending]) -> Iterator[tuple[str, Due]]:
+    of = {each.proxy: each for each in pending}
+    for proxy, number in owes:
+        each = of.get(proxy)
+        yield proxy, all_of(number) if each is None else Due(number, each.final, frozenset(each.requests))
 
 
 def _remember(memory: dict[Run, Any], run: Run, value: object) -> None:
@@ -62,25 +93,41 @@ def _remember(memory: dict[Run, Any], run: Run, value: object) -> None:
         del memory[next(iter(memory))]
 
 
+def _question(proxy: str, debt: "Debt") -> Owed:
+    """As many runs as go into a frame; what their requests were doing is said, up to some tens of kilobytes of it."""
+    runs: list[tuple[str, int, int]] = []
+    pending: list[PendingOfRun] = []
+    size = 0
+    for run, due in debt.runs.items():
+        size += len(due.requests)
+        if runs and (len(runs) == MAX_RUNS or size > 2 * MAX_PENDING):
+            break
+        runs.append((*run, due.number))
+        if due.requests:
+            pending.append(PendingOfRun(*run, due.final, sorted(due.requests)))
+    return Owed(proxy, runs, pending)
+
+
 def _bounded(runs: dict[Run, Any], run: Run) -> Run:
     """What it is kept as."""
     return run if run in runs or len(runs) < MAX_OWED else BEYOND
 
 
 class Debt:
-    """To one proxy. runs: who has owed it, up to which number."""
+    """To one proxy. runs: who has owed it, and what."""
 
     __slots__ = ("asked_at", "runs", "since")
 
     def __init__(self, now: float) -> None:
-        self.runs: dict[Run, int] = {}
+        self.runs: dict[Run, Due] = {}
         self.asked_at = -inf
         self.since = now
 
 
 class Debts:
     """heartbeat_timeout: of nodes. come: the number of the last effects of a run of a node that have come in its
-    session with us; -1: it has none. on_missed: told the node whose effects our clients have missed,
+    session with us; -1: it has none. done: whether effects of a request have been done here, whichever node had it.
+    longest: that a request may take. on_missed: told the node whose effects our clients have missed,
     and since when clients that have come are no longer among them; inf: all are.
     """
 
@@ -90,11 +137,15 @@ class Debts:
         heartbeat_timeout: float = 0.0,
         come: Callable[[str, int], int] = lambda node, incarnation: -1,
         on_missed: Callable[[str, float], object] = lambda node, before: None,
+        done: Callable[[str, int, int], bool] = lambda home, request, part: False,
+        longest: float = 0.0,
     ) -> None:
         self._proxy = proxy
         self._patience = PATIENCE * max(heartbeat_timeout, WAY_BACK)
         self._come = come
         self._on_missed = on_missed
+        self._done = done
+        self._longest = longest
         self._debts: dict[str, Debt] = {}  # by proxy
         self._missed: dict[Run, Missed] = {}
         self._had: dict[Run, int] = {}  # up to which number it had come when its session here was over
@@ -112,15 +163,15 @@ class Debts:
             self._missed.pop(run, None)
             self._settled.pop(run, None)
 
-    def lost(self, run: Run, owes: Owes, had: int, now: float) -> None:
+    def lost(self, run: Run, owes: Owes, pending: Iterable[Pending], had: int, now: float) -> None:
         """Its session here is over, and that was its last word. had: the number of its last effects that have come."""
         self._had.pop(run, None)
         _remember(self._had, run, had)
         if (missed := self._missed.get(run)) is not None:
             self._missed[run] = missed._replace(told=now)
-        for proxy, number in owes:
+        for proxy, due in _dues(owes, pending):
             if proxy == self._proxy:
-                self._miss(run, number, now)
+                self._miss(run, due, now)
                 continue
             debt = self._debts.get(proxy)
             if debt is None:
@@ -128,7 +179,7 @@ class Debts:
                     del self._debts[next(iter(self._debts))]
                 debt = self._debts[proxy] = Debt(now)
             key = _bounded(debt.runs, run)
-            debt.runs[key] = max(number, debt.runs.get(key, number))
+            debt.runs[key] = debt.runs.get(key, due).and_all_of(due)
 
     def left(self, run: Run, owes: Owes) -> None:
         """It has said goodbye here: we have all of it, or it says that we have not."""
@@ -151,7 +202,7 @@ class Debts:
                 del self._debts[proxy]
             elif proxy in heard and now - debt.asked_at >= ASK_INTERVAL:
                 debt.asked_at = now
-                yield proxy, Owed(proxy, [(*run, number) for run, number in islice(debt.runs.items(), MAX_RUNS)])
+                yield proxy, _question(proxy, debt)
 
     def answered(self, proxy: str, frame: Noted) -> None:
         debt = self._debts.get(proxy)
@@ -168,16 +219,20 @@ class Debts:
         """None: it is said to a former run of us."""
         if frame.proxy != self._proxy:
             return None
+        pending = {Run(each.node, each.incarnation): each for each in frame.pending}
         for node, incarnation, number in frame.runs:
-            self._miss(Run(node, incarnation), number, now)
+            each = pending.get(Run(node, incarnation))
+            due = all_of(number) if each is None else Due(number, each.final, frozenset(each.requests))
+            self._miss(Run(node, incarnation), due, now)
         return Noted([(node, incarnation) for node, incarnation, _ in frame.runs])
 
-    def _miss(self, run: Run, number: int, now: float) -> None:
-        if run in self._settled or self._has(run, number):
+    def _miss(self, run: Run, due: Due, now: float) -> None:
+        if run in self._settled or self._has(run, due.number):
             return
         run = _bounded(self._missed, run)
-        missed = self._missed.get(run, Missed(number, now + self._patience, now))
-        self._missed[run] = missed._replace(number=max(number, missed.number), told=now)
+        until = now + self._patience
+        missed = self._missed.get(run, Missed(due, until, max(until, now + self._longest), now))
+        self._missed[run] = missed._replace(due=missed.due.and_all_of(due), told=now)
 
     def _has(self, run: Run, number: int) -> bool:
         return self._had.get(run, 0) >= number
@@ -190,7 +245,8 @@ class Debts:
     def awoke(self, seconds: float) -> None:
         """We were away, and who came back meanwhile waits to be heard: so much does not count."""
         missed = self._missed.items()
-        self._missed = {run: each._replace(until=each.until + seconds) for run, each in missed}
+        later = {run: each._replace(until=each.until + seconds, by=each.by + seconds) for run, each in missed}
+        self._missed = later
 
     def slept(self, seconds: float, *, is_alone: bool) -> None:
         """We were away for so long; others, if there are any, may have forgotten what we are owed."""
@@ -199,11 +255,17 @@ class Debts:
 
     def tick(self, now: float) -> None:
         for run, missed in [each for each in self._missed.items() if now >= each[1].until]:
-            come = self._come(*run)
-            if -1 < come < missed.number < ALL:
+            come, due = self._come(*run), missed.due
+            if -1 < come < due.number < ALL:
                 self._missed[run] = missed._replace(until=now + self._patience, told=now)  # it lives, or may
-            elif come > -1 or self._has(run, missed.number):
+            elif come > -1 or self._has(run, due.number) or self._is_done(run, due):
                 del self._missed[run]
+            elif due.requests and self._has(run, due.final) and now < missed.by:
+                self._missed[run] = missed._replace(until=now + ASK_INTERVAL)
             else:
                 self._settle(run)
                 self._on_missed(run.node, missed.told)
+
+    def _is_done(self, run: Run, due: Due) -> bool:
+        """All that we have not got of it was done by the nodes that had the requests after it."""
+        return bool(due.requests) and self._has(run, due.final) and all(self._done(*each) for each in due.requests)

@@ -23,7 +23,6 @@ from holdfast.node.stream import Origin, Turn
 from holdfast.node.workers import Job
 from holdfast.protocols.bodiless import is_bodiless
 from holdfast.protocols.clients.error_reply import error_reply
-from holdfast.protocols.clients.events import SAFE_OR_IDEMPOTENT
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, RequestError, StaleError
 from holdfast.protocols.nodes import frames
@@ -242,13 +241,6 @@ class Exchange(Job):
         """Else nobody waits, or the request is another node's by now; its effects are too."""
         return self.session.is_open and not self.is_cancelled
 
-    @property
-    def _is_repeated(self) -> bool:
-        """Whether another node gets the request if this one is lost before this part of the reply: as far as we know,
-        since the proxies may be told never to do so."""
-        may_be = not self.is_http or self._method in SAFE_OR_IDEMPOTENT
-        return may_be and self.attempt == 1 and self._part == 1
-
     def _may_still(self) -> bool:
         """Whether effects may be carried out. If it is too late for that it is for the reply: the handler is cancelled.
 
@@ -271,16 +263,12 @@ class Exchange(Job):
         streams, home = session.links.streams, session.proxy
         if not self._may_still():
             return None, None
-        origin = Origin(home, self.id, self._part, self._is_repeated)
+        origin = Origin(home, self.id, self._part)
         concerned, muted = to = streams.concerned(kept)
         if self.attempt > 1 or concerned - {home}:
             sent = streams.send(kept, origin, to)
-            try:
-                await streams.wait_taken(one for one in sent if one.stream.session is not session)
-                await streams.wait_sent(session)
-            finally:
-                if not self._is_wanted():
-                    streams.rest(sent)
+            await streams.wait_taken(one for one in sent if one.stream.session is not session)
+            await streams.wait_sent(session)
             return [], None  # the reply waits for what was sent before it
         is_muted_here = muted.pop(home, None) is not None
         streams.send(kept, origin, (set(), muted))  # where it is muted

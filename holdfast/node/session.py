@@ -360,15 +360,15 @@ class Session:
 
     def beat(self) -> float:
         """Send a heartbeat; it tells what state we have, whom we owe, which epoch we have seen, at whichever proxy, and
-        whether we are drained.
-        Returns its stamp, which no other one has."""
+        whether we are drained. Returns its stamp, which no other one has."""
         now = max(trio.current_time(), nextafter(self._beaten, inf))
         epoch, index = self._parts.replica.view.position
         load, seen = self._parts.dispatch.load, self._parts.mastership.epoch
-        owes, is_drained = self.links.streams.owes(self.proxy), self.links.is_drained
-        beat = frames.Heartbeat(now, load, seen, 0.0, 0, 1, epoch, index, owes, is_drained)
-        self.send(beat, BEAT_BYTES + OWED_BYTES * len(owes))
-        if stream := self.links.streams.of(self):
+        streams, is_drained = self.links.streams, self.links.is_drained
+        owes, pending = streams.owes(self.proxy), streams.pending(self.proxy)
+        beat = frames.Heartbeat(now, load, seen, 0.0, 0, 1, epoch, index, owes, is_drained, pending)
+        self.send(beat, BEAT_BYTES + OWED_BYTES * (len(owes) + sum(len(each.requests) for each in pending)))
+        if stream := streams.of(self):
             stream.asked(now)
         self._beaten = now
         self._next_heartbeat = now + self._heartbeat_interval

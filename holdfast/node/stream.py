@@ -8,6 +8,7 @@ by a Hole, by which the proxy closes the clients that would miss it.
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from math import inf
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from msgspec import Raw
 from holdfast.node.effects import room_in
 from holdfast.node.failures import Failures
 from holdfast.node.seams import ProxySession
-from holdfast.protocols.nodes.effects import ALL, FIRST_WINDOW, AsMaster, Effect, Effects, Hole
+from holdfast.protocols.nodes.effects import ALL, FIRST_WINDOW, MAX_PENDING, AsMaster, Effect, Effects, Hole, Identity
 from holdfast.protocols.nodes.frames import encode_frame
 
 log = structlog.get_logger("holdfast.node")
@@ -33,27 +34,25 @@ Effective = Effect | AsMaster
 
 class Origin(NamedTuple):
     """Of the effects of a request: the proxy that has it, its id, the part of the reply. request 0: they are its
-    handler's, but of no reply. home "": of no request; nobody waits for them. is_repeated: if we die before they are
-    acknowledged another node does them, with its attempt.
+    handler's, but of no reply. home "": of no request; nobody waits for them.
     """
 
     home: str = ""
     request: int = 0
     part: int = 0
-    is_repeated: bool = False
 
 
 NOWHERE = Origin()
 
 
 class Kept(NamedTuple):
-    """On its way, until it is acknowledged. since: when it was made. is_repeated: as of its origin."""
+    """On its way, until it is acknowledged. since: when it was made."""
 
     number: int
     frame: Raw
     size: int
     since: float
-    is_repeated: bool = False
+    origin: Origin = NOWHERE
 
 
 def hole(number: int) -> Kept:
@@ -91,7 +90,7 @@ class Stream:
     acknowledged: highest number that it has. sent: in this session, and not acknowledged. waiting: for room to be sent,
     or for a session. changed: something was acknowledged, sent or muted, or the session is another. owed: while there
     was no session this was the last that waited for one; 0: the proxy has it, and would miss nothing if we died.
-    due: the last that its clients would miss if we died: it has been sent, or goes to other proxies, too.
+    shared: number of the last that goes to other proxies, too.
     owes: told when `owed` begins or ceases to be above 0.
     """
 
@@ -101,7 +100,7 @@ class Stream:
         self._owes = owes
         self.session: ProxySession | None = None
         self.lost_at = now
-        self.acknowledged = self.owed = self._due = 0
+        self.acknowledged = self.owed = self.shared = 0
         self.sent: deque[Kept] = deque()
         self.sent_bytes = 0
         self.waiting: deque[Kept] = deque()
@@ -147,15 +146,26 @@ class Stream:
         """The last that others are told of, if it dies with us; 0: nothing.
 
         Without a session, or while that has not brought all of before: whatever comes, since nobody is told of each.
-        Else what was sent, or waits for room while other proxies have it; not what another node's attempt does again.
+        Else what was sent, or waits for room while other proxies have it.
         """
         if self.owed:
             return ALL
-        return self._due if self._due > self.acknowledged else 0
+        last = self.sent[-1].number if self.sent else 0
+        return max(last, self.shared) if self.waiting and self.waiting[0].number <= self.shared else last
 
-    def rests(self, number: int) -> None:
-        """What has this number is missed if it dies with us."""
-        self._due = max(self._due, number)
+    def pending(self) -> tuple[int, list[Identity]] | None:
+        """Of what is `due`: the number of the last that is of no request, and the identities of the others. None: there
+        are none, or more than can be said. Linear in what is not acknowledged."""
+        if self.owed:
+            return None
+        final, due = 0, self.due
+        requests: dict[Identity, None] = {}
+        for kept in (*self.sent, *takewhile(lambda kept: kept.number <= due, self.waiting)):
+            if kept.origin.request:
+                requests[kept.origin] = None
+            else:
+                final = kept.number
+        return (final, [*requests]) if 0 < len(requests) <= MAX_PENDING else None
 
     def owe(self) -> None:
         """What is not acknowledged is lost if we die now: others have to know, before we say that it is done."""
@@ -174,8 +184,6 @@ class Stream:
                 if self._failures.admits("effects_given_up"):
                     log.warning("effects_given_up", proxy=session.proxy, count=1, limit=self._largest, bytes=kept.size)
                 kept = hole(kept.number)
-            if not kept.is_repeated:
-                self.rests(kept.number)
             self.sent.append(kept)
             self.sent_bytes += kept.size
             session.send(kept.frame, kept.size)
@@ -323,8 +331,7 @@ class Stream:
     def _send_withheld(self, withheld: list[Withheld]) -> None:
         for each in sorted(withheld, key=lambda each: each.place):
             self.withheld_bytes -= each.size
-            origin = each.origin._replace(is_repeated=False)  # its request may have its reply
-            self.keep(self._numbers.number(each.effects, origin, each.size))
+            self.keep(self._numbers.number(each.effects, each.origin, each.size))
 
     def asked(self, stamp: float) -> None:
         """A heartbeat is sent, with a stamp of its own."""
@@ -366,6 +373,6 @@ class Numbers:
         return self.last
 
     def number(self, effects: Sequence[Effective], origin: Origin, size: int) -> Kept:
-        home, request, part, is_repeated = origin
-        frame = encode_frame(Effects(self.next(), list(effects), home, request, part))
-        return Kept(self.last, frame, size, trio.current_time(), is_repeated)
+        self.next()
+        frame = encode_frame(Effects(self.last, list(effects), *origin))
+        return Kept(self.last, frame, size, trio.current_time(), origin)

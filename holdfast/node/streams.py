@@ -24,6 +24,7 @@ from holdfast.protocols.nodes.effects import (
     Join,
     Leave,
     Notify,
+    Pending,
     unpack_ids,
     weigh,
 )
@@ -114,6 +115,11 @@ class Streams:
         owed = [(proxy, stream.due) for proxy, stream in self._streams.items() if proxy != to or stream.waiting]
         return [(proxy, number) for proxy, number in owed if number][:MAX_OWED]
 
+    def pending(self, to: str = "") -> list[Pending]:
+        """Of what is owed, what another node may do again."""
+        due = [proxy for proxy, _ in self.owes(to)]
+        return [Pending(proxy, *pending) for proxy in due if (pending := self._streams[proxy].pending())]
+
     def _owe(self) -> None:
         self.on_owes()
 
@@ -177,8 +183,8 @@ class Streams:
         kept = self._numbers.number(effects, origin, size)
         for stream in streams:
             stream.joins(joined, kept.number)
-            if len(streams) > 1 and not origin.is_repeated:
-                stream.rests(kept.number)
+            if len(streams) > 1:
+                stream.shared = kept.number
             stream.keep(kept)
         return [Sent(stream, kept.number) for stream in streams]
 
@@ -221,11 +227,6 @@ class Streams:
         for stream, number in sent:
             while stream.acknowledged < number and stream.session is not None:
                 await stream.changed.park()
-
-    def rest(self, sent: Iterable[Sent]) -> None:
-        """The request that these are of goes to no other node: what a proxy has not got of them is missed."""
-        for stream, number in sent:
-            stream.rests(number)
 
     async def wait_all_taken(self) -> None:
         """Before the end: send what is withheld, and wait until all is acknowledged by whoever may have clients.

@@ -26,6 +26,7 @@ MAX_CHANNELS = 20_000  # of one Notify, likewise
 MAX_TAIL_BYTES = 1 << 10  # it is copied for each channel, before anybody looks at how many have members
 ALL = 2**53 - 1  # of Owed: whatever numbers its effects have, and may have by now
 MAX_OWED = 100  # proxies that a node owes something
+MAX_PENDING = 1024  # requests in one Pending, as many as a window has Effects; of more, nothing is said
 
 
 class Join(Struct, array_like=True, frozen=True, gc=False, tag=20):
@@ -94,12 +95,27 @@ class Update(Struct, array_like=True, frozen=True, gc=False, tag=33):
 
 Effect = Join | Leave | Notify | Broadcast | CloseClient | Update
 
+# Home, request, part, as in Effects.
+Identity = tuple[Annotated[str, Meta(max_length=64)], Annotated[int, Meta(ge=0)], Annotated[int, Meta(ge=0)]]
+
 # Proxies that may miss something if the node dies now, since they have not acknowledged all: each with the number of
 # the last effects that were sent to it or that others have, or ALL while it has had no way to it. Each list replaces
 # the one before.
 Owed = Annotated[
     list[tuple[Annotated[str, Meta(max_length=64)], Annotated[int, Meta(ge=0, lt=2**53)]]], Meta(max_length=MAX_OWED)
 ]
+
+
+class Pending(Struct, array_like=True, frozen=True, gc=False):
+    """Of what is owed to a proxy, what it may still get from another node: effects of requests, by their identities, as
+    Effects has them (home, request, part). Not a frame of its own: part of Heartbeat.
+
+    final: the number of the last effects of no request, which nobody does again; 0: there are none.
+    """
+
+    proxy: Annotated[str, Meta(max_length=64)]
+    final: Annotated[int, Meta(ge=0, lt=2**53)]
+    requests: Annotated[list[Identity], Meta(max_length=MAX_PENDING)]
 
 
 class AsMaster(Struct, array_like=True, frozen=True, gc=False, tag=25):

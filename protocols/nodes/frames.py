@@ -28,7 +28,7 @@ from holdfast.protocols.nodes.calls import Call as Call
 from holdfast.protocols.nodes.calls import Takes
 from holdfast.protocols.nodes.counting import AskCount as AskCount
 from holdfast.protocols.nodes.counting import Counted as Counted
-from holdfast.protocols.nodes.effects import MAX_EFFECTS, Owed
+from holdfast.protocols.nodes.effects import MAX_EFFECTS, MAX_OWED, Owed
 from holdfast.protocols.nodes.effects import Ack as Ack
 from holdfast.protocols.nodes.effects import AsMaster as AsMaster
 from holdfast.protocols.nodes.effects import Broadcast as Broadcast
@@ -40,6 +40,7 @@ from holdfast.protocols.nodes.effects import Join as Join
 from holdfast.protocols.nodes.effects import Leave as Leave
 from holdfast.protocols.nodes.effects import Mute as Mute
 from holdfast.protocols.nodes.effects import Notify as Notify
+from holdfast.protocols.nodes.effects import Pending as Pending
 from holdfast.protocols.nodes.effects import Unmute as Unmute
 from holdfast.protocols.nodes.effects import Update as Update
 from holdfast.protocols.nodes.effects import pack_ids as pack_ids
@@ -71,7 +72,8 @@ MIN_WEIGHT, MAX_WEIGHT = 0.001, 1000.0  # of a Hello: shares of these can be add
 
 class Heartbeat(Struct, array_like=True, frozen=True, gc=False, tag=1):
     """node to proxy: `stamp` is the node's own monotonic clock, opaque to the proxy; load 0.0-1.0, -1 unknown.
-    epoch, state_epoch, state_index, owes, is_drained: as in Hello, as they are by now.
+    epoch, state_epoch, state_index, owes, is_drained: as in Hello, as they are by now. pending: what of that another
+    node may do again; of a proxy without an entry here all that it is owed counts.
     proxy to node: the answer, `stamp` echoed. A node that is master holds its lease until its own clock shows
     stamp + lease: counted from before the question was sent, so it ends at the node first. lease 0: not master.
     With several proxies each grants for itself: the node acts while `quorum` grants of one ballot stand. is_drained:
@@ -89,6 +91,7 @@ class Heartbeat(Struct, array_like=True, frozen=True, gc=False, tag=1):
     state_index: int = 0
     owes: Owed = []
     is_drained: bool = False
+    pending: Annotated[list[Pending], msgspec.Meta(max_length=MAX_OWED)] = []
 
 
 class Bye(Struct, array_like=True, frozen=True, gc=False, tag=2):

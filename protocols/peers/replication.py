@@ -9,6 +9,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from holdfast.protocols.nodes.effects import MAX_PENDING, Identity
 from holdfast.protocols.nodes.frames import Entry, State
 from holdfast.protocols.peers.ranges import MAX_RUNS, Id, Number, Word
 
@@ -80,14 +81,25 @@ Replicated = Entries | Held | WantPage | StatePage
 Runs = Annotated[list[tuple[Word, int]], Meta(max_length=MAX_RUNS)]
 
 
+class PendingOfRun(Struct, array_like=True, frozen=True, gc=False):
+    """As protocols.nodes.effects.Pending, which a run of a node has told last. Part of Owed."""
+
+    node: Word
+    incarnation: int
+    final: Number
+    requests: Annotated[list[Identity], Meta(max_length=MAX_PENDING)]
+
+
 class Owed(Struct, array_like=True, frozen=True, gc=False, tag=113):
     """These runs of nodes, (node, incarnation, number), are lost, and had effects for you up to that number.
 
-    proxy: to whom it is said; another run of it has none of those clients.
+    proxy: to whom it is said; another run of it has none of those clients. pending: what of that another node may do
+    again; of a run without an entry here all counts.
     """
 
     proxy: Id
     runs: Annotated[list[tuple[Word, int, Number]], Meta(max_length=MAX_RUNS)]
+    pending: Annotated[list[PendingOfRun], Meta(max_length=MAX_RUNS)] = []
 
 
 class Noted(Struct, array_like=True, frozen=True, gc=False, tag=114):

@@ -57,6 +57,7 @@ class Gateway:
         dispatch: Dispatch,
         steward: Steward,
         effects: Effects,
+        debts: Debts,
         announcer: Announcer,
         deaths: Deaths,
         keeper: Keeper,
@@ -77,7 +78,7 @@ class Gateway:
         self._announcer = announcer
         self._deaths = deaths
         self._keeper = keeper
-        self.debts = Debts(proxy_id, settings.heartbeat_timeout, effects.come, effects.lanes.interrupt)
+        self.debts = debts
         self._reactor = reactor
         self._counters = counters
         self._asks = asks
@@ -235,7 +236,7 @@ class Gateway:
         self._orphans.lost(node)
         self._steward.lost(node)
         self._keeper.lost(node)
-        self.debts.lost(Run(node.id, node.incarnation), node.owes, had, self._reactor.now)
+        self.debts.lost(Run(node.id, node.incarnation), node.owes, node.pending, had, self._reactor.now)
 
     def died(self, node_id: str, incarnation: int) -> None:
         """A node's process is known to be dead: it gets nothing more. What it has said before counts, and may be on a
@@ -285,7 +286,7 @@ class Gateway:
     def _heartbeat(self, node: Node, frame: frames.Heartbeat) -> None:
         self._counters.node_heartbeats += 1
         node.load = frame.load
-        node.owes = frame.owes
+        node.owes, node.pending = frame.owes, frame.pending
         if frame.epoch > self._steward.epoch:
             self._told_epoch(frame.epoch)
         if frame.is_drained and not node.says_drained:

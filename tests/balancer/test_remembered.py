@@ -85,3 +85,25 @@ def test_requests_that_follow_each_other_take_little():
         assert it.add("a", number, 1)
     assert it.early == 0
     assert len(it) == 5
+
+
+def test_it_says_what_it_knows_and_adds_nothing_by_that():
+    of = Remembered(1 << 20, 60.0)
+    assert not of.knows("a", 7, 1)
+    of.add("a", 7, 1)
+    of.add("a", 8, 2)
+    assert of.knows("a", 7, 0)
+    assert of.knows("a", 7, 1)
+    assert not of.knows("a", 6, 1)
+    assert not of.knows("b", 7, 1)
+    assert of.knows("a", 8, 2)
+    assert not of.knows("a", 8, 3)
+    assert not of.knows("a", 8, 1)
+    assert of.add("a", 6, 1)
+    for now in (0.0, 60.0):
+        of.tick(now)
+    assert of.knows("a", 7, 1), "of the time before"
+    assert of.knows("a", 8, 2)
+    of.tick(120.0)
+    assert not of.knows("a", 7, 1)
+    assert not of.knows("a", 8, 2)

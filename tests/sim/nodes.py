@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from msgspec import msgpack
 
-from holdfast import NO_REPLY, Client, HoldfastError, LinkRefused, Node, NoReply, Reply, Request, StateError
+from holdfast import NO_REPLY, Client, HoldfastError, LinkRefused, Node, NoReply, Question, Reply, Request, StateError
 from holdfast.node import effects, node
 from holdfast.node.clients import UNKNOWN
 from holdfast.node.stream import NOWHERE, Effective, Origin
@@ -71,6 +71,7 @@ class SimNode(Process):
             ours.on_open(self._came, once=True)
             ours.on_close(self._went, once=True)
         ours.on_master(self._lead)
+        ours.on_ask(self._asked)
 
     async def main(self) -> None:
         async with trio.open_nursery() as self._nursery:
@@ -287,6 +288,20 @@ class SimNode(Process):
         await self.node.notify(pack([EFFECT, number, 0]), channels=[channel])
         await self.node.notify(pack([EFFECT, number, 1]), clients=others)
         return self.id.encode()
+
+    async def _on_once(self, request: Request, number: int) -> bytes:
+        """Nothing, if it was there before."""
+        if not request.redelivered:
+            await self.node.notify(pack([EFFECT, number, 0]), channels=["red"])
+        return b"done"
+
+    async def _on_late(self, request: Request, number: int) -> bytes:
+        await trio.sleep(0.1)
+        return await self._on_once(request, number)
+
+    async def _asked(self, question: Question) -> bytes:
+        await self.node.notify(pack([EFFECT, question.json(), 0]), channels=["red"])
+        return b"done"
 
     async def _on_kick(self, request: Request, number: int, client: int) -> bytes:
         """Last words, to all and to one, then the end: in this order."""

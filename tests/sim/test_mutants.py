@@ -13,6 +13,7 @@ from holdfast.balancer.cluster.membership import Membership
 from holdfast.balancer.cluster.owners import Owners
 from holdfast.balancer.cluster.sequence import Sequence, SequenceState
 from holdfast.balancer.ledger import Ledger
+from holdfast.balancer.remembered import Remembered
 from holdfast.node.clients import Clients
 from holdfast.node.exchange import Exchange
 from holdfast.node.latest import Latest
@@ -28,7 +29,7 @@ from holdfast.proxy.nodes.keeper import Keeper
 from holdfast.proxy.nodes.once import DUE, Once, Telling
 from holdfast.proxy.nodes.steward import Steward
 from holdfast.proxy.realtime.lanes import Lanes
-from tests.sim import lives, promises, stores, stories, tellings
+from tests.sim import attempts, lives, promises, stores, stories, tellings
 from tests.sim.checks import Violation
 from tests.sim.stories import FOREVER, whole
 
@@ -200,7 +201,7 @@ def cards_of_the_dead(patch):
 
 def debts_are_kept_back(patch):
     """Whom a lost node has owed is told to nobody."""
-    patch.setattr(Debts, "lost", lambda self, run, owes, had, now: None)
+    patch.setattr(Debts, "lost", lambda self, run, owes, pending, had, now: None)
 
 
 def nobody_owes(patch):
@@ -210,7 +211,7 @@ def nobody_owes(patch):
 
 def lost_is_dead(patch):
     """One proxy's word that a node is lost is enough."""
-    patch.setattr(Debts, "_miss", lambda self, run, number, now: self._on_missed(run.node, now))
+    patch.setattr(Debts, "_miss", lambda self, run, due, now: self._on_missed(run.node, now))
 
 
 def owed_without_a_session_only(patch):
@@ -219,14 +220,13 @@ def owed_without_a_session_only(patch):
 
 
 def requests_are_owed_whoever_gets_them(patch):
-    """What a request does is missed if its node dies, though another one does it."""
-    patch.setattr(Exchange, "_is_repeated", False)
+    """What a request did is missed if its node dies, though another one does it."""
+    patch.setattr(Remembered, "knows", lambda self, home, request, part: False)
 
 
 def requests_owe_nothing(patch):
-    """What a request does is never missed, whether another node does it or not."""
-    patch.setattr(Exchange, "_is_repeated", True)
-    patch.setattr(Streams, "rest", lambda self, sent: None)
+    """What a request did is never missed, whether another node does it or not."""
+    patch.setattr(Remembered, "knows", lambda self, home, request, part: True)
 
 
 def owed_whatever_has_come(patch):
@@ -467,14 +467,8 @@ MUTANTS = [
     (lost_is_dead, promises.owed_by_who_lives, {}, AssertionError),
     (owed_without_a_session_only, partial(promises.owed_by_who_dies_early, freezes=False), {}, AssertionError),
     (dead_say_nothing, promises.what_has_come_of_the_dead_is_heard, {"proxies": 1, "is_alone": True}, AssertionError),
-    (
-        requests_are_owed_whoever_gets_them,
-        partial(promises.owes_nothing_that_is_done_again, freezes=False),
-        {"nodes": 2},
-        AssertionError,
-    ),
-    (requests_owe_nothing, partial(promises.owed_what_nobody_does_again, leaves=True), {"nodes": 2}, AssertionError),
-    (requests_owe_nothing, partial(promises.owed_what_nobody_does_again, leaves=False), {"nodes": 3}, AssertionError),
+    (requests_are_owed_whoever_gets_them, attempts.done_again, {}, AssertionError),
+    (requests_owe_nothing, attempts.done_by_nobody, {}, AssertionError),
     (owed_whatever_has_come, promises.what_has_come_of_the_dead_is_heard, {}, AssertionError),
     (
         masters_take_turns,

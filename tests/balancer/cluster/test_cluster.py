@@ -110,7 +110,7 @@ def test_who_is_owed_by_a_lost_node_is_told_and_says_so():
     a, b, c = (cluster.debts for cluster in net.clusters.values())
     missed = []
     b._on_missed = c._on_missed = lambda node, before: missed.append(node)
-    a.lost(Run("n", 7), [("b", 1)], 0, net.now)
+    a.lost(Run("n", 7), [("b", 1)], [], 0, net.now)
     net.run(1.0 + debts.PATIENCE * debts.WAY_BACK)
     assert (len(a), missed) == (0, ["n"])
 
@@ -122,7 +122,7 @@ def test_who_is_owed_and_frozen_is_told_when_it_wakes_up():
     missed = []
     b._on_missed = lambda node, before: missed.append(node)
     net.off.add("b")
-    a.lost(Run("n", 7), [("b", 1)], 0, net.now)
+    a.lost(Run("n", 7), [("b", 1)], [], 0, net.now)
     net.run(debts.MAX_SLEEP - 5)
     assert len(a) == 1
     net.off.remove("b")

@@ -425,7 +425,7 @@ def test_who_is_hung_up_on_is_forgotten():
 def test_what_a_lost_node_owed_is_told_at_once():
     a = Proxy()
     a.tick(Ask)
-    a.it.debts.lost(Run("n", 7), [("b", 1)], 0, a.now)
+    a.it.debts.lost(Run("n", 7), [("b", 1)], [], 0, a.now)
     asks = [(ask.peer, *unseal(TOKEN, ask.data).frames) for ask in a.it.replicate(a.now) if isinstance(ask, Ask)]
     assert asks == [("b", Owed("b", [("n", 7, 1)]))]
 

@@ -5,16 +5,17 @@ from math import inf
 import pytest
 
 from holdfast.balancer.cluster import debts
-from holdfast.balancer.cluster.debts import ASK_INTERVAL, BEYOND, LATELY, MAX_OWED, MAX_SLEEP, Debts, Run
+from holdfast.balancer.cluster.debts import ASK_INTERVAL, BEYOND, LATELY, MAX_OWED, MAX_SLEEP, Debts, Due, Run
 from holdfast.balancer.cluster.times import MAX_DRIFT
-from holdfast.protocols.nodes.effects import ALL
+from holdfast.protocols.nodes.effects import ALL, Pending
 from holdfast.protocols.peers.ranges import MAX_RUNS
-from holdfast.protocols.peers.replication import Noted, Owed
+from holdfast.protocols.peers.replication import Noted, Owed, PendingOfRun
 
 N, M = Run("n", 7), Run("m", 3)
 PATIENCE = debts.PATIENCE * 2.0
 EVERYBODY = ("a", "b", "c")
 NUMBER = 5  # of the last effects that are owed
+LONGEST = 10.0  # that a request may take
 
 
 def owing(proxies):
@@ -26,8 +27,9 @@ class Proxy(Debts):
     for each, when these had come."""
 
     def __init__(self, name="b"):
-        self.here, self.missed, self.before = {}, [], []
-        super().__init__(name, 2.0, lambda *run: self.here.get(run, -1), self._note)
+        self.here, self.missed, self.before, self.done = {}, [], [], set()
+        come, done = (lambda *run: self.here.get(run, -1)), (lambda *identity: identity in self.done)
+        super().__init__(name, 2.0, come, self._note, done, LONGEST)
 
     def _note(self, node, before):
         self.missed.append(node)
@@ -36,8 +38,8 @@ class Proxy(Debts):
     def came(self, run, owes):
         super().came(run, owing(owes))
 
-    def lost(self, run, owes, now, had=0):
-        super().lost(run, owing(owes), had, now)
+    def lost(self, run, owes, now, had=0, pending=()):
+        super().lost(run, owing(owes), pending, had, now)
 
     def left(self, run, owes):
         super().left(run, owing(owes))
@@ -82,7 +84,7 @@ def test_a_question_and_its_answer_are_told_apart():
 def test_the_latest_word_of_a_run_counts():
     a = Proxy("a")
     for number in (7, 5):
-        Debts.lost(a, N, [("b", number)], 0, 0.0)
+        Debts.lost(a, N, [("b", number)], [], 0, 0.0)
     assert a.asks() == {"b": owed(N, number=7)}
 
 
@@ -387,7 +389,7 @@ def test_a_later_number_of_a_run_that_is_known_counts():
     a = Proxy("a")
     for number in range(MAX_RUNS):
         a.lost(Run("n", number), ["b"], 0.0)
-    Debts.lost(a, Run("n", 0), [("b", NUMBER + 1)], 0, 0.0)
+    Debts.lost(a, Run("n", 0), [("b", NUMBER + 1)], [], 0, 0.0)
     assert max(number for *_, number in a.asks()["b"].runs) == NUMBER + 1
 
 
@@ -397,4 +399,136 @@ def test_what_is_told_twice_is_missed_by_its_last_number_and_its_first_time():
     b.told(owed(N, number=5), 2.0)
     b.lost(N, [], 2.0, had=6)
     b.tick(1.0 + PATIENCE)
+    assert b.missed == ["n"]
+
+
+# --- what requests were doing -----------------------------------------------------------------------------------------
+
+ONE, TWO = ("home", 7, 1), ("home", 8, 1)
+
+
+def pending(*requests, proxy="b", final=0):
+    return [Pending(proxy, final, list(requests))]
+
+
+def told(*requests, final=0, number=NUMBER):
+    """What another proxy has b note."""
+    a = Proxy("a")
+    Debts.lost(a, N, [("b", number)], pending(*requests, final=final), 0, 0.0)
+    return a.asks()["b"]
+
+
+def test_what_of_it_is_of_requests_is_told_as_the_node_has_said():
+    a = Proxy("a")
+    a.lost(N, ["b", "c"], 0.0, pending=pending(TWO, ONE, final=3))
+    assert a.asks() == {
+        "b": Owed("b", [(*N, NUMBER)], [PendingOfRun(*N, 3, [ONE, TWO])]),
+        "c": Owed("c", [(*N, NUMBER)]),
+    }
+
+
+def test_nothing_is_missed_if_others_have_done_it_in_time():
+    b = Proxy()
+    b.told(told(ONE, TWO), 0.0)
+    b.tick(PATIENCE)
+    b.done.add(ONE)
+    b.tick(LONGEST - ASK_INTERVAL)
+    assert (len(b), b.missed) == (1, [])
+    b.done.add(TWO)
+    b.tick(LONGEST)
+    assert (len(b), b.missed) == (0, [])
+
+
+def test_it_is_missed_if_one_is_left_when_no_request_can_be():
+    b = Proxy()
+    b.told(told(ONE, TWO), 0.0)
+    b.done.add(ONE)
+    for now in range(int(LONGEST) + 1):
+        assert not b.missed, now
+        b.tick(float(now))
+    assert (len(b), b.missed, b.before) == (0, ["n"], [0.0])
+
+
+def test_nobody_waits_for_requests_where_something_else_is_missed():
+    b = Proxy()
+    b.told(told(ONE, final=3), 0.0)
+    b.lost(N, [], 0.0, had=2)
+    b.done.add(ONE)
+    b.tick(PATIENCE)
+    assert b.missed == ["n"]
+    c = Proxy()
+    c.told(told(ONE, final=3), 0.0)
+    c.lost(N, [], 0.0, had=3)
+    c.tick(PATIENCE)
+    assert c.missed == []
+    c.done.add(ONE)
+    c.tick(LONGEST)
+    assert (len(c), c.missed) == (0, [])
+
+
+def test_who_owes_nothing_of_requests_is_not_done_by_others():
+    b = Proxy()
+    b.told(owed(N), 0.0)
+    b.tick(PATIENCE)
+    assert b.missed == ["n"]
+
+
+def test_a_run_that_lives_brings_it():
+    b = Proxy()
+    b.told(told(ONE), 0.0)
+    b.here[N] = 2
+    for times in range(1, 9):
+        b.tick(times * PATIENCE)
+    assert (len(b), b.missed) == (1, [])
+    b.here[N] = NUMBER
+    b.tick(9 * PATIENCE)
+    assert (len(b), b.missed) == (0, [])
+
+
+def test_what_several_have_heard_counts_together():
+    b = Proxy()
+    b.told(told(ONE, number=4), 0.0)
+    b.told(told(TWO, number=6, final=2), 0.0)
+    assert b._missed[N].due == Due(6, 2, frozenset([ONE, TWO]))
+    b.told(owed(N, number=5), 0.0)
+    assert b._missed[N].due == Due(6, 5, frozenset([ONE, TWO])), "who says nothing of requests knows nothing of them"
+
+
+def test_of_more_requests_than_are_kept_nothing_is_done_again(monkeypatch):
+    monkeypatch.setattr(debts, "MAX_PENDING", 2)
+    b = Proxy()
+    b.told(told(ONE, TWO), 0.0)
+    b.told(told(("home", 9, 1)), 0.0)
+    assert b._missed[N].due == Due(NUMBER, NUMBER)
+
+
+def test_a_frame_has_no_more_than_goes_into_one(monkeypatch):
+    monkeypatch.setattr(debts, "MAX_PENDING", 2)
+    a = Proxy("a")
+    for number in range(4):
+        a.lost(Run("n", number), ["b"], 0.0, pending=pending(ONE, TWO))
+    for count in (2, 2):
+        frame = a.asks()["b"]
+        assert (len(frame.runs), len(frame.pending)) == (count, count)
+        a.answered("b", Noted([run[:2] for run in frame.runs]))
+    assert len(a) == 0
+
+
+def test_while_we_were_away_no_request_was_done():
+    b = Proxy()
+    b.told(told(ONE), 0.0)
+    b.awoke(5.0)
+    b.tick(LONGEST + 4.0)
+    assert b.missed == []
+    b.tick(LONGEST + 5.0)
+    assert b.missed == ["n"]
+
+
+def test_a_request_that_may_take_less_than_our_patience_is_waited_for_that_long(monkeypatch):
+    monkeypatch.setattr("tests.balancer.cluster.test_debts.LONGEST", 1.0)
+    b = Proxy()
+    b.told(told(ONE), 0.0)
+    b.tick(PATIENCE - 0.1)
+    assert b.missed == []
+    b.tick(PATIENCE)
     assert b.missed == ["n"]

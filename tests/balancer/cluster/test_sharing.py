@@ -143,7 +143,7 @@ def test_who_follows_asks_the_keeper_for_the_state():
 def test_whom_a_lost_node_owed_is_told_when_it_is_heard():
     b = Proxy("b")
     b.asks()
-    b.debts.lost(Run("n", 7), [("c", 1), ("x", 1)], 0, 1.0)
+    b.debts.lost(Run("n", 7), [("c", 1), ("x", 1)], [], 0, 1.0)
     assert b.asks() == [("c", Owed("c", [("n", 7, 1)]))]
 
 

@@ -1,9 +1,8 @@
 """Whom a node owes: proxies that may miss something if it dies now. Of those without a session that is said at once."""
 
-import pytest
 import trio
 
-from holdfast import Node, Reply
+from holdfast import Node
 from holdfast.node import stream
 from holdfast.node.failures import Failures
 from holdfast.node.streams import Streams
@@ -47,52 +46,59 @@ async def test_what_waits_for_room_is_owed_if_others_have_it():
     assert sorted(made.owes()) == [("a", 14), ("c", 13)]
 
 
-def repeated(part=1):
-    return stream.Origin("home", 7, part, is_repeated=True)
+def asked(request, part=1):
+    return stream.Origin("home", request, part)
 
 
-async def test_what_another_node_does_again_is_not_owed():
-    made, told, a, *_ = watched("a", "b", "c")
-    for _ in range(FIRST_WINDOW + 2):  # some have no room
-        made.send(broadcast(b"1"), repeated())
-    assert made.owes() == []
-    made.send(broadcast(b"2"))
-    made.send(broadcast(b"3"), repeated())
-    assert set(made.owes()) == {(proxy, FIRST_WINDOW + 3) for proxy in "abc"}, "what comes between has come, too"
-    made.acknowledged(a, FIRST_WINDOW + 3, 100)
-    assert sorted(made.owes()) == [("b", FIRST_WINDOW + 3), ("c", FIRST_WINDOW + 3)]
-    assert told == []
-
-
-async def test_it_is_as_soon_as_no_other_node_does_it():
-    made, told, a, *_ = watched("a", "b", "c")
-    sent = made.send(broadcast(b"1"), repeated())
-    made.send(broadcast(b"2"), repeated())
-    made.acknowledged(a, 1)
-    made.rest(sent)
-    assert sorted(made.owes()) == [("b", 1), ("c", 1)]
-    made.send([frames.Join(AT_A, "x")])
-    made.rest(sent)
-    assert sorted(made.owes()) == [("a", 3), ("b", 1), ("c", 1)], "and what is owed already is still"
-    assert told == [], "it is told with the next heartbeat"
-
-
-async def test_where_there_is_no_way_it_is_whoever_does_it():
-    """The reply does not wait for that proxy any more."""
-    made, told, a, *_ = watched("a", "b", "c")
-    made.send(broadcast(b"1"), repeated())
-    made.detach(a, for_good=False)
-    assert (made.owes(), told) == ([("a", ALL)], [["a"]])
-    made.attach(Session("a"), 0)
-    assert made.owes() == [("a", ALL)], "until it has come"
-
-
-async def test_what_was_withheld_is_owed_when_it_is_sent_since_its_request_may_have_ended():
+async def test_of_what_is_owed_that_of_requests_is_told_apart():
     made, _told, a, *_ = watched("a", "b", "c")
-    made.mute(a, ["x"])
-    made.send([frames.Notify(b"", True, ["x"])], repeated())
-    made.unmute(a, ["x"])
-    assert dict(made.owes()) == {"a": 2}
+    assert made.pending() == []
+    made.send(broadcast(b"1"), asked(7))
+    made.send(broadcast(b"2"))
+    made.send(broadcast(b"3"), asked(8))
+    made.send(broadcast(b"4"), asked(8, part=2))
+    made.send([frames.Join(AT_A, "x")], asked(0))  # a flush is done again by nobody
+    made.acknowledged(a, 1)
+    requests = [("home", 7, 1), ("home", 8, 1), ("home", 8, 2)]
+    assert sorted(made.pending(), key=lambda each: each.proxy) == [
+        frames.Pending("a", 5, requests[1:]),
+        frames.Pending("b", 2, requests),
+        frames.Pending("c", 2, requests),
+    ]
+    assert {each.proxy for each in made.pending("b")} == {"a", "c"}, "as of what is owed"
+    made.acknowledged(a, 4)
+    assert {each.proxy for each in made.pending()} == {"b", "c"}, "nothing of requests is left"
+
+
+async def test_what_waits_for_room_and_others_have_is_among_it():
+    made, *_ = watched("a", "b", "c")
+    for _ in range(FIRST_WINDOW):
+        made.send([frames.Join(AT_A, "x")])
+    made.send(broadcast(b"1"), asked(7))
+    made.send([frames.Join(AT_A, "x")], asked(8))  # which nobody has been sent
+    assert frames.Pending("a", FIRST_WINDOW, [("home", 7, 1)]) in made.pending()
+
+
+async def test_where_there_is_no_way_all_counts():
+    made, _told, a, *_ = watched("a")
+    made.forget("b")
+    made.forget("c")
+    made.send(broadcast(b"1"), asked(7))
+    made.detach(a, for_good=False)
+    assert (made.owes(), made.pending()) == ([("a", ALL)], [])
+    made.attach(Session("a"), 0)
+    assert (made.owes(), made.pending()) == ([("a", ALL)], [])
+
+
+async def test_so_it_does_if_it_is_of_more_requests_than_can_be_said(monkeypatch):
+    monkeypatch.setattr(stream, "MAX_PENDING", 3)
+    made, *_ = watched("a")
+    for request in range(3):
+        made.send(broadcast(b"1"), asked(1 + request))
+        made.send(broadcast(b"2"), asked(1 + request))
+    assert [len(each.requests) for each in made.pending()] == [3]
+    made.send(broadcast(b"3"), asked(4))
+    assert made.pending() == []
 
 
 async def test_while_there_is_no_way_whatever_comes_is_owed():
@@ -217,63 +223,16 @@ async def test_a_list_is_bounded():
     assert len(made.owes()) == MAX_OWED
 
 
-async def owed_while(ask, leave=None, *, is_first=True):
-    """Whether c is told that b, which stands still, is owed what was asked at a, or the second part of the reply to
-    that. leave: what a says when b has been sent it."""
-    node = Node("test", clients=True)
-    stands_still = trio.Event()
-
-    @node.on_request
-    async def handle(request):
-        async def parts():
-            await node.notify(b"1", channels=["room"])
-            yield b"1"
-            await stands_still.wait()
-            await node.notify(b"2", channels=["room"])
-            yield b"2"
-
-        if not is_first:
-            return Reply(parts())
-        await node.notify(b"1", channels=["room"])
-        return b"done"
-
-    async with linked_to_three(node) as (a, b, c):
-        b.acknowledges = not is_first
-        id = ask(a)
-        if not is_first:
-            await a.take(frames.Effects)
-            await a.take(frames.Reply)
-            b.acknowledges = False
-            stands_still.set()
-            await b.take(frames.Effects)
-        await b.take(frames.Effects)
-        if leave:
-            a.say(leave(id))
-        count = len(c.heartbeats)
-        await until(lambda: len(c.heartbeats) > count + 2)
-        return "b" in dict(c.heartbeats[-1].owes)
-
-
-@pytest.mark.parametrize(
-    ("ask", "is_owed"),
-    [
-        (lambda a: a.request(client=1 << 32), False),
-        (lambda a: a.request(client=1 << 32, attempt=2), True),
-        (lambda a: a.http("GET"), False),
-        (lambda a: a.http("PUT"), False),
-        (lambda a: a.http("POST"), True),
-    ],
-)
-async def test_a_request_that_goes_to_another_node_is_not_owed(ask, is_owed):
-    assert await owed_while(ask) is is_owed
-
-
-async def test_after_a_part_of_its_reply_it_goes_to_none():
-    assert await owed_while(lambda a: a.request(client=1 << 32), is_first=False)
-
-
-async def test_nor_does_it_when_its_client_has_left():
-    assert await owed_while(lambda a: a.request(client=1 << 32), lambda id: frames.Cancel(id, 1))
+async def test_it_is_told_with_each_heartbeat():
+    async with linked_to_three(notifying()) as (a, b, c):
+        b.acknowledges = False
+        request = a.request(client=1 << 32)
+        number = (await b.take(frames.Effects)).number
+        await until(lambda: c.heartbeats[-1].pending, "it to be told")
+        assert c.heartbeats[-1].owes == [("b", number)]
+        assert c.heartbeats[-1].pending == [frames.Pending("b", 0, [("a", request, 1)])]
+        b.say(frames.Ack(number))
+        await until(lambda: not c.heartbeats[-1].pending, "it to be done")
 
 
 async def test_it_is_told_before_the_reply_and_in_each_hello():

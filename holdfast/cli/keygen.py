@@ -19,11 +19,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    out = arguments.out.absolute()
     try:
-        files = _make(out)
-    except OSError as error:
-        raise HoldfastError(f"{error.filename or out}: {error.strerror}") from error
+        files = _make(arguments.out.absolute())
+    except OSError as error:  # of the working directory too, if that is gone
+        raise HoldfastError(f"{error.filename or arguments.out}: {error.strerror}") from error
     if arguments.json:
         say_json({name: str(file) for name, file in files.items()})
         return 0

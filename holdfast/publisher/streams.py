@@ -95,7 +95,8 @@ class OfTrio:
 
 
 def _lost(error: Exception) -> OSError:
-    """What TLS says is behind Trio's own."""
+    """What TLS says is behind Trio's own. To be raised when that is over: where an error is among its own causes, those
+    who show it find no end."""
     return (
         error.__cause__
         if isinstance(error.__cause__, ssl.SSLError)
@@ -114,7 +115,10 @@ class _TrioStream:
         try:
             await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise _lost(error) from error
+            lost = _lost(error)
+        else:
+            return
+        raise lost
 
     async def receive(self) -> bytes:
         import trio
@@ -122,7 +126,8 @@ class _TrioStream:
         try:
             return bytes(await self._stream.receive_some(READ_BYTES))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise _lost(error) from error
+            lost = _lost(error)
+        raise lost
 
     def close(self) -> None:
         self._socket.socket.close()

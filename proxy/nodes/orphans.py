@@ -121,6 +121,7 @@ class OrphanCare:
     def evicted(self) -> None:
         """We are taken for dead. What nodes know of that they say when they are linked to us again."""
         self._once.doubt(self._prefix, 0)
+        self._held_at = -inf  # no node has said so
         self._hold()
 
     def _hold(self) -> None:

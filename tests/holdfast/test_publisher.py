@@ -477,3 +477,24 @@ def test_what_tls_says_is_behind_trio_s_own():
     error.__cause__ = untrusted
     assert streams._lost(error) is untrusted
     assert isinstance(streams._lost(trio.BrokenResourceError()), ConnectionResetError)
+
+
+@pytest.mark.parametrize("what", ["send", "receive"])
+async def test_no_error_is_among_its_own_causes(what):
+    """Who shows all of them would find no end."""
+
+    class Broken:
+        async def send_all(self, data):
+            raise trio.BrokenResourceError from ssl.SSLCertVerificationError(1, "self-signed certificate")
+
+        async def receive_some(self, count):
+            await self.send_all(b"")
+
+    stream = streams._TrioStream(None, Broken())
+    with pytest.raises(ssl.SSLCertVerificationError) as caught:
+        await (stream.send(b"") if what == "send" else stream.receive())
+    error, seen = caught.value, []
+    while error is not None:
+        assert error not in seen
+        seen.append(error)
+        error = error.__cause__ or error.__context__

@@ -1,5 +1,7 @@
 import json
 import stat
+import subprocess
+import sys
 
 import zmq
 import zmq.auth
@@ -49,3 +51,10 @@ def test_a_folder_that_cannot_be_made(holdfast, tmp_path):
     assert status == 1
     assert err.startswith("holdfast: ")
     assert err.count("\n") == 1
+
+
+def test_a_working_directory_that_is_gone_is_said_in_one_line(tmp_path):
+    script = 'mkdir gone; cd gone; rmdir ../gone; exec "$@"'
+    command = ["sh", "-c", script, "sh", sys.executable, "-m", "holdfast", "keygen"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "holdfast: keys: No such file or directory\n")

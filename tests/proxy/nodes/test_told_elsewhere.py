@@ -1,10 +1,13 @@
 """What others have told, of our clients while we were away and of those that we had taken over, is not told by us."""
 
+from types import SimpleNamespace
+
 import pytest
 import trio
 from msgspec.structs import replace
 
 from holdfast.protocols.nodes import frames
+from holdfast.proxy.nodes.orphans import ANSWER, LONGEST_AWAY
 from tests.harness import client_ids, running, websocket
 from tests.proxy.nodes.knowing import Knower, comes_and_goes, due, pack
 
@@ -134,3 +137,34 @@ async def test_who_says_again_and_again_that_we_were_away_is_heeded_for_so_long(
                 assert [(await clerk.done()).client for _ in range(2)] == [id, id]
                 assert doubts == [(proxy.app._prefix, 0)]
                 nursery.cancel_scope.cancel()
+
+
+async def test_how_long_is_waited_for_what_nodes_say(monkeypatch):
+    """A while since the first word, whoever says it, until there was none for longer than a proxy may be away."""
+    async with running() as proxy:
+        orphans, holds = proxy.app.calls.orphans, []
+        reactor = orphans._reactor = SimpleNamespace(now=1000.0)
+        monkeypatch.setattr(orphans._once, "hold", lambda seconds: holds.append(reactor.now))
+        word = frames.Orphaned(proxy.app._prefix, 9, 0, told=1)
+        for at in (
+            1000.0,
+            1000.0 + ANSWER - 0.1,
+            1000.0 + ANSWER,
+            1050.0,
+            1060.0 + LONGEST_AWAY,
+            1111.0 + LONGEST_AWAY,
+        ):
+            reactor.now = at
+            node = object()
+            orphans.said(node, word)
+            orphans.said(node, word)
+            orphans.lost(node)
+            orphans.said(node, word)  # in its next session
+            orphans.lost(node)
+        assert sorted(set(holds)) == [1000.0, 1000.0 + ANSWER - 0.1, 1060.0 + LONGEST_AWAY]
+        assert [holds.count(at) for at in sorted(set(holds))] == [2, 2, 2], "once a session"
+        assert not orphans._spoken
+        for _ in range(2):
+            reactor.now += 20.0
+            orphans.evicted()
+            assert holds[-1] == reactor.now, "what the cluster says counts each time"

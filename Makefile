@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test quick check every fast slow coverage net sim mutants chaos autobahn bench dist docs site clean
+.PHONY: help setup demo test quick check every fast compiled slow coverage net sim mutants chaos autobahn bench dist docs site clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -53,6 +53,9 @@ fast: $(READY)  ## the fast tests
 	@.ci/servers
 	$(BIN)/pytest -q -n 4 --dist worksteal -m "not slow and not net"
 
+compiled: $(READY)  ## the build in C passes all tests of what is compiled; of `make test` it is a third
+	COMPILED_EVERY=1 $(BIN)/pytest -q tests/test_compiled.py
+
 coverage: $(READY)  ## the fast tests again, counting: at least 95 % of the lines must be run by them; takes twice as long
 	@.ci/servers
 	$(BIN)/pytest -q -n auto --dist worksteal -m "not slow and not net" --cov --cov-report=term:skip-covered --cov-fail-under=95
@@ -65,7 +68,8 @@ net: $(READY)  ## several machines, in network namespaces: every partition, one-
 	@.ci/servers
 	$(BIN)/pytest -q -m net tests/net
 
-sim: $(READY)  ## 10,000 seeds of the cluster in a world of faults; a seed that breaks something is printed
+sim: $(READY)  ## each story of the simulator with ten seeds, then 10,000 seeds of a world of faults; what breaks is printed
+	STORY_SEEDS=10 $(BIN)/pytest -q -n 2 --dist worksteal tests/sim
 	$(BIN)/python -m tests.sim
 
 mutants: $(READY)  ## small changes of the rules, one at a time; those that no test notices are printed; some hours

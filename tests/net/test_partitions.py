@@ -21,7 +21,6 @@ LONG = 15.0  # long enough for TCP to try again only every few seconds, and for 
 WEATHER = Rule(delay=0.02, loss=0.02)
 
 
-@pytest.mark.slow
 async def test_one_proxy_off(network, rows):
     """The host of a proxy reaches nobody any more but its clients."""
     async with world(network) as one:

@@ -3,6 +3,7 @@
 Here: what puts "at most one acts" at risk, who is evicted, what is missed. tests.sim.lives: comings and goings.
 """
 
+import os
 from collections.abc import Callable
 
 from tests.sim.faults import heal
@@ -10,6 +11,8 @@ from tests.sim.proxies import SimProxy
 from tests.sim.store import STORE
 from tests.sim.world import World
 
+# Chance makes the same story another one: so many seeds each has in tests.
+SEEDS = range(1, 1 + int(os.environ.get("STORY_SEEDS", "1")))
 FOREVER = 1000.0  # as takeover_timeout: absence proves nothing in this story
 
 

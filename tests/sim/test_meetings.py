@@ -8,7 +8,7 @@ from tests.sim.faults import heal
 from tests.sim.promises import answer, nodes, publish
 from tests.sim.proxies import SimProxy
 from tests.sim.store import STORE
-from tests.sim.stories import members, soon, whole
+from tests.sim.stories import SEEDS, members, soon, whole
 from tests.sim.world import World
 
 SLOW = {"nodes": 2, "node_heartbeat": 1.0}
@@ -44,7 +44,7 @@ def newcomer_waits_for_a_node_that_others_have(world: World) -> None:
     heal(world)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_newcomer_waits_for_a_node_that_others_have(seed):
     newcomer_waits_for_a_node_that_others_have(whole(seed, **SLOW))
 
@@ -60,7 +60,7 @@ def some_wait_for_a_node_that_others_have():
         newcomer_waits_for_a_node_that_others_have(whole(seed, **SLOW))
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_who_has_not_noticed_that_it_is_cut_off_has_nothing_for_a_newcomer(seed):
     """It publishes to those that it knows, which have lost it already (seeds 50679, 51723)."""
     world = whole(seed, **SLOW)
@@ -77,7 +77,7 @@ def test_who_has_not_noticed_that_it_is_cut_off_has_nothing_for_a_newcomer(seed)
     heal(world)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_newcomer_waits_for_what_is_told_by_those_that_it_hears(seed):
     """Most of the members have the node, but not most of those that can say so (seed 187409)."""
     world = whole(seed, **SLOW)

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from tests.sim import promises
-from tests.sim.stories import whole
+from tests.sim.stories import SEEDS, whole
 
 ALONE = {"proxies": 1, "is_alone": True}
 ONE_HOST = {**ALONE, "is_one_host": True, "nodes": 2}
@@ -71,7 +71,7 @@ def test_long_promise(story, settings):
     story(whole(1, **settings))
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("story", "settings"), STORIES, ids=lambda value: getattr(value, "__name__", ""))
 def test_promise(story, settings, seed):
     story(whole(seed, **settings))

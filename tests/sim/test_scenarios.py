@@ -3,7 +3,7 @@
 import pytest
 
 from tests.sim import lives, stores, stories
-from tests.sim.stories import FOREVER, whole
+from tests.sim.stories import FOREVER, SEEDS, whole
 
 PLAIN = [
     stories.bridge_stays,
@@ -61,13 +61,13 @@ SPECIAL = [
 ]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("story", PLAIN, ids=lambda story: story.__name__)
 def test_story(story, seed):
     story(whole(seed))
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("story", "settings"), SPECIAL, ids=lambda value: getattr(value, "__name__", ""))
 def test_special_story(story, settings, seed):
     story(whole(seed, **settings))

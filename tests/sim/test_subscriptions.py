@@ -4,7 +4,7 @@ import pytest
 
 from holdfast.proxy.realtime.channels import Channels
 from tests.sim import subscriptions
-from tests.sim.stories import whole
+from tests.sim.stories import SEEDS, whole
 
 SEVERAL = {"tunnels": False}  # else what is kept comes another way
 ALONE = {"proxies": 1, "is_alone": True}
@@ -22,7 +22,7 @@ def named(value):
     return getattr(value, "__name__", "")
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("story", "settings"), STORIES, ids=named)
 def test_subscriptions(story, settings, seed):
     story(whole(seed, **settings))

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.sim import tellings
-from tests.sim.stories import whole
+from tests.sim.stories import SEEDS, whole
 
 HOST = {"is_one_host": True}
 STORIES = [
@@ -29,7 +29,7 @@ STORIES = [
 ]
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("story", "settings"), STORIES, ids=lambda value: getattr(value, "__name__", ""))
 def test_telling(story, settings, seed):
     story(whole(seed, **settings))

@@ -257,14 +257,15 @@ class Exchange(Job):
 
         If there is such, all of it is numbered and leaves in one moment, for home too: what home got with the reply, a
         round trip later, others' effects would overtake. So it is, however many proxies we know, when another node may
-        have numbered it before: it may have known more.
+        have numbered it before: it may have known more. Then all get it, also those who have nobody for it: a proxy
+        that has not got what that node had for it is waiting for whoever does it again.
         """
         session = self.session
         streams, home = session.links.streams, session.proxy
         if not self._may_still():
             return None, None
         origin = Origin(home, self.id, self._part)
-        concerned, muted = to = streams.concerned(kept)
+        concerned, muted = to = streams.all() if self.attempt > 1 else streams.concerned(kept)
         if self.attempt > 1 or concerned - {home}:
             sent = streams.send(kept, origin, to)
             await streams.wait_taken(one for one in sent if one.stream.session is not session)

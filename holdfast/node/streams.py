@@ -151,6 +151,10 @@ class Streams:
                 break
         return concerned, {proxy: channels for proxy, channels in muted.items() if proxy not in concerned}
 
+    def all(self) -> Concerned:
+        """As if it concerned each proxy. True until the next checkpoint."""
+        return {*self._streams}, {}
+
     def _with(self, client: int) -> Set[str]:
         """The proxy of this client; all of them if it is not known."""
         proxy = self._proxy_of(client)

@@ -8,7 +8,7 @@ proxies know that it is owed, and for less than node.heartbeat_timeout, so that 
 from holdfast import HoldfastError
 from tests.sim.clients import Client
 from tests.sim.faults import heal
-from tests.sim.promises import apart, nodes
+from tests.sim.promises import apart, nodes, publish
 from tests.sim.proxies import SimProxy
 from tests.sim.stories import soon, until
 from tests.sim.world import World
@@ -185,3 +185,23 @@ def asked_by_a_node(world: World) -> None:
     world.kill(asked.id)
     scene.mend()
     scene.ends()
+
+
+def nobody_is_there_for_it(world: World) -> None:
+    """The proxy that has not got it has nobody in the channel, which the first node did not know, and the next one
+    does: that does it nowhere else, and nobody has missed anything."""
+    scene = Scene(world)
+    second = nodes(world)[1]
+    publish(world, second, 3, "violet")
+    world.run(0.5)
+    for node in nodes(world)[2:]:
+        world.kill(node.id)
+    scene.cut()
+    scene.ask("tell", "violet", [])
+    soon(world, lambda: bool(scene.begun), "it has begun")
+    scene.heartbeat()
+    world.kill(scene.begun[0])
+    scene.mend()
+    books = [client.book for client in scene.clients]
+    scene.ends()
+    assert not any(book.ended for book in books)

@@ -18,6 +18,7 @@ STORIES = [
     attempts.second_does_nothing,
     attempts.home_is_not_reached,
     attempts.asked_by_a_node,
+    attempts.nobody_is_there_for_it,
 ]
 
 

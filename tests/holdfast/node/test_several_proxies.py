@@ -157,8 +157,8 @@ async def test_effects_that_concern_home_only_go_with_the_reply():
 
 
 async def test_of_a_redelivered_request_all_have_numbers_and_go_everywhere():
-    """Another node may have numbered them before: home knows them by these. And who has nobody for them may not have had
-    from that node what it had, and waits for it."""
+    """Another node may have numbered them before: home knows them by these. And who has nobody for them may wait for
+    what it has not had from that node."""
     node = notifying()
     async with linked_to_three(node) as (a, b, c):
         for session in (b, c):

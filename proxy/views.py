@@ -320,9 +320,10 @@ class Control(Protocol):
         """Which route takes a request, and who is available for it. Raises ValueError for what is none."""
         ...
 
-    async def publish(self, effects: Sequence[Effect]) -> None:
+    async def publish(self, effects: Sequence[Effect], within: float) -> None:
         """Have a node do these, to clients of all proxies: all of them in this order, or none. Raises HoldfastError if
-        none has; perhaps they are done then all the same, unless its reason is that there was no node."""
+        none has; perhaps they are done then all the same, unless its reason is that there was no node. within: seconds
+        until then, if those are less than `request.timeout`."""
         ...
 
     @property

@@ -194,8 +194,8 @@ class ProxyControl:
         everybody = [node.id for node in app.dispatch.pool.available]
         return explained(routes, question_of(asked, app.config.client.subprotocols), everybody)
 
-    async def publish(self, effects: Sequence[Effect]) -> None:
-        await self._app.calls.publish(list(effects))
+    async def publish(self, effects: Sequence[Effect], within: float) -> None:
+        await self._app.calls.publish(list(effects), within)
 
     @property
     def max_channel_name_bytes(self) -> int:

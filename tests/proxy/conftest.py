@@ -54,6 +54,7 @@ class FakeControl:
         self.is_alone = False
         self.resets = 0
         self.published = []
+        self.timeouts = []  # of these
         self.fault = None
         self.limits = []
         self.max_channel_name_bytes = 16
@@ -160,7 +161,8 @@ class FakeControl:
         table = Routes(ROUTES, [None] * len(ROUTES))
         return explained(table, question_of(asked, ()), ["n-1", "n-2"])
 
-    async def publish(self, effects):
+    async def publish(self, effects, timeout):
+        self.timeouts.append(timeout)
         if self.fault is not None:
             raise self.fault
         self.published.append(effects)

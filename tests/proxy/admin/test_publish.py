@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+from math import inf
 
 import httpx
 import msgspec
@@ -207,12 +208,34 @@ def test_while_there_is_no_node(publish, control):
     assert (status, headers) == (504, {})
 
 
+@pytest.mark.parametrize(
+    ("prefer", "timeout"),
+    [
+        ("wait=4", 4.0), ("respond-async, WAIT = 12", 12.0), ("wait=4; foo", 4.0), ("a;b,wait=4,wait=5", 4.0),
+        ("", inf), ("wait", inf), ("wait=", inf), ("wait=0", inf), ("wait=-4", inf), ("wait=4.5", inf),
+        ("await=4", inf), ("x=wait=4", inf), ("wait=9999999", inf), ("wait=\xb2", inf), ("wait=4 wait=5", inf),
+    ],
+)  # fmt: skip
+def test_who_says_how_long_is_answered_by_then(control, prefer, timeout):
+    """What is no preference is passed over, as RFC 7240 has it."""
+    call = Caller(control)
+    headers = JSON | ({"prefer": prefer} if prefer else {})
+    for method, path, body in (
+        ("POST", "/api/publish", b'{"everybody": true, "payload": 1}'),
+        ("POST", f"/api/clients/{ONE}/close", b"{}"),
+        ("PUT", f"/api/clients/{ONE}/channels/a", b""),
+        ("DELETE", f"/api/clients/{ONE}/channels/a", b""),
+    ):
+        assert call(method, path, headers, body)[0] == 200
+    assert control.timeouts == [timeout] * 4
+
+
 async def test_only_some_may_wait_for_a_node(control, nursery):
     """Or they would have all connections, and a probe none."""
     api = Api(control, AdminSettings(), max_publishing=1)
     waits, goes_on = trio.Event(), trio.Event()
 
-    async def wait(effects):
+    async def wait(effects, timeout):
         waits.set()
         await goes_on.wait()
 
@@ -233,7 +256,7 @@ async def test_who_leaves_waits_for_what_nodes_are_doing_and_takes_no_more(contr
     api = Api(control, AdminSettings())
     waits, goes_on, has_left = trio.Event(), trio.Event(), trio.Event()
 
-    async def wait(effects):
+    async def wait(effects, timeout):
         waits.set()
         await goes_on.wait()
 

@@ -221,12 +221,12 @@ class ChannelCount(Struct, frozen=True):
 
 
 class RouteQuestion(Struct, frozen=True, forbid_unknown_fields=True):
-    """A request, for which the routes are asked. url: or a path. message: text of a client's message; None: it is an
-    HTTP request, or a message that nothing is known of. protocol: "": http, or websocket for a message or a URL with
-    ws. client: an id, as format_client_id writes it; "": any."""
+    """A request, for which the routes are asked. url: or a path. method: of an HTTP request; "": GET. message: text of
+    a client's message; None: it is an HTTP request, or a message that nothing is known of. protocol: "": http, or
+    websocket for a message or a URL with ws. client: an id, as format_client_id writes it; "": any."""
 
     url: str
-    method: str = "GET"
+    method: str = ""
     headers: Sequence[tuple[str, str]] = ()
     message: str | None = None
     protocol: str = ""

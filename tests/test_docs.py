@@ -4,6 +4,7 @@ import configparser
 import json
 import random
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -311,6 +312,9 @@ def test_a_project_of_ones_own_as_a_page_writes_it(tmp_path):
     done = subprocess.run(pytests, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout
+
+    lobby = runpy.run_path(str(tmp_path / "lobby.py"))["node"]
+    assert call(lobby, b"hello", http="POST /").json() == {"in the lobby": 0}  # of HTTP, and in no channel
 
     loaded, problems = examine(tmp_path / "proxy.toml", {}, [])
     assert problems == []

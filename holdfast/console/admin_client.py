@@ -92,7 +92,7 @@ class AdminClient:
             return self._is_another(status)
         if fault.status != status:
             return self._is_another(status)
-        if status == 401:
+        if status == 401 and not self._token:
             return HoldfastError(f"{self._url} wants its admin.token: HOLDFAST_ADMIN_TOKEN or --token")
         return HoldfastError(f"{fault.message} (status {status})")
 

@@ -317,10 +317,19 @@ def test_a_token_may_what_its_scope_says(control, token, may):
 
 def test_without_a_token_of_ours(control):
     call = Caller(control, tokens=("publish:p",))
-    for authorization in ("", "Bearer", "Bearer ", "Bearer publish:p", "Basic p", "Bearer pp"):
+    none = "expected the header Authorization: Bearer TOKEN with admin.token, or one of admin.tokens"
+    wrong = "the token that was given is neither admin.token nor one of admin.tokens"
+    for authorization, told in (
+        ("", none), ("Bearer", none), ("Bearer ", none), ("Basic p", none), ("p", none),
+        ("Bearer pp", wrong), ("bearer p:p", wrong), ("Bearer p:", wrong), ("Bearer publish", wrong),
+        # by its form alone: the same for a secret that is right
+        ("Bearer publish:p", f"{wrong}; without its scope: of publish:TOKEN there, TOKEN"),
+        ("Bearer publish:x", f"{wrong}; without its scope: of publish:TOKEN there, TOKEN"),
+        ("Bearer *:", f"{wrong}; without its scope: of *:TOKEN there, TOKEN"),
+    ):  # fmt: skip
         status, content, headers = call(*ASKED["publish"], {"authorization": authorization})
         assert (status, "WWW-Authenticate" in headers) == (401, True)
-        assert "admin.tokens" in content["error"]["message"]
+        assert content["error"]["message"] == told
     assert call("GET", "/ready")[0] == call("GET", "/api/openapi.json")[0] == 200
     assert call(*ASKED["publish"], {"authorization": "Bearer p"})[0] == 200
 

@@ -92,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except HoldfastError as error:
         complain(str(error))
+        for note in getattr(error, "__notes__", ()):  # where an author's own module has failed
+            sys.stderr.write(f"{note}\n")
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -30,4 +30,5 @@ state         the shared state as authors see it; replica: how it follows the ke
 seams         what parts know of a session; network: and of the links
 logs          what the log of a node's process looks like, and which request a line is of
 node          Node, which puts these together; checks: what it is told to be; runner: `holdfast node`, holdfast.run
+              (blame: whose line it is when a module can't be loaded)
 """

@@ -6,7 +6,7 @@ directory   the nodes: states, incarnations, credit; which are available
 policies    which of the available ones takes a request
 routes      which of the routes takes a request (route: one of them)
 calls       what one node is asked that no client has asked
-ledger      requests in flight and parked; deadlines, redelivery
+ledger      requests in flight and parked; deadlines (early: those before their time), redelivery
 taken       what became of a reply where it goes
 health      passive ejection and slow start
 registry    the numbered stream that tells every node every client

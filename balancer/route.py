@@ -117,6 +117,8 @@ class Rule:
                 return f"the header {name} is {' and '.join(came) or 'not given'}, not {value}"
         if self.subprotocols and handshake.subprotocol not in self.subprotocols:
             return f"the subprotocol is {handshake.subprotocol or 'none'}, not {_any(self.subprotocols)}"
+        if self.fields and (why := _is_no_object(question.payload)):
+            return why
         found = decoder_of(self.fields)(question.payload) if self.fields else {}
         for name, wanted in self.fields.items():
             if found.get(name) != wanted:
@@ -207,6 +209,17 @@ def decoder_of(names: Iterable[str]) -> Callable[[bytes], Mapping[str, Field]]:
         return found
 
     return read
+
+
+def _is_no_object(payload: bytes) -> str:
+    """Why a message has no fields at all; "" if it may have some."""
+    if len(payload) > MAX_LOOKED_INTO:
+        return f"the message has {len(payload)} bytes, and fields are looked for up to {MAX_LOOKED_INTO}"
+    try:
+        msgspec.json.decode(payload, type=dict[str, Raw])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return "the message is no JSON object, and has no fields"
+    return ""
 
 
 def _is_within(inner: frozenset[str], outer: frozenset[str]) -> bool:

@@ -9,6 +9,7 @@ publisher/  for those who are neither node nor client
 kuzzle/     for applications that speak Kuzzle's API
 cli/        the command line
 dev/        the inside of `holdfast dev`
+console/    what our programs say to a terminal, and ask of a running proxy
 chaos/      the program that harms and counts: demo, chaos, bench
 proxy/      the running server; balancer/: the decisions about nodes; protocols/: every wire format
 

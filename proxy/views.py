@@ -221,12 +221,12 @@ class ChannelCount(Struct, frozen=True):
 
 
 class RouteQuestion(Struct, frozen=True, forbid_unknown_fields=True):
-    """A request, for which the routes are asked. url: or a path. message: text of a client's message; None: it is an
-    HTTP request, or a message that nothing is known of. protocol: "": http, or websocket for a message or a URL with
-    ws. client: an id, as format_client_id writes it; "": any."""
+    """A request, for which the routes are asked. url: or a path. method: of an HTTP request; "": GET. message: text of
+    a client's message; None: it is an HTTP request, or a message that nothing is known of. protocol: "": http, or
+    websocket for a message or a URL with ws. client: an id, as format_client_id writes it; "": any."""
 
     url: str
-    method: str = "GET"
+    method: str = ""
     headers: Sequence[tuple[str, str]] = ()
     message: str | None = None
     protocol: str = ""
@@ -320,9 +320,10 @@ class Control(Protocol):
         """Which route takes a request, and who is available for it. Raises ValueError for what is none."""
         ...
 
-    async def publish(self, effects: Sequence[Effect]) -> None:
+    async def publish(self, effects: Sequence[Effect], within: float) -> None:
         """Have a node do these, to clients of all proxies: all of them in this order, or none. Raises HoldfastError if
-        none has; perhaps they are done then all the same, unless its reason is that there was no node."""
+        none has; perhaps they are done then all the same, unless its reason is that there was no node. within: seconds
+        until then, if those are less than `request.timeout`."""
         ...
 
     @property

@@ -4,6 +4,7 @@ import configparser
 import json
 import random
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -27,8 +28,10 @@ from holdfast.proxy.admin.exporter import METRICS
 from holdfast.proxy.cluster.times import times_of
 from holdfast.proxy.config import Config, examine
 from holdfast.proxy.config.keys import KEYS
-from holdfast.proxy.config.routes import read, unreachable
+from holdfast.proxy.config.routes import read
+from holdfast.proxy.config.sections import ClientSettings
 from holdfast.proxy.config.sources import SECTIONS, value_of
+from holdfast.proxy.config.unreached import unreached
 from holdfast.proxy.config.values import convert, from_text
 from holdfast.proxy.nodes.explain import explained, question_of
 from holdfast.proxy.views import RouteQuestion
@@ -240,7 +243,7 @@ def test_the_routes_at_the_proxy_that_a_page_writes():
     [block] = re.findall(r"^```toml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     found = read(tomllib.loads(block)["route"])
     assert found.problems == []
-    assert list(unreachable(found.routes)) == []
+    assert list(unreached(found.routes, ClientSettings())) == []
     table = Routes(found.routes, [None] * len(found.routes))
     for url, more, steps in (
         ("/health", {}, {"health": 100}),
@@ -250,7 +253,7 @@ def test_the_routes_at_the_proxy_that_a_page_writes():
         ("ws://a.org/rooms/5", {"message": '{"type": "move"}'}, {"moves": 100}),
         ("ws://a.org/rooms/5", {"message": '{"type": "say"}'}, {"canary": 10, "stable": 100}),
     ):
-        view = explained(table, question_of(RouteQuestion(url, **more), ()), None)
+        view = explained(table, question_of(RouteQuestion(url, **more), ClientSettings()), None)
         assert {step.route: step.takes for step in view.steps if not step.why} == steps
 
 
@@ -309,6 +312,9 @@ def test_a_project_of_ones_own_as_a_page_writes_it(tmp_path):
     done = subprocess.run(pytests, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout
+
+    lobby = runpy.run_path(str(tmp_path / "lobby.py"))["node"]
+    assert call(lobby, b"hello", http="POST /").json() == {"in the lobby": 0}  # of HTTP, and in no channel
 
     loaded, problems = examine(tmp_path / "proxy.toml", {}, [])
     assert problems == []

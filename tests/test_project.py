@@ -50,6 +50,14 @@ def test_a_module_says_what_it_is(path):
         assert ast.get_docstring(ast.parse(text))
 
 
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name == "__init__.py" and read(path)], ids=name)
+def test_a_package_s_map_has_all_of_it(path):
+    words = set(re.findall(r"\w+", ast.get_docstring(ast.parse(read(path)))))
+    modules = {each.stem for each in path.parent.glob("*.py")} - {"__init__", "__main__"}
+    packages = {each.parent.name for each in path.parent.glob("*/__init__.py")}
+    assert (modules | packages) - words == set()
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_a_module_is_short(path):
     assert len(read(path).splitlines()) <= MAX_LINES

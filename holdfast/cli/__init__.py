@@ -4,6 +4,7 @@ command   what a command is, and options that several share
 serve     holdfast serve
 node      holdfast node
 dev       holdfast dev; addresses: where its proxy is bound, and that of demo
+child     one of these in a process that dies with its parent
 demo      holdfast demo; chaos: holdfast chaos; bench: holdfast bench; durations: times as their options take them
 operate   holdfast status, nodes, clients, drain, kick: through the admin server
 publish   holdfast publish
@@ -91,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except HoldfastError as error:
         complain(str(error))
+        for note in getattr(error, "__notes__", ()):  # where an author's own module has failed
+            sys.stderr.write(f"{note}\n")
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED

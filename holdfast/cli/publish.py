@@ -45,7 +45,7 @@ def _run(arguments: argparse.Namespace) -> int:
     except PublishError as error:
         if count:
             complain(f"{count} messages were sent before")
-        if error.status == 401:
+        if error.status == 401 and not arguments.token:
             raise HoldfastError(
                 f"{arguments.admin} wants its admin.token, or one that may publish: HOLDFAST_ADMIN_TOKEN or --token"
             ) from error

@@ -16,7 +16,9 @@ from holdfast.proxy.views import RouteQuestion, RouteStep, RouteView
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("method", metavar="METHOD", nargs="?", default="GET", help="of HTTP (default: GET)")
+    parser.add_argument(
+        "method", metavar="METHOD", nargs="?", default="", help="of HTTP (default: GET); none with --message"
+    )
     parser.add_argument("url", metavar="URL", help="or a path; with ws:// for a message of a WebSocket")
     parser.add_argument(
         "--header",
@@ -77,7 +79,7 @@ def _by_configuration(arguments: argparse.Namespace, asked: RouteQuestion) -> Ro
     config = load(arguments.config, os.environ, arguments.sets).config
     routes = Routes(config.route, [None] * len(config.route)) if config.route else None
     try:
-        return explained(routes, question_of(asked, config.client.subprotocols), None)
+        return explained(routes, question_of(asked, config.client), None)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

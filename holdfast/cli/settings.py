@@ -18,8 +18,9 @@ from holdfast.proxy.clients.tls import server_context
 from holdfast.proxy.cluster.bindings import resolve
 from holdfast.proxy.config import Config, Loaded, examine, load
 from holdfast.proxy.config.keys import MASK, is_secret
-from holdfast.proxy.config.routes import as_toml, unreachable
+from holdfast.proxy.config.routes import as_toml
 from holdfast.proxy.config.sources import value_of
+from holdfast.proxy.config.unreached import unreached
 from holdfast.proxy.config.values import to_toml
 
 
@@ -33,7 +34,8 @@ def _check(arguments: argparse.Namespace) -> int:
     warnings: list[str] = []
     if loaded is not None:
         problems += refused_later(loaded.config)
-        warnings += (f"{arguments.config}: [[route]]: {line}" for line in unreachable(loaded.config.route))
+        lines = unreached(loaded.config.route, loaded.config.client)
+        warnings += (f"{arguments.config}: [[route]]: {line}" for line in lines)
     if arguments.json:
         say_json({"valid": not problems, "problems": problems, "warnings": warnings})
     else:
@@ -111,7 +113,8 @@ def _shown(loaded: Loaded, name: str) -> object:
 CHECK = Command(
     _add_arguments,
     _check,
-    "One line per problem, and per warning: a route that is never reached. Exit status 0 if there is no problem, "
+    "One line per problem, and per warning: a route that is never reached, or "
+    "wants what no request has. Exit status 0 if there is no problem, "
     "else 2.",
 )
 CONFIG = Command(

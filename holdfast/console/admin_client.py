@@ -48,13 +48,19 @@ class AdminClient:
                 raise ConfigError("--token: expected printable ASCII, as a header can carry it")
             headers["Authorization"] = f"Bearer {self._token}"
         connection = self._connection()
+        is_reached = False
         try:
+            connection.connect()
+            is_reached = True
             connection.request(method, path, body, headers)
             response = connection.getresponse()
             content = response.read()
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, NO_HTTP) and not isinstance(error, OSError):  # what came may be of any kind
                 raise HoldfastError(f"{self._url} is no admin server of Holdfast: it does not speak HTTP") from error
+            if is_reached and isinstance(error, TimeoutError):  # nothing is wrong with address and firewall
+                message = f"{self._url} was reached, and has not answered within {TIMEOUT:g} s"
+                raise HoldfastError(message) from error
             reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
             raise HoldfastError(f"no admin server answers at {self._url} (--admin URL): {reason}") from error
         finally:
@@ -86,7 +92,7 @@ class AdminClient:
             return self._is_another(status)
         if fault.status != status:
             return self._is_another(status)
-        if status == 401:
+        if status == 401 and not self._token:
             return HoldfastError(f"{self._url} wants its admin.token: HOLDFAST_ADMIN_TOKEN or --token")
         return HoldfastError(f"{fault.message} (status {status})")
 

@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from holdfast.node import logs
+from holdfast.node.blame import blamed
 from holdfast.node.errors import LifespanError, one_of_ours, traceback_of
 from holdfast.node.node import Node
 from holdfast.node.pump import Curve
@@ -211,7 +212,8 @@ def _run(node: Node, join: Sequence[str], metrics: str | None) -> int:
 
 
 def load(spec: str) -> Node:
-    """The node that MODULE:NAME names; modules of the working directory count."""
+    """The node that MODULE:NAME names; modules of the working directory count. Raises ConfigError; HoldfastError for
+    what the module raises while it is loaded."""
     module_name, _, name = spec.partition(":")
     if not module_name or not name or module_name.startswith(".") or "/" in module_name:
         raise ConfigError(f"expected MODULE:NAME, a module as `import` names it and not a path, got {spec!r}")
@@ -223,9 +225,11 @@ def load(spec: str) -> Node:
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
-            raise  # a module that the author's one imports
+    except HoldfastError:
+        raise
+    except Exception as error:
+        if not isinstance(error, ModuleNotFoundError) or not error.name or not module_name.startswith(error.name):
+            raise blamed(error) from error  # also for a module that the author's one imports
         hint = f": it is named without .py, as {module_name[:-3]}:{name}" if module_name.endswith(".py") else ""
         raise ConfigError(f"there is no module {error.name} here or among the installed ones{hint}") from error
     if not hasattr(module, name):

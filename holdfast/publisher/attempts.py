@@ -28,17 +28,24 @@ class Attempts:
 
     def __init__(self, server: Server, timeout: float, now: float, random: Callable[[], float]) -> None:
         self._server = server
+        self._timeout = timeout
         self._until = now + timeout
         self._random = random
         self._pause = FIRST_PAUSE
         self._retry_after = 0.0
         self._is_at_once = False
+        self._is_reached = False  # by the present attempt
         self._said: PublishError | None = None  # by the server, the last time that it said anything
         self._failure = PublishError(0, f"{server.url} was not asked")
 
     def limit(self, now: float) -> float:
         """Seconds for the attempt that begins now."""
+        self._is_reached = False
         return max(0.001, min(ATTEMPT_TIMEOUT, self._until - now))
+
+    def reached(self) -> None:
+        """The attempt has a connection: what is late from now on is the answer."""
+        self._is_reached = True
 
     def answered(self, answer: Answer) -> bool:
         """Whether it is done."""
@@ -58,6 +65,9 @@ class Attempts:
         self._retry_after, self._is_at_once = 0.0, is_kept and isinstance(error, ConnectionError)
         if self._said is not None and isinstance(error, TimeoutError):
             self._failure = self._said  # time was up before it could be said again
+        elif self._is_reached and isinstance(error, TimeoutError):  # nothing is wrong with address and firewall
+            late = f"has not answered within {self._timeout:g} s: perhaps it is done"
+            self._failure = PublishError(0, f"{self._server.url} was reached, and {late}")
         else:
             reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
             self._failure = PublishError(0, f"no admin server answers at {self._server.url}: {reason}")

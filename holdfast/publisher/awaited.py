@@ -5,7 +5,7 @@ import random
 import ssl
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -87,24 +87,27 @@ class AsyncPublisher:
         library = current()
         attempts = Attempts(self._requests.server, self._requests.timeout, time.monotonic(), random.random)
         while True:
-            limit, is_kept = attempts.limit(time.monotonic()), bool(self._idle)
+            now, is_kept = time.monotonic(), bool(self._idle)
+            limit = attempts.limit(now)
             try:
-                answer = await library.within(limit, partial(self._exchange, library, asked))
+                exchange = partial(self._exchange, library, asked, now + limit, attempts.reached)
+                answer = await library.within(limit, exchange)
                 if attempts.answered(answer):
                     return answer
             except FAILURES as error:
                 attempts.failed(error, is_kept=is_kept)
             await library.sleep(attempts.pause(time.monotonic()))
 
-    async def _exchange(self, library: Library, asked: Asked) -> Answer:
+    async def _exchange(self, library: Library, asked: Asked, until: float, reached: Callable[[], None]) -> Answer:
         connection = self._take()
         if connection is None:
             server = self._requests.server
             connection = _Connection(Conversation(server), await library.open(server.host, server.port, server.tls))
+        reached()
         conversation, stream = connection
         is_whole = False
         try:
-            await stream.send(conversation.ask(asked))
+            await stream.send(conversation.ask(asked, until - time.monotonic()))
             while (answer := conversation.heard(await stream.receive())) is None:
                 pass
             is_whole = conversation.is_reusable()

@@ -8,6 +8,7 @@ import h11
 from holdfast.publisher.requests import Answer, Asked, PublishError, Server, seconds_of
 
 MAX_ANSWER_BYTES = 1 << 20  # of an admin server a few hundred
+WAIT_SHARE = 0.9  # of the time for an answer; the rest is for its way, and for a server that is busy
 
 
 class Conversation:
@@ -22,10 +23,14 @@ class Conversation:
         self._retry_after = ""
         self._body = bytearray()
 
-    def ask(self, asked: Asked) -> bytes:
-        """What is to be sent. The next one, once the answer of the former is there, and `is_reusable`."""
+    def ask(self, asked: Asked, seconds: float) -> bytes:
+        """What is to be sent. The next one, once the answer of the former is there, and `is_reusable`. seconds: how
+        long the answer is waited for, which the server is told (RFC 7240), so that what it says by then is in time:
+        that there was no node, for one."""
         self._status, self._retry_after, self._body = 0, "", bytearray()
         headers = {"Host": self._host, "Content-Length": str(len(asked.body)), **asked.headers}
+        if wait := int(seconds * WAIT_SHARE):  # whole seconds are all that the header has
+            headers["Prefer"] = f"wait={wait}"
         events = (
             h11.Request(method=asked.method, target=asked.path, headers=list(headers.items())),
             h11.Data(data=asked.body),

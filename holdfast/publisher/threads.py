@@ -6,7 +6,7 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -99,15 +99,16 @@ class Publisher:
         while True:
             now = time.monotonic()
             try:
-                answer = self._exchange(asked, now + attempts.limit(now))
+                answer = self._exchange(asked, now + attempts.limit(now), attempts.reached)
                 if attempts.answered(answer):
                     return answer
             except FAILURES as error:
                 attempts.failed(error)
             time.sleep(attempts.pause(time.monotonic()))
 
-    def _exchange(self, asked: Asked, until: float) -> Answer:
+    def _exchange(self, asked: Asked, until: float, reached: Callable[[], None]) -> Answer:
         connection = self._take() or self._open(until)
+        reached()
         is_whole = False
         try:
             answer = connection.exchange(asked, until)
@@ -142,7 +143,7 @@ class _Connection(NamedTuple):
 
     def exchange(self, asked: Asked, until: float) -> Answer:
         """Raises OSError, h11.ProtocolError; TimeoutError when it is later than `until`, however much has come."""
-        rest = memoryview(self.conversation.ask(asked))
+        rest = memoryview(self.conversation.ask(asked, left(until)))
         while rest:
             self.socket.settimeout(left(until))
             rest = rest[self.socket.send(rest) :]

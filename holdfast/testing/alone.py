@@ -20,6 +20,16 @@ from holdfast.node.request import Client, Headers
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import CLOSE, CONNECT, OPEN, decode_admitted
 from holdfast.testing.effects import Effect, said
+from holdfast.testing.given import (
+    channels_of,
+    check_attempt,
+    check_client,
+    check_node,
+    check_path,
+    clients_of,
+    headers_of,
+    table_of,
+)
 from holdfast.testing.hosting import Do, here, hosted
 from holdfast.testing.nursery import nursery
 from holdfast.testing.results import Failure, Result
@@ -48,9 +58,9 @@ def client(
     user, data, claims: as if on_connect, or a token, had said so; see `connect`. Raises TypeError, ValueError for what
     is not what these may be.
     """
+    check_path(path)
     path, _, query = path.partition("?")
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
-    lower = Headers((name.lower(), value) for name, value in pairs)
+    lower = Headers((name.lower(), value) for name, value in headers_of(headers))
     told = PREFIX << 32 | next(_numbers), protocol, address, path, lower, query
     return Client(*told, user, data_of(data), data_of(claims) if claims else b"")
 
@@ -101,9 +111,15 @@ class Alone:
         before: `open` is taken first. http: "POST /rooms/7?dry=1": it is an HTTP request, with these headers.
         attempt: 2 and above: the node has it after another was lost with it. timeout: seconds until nobody waits for
         the reply: then the handler is cancelled, and the failure is 504.
-        Raises what the handler has raised, unless that is a RequestError: then it is the result's failure.
+        Raises what the handler has raised, unless that is a RequestError: then it is the result's failure. TypeError,
+        ValueError for arguments that can't be meant.
         """
+        check_attempt(attempt)
+        if client is not None:
+            check_client(client)
         if http is None:
+            if client is not None and headers:
+                raise ValueError("headers: expected none beside a client, which has those of its handshake")
             return await self._do(self._message, encode(payload, text), client, headers, attempt, timeout)
         if client is not None or text is not None:
             raise ValueError("an HTTP request is a client by itself, and has a body of bytes")
@@ -119,6 +135,7 @@ class Alone:
         timeout: float = TIMEOUT,  # noqa: ASYNC109 - as of `call`
     ) -> Result:
         """Another node asks, by `ask` or `tell`: what on_ask answers is the result, as of `call`. sender: its id."""
+        check_attempt(attempt)
         return await self._do(self._question, encode(payload, text), sender, attempt, timeout)
 
     async def connect(self, client: Client, *, timeout: float = TIMEOUT) -> Result:  # noqa: ASYNC109 - as of `call`
@@ -128,6 +145,7 @@ class Alone:
         the client is that user, has that data, and is in those channels: in all further steps, and as the result's
         `client` for another world. Without an on_connect it is let in as it is.
         """
+        check_client(client)
         return await self._do(self._connect, client, timeout)
 
     async def _connect(self, client: Client, timeout: float) -> Result:  # noqa: ASYNC109 - as of `call`
@@ -145,11 +163,15 @@ class Alone:
     async def open(self, client: Client, *, channels: Iterable[str] = (), attempt: int = 1) -> Result:
         """A client comes, and is in these channels already: what on_open does is the result's effects, the one that is
         told once, too. attempt: of that one, as of `call`. Raises what they raise."""
+        check_client(client)
+        check_attempt(attempt)
         return await self._do(self._open, client, channels, attempt)
 
     async def close(self, client: Client, reason: str = "client_left", *, attempt: int = 1) -> Result:
         """A client goes, and what it owns in the state: what on_close does is the result's effects. reason: of the
         table in docs/reference/errors.md. attempt: as of `open`. Raises what they raise."""
+        check_client(client)
+        check_attempt(attempt)
         return await self._do(self._close, client, reason, attempt)
 
     # --- in Trio, where the node runs -------------------------------------------------------------------------------
@@ -310,11 +332,14 @@ async def alone(
     them is not there, status 503.
     In a test of Trio or asyncio, whosever functions the node has. A holdfast.asyncio.Node runs in the test's own loop
     in asyncio, and may use what belongs to that; in Trio it has a thread with a loop of its own.
-    Raises RuntimeError if the node runs already. What its functions raise is raised by the step that caused it, and not
-    logged; what none has caused, at the end of the block.
+    Raises RuntimeError if the node runs already, TypeError for what is no node, client or table. What its functions
+    raise is raised by the step that caused it, and not logged; what none has caused, at the end of the block.
     """
-    adapted = {to: node._adapt(answer) if callable(answer) else answer for to, answer in (answers or {}).items()}
-    steps = Alone(node, StandIn(state or {}, clients, channels or {}, master, adapted))
+    check_node(node)
+    said = table_of("answers", answers).items()
+    adapted = {to: node._adapt(answer) if callable(answer) else answer for to, answer in said}
+    proxy = StandIn(table_of("state", state), clients_of(clients), channels_of(channels), master, adapted)
+    steps = Alone(node, proxy)
     async with hosted(node, steps._running(master)) as steps._do:
         yield steps
         steps._raise()

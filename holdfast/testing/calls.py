@@ -16,6 +16,7 @@ from holdfast.node.effects import Payload
 from holdfast.node.node import Node
 from holdfast.node.request import Client
 from holdfast.testing.alone import TIMEOUT, Alone, HeaderPairs, alone
+from holdfast.testing.given import check_node, clients_of
 from holdfast.testing.results import Result
 
 
@@ -102,10 +103,12 @@ def close(node: Node, client: Client, reason: str = "client_left", **world: Unpa
     async def step(steps: Alone) -> Result:
         return await steps.close(client, reason)
 
-    return _run(node, step, {**world, "clients": [*world.get("clients", ()), client]})
+    return _run(node, step, {**world, "clients": [*clients_of(world.get("clients", ())), client]})
 
 
 def _run(node: Node, step: Callable[[Alone], Awaitable[Result]], world: World) -> Result:
+    check_node(node)
+
     async def main() -> Result:
         async with alone(node, **world) as steps:
             return await step(steps)

@@ -3,9 +3,10 @@
 import hmac
 
 from holdfast.proxy.admin.http import CHALLENGE, HttpError
+from holdfast.proxy.config.keys import SCOPES
 from holdfast.proxy.config.sections import AdminSettings
 
-READ, PUBLISH, OPERATE, ALL = "read", "publish", "operate", "*"
+READ, PUBLISH, OPERATE, ALL = SCOPES
 
 
 class Access:
@@ -22,16 +23,28 @@ class Access:
     def scopes(self, authorization: str) -> set[str]:
         """What the header's bearer token may do; nothing at all: it is none of ours. All of them are compared, each in
         a time that tells nothing of it."""
-        scheme, _, given = authorization.partition(" ")
-        token = given.strip().encode()  # bytes, because compare_digest refuses text beyond ASCII
-        found = {scope for scope, secret in self._scoped if hmac.compare_digest(token, secret)}
-        return found if scheme.lower() == "bearer" else set()
+        token = bearer(authorization).encode()  # bytes, because compare_digest refuses text beyond ASCII
+        return {scope for scope, secret in self._scoped if hmac.compare_digest(token, secret)}
 
     def check(self, authorization: str, scope: str) -> None:
         """Raises HttpError: 401 without a token of ours, 403 with one that may do other things only."""
         scopes = self.scopes(authorization)
         if not scopes:
-            what = "admin.token, or one of admin.tokens"
-            raise HttpError(401, f"expected the header Authorization: Bearer TOKEN with {what}", CHALLENGE)
+            raise HttpError(401, _unknown(bearer(authorization)), CHALLENGE)
         if scopes.isdisjoint((scope, ALL)):
             raise HttpError(403, f"this token may not: it takes one of the scope {scope}")
+
+
+def bearer(authorization: str) -> str:
+    """The header's bearer token; "": there is none."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _unknown(token: str) -> str:
+    """What is told to who has none of ours. By its form alone: no word says how near it is to one."""
+    if not token:
+        return "expected the header Authorization: Bearer TOKEN with admin.token, or one of admin.tokens"
+    scope, colon, _ = token.partition(":")
+    hint = f"; without its scope: of {scope}:TOKEN there, TOKEN" if colon and scope in SCOPES else ""
+    return f"the token that was given is neither admin.token nor one of admin.tokens{hint}"

@@ -62,16 +62,15 @@ class Call(NamedTuple):
     """
 
     parts: Mapping[str, str]
-    raw_query: str
-    raw_body: bytes
+    request: Request
 
     def query(self) -> Mapping[str, str]:
-        return dict(parse_qsl(self.raw_query))
+        return dict(parse_qsl(urlsplit(self.request.target).query))
 
     def body(self, kind: type[T]) -> T:
         """The JSON object; none is an empty one. Raises HttpError if it is something else."""
         try:
-            return msgspec.json.decode(self.raw_body or b"{}", type=kind)
+            return msgspec.json.decode(self.request.body or b"{}", type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise HttpError(400, f"expected a JSON object as body: {error}"[:MAX_COMPLAINT]) from None
 
@@ -106,10 +105,9 @@ class Api:
         """The response to a request. HEAD is answered as GET: the server leaves the body out."""
         try:
             self._check_host(request)
-            target = urlsplit(request.target)
-            route, handler, parts = self._find(request.method, target.path)
+            route, handler, parts = self._find(request.method, urlsplit(request.target).path)
             authorized = self._check_token(request, route)
-            call = Call(parts, target.query, request.body)
+            call = Call(parts, request)
             if route.method == "GET":
                 return await _response(handler, call)
             if not authorized:
@@ -201,19 +199,19 @@ class Api:
 
     async def _publish(self, call: Call) -> Response:
         effects = effects_of(call.body(Publication))
-        await self._have_done(effects)
+        await self._have_done(effects, call)
         return as_json(Published(len(effects)))
 
     async def _close(self, call: Call) -> Response:
         client, body = _client_id(call.parts["id"]), call.body(Close)
-        await self._have_done([CloseClient(client, check_reason(body.reason), body.code or 0)])
+        await self._have_done([CloseClient(client, check_reason(body.reason), body.code or 0)], call)
         return as_json(Closed(format_client_id(client), True))
 
     async def _join(self, call: Call) -> Response:
         client, channel = _client_id(call.parts["id"]), _channel_name(call)
         if (size := len(channel.encode())) > (most := self._control.max_channel_name_bytes):
             raise HttpError(400, f"expected a channel's name of at most {most} bytes, got {size}")
-        await self._have_done([Join(client, channel)])
+        await self._have_done([Join(client, channel)], call)
         is_member = self._control.is_member(client, channel)
         if is_member is False:
             raise HttpError(422, f"it was not put into the channel: {LIMITS_OF_CHANNELS}")
@@ -221,11 +219,11 @@ class Api:
 
     async def _leave(self, call: Call) -> Response:
         client, channel = _client_id(call.parts["id"]), _channel_name(call)
-        await self._have_done([Leave(client, channel)])
+        await self._have_done([Leave(client, channel)], call)
         return as_json(Membership(format_client_id(client), channel, False))
 
-    async def _have_done(self, effects: list[Effect]) -> None:
-        """By a node. Raises HttpError."""
+    async def _have_done(self, effects: list[Effect], call: Call) -> None:
+        """By a node. Raises HttpError; also before the caller no longer waits, as far as it has said how long."""
         if self._is_leaving:
             raise HttpError(503, "this proxy is about to stop: nothing was done, try again or at another one", AGAIN)
         if self._publishing >= self._max_publishing:
@@ -233,7 +231,7 @@ class Api:
             raise HttpError(503, f"{self._publishing} requests wait for nodes already: try again in a moment", AGAIN)
         self._publishing += 1
         try:
-            await self._control.publish(effects)
+            await self._control.publish(effects, call.request.wait)
         except HoldfastError as error:
             status = error.http_status
             after = error.retry_after if isinstance(error, RequestError) else None

@@ -192,10 +192,10 @@ class ProxyControl:
         app = self._app
         routes = None if app.router is None else app.router.routes
         everybody = [node.id for node in app.dispatch.pool.available]
-        return explained(routes, question_of(asked, app.config.client.subprotocols), everybody)
+        return explained(routes, question_of(asked, app.config.client), everybody)
 
-    async def publish(self, effects: Sequence[Effect]) -> None:
-        await self._app.calls.publish(list(effects))
+    async def publish(self, effects: Sequence[Effect], within: float) -> None:
+        await self._app.calls.publish(list(effects), within)
 
     @property
     def max_channel_name_bytes(self) -> int:

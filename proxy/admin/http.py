@@ -1,6 +1,8 @@
 """A request and a response of the admin server, whole in memory: both are small by limit."""
 
+import re
 from collections.abc import Mapping
+from math import inf
 
 import msgspec
 from msgspec import Struct
@@ -8,6 +10,7 @@ from msgspec import Struct
 from holdfast.proxy.views import Fault, Refusal
 
 JSON = "application/json"
+WAIT = re.compile(r"(?:^|[,;])[ \t]*wait[ \t]*=[ \t]*([1-9][0-9]{0,5})[ \t]*(?:[,;]|$)", re.IGNORECASE)
 CHALLENGE = ("WWW-Authenticate", 'Bearer realm="holdfast"')  # of a 401
 
 
@@ -18,6 +21,12 @@ class Request(Struct, frozen=True):
     target: str
     headers: Mapping[str, str]
     body: bytes = b""
+
+    @property
+    def wait(self) -> float:
+        """Seconds that the caller waits for an answer, as its `Prefer: wait=5` says (RFC 7240); inf: it does not."""
+        found = WAIT.search(self.headers.get("prefer", ""))
+        return float(found[1]) if found else inf
 
 
 class Response(Struct, frozen=True):

@@ -9,7 +9,7 @@ import msgspec
 
 from holdfast.proxy.admin.http import JSON
 from holdfast.proxy.admin.idempotency import KEY, MAX_KEY, SECONDS
-from holdfast.proxy.admin.routes import ROUTES, Route
+from holdfast.proxy.admin.routes import OF_A_NODE, ROUTES, Route
 from holdfast.proxy.views import Refusal
 
 ABOUT = """What the admin server of a Holdfast proxy shows and does. Every answer of a status from 400 on is a Refusal,
@@ -23,6 +23,13 @@ IDEMPOTENCY = {
     "description": f"Chosen by the caller, for this request and each time that it is sent again. A success is answered "
     f"with the former answer for {SECONDS // 60:.0f} minutes, by this proxy alone, and nothing is done again.",
     "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
+}
+PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "description": "`wait=5`, as of RFC 7240: so many seconds the caller waits. By then it is done, or refused with "
+    "503 or 504; never later than without.",
+    "schema": {"type": "string"},
 }
 COMMON = {400: "What was sent can't be meant.", 403: "A page of another site, or a foreign Host."}
 WITH_TOKEN = {401: "No token, where one is configured.", 403: "The token lacks the scope; or a page, or foreign Host."}
@@ -70,7 +77,7 @@ def _operation(route: Route) -> dict[str, Any]:
         operation |= {"security": [{"token": []}], "x-scope": route.scope}
         refusals |= WITH_TOKEN
     if route.method != "GET":
-        parameters.append(IDEMPOTENCY)
+        parameters += [IDEMPOTENCY, PREFER] if set(OF_A_NODE) <= set(route.refusals) else [IDEMPOTENCY]
         refusals |= WITH_KEY
     if parameters:
         operation["parameters"] = parameters

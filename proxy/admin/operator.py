@@ -20,7 +20,7 @@ from holdfast.protocols.clients.error_reply import error_reply
 from holdfast.protocols.clients.events import HttpRequest, Message, Request
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import RequestError
-from holdfast.proxy.admin.access import OPERATE, Access
+from holdfast.proxy.admin.access import OPERATE, Access, bearer
 from holdfast.proxy.admin.http import CHALLENGE, JSON, HttpError
 from holdfast.proxy.config.sections import AdminSettings
 from holdfast.proxy.views import Control, PluginStatus
@@ -117,7 +117,7 @@ class Operator:
         try:
             self._access.check(authorization, OPERATE)
         except HttpError as error:
-            if error.status == 401:
+            if error.status == 401 and not bearer(authorization):
                 return Outcome(401, error="reset needs admin.token: as bearer token, or as jwt in a message")
             return Outcome(error.status, error=str(error))
         self._control.reset()

@@ -55,7 +55,7 @@ NO_CLIENT_SAID = " Nobody is asked whether there is such a client: if not, nothi
 OF_A_NODE = (
     (500, "The node failed. Nothing is done; see its log."),
     (502, "Each node that had it was lost: perhaps it is done."),
-    (503, "No node was there within `request.parked_timeout`, or too much is asked. See Retry-After."),
+    (503, "No node was there within `request.parked_timeout` or `Prefer: wait`; too much is asked. See Retry-After."),
     (504, "The node did not answer in time: perhaps it is done."),
 )
 _MEMBERSHIP = f'{{"client": "{CLIENT}", "channel": "kitchen", "joined": %s}}'

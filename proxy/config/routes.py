@@ -1,14 +1,14 @@
-"""The routes of the configuration: `[[route]]` in the file becomes RouteSettings. Refuses what would take nothing or do
-nothing, and finds what can never be reached.
+"""The routes of the configuration: `[[route]]` in the file becomes RouteSettings. Refuses what would do nothing, and
+what no request and no node can have.
 
 A refusal is a line: which route, which key, what was expected and what came.
 """
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from ipaddress import ip_address
+from typing import Any, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import fields
@@ -18,17 +18,20 @@ from holdfast.balancer.settings import BalanceSettings, RequestSettings, RouteSe
 from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.clients.http_reply import ReplyWriter
 from holdfast.protocols.errors import ConfigError, ProtocolError
-from holdfast.protocols.paths import Branch, Pattern
+from holdfast.protocols.nodes.names import fault_of
+from holdfast.protocols.paths import Pattern
 from holdfast.proxy.config.keys import Key, Kind
 from holdfast.proxy.config.values import convert, to_toml
 
+ItemT = TypeVar("ItemT")
+
 MAX_ROUTES = 1000
 NOTHING = RouteSettings("")
-ANY = "\0"  # a segment of a path that is no pattern's word
 MAX_TEXT = 1024  # characters: of a name, a header's value, a field's
 MAX_BODY = 64 << 10  # bytes: it is sent to whoever asks
 REDIRECTS = (301, 302, 303, 307, 308)
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+A_HOST = "a host without scheme, port and path, as example.org or *.example.org"
 HOST = re.compile(r"(\*\.)?(([a-z0-9_-]+\.)*[a-z0-9_-]+|\[[0-9a-f:.]+\])")
 # A path never begins with two slashes, and {target} is one: a browser takes what follows for a host, \ for a slash.
 REDIRECT = re.compile(r"(https?://[^/\\\s{}?#]+(?![^/\s{}?#])|/(?![/\\]|\{target\}))([^\s{}]|\{target\})*")
@@ -165,28 +168,6 @@ def _contradiction(route: RouteSettings) -> str:
     return f"HTTP requests alone have {' and '.join(of_http)}, messages alone {' and '.join(of_messages)}"
 
 
-def unreachable(routes: Sequence[RouteSettings]) -> Iterator[str]:
-    """Lines on those of which an earlier one takes everything. Each is compared with those that may have its path."""
-    tree: Branch[list[Rule]] = Branch()
-    pathless: list[Rule] = []
-    for order, route in enumerate(routes):
-        rule = Rule(order, route, None)
-        earlier = [*pathless]
-        for pattern in rule.patterns[:1]:
-            path = [ANY if word is None else word for word in pattern.words]
-            earlier += chain.from_iterable(tree.all([*path, ANY] if pattern.is_open else path))
-        cover = min((each.order for each in earlier if each.covers(rule)), default=None)
-        if cover is not None:
-            before = f"{routes[cover].name} (route {cover + 1})"
-            yield f"{rule.name} (route {order + 1}) is never reached: {before} takes all that it would"
-        if not rule.patterns:
-            pathless.append(rule)
-        for pattern in rule.patterns:
-            branch = tree.grow(pattern.words, is_open=pattern.is_open)
-            branch.item = branch.item or []
-            branch.item.append(rule)
-
-
 # --- values -------------------------------------------------------------------------------------------------------
 
 
@@ -213,7 +194,12 @@ def _path(text: str) -> str:
 def _host(text: str) -> str:
     host = text.lower()
     if not HOST.fullmatch(host):
-        raise ValueError("a host without a port, as example.org or *.example.org")
+        raise ValueError(A_HOST if host.isascii() else f"{A_HOST}, in ASCII, as xn--bcher-kva.example")
+    if host.startswith("["):
+        try:
+            ip_address(host[1:-1])
+        except ValueError:
+            raise ValueError("an address of IPv6 in brackets, as [2001:db8::1]") from None
     return host
 
 
@@ -231,7 +217,7 @@ def _headers(value: object) -> dict[str, str]:
         value = {name.strip(): text.strip() for name, _, text in pairs}
     if not isinstance(value, dict) or not value:
         raise ValueError('"Name: value", a list of these, or {Name = "value"}')
-    return {_token(name): _header_value(text) for name, text in value.items()}
+    return {_item("name", name, _token): _item(name, text, _header_value) for name, text in value.items()}
 
 
 def _header_value(value: object) -> str:
@@ -241,24 +227,61 @@ def _header_value(value: object) -> str:
 
 
 def _wanted_headers(value: object) -> dict[str, str]:
-    return {name.lower(): text.strip() for name, text in _headers(value).items()}
+    return {name.lower(): _item(name, text, _received) for name, text in _headers(value).items()}
+
+
+def _received(text: str) -> str:
+    if any(character > "\xff" for character in text):
+        raise ValueError("what a header can bring, characters of ISO 8859-1")
+    return text.strip()
 
 
 def _fields(value: object) -> dict[str, str | int | bool]:
     if not isinstance(value, dict) or not value:
         raise ValueError('a table, as {type = "move"}')
-    for name, wanted in value.items():
-        if not name or len(name) > MAX_TEXT or not isinstance(wanted, str | int):
-            raise ValueError('names, and for each a text, a whole number, true or false, as {type = "move"}')
-        if len(str(wanted).encode()) > MAX_TEXT // 2:
-            raise ValueError(f"values of at most {MAX_TEXT // 2} bytes")
-    return dict(value)
+    if not all(0 < len(name) <= MAX_TEXT for name in value):
+        raise ValueError(f"names of 1 to {MAX_TEXT} characters")
+    return {name: _item(name, wanted, _field) for name, wanted in value.items()}
+
+
+def _field(value: object) -> str | int | bool:
+    if not isinstance(value, str | int):
+        raise ValueError("a text, a whole number, true or false")
+    if len(str(value).encode()) > MAX_TEXT // 2:
+        raise ValueError(f"a value of at most {MAX_TEXT // 2} bytes")
+    return value
 
 
 def _labels(value: object) -> dict[str, str]:
     if not isinstance(value, dict) or not value:
         raise ValueError('a table, as {version = "2"}')
-    return {_text(name): _text(str(wanted) if type(wanted) is int else wanted) for name, wanted in value.items()}
+    labels = {_item("name", name, _text): _item(name, wanted, _label) for name, wanted in value.items()}
+    _check_node("a", labels)
+    return labels
+
+
+def _label(value: object) -> str:
+    return _text(str(value) if type(value) is int else value)
+
+
+def _node(name: str) -> str:
+    _check_node(_text(name), {})
+    return name
+
+
+def _check_node(name: str, labels: Mapping[str, str]) -> None:
+    """Raises ConfigError for what none can have."""
+    if fault := fault_of("a", name, labels):
+        raise ConfigError(fault)
+
+
+def _item(name: str, value: object, check: Callable[[Any], ItemT]) -> ItemT:
+    """One of a table. Raises ConfigError that names it."""
+    try:
+        return check(value)
+    except ValueError as error:
+        shown = name if TOKEN.fullmatch(name) else to_toml(name)
+        raise ConfigError(f"{shown:.60}: expected {error}, got {_shown(value)}") from None
 
 
 def _share(value: object) -> float:
@@ -303,7 +326,7 @@ _CONVERT: dict[str, Callable[[object], Any]] = {
     "subprotocol": _texts(_token),
     "field": _fields,
     "share": _share,
-    "nodes": _texts(_text),
+    "nodes": _texts(_node),
     "labels": _labels,
     "policy": _as(BalanceSettings, "policy", Kind.CHOICE),
     "timeout": _as(RequestSettings, "timeout", Kind.SECONDS),

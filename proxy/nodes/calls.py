@@ -81,12 +81,12 @@ class Calls:
         self.orphans = OrphanCare(prefix, self.once, announcer, reactor)
         self.asks = Asks(ledger, directory, select, settings, dispatch, reactor, counters)
 
-    async def publish(self, effects: list[Effect]) -> None:
+    async def publish(self, effects: list[Effect], within: float) -> None:
         """Have a node do these, to clients of all proxies. Raises HoldfastError if none has; perhaps some are done then
-        all the same."""
+        all the same. within: seconds until then, if those are less than `request.timeout`."""
         publication = Publication()
         self._reactor.look_at_clock()  # whoever calls is in no turn
-        self._dispatch.call(publication, Call(PUBLISH, encode_effects(effects)), self._pools[PUBLISH])
+        self._dispatch.call(publication, Call(PUBLISH, encode_effects(effects)), self._pools[PUBLISH], within)
         self._reactor.settle()
         await publication.is_over.wait()
         if publication.error is not None:

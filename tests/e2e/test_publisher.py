@@ -126,6 +126,20 @@ async def test_while_there_is_no_node():
             assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
 
 
+@pytest.mark.parametrize("kind", [Publisher, AsyncPublisher])
+async def test_who_waits_for_less_than_the_proxy_does_is_told_that_there_is_no_node(kind):
+    """request.parked_timeout is 30 s here, and the publisher gives up after 2."""
+    with trio.fail_after(2 * PATIENCE):
+        request = {"parked_timeout": "30s", "timeout": "60s"}
+        async with holdfast.testing.proxy(request=request) as proxy:
+            publisher = kind(proxy.admin_url, timeout=2)
+            call = partial(publisher.broadcast, "is anybody here?")
+            with pytest.raises(PublishError, match=r"^no node was available for 1(\.\d)? s$") as failure:
+                await (trio.to_thread.run_sync(call) if kind is Publisher else call())
+            publisher.close()
+    assert failure.value.status == 503
+
+
 async def node_process(stack, http, proxies, node):
     """Ready at each of the proxies. holdfast.testing asks without a token."""
     join = ["node", node, "--join", proxies[0].node_address]

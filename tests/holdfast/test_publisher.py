@@ -2,6 +2,7 @@
 
 import asyncio  # noqa: TID251 - of those who publish
 import json
+import math
 import os
 import re
 import socket
@@ -20,7 +21,8 @@ from holdfast.proxy.admin.routes import LARGE_BODY
 from holdfast.proxy.views import Published
 from holdfast.publisher import sockets, streams
 from holdfast.publisher.attempts import ATTEMPT_TIMEOUT, LONGEST_PAUSE, Attempts
-from holdfast.publisher.requests import MAX_BODY_BYTES, MAX_MESSAGES, Answer, server_of
+from holdfast.publisher.conversation import Conversation
+from holdfast.publisher.requests import MAX_BODY_BYTES, MAX_MESSAGES, Answer, Asked, server_of
 from tests.proxy.conftest import control, serve
 from tests.waiting import PATIENCE
 
@@ -194,10 +196,22 @@ async def test_who_sends_a_byte_now_and_then_has_no_more_time(publisher, nursery
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     nursery.start_soon(trio.serve_listeners, drip, [listener])
     url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
-    with pytest.raises(PublishError, match=f"^no admin server answers at {url}: ") as failure:
+    with pytest.raises(PublishError, match=f"^{url} was reached, and has not answered within 0.3 s") as failure:
         await publisher(url, lambda p: p.publish(1, channels=["a"]), timeout=0.3)
     assert failure.value.status == 0
     nursery.cancel_scope.cancel()
+
+
+async def test_the_server_is_told_how_long_the_answer_is_waited_for(publisher, serve):
+    """So that it says before then why there is none."""
+    server = Server(DONE)
+    await publisher(await serve(answer=server), lambda p: p.publish(1, channels=["a"]))
+    [asked] = server.asked
+    assert 0 < asked.wait < ATTEMPT_TIMEOUT
+    for seconds, told in ((5.0, 4.0), (1.2, 1.0), (1.0, math.inf), (0.001, math.inf)):
+        head = Conversation(server_of("host:1", None)).ask(Asked("POST", "/", b"", {}), seconds)
+        headers = dict(line.lower().split(": ") for line in head.decode().splitlines()[1:-1])
+        assert Request("POST", "/", headers).wait == told
 
 
 async def test_who_answers_without_end(publisher, nursery):
@@ -389,6 +403,21 @@ def test_what_a_request_has_come_to():
     assert not attempts.answered(Answer(409, BUSY.body, 0.0))
     attempts.failed(TimeoutError())
     with pytest.raises(PublishError, match=r"^no node$"):  # and not that time was up before it could be said again
+        attempts.pause(1000.0)
+
+
+def test_who_was_reached_and_is_late_is_not_said_to_be_away():
+    attempts = attempts_of(10.0)
+    attempts.limit(100.0)
+    attempts.reached()
+    attempts.failed(TimeoutError("timed out"))
+    late = r"^http://host:1 was reached, and has not answered within 10 s: perhaps it is done$"
+    with pytest.raises(PublishError, match=late) as failure:
+        attempts.pause(1000.0)
+    assert failure.value.status == 0
+    attempts.limit(100.0)
+    attempts.failed(TimeoutError("timed out"))  # of the next attempt, which has found nobody
+    with pytest.raises(PublishError, match=r"^no admin server answers at http://host:1: timed out$"):
         attempts.pause(1000.0)
 
 

@@ -8,7 +8,7 @@ from holdfast.balancer.routes import Routes
 from holdfast.balancer.settings import RouteSettings
 from holdfast.proxy.admin.api import Api
 from holdfast.proxy.admin.server import AdminServer
-from holdfast.proxy.config.sections import AdminSettings
+from holdfast.proxy.config.sections import AdminSettings, ClientSettings
 from holdfast.proxy.nodes.explain import explained, question_of
 from holdfast.proxy.views import ClientView, ClusterView, MasterView, NodeView, ProxyView, StatusView, format_client_id
 
@@ -54,6 +54,7 @@ class FakeControl:
         self.is_alone = False
         self.resets = 0
         self.published = []
+        self.timeouts = []  # of these
         self.fault = None
         self.limits = []
         self.max_channel_name_bytes = 16
@@ -158,9 +159,10 @@ class FakeControl:
 
     def route(self, asked):
         table = Routes(ROUTES, [None] * len(ROUTES))
-        return explained(table, question_of(asked, ()), ["n-1", "n-2"])
+        return explained(table, question_of(asked, ClientSettings()), ["n-1", "n-2"])
 
-    async def publish(self, effects):
+    async def publish(self, effects, timeout):
+        self.timeouts.append(timeout)
         if self.fault is not None:
             raise self.fault
         self.published.append(effects)

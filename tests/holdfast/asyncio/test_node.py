@@ -318,6 +318,8 @@ async def test_what_goes_wrong_in_a_handler(node):
                 raise asyncio.CancelledError
             case b"trio":
                 await trio.sleep(0)
+            case b"trio's clock":
+                await trio.sleep(1)
             case b"no reply":
                 return object()
             case b"cancels itself":
@@ -331,14 +333,16 @@ async def test_what_goes_wrong_in_a_handler(node):
         for payload, status in (
             (b"request error", 418),
             (b"in a group", 403),
-            *((payload, 500) for payload in (b"exit", b"cancelled by nobody", b"trio", b"no reply")),
+            *((payload, 500) for payload in (b"exit", b"cancelled by nobody", b"trio", b"trio's clock", b"no reply")),
         ):
             with structlog.testing.capture_logs() as logs:
                 session.request(payload)
                 assert (await session.take(frames.Failure)).status == status
             assert len(logs) == (status == 500)
             if payload == b"trio":
-                assert "Task got bad yield" in logs[0]["exception"]
+                assert "RuntimeError: Task got bad yield" in logs[0]["exception"]
+            if payload == b"trio's clock":
+                assert "RuntimeError: must be called from async context" in logs[0]["exception"]
         for payload in (b"cancels itself", b"x"):
             session.request(payload)
             assert await reply_of(session) == b"well"

@@ -112,6 +112,8 @@ async def test_the_token(ask):
     status, _, err = await ask("status", server_token="hush")
     assert status == 1
     assert "wants its admin.token: HOLDFAST_ADMIN_TOKEN or --token" in err
+    _, _, err = await ask("status", "--token", "read:hush", server_token="hush")
+    assert "the token that was given is neither admin.token nor one of admin.tokens; without its scope" in err
     assert (await ask("status", "--token", "hush", server_token="hush")).status == 0
     assert (await ask("status", "--token", "h\u00fcsh")).err.startswith("holdfast: --token: expected printable ASCII")
     assert (await ask("status", server_token="hush", HOLDFAST_ADMIN_TOKEN="hush")).status == 0

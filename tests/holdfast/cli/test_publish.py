@@ -119,6 +119,8 @@ async def test_what_the_server_refuses(publish, control):
     result = await publish("a", "b", tokens=("publish:p", "read:r"))
     assert result.status == 1
     assert "wants its admin.token, or one that may publish: HOLDFAST_ADMIN_TOKEN or --token" in result.err
+    result = await publish("a", "b", "--token", "publish:p", tokens=("publish:p", "read:r"))
+    assert "neither admin.token nor one of admin.tokens; without its scope: of publish:TOKEN there, TOKEN" in result.err
     result = await publish("a", "b", "--token", "r", tokens=("publish:p", "read:r"))
     assert (result.status, "scope publish (status 403)" in result.err) == (1, True)
     assert (await publish("a", "b", tokens=("publish:p",), HOLDFAST_ADMIN_TOKEN="p")).status == 0

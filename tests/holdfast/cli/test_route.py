@@ -61,6 +61,15 @@ def test_a_message(route):
     assert steps[1][-1] == "the subprotocol is none, not v2"
 
 
+def test_why_a_message_has_no_fields(route):
+    head = ["ws://a.org/x", "--header", "Sec-WebSocket-Protocol: v2", "--message"]
+    assert route(*head, "{type: move}")[1][-1] == "the message is no JSON object, and has no fields"
+    assert route(*head, '["move"]')[1][-1] == "the message is no JSON object, and has no fields"
+    assert route(*head, '{"type": "go"}')[1][-1] == 'the message has not the field "type":"move"'
+    long = "the message has 70000 bytes, and fields are looked for up to 65536"
+    assert route(*head, "x" * 70_000)[1][-1] == long
+
+
 def test_without_routes_and_as_json(holdfast):
     [step] = json.loads(holdfast("route", "/", "--json").out)["steps"]
     assert (step["number"], step["target"], step["takes"], step["available"]) == (0, "every node", 100.0, None)
@@ -71,6 +80,8 @@ def test_without_routes_and_as_json(holdfast):
     [
         (["x"], "expected a URL, or a path as /rooms/5, got x"),
         (["ws://a", "--protocol", "http"], "a message is of another protocol than http"),
+        (["ws://a", "--protocol", "ws"], "nobody speaks ws here, but http, websocket; client.protocols has others"),
+        (["GET", "/x", "--message", "{}"], "a message has no method, got GET"),
         (["/", "--admin", "127.0.0.1:1", "--set", "log.level=info"],
          "--admin asks a proxy that has its own configuration: not with --config and --set"),
         (["/", "--header", "x"], "argument --header: expected NAME:VALUE, got x"),

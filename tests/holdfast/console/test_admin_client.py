@@ -1,6 +1,7 @@
 import pytest
 import trio
 
+from holdfast.console import admin_client
 from holdfast.console.admin_client import AdminClient
 from holdfast.protocols.clients.error_reply import error_reply
 from holdfast.protocols.close import Reason
@@ -42,6 +43,18 @@ async def test_what_no_admin_server_of_ours_answers(serve, status, content):
     for kind in (Drained, Kicked):
         with pytest.raises(HoldfastError, match=f"^http://{address} is no admin server of Holdfast: status {status}$"):
             await trio.to_thread.run_sync(admin.post, "/", {}, kind)
+
+
+async def test_who_was_reached_and_is_late_is_not_said_to_be_away(serve, monkeypatch):
+    monkeypatch.setattr(admin_client, "TIMEOUT", 0.1)
+
+    async def answer(request):
+        await trio.sleep_forever()
+
+    address = await serve(answer=answer)
+    admin = AdminClient(address, "")
+    with pytest.raises(HoldfastError, match=f"^http://{address} was reached, and has not answered within 0.1 s$"):
+        await trio.to_thread.run_sync(admin.get, "/api/status", StatusView)
 
 
 async def test_each_answer_is_read_as_what_it_was_made_of(serve, control):

@@ -127,7 +127,7 @@ async def test_a_client_stays_while_the_node_changes(folder):
         assert await ask("hello") == "two"
 
         (folder / "answers.py").write_text("ANSWER = (\n")
-        await running.logs("node  | SyntaxError")
+        await running.logs("node  | holdfast: answers.py, line 1: SyntaxError: ")
         await running.logs("dev   | it could not be started: the former node goes on")
         assert await ask("hello") == "two"
 

@@ -11,7 +11,7 @@ import structlog
 import trio
 import zmq.auth
 
-from holdfast import ConfigError, LinkRefused, Node
+from holdfast import ConfigError, HoldfastError, LinkRefused, Node
 from holdfast.node import runner
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import encode_batch
@@ -182,15 +182,49 @@ def test_what_can_not_be_loaded(module, spec, message):
         runner.load(spec)
 
 
-def test_an_import_that_the_module_lacks_is_not_hidden(module, tmp_path):
-    (tmp_path / "runner_test_broken.py").write_text("import runner_test_nowhere")
-    with pytest.raises(ModuleNotFoundError, match="runner_test_nowhere"):
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("import runner_test_nowhere", "line 1: ModuleNotFoundError: No module named 'runner_test_nowhere'"),
+        ("import os\nos.nothing", "line 2: AttributeError: module 'os' has no attribute 'nothing'"),
+        ("import holdfast\n\nnode = holdfast.Node('x', oder='client')",
+         "line 3: TypeError: Node.__init__() got an unexpected keyword argument 'oder'"),
+        ("import holdfast\nnode = holdfast.Node('x'", "line 2: SyntaxError: '(' was never closed"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_a_module_is_one_line_that_is_the_author_s(tmp_path, monkeypatch, text, line):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "runner_test_broken.py").write_text(text)
+    with pytest.raises(HoldfastError) as failure:
         runner.load("runner_test_broken:node")
+    assert str(failure.value) == f"runner_test_broken.py, {line}"
+    assert not hasattr(failure.value, "__notes__")
+    assert failure.value.__cause__ is not None
 
 
-def test_nor_is_an_attribute_that_the_module_misses(module, tmp_path):
-    (tmp_path / "runner_test_broken.py").write_text("import os\nos.nothing")
-    with pytest.raises(AttributeError, match="nothing"):
+def test_what_is_wrong_further_in_is_told_from_the_author_s_line_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "runner_test_broken.py").write_text("import json\n\nsettings = json.loads('{')")
+    with pytest.raises(HoldfastError) as failure:
+        runner.load("runner_test_broken:node")
+    assert str(failure.value).startswith("runner_test_broken.py, line 3: json.decoder.JSONDecodeError: Expecting")
+    [note] = failure.value.__notes__
+    assert note.splitlines()[:2] == [
+        "Traceback (most recent call last):",
+        f'  File "{tmp_path}/runner_test_broken.py", line 3, in <module>',
+    ]
+    assert "raw_decode" in note
+    assert "holdfast/node/runner.py" not in note
+    assert "importlib" not in note
+
+
+def test_an_error_of_the_library_s_stays_what_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "runner_test_broken.py").write_text("import holdfast\nholdfast.Publisher('')")
+    with pytest.raises(ConfigError, match=r"^expected HOST:PORT"):
         runner.load("runner_test_broken:node")
 
 

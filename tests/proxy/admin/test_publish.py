@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+from math import inf
 
 import httpx
 import msgspec
@@ -207,12 +208,34 @@ def test_while_there_is_no_node(publish, control):
     assert (status, headers) == (504, {})
 
 
+@pytest.mark.parametrize(
+    ("prefer", "timeout"),
+    [
+        ("wait=4", 4.0), ("respond-async, WAIT = 12", 12.0), ("wait=4; foo", 4.0), ("a;b,wait=4,wait=5", 4.0),
+        ("", inf), ("wait", inf), ("wait=", inf), ("wait=0", inf), ("wait=-4", inf), ("wait=4.5", inf),
+        ("await=4", inf), ("x=wait=4", inf), ("wait=9999999", inf), ("wait=\xb2", inf), ("wait=4 wait=5", inf),
+    ],
+)  # fmt: skip
+def test_who_says_how_long_is_answered_by_then(control, prefer, timeout):
+    """What is no preference is passed over, as RFC 7240 has it."""
+    call = Caller(control)
+    headers = JSON | ({"prefer": prefer} if prefer else {})
+    for method, path, body in (
+        ("POST", "/api/publish", b'{"everybody": true, "payload": 1}'),
+        ("POST", f"/api/clients/{ONE}/close", b"{}"),
+        ("PUT", f"/api/clients/{ONE}/channels/a", b""),
+        ("DELETE", f"/api/clients/{ONE}/channels/a", b""),
+    ):
+        assert call(method, path, headers, body)[0] == 200
+    assert control.timeouts == [timeout] * 4
+
+
 async def test_only_some_may_wait_for_a_node(control, nursery):
     """Or they would have all connections, and a probe none."""
     api = Api(control, AdminSettings(), max_publishing=1)
     waits, goes_on = trio.Event(), trio.Event()
 
-    async def wait(effects):
+    async def wait(effects, timeout):
         waits.set()
         await goes_on.wait()
 
@@ -233,7 +256,7 @@ async def test_who_leaves_waits_for_what_nodes_are_doing_and_takes_no_more(contr
     api = Api(control, AdminSettings())
     waits, goes_on, has_left = trio.Event(), trio.Event(), trio.Event()
 
-    async def wait(effects):
+    async def wait(effects, timeout):
         waits.set()
         await goes_on.wait()
 
@@ -294,10 +317,19 @@ def test_a_token_may_what_its_scope_says(control, token, may):
 
 def test_without_a_token_of_ours(control):
     call = Caller(control, tokens=("publish:p",))
-    for authorization in ("", "Bearer", "Bearer ", "Bearer publish:p", "Basic p", "Bearer pp"):
+    none = "expected the header Authorization: Bearer TOKEN with admin.token, or one of admin.tokens"
+    wrong = "the token that was given is neither admin.token nor one of admin.tokens"
+    for authorization, told in (
+        ("", none), ("Bearer", none), ("Bearer ", none), ("Basic p", none), ("p", none),
+        ("Bearer pp", wrong), ("bearer p:p", wrong), ("Bearer p:", wrong), ("Bearer publish", wrong),
+        # by its form alone: the same for a secret that is right
+        ("Bearer publish:p", f"{wrong}; without its scope: of publish:TOKEN there, TOKEN"),
+        ("Bearer publish:x", f"{wrong}; without its scope: of publish:TOKEN there, TOKEN"),
+        ("Bearer *:", f"{wrong}; without its scope: of *:TOKEN there, TOKEN"),
+    ):  # fmt: skip
         status, content, headers = call(*ASKED["publish"], {"authorization": authorization})
         assert (status, "WWW-Authenticate" in headers) == (401, True)
-        assert "admin.tokens" in content["error"]["message"]
+        assert content["error"]["message"] == told
     assert call("GET", "/ready")[0] == call("GET", "/api/openapi.json")[0] == 200
     assert call(*ASKED["publish"], {"authorization": "Bearer p"})[0] == 200
 

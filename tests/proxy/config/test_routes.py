@@ -1,5 +1,7 @@
 """Routes of a file: what is taken, and in which words the rest is refused."""
 
+from http import HTTPMethod
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,9 @@ from hypothesis import strategies as st
 from holdfast.balancer.route import Rule
 from holdfast.balancer.settings import RouteSettings
 from holdfast.proxy.config import Config, examine, routes
-from holdfast.proxy.config.routes import KEYS, MAX_ROUTES, as_toml, read, unreachable
+from holdfast.proxy.config.routes import KEYS, MAX_ROUTES, as_toml, read
+from holdfast.proxy.config.sections import ClientSettings
+from holdfast.proxy.config.unreached import METHODS, unreachable, unreached
 from tests.harness import running, websocket
 from tests.proxy.config.borne import FLOATS, INTEGERS, TEXTS
 
@@ -15,8 +19,9 @@ A_REDIRECT = (
     "https://HOST/..., http://HOST/... or a path, with {target} for the request's path and query, from its / on"
 )
 A_HEADER = '"Name: value", a list of these, or {Name = "value"}'
-A_HOST = "a host without a port, as example.org or *.example.org"
-A_FIELD = 'names, and for each a text, a whole number, true or false, as {type = "move"}'
+A_HOST = "a host without scheme, port and path, as example.org or *.example.org"
+A_FIELD = "a text, a whole number, true or false"
+A_VALUE = "a header's value as text, of at most 1024 characters"
 
 
 def one(**table):
@@ -94,12 +99,30 @@ def test_every_form_of_value():
         ({"path": [], "nodes": "a"}, "path: expected text, or a list of texts, got []"),
         ({"path": {"a": 1}, "nodes": "a"}, "path: expected text, or a list of texts, got a table"),
         ({"host": "a:80", "nodes": "a"}, f'host: expected {A_HOST}, got "a:80"'),
+        ({"host": "https://a.org", "nodes": "a"}, f'host: expected {A_HOST}, got "https://a.org"'),
+        ({"host": "a.org/x", "nodes": "a"}, f'host: expected {A_HOST}, got "a.org/x"'),
+        ({"host": "b\xfccher.de", "nodes": "a"},
+         f'host: expected {A_HOST}, in ASCII, as xn--bcher-kva.example, got "b\xfccher.de"'),
+        ({"host": "[1::2::3]", "nodes": "a"},
+         'host: expected an address of IPv6 in brackets, as [2001:db8::1], got "[1::2::3]"'),
+        ({"nodes": "x" * 300},
+         "nodes: id and name of a node have 1 to 256 bytes and no control characters"),
+        ({"labels": {"a": "x" * 300}},
+         "labels: a label's name has 1 to 256 bytes, its value at most that, and no control characters"),
+        ({"labels": {str(n): "x" for n in range(65)}}, "labels: a node has at most 64 labels, got 65"),
+        ({"labels": {"version": 1.5}},
+         "labels: version: expected text of 1 to 1024 characters that can be printed, got 1.5"),
+        ({"header": {"A": "\u20ac"}, "nodes": "a"},
+         'header: A: expected what a header can bring, characters of ISO 8859-1, got "\u20ac"'),
+        ({"field": {"a": "x", "long": "x" * 600}, "nodes": "a"},
+         f'field: long: expected a value of at most 512 bytes, got "{"x" * 56}...'),
+        ({"headers": {"X": "a\nb"}, "status": 404}, f'headers: X: expected {A_VALUE}, got "a\\nb"'),
         ({"method": "GET,POST", "nodes": "a"}, 'method: expected a word as headers have it, got "GET,POST"'),
         ({"header": "X-A", "nodes": "a"}, f'header: expected {A_HEADER}, got "X-A"'),
-        ({"header": {"a b": "1"}, "nodes": "a"}, "header: expected a word as headers have it, got a table"),
+        ({"header": {"a b": "1"}, "nodes": "a"}, 'header: name: expected a word as headers have it, got "a b"'),
         ({"header": {"a": "1\r\n"}, "nodes": "a"},
-         "header: expected a header's value as text, of at most 1024 characters, got a table"),
-        ({"field": {"x": 1.5}, "nodes": "a"}, f"field: expected {A_FIELD}, got a table"),
+         f'header: a: expected {A_VALUE}, got "1\\r\\n"'),
+        ({"field": {"x": 1.5}, "nodes": "a"}, f"field: x: expected {A_FIELD}, got 1.5"),
         ({"field": "type", "nodes": "a"}, 'field: expected a table, as {type = "move"}, got "type"'),
         ({"share": 0, "nodes": "a"}, "share: expected per cent, above 0 up to 100, got 0"),
         ({"share": 101, "nodes": "a"}, "share: expected per cent, above 0 up to 100, got 101"),
@@ -110,7 +133,7 @@ def test_every_form_of_value():
         ({"labels": {}}, 'labels: expected a table, as {version = "2"}, got a table'),
         ({"status": 99}, "status: expected a status from 200 to 599, got 99"),
         ({"status": 204, "body": "x"}, "body: expected none with status 204"),
-        ({"status": 200, "headers": {"a:b": "1"}}, "headers: expected a word as headers have it, got a table"),
+        ({"status": 200, "headers": {"a:b": "1"}}, 'headers: name: expected a word as headers have it, got "a:b"'),
         ({"status": 200, "headers": {"a": "\u20ac"}}, "headers: a reply's header 'a' can't be sent"),
         ({"redirect": "a.org"}, f'redirect: expected {A_REDIRECT}, got "a.org"'),
         ({"redirect": "https://{target}"}, f'redirect: expected {A_REDIRECT}, got "https://{{target}}"'),
@@ -196,6 +219,34 @@ def test_what_is_never_reached_is_a_warning(first, second, is_reached):
     assert not found.problems
     warning = "two (route 2) is never reached: one (route 1) takes all that it would"
     assert list(unreachable(found.routes)) == ([] if is_reached else [warning])
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        ({"protocol": "ws"},
+         "route 1: protocol: nobody speaks ws here, but http, websocket, mqtt; client.protocols has others"),
+        ({"protocol": ["http", "websockets"], "name": "chat"},
+         "chat (route 1): protocol: nobody speaks websockets here, but http, websocket, mqtt; client.protocols has "
+         "others"),
+        ({"protocol": ["mqtt", "websocket"], "subprotocol": "v2"}, None),
+        ({"subprotocol": ["v1", "v3"]},
+         "route 1: subprotocol: nobody agrees on v3 here: client.subprotocols has v1, v2"),
+        ({"method": "GTE"}, "route 1: method: GTE is no registered method of HTTP; did you mean GET?"),
+        ({"method": "XYZZY"}, "route 1: method: XYZZY is no registered method of HTTP"),
+        ({"method": ["get", "PROPFIND", "PURGE"]}, None),
+    ],
+)  # fmt: skip
+def test_what_nobody_can_ask_here_is_a_warning(table, line):
+    found = read([{**table, "nodes": "a"}])
+    assert not found.problems
+    client = ClientSettings(protocols=("mqtt://127.0.0.1:1883",), subprotocols=("v1", "v2"))
+    assert list(unreached(found.routes, client)) == ([] if line is None else [line])
+    assert {method.value for method in HTTPMethod} <= METHODS
+
+
+def test_without_preferences_the_subprotocol_is_the_client_s():
+    assert list(unreached(read([{"subprotocol": "any", "nodes": "a"}]).routes, ClientSettings())) == []
 
 
 def test_a_thousand_are_not_compared_with_each_other(monkeypatch):

@@ -32,6 +32,9 @@ LATELY = 60.0  # seconds for which a debt is kept to a proxy that is not known, 
 PATIENCE = 2
 WAY_BACK = 2.0  # seconds
 MAX_SETTLED = 1000  # runs that are remembered; one that is forgotten and told of again closes clients again
+MAX_MERGED = 4 * MAX_PENDING  # requests of a run, by the words of several proxies; of more, nothing is done again
+# Of all runs, for all other proxies, and as many for us; of what comes then nothing is. A tenth of a kilobyte each.
+MAX_KEPT = 16 * MAX_PENDING
 MAX_OWED = 1000  # runs that are kept for each proxy, and missed here; what is more is BEYOND
 
 
@@ -56,7 +59,7 @@ class Due(NamedTuple):
 
     def and_all_of(self, other: "Due") -> "Due":
         requests = self.requests | other.requests
-        if len(requests) > MAX_PENDING:
+        if len(requests) > MAX_MERGED:
             return all_of(max(self.number, other.number))
         return Due(max(self.number, other.number), max(self.final, other.final), requests)
 
@@ -114,14 +117,27 @@ def _bounded(runs: dict[Run, Any], run: Run) -> Run:
 
 
 class Debt:
-    """To one proxy. runs: who has owed it, and what."""
+    """To one proxy. runs: who has owed it, and what. requests: of all of them together."""
 
-    __slots__ = ("asked_at", "runs", "since")
+    __slots__ = ("asked_at", "requests", "runs", "since")
 
     def __init__(self, now: float) -> None:
         self.runs: dict[Run, Due] = {}
+        self.requests = 0
         self.asked_at = -inf
         self.since = now
+
+    def add(self, run: Run, due: Due) -> None:
+        key = _bounded(self.runs, run)
+        former = self.forget(key)
+        self.runs[key] = due if former is None else former.and_all_of(due)
+        self.requests += len(self.runs[key].requests)
+
+    def forget(self, run: Run) -> Due | None:
+        due = self.runs.pop(run, None)
+        if due is not None:
+            self.requests -= len(due.requests)
+        return due
 
 
 class Debts:
@@ -169,6 +185,7 @@ class Debts:
         _remember(self._had, run, had)
         if (missed := self._missed.get(run)) is not None:
             self._missed[run] = missed._replace(told=now)
+        kept = sum(debt.requests for debt in self._debts.values())
         for proxy, due in _dues(owes, pending):
             if proxy == self._proxy:
                 self._miss(run, due, now)
@@ -178,8 +195,8 @@ class Debts:
                 if len(self._debts) == MAX_MEMBERS:
                     del self._debts[next(iter(self._debts))]
                 debt = self._debts[proxy] = Debt(now)
-            key = _bounded(debt.runs, run)
-            debt.runs[key] = debt.runs.get(key, due).and_all_of(due)
+            kept += len(due.requests)
+            debt.add(run, due if kept <= MAX_KEPT else all_of(due.number))
 
     def left(self, run: Run, owes: Owes) -> None:
         """It has said goodbye here: we have all of it, or it says that we have not."""
@@ -208,7 +225,7 @@ class Debts:
         debt = self._debts.get(proxy)
         if debt is not None:
             for run in frame.runs:
-                debt.runs.pop(Run(*run), None)
+                debt.forget(Run(*run))
             debt.asked_at = -inf  # there may be more than one frame says
             if not debt.runs:
                 del self._debts[proxy]
@@ -230,9 +247,12 @@ class Debts:
         if run in self._settled or self._has(run, due.number):
             return
         run = _bounded(self._missed, run)
+        if due.requests and sum(len(each.due.requests) for each in self._missed.values()) > MAX_KEPT - MAX_PENDING:
+            due = all_of(due.number)
         until = now + self._patience
         missed = self._missed.get(run, Missed(due, until, max(until, now + self._longest), now))
-        self._missed[run] = missed._replace(due=missed.due.and_all_of(due), told=now)
+        by = max(missed.by, now + self._longest)
+        self._missed[run] = missed._replace(due=missed.due.and_all_of(due), by=by, told=now)
 
     def _has(self, run: Run, number: int) -> bool:
         return self._had.get(run, 0) >= number

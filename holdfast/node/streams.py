@@ -16,6 +16,7 @@ from holdfast.node.failures import Failures
 from holdfast.node.seams import ProxySession
 from holdfast.node.stream import MAX_KEPT_SECONDS, NOWHERE, OVERHEAD, Effective, Numbers, Origin, Stream, Turn, hole
 from holdfast.protocols.nodes.effects import (
+    MAX_ALL_PENDING,
     MAX_OWED,
     AsMaster,
     Broadcast,
@@ -116,9 +117,14 @@ class Streams:
         return [(proxy, number) for proxy, number in owed if number][:MAX_OWED]
 
     def pending(self, to: str = "") -> list[Pending]:
-        """Of what is owed, what another node may do again."""
-        due = [proxy for proxy, _ in self.owes(to)]
-        return [Pending(proxy, *pending) for proxy in due if (pending := self._streams[proxy].pending())]
+        """Of what is owed, what another node may do again; for as many proxies as there is room for."""
+        told, room = list[Pending](), MAX_ALL_PENDING
+        for proxy, _ in self.owes(to):
+            pending = self._streams[proxy].pending()
+            if pending and len(pending[1]) <= room:
+                told.append(Pending(proxy, *pending))
+                room -= len(pending[1])
+        return told
 
     def _owe(self) -> None:
         self.on_owes()

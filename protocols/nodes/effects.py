@@ -27,6 +27,7 @@ MAX_TAIL_BYTES = 1 << 10  # it is copied for each channel, before anybody looks 
 ALL = 2**53 - 1  # of Owed: whatever numbers its effects have, and may have by now
 MAX_OWED = 100  # proxies that a node owes something
 MAX_PENDING = 1024  # requests in one Pending, as many as a window has Effects; of more, nothing is said
+MAX_ALL_PENDING = 4096  # in a Heartbeat; of proxies for which there is no room, nothing is said
 
 
 class Join(Struct, array_like=True, frozen=True, gc=False, tag=20):

@@ -20,6 +20,7 @@ from holdfast.balancer.settings import BalanceSettings, NodeSettings
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import ASK, UPDATE
+from holdfast.protocols.nodes.effects import MAX_ALL_PENDING
 from holdfast.protocols.nodes.frames import MAX_WEIGHT, MIN_WEIGHT, NO_TOKEN, WRONG_TOKEN, FromNode, Hello
 from holdfast.protocols.nodes.names import fault_of, shown
 from holdfast.protocols.nodes.orphans import ORPHANS
@@ -284,6 +285,8 @@ class Gateway:
     # --- frames of nodes ----------------------------------------------------------------------------------------
 
     def _heartbeat(self, node: Node, frame: frames.Heartbeat) -> None:
+        if sum(len(each.requests) for each in frame.pending) > MAX_ALL_PENDING:
+            raise FrameError(f"more than {MAX_ALL_PENDING} requests are pending")
         self._counters.node_heartbeats += 1
         node.load = frame.load
         node.owes, node.pending = frame.owes, frame.pending

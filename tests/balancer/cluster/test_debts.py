@@ -495,11 +495,44 @@ def test_what_several_have_heard_counts_together():
 
 
 def test_of_more_requests_than_are_kept_nothing_is_done_again(monkeypatch):
-    monkeypatch.setattr(debts, "MAX_PENDING", 2)
+    monkeypatch.setattr(debts, "MAX_MERGED", 2)
     b = Proxy()
     b.told(told(ONE, TWO), 0.0)
     b.told(told(("home", 9, 1)), 0.0)
     assert b._missed[N].due == Due(NUMBER, NUMBER)
+
+
+def test_who_tells_of_many_does_not_fill_the_memory(monkeypatch):
+    """Of what is beyond the limit nothing is done again; when others are told of the first there is room again."""
+    monkeypatch.setattr(debts, "MAX_KEPT", 3)
+    a = Proxy("a")
+    for number in range(3):
+        owes = [(proxy, NUMBER) for proxy in ("b", "c", "d")]
+        pendings = [Pending(proxy, 0, [ONE]) for proxy in ("b", "c", "d")]
+        Debts.lost(a, Run("n", number), owes, pendings, 0, 0.0)
+    told = a.asks(heard="bcd")
+    assert [len(each.pending) for each in told.values()] == [1, 1, 1]
+    a.answered("b", Noted([("n", 0)]))
+    a.lost(N, ["b"], 1.0, pending=pending(TWO))
+    assert len(a.asks(1.0)["b"].pending) == 1
+    monkeypatch.setattr(debts, "MAX_PENDING", 1)
+    b = Proxy()
+    for number in range(5):
+        b.told(Owed("b", [("n", number, NUMBER)], [PendingOfRun("n", number, 0, [ONE])]), 0.0)
+    assert sum(len(each.due.requests) for each in b._missed.values()) == 3
+    assert len(b._missed) == 5
+
+
+def test_each_word_has_its_own_time():
+    b = Proxy()
+    b.told(told(ONE), 0.0)
+    b.told(told(TWO), 3.0)
+    b.done.add(ONE)
+    b.tick(LONGEST)
+    assert b.missed == []
+    b.done.add(TWO)
+    b.tick(LONGEST + 1.0)
+    assert (len(b), b.missed) == (0, [])
 
 
 def test_a_frame_has_no_more_than_goes_into_one(monkeypatch):

@@ -3,7 +3,7 @@
 import trio
 
 from holdfast import Node
-from holdfast.node import stream
+from holdfast.node import stream, streams
 from holdfast.node.failures import Failures
 from holdfast.node.streams import Streams
 from holdfast.protocols.nodes import frames
@@ -99,6 +99,15 @@ async def test_so_it_does_if_it_is_of_more_requests_than_can_be_said(monkeypatch
     assert [len(each.requests) for each in made.pending()] == [3]
     made.send(broadcast(b"3"), asked(4))
     assert made.pending() == []
+
+
+async def test_a_heartbeat_has_room_for_so_many(monkeypatch):
+    monkeypatch.setattr(streams, "MAX_ALL_PENDING", 5)
+    made, *_ = watched("a", "b", "c")
+    for request in range(2):
+        made.send(broadcast(b"1"), asked(1 + request))
+    assert [len(each.requests) for each in made.pending()] == [2, 2]
+    assert len(made.owes()) == 3
 
 
 async def test_while_there_is_no_way_whatever_comes_is_owed():

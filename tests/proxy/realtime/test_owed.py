@@ -127,3 +127,16 @@ async def test_many_are_closed_in_slices(monkeypatch):
         for client in (first, second, third):
             assert await closed(client) == 1012
         assert client_ids(proxy) == []
+
+
+async def test_a_node_that_tells_of_too_many_requests_ends_its_session():
+    """What is kept of it after its death is bounded so."""
+    async with running() as proxy:
+        with ScriptedNode(proxy.node) as node:
+            await node.join()
+            requests = [("home", request, 1) for request in range(1000)]
+            pending = [frames.Pending(f"p{number}", 0, requests) for number in range(4)]
+            node.say(frames.Heartbeat(1.0, pending=pending))
+            await node.take(frames.Heartbeat)
+            node.say(frames.Heartbeat(2.0, pending=[*pending, frames.Pending("p4", 0, requests)]))
+            assert "are pending" in (await node.take(frames.Refused)).reason

@@ -10,18 +10,16 @@ functions look at it. What a function raises is logged, and the next is called.
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from itertools import islice
 from typing import Any
 
-import structlog
 import trio
 
-from holdfast.node.errors import split, traceback_of
+from holdfast.node.errors import contain
 from holdfast.node.failures import Failures
 from holdfast.node.function import Function
 from holdfast.node.threads import Threads
-
-log = structlog.get_logger("holdfast.node")
 
 BURST = 1000  # plain calls that one visit to the thread does at most: a state may have a million keys
 
@@ -120,13 +118,8 @@ class Callbacks:
         """The guard of what a call does at once."""
         try:
             return callback.begin(*arguments)
-        except trio.Cancelled:
-            raise
         except BaseException as error:
-            cancelled, failure = split(error)
-            self._failed(callback, failure)
-            if cancelled is not None:
-                raise cancelled from None
+            contain(error, partial(self._failures.callback, callback.name))
             return None
 
     async def _finish(self, callback: Function, result: object) -> None:
@@ -135,14 +128,5 @@ class Callbacks:
             return
         try:
             await result
-        except trio.Cancelled:
-            raise
         except BaseException as error:
-            cancelled, failure = split(error)
-            self._failed(callback, failure)
-            if cancelled is not None:
-                raise cancelled from None
-
-    def _failed(self, callback: Function, error: BaseException | None) -> None:
-        if error is not None and self._failures.admits("callback_failed", error):
-            log.error("callback_failed", callback=callback.name, exception=traceback_of(error))
+            contain(error, partial(self._failures.callback, callback.name))

@@ -93,8 +93,9 @@ class Question(Struct):
             raise RequestError(400, "expected JSON") from error
 
 
+Call = Callable[..., Awaitable[None]]  # a function and its arguments: with a guard of its own around it
 Begin = Callable[
-    [frames.Call, Client, float], Awaitable[Any]
+    [frames.Call, Client, float, Call], Awaitable[Any]
 ]  # a call, whom it is about, its deadline; what it gives is the reply's body
 
 
@@ -129,11 +130,11 @@ class Calls:
         self._kinds = kinds
         self.takes = list(kinds)
 
-    def begin(self, frame: frames.Call, client: Client, deadline: float) -> Awaitable[Any]:
-        """Have it answered."""
-        return self._kinds.get(frame.kind, _unknown)(frame, client, deadline)
+    def begin(self, frame: frames.Call, client: Client, deadline: float, call: Call) -> Awaitable[Any]:
+        """Have it answered. call: a function that is not the only one."""
+        return self._kinds.get(frame.kind, _unknown)(frame, client, deadline, call)
 
-    async def _admit(self, frame: frames.Call, client: Client, deadline: float) -> bytes:
+    async def _admit(self, frame: frames.Call, client: Client, deadline: float, call: Call) -> bytes:
         assert self._connect is not None
         session = await self._connect(client)
         if session is None:
@@ -142,30 +143,30 @@ class Calls:
             raise TypeError(f"expected None or a Session of on_connect, got {type(session).__name__}")
         return encode_admitted(_admitted(session))
 
-    async def _opened(self, frame: frames.Call, client: Client, deadline: float) -> bytes:
+    async def _opened(self, frame: frames.Call, client: Client, deadline: float, call: Call) -> bytes:
         for function in self._open:
-            await function(client)
+            await call(function, client)
         return b""
 
-    async def _closed(self, frame: frames.Call, client: Client, deadline: float) -> bytes:
+    async def _closed(self, frame: frames.Call, client: Client, deadline: float, call: Call) -> bytes:
         reason = frame.payload.decode(errors="replace") or UNKNOWN
         for function in self._close:
-            await function(client, reason)
+            await call(function, client, reason)
         return b""
 
-    async def _answer(self, frame: frames.Call, client: Client, deadline: float) -> Any:  # noqa: ANN401 - the author's
+    async def _answer(self, frame: frames.Call, client: Client, deadline: float, call: Call) -> Any:  # noqa: ANN401 - the author's
         assert self._ask is not None
         attempt = frame.before + frame.attempt
         result = await self._ask(Question(frame.payload, frame.is_text, frame.sender, attempt, deadline))
         return b"" if result is None else result
 
-    async def _publish(self, frame: frames.Call, client: Client, deadline: float) -> bytes:
+    async def _publish(self, frame: frames.Call, client: Client, deadline: float, call: Call) -> bytes:
         for effect in decode_effects(frame.payload):
             await self._put(effect)
         return b""
 
 
-async def _unknown(frame: frames.Call, client: Client, deadline: float) -> NoReturn:
+async def _unknown(frame: frames.Call, client: Client, deadline: float, call: Call) -> NoReturn:
     raise RequestError(501, f"this node answers no call of the kind {frame.kind}")
 
 

@@ -19,9 +19,10 @@ from holdfast.node import effects
 from holdfast.node.calls import Calls, client_of
 from holdfast.node.clients import Clients
 from holdfast.node.elsewhere import current_time
-from holdfast.node.errors import RequestError, split, told, traceback_of
-from holdfast.node.exchange import Exchange, RequestSession
+from holdfast.node.errors import RequestError, contain, split, told, traceback_of
+from holdfast.node.exchange import Exchange, Mark, RequestSession
 from holdfast.node.failures import Failures
+from holdfast.node.function import Function
 from holdfast.node.ordered import queue
 from holdfast.node.request import Client, HttpInfo, Request
 from holdfast.node.watching import Watch
@@ -175,7 +176,8 @@ class Dispatch:
         is_answered = False
         try:
             if isinstance(request, frames.Call):
-                result = self._calls.begin(request, exchange.client, exchange.deadline)
+                call = partial(self._call, exchange)
+                result = self._calls.begin(request, exchange.client, exchange.deadline, call)
             else:
                 result = self._handler(request)
             if isinstance(result, Awaitable):
@@ -183,20 +185,29 @@ class Dispatch:
             await exchange.reply(result)
             self.handled += 1
             is_answered = True
-        except trio.Cancelled:
-            raise
         except BaseException as error:
-            cancelled, failure = split(error)
-            if failure is not None:
-                self._fail(exchange, failure)
-                is_answered = True
-            if cancelled is not None:
-                raise cancelled from None
+            is_answered = split(error)[1] is not None
+            contain(error, partial(self._fail, exchange))
         finally:
             if not (is_answered or exchange.is_cancelled or trio.current_effective_deadline() == -inf):
                 raised = sys.exc_info()[1]  # not ours to catch, but somebody waits for the reply
                 self._fail(exchange, _LEFT_OPEN if raised is None or isinstance(raised, trio.Cancelled) else raised)
             self._ended(exchange)
+
+    async def _call(self, exchange: Exchange, function: Function, *arguments: object) -> None:
+        """One of several functions that are told the same: what it raises costs itself, and what it did through the
+        node."""
+        mark = exchange.mark()
+        try:
+            await function(*arguments)
+        except BaseException as error:
+            contain(error, partial(self._failed_alone, exchange, mark, function))
+
+    def _failed_alone(self, exchange: Exchange, mark: Mark, function: Function, error: BaseException) -> None:
+        exchange.forget_since(mark)
+        if self._watch is not None:
+            self._watch.failed(exchange, error, None)
+        self._failures.callback(function.name, error)
 
     def _fail(self, exchange: Exchange, error: BaseException) -> None:
         self.failed += 1

@@ -1,7 +1,7 @@
 """What the node library raises, beside the errors of protocols.errors."""
 
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import index
 
 import trio
@@ -87,15 +87,24 @@ def traceback_of(error: BaseException) -> str:
 
 
 def split(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
-    """What an author's function has raised, but for trio.Cancelled alone: what of it is cancellation, which must go on,
-    and what it did wrong.
+    """What an author's function has raised: what of it is cancellation, which must go on, and what it did wrong.
 
     SystemExit and KeyboardInterrupt are its own doing too, alone and in a group: a function that is called for one
     thing does not end the process that does a thousand.
     """
     if isinstance(error, BaseExceptionGroup):
         return error.split(trio.Cancelled)
-    return None, error
+    return (error, None) if isinstance(error, trio.Cancelled) else (None, error)
+
+
+def contain(error: BaseException, failed: Callable[[BaseException], object]) -> None:
+    """The guard of an author's function, within `except BaseException`: what it did wrong goes to `failed`, and costs
+    nothing else; cancellation is raised again."""
+    cancelled, failure = split(error)
+    if failure is not None:
+        failed(failure)
+    if cancelled is not None:
+        raise cancelled from None
 
 
 def one_of_ours(group: ExceptionGroup[Exception]) -> HoldfastError | None:

@@ -33,6 +33,9 @@ STATUSES = range(200, 600)
 MAX_MESSAGE = 2000  # characters of a failure; what a handler says of a request may be as large as that, and larger
 
 
+Mark = tuple[list[Effect] | None, int]  # a place among the effects that wait
+
+
 class RequestSession(LinkedSession, Protocol):
     """A session that requests come with. exchanges: those that are being handled, by id. stream_timeout: of replies in
     parts.
@@ -110,6 +113,16 @@ class Exchange(Job):
             raise HoldfastError(f"at most {MAX_EFFECTS} effects wait for the reply: await request.flush() before more")
         self._effects.append(effect)
         self._effects_bytes = size
+
+    def mark(self) -> Mark:
+        """After what waits now."""
+        return self._effects, len(self._effects or ())
+
+    def forget_since(self, mark: Mark) -> None:
+        """Drop what has been put after it, and is not flushed."""
+        before, count = mark
+        kept = before[:count] if before and before is self._effects else []  # another one: these have been flushed
+        self._effects, self._effects_bytes = kept or None, sum(map(weigh, kept))
 
     async def flush(self) -> None:
         """Carry out what waits, and wait until that is done. Raises StaleError where the end of the handler is that of

@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from holdfast.node import effects, threads
-from holdfast.node.errors import RequestError, split, traceback_of
+from holdfast.node.errors import RequestError, contain, traceback_of
 from holdfast.node.failures import Failures
 from holdfast.node.function import Function, is_async, name_of
 from holdfast.node.threads import Threads
@@ -162,11 +162,9 @@ class Tasks:
                 result = await threads.run(function, *arguments)
             if isinstance(result, Awaitable):
                 await result
-        except trio.Cancelled:
-            raise
         except BaseException as error:
-            cancelled, failure = split(error)
-            if failure is not None and self._failures.admits("task_failed"):
-                log.error("task_failed", function=name_of(function), exception=traceback_of(failure))
-            if cancelled is not None:
-                raise cancelled from None
+            contain(error, partial(self._failed, function))
+
+    def _failed(self, function: Callable[..., Any], error: BaseException) -> None:
+        if self._failures.admits("task_failed"):
+            log.error("task_failed", function=name_of(function), exception=traceback_of(error))

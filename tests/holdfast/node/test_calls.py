@@ -1,14 +1,17 @@
 """What a node is asked besides requests: what its functions may say, before anything is sent."""
 
 import pytest
+import structlog
 
 from holdfast import Node, Session
 from holdfast.node.calls import Calls
 from holdfast.node.function import Function
 from holdfast.protocols.nodes import frames
-from holdfast.protocols.nodes.calls import CLOSE, MAX_JOINED
+from holdfast.protocols.nodes.calls import CLOSE, MAX_JOINED, OPEN
 from holdfast.protocols.nodes.names import MAX_NAME
 from holdfast.testing import client, connect
+from tests.holdfast.node.fake_proxy import client as framed
+from tests.holdfast.node.fake_proxy import encoded, linked
 
 
 def admits(session):
@@ -44,5 +47,41 @@ async def test_a_close_that_says_no_reason_is_told_as_one_whose_nobody_knows(pay
     told = []
     ada = client()
     calls = Calls(None, [], [Function(lambda *what: told.append(what), inline=True)], None, None)
-    await calls.begin(frames.Call(1, 1, 1000, CLOSE, payload, True, ada.id, b"Ada"), ada, 0.0)
+    await calls.begin(
+        frames.Call(1, 1, 1000, CLOSE, payload, True, ada.id, b"Ada"), ada, 0.0, lambda function, *what: function(*what)
+    )
     assert told == [(ada, reason)]
+
+
+@pytest.mark.parametrize("comes_first", [False, True])
+@pytest.mark.parametrize(("register", "kind"), [("on_open", OPEN), ("on_close", CLOSE)])
+async def test_each_of_several_is_told_once_whatever_those_before_it_raise(register, kind, comes_first):
+    """As beside it those that every node's are; and what those that raise have done through the node is not done."""
+    node, told = Node("test"), []
+
+    async def first(client):
+        await node.broadcast("first")
+
+    async def raises(client):
+        await node.broadcast("of one that fails")
+        raise SystemExit("mail server away")
+
+    def second(client):
+        told.append(client.id)
+        raise ValueError("also away")
+
+    async def last(client):
+        told.append(client.id)
+        await node.broadcast("last")
+
+    for function in [raises, second, last] if comes_first else [first, raises, second, last]:
+        getattr(node, register)(function, once=True)
+    with structlog.testing.capture_logs() as logs:
+        async with linked(node) as session:
+            session.say(frames.Call(1, 1, 10_000, kind, b"", client=7, info=encoded(framed())))
+            reply = await session.take(frames.Reply)
+    assert told == [7, 7]
+    kept = [effect.payload for effect in reply.effects]
+    assert kept == ([b"last"] if comes_first else [b"first", b"last"])
+    failed = [line["callback"].rpartition(".")[2] for line in logs if line["event"] == "callback_failed"]
+    assert failed == ["raises", "second"]

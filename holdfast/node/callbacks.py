@@ -18,7 +18,7 @@ import trio
 
 from holdfast.node.errors import contain
 from holdfast.node.failures import Failures
-from holdfast.node.function import Function
+from holdfast.node.function import Function, check_result
 from holdfast.node.threads import Threads
 
 BURST = 1000  # plain calls that one visit to the thread does at most: a state may have a million keys
@@ -117,7 +117,9 @@ class Callbacks:
     def _begin(self, callback: Function, arguments: tuple[Any, ...]) -> object:
         """The guard of what a call does at once."""
         try:
-            return callback.begin(*arguments)
+            result: object = callback.begin(*arguments)
+            check_result(callback.function, result)
+            return result
         except BaseException as error:
             contain(error, partial(self._failures.callback, callback.name))
             return None

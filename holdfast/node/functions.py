@@ -13,7 +13,7 @@ from holdfast.node.function import Function, is_async, said
 from holdfast.node.request import Client, Request
 from holdfast.node.routing import Begin, Router, key_of
 from holdfast.node.threads import Threads
-from holdfast.node.typed import Handler, check, takes
+from holdfast.node.typed import Handler, check, fault_of
 from holdfast.protocols.errors import ConfigError
 from holdfast.protocols.paths import Pattern
 
@@ -136,7 +136,8 @@ class Functions:
         self._router.add(self._handler_of(function, path, inline), path, methods)
 
     def _handler_of(self, function: Callable[..., Any], path: Pattern | None, inline: bool) -> Handler:
-        return Handler(Function(function, inline=inline, threads=self._threads), path.names if path else ())
+        made = Function(function, inline=inline, threads=self._threads)
+        return Handler(made, path.names, path.path) if path else Handler(made)
 
     def _handler(self, tell: Callable[[Handler], None] | None = None) -> Begin | None:
         """What begins a request: all that is registered for them. None: nothing is. tell: see Router."""
@@ -228,10 +229,9 @@ class Functions:
         """
         if function is None:
             return partial(self.on_close, inline=inline, once=once)
-        takes_reason = takes(function, 2)
-        if not takes_reason:
-            check(function, "a client")
-        count, adapted = 2 if takes_reason else 1, self._adapt(function)
+        arguments = ("a client",) if fault_of(function, None, None) else ("a client", "a reason")
+        check(function, *arguments)
+        count, adapted = len(arguments), self._adapt(function)
         if once:
             self._on_close_once.append(Function(adapted, inline=inline, threads=self._threads, count=count))
         else:

@@ -17,7 +17,7 @@ import trio
 from holdfast.node import effects, threads
 from holdfast.node.errors import RequestError, contain, traceback_of
 from holdfast.node.failures import Failures
-from holdfast.node.function import Function, is_async, name_of
+from holdfast.node.function import Function, check_result, is_async, name_of
 from holdfast.node.threads import Threads
 from holdfast.protocols.errors import HoldfastError
 
@@ -161,7 +161,8 @@ class Tasks:
             else:
                 result = await threads.run(function, *arguments)
             if isinstance(result, Awaitable):
-                await result
+                result = await result
+            check_result(function, result)
         except BaseException as error:
             contain(error, partial(self._failed, function))
 

@@ -45,6 +45,7 @@ log = structlog.get_logger("holdfast.node")
 
 ResultT = TypeVar("ResultT")
 
+ASYNCIO = "in asyncio, `from holdfast.asyncio import Node`"
 FORGET_TIMEOUT = 60.0
 HOUSEKEEPING_INTERVAL = 1.0
 LAST_EFFECTS = 1.0  # seconds in which what was accepted is brought, when the time of the drain is over
@@ -174,10 +175,13 @@ class Node(Actions):
 
         Started when it is ready at the first one. Reconnects for ever; returns after `drain`. Cancelled, it is gone at
         once: its requests go to other nodes. Raises LinkRefused if a proxy will not have it as it is, LifespanError
-        for a lifespan that fails, ConfigError for an address that is none. May be called again after it has returned.
+        for a lifespan that fails, ConfigError for an address that is none, RuntimeError elsewhere than in Trio. May be
+        called again after it has returned.
         """
         if self._is_running:
             raise RuntimeError(f"node {self.id} is running already")
+        if not trio.lowlevel.in_trio_task():
+            raise RuntimeError(f"node {self.id} is Trio's: trio.run(node.run, [...]); {ASYNCIO}")
         check(self, join)
         self._is_running = True
         try:

@@ -8,15 +8,17 @@ dispatch      requests at this node, their cancellation, the guard of handlers
 workers       the tasks in which handlers run (ordered: those of one client in turn); threads: plain ones run there
 functions     what authors register (function: one of them; routing, typed: which takes a request, and with what)
 calls         what the node is asked besides: who may come in, that one came or went, another node's question
-request       what a handler gets and gives; fields: query and cookies; form: bodies that are forms
+request       what functions get and give; fields: query and cookies; form: bodies that are forms
+admission     what on_connect gives
 elsewhere     the way to Trio for functions that run in asyncio (holdfast.asyncio)
 exchange      one request: its effects and its reply
 effects       what a node does to clients and channels, and which way it goes; gate: whether it can go anywhere now
+streams       what goes to proxies without being a reply: each once, in order (stream: to one of them)
 plain         what an author gives, as a frame can say it
 
 Beside it:
-actions       what authors do through the node; asking: its questions to other nodes
-clients       every client of every proxy, for a node that wants them
+actions       what authors do through the node; asking: its questions to other nodes; counts: of channels
+clients       every client of every proxy, for a node that wants them; orphans: those whose proxy was lost
 callbacks     the calling of on_open, on_close and on_state
 background    what authors register beside requests; lifespans, tasks: what becomes of it in a run
 failures      how many lines of the log what they do wrong gets
@@ -24,6 +26,8 @@ process       this process, as a proxy on the same host may see it
 mastership    the epoch, the lease, the running of on_master
 state         the shared state as authors see it; replica: how it follows the keeper, and what is proposed
 seams         what parts know of a session; network: and of the links
+watching      what is seen of each request: measuring, tracing (traceparent); statistics, exposition: of the node
+errors        what the library raises, and the guard of authors' functions; backoff: how long until it is tried again
 logs          what the log of a node's process looks like, and which request a line is of
 node          Node, which puts these together; checks: what it is told to be; runner: `holdfast node`, holdfast.run
 """

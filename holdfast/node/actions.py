@@ -7,9 +7,9 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from holdfast.node import effects, threads
+from holdfast.node.admission import data_of
 from holdfast.node.asking import Answer
 from holdfast.node.background import Background
-from holdfast.node.calls import data_of
 from holdfast.node.effects import Payload
 from holdfast.node.errors import RequestError
 from holdfast.node.plain import check_text, seconds_of
@@ -89,8 +89,8 @@ class Actions(Background):
 
         data: `client.data`, at every node that is told of it: JSON of at most 16 KiB, nested at most 64 deep; None:
         nothing. Requests of the client that come after that bring it. expires: in so many seconds from now its session
-        ends, 0 or less: now; None: never. Raises HoldfastError if a proxy is older, and does not know of it; TypeError,
-        ValueError for what is no such JSON.
+        ends, 0 or less: now; None: never. Raises HoldfastError if a proxy is older, and does not know of it;
+        ValueError for what is no such JSON, TypeError for what is no time.
         """
         older = [session.proxy for session in self._parts.links.sessions.values() if UPDATE not in session.takes]
         if older:

@@ -3,7 +3,7 @@
 import pytest
 import structlog
 
-from holdfast import Node, Session
+from holdfast import Node, Refused, Session
 from holdfast.node.calls import Calls
 from holdfast.node.function import Function
 from holdfast.protocols.nodes import frames
@@ -25,15 +25,50 @@ def admits(session):
 
 
 @pytest.mark.parametrize(
-    ("session", "why"),
+    ("said", "error", "why"),
     [
-        (Session("a" * (MAX_NAME + 1)), "a user has at most 256 characters, got 257"),
-        (Session(channels=["c"] * (MAX_JOINED + 1)), "at most 10000 channels from the beginning, got 10001"),
+        ({"user": 5}, TypeError, "user of a Session: expected str, got int"),
+        ({"user": "\ud800"}, ValueError, "user of a Session: .*surrogates not allowed"),
+        ({"user": "a" * (MAX_NAME + 1)}, ValueError, "user of a Session: .* at most 256 characters, got 257"),
+        (
+            {"channels": "lobby"},
+            TypeError,
+            "channels of a Session: expected a list of channels, got the string 'lobby'",
+        ),
+        ({"channels": [5]}, TypeError, "channels of a Session: expected str, got int"),
+        ({"channels": 5}, TypeError, "channels of a Session: 'int' object is not iterable"),
+        ({"channels": ["c"] * (MAX_JOINED + 1)}, ValueError, "at most 10000 channels from the beginning, got 10001"),
+        ({"expires": "1h"}, TypeError, "expires of a Session: expected a number of seconds above 0, or None.* '1h'"),
+        ({"expires": 0}, ValueError, "expires of a Session: expected a number of seconds above 0, or None.* got 0"),
+        ({"expires": float("nan")}, ValueError, "expires of a Session: .*nan"),
+        ({"data": object()}, ValueError, "data of a client is JSON: .*object"),
+        ({"data": "a" * 20_000}, ValueError, "bytes"),
     ],
 )
-def test_what_no_proxy_would_take_is_its_author_s_fault_and_is_not_sent(session, why):
-    with pytest.raises(ValueError, match=why):
+def test_what_no_proxy_would_take_is_refused_where_it_is_said(said, error, why):
+    """And so in the line of the author's that says it."""
+    with pytest.raises(error, match=why):
+        Session(**said)
+
+
+def test_what_has_become_too_much_since_is_not_sent():
+    session = Session(data=[])
+    session.data.append("a" * 20_000)
+    with pytest.raises(ValueError, match="bytes"):
         connect(admits(session), client())
+
+
+async def test_channels_may_be_said_one_after_the_other():
+    session = Session("ada", channels=(name for name in ("a", "b")))
+    assert connect(admits(session), client()).session.channels == ["a", "b"]
+
+
+@pytest.mark.parametrize("result", [True, "ada", Session, Refused()])
+def test_what_is_no_answer_of_on_connect_names_who_gave_it(result):
+    with pytest.raises(
+        TypeError, match=r"a Session of on_connect, got \w+ of admits\..*admit \(test_calls.py, line \d+\)"
+    ):
+        connect(admits(result), client())
 
 
 def test_as_much_as_that_is_sent():

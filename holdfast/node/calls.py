@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from holdfast.node.admission import Session
 from holdfast.node.clients import UNKNOWN
 from holdfast.node.errors import RequestError
-from holdfast.node.function import Function, said
+from holdfast.node.function import Function, Whose, said
 from holdfast.node.request import Client, Headers, Question
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import ASK, CLOSE, CONNECT, OPEN, PUBLISH, decode_effects, encode_admitted
@@ -57,6 +57,11 @@ class Calls:
     def begin(self, frame: frames.Call, client: Client, deadline: float, call: Call) -> Awaitable[Any]:
         """Have it answered. call: a function that is not the only one."""
         return self._kinds.get(frame.kind, _unknown)(frame, client, deadline, call)
+
+    def whose(self, frame: frames.Call) -> Whose:
+        """Who answers it. Of several functions each is told of by itself."""
+        function = {CONNECT: self._connect, ASK: self._ask}.get(frame.kind)
+        return Whose(said(function.function) if function is not None else "", frame.kind)
 
     async def _admit(self, frame: frames.Call, client: Client, deadline: float, call: Call) -> bytes:
         assert self._connect is not None

@@ -19,10 +19,10 @@ from holdfast.node import effects
 from holdfast.node.calls import Calls, client_of
 from holdfast.node.clients import Clients
 from holdfast.node.elsewhere import current_time
-from holdfast.node.errors import RequestError, contain, split, told, traceback_of
+from holdfast.node.errors import RequestError, add_note, contain, split, told, traceback_of
 from holdfast.node.exchange import Exchange, Mark, RequestSession
 from holdfast.node.failures import Failures
-from holdfast.node.function import Function
+from holdfast.node.function import Function, Whose
 from holdfast.node.ordered import queue
 from holdfast.node.request import Client, HttpInfo, Request
 from holdfast.node.watching import Watch
@@ -38,7 +38,8 @@ Handler = Callable[[Request], Any]  # of what Exchange.reply takes, or an awaita
 
 class Dispatch:
     """handler: the author's, as it is to be called; None: every request fails. in_flight: taken and not ended.
-    is_ordered: messages of one client are handled one after the other.
+    is_ordered: messages of one client are handled one after the other. whose: the function that handles a request, for
+    who looks for what has failed.
     """
 
     def __init__(
@@ -49,7 +50,9 @@ class Dispatch:
         capacity: int,
         failures: Failures,
         is_ordered: bool = False,
+        whose: Callable[[Request], Whose] = lambda request: Whose(),
     ) -> None:
+        self._whose = whose
         self._handler = handler or no_handler
         self._calls = calls
         self._failures = failures
@@ -173,7 +176,7 @@ class Dispatch:
         request, exchange.request = exchange.request, None
         assert request is not None
         effects.current.set(exchange)
-        is_answered = False
+        is_answered = has_returned = False
         try:
             if isinstance(request, frames.Call):
                 call = partial(self._call, exchange)
@@ -182,16 +185,18 @@ class Dispatch:
                 result = self._handler(request)
             if isinstance(result, Awaitable):
                 result = await result
+            has_returned = True
             await exchange.reply(result)
             self.handled += 1
             is_answered = True
         except BaseException as error:
             is_answered = split(error)[1] is not None
-            contain(error, partial(self._fail, exchange))
+            contain(error, partial(self._fail, exchange, request, has_returned))
         finally:
             if not (is_answered or exchange.is_cancelled or trio.current_effective_deadline() == -inf):
                 raised = sys.exc_info()[1]  # not ours to catch, but somebody waits for the reply
-                self._fail(exchange, _LEFT_OPEN if raised is None or isinstance(raised, trio.Cancelled) else raised)
+                failure = _LEFT_OPEN if raised is None or isinstance(raised, trio.Cancelled) else raised
+                self._fail(exchange, request, has_returned, failure)
             self._ended(exchange)
 
     async def _call(self, exchange: Exchange, function: Function, *arguments: object) -> None:
@@ -209,7 +214,10 @@ class Dispatch:
             self._watch.failed(exchange, error, None)
         self._failures.callback(function.name, error)
 
-    def _fail(self, exchange: Exchange, error: BaseException) -> None:
+    def _fail(
+        self, exchange: Exchange, request: Request | frames.Call, has_returned: bool, error: BaseException
+    ) -> None:
+        """has_returned: it is of what the function has returned, and so no line of that is in the traceback."""
         self.failed += 1
         wanted = _request_error(error, exchange)
         said = None
@@ -225,9 +233,20 @@ class Dispatch:
             exchange.fail(*said)
             return
         id = token_hex(4)
+        whose = self._calls.whose(request) if isinstance(request, frames.Call) else self._whose(request)
+        if has_returned and error is not _LEFT_OPEN:
+            add_note(error, f"returned by {whose}")
         if self._failures.admits("handler_failed", error, exchange.id):
             text = traceback_of(error)
-            log.error("handler_failed", id=id, request=exchange.id, attempt=exchange.attempt, exception=text)
+            log.error(
+                "handler_failed",
+                id=id,
+                request=exchange.id,
+                attempt=exchange.attempt,
+                function=whose.function or whose.around,
+                route=whose.route,
+                exception=text,
+            )
         exchange.fail(500, f"internal error ({id})")
 
 

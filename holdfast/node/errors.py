@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from operator import index
 
 import trio
@@ -105,6 +106,13 @@ def contain(error: BaseException, failed: Callable[[BaseException], object]) -> 
         failed(failure)
     if cancelled is not None:
         raise cancelled from None
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Say more of it, once: it may be raised again and again. Its class may be the author's, and refuse that."""
+    with suppress(Exception):
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
 
 
 def one_of_ours(group: ExceptionGroup[Exception]) -> HoldfastError | None:

@@ -16,6 +16,7 @@ import trio
 from holdfast.node import effects, threads, traceparent
 from holdfast.node.effects import Outlet
 from holdfast.node.elsewhere import in_trio
+from holdfast.node.function import kind_of
 from holdfast.node.network import LinkedSession
 from holdfast.node.plain import check_number, pairs_of
 from holdfast.node.request import NO_REPLY, Body, Client, Reply, Request
@@ -218,7 +219,7 @@ class Exchange(Job):
             if effects.is_json(body):  # something in it
                 raise
             expected = f"expected {effects.SENDABLE}, None, or in Reply(...) an async iterable of such"
-            raise TypeError(f"{expected}, got {type(body).__name__}") from error
+            raise TypeError(f"{expected}, got {kind_of(body)}") from error
         size = 64 + len(payload) + self._effects_bytes
         if self.is_http:
             status = check_number(reply.status, STATUSES, "the status of a reply")

@@ -7,10 +7,10 @@ with an async __call__ do not look like async functions.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from types import AsyncGeneratorType, GeneratorType
-from typing import Any
+from typing import Any, NamedTuple
 
 from holdfast.node.threads import Threads
 from holdfast.protocols.errors import ConfigError
@@ -98,6 +98,18 @@ def check_result(function: Callable[..., Any], result: object) -> None:
         raise TypeError(f"{said(function)} returns what {MISPLACED_YIELD}")
 
 
+class Whose(NamedTuple):
+    """Who has handled something, for people. function: with its place; "": nobody. route: by which it was found.
+    around: middleware."""
+
+    function: str = ""
+    route: str = ""
+    around: str = ""
+
+    def __str__(self) -> str:
+        return " or ".join(filter(None, (self.function, self.around))) + (f", for {self.route}" if self.route else "")
+
+
 def name_of(function: Callable[..., Any]) -> str:
     """For the log."""
     while isinstance(function, partial):
@@ -111,3 +123,11 @@ def said(function: Callable[..., Any]) -> str:
     if code is None:
         return name_of(function)
     return f"{name_of(function)} ({code.co_filename.rpartition('/')[2]}, line {code.co_firstlineno})"
+
+
+def kind_of(value: object) -> str:
+    """What it is that can't be sent: its type, and what is likely to be missing."""
+    kind, name = type(value).__name__, getattr(value, "__qualname__", "")
+    if isinstance(value, Coroutine):
+        return f"{kind} of {name}: is an `await` missing?"
+    return f"{kind} {name}: is it to be called?" if name and callable(value) else kind

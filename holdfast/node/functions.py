@@ -9,7 +9,8 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Protocol, TypeVar, overload
 
-from holdfast.node.function import Function, is_async, said
+from holdfast.node.errors import RequestError
+from holdfast.node.function import Function, Whose, is_async, said
 from holdfast.node.request import Client, Request
 from holdfast.node.routing import Begin, Router, key_of
 from holdfast.node.threads import Threads
@@ -147,6 +148,15 @@ class Functions:
             for function in reversed(self._middleware):
                 begin = _around(function, begin)
         return begin
+
+    def _whose(self, request: Request) -> Whose:
+        """Who handles it, as it came."""
+        around = ", ".join(map(said, self._middleware))
+        try:
+            handler, _ = self._router.find(request)
+        except RequestError:
+            return Whose("", "", around)
+        return Whose(said(handler.function.function), handler.route, around)
 
     @overload
     def on_connect(self, function: OpenHandler, *, inline: bool = ...) -> OpenHandler: ...

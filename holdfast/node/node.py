@@ -304,7 +304,8 @@ class Node(Actions):
         handler = self._handler()
         once = self._on_open_once, self._on_close_once
         calls = Calls(self._on_connect, *once, self._on_ask, partial(put, links))
-        dispatch = self._dispatch(handler, calls, clients, self.capacity, self.failures, self.order == "client")
+        is_ordered = self.order == "client"
+        dispatch = self._dispatch(handler, calls, clients, self.capacity, self.failures, is_ordered, self._whose)
         self._around = Lifespans(self._lifespans, self, self._is_draining, self.drain_timeout)
         ready, draining = links.is_ready, self._is_draining
         self._tasks = Tasks(links, self._jobs, self.failures, self.threads, ready, draining)

@@ -128,24 +128,26 @@ class Router:
         return self
 
     def __call__(self, request: Request) -> Any:  # noqa: ANN401 - the author's
+        handler, values = self.find(request)
+        if self.tell is not None:
+            self.tell(handler)
+        return handler(request, values)
+
+    def find(self, request: Request) -> tuple[Handler, list[str]]:
+        """What takes it, and the values of the path's parameters. Raises RequestError."""
         http = request.http
         path = request.client.path
         fields = self._fields(request.payload) if http is None and self._decode is not None else []
         for value, tables in zip(fields, self._by_field.values(), strict=False):  # none are told of what is no JSON
             table = tables.get((type(value), value)) if type(value) in (str, int, bool) else None
             if table is not None and (found := table.take(EVERY, path)) is not None:
-                return self._begin(*found, request)
+                return found
         found = self.table.take(EVERY if http is None else http.method, path)
         if found is not None:
-            return self._begin(*found, request)
+            return found
         if http is not None:
             raise self._why_not_http(http.method, path)
         raise RequestError(404, self._why_not(fields, path))
-
-    def _begin(self, handler: Handler, values: list[str], request: Request) -> Any:  # noqa: ANN401 - the author's
-        if self.tell is not None:
-            self.tell(handler)
-        return handler(request, values)
 
     def _fields(self, payload: bytes) -> list[Any]:
         """Those of a message by which functions are registered; none of one that is no JSON object."""

@@ -168,7 +168,8 @@ async def test_what_is_no_reply_is_told_what_one_is(result):
         "TypeError: expected bytes, str, or for JSON a dict, list, tuple, int, float, bool, dataclass or "
         "msgspec.Struct, None, or in Reply(...) an async iterable of such, got "
     )
-    got = line["exception"].rpartition(expected)[2]
+    got, by = line["exception"].rpartition(expected)[2].splitlines()
+    assert by.startswith("returned by replying.")
     assert got in ("datetime", "set", "generator")
 
 

@@ -49,8 +49,8 @@ class Actions(Background):
         self,
         payload: Payload,
         *,
-        channels: Iterable[str] = (),
-        clients: Iterable[Client | int] = (),
+        channels: Iterable[str] | None = None,
+        clients: Iterable[Client | int] | None = None,
         exclude: Iterable[Client | int] = (),
         text: bool | None = None,
         tail: bytes = b"",
@@ -61,9 +61,13 @@ class Actions(Background):
         bytes that are to go as text are none.
         tail: with it, what clients get is the payload, the name of the channel and the tail, as one message, so they
         can tell through which channel it came; 1 KiB at most, and no `clients`.
+        TypeError: neither channels nor clients are said. Lists that are empty are nobody, and no error.
         Messages of one node reach each client in the order in which they were sent.
         """
-        await effects.put(self._parts.links, effects.notify(payload, channels, clients, exclude, text, tail))
+        if channels is None and clients is None:
+            raise TypeError("expected to whom: channels, clients; broadcast is to everybody")
+        to = channels if channels is not None else (), clients if clients is not None else ()
+        await effects.put(self._parts.links, effects.notify(payload, *to, exclude, text, tail))
 
     async def broadcast(
         self, payload: Payload, *, exclude: Iterable[Client | int] = (), text: bool | None = None

@@ -151,6 +151,8 @@ class Exchange(Job):
         if not isinstance(result, Reply):
             if result is NO_REPLY:
                 await self._send(None, _NO_CONTENT)
+            elif type(result) is tuple:
+                raise TypeError(_NO_TUPLE)
             else:
                 await self._send(result, _PLAIN)
             return
@@ -322,6 +324,7 @@ class Exchange(Job):
         await self.session.wait_room()
 
 
+_NO_TUPLE = "expected no tuple: with a status it is Reply(body, status=201), and an array in JSON is a list"
 _PLAIN = Reply()
 _NO_CONTENT = Reply(status=204)
 _FAILED = Reply(failed=True)

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar, overload
 from holdfast.node.errors import RequestError
 from holdfast.node.function import Function, Whose, is_async, said
 from holdfast.node.request import Client, Request
-from holdfast.node.routing import Begin, Router, key_of
+from holdfast.node.routing import Begin, Router, key_of, methods_of
 from holdfast.node.threads import Threads
 from holdfast.node.typed import Handler, check, fault_of
 from holdfast.protocols.errors import ConfigError
@@ -60,8 +60,8 @@ class Functions:
     def on_request(self, path: Any = None, *, method: str | Iterable[str] = (), inline: bool = False) -> Any:
         """Register a function that answers requests: `async def handle(request: Request) -> ...`, or a plain def.
 
-        What it returns is the reply. bytes: of the request's kind, text or binary. str: text. dict, list, tuple, int,
-        float, bool, dataclass, msgspec.Struct: JSON, as text. None: nothing is sent (over HTTP an empty body).
+        What it returns is the reply. bytes: of the request's kind, text or binary. str: text. dict, list, int, float,
+        bool, dataclass, msgspec.Struct: JSON, as text. None: nothing is sent (over HTTP an empty body).
         NO_REPLY: the same, said (over HTTP it is 204). Reply: with status, headers, or in parts. It may raise
         RequestError, which the client gets; whatever else it raises, SystemExit too, is logged, and the client gets
         status 500 with the id of the log line. It is cancelled when the reply is no longer wanted, and when the link is
@@ -85,7 +85,7 @@ class Functions:
         it does through the node, or waits for there, raises StaleError. With `inline=True` it is called in the node's
         own thread, and holds up everything else in the node while it runs.
         """
-        methods = tuple(dict.fromkeys(each.upper() for each in ([method] if isinstance(method, str) else method)))
+        methods = methods_of(method)
         if path is not None and not isinstance(path, str):  # the function: a decorator without arguments
             self._take(path, None, methods, inline)
             return path

@@ -17,7 +17,7 @@ from holdfast.node.actions import Actions
 from holdfast.node.asking import Asking
 from holdfast.node.callbacks import Callbacks
 from holdfast.node.calls import Calls
-from holdfast.node.checks import check
+from holdfast.node.checks import check, labels_of
 from holdfast.node.clients import Clients
 from holdfast.node.counts import Counts
 from holdfast.node.dispatch import Dispatch
@@ -92,7 +92,7 @@ class Node(Actions):
         self.name = name
         self.capacity = capacity
         self.weight = weight
-        self.labels = dict(labels or {})
+        self.labels = labels_of(labels)
         self.id = id or f"{name}-{token_hex(4)}"
         self.token = token
         self.curve = curve

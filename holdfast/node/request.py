@@ -59,6 +59,18 @@ class Headers(list[tuple[str, str]]):
         return [value for key, value in self if key.lower() == name]
 
 
+class _Untold:
+    """In a Struct that is not to be sent: what JSON can't say, wherever it stands in a reply or a message. Headers have
+    what a client proves itself with. The encoder's error has the name of the class."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+_Untold.__name__ = "Client, Request or HttpInfo (with all headers: send what you mean of it)"
+_UNTOLD = _Untold()
+
+
 class Client(Struct, frozen=True, eq=False):
     """A client of some proxy. Equal to another exactly if the ids are; an id is never used twice.
 
@@ -79,6 +91,7 @@ class Client(Struct, frozen=True, eq=False):
     _data: bytes = b""
     _claims: bytes = b""
     redelivered: bool = False
+    _untold: _Untold = _UNTOLD
 
     def __eq__(self, other: object) -> bool:
         return other.id == self.id if isinstance(other, Client) else NotImplemented
@@ -125,6 +138,7 @@ class HttpInfo(Struct, frozen=True):
     method: str
     target: str
     headers: Headers
+    _untold: _Untold = _UNTOLD
 
 
 class Handled(Protocol):

@@ -6,7 +6,7 @@ import pytest
 import structlog
 import trio
 
-from holdfast import ConfigError, HoldfastError, Node, Reply
+from holdfast import ConfigError, HoldfastError, Node, Reply, testing
 from holdfast.asyncio import Node as AsyncioNode
 from holdfast.kuzzle import Api
 from holdfast.node.function import is_async
@@ -317,6 +317,25 @@ def test_which_argument_is_missing_is_said():
     assert str(refused.value).endswith(
         "must take a request, id= for /users/{id}: it could not be called, missing a required argument: 'uid'"
     )
+
+
+@pytest.mark.parametrize(
+    ("addressed", "error"),
+    [
+        ({}, "expected to whom: channels, clients; broadcast is to everybody"),
+        ({"channels": "lobby"}, "expected a list of channels, got the string 'lobby'"),
+        ({"clients": 7}, "expected a list of clients, got one: int"),
+        ({"clients": testing.client()}, "expected a list of clients, got one: Client"),
+        ({"channels": ["lobby"], "exclude": testing.client()}, "expected a list of clients, got one: Client"),
+    ],
+)
+async def test_a_message_says_to_whom_it_is(addressed, error):
+    node = Node("test")
+    async with linked(node):
+        with pytest.raises(TypeError, match=error):
+            await node.notify("x", **addressed)
+        await node.notify("x", clients=[])  # it so happens that there are none
+        await node.notify("x", channels=[])
 
 
 async def test_on_close_with_an_option_is_not_given_a_reason():

@@ -6,9 +6,11 @@ node's own thread. What a plain one returns is awaited if that can be done: lamb
 with an async __call__ do not look like async functions.
 """
 
+import ast
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
+from textwrap import dedent
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any, NamedTuple
 
@@ -90,6 +92,30 @@ def check_no_generator(function: Callable[..., Any]) -> None:
     for called in (function, getattr(function, "__call__", None)):  # noqa: B004 - what is called, and not whether
         if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
             raise ConfigError(f"{said(function)} {MISPLACED_YIELD}")
+
+
+def yields_on_its_way(function: Callable[..., Any]) -> int:
+    """How many `yield`s it passes if all goes well, at least: those that stand in no branch. 0 where the source is not
+    to be had."""
+    try:
+        [definition] = ast.parse(dedent(inspect.getsource(function.__code__))).body
+    except (AttributeError, OSError, ValueError, SyntaxError):
+        return 0
+    return _yields_of(definition.body) if isinstance(definition, ast.AsyncFunctionDef) else 0
+
+
+def _yields_of(statements: Sequence[ast.stmt]) -> int:
+    count = 0
+    for statement in statements:
+        if isinstance(statement, ast.With | ast.AsyncWith):
+            count += _yields_of(statement.body)
+        elif isinstance(statement, ast.Try):
+            count += _yields_of(statement.body) + _yields_of(statement.finalbody)
+        elif isinstance(statement, ast.Expr | ast.Assign | ast.AnnAssign):
+            count += isinstance(statement.value, ast.Yield)
+        if any(isinstance(each, ast.Return | ast.Raise) for each in ast.walk(statement)):
+            break  # what follows may not be passed
+    return count
 
 
 def check_result(function: Callable[..., Any], result: object) -> None:

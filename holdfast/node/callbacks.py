@@ -16,7 +16,7 @@ from typing import Any
 
 import trio
 
-from holdfast.node.errors import contain
+from holdfast.node.errors import guarded
 from holdfast.node.failures import Failures
 from holdfast.node.function import Function, check_result
 from holdfast.node.threads import Threads
@@ -118,17 +118,17 @@ class Callbacks:
         """The guard of what a call does at once."""
         try:
             result: object = callback.begin(*arguments)
-            check_result(callback.function, result)
+            if result is not None:
+                check_result(callback.function, result)
             return result
-        except BaseException as error:
-            contain(error, partial(self._failures.callback, callback.name))
+        except BaseException:  # not around each call: that costs 0.5 us, and this nothing
+            with guarded(partial(self._failures.callback, callback.name)):
+                raise
             return None
 
     async def _finish(self, callback: Function, result: object) -> None:
         """The guard of what is awaited of it."""
         if not isinstance(result, Awaitable):
             return
-        try:
+        with guarded(partial(self._failures.callback, callback.name)):
             await result
-        except BaseException as error:
-            contain(error, partial(self._failures.callback, callback.name))

@@ -19,7 +19,7 @@ from holdfast.node import effects
 from holdfast.node.calls import Calls, client_of
 from holdfast.node.clients import Clients
 from holdfast.node.elsewhere import current_time
-from holdfast.node.errors import RequestError, add_note, contain, split, told, traceback_of
+from holdfast.node.errors import RequestError, add_note, guarded, split, told, traceback_of
 from holdfast.node.exchange import Exchange, Mark, RequestSession
 from holdfast.node.failures import Failures
 from holdfast.node.function import Function, Whose
@@ -189,9 +189,12 @@ class Dispatch:
             await exchange.reply(result)
             self.handled += 1
             is_answered = True
+        except trio.Cancelled:
+            raise
         except BaseException as error:
             is_answered = split(error)[1] is not None
-            contain(error, partial(self._fail, exchange, request, has_returned))
+            with guarded(partial(self._fail, exchange, request, has_returned)):
+                raise
         finally:
             if not (is_answered or exchange.is_cancelled or trio.current_effective_deadline() == -inf):
                 raised = sys.exc_info()[1]  # not ours to catch, but somebody waits for the reply
@@ -203,10 +206,8 @@ class Dispatch:
         """One of several functions that are told the same: what it raises costs itself, and what it did through the
         node."""
         mark = exchange.mark()
-        try:
+        with guarded(partial(self._failed_alone, exchange, mark, function)):
             await function(*arguments)
-        except BaseException as error:
-            contain(error, partial(self._failed_alone, exchange, mark, function))
 
     def _failed_alone(self, exchange: Exchange, mark: Mark, function: Function, error: BaseException) -> None:
         exchange.forget_since(mark)

@@ -98,13 +98,26 @@ def split(error: BaseException) -> tuple[BaseException | None, BaseException | N
     return (error, None) if isinstance(error, trio.Cancelled) else (None, error)
 
 
-def contain(error: BaseException, failed: Callable[[BaseException], object]) -> None:
-    """The guard of an author's function, within `except BaseException`: what it did wrong goes to `failed`, and costs
-    nothing else; cancellation is raised again."""
-    cancelled, failure = split(error)
-    if failure is not None:
-        failed(failure)
-    if cancelled is not None:
+class guarded:
+    """`with guarded(failed)` around a call of an author's function: what it does wrong goes to `failed`, and costs
+    nothing else; cancellation goes on."""
+
+    __slots__ = ("_failed",)
+
+    def __init__(self, failed: Callable[[BaseException], object]) -> None:
+        self._failed = failed
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        if error is None:
+            return False
+        cancelled, failure = split(error)
+        if failure is not None:
+            self._failed(failure)
+        if cancelled is None or cancelled is error:
+            return cancelled is None
         raise cancelled from None
 
 

@@ -77,6 +77,8 @@ class Lifespans:
             await trio.lowlevel.checkpoint_if_cancelled()
             manager = lifespan.begin(self._node)
             await manager.__aenter__()
+        except trio.Cancelled:
+            raise
         except BaseException as error:
             cancelled, failure = split(error)
             if cancelled is not None:
@@ -115,6 +117,8 @@ class Lifespans:
                     raise
                 now = trio.current_time()
                 scope.deadline = max(min(self.end_by, now + self._drain_timeout), now + LEAST)
+        except trio.Cancelled:
+            raise
         except BaseException as error:
             if error is interruption:
                 raise

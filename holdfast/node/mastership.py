@@ -15,7 +15,7 @@ import trio
 
 from holdfast.node import backoff, effects
 from holdfast.node.elsewhere import in_trio
-from holdfast.node.errors import contain, traceback_of
+from holdfast.node.errors import guarded, traceback_of
 from holdfast.node.function import Function
 from holdfast.node.network import Network
 from holdfast.node.threads import current_time
@@ -118,11 +118,8 @@ class Mastership:
     async def _guarded(self, function: Function) -> None:
         """The guard of the author's functions: one that raises is begun anew while the term lasts."""
         for delay in backoff.delays():
-            try:
+            with guarded(partial(_tell, function, delay)):
                 await function()
-            except BaseException as error:
-                contain(error, partial(_tell, function, delay))
-            else:
                 return
             await trio.sleep(delay)
 

@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from holdfast.node import effects, threads
-from holdfast.node.errors import RequestError, contain, traceback_of
+from holdfast.node.errors import RequestError, guarded, traceback_of
 from holdfast.node.failures import Failures
 from holdfast.node.function import Function, check_result, is_async, name_of
 from holdfast.node.threads import Threads
@@ -163,7 +163,7 @@ class Tasks:
 
     async def _call(self, function: Callable[..., Any], arguments: tuple[Any, ...], threads: Threads | None) -> None:
         """The guard. threads: for a plain function; None: it is called here."""
-        try:
+        with guarded(partial(self._failed, function)):
             if threads is None or is_async(function):
                 result = function(*arguments)
             else:
@@ -171,8 +171,6 @@ class Tasks:
             if isinstance(result, Awaitable):
                 result = await result
             check_result(function, result)
-        except BaseException as error:
-            contain(error, partial(self._failed, function))
 
     def _failed(self, function: Callable[..., Any], error: BaseException) -> None:
         if self._failures.admits("task_failed"):

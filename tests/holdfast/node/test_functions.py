@@ -263,7 +263,9 @@ REGISTER = {
 
 
 @pytest.mark.parametrize("kind", [Node, AsyncioNode])
-@pytest.mark.parametrize("function", [yields, yields_in_a_row, partial(yields), Yields()], ids=repr)
+@pytest.mark.parametrize(
+    "function", [yields, yields_in_a_row, partial(yields), Yields()], ids=["async", "plain", "partial", "object"]
+)
 @pytest.mark.parametrize("register", REGISTER)
 def test_one_yield_too_many_is_refused_at_once(register, function, kind):
     """Nothing of such a function runs, and nobody would say so."""

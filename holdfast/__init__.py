@@ -20,8 +20,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from holdfast.node.admission import Refused, Session
     from holdfast.node.asking import Answer
-    from holdfast.node.calls import Question, Refused, Session
     from holdfast.node.errors import (
         LifespanError,
         LinkRefused,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from holdfast.node.logs import log_context
     from holdfast.node.node import Node
     from holdfast.node.pump import Curve
-    from holdfast.node.request import NO_REPLY, Client, Headers, HttpInfo, NoReply, Reply, Request
+    from holdfast.node.request import NO_REPLY, Client, Headers, HttpInfo, NoReply, Question, Reply, Request
     from holdfast.node.runner import run
     from holdfast.node.state import Entry, State
     from holdfast.node.statistics import Statistics
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from holdfast.publisher.threads import Publisher
 
 _MODULES = {
+    "holdfast.node.admission": ("Refused", "Session"),
     "holdfast.node.asking": ("Answer",),
-    "holdfast.node.calls": ("Question", "Refused", "Session"),
     "holdfast.node.errors": (
         "LifespanError",
         "LinkRefused",
@@ -60,7 +60,7 @@ _MODULES = {
     "holdfast.node.logs": ("log_context",),
     "holdfast.node.node": ("Node",),
     "holdfast.node.pump": ("Curve",),
-    "holdfast.node.request": ("NO_REPLY", "Client", "Headers", "HttpInfo", "NoReply", "Reply", "Request"),
+    "holdfast.node.request": ("NO_REPLY", "Client", "Headers", "HttpInfo", "NoReply", "Question", "Reply", "Request"),
     "holdfast.node.runner": ("run",),
     "holdfast.node.state": ("Entry", "State"),
     "holdfast.node.statistics": ("Statistics",),

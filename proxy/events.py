@@ -123,7 +123,8 @@ OF_NODES = {
     "bad_peer_address": "A proxy's address can't be dialled.",
     "name_not_found": "A name in an address can't be looked up. Said when the reason is another one, and else once a "
     "minute.",
-    "handler_failed": "`on_request` or the like has raised. id: what the client was told in place of the reason.",
+    "handler_failed": "`on_request` or the like has raised, or returned what can't be sent. id: what the client was "
+    "told in place of the reason. function: which, and where it is. route: the path or field by which it was found.",
     "action_failed": "The same of an action of Kuzzle's API.",
     "callback_failed": "`on_open`, `on_close` or the like has raised.",
     "task_failed": "A task of `node.start_soon` or a turn of `node.every` has raised. That has its next turn.",

@@ -200,7 +200,7 @@ async def test_the_routes_that_a_page_writes():
             for message, expected in (
                 ('{"type": "move", "x": 1, "y": 2}', '{"room":"kitchen","x":1,"y":2}'),
                 ('{"type": "move", "x": 1}', "body: Object missing required field `y`"),
-                ('{"type": "jump"}', 'nothing here takes a message with \\"type\\": jump'),
+                ('{"type": "jump"}', 'nothing here takes a message with \\"type\\": \\"jump\\"'),
             ):
                 await client.send(message)
                 assert expected in await client.recv()

@@ -53,11 +53,12 @@ class AsyncioDispatch(Dispatch):
         exchange.request = None
         request.deadline += self._clocks
         effects.current.set(exchange)
-        is_to_reply = False
+        is_to_reply = has_returned = False
         try:
             result = self._author(request)
             if isinstance(result, Awaitable):
                 result = await result
+            has_returned = True
             if isinstance(result, Reply) and isinstance(result.body, AsyncIterable):
                 await exchange.reply(result)  # what makes the parts is asyncio's, too
                 self.handled += 1
@@ -71,9 +72,9 @@ class AsyncioDispatch(Dispatch):
         except asyncio.CancelledError as error:
             if exchange.is_cancelled or self._handlers.is_over:
                 raise
-            self._fail(exchange, error)  # its own doing: somebody waits for the reply
+            self._fail(exchange, request, has_returned, error)  # its own doing: somebody waits for the reply
         except BaseException as error:
-            self._fail(exchange, error)
+            self._fail(exchange, request, has_returned, error)
         finally:
             if not is_to_reply:
                 self._ended(exchange)

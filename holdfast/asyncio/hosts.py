@@ -22,6 +22,10 @@ ENDED = (
     "asyncio's loop was ended by something that runs in it, and the node with it: who cancels all of "
     "asyncio.all_tasks(), or calls loop.stop(), does that"
 )
+OTHER_THREAD = (
+    "the node does not run in this thread, nor in a loop that is begun here: what is plain awaits by "
+    "trio.from_thread.run(node.notify, ...), and what is asyncio's in the node's own loop"
+)
 
 
 class Guest:
@@ -32,6 +36,7 @@ class Guest:
         self.crossing = Crossing(loop)
         self.users = 0
         self._scope = trio.CancelScope()
+        _guests.add(self)
         self._ended: asyncio.Future[Any] = loop.create_future()  # of the outcome of Trio's run
         trio.lowlevel.start_guest_run(
             self._main,
@@ -48,6 +53,7 @@ class Guest:
     def _done(self, outcome: object) -> None:
         self.crossing.end()
         _here.guest = None
+        _guests.discard(self)
         self._ended.set_result(outcome)
 
     async def end(self) -> None:
@@ -73,12 +79,13 @@ class Here(threading.local):
 
 
 _here = Here()
+_guests: set[Guest] = set()  # of all threads
 
 
 def crossing() -> Crossing:
     """That of this thread. Raises HoldfastError if no node runs here."""
     if _here.guest is None:
-        raise HoldfastError(NOT_RUNNING)
+        raise HoldfastError(OTHER_THREAD if _guests else NOT_RUNNING)
     return _here.guest.crossing
 
 

@@ -32,6 +32,7 @@ from holdfast.kuzzle.wire import Action, Request
 from holdfast.node.errors import StateError, StateRefused, traceback_of
 from holdfast.node.function import Function
 from holdfast.node.threads import Threads
+from holdfast.node.typed import check
 
 log = structlog.get_logger("holdfast.kuzzle")
 
@@ -97,6 +98,7 @@ class Api:
         actions = self._actions.setdefault(controller, {})
         if action in actions:
             raise ConfigError(f"the action {controller}:{action} is there already")
+        check(function, "a request")
         self._routes.add(controller, action, http)
         actions[action] = Function(function, threads=self._threads)
 

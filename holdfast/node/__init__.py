@@ -10,7 +10,8 @@ dispatch      requests at this node, their cancellation, the guard of handlers
 workers       the tasks in which handlers run (ordered: those of one client in turn); threads: plain ones run there
 functions     what authors register (function: one of them; routing, typed: which takes a request, and with what)
 calls         what the node is asked besides: who may come in, that one came or went, another node's question
-request       what a handler gets and gives; fields: query and cookies; form: bodies that are forms
+request       what functions get and give; fields: query and cookies; form: bodies that are forms
+admission     what on_connect gives
 elsewhere     the way to Trio for functions that run in asyncio (holdfast.asyncio)
 exchange      one request: its effects and its reply
 effects       what a node does to clients and channels, and which way it goes; gate: whether it can go anywhere now
@@ -21,7 +22,7 @@ actions       what authors do through the node; asking: its questions to other n
 clients       every client of every proxy, for a node that wants them; orphans: of proxies that are no more
 callbacks     the calling of on_open, on_close and on_state
 background    what authors register beside requests; lifespans, tasks: what becomes of it in a run
-failures      how many lines of the log what they do wrong gets; errors: what the library itself raises
+failures      how many lines of the log what they do wrong gets; errors: what the library raises, and their guard
 watching      what is seen of each request, for measuring (exposition: where that is read) and tracing (traceparent:
               what a client sends of it); statistics: what a node says of itself
 process       this process, as a proxy on the same host may see it

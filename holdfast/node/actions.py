@@ -7,9 +7,9 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from holdfast.node import effects, threads
+from holdfast.node.admission import data_of
 from holdfast.node.asking import Answer
 from holdfast.node.background import Background
-from holdfast.node.calls import data_of
 from holdfast.node.effects import Payload
 from holdfast.node.errors import RequestError
 from holdfast.node.plain import check_text, seconds_of
@@ -49,8 +49,8 @@ class Actions(Background):
         self,
         payload: Payload,
         *,
-        channels: Iterable[str] = (),
-        clients: Iterable[Client | int] = (),
+        channels: Iterable[str] | None = None,
+        clients: Iterable[Client | int] | None = None,
         exclude: Iterable[Client | int] = (),
         text: bool | None = None,
         tail: bytes = b"",
@@ -61,9 +61,13 @@ class Actions(Background):
         bytes that are to go as text are none.
         tail: with it, what clients get is the payload, the name of the channel and the tail, as one message, so they
         can tell through which channel it came; 1 KiB at most, and no `clients`.
+        TypeError: neither channels nor clients are said. Lists that are empty are nobody, and no error.
         Messages of one node reach each client in the order in which they were sent.
         """
-        await effects.put(self._parts.links, effects.notify(payload, channels, clients, exclude, text, tail))
+        if channels is None and clients is None:
+            raise TypeError("expected to whom: channels, clients; broadcast is to everybody")
+        to = channels if channels is not None else (), clients if clients is not None else ()
+        await effects.put(self._parts.links, effects.notify(payload, *to, exclude, text, tail))
 
     async def broadcast(
         self, payload: Payload, *, exclude: Iterable[Client | int] = (), text: bool | None = None
@@ -89,8 +93,8 @@ class Actions(Background):
 
         data: `client.data`, at every node that is told of it: JSON of at most 16 KiB, nested at most 64 deep; None:
         nothing. Requests of the client that come after that bring it. expires: in so many seconds from now its session
-        ends, 0 or less: now; None: never. Raises HoldfastError if a proxy is older, and does not know of it; TypeError,
-        ValueError for what is no such JSON.
+        ends, 0 or less: now; None: never. Raises HoldfastError if a proxy is older, and does not know of it;
+        ValueError for what is no such JSON, TypeError for what is no time.
         """
         older = [session.proxy for session in self._parts.links.sessions.values() if UPDATE not in session.takes]
         if older:

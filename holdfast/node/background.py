@@ -9,11 +9,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from math import isfinite
 from typing import Any, Literal, TypeVar
 
-from holdfast.node.function import name_of, said
+from holdfast.node.function import check_no_generator, name_of, said, yields_on_its_way
 from holdfast.node.functions import Functions
 from holdfast.node.lifespans import Lifespan
 from holdfast.node.tasks import Job, Tasks
-from holdfast.node.typed import check
+from holdfast.node.typed import check, fault_of
 from holdfast.protocols.errors import ConfigError
 
 LifespanFunction = TypeVar(
@@ -46,7 +46,7 @@ class Background(Functions):
         trio.Cancelled is raised, alone or in a group, and what is to be done all the same stands in a `finally`.
         There may be several: they are entered in the order in which they are registered, and left in reverse. A cancel
         scope or nursery that is open around the `yield` and is cancelled ends the run: LifespanError.
-        What can be none is refused: ConfigError.
+        What can be none is refused: ConfigError; one that passes a second `yield`, too.
         """
         if not callable(function):
             raise ConfigError(f"expected an async generator function, got {function!r:.80}")
@@ -54,10 +54,12 @@ class Background(Functions):
         if inspect.iscoroutinefunction(inner) or inspect.isgeneratorfunction(inner):
             expected = "must be `async def` with one `yield`, around which a run of the node is"
             raise ConfigError(f"{said(function)} {expected}")
+        if inspect.isasyncgenfunction(function) and (count := yields_on_its_way(function)) > 1:
+            raise ConfigError(f"{said(function)} has {count} `yield`s on its way: a run of the node is around one")
         begin: Callable[..., Any] = asynccontextmanager(function) if inspect.isasyncgenfunction(function) else function
-        if _takes(function):
+        if not fault_of(function):
             self._lifespans.append(Lifespan(name, lambda node: self._adapt_manager(begin())))
-        elif _takes(function, self):
+        elif not fault_of(function, self):
             self._lifespans.append(Lifespan(name, lambda node: self._adapt_manager(begin(node))))
         else:
             raise ConfigError(f"{said(function)} must take no argument or the node: it could not be called")
@@ -73,12 +75,13 @@ class Background(Functions):
         From within a run only: from a lifespan (its tasks begin at once, and what they do through the node waits until
         a proxy is linked), and from whatever the node calls, in its threads too. Elsewhere it raises HoldfastError; in
         a thread whose handler was cancelled, StaleError. Raises RequestError (503) while 10,000 have not ended, so that
-        a handler need not care.
+        a handler need not care; ConfigError for a function with a `yield`, of which nothing would run.
         """
         if not callable(function):
             raise TypeError(f"expected a function, got {function!r:.80}")
-        if not _takes(function, *arguments):
-            raise TypeError(f"{name_of(function)} could not be called with {len(arguments)} arguments")
+        check_no_generator(function)
+        if fault := fault_of(function, *arguments):
+            raise TypeError(f"{said(function)} could not be called with {len(arguments)} arguments, {fault}")
         self._tasks.start_soon(self._adapt(function), arguments)
 
     def every(
@@ -115,13 +118,3 @@ class Background(Functions):
             return function
 
         return register
-
-
-def _takes(function: Callable[..., Any], *arguments: object) -> bool:
-    try:
-        inspect.signature(function).bind(*arguments)
-    except TypeError:
-        return False
-    except ValueError:
-        return True  # a builtin that does not say
-    return True

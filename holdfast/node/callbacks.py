@@ -10,18 +10,16 @@ functions look at it. What a function raises is logged, and the next is called.
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from itertools import islice
 from typing import Any
 
-import structlog
 import trio
 
-from holdfast.node.errors import split, traceback_of
+from holdfast.node.errors import guarded
 from holdfast.node.failures import Failures
-from holdfast.node.function import Function
+from holdfast.node.function import Function, check_result
 from holdfast.node.threads import Threads
-
-log = structlog.get_logger("holdfast.node")
 
 BURST = 1000  # plain calls that one visit to the thread does at most: a state may have a million keys
 
@@ -119,30 +117,18 @@ class Callbacks:
     def _begin(self, callback: Function, arguments: tuple[Any, ...]) -> object:
         """The guard of what a call does at once."""
         try:
-            return callback.begin(*arguments)
-        except trio.Cancelled:
-            raise
-        except BaseException as error:
-            cancelled, failure = split(error)
-            self._failed(callback, failure)
-            if cancelled is not None:
-                raise cancelled from None
+            result: object = callback.begin(*arguments)
+            if result is not None:
+                check_result(callback.function, result)
+            return result
+        except BaseException:  # not around each call: that costs 0.5 us, and this nothing
+            with guarded(partial(self._failures.callback, callback.name)):
+                raise
             return None
 
     async def _finish(self, callback: Function, result: object) -> None:
         """The guard of what is awaited of it."""
         if not isinstance(result, Awaitable):
             return
-        try:
+        with guarded(partial(self._failures.callback, callback.name)):
             await result
-        except trio.Cancelled:
-            raise
-        except BaseException as error:
-            cancelled, failure = split(error)
-            self._failed(callback, failure)
-            if cancelled is not None:
-                raise cancelled from None
-
-    def _failed(self, callback: Function, error: BaseException | None) -> None:
-        if error is not None and self._failures.admits("callback_failed", error):
-            log.error("callback_failed", callback=callback.name, exception=traceback_of(error))

@@ -3,7 +3,7 @@
 What is set on it is not always what the annotations say: it may come from a configuration of the author's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from holdfast.protocols.errors import ConfigError
@@ -37,7 +37,8 @@ def check(node: Settings, join: Sequence[str]) -> None:
     capacity: object = node.capacity
     if not isinstance(capacity, int) or not 1 <= capacity <= MAX_CAPACITY:
         raise ConfigError(f"the capacity of a node is 1 to {MAX_CAPACITY}, got {capacity!r}")
-    texts = (node.name, node.id, node.token, *node.labels, *node.labels.values())
+    labels = labels_of(node.labels)
+    texts = (node.name, node.id, node.token, *labels, *labels.values())
     if not all(isinstance(text, str) for text in texts):
         raise ConfigError("name, id, token and labels of a node are strings")
     try:
@@ -53,6 +54,15 @@ def check(node: Settings, join: Sequence[str]) -> None:
         raise ConfigError(f"the weight of a node is {MIN_WEIGHT:g} to {MAX_WEIGHT:g}, got {weight}")
     if not drain_timeout >= 0:
         raise ConfigError(f"the drain_timeout of a node is 0 or more seconds, got {drain_timeout}")
+
+
+def labels_of(labels: object) -> dict[str, str]:
+    """Raises ConfigError for what is no mapping; None: no labels."""
+    if labels is None:
+        return {}
+    if not isinstance(labels, Mapping):
+        raise ConfigError(f"the labels of a node are texts by name, as {{'zone': 'a'}}, got {labels!r:.80}")
+    return dict(labels)
 
 
 def _numbers(node: Settings, *names: str) -> list[float]:

@@ -19,9 +19,10 @@ from holdfast.node import effects
 from holdfast.node.calls import Calls, client_of
 from holdfast.node.clients import Clients
 from holdfast.node.elsewhere import current_time
-from holdfast.node.errors import RequestError, split, told, traceback_of
-from holdfast.node.exchange import Exchange, RequestSession
+from holdfast.node.errors import RequestError, add_note, guarded, split, told, traceback_of
+from holdfast.node.exchange import Exchange, Mark, RequestSession
 from holdfast.node.failures import Failures
+from holdfast.node.function import Function, Whose
 from holdfast.node.ordered import queue
 from holdfast.node.request import Client, HttpInfo, Request
 from holdfast.node.watching import Watch
@@ -37,7 +38,8 @@ Handler = Callable[[Request], Any]  # of what Exchange.reply takes, or an awaita
 
 class Dispatch:
     """handler: the author's, as it is to be called; None: every request fails. in_flight: taken and not ended.
-    is_ordered: messages of one client are handled one after the other.
+    is_ordered: messages of one client are handled one after the other. whose: the function that handles a request, for
+    who looks for what has failed.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class Dispatch:
         capacity: int,
         failures: Failures,
         is_ordered: bool = False,
+        whose: Callable[[Request], Whose] = lambda request: Whose(),
     ) -> None:
+        self._whose = whose
         self._handler = handler or no_handler
         self._calls = calls
         self._failures = failures
@@ -172,33 +176,49 @@ class Dispatch:
         request, exchange.request = exchange.request, None
         assert request is not None
         effects.current.set(exchange)
-        is_answered = False
+        is_answered = has_returned = False
         try:
             if isinstance(request, frames.Call):
-                result = self._calls.begin(request, exchange.client, exchange.deadline)
+                call = partial(self._call, exchange)
+                result = self._calls.begin(request, exchange.client, exchange.deadline, call)
             else:
                 result = self._handler(request)
             if isinstance(result, Awaitable):
                 result = await result
+            has_returned = True
             await exchange.reply(result)
             self.handled += 1
             is_answered = True
         except trio.Cancelled:
             raise
         except BaseException as error:
-            cancelled, failure = split(error)
-            if failure is not None:
-                self._fail(exchange, failure)
-                is_answered = True
-            if cancelled is not None:
-                raise cancelled from None
+            is_answered = split(error)[1] is not None
+            with guarded(partial(self._fail, exchange, request, has_returned)):
+                raise
         finally:
             if not (is_answered or exchange.is_cancelled or trio.current_effective_deadline() == -inf):
                 raised = sys.exc_info()[1]  # not ours to catch, but somebody waits for the reply
-                self._fail(exchange, _LEFT_OPEN if raised is None or isinstance(raised, trio.Cancelled) else raised)
+                failure = _LEFT_OPEN if raised is None or isinstance(raised, trio.Cancelled) else raised
+                self._fail(exchange, request, has_returned, failure)
             self._ended(exchange)
 
-    def _fail(self, exchange: Exchange, error: BaseException) -> None:
+    async def _call(self, exchange: Exchange, function: Function, *arguments: object) -> None:
+        """One of several functions that are told the same: what it raises costs itself, and what it did through the
+        node."""
+        mark = exchange.mark()
+        with guarded(partial(self._failed_alone, exchange, mark, function)):
+            await function(*arguments)
+
+    def _failed_alone(self, exchange: Exchange, mark: Mark, function: Function, error: BaseException) -> None:
+        exchange.forget_since(mark)
+        if self._watch is not None:
+            self._watch.failed(exchange, error, None)
+        self._failures.callback(function.name, error)
+
+    def _fail(
+        self, exchange: Exchange, request: Request | frames.Call, has_returned: bool, error: BaseException
+    ) -> None:
+        """has_returned: it is of what the function has returned, and so no line of that is in the traceback."""
         self.failed += 1
         wanted = _request_error(error, exchange)
         said = None
@@ -214,9 +234,20 @@ class Dispatch:
             exchange.fail(*said)
             return
         id = token_hex(4)
+        whose = self._calls.whose(request) if isinstance(request, frames.Call) else self._whose(request)
+        if has_returned and error is not _LEFT_OPEN:
+            add_note(error, f"returned by {whose}")
         if self._failures.admits("handler_failed", error, exchange.id):
             text = traceback_of(error)
-            log.error("handler_failed", id=id, request=exchange.id, attempt=exchange.attempt, exception=text)
+            log.error(
+                "handler_failed",
+                id=id,
+                request=exchange.id,
+                attempt=exchange.attempt,
+                function=whose.function or whose.around,
+                route=whose.route,
+                exception=text,
+            )
         exchange.fail(500, f"internal error ({id})")
 
 

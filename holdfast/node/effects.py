@@ -108,6 +108,8 @@ def room_in(max_batch_bytes: int) -> int:
 
 
 def pack(clients: Iterable[Client | int]) -> bytes:
+    if isinstance(clients, Client | int):
+        raise TypeError(f"expected a list of clients, got one: {type(clients).__name__}")
     packed = pack_ids(map(id_of, clients))
     if len(packed) > MAX_PACKED_BYTES:
         raise HoldfastError(f"an effect names at most {MAX_PACKED_BYTES // 8} clients, got {len(packed) // 8}")

@@ -16,6 +16,7 @@ import trio
 from holdfast.node import effects, threads, traceparent
 from holdfast.node.effects import Outlet
 from holdfast.node.elsewhere import in_trio
+from holdfast.node.function import kind_of
 from holdfast.node.network import LinkedSession
 from holdfast.node.plain import check_number, pairs_of
 from holdfast.node.request import NO_REPLY, Body, Client, Reply, Request
@@ -30,6 +31,9 @@ from holdfast.protocols.nodes.effects import MAX_EFFECTS, Effect, weigh
 
 STATUSES = range(200, 600)
 MAX_MESSAGE = 2000  # characters of a failure; what a handler says of a request may be as large as that, and larger
+
+
+Mark = tuple[list[Effect] | None, int]  # a place among the effects that wait
 
 
 class RequestSession(LinkedSession, Protocol):
@@ -110,6 +114,16 @@ class Exchange(Job):
         self._effects.append(effect)
         self._effects_bytes = size
 
+    def mark(self) -> Mark:
+        """After what waits now."""
+        return self._effects, len(self._effects or ())
+
+    def forget_since(self, mark: Mark) -> None:
+        """Drop what has been put after it, and is not flushed."""
+        before, count = mark
+        kept = before[:count] if before and before is self._effects else []  # another one: these have been flushed
+        self._effects, self._effects_bytes = kept or None, sum(map(weigh, kept))
+
     async def flush(self) -> None:
         """Carry out what waits, and wait until that is done. Raises StaleError where the end of the handler is that of
         no task: in a thread, or in a task that outlives it."""
@@ -136,6 +150,8 @@ class Exchange(Job):
         if not isinstance(result, Reply):
             if result is NO_REPLY:
                 await self._send(None, _NO_CONTENT)
+            elif type(result) is tuple:
+                raise TypeError(_NO_TUPLE)
             else:
                 await self._send(result, _PLAIN)
             return
@@ -204,7 +220,7 @@ class Exchange(Job):
             if effects.is_json(body):  # something in it
                 raise
             expected = f"expected {effects.SENDABLE}, None, or in Reply(...) an async iterable of such"
-            raise TypeError(f"{expected}, got {type(body).__name__}") from error
+            raise TypeError(f"{expected}, got {kind_of(body)}") from error
         size = 64 + len(payload) + self._effects_bytes
         if self.is_http:
             status = check_number(reply.status, STATUSES, "the status of a reply")
@@ -297,6 +313,7 @@ class Exchange(Job):
         await self.session.wait_room()
 
 
+_NO_TUPLE = "expected no tuple: with a status it is Reply(body, status=201), and an array in JSON is a list"
 _PLAIN = Reply()
 _NO_CONTENT = Reply(status=204)
 _FAILED = Reply(failed=True)

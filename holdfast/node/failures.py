@@ -1,14 +1,19 @@
 """Lines of the log for what the author's functions do wrong: of a mass of them, some and a count, since clients can
 cause it at will.
 
-Owns the bound for one node. What a line says is its place's own.
+Owns the bound for one node. What a line says is its place's own, but for functions that are only told of something.
 """
 
 import time
 from collections.abc import Callable
 from threading import Lock
 
+import structlog
+
 from holdfast.masses import Masses
+from holdfast.node.errors import traceback_of
+
+log = structlog.get_logger("holdfast.node")
 
 
 class Failures:
@@ -31,6 +36,11 @@ class Failures:
             return False
         with self._lock:
             return self._masses.admits(event, time.monotonic())
+
+    def callback(self, name: str, error: BaseException) -> None:
+        """A function that was told of something has raised."""
+        if self.admits("callback_failed", error):
+            log.error("callback_failed", callback=name, exception=traceback_of(error))
 
     def refused(self, error: BaseException, request: int) -> None:
         """A request was refused in the handler's own words."""

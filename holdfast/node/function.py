@@ -6,12 +6,18 @@ node's own thread. What a plain one returns is awaited if that can be done: lamb
 with an async __call__ do not look like async functions.
 """
 
+import ast
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any
+from textwrap import dedent
+from types import AsyncGeneratorType, GeneratorType
+from typing import Any, NamedTuple
 
 from holdfast.node.threads import Threads
+from holdfast.protocols.errors import ConfigError
+
+MISPLACED_YIELD = "has a `yield`, so nothing of it would run: that is for lifespans, and for the parts of a Reply"
 
 
 class Function:
@@ -20,7 +26,7 @@ class Function:
     threads: in which it runs if it is a plain one, and not inline. None: where it is called, which is for whoever sees
     to the thread himself. count: how many of the arguments it takes, the first ones; None: all.
     begin: calls it with less around it: gives the result, or an awaitable of it.
-    is_inline, is_async: it needs no thread. name: for the log.
+    function: the author's. is_inline, is_async: it needs no thread. name: for the log.
     """
 
     __slots__ = ("_threads", "begin", "function", "is_async", "is_inline", "name")
@@ -36,9 +42,9 @@ class Function:
         self.name = name_of(function)
         self.is_async = is_async(function)
         self.is_inline = inline
+        self.function = function
         if count is not None:
             function = partial(_call_with, function, count)
-        self.function = function
         self._threads = threads
         self.begin: Callable[..., Any] = function
         if self.needs_thread and threads is not None:
@@ -50,7 +56,10 @@ class Function:
 
     async def __call__(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - the author's
         result = self.begin(*arguments, **named)
-        return await result if isinstance(result, Awaitable) else result
+        if isinstance(result, Awaitable):
+            result = await result
+        check_result(self.function, result)
+        return result
 
 
 async def _in_thread(threads: Threads, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
@@ -65,10 +74,66 @@ def _call_with(function: Callable[..., Any], count: int, *arguments: Any) -> Any
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether a call only begins: of an async function, of what is wrapped around one, or of an object that is called
     as one."""
+    return inspect.iscoroutinefunction(innermost(function))
+
+
+def innermost(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What is within decorators that say what they are around, partials, and an object that is called."""
     inner = inspect.unwrap(function)
     while isinstance(inner, partial):
         inner = inspect.unwrap(inner.func)
-    return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(getattr(inner, "__call__", None))  # noqa: B004
+    called: Callable[..., Any] = getattr(inner, "__call__", inner)  # noqa: B004 - what is called, and not whether
+    return inner if hasattr(inner, "__code__") else called
+
+
+def check_no_generator(function: Callable[..., Any]) -> None:
+    """Raise ConfigError for one with a `yield`: a call does nothing of what is in it, and nobody asks it for more. What
+    is wrapped around such a one may do that."""
+    for called in (function, getattr(function, "__call__", None)):  # noqa: B004 - what is called, and not whether
+        if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+            raise ConfigError(f"{said(function)} {MISPLACED_YIELD}")
+
+
+def yields_on_its_way(function: Callable[..., Any]) -> int:
+    """How many `yield`s it passes if all goes well, at least: those that stand in no branch. 0 where the source is not
+    to be had."""
+    try:
+        [definition] = ast.parse(dedent(inspect.getsource(function.__code__))).body
+    except (AttributeError, OSError, ValueError, SyntaxError):
+        return 0
+    return _yields_of(definition.body) if isinstance(definition, ast.AsyncFunctionDef) else 0
+
+
+def _yields_of(statements: Sequence[ast.stmt]) -> int:
+    count = 0
+    for statement in statements:
+        if isinstance(statement, ast.With | ast.AsyncWith):
+            count += _yields_of(statement.body)
+        elif isinstance(statement, ast.Try):
+            count += _yields_of(statement.body) + _yields_of(statement.finalbody)
+        elif isinstance(statement, ast.Expr | ast.Assign | ast.AnnAssign):
+            count += isinstance(statement.value, ast.Yield)
+        if any(isinstance(each, ast.Return | ast.Raise) for each in ast.walk(statement)):
+            break  # what follows may not be passed
+    return count
+
+
+def check_result(function: Callable[..., Any], result: object) -> None:
+    """The same where it shows when it is called. Raises TypeError."""
+    if type(result) in (GeneratorType, AsyncGeneratorType):
+        raise TypeError(f"{said(function)} returns what {MISPLACED_YIELD}")
+
+
+class Whose(NamedTuple):
+    """Who has handled something, for people. function: with its place; "": nobody. route: by which it was found.
+    around: middleware."""
+
+    function: str = ""
+    route: str = ""
+    around: str = ""
+
+    def __str__(self) -> str:
+        return " or ".join(filter(None, (self.function, self.around))) + (f", for {self.route}" if self.route else "")
 
 
 def name_of(function: Callable[..., Any]) -> str:
@@ -80,8 +145,15 @@ def name_of(function: Callable[..., Any]) -> str:
 
 def said(function: Callable[..., Any]) -> str:
     """Its name, and where it is if that is known: two may have one name, and there is no traceback."""
-    try:
-        code = inspect.unwrap(function).__code__
-    except (AttributeError, ValueError):
+    code = getattr(innermost(function), "__code__", None)
+    if code is None:
         return name_of(function)
     return f"{name_of(function)} ({code.co_filename.rpartition('/')[2]}, line {code.co_firstlineno})"
+
+
+def kind_of(value: object) -> str:
+    """What it is that can't be sent: its type, and what is likely to be missing."""
+    kind, name = type(value).__name__, getattr(value, "__qualname__", "")
+    if isinstance(value, Coroutine):
+        return f"{kind} of {name}: is an `await` missing?"
+    return f"{kind} {name}: is it to be called?" if name and callable(value) else kind

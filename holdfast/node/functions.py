@@ -9,11 +9,12 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Protocol, TypeVar, overload
 
-from holdfast.node.function import Function, is_async, said
+from holdfast.node.errors import RequestError
+from holdfast.node.function import Function, Whose, is_async, said
 from holdfast.node.request import Client, Request
-from holdfast.node.routing import Begin, Router, key_of
+from holdfast.node.routing import Begin, Router, key_of, methods_of
 from holdfast.node.threads import Threads
-from holdfast.node.typed import Handler, check, takes
+from holdfast.node.typed import Handler, check, fault_of
 from holdfast.protocols.errors import ConfigError
 from holdfast.protocols.paths import Pattern
 
@@ -59,8 +60,8 @@ class Functions:
     def on_request(self, path: Any = None, *, method: str | Iterable[str] = (), inline: bool = False) -> Any:
         """Register a function that answers requests: `async def handle(request: Request) -> ...`, or a plain def.
 
-        What it returns is the reply. bytes: of the request's kind, text or binary. str: text. dict, list, tuple, int,
-        float, bool, dataclass, msgspec.Struct: JSON, as text. None: nothing is sent (over HTTP an empty body).
+        What it returns is the reply. bytes: of the request's kind, text or binary. str: text. dict, list, int, float,
+        bool, dataclass, msgspec.Struct: JSON, as text. None: nothing is sent (over HTTP an empty body).
         NO_REPLY: the same, said (over HTTP it is 204). Reply: with status, headers, or in parts. It may raise
         RequestError, which the client gets; whatever else it raises, SystemExit too, is logged, and the client gets
         status 500 with the id of the log line. It is cancelled when the reply is no longer wanted, and when the link is
@@ -84,7 +85,7 @@ class Functions:
         it does through the node, or waits for there, raises StaleError. With `inline=True` it is called in the node's
         own thread, and holds up everything else in the node while it runs.
         """
-        methods = tuple(dict.fromkeys(each.upper() for each in ([method] if isinstance(method, str) else method)))
+        methods = methods_of(method)
         if path is not None and not isinstance(path, str):  # the function: a decorator without arguments
             self._take(path, None, methods, inline)
             return path
@@ -136,7 +137,8 @@ class Functions:
         self._router.add(self._handler_of(function, path, inline), path, methods)
 
     def _handler_of(self, function: Callable[..., Any], path: Pattern | None, inline: bool) -> Handler:
-        return Handler(Function(function, inline=inline, threads=self._threads), path.names if path else ())
+        made = Function(function, inline=inline, threads=self._threads)
+        return Handler(made, path.names, path.path) if path else Handler(made)
 
     def _handler(self, tell: Callable[[Handler], None] | None = None) -> Begin | None:
         """What begins a request: all that is registered for them. None: nothing is. tell: see Router."""
@@ -146,6 +148,15 @@ class Functions:
             for function in reversed(self._middleware):
                 begin = _around(function, begin)
         return begin
+
+    def _whose(self, request: Request) -> Whose:
+        """Who handles it, as it came."""
+        around = ", ".join(map(said, self._middleware))
+        try:
+            handler, _ = self._router.find(request)
+        except RequestError:
+            return Whose("", "", around)
+        return Whose(said(handler.function.function), handler.route, around)
 
     @overload
     def on_connect(self, function: OpenHandler, *, inline: bool = ...) -> OpenHandler: ...
@@ -228,10 +239,9 @@ class Functions:
         """
         if function is None:
             return partial(self.on_close, inline=inline, once=once)
-        takes_reason = takes(function, 2)
-        if not takes_reason:
-            check(function, "a client")
-        count, adapted = 2 if takes_reason else 1, self._adapt(function)
+        arguments = ("a client",) if fault_of(function, None, None) else ("a client", "a reason")
+        check(function, *arguments)
+        count, adapted = len(arguments), self._adapt(function)
         if once:
             self._on_close_once.append(Function(adapted, inline=inline, threads=self._threads, count=count))
         else:

@@ -8,13 +8,14 @@ itself, and the lease is what more than half of them grant (protocols.nodes.leas
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
 import trio
 
 from holdfast.node import backoff, effects
 from holdfast.node.elsewhere import in_trio
-from holdfast.node.errors import split, traceback_of
+from holdfast.node.errors import guarded, traceback_of
 from holdfast.node.function import Function
 from holdfast.node.network import Network
 from holdfast.node.threads import current_time
@@ -117,24 +118,18 @@ class Mastership:
     async def _guarded(self, function: Function) -> None:
         """The guard of the author's functions: one that raises is begun anew while the term lasts."""
         for delay in backoff.delays():
-            try:
+            with guarded(partial(_tell, function, delay)):
                 await function()
-            except trio.Cancelled:
-                raise
-            except BaseException as error:
-                cancelled, failure = split(error)
-                if failure is not None:
-                    text = traceback_of(failure)
-                    log.error("on_master_failed", function=function.name, retry_in=delay, exception=text)
-                if cancelled is not None:
-                    raise cancelled from None
-            else:
                 return
             await trio.sleep(delay)
 
     def _end_term(self, reason: str) -> None:
         if self._term is not None:
             self._term.scope.cancel(reason=reason)
+
+
+def _tell(function: Function, delay: float, error: BaseException) -> None:
+    log.error("on_master_failed", function=function.name, retry_in=delay, exception=traceback_of(error))
 
 
 class Term:

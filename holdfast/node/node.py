@@ -17,7 +17,7 @@ from holdfast.node.actions import Actions
 from holdfast.node.asking import Asking
 from holdfast.node.callbacks import Callbacks
 from holdfast.node.calls import Calls
-from holdfast.node.checks import check
+from holdfast.node.checks import check, labels_of
 from holdfast.node.clients import Clients
 from holdfast.node.counts import Counts
 from holdfast.node.dispatch import Dispatch
@@ -45,6 +45,7 @@ log = structlog.get_logger("holdfast.node")
 
 ResultT = TypeVar("ResultT")
 
+ASYNCIO = "in asyncio, `from holdfast.asyncio import Node`"
 FORGET_TIMEOUT = 60.0
 HOUSEKEEPING_INTERVAL = 1.0
 LAST_EFFECTS = 1.0  # seconds in which what was accepted is brought, when the time of the drain is over
@@ -91,7 +92,7 @@ class Node(Actions):
         self.name = name
         self.capacity = capacity
         self.weight = weight
-        self.labels = dict(labels or {})
+        self.labels = labels_of(labels)
         self.id = id or f"{name}-{token_hex(4)}"
         self.token = token
         self.curve = curve
@@ -174,10 +175,13 @@ class Node(Actions):
 
         Started when it is ready at the first one. Reconnects for ever; returns after `drain`. Cancelled, it is gone at
         once: its requests go to other nodes. Raises LinkRefused if a proxy will not have it as it is, LifespanError
-        for a lifespan that fails, ConfigError for an address that is none. May be called again after it has returned.
+        for a lifespan that fails, ConfigError for an address that is none, RuntimeError elsewhere than in Trio. May be
+        called again after it has returned.
         """
         if self._is_running:
             raise RuntimeError(f"node {self.id} is running already")
+        if not trio.lowlevel.in_trio_task():
+            raise RuntimeError(f"node {self.id} is Trio's: trio.run(node.run, [...]); {ASYNCIO}")
         check(self, join)
         self._is_running = True
         try:
@@ -300,7 +304,8 @@ class Node(Actions):
         handler = self._handler()
         once = self._on_open_once, self._on_close_once
         calls = Calls(self._on_connect, *once, self._on_ask, partial(put, links))
-        dispatch = self._dispatch(handler, calls, clients, self.capacity, self.failures, self.order == "client")
+        is_ordered = self.order == "client"
+        dispatch = self._dispatch(handler, calls, clients, self.capacity, self.failures, is_ordered, self._whose)
         self._around = Lifespans(self._lifespans, self, self._is_draining, self.drain_timeout)
         ready, draining = links.is_ready, self._is_draining
         self._tasks = Tasks(links, self._jobs, self.failures, self.threads, ready, draining)

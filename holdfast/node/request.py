@@ -1,4 +1,4 @@
-"""What a handler gets and gives: Request, its Client, and Reply."""
+"""What functions get and give: Request, its Client, and Reply; the Question of another node."""
 
 import math
 from collections.abc import AsyncIterable, Iterable, Mapping
@@ -59,6 +59,18 @@ class Headers(list[tuple[str, str]]):
         return [value for key, value in self if key.lower() == name]
 
 
+class _Untold:
+    """In a Struct that is not to be sent: what JSON can't say, wherever it stands in a reply or a message. Headers have
+    what a client proves itself with. The encoder's error has the name of the class."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+_Untold.__name__ = "Client, Request or HttpInfo (with all headers: send what you mean of it)"
+_UNTOLD = _Untold()
+
+
 class Client(Struct, frozen=True, eq=False):
     """A client of some proxy. Equal to another exactly if the ids are; an id is never used twice.
 
@@ -79,6 +91,7 @@ class Client(Struct, frozen=True, eq=False):
     _data: bytes = b""
     _claims: bytes = b""
     redelivered: bool = False
+    _untold: _Untold = _UNTOLD
 
     def __eq__(self, other: object) -> bool:
         return other.id == self.id if isinstance(other, Client) else NotImplemented
@@ -125,6 +138,7 @@ class HttpInfo(Struct, frozen=True):
     method: str
     target: str
     headers: Headers
+    _untold: _Untold = _UNTOLD
 
 
 class Handled(Protocol):
@@ -138,7 +152,29 @@ class Handled(Protocol):
         ...
 
 
-class Request(Struct):
+class Content(Struct):
+    """What a client, or another node, has said. payload: that. is_text: whether it came as text."""
+
+    payload: bytes
+    is_text: bool
+
+    @property
+    def text(self) -> str:
+        """The payload as text. Raises RequestError (400) if it is no UTF-8; what `is_text` is."""
+        try:
+            return self.payload.decode()
+        except UnicodeDecodeError as error:
+            raise RequestError(400, "expected UTF-8 text") from error
+
+    def json(self) -> Any:  # noqa: ANN401 - JSON can be anything
+        """The payload, parsed. Raises RequestError (400), so that a function need not care."""
+        try:
+            return msgspec.json.decode(self.payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise RequestError(400, "expected JSON") from error
+
+
+class Request(Content):
     """A message of a client, or an HTTP request if `http` is not None.
 
     payload: the message, or the body, decoded. is_text: whether it came as text; then it is valid UTF-8.
@@ -146,8 +182,6 @@ class Request(Struct):
     deadline: when the proxy gives up (Trio's clock). The handler is cancelled then, without doing anything for it.
     """
 
-    payload: bytes
-    is_text: bool
     client: Client
     http: HttpInfo | None = None
     attempt: int = 1
@@ -165,14 +199,6 @@ class Request(Struct):
     def redelivered(self) -> bool:
         """Whether another node may have begun with it. What that one did elsewhere (its database) is done."""
         return self.attempt > 1
-
-    @property
-    def text(self) -> str:
-        """The payload as text. Raises RequestError (400) if it is no UTF-8; what `is_text` is."""
-        try:
-            return self.payload.decode()
-        except UnicodeDecodeError as error:
-            raise RequestError(400, "expected UTF-8 text") from error
 
     @property
     def path(self) -> str:
@@ -219,13 +245,6 @@ class Request(Struct):
         header = self.client.headers.get(TRACEPARENT)
         return header if ids_of(header) is not None else None
 
-    def json(self) -> Any:  # noqa: ANN401 - JSON can be anything
-        """The payload, parsed. Raises RequestError (400), so that a handler need not care."""
-        try:
-            return msgspec.json.decode(self.payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise RequestError(400, "expected JSON") from error
-
     async def flush(self) -> None:
         """Carry out now what this handler did through the node so far, instead of with the reply; return when all
         proxies that the node is linked with have done it. One that stands still is linked for node.heartbeat_timeout.
@@ -236,6 +255,20 @@ class Request(Struct):
         """
         if self._exchange is not None:
             await self._exchange.flush()
+
+
+class Question(Content):
+    """What another node asks. sender: its id. attempt: 1, and one more for each time that it was asked before, of a
+    node, or through a proxy, that was lost. deadline: as of Request."""
+
+    sender: str
+    attempt: int
+    deadline: float
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether another node may have begun with it."""
+        return self.attempt > 1
 
 
 @dataclass(frozen=True, slots=True)

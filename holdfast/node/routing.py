@@ -6,7 +6,9 @@ specific one that takes the method is it: word before parameter before `*`, then
 is taken by none is the rest's, or else refused: 404, and 405 over HTTP if only the method is wrong.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
+from difflib import SequenceMatcher
 from typing import Any
 
 import msgspec
@@ -21,8 +23,25 @@ from holdfast.protocols.paths import Branch, Pattern, segments
 Key = tuple[type, str | int | bool]  # True is 1 in Python, and not in JSON
 Begin = Callable[[Request], Any]
 
+METHODS = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
+TOKEN = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)  # RFC 9110 section 5.6.2
 MAX_SHOWN = 80  # characters of what a client sent, in what it is told
 EVERY = None  # in place of a method: all of them, and messages
+
+
+def methods_of(method: object) -> tuple[str, ...]:
+    """Those that a function is registered for: one, or several. Raises ConfigError for what is none, and for a slip."""
+    several = [method] if isinstance(method, str) else method
+    methods: dict[str, None] = {}
+    for each in several if isinstance(several, Iterable) else [several]:
+        if not (isinstance(each, str) and TOKEN.fullmatch(each)):
+            raise ConfigError(f"a method is a word as GET, or there is a list of such, got {method!r:.80}")
+        name = each.upper()
+        for known in METHODS - {name}:  # WebDAV's, and those of others, are further away
+            if sorted(name) == sorted(known) or SequenceMatcher(None, name, known).ratio() > 0.88:
+                raise ConfigError(f"no client sends {each}; did you mean {known}?")
+        methods[name] = None
+    return tuple(methods)
 
 
 def key_of(field: object, value: object) -> Key:
@@ -110,7 +129,7 @@ class Router:
         former = values.setdefault(key, Table()).add(path, (EVERY,), handler)
         handler.route = f"{field}={_shown(key[1])}" + (f" {path.path}" if path else "")
         if former is not None:
-            what = f'messages with "{field}": {_shown(key[1])}' + (f" at {path.path}" if path else "")
+            what = f'messages with "{field}": {_quoted(key[1])}' + (f" at {path.path}" if path else "")
             _refuse(what, former, handler)
         names = [f"field_{number}" for number in range(len(self._by_field))]
         fields = [(name, Any, msgspec.UNSET) for name in names]
@@ -128,24 +147,26 @@ class Router:
         return self
 
     def __call__(self, request: Request) -> Any:  # noqa: ANN401 - the author's
+        handler, values = self.find(request)
+        if self.tell is not None:
+            self.tell(handler)
+        return handler(request, values)
+
+    def find(self, request: Request) -> tuple[Handler, list[str]]:
+        """What takes it, and the values of the path's parameters. Raises RequestError."""
         http = request.http
         path = request.client.path
         fields = self._fields(request.payload) if http is None and self._decode is not None else []
         for value, tables in zip(fields, self._by_field.values(), strict=False):  # none are told of what is no JSON
             table = tables.get((type(value), value)) if type(value) in (str, int, bool) else None
             if table is not None and (found := table.take(EVERY, path)) is not None:
-                return self._begin(*found, request)
+                return found
         found = self.table.take(EVERY if http is None else http.method, path)
         if found is not None:
-            return self._begin(*found, request)
+            return found
         if http is not None:
             raise self._why_not_http(http.method, path)
         raise RequestError(404, self._why_not(fields, path))
-
-    def _begin(self, handler: Handler, values: list[str], request: Request) -> Any:  # noqa: ANN401 - the author's
-        if self.tell is not None:
-            self.tell(handler)
-        return handler(request, values)
 
     def _fields(self, payload: bytes) -> list[Any]:
         """Those of a message by which functions are registered; none of one that is no JSON object."""
@@ -169,7 +190,7 @@ class Router:
         if not fields:
             return "nothing here takes this message: expected JSON, an object"
         came = (
-            f'"{name}"' + (" missing" if value is msgspec.UNSET else f": {_shown(value)}")
+            f'"{name}"' + (" missing" if value is msgspec.UNSET else f": {_quoted(value)}")
             for name, value in zip(self._by_field, fields, strict=True)
         )
         return f"nothing here takes a message with {', '.join(came)}"
@@ -185,6 +206,11 @@ def _check_text(values: list[str], path: str) -> None:
 def _refuse(what: str, former: Handler, handler: Handler) -> None:
     one, other = said(former.function.function), said(handler.function.function)
     raise ConfigError(f"one function takes {what}, and {one} is registered already: {other} can't be it too")
+
+
+def _quoted(value: object) -> str:
+    """With the quotes of a text: "1" is another value than 1."""
+    return f'"{_shown(value)}"' if isinstance(value, str) else _shown(value)
 
 
 def _shown(value: object) -> str:

@@ -15,9 +15,9 @@ import structlog
 import trio
 
 from holdfast.node import effects, threads
-from holdfast.node.errors import RequestError, split, traceback_of
+from holdfast.node.errors import RequestError, guarded, traceback_of
 from holdfast.node.failures import Failures
-from holdfast.node.function import Function, is_async, name_of
+from holdfast.node.function import Function, check_result, is_async, name_of
 from holdfast.node.threads import Threads
 from holdfast.protocols.errors import HoldfastError
 
@@ -25,6 +25,8 @@ log = structlog.get_logger("holdfast.node")
 
 MAX_TASKS = 10_000  # each is some KiB, and clients may have handlers start them
 END_TIMEOUT = 1.0  # for cancelled tasks that shield what they do last; then their surroundings are taken down
+WHERE = "tasks are started in its lifespan or in what it calls"
+NOT_WITHIN = f"the node does not run in this thread: {WHERE}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +74,7 @@ class Tasks:
         try:
             async with trio.open_nursery() as nursery:
                 self._threads = Threads(self._limit)
+                self._token = trio.lowlevel.current_trio_token()
                 self._nursery = nursery
                 task_status.started()
                 await trio.sleep_forever()
@@ -92,19 +95,24 @@ class Tasks:
     # --- tasks ------------------------------------------------------------------------------------------------------
 
     def start_soon(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-        """In any thread of Trio's. Raises HoldfastError before and after the run, RequestError (503) if there are too
-        many, StaleError in a thread that counts for nothing by now."""
-        if trio.lowlevel.in_trio_run():
+        """In Trio and its threads. Raises HoldfastError before and after the run and elsewhere, RequestError (503) if
+        there are too many, StaleError in a thread that counts for nothing by now."""
+        if self._nursery is None or trio.lowlevel.in_trio_run():
             self._start(function, arguments)
-        else:
+            return
+        try:
             trio.from_thread.run(threads.call, self._start_from_thread, function, arguments)
+        except RuntimeError as error:  # Trio knows of no run for this thread, or that is over
+            raise HoldfastError(NOT_WITHIN) from error
 
     async def _start_from_thread(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         self._start(function, arguments)
 
     def _start(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         if self._nursery is None or self._nursery.cancel_scope.cancel_called:
-            raise HoldfastError("the node does not run: tasks are started in its lifespan or in what it calls")
+            raise HoldfastError(f"the node does not run: {WHERE}")
+        if trio.lowlevel.current_trio_token() is not self._token:
+            raise HoldfastError(NOT_WITHIN)
         if self.count >= MAX_TASKS:
             raise RequestError(503, f"{MAX_TASKS} tasks of the node's own have not ended: try again in a moment")
         self.count += 1
@@ -155,18 +163,15 @@ class Tasks:
 
     async def _call(self, function: Callable[..., Any], arguments: tuple[Any, ...], threads: Threads | None) -> None:
         """The guard. threads: for a plain function; None: it is called here."""
-        try:
+        with guarded(partial(self._failed, function)):
             if threads is None or is_async(function):
                 result = function(*arguments)
             else:
                 result = await threads.run(function, *arguments)
             if isinstance(result, Awaitable):
-                await result
-        except trio.Cancelled:
-            raise
-        except BaseException as error:
-            cancelled, failure = split(error)
-            if failure is not None and self._failures.admits("task_failed"):
-                log.error("task_failed", function=name_of(function), exception=traceback_of(failure))
-            if cancelled is not None:
-                raise cancelled from None
+                result = await result
+            check_result(function, result)
+
+    def _failed(self, function: Callable[..., Any], error: BaseException) -> None:
+        if self._failures.admits("task_failed"):
+            log.error("task_failed", function=name_of(function), exception=traceback_of(error))

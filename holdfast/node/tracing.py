@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from holdfast.node.request import Request
+from holdfast.node.routing import METHODS
 from holdfast.protocols.nodes import frames
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 NAME = "holdfast"
 PROVIDER = "OTEL_PYTHON_TRACER_PROVIDER"  # of OpenTelemetry: which one is loaded when it is first asked for
 CONTEXT = ("traceparent", "tracestate", "baggage", "b3", "uber-trace-id")  # what propagators read
-METHODS = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}  # a name is one of few
 
 
 def tracer() -> "Tracer | None":
@@ -66,7 +66,7 @@ class Tracer:
         if isinstance(request, frames.Call):
             name = request.kind
         elif isinstance(request, Request) and request.http is not None:
-            is_known = request.http.method in METHODS
+            is_known = request.http.method in METHODS  # a name is one of few
             name = request.http.method if is_known else "HTTP"
             attributes["http.request.method"] = request.http.method if is_known else "_OTHER"
         parent = propagate.extract(_carrier(client.headers))

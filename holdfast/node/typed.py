@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from holdfast.node.errors import RequestError
-from holdfast.node.function import Function, said
+from holdfast.node.function import Function, check_no_generator, innermost, said
 from holdfast.node.request import Request
 from holdfast.protocols.errors import ConfigError
 
@@ -26,13 +26,13 @@ class Handler:
     """A function for requests. It is called with a request and the values of its path's parameters, and gives what
     Function.begin gives. Raises RequestError (400).
 
-    names: of the parameters of its path, in order. has_more: whether it takes more than the request. route: the path or
-    field by which it is found, for people; "": it takes all others.
+    names: of the parameters of its path, in order. path: that, for people. has_more: whether it takes more than the
+    request. route: the path or field by which it is found, for people; "": it takes all others.
     """
 
     __slots__ = ("_body", "_is_optional", "_values", "function", "has_more", "route")
 
-    def __init__(self, function: Function, names: Sequence[str] = ()) -> None:
+    def __init__(self, function: Function, names: Sequence[str] = (), path: str = "") -> None:
         author = function.function
         parameters = _parameters(author)
         self.function = function
@@ -48,7 +48,7 @@ class Handler:
             self._body = _decoder(author, _annotation(author, body, Any))
             self._is_optional = body.default is not inspect.Parameter.empty
         self.has_more = bool(self._values or self._body)
-        check(author, "a request", named=[*names, BODY] if self._body else names)
+        check(author, "a request", named=[*names, BODY] if self._body else names, path=path)
 
     def __call__(self, request: Request, values: Sequence[str] = ()) -> Any:  # noqa: ANN401 - the author's
         if not self.has_more:
@@ -61,24 +61,28 @@ class Handler:
         return self.function.begin(request, **named)
 
 
-def check(function: Callable[..., Any], *arguments: str, named: Sequence[str] = ()) -> None:
-    """Raise ConfigError if it can't be called with so many arguments (what they are, for people), and these names."""
+def check(function: Callable[..., Any], *arguments: str, named: Sequence[str] = (), path: str = "") -> None:
+    """Raise ConfigError if it can't be called with so many arguments (what they are, for people), and these names; or
+    if it has a `yield`. path: for which it is."""
     if not callable(function):
         raise ConfigError(f"expected a function to register, got {function!r:.80}")
-    if not takes(function, len(arguments), named):
+    check_no_generator(function)
+    fault = fault_of(function, *arguments, **dict.fromkeys(named))
+    if fault:
         expected = ", ".join([*arguments, *(f"{name}=" for name in named)]) or "no argument"
-        raise ConfigError(f"{said(function)} must take {expected}: it could not be called")
+        where = f" for {path}" if path else ""
+        raise ConfigError(f"{said(function)} must take {expected}{where}: it could not be called, {fault}")
 
 
-def takes(function: Callable[..., Any], count: int, named: Sequence[str] = ()) -> bool:
-    """Whether it can be called with so many arguments, and these names."""
+def fault_of(function: Callable[..., Any], *arguments: object, **named: object) -> str:
+    """Why it can't be called with these; "": it can."""
     try:
-        inspect.signature(function).bind(*[None] * count, **dict.fromkeys(named))
-    except TypeError:
-        return False
+        inspect.signature(function).bind(*arguments, **named)
+    except TypeError as error:
+        return str(error)
     except ValueError:
-        return True  # a builtin that does not say
-    return True
+        return ""  # a builtin that does not say
+    return ""
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -105,12 +109,7 @@ def _annotation(function: Callable[..., Any], parameter: inspect.Parameter | Non
 
 
 def _globals(function: Callable[..., Any]) -> dict[str, Any]:
-    inner = inspect.unwrap(function)
-    while isinstance(inner, partial):
-        inner = inspect.unwrap(inner.func)
-    if not hasattr(inner, "__globals__"):
-        inner = type(inner).__call__
-    return getattr(inner, "__globals__", {})
+    return getattr(innermost(function), "__globals__", {})
 
 
 def _convert(function: Callable[..., Any], name: str, kind: Any) -> Decode:  # noqa: ANN401

@@ -12,7 +12,7 @@ from typing import Any
 import trio
 from msgspec.structs import replace
 
-from holdfast.node.calls import Session, data_of
+from holdfast.node.admission import Session, data_of
 from holdfast.node.effects import Payload, encode, is_json
 from holdfast.node.errors import RequestError, told
 from holdfast.node.node import Node

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from holdfast.node.calls import Session
+from holdfast.node.admission import Session
 from holdfast.node.request import Client, Headers
 from holdfast.protocols.errors import HoldfastError
 from holdfast.testing.effects import Effect

@@ -14,11 +14,11 @@ from msgspec.structs import replace
 
 from holdfast.balancer.settings import StateSettings
 from holdfast.balancer.state import ANY_VERSION, Refusal, StateCopy
-from holdfast.node.calls import Question, data_of
+from holdfast.node.admission import data_of
 from holdfast.node.effects import encode as encode_payload
 from holdfast.node.errors import RequestError
 from holdfast.node.memory import InProcess
-from holdfast.node.request import Client
+from holdfast.node.request import Client, Question
 from holdfast.node.state import decode, encode
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import ASK, UPDATE

@@ -13,6 +13,7 @@ import trio
 import trio.testing
 
 from holdfast import HoldfastError, Reply, RequestError
+from holdfast import Node as TriosNode
 from holdfast.asyncio import Node, hosts
 from holdfast.protocols.nodes import frames
 from tests.holdfast.asyncio.guest import within_asyncio
@@ -575,3 +576,31 @@ def test_without_a_run_nothing_is_done():
 async def test_in_a_run_of_trios_own_it_is_told_where_it_belongs():
     with pytest.raises(RuntimeError, match=r"asyncio\.run\(node\.run\("):
         await Node("test").run(["tcp://127.0.0.1:1"])
+
+
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_a_node_of_trios_in_asyncio_is_told_where_it_belongs(is_linked):
+    """Also beside one of asyncio's own, and so with Trio in the same thread."""
+
+    async def run():
+        with pytest.raises(RuntimeError, match=r"from holdfast\.asyncio import Node"):
+            await TriosNode("test").run(["tcp://127.0.0.1:1"])
+
+    async def run_beside():
+        async with hosts.guest():
+            await run()
+
+    asyncio.run(run_beside() if is_linked else run())
+
+
+@within_asyncio
+async def test_a_loop_of_a_threads_own_is_told_that_the_node_is_elsewhere(node):
+    @node.on_request
+    def handle(request):
+        with pytest.raises(HoldfastError, match=r"not run in this thread.*trio\.from_thread\.run\(node\.notify"):
+            asyncio.run(node.notify("x", channels=["c"]))
+        return "told"
+
+    async with linked(node, clients=[client()]) as session:
+        session.request()
+        assert await reply_of(session) == b"told"

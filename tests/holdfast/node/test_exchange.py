@@ -7,9 +7,11 @@ import structlog
 import trio
 
 from holdfast import NO_REPLY, HoldfastError, Node, Reply, RequestError, StaleError, StateError
+from holdfast.asyncio import Node as AsyncioNode
 from holdfast.node import exchange
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import MAX_CHANNELS
+from holdfast.testing import call
 from tests.holdfast.node.fake_proxy import client, encoded, linked
 from tests.waiting import until
 
@@ -21,6 +23,11 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Move:
     at: object
     to: str
+
+
+@dataclass
+class Asked:
+    by: object
 
 
 class Bid(msgspec.Struct):
@@ -66,7 +73,7 @@ async def http_reply_to(node, **request):
         (Reply(), False, None, False),
         ("", False, b"", True),
         (b"", False, b"", False),
-        ((1, "a"), False, b'[1,"a"]', True),
+        (Reply((1, "a")), False, b'[1,"a"]', True),
         (7, False, b"7", True),
         (0.5, False, b"0.5", True),
         (False, False, b"false", True),
@@ -95,7 +102,7 @@ async def test_reply_to_a_message(result, request_is_text, payload, is_text):
         (NO_REPLY, b"", 204, []),
         (Bid(3), b'{"price":3,"at":null}', 200, [("content-type", "application/json")]),
         (Move("a", "b"), b'{"at":"a","to":"b"}', 200, [("content-type", "application/json")]),
-        ((True,), b"[true]", 200, [("content-type", "application/json")]),
+        (Reply((True,)), b"[true]", 200, [("content-type", "application/json")]),
         (Reply(7, 201), b"7", 201, [("content-type", "application/json")]),
         (Reply(None, status=204), b"", 204, []),
         (Reply(b"abc", text=True), b"abc", 200, [("content-type", "text/plain; charset=utf-8")]),
@@ -168,8 +175,44 @@ async def test_what_is_no_reply_is_told_what_one_is(result):
         "TypeError: expected bytes, str, or for JSON a dict, list, tuple, int, float, bool, dataclass or "
         "msgspec.Struct, None, or in Reply(...) an async iterable of such, got "
     )
-    got = line["exception"].rpartition(expected)[2]
+    got, by = line["exception"].rpartition(expected)[2].splitlines()
+    assert by.startswith("returned by replying.")
     assert got in ("datetime", "set", "generator")
+
+
+async def test_a_tuple_is_no_body_with_its_status():
+    """As Flask has it: a list with the status in it, and 200, would be easily missed."""
+    with pytest.raises(TypeError, match=r"expected no tuple: with a status it is Reply\(body, status=201\)"):
+        call(replying(({"a": 1}, 201)))
+    assert call(replying(Reply((1, 2)))).json() == [1, 2]
+
+
+@pytest.mark.parametrize("kind", [Node, AsyncioNode])
+@pytest.mark.parametrize(
+    "said",
+    [
+        lambda request: request,
+        lambda request: request.client,
+        lambda request: request.http,
+        lambda request: {"who": [request.client]},
+        lambda request: Reply(request.client),
+        lambda request: Asked(request.client),
+    ],
+)
+def test_no_client_is_told_what_another_proves_itself_with(said, kind):
+    node = kind("test")
+
+    @node.on_request
+    async def handle(request):
+        with pytest.raises(TypeError, match="with all headers"):
+            await node.broadcast(said(request) if not isinstance(said(request), Reply) else {"it": said(request).body})
+        return said(request)
+
+    headers = {"authorization": "Bearer s3cr3t"}
+    with pytest.raises(
+        TypeError, match=r"type Client, Request or HttpInfo \(with all headers: send what you mean of it"
+    ):
+        call(node, http="GET /", headers=headers)
 
 
 async def test_http_body_in_parts():

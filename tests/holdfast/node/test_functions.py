@@ -6,7 +6,9 @@ import pytest
 import structlog
 import trio
 
-from holdfast import ConfigError, HoldfastError, Node, Reply
+from holdfast import ConfigError, HoldfastError, Node, Reply, testing
+from holdfast.asyncio import Node as AsyncioNode
+from holdfast.kuzzle import Api
 from holdfast.node.function import is_async
 from holdfast.protocols.nodes import frames
 from tests.holdfast.node.fake_proxy import client, fake_proxy, linked
@@ -226,6 +228,116 @@ async def test_the_state_is_the_same_object_in_every_run():
 def test_what_could_not_be_called_is_refused_at_once(register, function):
     with pytest.raises(ConfigError):
         getattr(Node("test"), register)(function)
+
+
+async def yields(*arguments, **named):
+    yield 1
+
+
+def yields_in_a_row(*arguments, **named):
+    yield 1
+
+
+class Yields:
+    async def __call__(self, *arguments):
+        yield 1
+
+
+REGISTER = {
+    "on_request": lambda node: node.on_request,
+    "on_request, path": lambda node: node.on_request("/"),
+    "on_message": lambda node: node.on_message("type", "x"),
+    "middleware": lambda node: node.middleware,
+    "on_connect": lambda node: node.on_connect,
+    "on_ask": lambda node: node.on_ask,
+    "on_open": lambda node: node.on_open,
+    "on_open, once": lambda node: node.on_open(once=True),
+    "on_close": lambda node: node.on_close,
+    "on_close, once": lambda node: node.on_close(once=True),
+    "on_master": lambda node: node.on_master,
+    "on_state": lambda node: node.on_state,
+    "every": lambda node: node.every(1),
+    "every, master": lambda node: node.every(1, on="master"),
+    "start_soon": lambda node: node.start_soon,
+}
+
+
+@pytest.mark.parametrize("kind", [Node, AsyncioNode])
+@pytest.mark.parametrize(
+    "function", [yields, yields_in_a_row, partial(yields), Yields()], ids=["async", "plain", "partial", "object"]
+)
+@pytest.mark.parametrize("register", REGISTER)
+def test_one_yield_too_many_is_refused_at_once(register, function, kind):
+    """Nothing of such a function runs, and nobody would say so."""
+    with pytest.raises(ConfigError, match=r"[yY]ields\S* \(test_functions.py, line \d+\) has a `yield`"):
+        REGISTER[register](kind("test"))(function)
+
+
+@pytest.mark.parametrize("function", [yields, "no function", lambda: None])
+def test_what_can_be_no_action_is_refused_at_once(function):
+    with pytest.raises(ConfigError):
+        Api(Node("test")).action("taxi", "call")(function)
+
+
+async def test_what_is_around_one_that_yields_may_ask_it_for_all():
+    node = Node("test")
+
+    def in_parts(function):
+        @wraps(function)
+        async def handle(request):
+            return Reply(function(request))
+
+        return handle
+
+    node.on_request(in_parts(yields))
+    async with linked(node, clients=[client()]) as session:
+        session.request()
+        assert (await session.take(frames.Reply)).payload == b"1"
+
+
+@pytest.mark.parametrize("inline", [False, True])
+async def test_a_wrapper_that_gives_back_what_yields_is_told_when_it_is_called(inline):
+    node = Node("test")
+    for register in (node.on_open, node.on_state, node.every(0.01), node.on_master):
+        kwargs = {"inline": inline} if register in (node.on_open, node.on_state) else {}
+        register(wrapped(yields), **kwargs)
+    node.on_request(lambda request: node.start_soon(wrapped(yields)))
+    with structlog.testing.capture_logs() as logs:
+        async with linked(node, clients=[client()], state=[frames.StateItem("k", b"\x01")], position=(1, 1)) as session:
+            session.elect(1, lease=10.0)
+            session.request()
+            await until(
+                lambda: {"callback_failed", "task_failed", "on_master_failed"} <= {line["event"] for line in logs}
+            )
+    told = [line["exception"].splitlines()[-1] for line in logs if "exception" in line]
+    assert all("TypeError: yields (test_functions.py, line " in line for line in told), told
+
+
+def test_which_argument_is_missing_is_said():
+    with pytest.raises(ConfigError) as refused:
+        Node("test").on_request("/users/{id}")(lambda request, uid: None)
+    assert str(refused.value).endswith(
+        "must take a request, id= for /users/{id}: it could not be called, missing a required argument: 'uid'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("addressed", "error"),
+    [
+        ({}, "expected to whom: channels, clients; broadcast is to everybody"),
+        ({"channels": "lobby"}, "expected a list of channels, got the string 'lobby'"),
+        ({"clients": 7}, "expected a list of clients, got one: int"),
+        ({"clients": testing.client()}, "expected a list of clients, got one: Client"),
+        ({"channels": ["lobby"], "exclude": testing.client()}, "expected a list of clients, got one: Client"),
+    ],
+)
+async def test_a_message_says_to_whom_it_is(addressed, error):
+    node = Node("test")
+    async with linked(node):
+        with pytest.raises(TypeError, match=error):
+            await node.notify("x", **addressed)
+        await node.notify("x", clients=[])  # it so happens that there are none
+        await node.notify("x", channels=[])
 
 
 async def test_on_close_with_an_option_is_not_given_a_reason():

@@ -104,7 +104,17 @@ def test_what_is_no_lifespan_is_refused():
     async def wants_more(node, more):
         yield
 
+    async def yields_twice(node):
+        async with trio.open_nursery() as it:
+            yield
+            it.cancel_scope.cancel()
+        try:
+            pass
+        finally:
+            _ = yield
+
     for function, message in (
+        (yields_twice, r"yields_twice \(test_lifespans.py, line \d+\) has 2 `yield`s on its way: a run"),
         (forgot_to_yield, "must be `async def` with one `yield`"),
         (plain, "must be `async def` with one `yield`"),
         (wants_more, "must take no argument or the node"),
@@ -112,6 +122,28 @@ def test_what_is_no_lifespan_is_refused():
     ):
         with pytest.raises(ConfigError, match=message):
             node.lifespan(function)
+
+
+async def test_one_that_yields_in_each_of_several_branches_is_one():
+    node, told = Node("test"), []
+
+    @node.lifespan
+    async def around():
+        if told is None:
+            yield "never"
+            return
+        try:
+            yield
+        except ValueError:
+            yield "never"
+        told.append("left")
+        if told:
+            return
+        yield "never"
+
+    async with linked(node):
+        node.drain()
+        await until(lambda: told == ["left"])
 
 
 @pytest.mark.parametrize(

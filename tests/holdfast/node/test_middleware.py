@@ -12,7 +12,7 @@ def around(node, name, told):
     async def middleware(request, call_next):
         told.append(f"{name} begins")
         try:
-            return (name, await call_next(request))
+            return [name, await call_next(request)]
         finally:
             told.append(f"{name} ends")
 
@@ -31,7 +31,7 @@ async def test_the_first_one_is_the_outermost(kind):
     around(node, "first", told)
     node.on_request(handle if kind == "async" else plain, inline=kind == "inline")
     around(node, "second", told)
-    assert await ask(node) == ("first", ("second", "reply"))
+    assert await ask(node) == ["first", ["second", "reply"]]
     assert told == ["first begins", "second begins", "handler", "second ends", "first ends"]
 
 

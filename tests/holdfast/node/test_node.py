@@ -155,6 +155,8 @@ async def test_curve():
         {"name": "\ud800"},
         {"id": "n" * 257},
         {"id": "\x1b[31m"},
+        {"labels": ["a"]},
+        {"labels": "zone=a"},
         {"labels": {"": "x"}},
         {"labels": {"rack": "\x00"}},
         {"labels": {"rack": "r" * 257}},

@@ -104,7 +104,9 @@ async def test_messages_go_by_a_field():
     ):
         assert await ask(node, json.dumps(message).encode(), path) == expected
     for payload, text in (
-        (b'{"type": "other"}', 'nothing here takes a message with "type": other, "a b" missing'),
+        (b'{"type": "other"}', 'nothing here takes a message with "type": "other", "a b" missing'),
+        (b'{"type": "2"}', 'nothing here takes a message with "type": "2", "a b" missing'),
+        (b'{"type": 2}', 'nothing here takes a message with "type": 2, "a b" missing'),
         (b'{"type": 1.0, "a b": {}}', 'nothing here takes a message with "type": 1.0, "a b": an object'),
         (b"[]", "nothing here takes this message: expected JSON, an object"),
         (b"\xff", "nothing here takes this message: expected JSON, an object"),
@@ -168,7 +170,13 @@ def register_twice(*arguments, **named):
         (lambda node: node.on_request("/{request}")(lambda request: None), "must take a request, request="),
         (lambda node: node.on_message("type", None), "text, number or bool"),
         (lambda node: node.on_message(1, "move"), "text, number or bool"),
-        (lambda node: [node.on_message("t", "x")(answer("")) for _ in "12"], 'one function takes messages with "t": x'),
+        (lambda node: [node.on_message("t", "x")(answer("")) for _ in "12"], 'messages with "t": "x"'),
+        (lambda node: node.on_request("/", method=5), "a method is a word as GET, or there is a list of such, got 5"),
+        (lambda node: node.on_request("/", method=["GET", 5]), "or there is a list of such, got ['GET', 5]"),
+        (lambda node: node.on_request("/", method="GET POST"), "got 'GET POST'"),
+        (lambda node: node.on_request("/", method="GTE"), "no client sends GTE; did you mean GET?"),
+        (lambda node: node.on_request("/", method="delet"), "no client sends delet; did you mean DELETE?"),
+        (lambda node: node.on_request("/", method=["GET", "OPTION"]), "did you mean OPTIONS?"),
     ],
 )
 def test_mistakes_of_the_author_are_refused_in_one_line(register, text):
@@ -205,3 +213,11 @@ async def test_what_the_proxy_gets_of_a_wrong_method():
         assert json.loads(reply.payload)["error"]["message"] == "/rooms takes POST, got GET"
         session.http("GET", "/other", b"", [])
         assert (await session.take(frames.Failure)).status == 404
+
+
+def test_methods_that_only_some_know_are_methods():
+    """Of the registry of RFC 9110 section 16.1."""
+    rare = "ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT COPY LABEL LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MOVE"
+    rare += " ORDERPATCH PRI PROPFIND PROPPATCH QUERY REBIND REPORT SEARCH UNBIND UNLINK UNLOCK UPDATE"
+    rare += " VERSION-CONTROL PURGE"
+    Node("test").on_request("/", method=rare.split())

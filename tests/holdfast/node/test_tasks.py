@@ -1,13 +1,17 @@
 """Tasks and jobs: that each is guarded, ends when it should, and keeps its beat."""
 
+import asyncio  # noqa: TID251 - where a node of Trio's does not run
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 
 import pytest
 import structlog
 import trio
 
 from holdfast import ConfigError, HoldfastError, LinkRefused, Node, StaleError
+from holdfast.asyncio import Node as AsyncioNode
 from holdfast.node import tasks
 from holdfast.node.failures import Failures
 from holdfast.node.tasks import Tasks
@@ -197,6 +201,60 @@ async def test_outside_of_a_run_there_are_none():
         await until(lambda: len(told) == 2)
     start()
     assert len(told) == 3
+
+
+def in_a_thread(function, *arguments):
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(function, *arguments).result()
+
+
+async def refused_elsewhere(start):
+    """In a thread of one's own, in a loop there, in another run of Trio there, and in a thread of that."""
+
+    async def in_a_loop():
+        start()
+
+    async def in_a_run():
+        start()
+        await trio.to_thread.run_sync(start)
+
+    for run in (start, partial(asyncio.run, in_a_loop()), partial(trio.run, in_a_run)):
+        await trio.to_thread.run_sync(in_a_thread, run)
+
+
+@pytest.mark.parametrize("kind", [Node, AsyncioNode])
+def test_where_nothing_runs_there_are_none(kind):
+    """Neither where the module is imported, nor in a loop: Trio's own error said nothing to an author."""
+    node = kind("test")
+
+    async def task():
+        pass
+
+    def start():
+        with pytest.raises(HoldfastError, match="the node does not run: tasks are started in its lifespan"):
+            node.start_soon(task)
+
+    async def begin():
+        start()
+
+    start()
+    asyncio.run(begin())
+    trio.run(refused_elsewhere, start)
+
+
+async def test_elsewhere_than_in_the_run_there_are_none():
+    node = Node("test")
+
+    async def task():
+        raise AssertionError
+
+    def start():
+        with pytest.raises(HoldfastError, match="the node does not run in this thread: tasks are started"):
+            node.start_soon(task)
+
+    async with linked(node):
+        await refused_elsewhere(start)
+        assert node.statistics().tasks == 0
 
 
 async def test_there_are_so_many_and_no_more(monkeypatch):

@@ -1,0 +1,126 @@
+"""What an error says of whose it is: which function, for which route, where the traceback can't."""
+
+import gc
+import re
+import warnings
+
+import pytest
+import structlog
+
+from holdfast import Node, Reply
+from holdfast.asyncio import Node as AsyncioNode
+from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.calls import ASK, CONNECT
+from tests.holdfast.node.fake_proxy import client, encoded, linked
+
+
+async def unawaited():
+    pass
+
+
+class Frozen(Exception):
+    def __setattr__(self, name, value):
+        raise AttributeError(name)
+
+
+async def breaks():
+    yield "x"
+    raise FROZEN
+
+
+FROZEN = Frozen("mine")
+RETURNED = [
+    (lambda request: {1}, "got set"),
+    (lambda request: unawaited, "got function unawaited: is it to be called?"),
+    (lambda request: request.json, "got method Content.json: is it to be called?"),
+    (lambda request: Reply("x", status=99), "the status of a reply is 200 to 599, got 99"),
+    (lambda request: Reply("x", headers={"a": 5}), "expected str, got int"),
+    (lambda request: {"a": object()}, "Encoding objects of type object is unsupported"),
+    (lambda request: "\ud800", "surrogates not allowed"),
+    (lambda request: "x" * (17 << 20), "bytes"),
+    (lambda request: Reply(breaks()), "mine"),
+]
+
+
+@pytest.mark.parametrize("kind", [Node, AsyncioNode])
+@pytest.mark.parametrize("how", ["rest", "path", "middleware"])
+@pytest.mark.parametrize(("handle", "error"), RETURNED)
+def test_what_a_handler_returns_wrongly_names_it(handle, error, how, kind):
+    """All frames of the traceback are the library's."""
+    node = kind("test")
+    if how == "rest":
+        node.on_request(handle)
+    else:
+        node.on_request("/chat")(handle)
+    if how == "middleware":
+
+        @node.middleware
+        async def around(request, call_next):
+            return await call_next(request)
+
+    async def fail_twice():
+        async with linked(node) as session:
+            for _ in range(2):
+                session.http(target="/chat")
+                while not isinstance(await session.take(object), frames.Failure):
+                    pass
+
+    with structlog.testing.capture_logs() as logs:
+        node._start(fail_twice)
+    lines = [line for line in logs if line["event"] == "handler_failed"]
+    function = rf"<lambda> \(test_whose.py, line {handle.__code__.co_firstlineno}\)"
+    for line in lines:
+        assert re.fullmatch(function, line["function"])
+        assert line["route"] == ("" if how == "rest" else "/chat")
+        assert error in line["exception"]
+    assert len(lines) == 2
+    if error != "mine":
+        by = {
+            "rest": "",
+            "path": ", for /chat",
+            "middleware": r" or .*around \(test_whose.py, line \d+\), for /chat",
+        }
+        assert re.search(f"\nreturned by {function}{by[how]}$", lines[1]["exception"])
+
+
+async def test_what_was_not_awaited_is_said():
+    node = Node("test")
+
+    @node.on_request
+    async def handle(request):
+        return node.count("x")
+
+    with structlog.testing.capture_logs() as logs, warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # Python says so too, somewhere
+        async with linked(node, clients=[client()]) as session:
+            session.request()
+            await session.take(frames.Failure)
+        gc.collect()
+    [line] = [line for line in logs if line["event"] == "handler_failed"]
+    assert "got coroutine of Actions.count: is an `await` missing?" in line["exception"]
+
+
+async def test_which_function_failed_is_said_of_those_that_answer_others():
+    node = Node("test")
+
+    @node.on_ask
+    async def answer(question):
+        return {1}
+
+    @node.on_connect
+    async def admit(client):
+        raise KeyError("mine")
+
+    with structlog.testing.capture_logs() as logs:
+        async with linked(node) as session:
+            session.say(frames.Call(1, 1, 10_000, ASK, b"", sender="other"))
+            await session.take(frames.Failure)
+            session.say(frames.Call(2, 1, 10_000, CONNECT, b"", client=7, info=encoded(client())))
+            await session.take(frames.Failure)
+    lines = [line for line in logs if line["event"] == "handler_failed"]
+    assert [(line["route"], line["function"].partition(" ")[0].rpartition(".")[2]) for line in lines] == [
+        ("ask", "answer"),
+        ("connect", "admit"),
+    ]
+    assert "returned by" in lines[0]["exception"]
+    assert "returned by" not in lines[1]["exception"]

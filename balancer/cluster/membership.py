@@ -153,7 +153,7 @@ class Membership:
     def adopt(self, record: Record, now: float, *, from_store: bool = False) -> bool:
         """Follow a later record. Of two that have the same version the store's counts; which cluster we are of is the
         store's to say as well."""
-        mine, was_member = self.record, self.is_member
+        mine, was_member, quorate_until = self.record, self.is_member, self._quorate_until(now)
         if not from_store and (record.cluster != mine.cluster or not is_near(record.version, mine.version)):
             return False
         if record.version < mine.version or record == mine or (record.version == mine.version and not from_store):
@@ -165,7 +165,7 @@ class Membership:
             self.node_told(self.highest_epoch, now)  # it may have come while this was written
         self.stored_version = max(self.stored_version, record.version)  # who told it has it from there
         if was_member and not self.is_member:
-            self._expelled_at = now
+            self._expelled_at = min(now, quorate_until)  # who was fenced stays so, and takes no clients now
         for proxy in set(record.ids).difference(mine.ids):
             self._hearing.joined(proxy, now)
         self.lingering.followed(mine, record, {self.me.proxy, *self.leavers}, now)

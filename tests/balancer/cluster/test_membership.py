@@ -152,9 +152,23 @@ class TestFence:
         it.adopt(record_of("abc", 7), 20.0)
         hear(it, "bc", 20.0)
         assert not it.is_fenced(20.0)
+        hear(it, "bc", 30.0)
         it.adopt(record_of("bc", 8), 30.0)
         assert not it.is_fenced(30.5)
         assert it.is_fenced(30.5 + JUST)
+
+    def test_who_hears_that_it_was_expelled_when_it_is_fenced(self):
+        """Nobody lists it any more, so clients that it took would be told as closed as soon as a link is lost."""
+        it = membership("abc")
+        hear(it, "b", 10.0)
+        assert it.is_fenced(12.5 + JUST)
+        it.adopt(record_of("bc", 6), 20.0)
+        assert it.is_fenced(20.0)
+        assert not it.must_close(22.0)
+        assert it.must_close(22.0 + JUST), "counted from when the majority fell silent"
+        hear(it, "bc", 30.0)
+        it.adopt(record_of("abc", 7), 30.0)
+        assert not it.is_fenced(30.0)
 
     def test_not_who_joins_for_the_first_time_nor_who_leaves(self):
         newcomer = Membership(member("x"), TIMES, 0.0)

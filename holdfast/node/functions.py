@@ -9,7 +9,6 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Protocol, TypeVar, overload
 
-from holdfast.node.errors import RequestError
 from holdfast.node.function import Function, Whose, is_async, said
 from holdfast.node.request import Client, Request
 from holdfast.node.routing import Begin, Router, key_of, methods_of
@@ -150,11 +149,11 @@ class Functions:
         return begin
 
     def _whose(self, request: Request) -> Whose:
-        """Who handles it, as it came."""
+        """Who handles it, as it is now."""
         around = ", ".join(map(said, self._middleware))
         try:
             handler, _ = self._router.find(request)
-        except RequestError:
+        except Exception:  # nobody, or an author has put into it what no request has
             return Whose("", "", around)
         return Whose(said(handler.function.function), handler.route, around)
 

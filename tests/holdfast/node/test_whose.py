@@ -124,3 +124,21 @@ async def test_which_function_failed_is_said_of_those_that_answer_others():
     ]
     assert "returned by" in lines[0]["exception"]
     assert "returned by" not in lines[1]["exception"]
+
+
+@pytest.mark.parametrize("put", [{"payload": None}, {"payload": "text"}, {"client": None}, {"http": 5}, {"client": 7}])
+async def test_whatever_an_author_has_put_into_a_request_costs_that_request(put):
+    node = Node("test")
+
+    @node.on_message("type", "chat")
+    async def handle(request):
+        for name, value in put.items():
+            setattr(request, name, value)
+        raise KeyError("mine")
+
+    with structlog.testing.capture_logs() as logs:
+        async with linked(node, clients=[client()]) as session:
+            for _ in range(2):
+                session.request(b'{"type":"chat"}')
+                assert (await session.take(frames.Failure)).status == 500
+    assert ["mine" in line["exception"] for line in logs if line["event"] == "handler_failed"] == [True, True]

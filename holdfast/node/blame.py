@@ -19,14 +19,16 @@ def blamed(error: Exception) -> HoldfastError:
     further in, is its note: the traceback without our frames and importlib's."""
     story = traceback.TracebackException.from_exception(error)
     story.stack = traceback.StackSummary.from_list([each for each in story.stack if not _is_of_loading(each.filename)])
+    story_notes, story.__notes__ = story.__notes__, None  # they would come last
     what, *more = list(story.format_exception_only())[-1].rstrip().splitlines()
+    story.__notes__ = story_notes
     own = [each for each in story.stack if not each.filename.startswith(INSTALLED)] or story.stack
     if isinstance(error, SyntaxError) and error.filename:
         where = f"{_shown(error.filename)}, line {error.lineno}: "
     else:
         where = f"{_shown(own[-1].filename)}, line {own[-1].lineno}: " if own else ""
     failure = HoldfastError(where + what)
-    if more or len(story.stack) > 1 or error.__cause__ is not None:
+    if more or story_notes or len(story.stack) > 1 or error.__cause__ is not None:
         failure.add_note("".join(story.format()).rstrip())
     return failure
 

@@ -38,7 +38,8 @@ def methods_of(method: object) -> tuple[str, ...]:
             raise ConfigError(f"a method is a word as GET, or there is a list of such, got {method!r:.80}")
         name = each.upper()
         for known in METHODS - {name}:  # WebDAV's, and those of others, are further away
-            if sorted(name) == sorted(known) or SequenceMatcher(None, name, known).ratio() > 0.88:
+            swapped = (known[:at] + known[at + 1] + known[at] + known[at + 2 :] for at in range(len(known) - 1))
+            if name in swapped or SequenceMatcher(None, name, known).ratio() > 0.88:
                 raise ConfigError(f"no client sends {each}; did you mean {known}?")
         methods[name] = None
     return tuple(methods)

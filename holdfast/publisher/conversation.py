@@ -5,10 +5,12 @@ Nothing here waits: how long something may take, and how, is its publisher's. Wh
 
 import h11
 
+from holdfast.publisher.attempts import LAST_ATTEMPT
 from holdfast.publisher.requests import Answer, Asked, PublishError, Server, seconds_of
 
 MAX_ANSWER_BYTES = 1 << 20  # of an admin server a few hundred
-WAIT_SHARE = 0.9  # of the time for an answer; the rest is for its way, and for a server that is busy
+# Of the time for an answer, for its way, and for a server that is busy: a share, and so many seconds at most.
+WAY_SHARE, LONGEST_WAY = 0.1, 0.5
 
 
 class Conversation:
@@ -25,12 +27,12 @@ class Conversation:
 
     def ask(self, asked: Asked, seconds: float) -> bytes:
         """What is to be sent. The next one, once the answer of the former is there, and `is_reusable`. seconds: how
-        long the answer is waited for, which the server is told (RFC 7240), so that what it says by then is in time:
-        that there was no node, for one."""
+        long the answer is waited for. If nobody asks again after that the server is told (RFC 7240), so that what it
+        says by then is in time: that there was no node, for one."""
         self._status, self._retry_after, self._body = 0, "", bytearray()
         headers = {"Host": self._host, "Content-Length": str(len(asked.body)), **asked.headers}
-        if wait := int(seconds * WAIT_SHARE):  # whole seconds are all that the header has
-            headers["Prefer"] = f"wait={wait}"
+        if seconds < LAST_ATTEMPT:
+            headers["Prefer"] = f"wait={max(0.001, seconds - min(WAY_SHARE * seconds, LONGEST_WAY)):.3f}"
         events = (
             h11.Request(method=asked.method, target=asked.path, headers=list(headers.items())),
             h11.Data(data=asked.body),

@@ -10,7 +10,7 @@ from msgspec import Struct
 from holdfast.proxy.views import Fault, Refusal
 
 JSON = "application/json"
-WAIT = re.compile(r"(?:^|[,;])[ \t]*wait[ \t]*=[ \t]*([1-9][0-9]{0,5})[ \t]*(?:[,;]|$)", re.IGNORECASE)
+WAIT = re.compile(r"(?:^|[,;])[ \t]*wait[ \t]*=[ \t]*([0-9]{1,6}(?:\.[0-9]{1,3})?)[ \t]*(?:[,;]|$)", re.IGNORECASE)
 CHALLENGE = ("WWW-Authenticate", 'Bearer realm="holdfast"')  # of a 401
 
 
@@ -24,9 +24,10 @@ class Request(Struct, frozen=True):
 
     @property
     def wait(self) -> float:
-        """Seconds that the caller waits for an answer, as its `Prefer: wait=5` says (RFC 7240); inf: it does not."""
+        """Seconds that the caller waits for an answer, as its `Prefer: wait=5` says (RFC 7240, and parts of a second);
+        inf: it does not."""
         found = WAIT.search(self.headers.get("prefer", ""))
-        return float(found[1]) if found else inf
+        return (float(found[1]) or inf) if found else inf
 
 
 class Response(Struct, frozen=True):

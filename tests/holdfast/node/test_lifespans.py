@@ -1,6 +1,6 @@
 """What is around a run: in which order, and that each way in and out of it is one."""
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 
 import pytest
@@ -424,3 +424,20 @@ async def test_what_it_sets_in_the_context_handlers_have():
     async with linked(node, clients=[client()]) as session:
         session.request()
         assert (await session.take(frames.Reply)).payload == b"of the lifespan"
+
+
+async def test_what_a_with_may_swallow_is_no_yield_on_its_way():
+    node, told = Node("test"), []
+
+    @node.lifespan
+    async def around():
+        with suppress(ImportError):
+            import nothing_of_this_name  # noqa: F401
+
+            yield "there"
+        told.append("entered")
+        yield "without"
+
+    async with linked(node):
+        node.drain()
+        await until(lambda: told == ["entered"])

@@ -3,6 +3,7 @@
 import gc
 import re
 import warnings
+from unittest.mock import AsyncMock
 
 import pytest
 import structlog
@@ -142,3 +143,15 @@ async def test_whatever_an_author_has_put_into_a_request_costs_that_request(put)
                 session.request(b'{"type":"chat"}')
                 assert (await session.take(frames.Failure)).status == 500
     assert ["mine" in line["exception"] for line in logs if line["event"] == "handler_failed"] == [True, True]
+
+
+def test_a_stand_in_is_named_as_far_as_it_can_be():
+    node = Node("test")
+    node.on_request(AsyncMock(side_effect=ValueError("v")))
+
+    async def fail():
+        async with linked(node, clients=[client()]) as session:
+            session.request()
+            assert (await session.take(frames.Failure)).status == 500
+
+    node._start(fail)

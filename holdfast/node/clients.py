@@ -95,8 +95,11 @@ class Clients(Mapping[int, Client]):
         self._views.setdefault(proxy, ClientView()).welcome(sequence)
 
     def page(self, proxy: str, frame: frames.Clients) -> None:
-        opened, closed = self._views[proxy].page(frame)
-        self._close([client.id for client in closed], UNKNOWN)
+        view = self._views[proxy]
+        opened, closed = view.page(frame)
+        for client in closed:
+            due = view.gone.get(client.id)
+            self._close([client.id], UNKNOWN if due is None else due.reason)
         self._open(opened)
 
     def changes(self, proxy: str, frame: frames.Changes) -> None:

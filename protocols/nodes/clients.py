@@ -53,7 +53,8 @@ class ClientView:
             self.gone[due.client.id] = due
         if not page.last:
             return opened, []
-        closed = [self.clients.pop(gone) for gone in self.clients.keys() - self._confirmed]
+        known = self.clients.keys()
+        closed = [self.clients.pop(gone) for gone in (known - self._confirmed) | (known & self.gone.keys())]
         self.coming.intersection_update(self.clients)
         for told in self.gone.keys() - self._confirmed:
             del self.gone[told]

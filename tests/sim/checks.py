@@ -257,8 +257,9 @@ class Checks:
     def tells(self, number: int, channel: str, others: list[int]) -> None:
         """A client asks for a notification to a channel and to clients."""
         books = [client.book for client in self._world.clients if client.book and not client.book.ended]
-        members = [b for b in books if channel in b.joined and b.joined[channel].is_sure]
-        self._tells[number] = (channel, [(b, 0) for b in members] + [(b, 1) for b in books if b.client.id in others])
+        members = [(b, b.joined[channel]) for b in books if channel in b.joined and b.joined[channel].is_sure]
+        told = [(b, 1, None) for b in books if b.client.id in others]
+        self._tells[number] = (channel, [*((b, 0, membership) for b, membership in members), *told])
 
     def sends(self, node: str, what: list[Any], concerned: set[str]) -> None:
         """A node sends effects of a request to these proxies, or keeps them for them."""
@@ -268,12 +269,14 @@ class Checks:
     def told(self, proxy: "SimProxy", number: int, node: str) -> None:
         """The reply, at this proxy, says that it was done: then it must come, or the client is closed."""
         channel, due = self._tells.pop(number, ("", []))
-        self._due += [(book, number, place, channel, node, proxy) for book, place in due]
+        self._due += [(book, number, place, (channel, membership), node, proxy) for book, place, membership in due]
 
-    def _is_due(self, book: Any, number: int, place: int, channel: str, node: str, proxy: "SimProxy") -> bool:
+    def _is_due(self, book: Any, number: int, place: int, of: tuple[str, Any], node: str, proxy: "SimProxy") -> bool:
         """If the node is dead, only where it has sent it, and if the proxy lives that has its word of whom it owes.
-        What it held back, because a proxy had nobody in the channel, is gone with it."""
-        if book.ended or not (place or channel in book.joined):
+        What it held back, because a proxy had nobody in the channel, is gone with it. Who has left meanwhile, and joined
+        again, may not have it."""
+        channel, membership = of
+        if book.ended or not (place or book.joined.get(channel) is membership):
             return False
         is_sent = book.proxy.id in self._sent.get((number, place, node), ())
         return node in self._world.nodes or (is_sent and proxy.is_alive)

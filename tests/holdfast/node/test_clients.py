@@ -59,6 +59,23 @@ def test_a_new_session_tells_only_the_difference():
     assert world.told == [("close", 1, "unknown"), ("open", 3)]
 
 
+def test_who_has_gone_meanwhile_and_is_told_of_to_one_node_still_has_gone():
+    """It is known why, which of others it is not."""
+    world = World()
+    world.snapshot("a", 1, 2, 3)
+    world.told.clear()
+    world.clients.lost("a", 0.0)
+    world.clients.welcome("a", 0, 0)
+    world.clients.page("a", frames.Clients([client(3)], last=False, gone=[frames.Due(client(1), "idle", came=False)]))
+    assert world.told == []
+    world.clients.page("a", frames.Clients([], last=True, gone=[frames.Due(client(4), "idle", came=True)]))
+    assert sorted(world.told) == [("close", 1, "idle"), ("close", 2, "unknown")]
+    assert list(world.clients) == [3]
+    assert world.clients._views["a"].gone.keys() == {1, 4}
+    world.clients.changes("a", frames.Changes(1, [frames.Closed(1, "idle")]))
+    assert len(world.told) == 2
+
+
 def test_all_of_a_page_is_known_when_the_first_of_it_is_told():
     known = []
     clients = Clients(callbacks(), [inline(lambda client: known.append(sorted(clients)))], [], 60.0)

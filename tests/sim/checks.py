@@ -273,8 +273,8 @@ class Checks:
 
     def _is_due(self, book: Any, number: int, place: int, of: tuple[str, Any], node: str, proxy: "SimProxy") -> bool:
         """If the node is dead, only where it has sent it, and if the proxy lives that has its word of whom it owes.
-        What it held back, because a proxy had nobody in the channel, is gone with it. Who has left meanwhile, and joined
-        again, may not have it."""
+        What it held back, because a proxy had nobody in the channel, is gone with it. Who has left meanwhile may not
+        have it, and have joined again."""
         channel, membership = of
         if book.ended or not (place or book.joined.get(channel) is membership):
             return False

@@ -125,7 +125,7 @@ kept.
 proxies, as the effects of a request are ([what is guaranteed](../topics/delivery.md)): it waits for a node while none
 is there, goes to another one when its node is lost, and what it says is done once. The answer comes when it is done. It
 may have been done after 502, 504 or a lost connection, too, and after a 503 if a node was lost with it before. Who
-waits for less than `request.timeout` says so with `Prefer: wait=4` (RFC 7240, whole seconds), and is told by then. At
+waits for less than `request.timeout` says so with `Prefer: wait=4` (RFC 7240; `wait=4.5` too), and is told by then. At
 most {MAX_PUBLISHING} of these, half of the admin server's connections, wait at once; more get 503.
 
 | Route | Scope | |

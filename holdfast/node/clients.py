@@ -107,11 +107,13 @@ class Clients(Mapping[int, Client]):
             for change in frame.changes:
                 if isinstance(change, frames.Closed):
                     self.heir.told(change, proxy)
-        for change in self._views[proxy].changes(frame):
+        view = self._views[proxy]
+        known = {id: due.reason for id, due in view.gone.items()} if view.is_incomplete else {}
+        for change in view.changes(frame):
             if isinstance(change, frames.Opened):
                 self._open([change.client])
-            else:
-                self._close([change.client], change.reason)
+            else:  # without a reason it went before, and one node has been told of it now
+                self._close([change.client], change.reason or known.get(change.client, UNKNOWN))
 
     def lost(self, proxy: str, now: float) -> None:
         """The session is over; another may follow."""

@@ -108,7 +108,8 @@ def _yields_of(statements: Sequence[ast.stmt]) -> int:
     count = 0
     for statement in statements:
         if isinstance(statement, ast.With | ast.AsyncWith):
-            count += 0 if "suppress(" in ast.unparse(statement.items[0]) else _yields_of(statement.body)
+            if not any("suppress(" in ast.unparse(item) for item in statement.items):
+                count += _yields_of(statement.body)
         elif isinstance(statement, ast.Try):
             count += _yields_of(statement.body) + _yields_of(statement.finalbody)
         elif isinstance(statement, ast.Expr | ast.Assign | ast.AnnAssign):
@@ -140,7 +141,8 @@ def name_of(function: Callable[..., Any]) -> str:
     """For the log."""
     while isinstance(function, partial):
         function = function.func
-    return getattr(function, "__qualname__", None) or type(function).__qualname__
+    name = getattr(function, "__qualname__", None)
+    return name if type(name) is str and name else type(function).__qualname__
 
 
 def said(function: Callable[..., Any]) -> str:

@@ -17,7 +17,7 @@ FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
 # For one attempt: a proxy answers within request.timeout. Another attempt finds out what has become of the one before.
 ATTEMPT_TIMEOUT = 15.0
-LAST_ATTEMPT = 14.0  # of an attempt that has less than that it is known that time is up with it
+LAST_ATTEMPT = 14.9  # of an attempt that has less than that it is known that time is up with it
 FAILURES = (OSError, h11.ProtocolError)  # of an exchange
 
 

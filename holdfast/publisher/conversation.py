@@ -9,8 +9,9 @@ from holdfast.publisher.attempts import LAST_ATTEMPT
 from holdfast.publisher.requests import Answer, Asked, PublishError, Server, seconds_of
 
 MAX_ANSWER_BYTES = 1 << 20  # of an admin server a few hundred
-# Of the time for an answer, for its way, and for a server that is busy: a share, and so many seconds at most.
-WAY_SHARE, LONGEST_WAY = 0.1, 0.5
+# Of the time for an answer, for its way, and for a server that is busy and looks now and then whose time is up: a
+# share, within so many seconds.
+WAY_SHARE, LEAST_WAY, LONGEST_WAY = 0.1, 0.15, 0.5
 
 
 class Conversation:
@@ -32,7 +33,8 @@ class Conversation:
         self._status, self._retry_after, self._body = 0, "", bytearray()
         headers = {"Host": self._host, "Content-Length": str(len(asked.body)), **asked.headers}
         if seconds < LAST_ATTEMPT:
-            headers["Prefer"] = f"wait={max(0.001, seconds - min(WAY_SHARE * seconds, LONGEST_WAY)):.3f}"
+            way = min(max(LEAST_WAY, WAY_SHARE * seconds), LONGEST_WAY)
+            headers["Prefer"] = f"wait={max(0.001, seconds - way):.3f}"
         events = (
             h11.Request(method=asked.method, target=asked.path, headers=list(headers.items())),
             h11.Data(data=asked.body),

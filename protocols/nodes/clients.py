@@ -35,6 +35,11 @@ class ClientView:
         self._sequence = self.later = sequence
         self._confirmed = set()
 
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether pages of the snapshot are to come."""
+        return self._confirmed is not None
+
     def page(self, page: Clients) -> tuple[list[Client], list[Client]]:
         """A page of the snapshot. Returns who is to be told as opened, or is known and is another now; and with the
         last page, as closed."""
@@ -97,7 +102,8 @@ class ClientView:
         self.coming.discard(id)
         known = self.gone.pop(id, None)
         if change.due and client is not None:
-            self.gone[id] = Due(client, change.reason, change.due >= CAME)
+            reason = change.reason or (known.reason if known is not None else "")  # it may be told that it was told
+            self.gone[id] = Due(client, reason, change.due >= CAME)
         elif change.due and known is not None:
             self.gone[id] = Due(known.client, known.reason, change.due >= CAME)
         if id in self.gone:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from holdfast.proxy.views import Fault, Refusal
 
 JSON = "application/json"
-WAIT = re.compile(r"(?:^|[,;])[ \t]*wait[ \t]*=[ \t]*([0-9]{1,6}(?:\.[0-9]{1,3})?)[ \t]*(?:[,;]|$)", re.IGNORECASE)
+WAIT = re.compile(r"(?:^|[,;])[ \t]*wait[ \t]*=[ \t]*([0-9]{1,6}(?:\.[0-9]{1,20})?)[ \t]*(?:[,;]|$)", re.IGNORECASE)
 CHALLENGE = ("WWW-Authenticate", 'Bearer realm="holdfast"')  # of a 401
 
 

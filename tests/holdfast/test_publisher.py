@@ -211,7 +211,7 @@ async def test_the_server_is_told_how_long_the_answer_is_waited_for(publisher, s
     [short, long] = server.asked
     assert 4.0 < short.wait <= 4.5
     assert long.wait == math.inf
-    for seconds, told in ((15.0, math.inf), (13.0, 12.5), (5.0, 4.5), (2.0, 1.8), (0.5, 0.45), (0.001, 0.001)):
+    for seconds, told in ((15.0, math.inf), (13.0, 12.5), (5.0, 4.5), (2.0, 1.8), (0.5, 0.35), (0.001, 0.001)):
         head = Conversation(server_of("host:1", None)).ask(Asked("POST", "/", b"", {}), seconds)
         headers = dict(line.lower().split(": ") for line in head.decode().splitlines()[1:-1])
         assert Request("POST", "/", headers).wait == told

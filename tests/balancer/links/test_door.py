@@ -197,6 +197,7 @@ async def test_a_stranger_has_one_hello(monkeypatch):
     """What follows it in the same connection is not looked at, and the connection is ended, however little it says."""
     monkeypatch.setattr(door, "PATIENCE", 600.0)
     monkeypatch.setattr(door, "FAREWELL", 600.0)
+    monkeypatch.setattr(door, "MAX_SEGMENTS", 1000)  # on a busy machine each of them is one
     async with running(node={"token": "secret"}) as proxy:
         hub = proxy.app.hub
         with capture_logs() as lines, ScriptedNode(proxy.node) as stranger:

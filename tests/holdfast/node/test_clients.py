@@ -76,6 +76,17 @@ def test_who_has_gone_meanwhile_and_is_told_of_to_one_node_still_has_gone():
     assert len(world.told) == 2
 
 
+def test_why_who_is_told_of_amid_a_snapshot_has_gone():
+    world = World()
+    world.snapshot("a", 1, 2)
+    world.told.clear()
+    world.clients.lost("a", 0.0)
+    world.clients.welcome("a", 0, 0)
+    world.clients.page("a", frames.Clients([], last=False, gone=[frames.Due(client(1), "idle", came=False)]))
+    world.clients.changes("a", frames.Changes(1, [frames.Closed(1, ""), frames.Closed(2, "")]))
+    assert world.told == [("close", 1, "idle"), ("close", 2, "unknown")]
+
+
 def test_all_of_a_page_is_known_when_the_first_of_it_is_told():
     known = []
     clients = Clients(callbacks(), [inline(lambda client: known.append(sorted(clients)))], [], 60.0)

@@ -145,9 +145,15 @@ async def test_whatever_an_author_has_put_into_a_request_costs_that_request(put)
     assert ["mine" in line["exception"] for line in logs if line["event"] == "handler_failed"] == [True, True]
 
 
-def test_a_stand_in_is_named_as_far_as_it_can_be():
+async def as_it_is(request):
+    pass
+
+
+@pytest.mark.parametrize("spec", [None, as_it_is])
+@pytest.mark.parametrize("does", [{"side_effect": ValueError("v")}, {"return_value": object()}])
+def test_a_stand_in_is_named_as_far_as_it_can_be(spec, does):
     node = Node("test")
-    node.on_request(AsyncMock(side_effect=ValueError("v")))
+    node.on_request(AsyncMock(spec=spec, **does))
 
     async def fail():
         async with linked(node, clients=[client()]) as session:

@@ -16,9 +16,9 @@
 #include <zmq.h>
 
 enum type {
-    HEARTBEAT = 1, BYE = 2, HELLO = 10, READY = 11, JOIN = 20, NOTIFY = 22, REPLY = 30, HTTP_REPLY = 31, ENTRY = 41,
-    WELCOME = 50, REFUSED = 51, CLIENTS = 52, OPENED = 53, CLOSED = 54, REQUEST = 60, HTTP_REQUEST = 61, CANCEL = 62,
-    MASTER = 70, PEERS = 71, STATE = 72, PROPOSED = 73, PROPOSAL_REFUSED = 74, WANT_STATE = 75
+    HEARTBEAT = 1, BYE = 2, HELLO = 10, READY = 11, JOIN = 20, NOTIFY = 22, EFFECTS = 26, REPLY = 30, HTTP_REPLY = 31,
+    ENTRY = 41, WELCOME = 50, REFUSED = 51, CLIENTS = 52, OPENED = 53, CLOSED = 54, ACK = 55, MUTE = 56, UNMUTE = 57,
+    REQUEST = 60, HTTP_REQUEST = 61, CANCEL = 62, CHANGES = 63, MASTER = 70, PEERS = 71, STATE = 72, PROPOSED = 73, PROPOSAL_REFUSED = 74, WANT_STATE = 75
 };
 
 static const char *address, *channel;
@@ -45,6 +45,17 @@ static struct writer *begin(enum type type, unsigned fields) {
     put_array(&batch, 1 + fields);
     put_uint(&batch, type);
     return &batch;
+}
+
+/* Effects of one effect, which follows. Numbered; whoever publishes here waits for what came of the former. */
+static struct writer *begin_effect(enum type type, unsigned fields) {
+    static uint64_t number;
+    struct writer *effects = begin(EFFECTS, 2);
+    put_uint(effects, ++number);
+    put_array(effects, 1);
+    put_array(effects, 1 + fields);
+    put_uint(effects, type);
+    return effects;
 }
 
 static void flush(void) {
@@ -89,7 +100,7 @@ static void client_came(struct reader *reader) {
     while (--fields) skip(reader);
     count_clients(1);
     if (!channel) return;
-    struct writer *join = begin(JOIN, 2);
+    struct writer *join = begin_effect(JOIN, 2);
     put_uint(join, id);
     put_text(join, channel);
     if (++joined == members) {
@@ -104,12 +115,26 @@ static void next_delta(uint64_t sequence) {
         fail("delta %llu of the clients is missing", (unsigned long long)clients_sequence);
 }
 
+static void changes(struct reader *reader) {
+    uint64_t sequence = get_uint(reader), count = get_array(reader);
+    while (count--) {
+        uint64_t fields = get_array(reader) - 1, type = get_uint(reader);
+        next_delta(sequence++);
+        if (type == OPENED) {
+            client_came(reader);
+            fields--;
+        } else
+            count_clients(-1);
+        while (fields--) skip(reader);
+    }
+}
+
 static void publish(void) {
     static uint32_t number;
     unsigned char payload[FAN_OUT_BYTES];
     put_hex(payload, ++number, 8);
     put_filler(payload + 8, FAN_OUT_BYTES - 8);
-    struct writer *notify = begin(NOTIFY, 3);
+    struct writer *notify = begin_effect(NOTIFY, 3);
     put_binary(notify, payload, sizeof payload);
     put_bool(notify, true);
     put_array(notify, 1);
@@ -188,15 +213,9 @@ static void take_frame(struct reader *reader) {
         has_clients |= get_bool(reader);
         fields -= 2;
         break;
-    case OPENED:
-        next_delta(get_uint(reader));
-        client_came(reader);
+    case CHANGES:
+        changes(reader);
         fields -= 2;
-        break;
-    case CLOSED:
-        next_delta(get_uint(reader));
-        count_clients(-1);
-        fields -= 1;
         break;
     case STATE:
         skip(reader), skip(reader), skip(reader);
@@ -209,6 +228,9 @@ static void take_frame(struct reader *reader) {
         if (type == REFUSED) fail("refused: %.*s", (int)size, text);
         exit(0);
     case HEARTBEAT:
+    case ACK:
+    case MUTE:
+    case UNMUTE:
     case CANCEL:
     case MASTER:
     case PEERS:

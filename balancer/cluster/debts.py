@@ -69,6 +69,10 @@ def all_of(number: int) -> Due:
     return Due(number, number)
 
 
+def _due(number: int, pending: Pending | PendingOfRun | None) -> Due:
+    return all_of(number) if pending is None else Due(number, pending.final, frozenset(pending.requests))
+
+
 class Missed(NamedTuple):
     """A run that is lost, and had effects for us. until: so long we wait for it. by: when what its requests were doing
     must have come from others. told: when we heard that it is lost, the last time, or had a session with it: who has
@@ -86,8 +90,7 @@ Owes = Sequence[tuple[str, int]]  # as the node said: proxies, and up to which n
 def _dues(owes: Owes, pending: Iterable[Pending]) -> Iterator[tuple[str, Due]]:
     of = {each.proxy: each for each in pending}
     for proxy, number in owes:
-        each = of.get(proxy)
-        yield proxy, all_of(number) if each is None else Due(number, each.final, frozenset(each.requests))
+        yield proxy, _due(number, of.get(proxy))
 
 
 def _remember(memory: dict[Run, Any], run: Run, value: object) -> None:
@@ -97,7 +100,8 @@ def _remember(memory: dict[Run, Any], run: Run, value: object) -> None:
 
 
 def _question(proxy: str, debt: "Debt") -> Owed:
-    """As many runs as go into a frame; what their requests were doing is said, up to some tens of kilobytes of it."""
+    """As many runs as go into a frame; what their requests were doing is said, up to some tens of kilobytes of it. Of a
+    run whose words name more than one may have all counts."""
     runs: list[tuple[str, int, int]] = []
     pending: list[PendingOfRun] = []
     size = 0
@@ -106,7 +110,7 @@ def _question(proxy: str, debt: "Debt") -> Owed:
         if runs and (len(runs) == MAX_RUNS or size > 2 * MAX_PENDING):
             break
         runs.append((*run, due.number))
-        if due.requests:
+        if 0 < len(due.requests) <= MAX_PENDING:
             pending.append(PendingOfRun(*run, due.final, sorted(due.requests)))
     return Owed(proxy, runs, pending)
 
@@ -238,9 +242,8 @@ class Debts:
             return None
         pending = {Run(each.node, each.incarnation): each for each in frame.pending}
         for node, incarnation, number in frame.runs:
-            each = pending.get(Run(node, incarnation))
-            due = all_of(number) if each is None else Due(number, each.final, frozenset(each.requests))
-            self._miss(Run(node, incarnation), due, now)
+            run = Run(node, incarnation)
+            self._miss(run, _due(number, pending.get(run)), now)
         return Noted([(node, incarnation) for node, incarnation, _ in frame.runs])
 
     def _miss(self, run: Run, due: Due, now: float) -> None:

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from math import isfinite
 from typing import Any, Literal, TypeVar
 
-from holdfast.node.function import check_no_generator, name_of, said, yields_on_its_way
+from holdfast.node.function import check_no_generator, name_of, said
 from holdfast.node.functions import Functions
 from holdfast.node.lifespans import Lifespan
 from holdfast.node.tasks import Job, Tasks
@@ -46,7 +46,7 @@ class Background(Functions):
         trio.Cancelled is raised, alone or in a group, and what is to be done all the same stands in a `finally`.
         There may be several: they are entered in the order in which they are registered, and left in reverse. A cancel
         scope or nursery that is open around the `yield` and is cancelled ends the run: LifespanError.
-        What can be none is refused: ConfigError; one that passes a second `yield`, too.
+        What can be none is refused: ConfigError.
         """
         if not callable(function):
             raise ConfigError(f"expected an async generator function, got {function!r:.80}")
@@ -54,8 +54,6 @@ class Background(Functions):
         if inspect.iscoroutinefunction(inner) or inspect.isgeneratorfunction(inner):
             expected = "must be `async def` with one `yield`, around which a run of the node is"
             raise ConfigError(f"{said(function)} {expected}")
-        if inspect.isasyncgenfunction(function) and (count := yields_on_its_way(function)) > 1:
-            raise ConfigError(f"{said(function)} has {count} `yield`s on its way: a run of the node is around one")
         begin: Callable[..., Any] = asynccontextmanager(function) if inspect.isasyncgenfunction(function) else function
         if not fault_of(function):
             self._lifespans.append(Lifespan(name, lambda node: self._adapt_manager(begin())))

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from holdfast.node.admission import Session
 from holdfast.node.clients import UNKNOWN
 from holdfast.node.errors import RequestError
-from holdfast.node.function import Function, Whose, said
+from holdfast.node.function import Function, Whose
 from holdfast.node.request import Client, Headers, Question
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import ASK, CLOSE, CONNECT, OPEN, PUBLISH, decode_effects, encode_admitted
@@ -61,7 +61,7 @@ class Calls:
     def whose(self, frame: frames.Call) -> Whose:
         """Who answers it. Of several functions each is told of by itself."""
         function = {CONNECT: self._connect, ASK: self._ask}.get(frame.kind)
-        return Whose(said(function.function) if function is not None else "", frame.kind)
+        return Whose(function.said if function is not None else "", frame.kind)
 
     async def _admit(self, frame: frames.Call, client: Client, deadline: float, call: Call) -> bytes:
         assert self._connect is not None
@@ -69,7 +69,7 @@ class Calls:
         if session is None:
             return b""
         if not isinstance(session, Session):
-            name = said(self._connect.function)
+            name = self._connect.said
             raise TypeError(f"expected None or a Session of on_connect, got {type(session).__name__} of {name}")
         return encode_admitted(session._admitted())
 

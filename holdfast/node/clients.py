@@ -108,7 +108,8 @@ class Clients(Mapping[int, Client]):
                 if isinstance(change, frames.Closed):
                     self.heir.told(change, proxy)
         view = self._views[proxy]
-        known = {id: due.reason for id, due in view.gone.items()} if view.is_incomplete else {}
+        closed = [change.client for change in frame.changes if isinstance(change, frames.Closed)]
+        known = {id: view.gone[id].reason for id in closed if id in view.gone}  # of whom one node is told, by now
         for change in view.changes(frame):
             if isinstance(change, frames.Opened):
                 self._open([change.client])

@@ -6,11 +6,9 @@ node's own thread. What a plain one returns is awaited if that can be done: lamb
 with an async __call__ do not look like async functions.
 """
 
-import ast
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from textwrap import dedent
 from types import AsyncGeneratorType, CodeType, GeneratorType
 from typing import Any, NamedTuple
 
@@ -26,10 +24,11 @@ class Function:
     threads: in which it runs if it is a plain one, and not inline. None: where it is called, which is for whoever sees
     to the thread himself. count: how many of the arguments it takes, the first ones; None: all.
     begin: calls it with less around it: gives the result, or an awaitable of it.
-    function: the author's. is_inline, is_async: it needs no thread. name: for the log.
+    function: the author's. is_inline, is_async: it needs no thread. name, said: for the log, with its place. They are
+    looked for where it is registered: where it has failed nothing else may.
     """
 
-    __slots__ = ("_threads", "begin", "function", "is_async", "is_inline", "name")
+    __slots__ = ("_threads", "begin", "function", "is_async", "is_inline", "name", "said")
 
     def __init__(
         self,
@@ -40,6 +39,7 @@ class Function:
         count: int | None = None,
     ) -> None:
         self.name = name_of(function)
+        self.said = said(function)
         self.is_async = is_async(function)
         self.is_inline = inline
         self.function = function
@@ -92,31 +92,6 @@ def check_no_generator(function: Callable[..., Any]) -> None:
     for called in (function, getattr(function, "__call__", None)):  # noqa: B004 - what is called, and not whether
         if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
             raise ConfigError(f"{said(function)} {MISPLACED_YIELD}")
-
-
-def yields_on_its_way(function: Callable[..., Any]) -> int:
-    """How many `yield`s it passes if all goes well, at least: those that stand in no branch. 0 where the source is not
-    to be had."""
-    try:
-        [definition] = ast.parse(dedent(inspect.getsource(function.__code__))).body
-    except Exception:  # also whatever reading a source raises that is another by now
-        return 0
-    return _yields_of(definition.body) if isinstance(definition, ast.AsyncFunctionDef) else 0
-
-
-def _yields_of(statements: Sequence[ast.stmt]) -> int:
-    count = 0
-    for statement in statements:
-        if isinstance(statement, ast.With | ast.AsyncWith):
-            if not any("suppress(" in ast.unparse(item) for item in statement.items):
-                count += _yields_of(statement.body)
-        elif isinstance(statement, ast.Try):
-            count += _yields_of(statement.body) + _yields_of(statement.finalbody)
-        elif isinstance(statement, ast.Expr | ast.Assign | ast.AnnAssign):
-            count += isinstance(statement.value, ast.Yield)
-        if any(isinstance(each, ast.Return | ast.Raise) for each in ast.walk(statement)):
-            break  # what follows may not be passed
-    return count
 
 
 def check_result(function: Callable[..., Any], result: object) -> None:

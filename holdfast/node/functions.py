@@ -41,6 +41,7 @@ class Functions:
         self._threads = Threads(1)  # of plain functions; a run sets how many
         self._router = Router()
         self._middleware: list[Callable[..., Any]] = []
+        self._middleware_said: list[str] = []
         self._on_open: list[Function] = []
         self._on_close: list[Function] = []
         self._on_open_once: list[Function] = []
@@ -130,6 +131,7 @@ class Functions:
         if not is_async(function):
             raise ConfigError(f"{said(function)} must be async to be around others: async def f(request, call_next)")
         self._middleware.append(function)
+        self._middleware_said.append(said(function))
         return function
 
     def _take(self, function: Callable[..., Any], path: Pattern | None, methods: Sequence[str], inline: bool) -> None:
@@ -150,12 +152,12 @@ class Functions:
 
     def _whose(self, request: Request) -> Whose:
         """Who handles it, as it is now."""
-        around = ", ".join(map(said, self._middleware))
+        around = ", ".join(self._middleware_said)
         try:
             handler, _ = self._router.find(request)
         except Exception:  # nobody, or an author has put into it what no request has
             return Whose("", "", around)
-        return Whose(said(handler.function.function), handler.route, around)
+        return Whose(handler.function.said, handler.route, around)
 
     @overload
     def on_connect(self, function: OpenHandler, *, inline: bool = ...) -> OpenHandler: ...

@@ -365,7 +365,7 @@ class Session:
         epoch, index = self._parts.replica.view.position
         load, seen = self._parts.dispatch.load, self._parts.mastership.epoch
         streams, is_drained = self.links.streams, self.links.is_drained
-        owes, pending = streams.owes(self.proxy), streams.pending(self.proxy)
+        pending = streams.pending(owes := streams.owes(self.proxy))
         beat = frames.Heartbeat(now, load, seen, 0.0, 0, 1, epoch, index, owes, is_drained, pending)
         self.send(beat, BEAT_BYTES + OWED_BYTES * (len(owes) + sum(len(each.requests) for each in pending)))
         if stream := streams.of(self):

@@ -116,10 +116,10 @@ class Streams:
         owed = [(proxy, stream.due) for proxy, stream in self._streams.items() if proxy != to or stream.waiting]
         return [(proxy, number) for proxy, number in owed if number][:MAX_OWED]
 
-    def pending(self, to: str = "") -> list[Pending]:
+    def pending(self, owes: Iterable[tuple[str, int]]) -> list[Pending]:
         """Of what is owed, what another node may do again; for as many proxies as there is room for."""
         told, room = list[Pending](), MAX_ALL_PENDING
-        for proxy, _ in self.owes(to):
+        for proxy, _ in owes:
             pending = self._streams[proxy].pending()
             if pending and len(pending[1]) <= room:
                 told.append(Pending(proxy, *pending))

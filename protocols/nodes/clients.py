@@ -35,11 +35,6 @@ class ClientView:
         self._sequence = self.later = sequence
         self._confirmed = set()
 
-    @property
-    def is_incomplete(self) -> bool:
-        """Whether pages of the snapshot are to come."""
-        return self._confirmed is not None
-
     def page(self, page: Clients) -> tuple[list[Client], list[Client]]:
         """A page of the snapshot. Returns who is to be told as opened, or is known and is another now; and with the
         last page, as closed."""

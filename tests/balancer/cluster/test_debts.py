@@ -535,6 +535,17 @@ def test_each_word_has_its_own_time():
     assert (len(b), b.missed) == (0, [])
 
 
+def test_of_more_requests_than_a_frame_says_of_a_run_none_are_said(monkeypatch):
+    """Who is told would not take it, and never know."""
+    monkeypatch.setattr(debts, "MAX_PENDING", 2)
+    a = Proxy("a")
+    a.lost(N, ["b"], 0.0, pending=pending(ONE, TWO))
+    assert len(a.asks()["b"].pending) == 1
+    a.lost(N, ["b"], 1.0, pending=pending(("home", 9, 1)))  # it came back, and was lost again
+    frame = a.asks(1.0)["b"]
+    assert (frame.runs, frame.pending) == ([(*N, NUMBER)], [])
+
+
 def test_a_frame_has_no_more_than_goes_into_one(monkeypatch):
     monkeypatch.setattr(debts, "MAX_PENDING", 2)
     a = Proxy("a")

@@ -1,6 +1,6 @@
 """What is around a run: in which order, and that each way in and out of it is one."""
 
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
 import pytest
@@ -104,17 +104,7 @@ def test_what_is_no_lifespan_is_refused():
     async def wants_more(node, more):
         yield
 
-    async def yields_twice(node):
-        async with trio.open_nursery() as it:
-            yield
-            it.cancel_scope.cancel()
-        try:
-            pass
-        finally:
-            _ = yield
-
     for function, message in (
-        (yields_twice, r"yields_twice \(test_lifespans.py, line \d+\) has 2 `yield`s on its way: a run"),
         (forgot_to_yield, "must be `async def` with one `yield`"),
         (plain, "must be `async def` with one `yield`"),
         (wants_more, "must take no argument or the node"),
@@ -424,20 +414,3 @@ async def test_what_it_sets_in_the_context_handlers_have():
     async with linked(node, clients=[client()]) as session:
         session.request()
         assert (await session.take(frames.Reply)).payload == b"of the lifespan"
-
-
-async def test_what_a_with_may_swallow_is_no_yield_on_its_way():
-    node, told = Node("test"), []
-
-    @node.lifespan
-    async def around():
-        with suppress(ImportError):
-            import nothing_of_this_name  # noqa: F401
-
-            yield "there"
-        told.append("entered")
-        yield "without"
-
-    async with linked(node):
-        node.drain()
-        await until(lambda: told == ["entered"])

@@ -17,7 +17,6 @@ FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
 # For one attempt: a proxy answers within request.timeout. Another attempt finds out what has become of the one before.
 ATTEMPT_TIMEOUT = 15.0
-LAST_ATTEMPT = 14.9  # of an attempt that has less than that it is known that time is up with it
 FAILURES = (OSError, h11.ProtocolError)  # of an exchange
 
 
@@ -36,13 +35,15 @@ class Attempts:
         self._retry_after = 0.0
         self._is_at_once = False
         self._is_reached = False  # by the present attempt
+        self.is_last = False  # the present attempt: its time is all that is left
         self._said: PublishError | None = None  # by the server, the last time that it said anything
         self._failure = PublishError(0, f"{server.url} was not asked")
 
     def limit(self, now: float) -> float:
         """Seconds for the attempt that begins now."""
         self._is_reached = False
-        return max(0.001, min(ATTEMPT_TIMEOUT, self._until - now))
+        self.is_last = self._until - now <= ATTEMPT_TIMEOUT
+        return ATTEMPT_TIMEOUT if not self.is_last else max(0.001, self._until - now)
 
     def reached(self) -> None:
         """The attempt has a connection: what is late from now on is the answer."""

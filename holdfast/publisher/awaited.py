@@ -5,7 +5,7 @@ import random
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -90,7 +90,7 @@ class AsyncPublisher:
             now, is_kept = time.monotonic(), bool(self._idle)
             limit = attempts.limit(now)
             try:
-                exchange = partial(self._exchange, library, asked, now + limit, attempts.reached)
+                exchange = partial(self._exchange, library, asked, now + limit, attempts)
                 answer = await library.within(limit, exchange)
                 if attempts.answered(answer):
                     return answer
@@ -98,16 +98,16 @@ class AsyncPublisher:
                 attempts.failed(error, is_kept=is_kept)
             await library.sleep(attempts.pause(time.monotonic()))
 
-    async def _exchange(self, library: Library, asked: Asked, until: float, reached: Callable[[], None]) -> Answer:
+    async def _exchange(self, library: Library, asked: Asked, until: float, attempts: Attempts) -> Answer:
         connection = self._take()
         if connection is None:
             server = self._requests.server
             connection = _Connection(Conversation(server), await library.open(server.host, server.port, server.tls))
-        reached()
+        attempts.reached()
         conversation, stream = connection
         is_whole = False
         try:
-            await stream.send(conversation.ask(asked, until - time.monotonic()))
+            await stream.send(conversation.ask(asked, until - time.monotonic(), is_last=attempts.is_last))
             while (answer := conversation.heard(await stream.receive())) is None:
                 pass
             is_whole = conversation.is_reusable()

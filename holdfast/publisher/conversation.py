@@ -5,7 +5,6 @@ Nothing here waits: how long something may take, and how, is its publisher's. Wh
 
 import h11
 
-from holdfast.publisher.attempts import LAST_ATTEMPT
 from holdfast.publisher.requests import Answer, Asked, PublishError, Server, seconds_of
 
 MAX_ANSWER_BYTES = 1 << 20  # of an admin server a few hundred
@@ -26,13 +25,13 @@ class Conversation:
         self._retry_after = ""
         self._body = bytearray()
 
-    def ask(self, asked: Asked, seconds: float) -> bytes:
+    def ask(self, asked: Asked, seconds: float, *, is_last: bool) -> bytes:
         """What is to be sent. The next one, once the answer of the former is there, and `is_reusable`. seconds: how
-        long the answer is waited for. If nobody asks again after that the server is told (RFC 7240), so that what it
-        says by then is in time: that there was no node, for one."""
+        long the answer is waited for. is_last: nobody asks again after that, so the server is told (RFC 7240): what it
+        says by then is in time, that there was no node, for one."""
         self._status, self._retry_after, self._body = 0, "", bytearray()
         headers = {"Host": self._host, "Content-Length": str(len(asked.body)), **asked.headers}
-        if seconds < LAST_ATTEMPT:
+        if is_last:
             way = min(max(LEAST_WAY, WAY_SHARE * seconds), LONGEST_WAY)
             headers["Prefer"] = f"wait={max(0.001, seconds - way):.3f}"
         events = (

@@ -6,7 +6,7 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -99,19 +99,19 @@ class Publisher:
         while True:
             now = time.monotonic()
             try:
-                answer = self._exchange(asked, now + attempts.limit(now), attempts.reached)
+                answer = self._exchange(asked, now + attempts.limit(now), attempts)
                 if attempts.answered(answer):
                     return answer
             except FAILURES as error:
                 attempts.failed(error)
             time.sleep(attempts.pause(time.monotonic()))
 
-    def _exchange(self, asked: Asked, until: float, reached: Callable[[], None]) -> Answer:
+    def _exchange(self, asked: Asked, until: float, attempts: Attempts) -> Answer:
         connection = self._take() or self._open(until)
-        reached()
+        attempts.reached()
         is_whole = False
         try:
-            answer = connection.exchange(asked, until)
+            answer = connection.exchange(asked, until, is_last=attempts.is_last)
             is_whole = connection.conversation.is_reusable()
         finally:
             if is_whole and len(self._idle) < MAX_IDLE:
@@ -141,9 +141,9 @@ class _Connection(NamedTuple):
     socket: socket.socket
     conversation: Conversation
 
-    def exchange(self, asked: Asked, until: float) -> Answer:
+    def exchange(self, asked: Asked, until: float, *, is_last: bool) -> Answer:
         """Raises OSError, h11.ProtocolError; TimeoutError when it is later than `until`, however much has come."""
-        rest = memoryview(self.conversation.ask(asked, left(until)))
+        rest = memoryview(self.conversation.ask(asked, left(until), is_last=is_last))
         while rest:
             self.socket.settimeout(left(until))
             rest = rest[self.socket.send(rest) :]

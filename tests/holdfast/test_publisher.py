@@ -211,8 +211,8 @@ async def test_the_server_is_told_how_long_the_answer_is_waited_for(publisher, s
     [short, long] = server.asked
     assert 4.0 < short.wait <= 4.5
     assert long.wait == math.inf
-    for seconds, told in ((15.0, math.inf), (13.0, 12.5), (5.0, 4.5), (2.0, 1.8), (0.5, 0.35), (0.001, 0.001)):
-        head = Conversation(server_of("host:1", None)).ask(Asked("POST", "/", b"", {}), seconds)
+    for seconds, told in ((15.0, 14.5), (5.0, 4.5), (2.0, 1.8), (0.5, 0.35), (0.001, 0.001)):
+        head = Conversation(server_of("host:1", None)).ask(Asked("POST", "/", b"", {}), seconds, is_last=True)
         headers = dict(line.lower().split(": ") for line in head.decode().splitlines()[1:-1])
         assert Request("POST", "/", headers).wait == told
 
@@ -365,7 +365,10 @@ async def test_the_server_says_which_of_many_it_does_not_take(publisher, serve, 
 def test_pauses_grow_and_end_with_the_time():
     attempts = attempts_of(10.0)
     assert attempts.limit(100.0) == 10.0
-    assert attempts_of(100.0).limit(100.0) == ATTEMPT_TIMEOUT
+    assert attempts.is_last
+    long = attempts_of(100.0)
+    assert (long.limit(100.0), long.is_last) == (ATTEMPT_TIMEOUT, False)
+    assert (long.limit(200.0 - ATTEMPT_TIMEOUT), long.is_last) == (ATTEMPT_TIMEOUT, True)
     now, pauses = 100.0, []
     attempts.failed(ConnectionRefusedError(111, "refused"))
 

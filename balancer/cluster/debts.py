@@ -16,6 +16,7 @@ for that as long as a request may take, and miss nothing if it has come by then,
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import chain, repeat
 from math import inf
 from typing import Any, NamedTuple
 
@@ -134,8 +135,17 @@ class Debt:
     def add(self, run: Run, due: Due) -> None:
         key = _bounded(self.runs, run)
         former = self.forget(key)
-        self.runs[key] = due if former is None else former.and_all_of(due)
+        if key == BEYOND:  # of several: their numbers have nothing to do with each other, so it counts them
+            self.runs[key] = all_of(1 if former is None else former.number + 1)
+        else:
+            self.runs[key] = due if former is None else former.and_all_of(due)
         self.requests += len(self.runs[key].requests)
+
+    def noted(self, run: Run, number: int) -> None:
+        """It knows so much of it. What we have heard since then it does not know."""
+        due = self.runs.get(run)
+        if due is not None and due.number <= number:
+            self.forget(run)
 
     def forget(self, run: Run) -> Due | None:
         due = self.runs.pop(run, None)
@@ -228,8 +238,8 @@ class Debts:
     def answered(self, proxy: str, frame: Noted) -> None:
         debt = self._debts.get(proxy)
         if debt is not None:
-            for run in frame.runs:
-                debt.forget(Run(*run))
+            for run, number in zip(frame.runs, chain(frame.numbers, repeat(ALL)), strict=False):
+                debt.noted(Run(*run), number)
             debt.asked_at = -inf  # there may be more than one frame says
             if not debt.runs:
                 del self._debts[proxy]
@@ -244,7 +254,7 @@ class Debts:
         for node, incarnation, number in frame.runs:
             run = Run(node, incarnation)
             self._miss(run, _due(number, pending.get(run)), now)
-        return Noted([(node, incarnation) for node, incarnation, _ in frame.runs])
+        return Noted([run[:2] for run in frame.runs], [number for _, _, number in frame.runs])
 
     def _miss(self, run: Run, due: Due, now: float) -> None:
         if run in self._settled or self._has(run, due.number):

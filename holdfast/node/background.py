@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from math import isfinite
 from typing import Any, Literal, TypeVar
 
-from holdfast.node.function import check_no_generator, name_of, said
+from holdfast.node.function import check_no_generator, name_of, said, seems, unwrapped
 from holdfast.node.functions import Functions
 from holdfast.node.lifespans import Lifespan
 from holdfast.node.tasks import Job, Tasks
@@ -50,11 +50,13 @@ class Background(Functions):
         """
         if not callable(function):
             raise ConfigError(f"expected an async generator function, got {function!r:.80}")
-        name, inner = name_of(function), inspect.unwrap(function)
-        if inspect.iscoroutinefunction(inner) or inspect.isgeneratorfunction(inner):
+        name, inner = name_of(function), unwrapped(function)
+        if seems(inspect.iscoroutinefunction, inner) or seems(inspect.isgeneratorfunction, inner):
             expected = "must be `async def` with one `yield`, around which a run of the node is"
             raise ConfigError(f"{said(function)} {expected}")
-        begin: Callable[..., Any] = asynccontextmanager(function) if inspect.isasyncgenfunction(function) else function
+        begin: Callable[..., Any] = function
+        if seems(inspect.isasyncgenfunction, function):
+            begin = asynccontextmanager(begin)
         if not fault_of(function):
             self._lifespans.append(Lifespan(name, lambda node: self._adapt_manager(begin())))
         elif not fault_of(function, self):

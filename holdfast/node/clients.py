@@ -95,11 +95,8 @@ class Clients(Mapping[int, Client]):
         self._views.setdefault(proxy, ClientView()).welcome(sequence)
 
     def page(self, proxy: str, frame: frames.Clients) -> None:
-        view = self._views[proxy]
-        opened, closed = view.page(frame)
-        for client in closed:
-            due = view.gone.get(client.id)
-            self._close([client.id], UNKNOWN if due is None else due.reason)
+        opened, closed = self._views[proxy].page(frame)
+        self._close((change.client, change.reason) for change in closed)
         self._open(opened)
 
     def changes(self, proxy: str, frame: frames.Changes) -> None:
@@ -114,7 +111,7 @@ class Clients(Mapping[int, Client]):
             if isinstance(change, frames.Opened):
                 self._open([change.client])
             else:  # without a reason it went before, and one node has been told of it now
-                self._close([change.client], change.reason or known.get(change.client, UNKNOWN))
+                self._close([(change.client, change.reason or known.get(change.client, ""))])
 
     def lost(self, proxy: str, now: float) -> None:
         """The session is over; another may follow."""
@@ -129,7 +126,7 @@ class Clients(Mapping[int, Client]):
             for prefix in [prefix for prefix, owner in self._prefixes.items() if owner == proxy]:
                 del self._prefixes[prefix]
                 self.heir.lost(prefix, view)
-            self._close(view.clients, UNKNOWN)
+            self._close((id, view.gone[id].reason if id in view.gone else "") for id in view.clients)
 
     def introduced(self, listed: Mapping[str, int], latest: int) -> set[str]:
         """Proxies that may have clients, by the word of others: of each the latest set of members with which it is
@@ -168,7 +165,8 @@ class Clients(Mapping[int, Client]):
             if client.id not in known:
                 self._callbacks.call_with_state(self._on_open, client)
 
-    def _close(self, ids: Iterable[int], reason: str) -> None:
-        clients = [self._by_id.pop(client_id) for client_id in ids]
-        for client in clients:
+    def _close(self, gone: Iterable[tuple[int, str]]) -> None:
+        """Clients and their reasons; "" is not known."""
+        clients = [(self._by_id.pop(id), reason or UNKNOWN) for id, reason in gone]
+        for client, reason in clients:
             self._callbacks.call_with_state(self._on_close, client, reason)

@@ -74,23 +74,51 @@ def _call_with(function: Callable[..., Any], count: int, *arguments: Any) -> Any
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether a call only begins: of an async function, of what is wrapped around one, or of an object that is called
     as one."""
-    return inspect.iscoroutinefunction(innermost(function))
+    return seems(inspect.iscoroutinefunction, innermost(function))
 
 
 def innermost(function: Callable[..., Any]) -> Callable[..., Any]:
     """What is within decorators that say what they are around, partials, and an object that is called."""
-    inner = inspect.unwrap(function)
+    inner = unwrapped(function)
     while isinstance(inner, partial):
-        inner = inspect.unwrap(inner.func)
-    called: Callable[..., Any] = getattr(inner, "__call__", inner)  # noqa: B004 - what is called, and not whether
-    return inner if hasattr(inner, "__code__") else called
+        inner = unwrapped(inner.func)
+    called: Callable[..., Any] = _of(inner, "__call__", inner)
+    return inner if _of(inner, "__code__", None) is not None else called
+
+
+# What an author registers may be an object of any kind, as a stand-in of a test, or one that makes up its attributes.
+# Where it is looked at, which is also where it has failed, it has what it has, and nothing is raised for it.
+
+
+def unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What is within decorators that say what they are around."""
+    try:
+        inner: Callable[..., Any] = inspect.unwrap(function)
+    except Exception:
+        return function
+    return inner
+
+
+def _of(function: object, name: str, default: Any) -> Any:  # noqa: ANN401 - the author's
+    try:
+        return getattr(function, name, default)
+    except Exception:
+        return default
+
+
+def seems(question: Callable[[Any], bool], function: object) -> bool:
+    """What inspect says of it. What can't be asked is not so."""
+    try:
+        return question(function)
+    except Exception:
+        return False
 
 
 def check_no_generator(function: Callable[..., Any]) -> None:
     """Raise ConfigError for one with a `yield`: a call does nothing of what is in it, and nobody asks it for more. What
     is wrapped around such a one may do that."""
-    for called in (function, getattr(function, "__call__", None)):  # noqa: B004 - what is called, and not whether
-        if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+    for called in (function, _of(function, "__call__", None)):
+        if seems(inspect.isgeneratorfunction, called) or seems(inspect.isasyncgenfunction, called):
             raise ConfigError(f"{said(function)} {MISPLACED_YIELD}")
 
 
@@ -116,13 +144,13 @@ def name_of(function: Callable[..., Any]) -> str:
     """For the log."""
     while isinstance(function, partial):
         function = function.func
-    name = getattr(function, "__qualname__", None)
+    name = _of(function, "__qualname__", None)
     return name if type(name) is str and name else type(function).__qualname__
 
 
 def said(function: Callable[..., Any]) -> str:
     """Its name, and where it is if that is known: two may have one name, and there is no traceback."""
-    code = getattr(innermost(function), "__code__", None)
+    code = _of(innermost(function), "__code__", None)
     if type(code) is not CodeType:  # a stand-in of tests has whatever is asked for
         return name_of(function)
     return f"{name_of(function)} ({code.co_filename.rpartition('/')[2]}, line {code.co_firstlineno})"
@@ -130,7 +158,7 @@ def said(function: Callable[..., Any]) -> str:
 
 def kind_of(value: object) -> str:
     """What it is that can't be sent: its type, and what is likely to be missing."""
-    kind, name = type(value).__name__, getattr(value, "__qualname__", "")
+    kind, name = type(value).__name__, _of(value, "__qualname__", "")
     if isinstance(value, Coroutine):
         return f"{kind} of {name}: is an `await` missing?"
     return f"{kind} {name}: is it to be called?" if name and callable(value) else kind

@@ -80,15 +80,15 @@ def fault_of(function: Callable[..., Any], *arguments: object, **named: object) 
         inspect.signature(function).bind(*arguments, **named)
     except TypeError as error:
         return str(error)
-    except ValueError:
-        return ""  # a builtin that does not say
+    except Exception:
+        return ""  # a builtin that does not say, or an object that can't be asked
     return ""
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     try:
         return dict(inspect.signature(function).parameters)
-    except (TypeError, ValueError):  # no function, or a builtin that does not say
+    except Exception:  # no function, a builtin that does not say, or an object that can't be asked
         return {}
 
 

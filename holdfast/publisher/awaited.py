@@ -10,9 +10,11 @@ from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from msgspec import Struct
+
 from holdfast.publisher.attempts import FAILURES, Attempts
 from holdfast.publisher.conversation import Conversation
-from holdfast.publisher.requests import Answer, Asked, Client, Message, Requests, published
+from holdfast.publisher.requests import Answer, Asked, Client, Message, Published, Requests, outcome
 from holdfast.publisher.streams import Library, Stream, current
 from holdfast.publisher.threads import MAX_IDLE
 
@@ -52,7 +54,9 @@ class AsyncPublisher:
 
     async def publish_many(self, messages: Iterable[Message]) -> int:
         """Send up to 1000 messages, in their order: all, or none. Returns how many. See Publisher."""
-        return published(await self._do(self._requests.publish_many(messages)), self._requests.server)
+        done = await self._do(self._requests.publish_many(messages))
+        assert isinstance(done, Published)
+        return done.messages
 
     async def close_client(self, client: Client, *, code: int | None = None, reason: str = "") -> None:
         """Close a client's connection. See Publisher."""
@@ -83,7 +87,7 @@ class AsyncPublisher:
 
     # --- one request ------------------------------------------------------------------------------------------------
 
-    async def _do(self, asked: Asked) -> Answer:
+    async def _do(self, asked: Asked) -> Struct:
         library = current()
         attempts = Attempts(self._requests.server, self._requests.timeout, time.monotonic(), random.random)
         while True:
@@ -93,7 +97,7 @@ class AsyncPublisher:
                 exchange = partial(self._exchange, library, asked, now + limit, attempts)
                 answer = await library.within(limit, exchange)
                 if attempts.answered(answer):
-                    return answer
+                    return outcome(asked, answer, self._requests.server)
             except FAILURES as error:
                 attempts.failed(error, is_kept=is_kept)
             await library.sleep(attempts.pause(time.monotonic()))

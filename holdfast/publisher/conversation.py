@@ -9,8 +9,9 @@ from holdfast.publisher.requests import Answer, Asked, PublishError, Server, sec
 
 MAX_ANSWER_BYTES = 1 << 20  # of an admin server a few hundred
 # Of the time for an answer, for its way, and for a server that is busy and looks now and then whose time is up: a
-# share, within so many seconds.
+# share, within so many seconds. Who has less than TOLD needs all of it.
 WAY_SHARE, LEAST_WAY, LONGEST_WAY = 0.1, 0.15, 0.5
+TOLD = 1.0
 
 
 class Conversation:
@@ -31,9 +32,9 @@ class Conversation:
         says by then is in time, that there was no node, for one."""
         self._status, self._retry_after, self._body = 0, "", bytearray()
         headers = {"Host": self._host, "Content-Length": str(len(asked.body)), **asked.headers}
-        if is_last:
+        if is_last and seconds >= TOLD:
             way = min(max(LEAST_WAY, WAY_SHARE * seconds), LONGEST_WAY)
-            headers["Prefer"] = f"wait={max(0.001, seconds - way):.3f}"
+            headers["Prefer"] = f"wait={seconds - way:.3f}"
         events = (
             h11.Request(method=asked.method, target=asked.path, headers=list(headers.items())),
             h11.Data(data=asked.body),

@@ -50,12 +50,14 @@ class Message(TypedDict):
 
 
 class Asked(NamedTuple):
-    """A request. headers: with an Idempotency-Key, the same each time that it is sent."""
+    """A request. headers: with an Idempotency-Key, the same each time that it is sent. done: what the answer says when
+    it is done."""
 
     method: str
     path: str
     body: bytes
     headers: dict[str, str]
+    done: type[Struct]
 
 
 class Answer(NamedTuple):
@@ -118,32 +120,40 @@ class Requests:
         self._authorization = {"Authorization": f"Bearer {token}"} if token else {}
 
     def publish(self, message: Message) -> Asked:
-        return self._make("POST", "/api/publish", _written(message))
+        return self._make("POST", "/api/publish", _written(message), Published)
 
     def publish_many(self, messages: Iterable[Message]) -> Asked:
         written = [_numbered(number, message) for number, message in enumerate(_listed(messages))]
         if not 1 <= len(written) <= MAX_MESSAGES:
             raise ValueError(f"expected 1 to {MAX_MESSAGES} messages, got {len(written)}")
-        return self._make("POST", "/api/publish", {"messages": written})
+        return self._make("POST", "/api/publish", {"messages": written}, Published)
 
     def close(self, client: Client, code: int | None, reason: str) -> Asked:
         body: dict[str, Any] = {"reason": reason} | ({} if code is None else {"code": code})
-        return self._make("POST", f"/api/clients/{id_of(client)}/close", body)
+        return self._make("POST", f"/api/clients/{id_of(client)}/close", body, Closing)
 
     def member(self, client: Client, channel: str, *, joined: bool) -> Asked:
         path = f"/api/clients/{id_of(client)}/channels/{quote(channel, safe='')}"
-        return self._make("PUT" if joined else "DELETE", path, {})
+        return self._make("PUT" if joined else "DELETE", path, {}, Member)
 
-    def _make(self, method: str, path: str, body: Mapping[str, Any]) -> Asked:
+    def _make(self, method: str, path: str, body: Mapping[str, Any], done: type[Struct]) -> Asked:
         content = msgspec.json.encode(body)
         if len(content) > MAX_BODY_BYTES:
             raise PublishError(413, f"expected at most {MAX_BODY_BYTES} bytes in one request, got {len(content)}")
         headers = {"Content-Type": "application/json", "Idempotency-Key": uuid.uuid4().hex, **self._authorization}
-        return Asked(method, self._prefix + path, content, headers)
+        return Asked(method, self._prefix + path, content, headers, done)
 
 
-class _Published(Struct):
+class Published(Struct):
     messages: int
+
+
+class Closing(Struct):
+    closing: bool
+
+
+class Member(Struct):
+    joined: bool | None
 
 
 class _Fault(Struct):
@@ -154,10 +164,12 @@ class _Refusal(Struct):
     error: _Fault
 
 
-def published(answer: Answer, server: Server) -> int:
-    """How many messages. Raises PublishError if it is no admin server's answer."""
+def outcome(asked: Asked, answer: Answer, server: Server) -> Struct:
+    """What was done. Raises PublishError if it is no admin server's answer: what else is at the address, as a node at
+    that of clients, says 200 to anything."""
     try:
-        return msgspec.json.decode(answer.body, type=_Published).messages
+        done: Struct = msgspec.json.decode(answer.body, type=asked.done)
+        return done
     except (ValueError, RecursionError) as error:
         raise PublishError(answer.status, f"{server.url} is no admin server of Holdfast") from error
 

@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from msgspec import Struct
+
 from holdfast.publisher.attempts import FAILURES, Attempts
 from holdfast.publisher.conversation import Conversation
-from holdfast.publisher.requests import Answer, Asked, Client, Message, Requests, published
+from holdfast.publisher.requests import Answer, Asked, Client, Message, Published, Requests, outcome
 from holdfast.publisher.sockets import READ_BYTES, connect, is_readable, left
 
 MAX_IDLE = 8  # connections that are kept for the next request; the admin server has 64 for all its callers
@@ -63,7 +65,9 @@ class Publisher:
     def publish_many(self, messages: Iterable[Message]) -> int:
         """Send up to 1000 messages, in their order: all, or none. Each is a dict of the arguments of `publish`, or with
         "everybody": True. Returns how many."""
-        return published(self._do(self._requests.publish_many(messages)), self._requests.server)
+        done = self._do(self._requests.publish_many(messages))
+        assert isinstance(done, Published)
+        return done.messages
 
     def close_client(self, client: Client, *, code: int | None = None, reason: str = "") -> None:
         """Close a client's connection. code: of a WebSocket, 4000 to 4999; without one 1008. reason: up to 123 bytes
@@ -94,14 +98,14 @@ class Publisher:
 
     # --- one request ------------------------------------------------------------------------------------------------
 
-    def _do(self, asked: Asked) -> Answer:
+    def _do(self, asked: Asked) -> Struct:
         attempts = Attempts(self._requests.server, self._requests.timeout, time.monotonic(), random.random)
         while True:
             now = time.monotonic()
             try:
                 answer = self._exchange(asked, now + attempts.limit(now), attempts)
                 if attempts.answered(answer):
-                    return answer
+                    return outcome(asked, answer, self._requests.server)
             except FAILURES as error:
                 attempts.failed(error)
             time.sleep(attempts.pause(time.monotonic()))

@@ -35,9 +35,9 @@ class ClientView:
         self._sequence = self.later = sequence
         self._confirmed = set()
 
-    def page(self, page: Clients) -> tuple[list[Client], list[Client]]:
+    def page(self, page: Clients) -> tuple[list[Client], list[Closed]]:
         """A page of the snapshot. Returns who is to be told as opened, or is known and is another now; and with the
-        last page, as closed."""
+        last page, as closed, with the reason if that was ever told."""
         if self._sequence is None or self._confirmed is None:
             raise FrameError("a page of clients came, but no snapshot is on its way")
         opened = []
@@ -54,7 +54,10 @@ class ClientView:
         if not page.last:
             return opened, []
         known = self.clients.keys()
-        closed = [self.clients.pop(gone) for gone in (known - self._confirmed) | (known & self.gone.keys())]
+        closed = []
+        for id in (known - self._confirmed) | (known & self.gone.keys()):
+            del self.clients[id]
+            closed.append(Closed(id, self.gone[id].reason if id in self.gone else ""))
         self.coming.intersection_update(self.clients)
         for told in self.gone.keys() - self._confirmed:
             del self.gone[told]

@@ -103,9 +103,11 @@ class Owed(Struct, array_like=True, frozen=True, gc=False, tag=113):
 
 
 class Noted(Struct, array_like=True, frozen=True, gc=False, tag=114):
-    """The answer to Owed: it need not be said again."""
+    """The answer to Owed: it need not be said again. numbers: up to which it was said of each run; of a proxy that does
+    not say so, whatever it was."""
 
     runs: Runs
+    numbers: Annotated[list[Number], Meta(max_length=MAX_RUNS)] = []
 
 
 Owned = Watch | Gone

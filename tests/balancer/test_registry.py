@@ -138,7 +138,7 @@ class TestView:
         view.welcome(9)
         assert view.page(Clients([client(2)], last=False)) == ([], [])
         assert sorted(view.clients) == [1, 2]
-        assert view.page(Clients([client(3)], last=True)) == ([client(3)], [client(1)])
+        assert view.page(Clients([client(3)], last=True)) == ([client(3)], [Closed(1, "")])
         assert sorted(view.clients) == [2, 3]
 
     def test_a_client_of_a_former_session_that_closes_during_the_snapshot_is_told_once(self):
@@ -233,7 +233,7 @@ class Session:
                         self.tell(opened=[change.client.id])
                     else:
                         self.tell(closed=[change.client])
-        self.tell([one.id for one in opened], [one.id for one in closed])
+        self.tell([one.id for one in opened], [one.client for one in closed])
 
     def tell(self, opened=(), closed=()):
         for one in opened:

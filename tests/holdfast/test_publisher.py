@@ -13,6 +13,7 @@ from contextlib import suppress
 
 import pytest
 import trio
+from msgspec import Struct
 
 from holdfast import AsyncPublisher, ConfigError, Publisher, PublishError
 from holdfast.proxy.admin.bodies import MAX_MESSAGES as MAX_SENT
@@ -79,7 +80,8 @@ class Server:
 
 async def test_what_is_asked(publisher, serve, control):
     """By the real server: what it makes of it is in `control`."""
-    server = Server(DONE)
+    closing, member = (Response(200, body) for body in (b'{"closing":true}', b'{"joined":null}'))
+    server = Server(DONE, DONE, DONE, closing, member, member)
     url = f"http://{await serve(answer=server)}/"
     for function in (
         lambda p: p.publish("hü", channels=["a", "b"], clients=[1, ONE], exclude=(2,)),
@@ -202,17 +204,32 @@ async def test_who_sends_a_byte_now_and_then_has_no_more_time(publisher, nursery
     nursery.cancel_scope.cancel()
 
 
+async def test_what_is_no_admin_server_has_done_nothing(publisher, serve):
+    """Where clients connect a node may say 200 to anything."""
+    for said in (b"hello", b'{"messages":"many"}', b"[]", b""):
+        url = await serve(answer=Server(Response(200, said)))
+        for function in (
+            lambda p: p.publish(1, channels=["a"]),
+            lambda p: p.publish_many([GOOD]),
+            lambda p: p.close_client(1),
+            lambda p: p.join(1, "a"),
+            lambda p: p.leave(1, "a"),
+        ):
+            with pytest.raises(PublishError, match=r"is no admin server of Holdfast$"):
+                await publisher(url, function)
+
+
 async def test_the_server_is_told_how_long_the_answer_is_waited_for(publisher, serve):
     """So that it says before then why there is none. Not if nothing is over then, and it is asked again."""
     server = Server(DONE)
     url = await serve(answer=server)
-    for timeout in (5.0, 30.0):
+    for timeout in (0.9, 5.0, 30.0):
         await publisher(url, lambda p: p.publish(1, channels=["a"]), timeout=timeout)
-    [short, long] = server.asked
+    [least, short, long] = server.asked
     assert 4.0 < short.wait <= 4.5
-    assert long.wait == math.inf
-    for seconds, told in ((15.0, 14.5), (5.0, 4.5), (2.0, 1.8), (0.5, 0.35), (0.001, 0.001)):
-        head = Conversation(server_of("host:1", None)).ask(Asked("POST", "/", b"", {}), seconds, is_last=True)
+    assert least.wait == long.wait == math.inf
+    for seconds, told in ((15.0, 14.5), (5.0, 4.5), (2.0, 1.8), (1.0, 0.85), (0.9, math.inf), (0.001, math.inf)):
+        head = Conversation(server_of("host:1", None)).ask(Asked("POST", "/", b"", {}, Struct), seconds, is_last=True)
         headers = dict(line.lower().split(": ") for line in head.decode().splitlines()[1:-1])
         assert Request("POST", "/", headers).wait == told
 

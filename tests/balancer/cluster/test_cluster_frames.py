@@ -324,7 +324,7 @@ def test_members_are_counted_and_clients_are_kicked_here():
 def test_what_nodes_leave_is_answered():
     b = Proxy("b", live="ac")
     assert b.asked("a", Watch(0, pack_ids([of("b")]))) == [Gone(0, pack_ids([of("b")]))]
-    assert b.asked("c", Owed("b", [("n", 7, 1)])) == [Noted([("n", 7)])]
+    assert b.asked("c", Owed("b", [("n", 7, 1)])) == [Noted([("n", 7)], [1])]
     assert b.asked("c", Watch(0, pack_ids([of("b")]))) == []
 
 

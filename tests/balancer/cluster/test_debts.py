@@ -52,6 +52,10 @@ def owed(*runs, proxy="b", number=NUMBER):
     return Owed(proxy, [(*run, number) for run in runs])
 
 
+def noted(*runs, number=NUMBER):
+    return Noted(list(runs), [number] * len(runs))
+
+
 # --- where it is lost -------------------------------------------------------------------------------------------------
 
 
@@ -71,11 +75,31 @@ def test_who_is_owed_is_told_until_it_knows():
     assert len(a) == 0
 
 
+def test_an_answer_that_comes_late_is_of_what_was_said_before():
+    """On a slow way: meanwhile the run has come back, done more, and died."""
+    a, later = Proxy("a"), NUMBER + 4
+    a.lost(N, ["b"], 0.0)
+    assert a.asks() == {"b": owed(N)}
+    Debts.lost(a, N, [("b", later)], [], 0, 1.6)
+    a.answered("b", noted(N))
+    assert a.asks(3.0) == {"b": owed(N, number=later)}
+    a.answered("b", noted(N, number=later))
+    assert len(a) == 0
+
+
+def test_of_a_proxy_that_does_not_say_up_to_which_number_all_is_noted():
+    a = Proxy("a")
+    a.lost(N, ["b"], 0.0)
+    a.lost(M, ["b"], 0.0)
+    a.answered("b", Noted([N, M], [NUMBER]))
+    assert len(a) == 0
+
+
 def test_a_question_and_its_answer_are_told_apart():
     a, b = Proxy("a"), Proxy("b")
     a.lost(N, ["b"], 0.0)
     answer = b.received("a", a.asks()["b"], 0.0)
-    assert answer == Noted([N])
+    assert answer == noted(N)
     assert a.received("b", answer, 0.0) is None
     assert (len(a), len(b)) == (0, 1)
     assert a.asks(ASK_INTERVAL) == {}, "nothing is left to be asked"
@@ -126,7 +150,7 @@ def test_it_is_bounded(monkeypatch):
 
 def test_clients_are_told_when_it_does_not_come_back():
     b = Proxy()
-    assert b.told(owed(N), 1.0) == Noted([N])
+    assert b.told(owed(N), 1.0) == noted(N)
     b.tick(1.0 + PATIENCE - 0.1)
     assert b.missed == []
     b.tick(1.0 + PATIENCE)
@@ -148,7 +172,7 @@ def test_once_whoever_tells_it():
     b = Proxy()
     b.told(owed(N), 1.0)
     b.tick(1.0 + PATIENCE)
-    assert b.told(owed(N), 10.0) == Noted([N])
+    assert b.told(owed(N), 10.0) == noted(N)
     b.lost(N, ["b"], 10.0)
     b.tick(100.0)
     assert b.missed == ["n"]
@@ -281,7 +305,7 @@ def test_what_has_come_is_not_missed():
     """Its session with us is over, and it had come as far."""
     b = Proxy()
     b.lost(N, [], 0.5, had=NUMBER)
-    assert b.told(owed(N), 1.0) == Noted([N])
+    assert b.told(owed(N), 1.0) == noted(N)
     assert len(b) == 0
     b.told(owed(N, number=NUMBER + 1), 2.0)  # another one has a later word
     b.tick(2.0 + PATIENCE)

@@ -111,7 +111,7 @@ def test_what_is_no_list_of_ids_is_counted(a):
 
 def test_a_question_about_the_state_and_one_about_a_debt_are_answered(a):
     assert a.hears("b", Held(TERM, (TERM, 0), wants=True)).tip == (TERM, 0)
-    assert a.hears("b", Owed("a", [("n", 7, 1)])) == Noted([("n", 7)])
+    assert a.hears("b", Owed("a", [("n", 7, 1)])) == Noted([("n", 7)], [1])
 
 
 def test_the_keeper_asks_about_owners_and_nobody_else_does(a):

@@ -112,12 +112,12 @@ class Pool:
     timeout, milliseconds: what its requests have. redelivers: whether one may be sent again. max_in_flight: of its
     requests. The ledger's: is_apart: they are counted by themselves; in_flight: so many then, parked ones among them;
     unchecked: below so many of all pools one more is let in without a look at the pool. route: the name of that whose
-    nodes they are; "": of none.
+    nodes they are; "": of none. nobody: what is missing when none is available.
     """
 
     __slots__ = (
-        "available", "capacity", "in_flight", "is_apart", "max_in_flight", "milliseconds", "name", "names", "ready",
-        "redelivers", "route", "select", "share", "takes", "timeout", "unchecked",
+        "available", "capacity", "in_flight", "is_apart", "max_in_flight", "milliseconds", "name", "names", "nobody",
+        "ready", "redelivers", "route", "select", "share", "takes", "timeout", "unchecked",
     )  # fmt: skip
 
     def __init__(
@@ -137,6 +137,7 @@ class Pool:
         self.max_in_flight = max_in_flight
         self.redelivers = redelivers
         self.route = ""
+        self.nobody = "no node"
         self.share = 0.0
         self.capacity = 0
         self.available: list[Node] = []
@@ -174,11 +175,6 @@ class Pool:
     def most(self) -> int:
         """Requests that it may have at nodes at once, if it has a share."""
         return max(1, int(self.capacity * self.share))
-
-    @property
-    def nobody(self) -> str:
-        """What is missing when nobody is available."""
-        return f"no node of the route {self.route}" if self.route else "no node"
 
 
 class Directory:

@@ -77,11 +77,13 @@ def check(function: Callable[..., Any], *arguments: str, named: Sequence[str] = 
 def fault_of(function: Callable[..., Any], *arguments: object, **named: object) -> str:
     """Why it can't be called with these; "": it can."""
     try:
-        inspect.signature(function).bind(*arguments, **named)
-    except TypeError as error:
-        return str(error)
+        signature = inspect.signature(function)
     except Exception:
         return ""  # a builtin that does not say, or an object that can't be asked
+    try:
+        signature.bind(*arguments, **named)
+    except TypeError as error:
+        return str(error)
     return ""
 
 

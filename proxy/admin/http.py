@@ -10,7 +10,9 @@ from msgspec import Struct
 from holdfast.proxy.views import Fault, Refusal
 
 JSON = "application/json"
-WAIT = re.compile(r"(?:^|[,;])[ \t]*wait[ \t]*=[ \t]*([0-9]{1,6}(?:\.[0-9]{1,20})?)[ \t]*(?:[,;]|$)", re.IGNORECASE)
+WAIT = re.compile(
+    r"(?:^|[,;])[ \t]*wait[ \t]*=[ \t]*(\"?)([0-9]{1,6}(?:\.[0-9]{1,20})?)\1[ \t]*(?:[,;]|$)", re.IGNORECASE
+)
 CHALLENGE = ("WWW-Authenticate", 'Bearer realm="holdfast"')  # of a 401
 
 
@@ -27,7 +29,7 @@ class Request(Struct, frozen=True):
         """Seconds that the caller waits for an answer, as its `Prefer: wait=5` says (RFC 7240, and parts of a second);
         inf: it does not."""
         found = WAIT.search(self.headers.get("prefer", ""))
-        return (float(found[1]) or inf) if found else inf
+        return (float(found[2]) or inf) if found else inf
 
 
 class Response(Struct, frozen=True):

@@ -73,6 +73,7 @@ class Calls:
                 pool.share = SHARES[kind]
                 pool.select = _within_share(pool, ledger)
             ledger.add_pool(pool)
+        pools[CONNECT].nobody = "no node with on_connect"
         self._pools = pools
         self._dispatch = dispatch
         self._reactor = reactor

@@ -36,6 +36,7 @@ class Pools:
         policy = route.policy or self._balance.policy
         pool = self._pool(f"route {route.name}", whose, takes_of(route), policy, settings)
         pool.route = route.name
+        pool.nobody = f"no node of the route {route.name}"
         return pool
 
     def _pool(

@@ -3,7 +3,7 @@
 import gc
 import re
 import warnings
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock, create_autospec
 
 import pytest
 import structlog
@@ -13,6 +13,7 @@ from holdfast.asyncio import Node as AsyncioNode
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import ASK, CONNECT
 from tests.holdfast.node.fake_proxy import client, encoded, linked
+from tests.waiting import until
 
 
 async def unawaited():
@@ -161,3 +162,35 @@ def test_a_stand_in_is_named_as_far_as_it_can_be(spec, does):
             assert (await session.take(frames.Failure)).status == 500
 
     node._start(fail)
+
+
+class Lazy:
+    """What makes up its attributes, and can't just now."""
+
+    def __getattr__(self, name):
+        raise RuntimeError(f"lazy {name}")
+
+    async def __call__(self, *arguments):
+        raise ValueError("mine")
+
+
+def plain(request):
+    pass
+
+
+@pytest.mark.parametrize("odd", [Lazy(), Mock(spec=plain), Mock(spec_set=plain), create_autospec(plain)], ids=repr)
+async def test_what_is_registered_may_be_an_object_of_any_kind(odd):
+    """It is not looked into where that raises; nor where it has failed, which would end the node."""
+    node = Node("test")
+    node.on_request(odd)
+    node.on_open(Lazy())
+    node.every(0.01)(Lazy())
+    with structlog.testing.capture_logs() as logs:
+        async with linked(node, clients=[client()]) as session:
+            session.request()
+            await session.take(frames.Failure)
+            await until(lambda: any(line["event"] == "task_failed" for line in logs))
+            session.request()
+            await session.take(frames.Failure)
+    [name] = {line["function"] for line in logs if line["event"] == "task_failed"}
+    assert name == "Lazy"

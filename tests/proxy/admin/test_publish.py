@@ -215,6 +215,7 @@ def test_while_there_is_no_node(publish, control):
         ("", inf), ("wait", inf), ("wait=", inf), ("wait=0", inf), ("wait=-4", inf), ("wait=4.5", 4.5),
         ("wait=4.000000", 4.0), ("wait=0.5", 0.5), ("wait=0.0", inf), ("wait=.5", inf), ("wait=1e3", inf),
         ("await=4", inf), ("x=wait=4", inf), ("wait=9999999", inf), ("wait=\xb2", inf), ("wait=4 wait=5", inf),
+        ('wait="4"', 4.0), ('wait="4', inf), ('wait=4"', inf),
     ],
 )  # fmt: skip
 def test_who_says_how_long_is_answered_by_then(control, prefer, timeout):

@@ -1,0 +1,36 @@
+"""A proxy is told what it is owed, and its answer comes when it is owed more: see docs/adr/0032."""
+
+from tests.sim.faults import heal
+from tests.sim.promises import apart, nodes, publish
+from tests.sim.world import World
+
+
+def an_answer_is_of_what_was_said(world: World) -> None:
+    """It is asked about a run of a node and freezes. Meanwhile the run has come back, published more without reaching
+    it, and died: its clients hear that or are closed, though its first answer comes after all of that."""
+    random = world.random
+    clients = apart(world, 4)
+    books = [client.book for client in clients]
+    node, far = nodes(world)[0], clients[0].proxy
+    other = next(proxy for proxy in world.proxies.values() if proxy is not far)
+    world.part({node.id}, {far.id})
+    publish(world, node, 1, "red")
+    world.run(0.8)
+    world.reset(node.id, other.id)  # so the far one is told
+    world.run(random.choice([0.001, 0.003, 0.01]))
+    world.freeze(far.id)
+    world.rejoin(node.id, far.id)
+    world.run(random.uniform(1.0, 1.6))
+    world.part({node.id}, {far.id})
+    publish(world, node, 1, "red")
+    world.run(random.uniform(0.6, 0.9))
+    world.kill(node.id)
+    world.lose(node.id, other.id)
+    world.run(random.uniform(0.005, 0.3))
+    world.thaw(far.id)
+    world.run(20.0)
+    heard = [book.joined["red"].last.get(node.id, 0) for book in books]
+    for book, last in zip(books, heard, strict=True):
+        assert last == max(heard) or book.ended == "interrupted", "who has missed it is told"
+    world.start_node(node.name)
+    heal(world)

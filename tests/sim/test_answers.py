@@ -1,0 +1,11 @@
+"""What is owed, and answers that come late: see tests.sim.answers."""
+
+import pytest
+
+from tests.sim.answers import an_answer_is_of_what_was_said
+from tests.sim.stories import SEEDS, whole
+
+
+@pytest.mark.parametrize("seed", [1 + 3 * seed + number for seed in SEEDS for number in range(3)])
+def test_an_answer_is_of_what_was_said(seed):
+    an_answer_is_of_what_was_said(whole(seed, proxies=2, nodes=2, lease=4.0, timeout=4.0))

@@ -178,7 +178,10 @@ def plain(request):
     pass
 
 
-@pytest.mark.parametrize("odd", [Lazy(), Mock(spec=plain), Mock(spec_set=plain), create_autospec(plain)], ids=repr)
+ODD = {"lazy": Lazy(), "spec": Mock(spec=plain), "set": Mock(spec_set=plain), "autospec": create_autospec(plain)}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
 async def test_what_is_registered_may_be_an_object_of_any_kind(odd):
     """It is not looked into where that raises; nor where it has failed, which would end the node."""
     node = Node("test")

@@ -181,13 +181,19 @@ class Workers(Generic[JobT]):
 def in_context(context: Context, job: Coroutine[Any, Any, None]) -> Generator[Any, Any, None]:
     """Await `job` with every step of it in `context`.
 
-    Only values are sent into it: that is how Trio resumes a task, exceptions and cancellation included.
+    Trio resumes a task with values, exceptions and cancellation included. It throws for what is no trap of its own, as
+    when a job awaits something of asyncio: that is the job's.
     """
     step = job.send
     try:
         trap = context.run(step, None)
         while True:
-            trap = context.run(step, (yield trap))
+            try:
+                value = yield trap
+            except Exception as error:
+                trap = context.run(job.throw, error)
+            else:
+                trap = context.run(step, value)
     except StopIteration:
         pass
     finally:

@@ -1,5 +1,6 @@
 """What is registered with a node, how it is called, and that what it raises costs only itself."""
 
+import asyncio  # noqa: TID251 - what an author may take for Trio
 from functools import partial, wraps
 
 import pytest
@@ -365,3 +366,32 @@ async def test_an_offer_is_taken_by_who_lives():
     async with linked(Node("test"), clients=[client()]) as session:
         session.say(frames.Offer(5, 2))
         assert await session.take(frames.Offer) == frames.Offer(5, 2)
+
+
+class Foreign:
+    """What another library than the node's waits by."""
+
+    def __await__(self):
+        yield "no trap of Trio's"
+
+
+@pytest.mark.parametrize("foreign", [lambda: asyncio.sleep(0), Foreign], ids=["asyncio", "a yield"])
+async def test_who_waits_by_another_library_fails_alone(foreign):
+    """Trio throws into the task that asked for it, which is one of ours: it is the handler's to bear."""
+    node, ends = Node("test"), []
+
+    @node.on_request
+    async def handle(request):
+        try:
+            await foreign()
+        except TypeError:
+            ends.append("raised")
+            raise
+
+    with structlog.testing.capture_logs() as logs:
+        async with linked(node, clients=[client()]) as session:
+            for _ in range(3):
+                session.request()
+                assert (await session.take(frames.Failure)).status == 500
+    assert ends == ["raised"] * 3
+    assert {line["event"] for line in logs} >= {"handler_failed"}

@@ -16,7 +16,6 @@ for that as long as a request may take, and miss nothing if it has come by then,
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from itertools import chain, repeat
 from math import inf
 from typing import Any, NamedTuple
 
@@ -100,7 +99,7 @@ def _remember(memory: dict[Run, Any], run: Run, value: object) -> None:
         del memory[next(iter(memory))]
 
 
-def _question(proxy: str, debt: "Debt") -> Owed:
+def _question(proxy: str, debt: "Debt", word: int) -> Owed:
     """As many runs as go into a frame; what their requests were doing is said, up to some tens of kilobytes of it. Of a
     run whose words name more than one may have all counts."""
     runs: list[tuple[str, int, int]] = []
@@ -113,7 +112,7 @@ def _question(proxy: str, debt: "Debt") -> Owed:
         runs.append((*run, due.number))
         if 0 < len(due.requests) <= MAX_PENDING:
             pending.append(PendingOfRun(*run, due.final, sorted(due.requests)))
-    return Owed(proxy, runs, pending)
+    return Owed(proxy, runs, pending, word)
 
 
 def _bounded(runs: dict[Run, Any], run: Run) -> Run:
@@ -122,33 +121,33 @@ def _bounded(runs: dict[Run, Any], run: Run) -> Run:
 
 
 class Debt:
-    """To one proxy. runs: who has owed it, and what. requests: of all of them together."""
+    """To one proxy. runs: who has owed it, and what; words: by which of our words we know that. requests: of all of
+    them together."""
 
-    __slots__ = ("asked_at", "requests", "runs", "since")
+    __slots__ = ("asked_at", "requests", "runs", "since", "words")
 
     def __init__(self, now: float) -> None:
         self.runs: dict[Run, Due] = {}
+        self.words: dict[Run, int] = {}
         self.requests = 0
         self.asked_at = -inf
         self.since = now
 
-    def add(self, run: Run, due: Due) -> None:
+    def add(self, run: Run, due: Due, word: int) -> None:
         key = _bounded(self.runs, run)
         former = self.forget(key)
-        if key == BEYOND:  # of several: their numbers have nothing to do with each other, so it counts them
-            self.runs[key] = all_of(1 if former is None else former.number + 1)
-        else:
-            self.runs[key] = due if former is None else former.and_all_of(due)
+        self.runs[key] = due if former is None else former.and_all_of(due)
+        self.words[key] = word
         self.requests += len(self.runs[key].requests)
 
-    def noted(self, run: Run, number: int) -> None:
-        """It knows so much of it. What we have heard since then it does not know."""
-        due = self.runs.get(run)
-        if due is not None and due.number <= number:
-            self.forget(run)
+    def noted(self, run: Run, word: int) -> bool:
+        """It knows what was said of it up to that word. What we have heard since then it does not know: whether that is
+        more does not show in the numbers, of which ALL is one."""
+        return self.words.get(run, 0) <= (word or inf) and self.forget(run) is not None
 
     def forget(self, run: Run) -> Due | None:
         due = self.runs.pop(run, None)
+        self.words.pop(run, None)
         if due is not None:
             self.requests -= len(due.requests)
         return due
@@ -177,6 +176,7 @@ class Debts:
         self._done = done
         self._longest = longest
         self._debts: dict[str, Debt] = {}  # by proxy
+        self._word = 0  # of what nodes owe others: it never falls, so that an answer that is late is known for one
         self._missed: dict[Run, Missed] = {}
         self._had: dict[Run, int] = {}  # up to which number it had come when its session here was over
         self._settled: dict[Run, None] = {}  # clients were closed, or nothing is missing
@@ -209,8 +209,10 @@ class Debts:
                 if len(self._debts) == MAX_MEMBERS:
                     del self._debts[next(iter(self._debts))]
                 debt = self._debts[proxy] = Debt(now)
+            debt.since = now
             kept += len(due.requests)
-            debt.add(run, due if kept <= MAX_KEPT else all_of(due.number))
+            self._word += 1
+            debt.add(run, due if kept <= MAX_KEPT else all_of(due.number), self._word)
 
     def left(self, run: Run, owes: Owes) -> None:
         """It has said goodbye here: we have all of it, or it says that we have not."""
@@ -233,14 +235,13 @@ class Debts:
                 del self._debts[proxy]
             elif proxy in heard and now - debt.asked_at >= ASK_INTERVAL:
                 debt.asked_at = now
-                yield proxy, _question(proxy, debt)
+                yield proxy, _question(proxy, debt, self._word)
 
     def answered(self, proxy: str, frame: Noted) -> None:
         debt = self._debts.get(proxy)
         if debt is not None:
-            for run, number in zip(frame.runs, chain(frame.numbers, repeat(ALL)), strict=False):
-                debt.noted(Run(*run), number)
-            debt.asked_at = -inf  # there may be more than one frame says
+            if any([debt.noted(Run(*run), frame.word) for run in frame.runs]):
+                debt.asked_at = -inf  # there may be more than one frame says
             if not debt.runs:
                 del self._debts[proxy]
 
@@ -254,7 +255,7 @@ class Debts:
         for node, incarnation, number in frame.runs:
             run = Run(node, incarnation)
             self._miss(run, _due(number, pending.get(run)), now)
-        return Noted([run[:2] for run in frame.runs], [number for _, _, number in frame.runs])
+        return Noted([run[:2] for run in frame.runs], frame.word)
 
     def _miss(self, run: Run, due: Due, now: float) -> None:
         if run in self._settled or self._has(run, due.number):

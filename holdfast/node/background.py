@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from math import isfinite
 from typing import Any, Literal, TypeVar
 
-from holdfast.node.function import check_no_generator, name_of, said, seems, unwrapped
+from holdfast.node.function import check_no_generator, has_code, name_of, said, seems, unwrapped
 from holdfast.node.functions import Functions
 from holdfast.node.lifespans import Lifespan
 from holdfast.node.tasks import Job, Tasks
@@ -51,7 +51,7 @@ class Background(Functions):
         if not callable(function):
             raise ConfigError(f"expected an async generator function, got {function!r:.80}")
         name, inner = name_of(function), unwrapped(function)
-        if seems(inspect.iscoroutinefunction, inner) or seems(inspect.isgeneratorfunction, inner):
+        if has_code(inner) and (seems(inspect.iscoroutinefunction, inner) or seems(inspect.isgeneratorfunction, inner)):
             expected = "must be `async def` with one `yield`, around which a run of the node is"
             raise ConfigError(f"{said(function)} {expected}")
         begin: Callable[..., Any] = function

@@ -80,8 +80,8 @@ def is_async(function: Callable[..., Any]) -> bool:
 def innermost(function: Callable[..., Any]) -> Callable[..., Any]:
     """What is within decorators that say what they are around, partials, and an object that is called."""
     inner = unwrapped(function)
-    while isinstance(inner, partial):
-        inner = unwrapped(inner.func)
+    while (within := _within(inner)) is not None:
+        inner = unwrapped(within)
     called: Callable[..., Any] = _of(inner, "__call__", inner)
     return inner if _of(inner, "__code__", None) is not None else called
 
@@ -99,11 +99,22 @@ def unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:
     return inner
 
 
+def _within(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """What a partial calls; None: it is none. isinstance would ask the object as well."""
+    inner: Callable[..., Any] | None = _of(function, "func", None) if issubclass(type(function), partial) else None
+    return inner
+
+
 def _of(function: object, name: str, default: Any) -> Any:  # noqa: ANN401 - the author's
     try:
         return getattr(function, name, default)
     except Exception:
         return default
+
+
+def has_code(function: object) -> bool:
+    """Not a stand-in of a test, which has whatever is asked for. What has none at all is looked into further."""
+    return type(_of(innermost(function), "__code__", None)) in (CodeType, type(None))  # type: ignore[arg-type]
 
 
 def seems(question: Callable[[Any], bool], function: object) -> bool:
@@ -118,7 +129,9 @@ def check_no_generator(function: Callable[..., Any]) -> None:
     """Raise ConfigError for one with a `yield`: a call does nothing of what is in it, and nobody asks it for more. What
     is wrapped around such a one may do that."""
     for called in (function, _of(function, "__call__", None)):
-        if seems(inspect.isgeneratorfunction, called) or seems(inspect.isasyncgenfunction, called):
+        if has_code(called) and (
+            seems(inspect.isgeneratorfunction, called) or seems(inspect.isasyncgenfunction, called)
+        ):
             raise ConfigError(f"{said(function)} {MISPLACED_YIELD}")
 
 
@@ -142,8 +155,8 @@ class Whose(NamedTuple):
 
 def name_of(function: Callable[..., Any]) -> str:
     """For the log."""
-    while isinstance(function, partial):
-        function = function.func
+    while (within := _within(function)) is not None:
+        function = within
     name = _of(function, "__qualname__", None)
     return name if type(name) is str and name else type(function).__qualname__
 

@@ -9,9 +9,9 @@ from holdfast.publisher.requests import Answer, Asked, PublishError, Server, sec
 
 MAX_ANSWER_BYTES = 1 << 20  # of an admin server a few hundred
 # Of the time for an answer, for its way, and for a server that is busy and looks now and then whose time is up: a
-# share, within so many seconds. Who has less than TOLD needs all of it.
+# share, within so many seconds. Who has less than TOLD, about a second, needs all of it.
 WAY_SHARE, LEAST_WAY, LONGEST_WAY = 0.1, 0.15, 0.5
-TOLD = 1.0
+TOLD = 0.9
 
 
 class Conversation:

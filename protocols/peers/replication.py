@@ -94,20 +94,20 @@ class Owed(Struct, array_like=True, frozen=True, gc=False, tag=113):
     """These runs of nodes, (node, incarnation, number), are lost, and had effects for you up to that number.
 
     proxy: to whom it is said; another run of it has none of those clients. pending: what of that another node may do
-    again; of a run without an entry here all counts.
+    again; of a run without an entry here all counts. word: the number of our last word about what we have for it.
     """
 
     proxy: Id
     runs: Annotated[list[tuple[Word, int, Number]], Meta(max_length=MAX_RUNS)]
     pending: Annotated[list[PendingOfRun], Meta(max_length=MAX_RUNS)] = []
+    word: Number = 0
 
 
 class Noted(Struct, array_like=True, frozen=True, gc=False, tag=114):
-    """The answer to Owed: it need not be said again. numbers: up to which it was said of each run; of a proxy that does
-    not say so, whatever it was."""
+    """The answer to Owed: it need not be said again. word: as in Owed; 0, of a proxy that does not say it: any."""
 
     runs: Runs
-    numbers: Annotated[list[Number], Meta(max_length=MAX_RUNS)] = []
+    word: Number = 0
 
 
 Owned = Watch | Gone

@@ -3,6 +3,7 @@
 from math import inf
 
 import pytest
+from msgspec.structs import replace
 
 from holdfast.balancer.cluster import debts
 from holdfast.balancer.cluster.debts import ASK_INTERVAL, BEYOND, LATELY, MAX_OWED, MAX_SLEEP, Debts, Due, Run
@@ -45,15 +46,12 @@ class Proxy(Debts):
         super().left(run, owing(owes))
 
     def asks(self, now=0.0, heard=EVERYBODY, known=EVERYBODY):
-        return dict(self.questions(heard, known, now))
+        """Whichever word it is."""
+        return {proxy: replace(asked, word=0) for proxy, asked in self.questions(heard, known, now)}
 
 
 def owed(*runs, proxy="b", number=NUMBER):
     return Owed(proxy, [(*run, number) for run in runs])
-
-
-def noted(*runs, number=NUMBER):
-    return Noted(list(runs), [number] * len(runs))
 
 
 # --- where it is lost -------------------------------------------------------------------------------------------------
@@ -75,31 +73,76 @@ def test_who_is_owed_is_told_until_it_knows():
     assert len(a) == 0
 
 
-def test_an_answer_that_comes_late_is_of_what_was_said_before():
-    """On a slow way: meanwhile the run has come back, done more, and died."""
-    a, later = Proxy("a"), NUMBER + 4
-    a.lost(N, ["b"], 0.0)
-    assert a.asks() == {"b": owed(N)}
+@pytest.mark.parametrize("later", [NUMBER + 4, NUMBER, ALL])
+@pytest.mark.parametrize("number", [NUMBER, ALL])
+def test_an_answer_that_comes_late_is_of_what_was_said_before(number, later):
+    """On a slow way: meanwhile the run has come back, done more, and died. Which is more the numbers don't say."""
+    a, b = Proxy("a"), Proxy("b")
+    Debts.lost(a, N, [("b", number)], [], 0, 0.0)
+    [(_, question)] = a.questions(EVERYBODY, EVERYBODY, 0.0)
+    late = b.told(question, 0.0)
     Debts.lost(a, N, [("b", later)], [], 0, 1.6)
-    a.answered("b", noted(N))
-    assert a.asks(3.0) == {"b": owed(N, number=later)}
-    a.answered("b", noted(N, number=later))
+    a.answered("b", late)
+    assert len(a) == 1
+    [(_, question)] = a.questions(EVERYBODY, EVERYBODY, 3.0)
+    assert question.runs == [(*N, max(number, later))]
+    a.answered("b", b.told(question, 3.0))
     assert len(a) == 0
 
 
-def test_of_a_proxy_that_does_not_say_up_to_which_number_all_is_noted():
+def test_an_answer_of_before_is_none_to_a_debt_that_has_begun_since():
+    a, b = Proxy("a"), Proxy("b")
+    a.lost(N, ["b"], 0.0)
+    [(_, first)] = a.questions(EVERYBODY, EVERYBODY, 0.0)
+    [(_, second)] = a.questions(EVERYBODY, EVERYBODY, ASK_INTERVAL)
+    a.answered("b", b.told(first, 1.0))
+    assert len(a) == 0
+    a.lost(N, ["b"], 2.0)
+    a.answered("b", b.told(second, 2.0))
+    assert a.asks(3.0) == {"b": owed(N)}
+
+
+def test_of_a_proxy_that_says_no_word_whatever_it_is_counts():
     a = Proxy("a")
     a.lost(N, ["b"], 0.0)
     a.lost(M, ["b"], 0.0)
-    a.answered("b", Noted([N, M], [NUMBER]))
+    a.answered("b", Noted([N, M]))
     assert len(a) == 0
+
+
+def test_who_takes_nothing_is_not_asked_again_at_once():
+    a = Proxy("a")
+    a.lost(N, ["b"], 0.0)
+    assert a.asks(0.0)
+    a.answered("b", Noted([M]))
+    assert a.asks(ASK_INTERVAL / 2) == {}
+    assert a.asks(ASK_INTERVAL)
+
+
+def test_a_fresh_debt_lasts_as_long_as_any():
+    """To a proxy that is owed something old, and of which nobody knows whether it has clients."""
+    a = Proxy("a")
+    a.lost(N, ["b"], 0.0)
+    a.lost(M, ["b"], LATELY - 1.0)
+    assert a.asks(LATELY + 1.0, known=()) == {"b": owed(N, M)}
+
+
+def test_runs_beyond_the_limit_are_said_again_when_there_are_more_of_them(monkeypatch):
+    monkeypatch.setattr(debts, "MAX_OWED", 2)
+    a, b = Proxy("a"), Proxy("b")
+    for number in range(4):
+        a.lost(Run("n", number), ["b"], 0.0)
+    [(_, question)] = a.questions(EVERYBODY, EVERYBODY, 0.0)
+    a.lost(Run("n", 9), ["b"], 0.0)
+    a.answered("b", b.told(question, 0.0))
+    assert a.asks(ASK_INTERVAL) == {"b": owed(BEYOND)}
 
 
 def test_a_question_and_its_answer_are_told_apart():
     a, b = Proxy("a"), Proxy("b")
     a.lost(N, ["b"], 0.0)
     answer = b.received("a", a.asks()["b"], 0.0)
-    assert answer == noted(N)
+    assert answer == Noted([N])
     assert a.received("b", answer, 0.0) is None
     assert (len(a), len(b)) == (0, 1)
     assert a.asks(ASK_INTERVAL) == {}, "nothing is left to be asked"
@@ -150,7 +193,7 @@ def test_it_is_bounded(monkeypatch):
 
 def test_clients_are_told_when_it_does_not_come_back():
     b = Proxy()
-    assert b.told(owed(N), 1.0) == noted(N)
+    assert b.told(owed(N), 1.0) == Noted([N])
     b.tick(1.0 + PATIENCE - 0.1)
     assert b.missed == []
     b.tick(1.0 + PATIENCE)
@@ -172,7 +215,7 @@ def test_once_whoever_tells_it():
     b = Proxy()
     b.told(owed(N), 1.0)
     b.tick(1.0 + PATIENCE)
-    assert b.told(owed(N), 10.0) == noted(N)
+    assert b.told(owed(N), 10.0) == Noted([N])
     b.lost(N, ["b"], 10.0)
     b.tick(100.0)
     assert b.missed == ["n"]
@@ -305,7 +348,7 @@ def test_what_has_come_is_not_missed():
     """Its session with us is over, and it had come as far."""
     b = Proxy()
     b.lost(N, [], 0.5, had=NUMBER)
-    assert b.told(owed(N), 1.0) == noted(N)
+    assert b.told(owed(N), 1.0) == Noted([N])
     assert len(b) == 0
     b.told(owed(N, number=NUMBER + 1), 2.0)  # another one has a later word
     b.tick(2.0 + PATIENCE)

@@ -3,7 +3,7 @@
 import gc
 import re
 import warnings
-from unittest.mock import AsyncMock, Mock, create_autospec
+from unittest.mock import AsyncMock, MagicMock, Mock, create_autospec
 
 import pytest
 import structlog
@@ -174,20 +174,40 @@ class Lazy:
         raise ValueError("mine")
 
 
+class Shy(Lazy):
+    """What says of itself what it is only while it is registered."""
+
+    is_asked = True
+
+    @property
+    def __class__(self):
+        if Shy.is_asked:
+            return Lazy
+        raise RuntimeError("lazy")
+
+
 def plain(request):
     pass
 
 
-ODD = {"lazy": Lazy(), "spec": Mock(spec=plain), "set": Mock(spec_set=plain), "autospec": create_autospec(plain)}
+ODD = {
+    "lazy": Lazy(),
+    "shy": Shy(),
+    "spec": Mock(spec=plain),
+    "set": Mock(spec_set=plain),
+    "magic": MagicMock(spec=plain),
+    "autospec": create_autospec(plain),
+}
 
 
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
-async def test_what_is_registered_may_be_an_object_of_any_kind(odd):
+async def test_what_is_registered_may_be_an_object_of_any_kind(odd, monkeypatch):
     """It is not looked into where that raises; nor where it has failed, which would end the node."""
     node = Node("test")
     node.on_request(odd)
     node.on_open(Lazy())
-    node.every(0.01)(Lazy())
+    node.every(0.01)(Shy())
+    monkeypatch.setattr(Shy, "is_asked", False)
     with structlog.testing.capture_logs() as logs:
         async with linked(node, clients=[client()]) as session:
             session.request()
@@ -196,4 +216,4 @@ async def test_what_is_registered_may_be_an_object_of_any_kind(odd):
             session.request()
             await session.take(frames.Failure)
     [name] = {line["function"] for line in logs if line["event"] == "task_failed"}
-    assert name == "Lazy"
+    assert name == "Shy"

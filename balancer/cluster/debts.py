@@ -16,6 +16,7 @@ for that as long as a request may take, and miss nothing if it has come by then,
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import chain, repeat
 from math import inf
 from typing import Any, NamedTuple
 
@@ -75,13 +76,14 @@ def _due(number: int, pending: Pending | PendingOfRun | None) -> Due:
 
 class Missed(NamedTuple):
     """A run that is lost, and had effects for us. until: so long we wait for it. by: when what its requests were doing
-    must have come from others. told: when we heard that it is lost, the last time, or had a session with it: who has
-    come to us since has missed nothing of it."""
+    must have come from others. lost_at: when it was lost, the last time, to us or another: who has come to us since has
+    missed nothing of it. least: the highest number that was told and is one, and not ALL."""
 
     due: Due
     until: float
     by: float
-    told: float
+    lost_at: float
+    least: int
 
 
 Owes = Sequence[tuple[str, int]]  # as the node said: proxies, and up to which number
@@ -99,7 +101,7 @@ def _remember(memory: dict[Run, Any], run: Run, value: object) -> None:
         del memory[next(iter(memory))]
 
 
-def _question(proxy: str, debt: "Debt", word: int) -> Owed:
+def _question(proxy: str, debt: "Debt", word: int, now: float) -> Owed:
     """As many runs as go into a frame; what their requests were doing is said, up to some tens of kilobytes of it. Of a
     run whose words name more than one may have all counts."""
     runs: list[tuple[str, int, int]] = []
@@ -112,7 +114,8 @@ def _question(proxy: str, debt: "Debt", word: int) -> Owed:
         runs.append((*run, due.number))
         if 0 < len(due.requests) <= MAX_PENDING:
             pending.append(PendingOfRun(*run, due.final, sorted(due.requests)))
-    return Owed(proxy, runs, pending, word)
+    ages = [max(0.0, now - debt.lost_at[Run(*run[:2])]) for run in runs]
+    return Owed(proxy, runs, pending, word, ages)
 
 
 def _bounded(runs: dict[Run, Any], run: Run) -> Run:
@@ -121,23 +124,25 @@ def _bounded(runs: dict[Run, Any], run: Run) -> Run:
 
 
 class Debt:
-    """To one proxy. runs: who has owed it, and what; words: by which of our words we know that. requests: of all of
-    them together."""
+    """To one proxy. runs: who has owed it, and what; words: by which of our words we know that; lost_at: when that was.
+    requests: of all of them together."""
 
-    __slots__ = ("asked_at", "requests", "runs", "since", "words")
+    __slots__ = ("asked_at", "lost_at", "requests", "runs", "since", "words")
 
     def __init__(self, now: float) -> None:
         self.runs: dict[Run, Due] = {}
         self.words: dict[Run, int] = {}
+        self.lost_at: dict[Run, float] = {}
         self.requests = 0
         self.asked_at = -inf
         self.since = now
 
-    def add(self, run: Run, due: Due, word: int) -> None:
+    def add(self, run: Run, due: Due, word: int, now: float) -> None:
         key = _bounded(self.runs, run)
         former = self.forget(key)
         self.runs[key] = due if former is None else former.and_all_of(due)
         self.words[key] = word
+        self.lost_at[key] = now
         self.requests += len(self.runs[key].requests)
 
     def noted(self, run: Run, word: int) -> bool:
@@ -148,6 +153,7 @@ class Debt:
     def forget(self, run: Run) -> Due | None:
         due = self.runs.pop(run, None)
         self.words.pop(run, None)
+        self.lost_at.pop(run, None)
         if due is not None:
             self.requests -= len(due.requests)
         return due
@@ -179,7 +185,7 @@ class Debts:
         self._word = 0  # of what nodes owe others: it never falls, so that an answer that is late is known for one
         self._missed: dict[Run, Missed] = {}
         self._had: dict[Run, int] = {}  # up to which number it had come when its session here was over
-        self._settled: dict[Run, None] = {}  # clients were closed, or nothing is missing
+        self._settled: dict[Run, float] = {}  # whoever came before then is closed, or misses nothing
 
     def __len__(self) -> int:
         """Runs that we or others miss, and that is not settled."""
@@ -198,11 +204,11 @@ class Debts:
         self._had.pop(run, None)
         _remember(self._had, run, had)
         if (missed := self._missed.get(run)) is not None:
-            self._missed[run] = missed._replace(told=now)
+            self._missed[run] = missed._replace(lost_at=now)
         kept = sum(debt.requests for debt in self._debts.values())
         for proxy, due in _dues(owes, pending):
             if proxy == self._proxy:
-                self._miss(run, due, now)
+                self._miss(run, due, now, now)
                 continue
             debt = self._debts.get(proxy)
             if debt is None:
@@ -212,12 +218,12 @@ class Debts:
             debt.since = now
             kept += len(due.requests)
             self._word += 1
-            debt.add(run, due if kept <= MAX_KEPT else all_of(due.number), self._word)
+            debt.add(run, due if kept <= MAX_KEPT else all_of(due.number), self._word, now)
 
     def left(self, run: Run, owes: Owes) -> None:
-        """It has said goodbye here: we have all of it, or it says that we have not."""
+        """It has said goodbye here, which is its end: we have all of it, or it says that we have not."""
         if self._proxy not in dict(owes):
-            self._settle(run)
+            self._settle(run, inf)
 
     def received(self, proxy: str, frame: DebtFrame, now: float) -> Noted | None:
         """Returns the answer."""
@@ -235,7 +241,7 @@ class Debts:
                 del self._debts[proxy]
             elif proxy in heard and now - debt.asked_at >= ASK_INTERVAL:
                 debt.asked_at = now
-                yield proxy, _question(proxy, debt, self._word)
+                yield proxy, _question(proxy, debt, self._word, now)
 
     def answered(self, proxy: str, frame: Noted) -> None:
         debt = self._debts.get(proxy)
@@ -252,29 +258,32 @@ class Debts:
         if frame.proxy != self._proxy:
             return None
         pending = {Run(each.node, each.incarnation): each for each in frame.pending}
-        for node, incarnation, number in frame.runs:
+        for (node, incarnation, number), age in zip(frame.runs, chain(frame.ages, repeat(0.0)), strict=False):
             run = Run(node, incarnation)
-            self._miss(run, _due(number, pending.get(run)), now)
+            self._miss(run, _due(number, pending.get(run)), now - age, now)
         return Noted([run[:2] for run in frame.runs], frame.word)
 
-    def _miss(self, run: Run, due: Due, now: float) -> None:
-        if run in self._settled or self._has(run, due.number):
+    def _miss(self, run: Run, due: Due, lost_at: float, now: float) -> None:
+        if lost_at <= self._settled.get(run, -inf) or self._has(run, due.number):
             return
         run = _bounded(self._missed, run)
         if due.requests and sum(len(each.due.requests) for each in self._missed.values()) > MAX_KEPT - MAX_PENDING:
             due = all_of(due.number)
         until = now + self._patience
-        missed = self._missed.get(run, Missed(due, until, max(until, now + self._longest), now))
-        by = max(missed.by, now + self._longest)
-        self._missed[run] = missed._replace(due=missed.due.and_all_of(due), by=by, told=now)
+        missed = self._missed.get(run, Missed(due, until, max(until, now + self._longest), lost_at, 0))
+        by, lost_at = max(missed.by, now + self._longest), max(missed.lost_at, lost_at)
+        least = max(missed.least, due.number if due.number < ALL else 0)
+        self._missed[run] = Missed(missed.due.and_all_of(due), missed.until, by, lost_at, least)
 
     def _has(self, run: Run, number: int) -> bool:
         return self._had.get(run, 0) >= number
 
-    def _settle(self, run: Run) -> None:
+    def _settle(self, run: Run, until: float) -> None:
+        """until: whoever came before then misses nothing of it, or is closed. What is lost later is another matter."""
         self._missed.pop(run, None)
         if run != BEYOND:
-            _remember(self._settled, run, None)
+            self._settled.pop(run, None)
+            _remember(self._settled, run, until)
 
     def awoke(self, seconds: float) -> None:
         """We were away, and who came back meanwhile waits to be heard: so much does not count."""
@@ -290,15 +299,15 @@ class Debts:
     def tick(self, now: float) -> None:
         for run, missed in [each for each in self._missed.items() if now >= each[1].until]:
             come, due = self._come(*run), missed.due
-            if -1 < come < due.number < ALL:
-                self._missed[run] = missed._replace(until=now + self._patience, told=now)  # it lives, or may
+            if -1 < come < missed.least:
+                self._missed[run] = missed._replace(until=now + self._patience, lost_at=now)  # it lives, or may
             elif come > -1 or self._has(run, due.number) or self._is_done(run, due):
                 del self._missed[run]
             elif due.requests and self._has(run, due.final) and now < missed.by:
                 self._missed[run] = missed._replace(until=now + ASK_INTERVAL)
             else:
-                self._settle(run)
-                self._on_missed(run.node, missed.told)
+                self._settle(run, missed.lost_at)
+                self._on_missed(run.node, missed.lost_at)
 
     def _is_done(self, run: Run, due: Due) -> bool:
         """All that we have not got of it was done by the nodes that had the requests after it."""

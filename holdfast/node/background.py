@@ -55,7 +55,7 @@ class Background(Functions):
             expected = "must be `async def` with one `yield`, around which a run of the node is"
             raise ConfigError(f"{said(function)} {expected}")
         begin: Callable[..., Any] = function
-        if seems(inspect.isasyncgenfunction, function):
+        if has_code(function) and seems(inspect.isasyncgenfunction, function):
             begin = asynccontextmanager(begin)
         if not fault_of(function):
             self._lifespans.append(Lifespan(name, lambda node: self._adapt_manager(begin())))

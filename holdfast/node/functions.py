@@ -86,7 +86,7 @@ class Functions:
         own thread, and holds up everything else in the node while it runs.
         """
         methods = methods_of(method)
-        if path is not None and not isinstance(path, str):  # the function: a decorator without arguments
+        if path is not None and not issubclass(type(path), str):  # the function: a decorator without arguments
             self._take(path, None, methods, inline)
             return path
         if path is None and methods:

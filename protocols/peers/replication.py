@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from holdfast.protocols.nodes.effects import MAX_PENDING, Identity
 from holdfast.protocols.nodes.frames import Entry, State
-from holdfast.protocols.peers.ranges import MAX_RUNS, Id, Number, Word
+from holdfast.protocols.peers.ranges import MAX_RUNS, Id, Number, Seconds, Word
 
 
 class Stamp(Struct, array_like=True, frozen=True, gc=False, tag=104):
@@ -94,13 +94,15 @@ class Owed(Struct, array_like=True, frozen=True, gc=False, tag=113):
     """These runs of nodes, (node, incarnation, number), are lost, and had effects for you up to that number.
 
     proxy: to whom it is said; another run of it has none of those clients. pending: what of that another node may do
-    again; of a run without an entry here all counts. word: the number of our last word about what we have for it.
+    again; of a run without an entry here all counts. word: the number of our last word about what we have for it. ages:
+    of each run, for how many seconds it has been lost to us, at least; of one without it is just now.
     """
 
     proxy: Id
     runs: Annotated[list[tuple[Word, int, Number]], Meta(max_length=MAX_RUNS)]
     pending: Annotated[list[PendingOfRun], Meta(max_length=MAX_RUNS)] = []
     word: Number = 0
+    ages: Annotated[list[Seconds], Meta(max_length=MAX_RUNS)] = []
 
 
 class Noted(Struct, array_like=True, frozen=True, gc=False, tag=114):

@@ -47,7 +47,7 @@ class Proxy(Debts):
 
     def asks(self, now=0.0, heard=EVERYBODY, known=EVERYBODY):
         """Whichever word it is."""
-        return {proxy: replace(asked, word=0) for proxy, asked in self.questions(heard, known, now)}
+        return {proxy: replace(asked, word=0, ages=[]) for proxy, asked in self.questions(heard, known, now)}
 
 
 def owed(*runs, proxy="b", number=NUMBER):
@@ -215,8 +215,40 @@ def test_once_whoever_tells_it():
     b = Proxy()
     b.told(owed(N), 1.0)
     b.tick(1.0 + PATIENCE)
-    assert b.told(owed(N), 10.0) == Noted([N])
-    b.lost(N, ["b"], 10.0)
+    assert b.told(replace(owed(N), ages=[9.0]), 10.0) == Noted([N])
+    b.tick(100.0)
+    assert b.missed == ["n"]
+
+
+def test_what_is_lost_after_it_was_settled_is_another_matter():
+    """It has come back to somebody since, and published: to those who have come to us since."""
+    b = Proxy()
+    b.told(owed(N, number=ALL), 1.0)
+    b.tick(1.0 + PATIENCE)
+    b.told(replace(owed(N, number=ALL), ages=[2.0]), 10.0)
+    b.tick(10.0 + PATIENCE)
+    assert (b.missed, b.before) == (["n", "n"], [1.0, 8.0])
+
+
+def test_who_has_come_since_it_was_lost_has_missed_nothing():
+    """However late that is said, as by a proxy that was frozen."""
+    b = Proxy()
+    b.told(replace(owed(N), ages=[60.0]), 100.0)
+    b.told(replace(owed(N), ages=[61.0]), 100.0)
+    b.tick(100.0 + PATIENCE)
+    assert b.before == [40.0]
+
+
+def test_a_number_that_was_told_is_waited_for_though_all_was_told_too():
+    """By a late word. Its session here looks as if it lived."""
+    b = Proxy()
+    b.here[N] = NUMBER
+    b.told(owed(N, number=ALL), 1.0)
+    b.told(owed(N, number=NUMBER + 1), 2.0)
+    b.tick(1.0 + PATIENCE)
+    assert len(b) == 1
+    del b.here[N]
+    b.lost(N, (), 5.5, had=NUMBER)
     b.tick(100.0)
     assert b.missed == ["n"]
 

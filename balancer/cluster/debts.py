@@ -20,7 +20,7 @@ from itertools import chain, repeat
 from math import inf
 from typing import Any, NamedTuple
 
-from holdfast.balancer.cluster.times import MAX_SLEEP
+from holdfast.balancer.cluster.times import MAX_DRIFT, MAX_SLEEP
 from holdfast.protocols.nodes.effects import ALL, MAX_PENDING, Identity, Pending
 from holdfast.protocols.peers.ranges import MAX_MEMBERS, MAX_RUNS
 from holdfast.protocols.peers.replication import Debt as DebtFrame
@@ -254,13 +254,14 @@ class Debts:
     # --- as the one who is owed ---------------------------------------------------------------------------------------
 
     def told(self, frame: Owed, now: float) -> Noted | None:
-        """None: it is said to a former run of us."""
+        """None: it is said to a former run of us. Ages are of another clock, and may be too high by MAX_DRIFT: whoever
+        may have missed something counts as one who has."""
         if frame.proxy != self._proxy:
             return None
         pending = {Run(each.node, each.incarnation): each for each in frame.pending}
         for (node, incarnation, number), age in zip(frame.runs, chain(frame.ages, repeat(0.0)), strict=False):
             run = Run(node, incarnation)
-            self._miss(run, _due(number, pending.get(run)), now - age, now)
+            self._miss(run, _due(number, pending.get(run)), now - age / (1 + MAX_DRIFT), now)
         return Noted([run[:2] for run in frame.runs], frame.word)
 
     def _miss(self, run: Run, due: Due, lost_at: float, now: float) -> None:

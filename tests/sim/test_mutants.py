@@ -211,7 +211,7 @@ def nobody_owes(patch):
 
 def lost_is_dead(patch):
     """One proxy's word that a node is lost is enough."""
-    patch.setattr(Debts, "_miss", lambda self, run, due, now: self._on_missed(run.node, now))
+    patch.setattr(Debts, "_miss", lambda self, run, due, lost_at, now: self._on_missed(run.node, now))
 
 
 def owed_without_a_session_only(patch):

@@ -215,7 +215,7 @@ def test_once_whoever_tells_it():
     b = Proxy()
     b.told(owed(N), 1.0)
     b.tick(1.0 + PATIENCE)
-    assert b.told(replace(owed(N), ages=[9.0]), 10.0) == Noted([N])
+    assert b.told(replace(owed(N), ages=[9.0 * (1 + MAX_DRIFT)]), 10.0) == Noted([N])
     b.tick(100.0)
     assert b.missed == ["n"]
 
@@ -227,7 +227,18 @@ def test_what_is_lost_after_it_was_settled_is_another_matter():
     b.tick(1.0 + PATIENCE)
     b.told(replace(owed(N, number=ALL), ages=[2.0]), 10.0)
     b.tick(10.0 + PATIENCE)
-    assert (b.missed, b.before) == (["n", "n"], [1.0, 8.0])
+    assert (b.missed, b.before) == (["n", "n"], [1.0, 10.0 - 2.0 / (1 + MAX_DRIFT)])
+
+
+def test_the_clock_of_who_says_it_may_be_fast():
+    """As far as any may be: who came just before it was lost is closed all the same, and it is another matter."""
+    b = Proxy()
+    b.told(replace(owed(N, number=ALL), ages=[0.0]), 1.0)
+    b.tick(1.0 + PATIENCE)
+    b.told(replace(owed(N, number=ALL), ages=[8.0 * (1 + MAX_DRIFT)]), 9.1)  # it was lost 8 s ago, by our clock
+    b.tick(100.0)
+    [_, before] = b.before
+    assert before == pytest.approx(1.1)
 
 
 def test_who_has_come_since_it_was_lost_has_missed_nothing():
@@ -236,7 +247,8 @@ def test_who_has_come_since_it_was_lost_has_missed_nothing():
     b.told(replace(owed(N), ages=[60.0]), 100.0)
     b.told(replace(owed(N), ages=[61.0]), 100.0)
     b.tick(100.0 + PATIENCE)
-    assert b.before == [40.0]
+    [before] = b.before
+    assert 40.0 <= before <= 50.0, "but for what clocks may differ by"
 
 
 def test_a_number_that_was_told_is_waited_for_though_all_was_told_too():

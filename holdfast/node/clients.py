@@ -104,14 +104,11 @@ class Clients(Mapping[int, Client]):
             for change in frame.changes:
                 if isinstance(change, frames.Closed):
                     self.heir.told(change, proxy)
-        view = self._views[proxy]
-        closed = [change.client for change in frame.changes if isinstance(change, frames.Closed)]
-        known = {id: view.gone[id].reason for id in closed if id in view.gone}  # of whom one node is told, by now
-        for change in view.changes(frame):
+        for change in self._views[proxy].changes(frame):
             if isinstance(change, frames.Opened):
                 self._open([change.client])
-            else:  # without a reason it went before, and one node has been told of it now
-                self._close([(change.client, change.reason or known.get(change.client, ""))])
+            else:
+                self._close([(change.client, change.reason)])
 
     def lost(self, proxy: str, now: float) -> None:
         """The session is over; another may follow."""

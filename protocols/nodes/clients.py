@@ -66,13 +66,14 @@ class ClientView:
         return opened, closed
 
     def changes(self, frame: Changes) -> list[Opened | Closed]:
-        """Returns those that are to be told. Raises FrameError if a number is missing.
+        """Returns those that are to be told, with the reason if that was ever told. Raises FrameError if a number is
+        missing.
 
         Not those who are known from a former session as they are; nor who goes during a snapshot, before the page he
         was for.
         """
         self._advance(frame.sequence, len(frame.changes))
-        return [change for change in frame.changes if self._apply(change)]
+        return [told for change in frame.changes if (told := self._apply(change)) is not None]
 
     def _confirm(self, client: int) -> None:
         """This session has told it, if its snapshot is not complete."""
@@ -80,7 +81,7 @@ class ClientView:
             self._confirmed.add(client)
             self.newer.add(client)
 
-    def _apply(self, change: Opened | Closed) -> bool:
+    def _apply(self, change: Opened | Closed) -> Opened | Closed | None:
         if isinstance(change, Closed):
             return self._close(change)
         client = change.client
@@ -90,23 +91,24 @@ class ClientView:
             self.coming.discard(client.id)
         self._confirm(client.id)
         if self.clients.get(client.id) == client:
-            return False
+            return None
         self.clients[client.id] = client
-        return True
+        return change
 
-    def _close(self, change: Closed) -> bool:
+    def _close(self, change: Closed) -> Closed | None:
         id = change.client
         client = self.clients.pop(id, None)
         self.coming.discard(id)
         known = self.gone.pop(id, None)
+        # Without one it went before, and one node has been told of it by now.
+        reason = change.reason or (known.reason if known is not None else "")
         if change.due and client is not None:
-            reason = change.reason or (known.reason if known is not None else "")  # it may be told that it was told
             self.gone[id] = Due(client, reason, change.due >= CAME)
         elif change.due and known is not None:
             self.gone[id] = Due(known.client, known.reason, change.due >= CAME)
         if id in self.gone:
             self._confirm(id)
-        return client is not None
+        return Closed(id, reason) if client is not None else None
 
     def _advance(self, first: int, count: int) -> None:
         if self._sequence is None or first != self._sequence + 1:

@@ -76,14 +76,20 @@ def test_who_has_gone_meanwhile_and_is_told_of_to_one_node_still_has_gone():
     assert len(world.told) == 2
 
 
-@pytest.mark.parametrize("is_told", ["by the next session", "as the proxy is forgotten"])
-def test_why_somebody_has_gone_is_known_after_a_snapshot_that_broke_off(is_told):
+def amid_a_snapshot():
+    """Of a second session, which has told so far that the first of two clients has gone, and why."""
     world = World()
     world.snapshot("a", 1, 2)
     world.told.clear()
     world.clients.lost("a", 0.0)
     world.clients.welcome("a", 0, 0)
     world.clients.page("a", frames.Clients([], last=False, gone=[frames.Due(client(1), "idle", came=False)]))
+    return world
+
+
+@pytest.mark.parametrize("is_told", ["by the next session", "as the proxy is forgotten"])
+def test_why_somebody_has_gone_is_known_after_a_snapshot_that_broke_off(is_told):
+    world = amid_a_snapshot()
     world.clients.lost("a", 0.0)
     if is_told == "by the next session":  # and one node has been told of it meanwhile
         world.snapshot("a", 2)
@@ -94,12 +100,7 @@ def test_why_somebody_has_gone_is_known_after_a_snapshot_that_broke_off(is_told)
 
 
 def test_why_who_is_told_of_amid_a_snapshot_has_gone():
-    world = World()
-    world.snapshot("a", 1, 2)
-    world.told.clear()
-    world.clients.lost("a", 0.0)
-    world.clients.welcome("a", 0, 0)
-    world.clients.page("a", frames.Clients([], last=False, gone=[frames.Due(client(1), "idle", came=False)]))
+    world = amid_a_snapshot()
     world.clients.changes("a", frames.Changes(1, [frames.Closed(1, ""), frames.Closed(2, "")]))
     assert world.told == [("close", 1, "idle"), ("close", 2, "unknown")]
 

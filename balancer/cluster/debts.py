@@ -74,15 +74,39 @@ def _due(number: int, pending: Pending | PendingOfRun | None) -> Due:
     return all_of(number) if pending is None else Due(number, pending.final, frozenset(pending.requests))
 
 
+class Losses:
+    """When a run was lost, to whom, by our clock, at the latest. A proxy says for how long it has been, and that is too
+    little by what this was under way to us: of one loss, which is one word of it, the earliest that was told counts.
+    settled: of what was lost until then nobody misses anything, or whoever does is closed."""
+
+    __slots__ = ("_last", "settled")
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[int, float]] = {}  # by proxy: the number of its word, and when
+        self.settled = -inf
+
+    @property
+    def last(self) -> float:
+        """Who has come to us since has missed nothing of it."""
+        return max((at for _, at in self._last.values()), default=-inf)
+
+    def told(self, proxy: str, word: int, at: float) -> None:
+        """word: 0 is any, and the latest of all counts."""
+        former, before = self._last.get(proxy, (0, -inf))
+        if word > former:
+            self._last[proxy] = word, at
+        elif word == former:
+            self._last[proxy] = word, (min if word else max)(before, at)
+
+
 class Missed(NamedTuple):
     """A run that is lost, and had effects for us. until: so long we wait for it. by: when what its requests were doing
-    must have come from others. lost_at: when it was lost, the last time, to us or another: who has come to us since has
-    missed nothing of it. least: the highest number that was told and is one, and not ALL."""
+    must have come from others. least: the highest number that was told and is one, and not ALL."""
 
     due: Due
+    losses: Losses
     until: float
     by: float
-    lost_at: float
     least: int
 
 
@@ -106,18 +130,18 @@ def _question(proxy: str, debt: "Debt", word: int, now: float) -> Owed:
     run whose words name more than one may have all counts."""
     runs: list[tuple[str, int, int]] = []
     pending: list[PendingOfRun] = []
-    ages: list[float] = []
+    losses: list[tuple[int, float]] = []
     size = 0
-    for run, (due, _, lost_at) in debt.runs.items():
+    for run, (due, of_run, lost_at) in debt.runs.items():
         said = due.requests if len(due.requests) <= MAX_PENDING else ()
         size += len(said)
         if runs and (len(runs) == MAX_RUNS or size > 2 * MAX_PENDING):
             break
         runs.append((*run, due.number))
-        ages.append(max(0.0, now - lost_at))
+        losses.append((of_run, max(0.0, now - lost_at)))
         if said:
             pending.append(PendingOfRun(*run, due.final, sorted(said)))
-    return Owed(proxy, runs, pending, word, ages)
+    return Owed(proxy, runs, pending, word, losses)
 
 
 def _bounded(runs: dict[Run, Any], run: Run) -> Run:
@@ -191,7 +215,7 @@ class Debts:
         self._word = 0  # of what nodes owe others: it never falls, so that an answer that is late is known for one
         self._missed: dict[Run, Missed] = {}
         self._had: dict[Run, int] = {}  # up to which number it had come when its session here was over
-        self._settled: dict[Run, float] = {}  # whoever came before then is closed, or misses nothing
+        self._settled: dict[Run, Losses] = {}
 
     def __len__(self) -> int:
         """Runs that we or others miss, and that is not settled."""
@@ -210,11 +234,11 @@ class Debts:
         self._had.pop(run, None)
         _remember(self._had, run, had)
         if (missed := self._missed.get(run)) is not None:
-            self._missed[run] = missed._replace(lost_at=now)
+            missed.losses.told(self._proxy, 0, now)
         kept = sum(debt.requests for debt in self._debts.values())
         for proxy, due in _dues(owes, pending):
             if proxy == self._proxy:
-                self._miss(run, due, now, now)
+                self._miss(run, due, (self._proxy, 0, now), now)
                 continue
             debt = self._debts.get(proxy)
             if debt is None:
@@ -234,7 +258,7 @@ class Debts:
     def received(self, proxy: str, frame: DebtFrame, now: float) -> Noted | None:
         """Returns the answer."""
         if isinstance(frame, Owed):
-            return self.told(frame, now)
+            return self.told(proxy, frame, now)
         self.answered(proxy, frame)
         return None
 
@@ -259,38 +283,52 @@ class Debts:
 
     # --- as the one who is owed ---------------------------------------------------------------------------------------
 
-    def told(self, frame: Owed, now: float) -> Noted | None:
-        """None: it is said to a former run of us. Ages are of another clock, and may be too high by MAX_DRIFT: whoever
-        may have missed something counts as one who has."""
+    def told(self, by: str, frame: Owed, now: float) -> Noted | None:
+        """None: it is said to a former run of us. Seconds are of another clock, and may be too many by MAX_DRIFT:
+        whoever may have missed something counts as one who has."""
         if frame.proxy != self._proxy:
             return None
         pending = {Run(each.node, each.incarnation): each for each in frame.pending}
-        for (node, incarnation, number), age in zip(frame.runs, chain(frame.ages, repeat(0.0)), strict=False):
+        losses = chain(frame.losses, repeat((0, 0.0)))
+        for (node, incarnation, number), (word, seconds) in zip(frame.runs, losses, strict=False):
             run = Run(node, incarnation)
-            self._miss(run, _due(number, pending.get(run)), now - age / (1 + MAX_DRIFT), now)
+            self._miss(run, _due(number, pending.get(run)), (by, word, now - seconds / (1 + MAX_DRIFT)), now)
         return Noted([run[:2] for run in frame.runs], frame.word)
 
-    def _miss(self, run: Run, due: Due, lost_at: float, now: float) -> None:
-        if lost_at <= self._settled.get(run, -inf) or self._has(run, due.number):
+    def _miss(self, run: Run, due: Due, loss: tuple[str, int, float], now: float) -> None:
+        """loss: to whom, by which word of it, and when."""
+        if self._has(run, due.number):
             return
-        run = _bounded(self._missed, run)
+        key = _bounded(self._missed, run)
+        missed = self._missed.get(key)
+        losses = missed.losses if missed is not None else self._settled.get(key) or Losses()
+        by, word, at = loss
+        losses.told(by, word if key == run else 0, at)
+        if losses.last <= losses.settled:
+            self._missed.pop(key, None)
+            return
         if due.requests and sum(len(each.due.requests) for each in self._missed.values()) > MAX_KEPT - MAX_PENDING:
             due = all_of(due.number)
-        until = now + self._patience
-        missed = self._missed.get(run, Missed(due, until, max(until, now + self._longest), lost_at, 0))
-        by, lost_at = max(missed.by, now + self._longest), max(missed.lost_at, lost_at)
-        least = max(missed.least, due.number if due.number < ALL else 0)
-        self._missed[run] = Missed(missed.due.and_all_of(due), missed.until, by, lost_at, least)
+        if missed is None:
+            until = now + self._patience
+            missed = Missed(due, losses, until, until, 0)
+        self._missed[key] = missed._replace(
+            due=missed.due.and_all_of(due),
+            by=max(missed.by, now + self._longest),
+            least=max(missed.least, due.number if due.number < ALL else 0),
+        )
 
     def _has(self, run: Run, number: int) -> bool:
         return self._had.get(run, 0) >= number
 
     def _settle(self, run: Run, until: float) -> None:
-        """until: whoever came before then misses nothing of it, or is closed. What is lost later is another matter."""
-        self._missed.pop(run, None)
+        """until: as Losses.settled. What is lost later is another matter."""
+        missed = self._missed.pop(run, None)
         if run != BEYOND:
-            self._settled.pop(run, None)
-            _remember(self._settled, run, until)
+            former = self._settled.pop(run, None)
+            losses = missed.losses if missed is not None else former or Losses()
+            losses.settled = until
+            _remember(self._settled, run, losses)
 
     def awoke(self, seconds: float) -> None:
         """We were away, and who came back meanwhile waits to be heard: so much does not count."""
@@ -307,14 +345,16 @@ class Debts:
         for run, missed in [each for each in self._missed.items() if now >= each[1].until]:
             come, due = self._come(*run), missed.due
             if -1 < come < missed.least:
-                self._missed[run] = missed._replace(until=now + self._patience, lost_at=now)  # it lives, or may
+                missed.losses.told(self._proxy, 0, now)  # it lives, or may
+                self._missed[run] = missed._replace(until=now + self._patience)
             elif come > -1 or self._has(run, due.number) or self._is_done(run, due):
                 del self._missed[run]
             elif due.requests and self._has(run, due.final) and now < missed.by:
                 self._missed[run] = missed._replace(until=now + ASK_INTERVAL)
             else:
-                self._settle(run, missed.lost_at)
-                self._on_missed(run.node, missed.lost_at)
+                lost_at = missed.losses.last
+                self._settle(run, lost_at)
+                self._on_missed(run.node, lost_at)
 
     def _is_done(self, run: Run, due: Due) -> bool:
         """All that we have not got of it was done by the nodes that had the requests after it."""

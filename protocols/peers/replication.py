@@ -94,15 +94,16 @@ class Owed(Struct, array_like=True, frozen=True, gc=False, tag=113):
     """These runs of nodes, (node, incarnation, number), are lost, and had effects for you up to that number.
 
     proxy: to whom it is said; another run of it has none of those clients. pending: what of that another node may do
-    again; of a run without an entry here all counts. word: the number of our last word about what we have for it. ages:
-    of each run, for how many seconds it has been lost to us, at least; of one without it is just now.
+    again; of a run without an entry here all counts. word: the number of our last word about what we have for it.
+    losses: of each run, the number of the word by which we know that it is lost, and for how many seconds it has been
+    so, at least.
     """
 
     proxy: Id
     runs: Annotated[list[tuple[Word, int, Number]], Meta(max_length=MAX_RUNS)]
     pending: Annotated[list[PendingOfRun], Meta(max_length=MAX_RUNS)] = []
     word: Number = 0
-    ages: Annotated[list[Seconds], Meta(max_length=MAX_RUNS)] = []
+    losses: Annotated[list[tuple[Number, Seconds]], Meta(max_length=MAX_RUNS)] = []
 
 
 class Noted(Struct, array_like=True, frozen=True, gc=False, tag=114):

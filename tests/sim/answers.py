@@ -1,7 +1,7 @@
 """A proxy is told what it is owed, and its answer comes when it is owed more: see docs/adr/0032."""
 
 from tests.sim.faults import heal
-from tests.sim.promises import apart, nodes, publish
+from tests.sim.promises import apart, in_channel, nodes, publish
 from tests.sim.world import World
 
 
@@ -32,5 +32,33 @@ def an_answer_is_of_what_was_said(world: World) -> None:
     heard = [book.joined["red"].last.get(node.id, 0) for book in books]
     for book, last in zip(books, heard, strict=True):
         assert last == max(heard) or book.ended == "interrupted", "who has missed it is told"
+    world.start_node(node.name)
+    heal(world)
+
+
+def what_was_under_way_looks_no_younger(world: World) -> None:
+    """A node dies that owes a proxy. One other tells it at once: its clients are closed, and come back. All that the
+    third one says stands still meanwhile. What it said when the node died comes then, and closes nobody again."""
+    clients = apart(world, 2)
+    node, far = nodes(world)[0], clients[0].proxy
+    near, other = [proxy for proxy in world.proxies.values() if proxy is not far]
+    here = [client.book for client in clients if client.proxy is far]
+    world.part({node.id}, {far.id})
+    publish(world, node, 1, "red")
+    world.run(0.8)
+    world.hold_up(near.id, far.id)
+    world.kill(node.id)
+    for proxy in (near, other, far):
+        world.lose(node.id, proxy.id)
+    world.run(world.random.uniform(6.0, 7.0))
+    assert all(book.ended == "interrupted" for book in here)
+    fresh = in_channel(world, 1)
+    while all(client.proxy is not far for client in fresh):
+        fresh += in_channel(world, 1)
+    books = [client.book for client in fresh]
+    world.run(world.random.uniform(0.0, 4.0))
+    world.let_pass(near.id, far.id)
+    world.run(20.0)
+    assert all(book.ended == "" for book in books), "they came after it was lost"
     world.start_node(node.name)
     heal(world)

@@ -141,6 +141,14 @@ def hold_up(world: World, random: Random) -> None:
             world.later(random.uniform(0.1, 5.0), world.rejoin, a, b)
 
 
+def hold_up_proxies(world: World, random: Random) -> None:
+    """What one proxy says to another is under way for long."""
+    if len(world.proxies) > 1:
+        a, b = random.sample(list(world.proxies), 2)
+        world.hold_up(a, b)
+        world.later(random.choice((1.0, 10.0)) * random.random(), world.let_pass, a, b)
+
+
 def clients_go(world: World, random: Random) -> None:
     for client in world.clients:
         if random.random() < 0.5:
@@ -297,6 +305,6 @@ NOTICES = ((True, True), (True, True), (True, False), (False, True))
 KINDS = [
     kill_proxy, kill_node, lose_debtor, freeze, split, split, cut_one_way, cut_master, cut_master, cut_keeper,
     cut_keeper, lose_store, cut_from_store, store_forgets, store_is_odd, mend, mend, mend, new_proxy, leave, roll,
-    skew, drain_node, drain_by_operator, restart_all, reset_link, reset_link, hold_up, hold_up, clients_go,
-    client_reads_slowly, burst,
+    skew, drain_node, drain_by_operator, restart_all, reset_link, reset_link, hold_up, hold_up, hold_up_proxies,
+    clients_go, client_reads_slowly, burst,
 ]  # fmt: skip

@@ -62,6 +62,7 @@ class World:
         self.faulty_time = 6.0
         self.quiet_until = 0.0  # no fault comes before
         self.cut: set[tuple[str, str]] = set()
+        self.held_up: dict[tuple[str, str], list[tuple]] = {}  # what one proxy says to another: it comes later
         self.silent: set[str] = set()  # addresses where nobody answers what dials them, nor refuses it
         self.current: Process | None = None
         self.proxies: dict[str, SimProxy] = {}
@@ -287,6 +288,8 @@ class World:
 
     def mend(self) -> None:
         self.cut.clear()
+        for pair in list(self.held_up):
+            self.let_pass(*pair)
         self.mended()
 
     def datagram(self, source: Process, target: Process, do: Callable[..., None], *content: Any) -> None:
@@ -315,8 +318,19 @@ class World:
         self.at(arrival, self._deliver, a, b, do, content)
 
     def _deliver(self, a: str, b: str, do: Callable[..., None], content: tuple) -> None:
-        if (a, b) not in self.cut:
+        if (a, b) in self.held_up:
+            self.held_up[a, b].append((a, b, do, content))
+        elif (a, b) not in self.cut:
             do(*content)
+
+    def hold_up(self, a: str, b: str) -> None:
+        """What one proxy says to another stands still, and loses nothing."""
+        self.held_up.setdefault((a, b), [])
+
+    def let_pass(self, a: str, b: str) -> None:
+        """It comes, all at once and in order."""
+        for message in self.held_up.pop((a, b), ()):
+            self._deliver(*message)
 
     def part(self, one: set[str], other: set[str]) -> None:
         """Nothing passes between the two groups."""

@@ -427,7 +427,7 @@ def test_what_a_lost_node_owed_is_told_at_once():
     a.tick(Ask)
     a.it.debts.lost(Run("n", 7), [("b", 1)], [], 0, a.now)
     asks = [(ask.peer, *unseal(TOKEN, ask.data).frames) for ask in a.it.replicate(a.now) if isinstance(ask, Ask)]
-    assert asks == [("b", Owed("b", [("n", 7, 1)], word=1, ages=[0.0]))]
+    assert asks == [("b", Owed("b", [("n", 7, 1)], word=1, losses=[(1, 0.0)]))]
 
 
 def test_what_the_keeper_orders_is_published_at_once():

@@ -144,7 +144,7 @@ def test_whom_a_lost_node_owed_is_told_when_it_is_heard():
     b = Proxy("b")
     b.asks()
     b.debts.lost(Run("n", 7), [("c", 1), ("x", 1)], [], 0, 1.0)
-    assert b.asks() == [("c", Owed("c", [("n", 7, 1)], word=2, ages=[0.0]))]
+    assert b.asks() == [("c", Owed("c", [("n", 7, 1)], word=2, losses=[(1, 0.0)]))]
 
 
 def test_what_is_missed_is_told_in_time():

@@ -71,7 +71,7 @@ class Ticker:
             self._gateway.tick(now)
             self._dispatch.expire(now)
         self._keeper.tick(now)
-        if self._clients.has_abandoned:
+        if self._calls.admission.tick() or self._clients.has_abandoned:
             self._clients.has_abandoned = False
             self._dispatch.abandon()
         self._clients.turn_wheel()

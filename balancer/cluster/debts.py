@@ -214,6 +214,7 @@ class Debts:
         self._debts: dict[str, Debt] = {}  # by proxy
         self._word = 0  # of what nodes owe others: it never falls, so that an answer that is late is known for one
         self._missed: dict[Run, Missed] = {}
+        self._requests = 0  # of all that is missed
         self._had: dict[Run, int] = {}  # up to which number it had come when its session here was over
         self._settled: dict[Run, Losses] = {}
 
@@ -226,7 +227,7 @@ class Debts:
     def came(self, run: Run, owes: Owes) -> None:
         """A session of it begins here, by a hello that says whom it owes."""
         if self._proxy in dict(owes):
-            self._missed.pop(run, None)
+            self._drop(run)
             self._settled.pop(run, None)
 
     def lost(self, run: Run, owes: Owes, pending: Iterable[Pending], had: int, now: float) -> None:
@@ -305,25 +306,34 @@ class Debts:
         by, word, at = loss
         losses.told(by, word if key == run else 0, at)
         if losses.last <= losses.settled:
-            self._missed.pop(key, None)
+            self._drop(key)
             return
-        if due.requests and sum(len(each.due.requests) for each in self._missed.values()) > MAX_KEPT - MAX_PENDING:
+        if due.requests and self._requests > MAX_KEPT - MAX_PENDING:
             due = all_of(due.number)
         if missed is None:
             until = now + self._patience
             missed = Missed(due, losses, until, until, 0)
+        all_due = missed.due.and_all_of(due)
+        self._drop(key)
+        self._requests += len(all_due.requests)
         self._missed[key] = missed._replace(
-            due=missed.due.and_all_of(due),
+            due=all_due,
             by=max(missed.by, now + self._longest),
             least=max(missed.least, due.number if due.number < ALL else 0),
         )
+
+    def _drop(self, run: Run) -> Missed | None:
+        missed = self._missed.pop(run, None)
+        if missed is not None:
+            self._requests -= len(missed.due.requests)
+        return missed
 
     def _has(self, run: Run, number: int) -> bool:
         return self._had.get(run, 0) >= number
 
     def _settle(self, run: Run, until: float) -> None:
         """until: as Losses.settled. What is lost later is another matter."""
-        missed = self._missed.pop(run, None)
+        missed = self._drop(run)
         if run != BEYOND:
             former = self._settled.pop(run, None)
             losses = missed.losses if missed is not None else former or Losses()
@@ -348,7 +358,7 @@ class Debts:
                 missed.losses.told(self._proxy, 0, now)  # it lives, or may
                 self._missed[run] = missed._replace(until=now + self._patience)
             elif come > -1 or self._has(run, due.number) or self._is_done(run, due):
-                del self._missed[run]
+                self._drop(run)
             elif due.requests and self._has(run, due.final) and now < missed.by:
                 self._missed[run] = missed._replace(until=now + ASK_INTERVAL)
             else:

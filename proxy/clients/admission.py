@@ -5,13 +5,13 @@ other: parked while no node is there, sent again when one is lost, answered by i
 let in.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Protocol
 
 from holdfast.balancer.calls import Call, Caller, check_whole
 from holdfast.balancer.directory import Pool
-from holdfast.balancer.ledger import Requester
+from holdfast.balancer.ledger import Entry, Requester
 from holdfast.balancer.taken import ALL, NOT, Taken
 from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.clients.events import Opened
@@ -82,6 +82,11 @@ class Waiting(Caller):
         self._connection.admitted(Identity(user, admitted.data, token.claims, admitted.channels, expires))
         return ALL
 
+    def let_in(self) -> None:
+        """Nobody asks for it any more."""
+        if not self.is_closed:
+            self._connection.admitted(self._identity)
+
     def fail(self, event: Call, error: HoldfastError) -> int:
         if not self.is_closed:
             is_word = error.reason is Reason.NODE_ERROR and error.http_status < 500
@@ -94,7 +99,8 @@ class Waiting(Caller):
 
 class Admission:
     """mode: "required": always asked; "auto": while nodes want to be. pool: of nodes that do. dispatch: where questions
-    go. Who has a token is asked for with what that says; its end is its session's, too.
+    go. parked: those that wait for a node, by pool. Who has a token is asked for with what that says; its end is its
+    session's, too.
     """
 
     def __init__(
@@ -102,12 +108,14 @@ class Admission:
         mode: str,
         pool: Pool,
         dispatch: Callable[[Requester, Call, Pool], None],
+        parked: Mapping[Pool, Sequence[Entry]],
         reactor: Reactor,
         counters: Counters,
     ) -> None:
         self._is_required = mode == "required"
         self._pool = pool
         self._dispatch = dispatch
+        self._parked = parked
         self._reactor = reactor
         self._counters = counters
 
@@ -115,6 +123,17 @@ class Admission:
     def is_wanted(self) -> bool:
         """Whether a client has to be asked for."""
         return self._is_required or self._pool.is_wanted
+
+    def tick(self) -> bool:
+        """Let in who waits for an application that has come back without asking. Returns whether there was somebody;
+        the questions are left, as those of who has gone."""
+        waiting = self._parked.get(self._pool)
+        if not waiting or self.is_wanted:
+            return False
+        for entry in list(waiting):
+            if isinstance(entry.connection, Waiting):
+                entry.connection.let_in()
+        return True
 
     def ask(self, connection: Opening, opened: Opened, identity: Identity) -> None:
         """Have one of the nodes say. It may be said before this returns."""

@@ -77,7 +77,7 @@ class Calls:
         self._pools = pools
         self._dispatch = dispatch
         self._reactor = reactor
-        self.admission = Admission(mode, pools[CONNECT], dispatch.call, reactor, counters)
+        self.admission = Admission(mode, pools[CONNECT], dispatch.call, ledger.waiting, reactor, counters)
         self.once = Once(pools[OPEN], pools[CLOSE], dispatch.call, reactor, counters)
         self.orphans = OrphanCare(prefix, self.once, announcer, reactor)
         self.asks = Asks(ledger, directory, select, settings, dispatch, reactor, counters)

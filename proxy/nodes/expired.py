@@ -77,7 +77,7 @@ class Expired:
     def _error(self, entry: Entry, reason: Reason, now: float) -> RequestError:
         settings = self._settings
         if entry.node is None:  # its deadline may have come before parked_timeout
-            waited = min(settings.parked_timeout, round(now - entry.since, 1))
+            waited = min(settings.parked_timeout, max(0.0, round(now - entry.since, 1)))
             if entry.pool.share and entry.pool.available:
                 why = f"nodes look at as many as they may at once, and those were not done for {waited:g} s"
                 return RequestError(why, Reason.PARKING_FULL, settings.retry_after)

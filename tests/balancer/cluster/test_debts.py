@@ -302,6 +302,15 @@ def test_a_number_that_was_told_is_waited_for_though_all_was_told_too():
     assert b.missed == ["n"]
 
 
+def test_the_highest_number_is_waited_for_whoever_tells_it_last():
+    b = Proxy()
+    b.here[N] = NUMBER + 2
+    b.hears(owed(N, number=NUMBER + 3), 1.0)
+    b.hears(owed(N, number=NUMBER + 1), 1.0, by="c")
+    b.tick(1.0 + PATIENCE)
+    assert len(b) == 1
+
+
 def test_the_highest_number_that_anybody_tells():
     b = Proxy()
     b.hears(owed(N), 1.0)
@@ -724,3 +733,16 @@ def test_a_request_that_may_take_less_than_our_patience_is_waited_for_that_long(
     assert b.missed == []
     b.tick(PATIENCE)
     assert b.missed == ["n"]
+
+
+def test_what_requests_did_takes_no_room_any_more_when_it_is_settled(monkeypatch):
+    """Else it would count as something that nobody does again."""
+    monkeypatch.setattr(debts, "MAX_KEPT", debts.MAX_PENDING + 1)
+    b = Proxy()
+    b.done |= {ONE, TWO}
+    for turn in range(5):
+        now = 100.0 * turn
+        frame = told(ONE, TWO)
+        b.hears(replace(frame, losses=[(turn + 1, 0.0)]), now)
+        b.tick(now + PATIENCE)
+        assert (b.missed, len(b)) == ([], 0)

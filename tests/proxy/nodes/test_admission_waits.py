@@ -68,6 +68,37 @@ async def test_an_application_that_comes_back_without_lets_everybody_in():
                 await peer.until(b" 101 ")
 
 
+async def test_who_waits_for_it_then_is_let_in_too():
+    """At once, with what it has said meanwhile, though others were ready before. Nothing is left of its question."""
+    async with running(request={"parked_timeout": 60.0}) as proxy:
+        with ScriptedNode(proxy.node, "billing") as other:
+            await other.join()
+            with asked_for(proxy, "chat") as node:
+                await node.join()
+            await proxy.until(lambda: len(proxy.app.directory.nodes) == 1)
+            async with knocking(proxy, text(b"hello")) as peer:
+                await proxy.until(lambda: proxy.app.ledger.parked_count == 1)
+                with ScriptedNode(proxy.node, "chat") as node:
+                    await node.join()
+                    await peer.until(b" 101 ")
+                    await proxy.until(lambda: len(proxy.app.ledger) == 1)  # its message
+                    assert proxy.app.ledger.parked_count == 0
+
+
+async def test_who_is_asked_for_at_a_node_that_drains_waits_for_its_word():
+    async with running() as proxy:
+        with asked_for(proxy, "chat") as node:
+            await node.join()
+            async with knocking(proxy) as peer:
+                call = await node.take(frames.Call)
+                node.say(frames.Drain())
+                with ScriptedNode(proxy.node, "chat") as heir:
+                    await heir.join()
+                    proxy.app.ticker.tick(trio.current_time())
+                    node.say(frames.Failure(call.id, call.attempt, 403, "not you"))
+                    assert (await peer.to_the_end()).startswith(b"HTTP/1.1 403 ")
+
+
 async def test_required_holds_clients_before_the_first_node_and_then_refuses_them():
     async with running(client={"admission": "required"}, request={"parked_timeout": 0.4}) as proxy:
         async with knocking(proxy) as peer:

@@ -16,7 +16,6 @@ for that as long as a request may take, and miss nothing if it has come by then,
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from itertools import chain, repeat
 from math import inf
 from typing import Any, NamedTuple
 
@@ -24,7 +23,7 @@ from holdfast.balancer.cluster.times import MAX_DRIFT, MAX_SLEEP
 from holdfast.protocols.nodes.effects import ALL, MAX_PENDING, Identity, Pending
 from holdfast.protocols.peers.ranges import MAX_MEMBERS, MAX_RUNS
 from holdfast.protocols.peers.replication import Debt as DebtFrame
-from holdfast.protocols.peers.replication import Noted, Owed, PendingOfRun
+from holdfast.protocols.peers.replication import LostRun, Noted, Owed
 
 ASK_INTERVAL = 0.5  # seconds; what is asked may be lost
 LATELY = 60.0  # seconds for which a debt is kept to a proxy that is not known, or not any more: it may be frozen
@@ -70,10 +69,6 @@ def all_of(number: int) -> Due:
     return Due(number, number)
 
 
-def _due(number: int, pending: Pending | PendingOfRun | None) -> Due:
-    return all_of(number) if pending is None else Due(number, pending.final, frozenset(pending.requests))
-
-
 class Losses:
     """When a run was lost, to whom, by our clock, at the latest. A proxy says for how long it has been, and that is too
     little by what this was under way to us: of one loss, which is one word of it, the earliest that was told counts.
@@ -91,7 +86,7 @@ class Losses:
         return max((at for _, at in self._last.values()), default=-inf)
 
     def told(self, proxy: str, word: int, at: float) -> None:
-        """word: 0 is any, and the latest of all counts."""
+        """word: 0 is none of a proxy's words; the latest of these counts."""
         former, before = self._last.get(proxy, (0, -inf))
         if word > former:
             self._last[proxy] = word, at
@@ -101,13 +96,15 @@ class Losses:
 
 class Missed(NamedTuple):
     """A run that is lost, and had effects for us. until: so long we wait for it. by: when what its requests were doing
-    must have come from others. least: the highest number that was told and is one, and not ALL."""
+    must have come from others. least: the highest number that was told and is one, and not ALL. sure: a session that
+    stands then has not only looked so when ALL was told last."""
 
     due: Due
     losses: Losses
     until: float
     by: float
     least: int
+    sure: float
 
 
 Owes = Sequence[tuple[str, int]]  # as the node said: proxies, and up to which number
@@ -116,7 +113,8 @@ Owes = Sequence[tuple[str, int]]  # as the node said: proxies, and up to which n
 def _dues(owes: Owes, pending: Iterable[Pending]) -> Iterator[tuple[str, Due]]:
     of = {each.proxy: each for each in pending}
     for proxy, number in owes:
-        yield proxy, _due(number, of.get(proxy))
+        said = of.get(proxy)
+        yield proxy, all_of(number) if said is None else Due(number, said.final, frozenset(said.requests))
 
 
 def _remember(memory: dict[Run, Any], run: Run, value: object) -> None:
@@ -128,20 +126,16 @@ def _remember(memory: dict[Run, Any], run: Run, value: object) -> None:
 def _question(proxy: str, debt: "Debt", word: int, now: float) -> Owed:
     """As many runs as go into a frame; what their requests were doing is said, up to some tens of kilobytes of it. Of a
     run whose words name more than one may have all counts."""
-    runs: list[tuple[str, int, int]] = []
-    pending: list[PendingOfRun] = []
-    losses: list[tuple[int, float]] = []
+    runs: list[LostRun] = []
     size = 0
     for run, (due, of_run, lost_at) in debt.runs.items():
-        said = due.requests if len(due.requests) <= MAX_PENDING else ()
-        size += len(said)
+        requests = sorted(due.requests) if len(due.requests) <= MAX_PENDING else []
+        size += len(requests)
         if runs and (len(runs) == MAX_RUNS or size > 2 * MAX_PENDING):
             break
-        runs.append((*run, due.number))
-        losses.append((of_run, max(0.0, now - lost_at)))
-        if said:
-            pending.append(PendingOfRun(*run, due.final, sorted(said)))
-    return Owed(proxy, runs, pending, word, losses)
+        final = due.final if requests else due.number
+        runs.append(LostRun(*run, due.number, of_run, max(0.0, now - lost_at), final, requests))
+    return Owed(proxy, runs, word)
 
 
 def _bounded(runs: dict[Run, Any], run: Run) -> Run:
@@ -180,7 +174,7 @@ class Debt:
         """It knows what was said of it up to that word. What we have heard since then it does not know: whether that is
         more does not show in the numbers, of which ALL is one."""
         owing = self.runs.get(run)
-        return owing is not None and owing.word <= (word or inf) and self.forget(run) is not None
+        return owing is not None and owing.word <= word and self.forget(run) is not None
 
     def forget(self, run: Run) -> Owing | None:
         owing = self.runs.pop(run, None)
@@ -224,11 +218,13 @@ class Debts:
 
     # --- what becomes of nodes ----------------------------------------------------------------------------------------
 
-    def came(self, run: Run, owes: Owes) -> None:
-        """A session of it begins here, by a hello that says whom it owes."""
+    def came(self, run: Run, owes: Owes, now: float) -> None:
+        """A session of it begins here, by a hello that says whom it owes: if us, that word of its own counts instead of
+        all before."""
         if self._proxy in dict(owes):
-            self._drop(run)
-            self._settled.pop(run, None)
+            self._settle(run, now)
+        elif (losses := self._settled.get(run)) is not None:
+            losses.settled = min(losses.settled, now)  # it had said goodbye
 
     def lost(self, run: Run, owes: Owes, pending: Iterable[Pending], had: int, now: float) -> None:
         """Its session here is over, and that was its last word. had: the number of its last effects that have come."""
@@ -289,12 +285,11 @@ class Debts:
         whoever may have missed something counts as one who has."""
         if frame.proxy != self._proxy:
             return None
-        pending = {Run(each.node, each.incarnation): each for each in frame.pending}
-        losses = chain(frame.losses, repeat((0, 0.0)))
-        for (node, incarnation, number), (word, seconds) in zip(frame.runs, losses, strict=False):
-            run = Run(node, incarnation)
-            self._miss(run, _due(number, pending.get(run)), (by, word, now - seconds / (1 + MAX_DRIFT)), now)
-        return Noted([run[:2] for run in frame.runs], frame.word)
+        for each in frame.runs:
+            due = Due(each.number, each.final, frozenset(each.requests))
+            at = now - each.seconds / (1 + MAX_DRIFT)
+            self._miss(Run(each.node, each.incarnation), due, (by, each.word, at), now)
+        return Noted([(each.node, each.incarnation) for each in frame.runs], frame.word)
 
     def _miss(self, run: Run, due: Due, loss: tuple[str, int, float], now: float) -> None:
         """loss: to whom, by which word of it, and when."""
@@ -304,7 +299,7 @@ class Debts:
         missed = self._missed.get(key)
         losses = missed.losses if missed is not None else self._settled.get(key) or Losses()
         by, word, at = loss
-        losses.told(by, word if key == run else 0, at)
+        losses.told(by, 0 if key == BEYOND else word, at)
         if losses.last <= losses.settled:
             self._drop(key)
             return
@@ -312,7 +307,7 @@ class Debts:
             due = all_of(due.number)
         if missed is None:
             until = now + self._patience
-            missed = Missed(due, losses, until, until, 0)
+            missed = Missed(due, losses, until, until, 0, 0.0)
         all_due = missed.due.and_all_of(due)
         self._drop(key)
         self._requests += len(all_due.requests)
@@ -320,6 +315,7 @@ class Debts:
             due=all_due,
             by=max(missed.by, now + self._longest),
             least=max(missed.least, due.number if due.number < ALL else 0),
+            sure=missed.sure if due.number < ALL else now + self._patience,
         )
 
     def _drop(self, run: Run) -> Missed | None:
@@ -357,8 +353,10 @@ class Debts:
             if -1 < come < missed.least:
                 missed.losses.told(self._proxy, 0, now)  # it lives, or may
                 self._missed[run] = missed._replace(until=now + self._patience)
+            elif come > -1 and now < missed.sure:
+                self._missed[run] = missed._replace(until=missed.sure)
             elif come > -1 or self._has(run, due.number) or self._is_done(run, due):
-                self._drop(run)
+                self._settle(run, missed.losses.last)
             elif due.requests and self._has(run, due.final) and now < missed.by:
                 self._missed[run] = missed._replace(until=now + ASK_INTERVAL)
             else:

@@ -81,36 +81,39 @@ Replicated = Entries | Held | WantPage | StatePage
 Runs = Annotated[list[tuple[Word, int]], Meta(max_length=MAX_RUNS)]
 
 
-class PendingOfRun(Struct, array_like=True, frozen=True, gc=False):
-    """As protocols.nodes.effects.Pending, which a run of a node has told last. Part of Owed."""
+class LostRun(Struct, array_like=True, frozen=True, gc=False):
+    """A run of a node that is lost, and had effects for whom it is said to, up to this number. Part of Owed.
+
+    final, requests: as in protocols.nodes.effects.Pending: what of that another node may do again. word: the number of
+    the word by which we know that it is lost. seconds: for how long it has been so, at least.
+    """
 
     node: Word
     incarnation: int
+    number: Number
+    word: Number
+    seconds: Seconds
     final: Number
-    requests: Annotated[list[Identity], Meta(max_length=MAX_PENDING)]
+    requests: Annotated[list[Identity], Meta(max_length=MAX_PENDING)] = []
 
 
 class Owed(Struct, array_like=True, frozen=True, gc=False, tag=113):
-    """These runs of nodes, (node, incarnation, number), are lost, and had effects for you up to that number.
+    """What is owed to you.
 
-    proxy: to whom it is said; another run of it has none of those clients. pending: what of that another node may do
-    again; of a run without an entry here all counts. word: the number of our last word about what we have for it.
-    losses: of each run, the number of the word by which we know that it is lost, and for how many seconds it has been
-    so, at least.
+    proxy: to whom it is said; another run of it has none of those clients. word: the number of our last word about what
+    we have for it.
     """
 
     proxy: Id
-    runs: Annotated[list[tuple[Word, int, Number]], Meta(max_length=MAX_RUNS)]
-    pending: Annotated[list[PendingOfRun], Meta(max_length=MAX_RUNS)] = []
-    word: Number = 0
-    losses: Annotated[list[tuple[Number, Seconds]], Meta(max_length=MAX_RUNS)] = []
+    runs: Annotated[list[LostRun], Meta(max_length=MAX_RUNS)]
+    word: Number
 
 
 class Noted(Struct, array_like=True, frozen=True, gc=False, tag=114):
-    """The answer to Owed: it need not be said again. word: as in Owed; 0, of a proxy that does not say it: any."""
+    """The answer to Owed: it need not be said again. word: as in Owed."""
 
     runs: Runs
-    word: Number = 0
+    word: Number
 
 
 Owned = Watch | Gone

@@ -62,3 +62,31 @@ def what_was_under_way_looks_no_younger(world: World) -> None:
     assert all(book.ended == "" for book in books), "they came after it was lost"
     world.start_node(node.name)
     heal(world)
+
+
+def each_loss_is_waited_for(world: World) -> None:
+    """The way of a node to one proxy breaks for a moment: the other is told what it is owed then, and gets it. Before
+    that is settled the way to the other breaks, which does not see it; the node publishes, and dies."""
+    clients = apart(world, 2)
+    books = [client.book for client in clients]
+    node, far = nodes(world)[0], clients[0].proxy
+    (near,) = [proxy for proxy in world.proxies.values() if proxy is not far]
+    world.part({node.id}, {far.id})
+    publish(world, node, 1, "red")
+    world.run(0.8)
+    world.reset(node.id, near.id)
+    world.rejoin(node.id, far.id)
+    world.run(world.random.uniform(2.7, 3.1))
+    world.reset(node.id, far.id, proxy_notices=False)
+    world.run(0.03)
+    world.part({node.id}, {far.id})
+    publish(world, node, 1, "red")
+    world.run(0.7)
+    world.kill(node.id)
+    world.lose(node.id, near.id)
+    world.run(20.0)
+    heard = [book.joined["red"].last.get(node.id, 0) for book in books]
+    for book, last in zip(books, heard, strict=True):
+        assert last == max(heard) or book.ended == "interrupted", "who has missed it is told"
+    world.start_node(node.name)
+    heal(world)

@@ -29,7 +29,7 @@ from holdfast.protocols.peers.frames import (
     WantFacts,
     WantKick,
 )
-from holdfast.protocols.peers.replication import Gone, Held, Noted, Owed, Watch
+from holdfast.protocols.peers.replication import Gone, Held, LostRun, Noted, Owed, Watch
 from tests.balancer.cluster.views import TIMES, Prompt, record_of
 
 TOKEN = b"shared"
@@ -324,7 +324,7 @@ def test_members_are_counted_and_clients_are_kicked_here():
 def test_what_nodes_leave_is_answered():
     b = Proxy("b", live="ac")
     assert b.asked("a", Watch(0, pack_ids([of("b")]))) == [Gone(0, pack_ids([of("b")]))]
-    assert b.asked("c", Owed("b", [("n", 7, 1)])) == [Noted([("n", 7)])]
+    assert b.asked("c", Owed("b", [LostRun("n", 7, 1, 1, 0.0, 1)], 1)) == [Noted([("n", 7)], 1)]
     assert b.asked("c", Watch(0, pack_ids([of("b")]))) == []
 
 
@@ -427,7 +427,7 @@ def test_what_a_lost_node_owed_is_told_at_once():
     a.tick(Ask)
     a.it.debts.lost(Run("n", 7), [("b", 1)], [], 0, a.now)
     asks = [(ask.peer, *unseal(TOKEN, ask.data).frames) for ask in a.it.replicate(a.now) if isinstance(ask, Ask)]
-    assert asks == [("b", Owed("b", [("n", 7, 1)], word=1, losses=[(1, 0.0)]))]
+    assert asks == [("b", Owed("b", [LostRun("n", 7, 1, 1, 0.0, 1)], 1))]
 
 
 def test_what_the_keeper_orders_is_published_at_once():

@@ -10,7 +10,7 @@ from holdfast.balancer.cluster.debts import ASK_INTERVAL, BEYOND, LATELY, MAX_OW
 from holdfast.balancer.cluster.times import MAX_DRIFT
 from holdfast.protocols.nodes.effects import ALL, Pending
 from holdfast.protocols.peers.ranges import MAX_RUNS
-from holdfast.protocols.peers.replication import Noted, Owed, PendingOfRun
+from holdfast.protocols.peers.replication import LostRun, Noted, Owed
 
 N, M = Run("n", 7), Run("m", 3)
 PATIENCE = debts.PATIENCE * 2.0
@@ -36,8 +36,8 @@ class Proxy(Debts):
         self.missed.append(node)
         self.before.append(before)
 
-    def came(self, run, owes):
-        super().came(run, owing(owes))
+    def came(self, run, owes, now=0.0):
+        super().came(run, owing(owes), now)
 
     def lost(self, run, owes, now, had=0, pending=()):
         super().lost(run, owing(owes), pending, had, now)
@@ -50,13 +50,26 @@ class Proxy(Debts):
 
     def asks(self, now=0.0, heard=EVERYBODY, known=EVERYBODY):
         """Whichever word it is."""
-        return {proxy: replace(asked, word=0, losses=[]) for proxy, asked in self.questions(heard, known, now)}
+        questions = self.questions(heard, known, now)
+        return {
+            proxy: Owed(proxy, [replace(run, word=1, seconds=0.0) for run in asked.runs], 1)
+            for proxy, asked in questions
+        }
+
+
+def lost_run(run, number=NUMBER, word=1, seconds=0.0, final=None, requests=()):
+    """seconds: of our clock; that of who says it is as fast as any may be."""
+    return LostRun(*run, number, word, seconds * (1 + MAX_DRIFT), number if final is None else final, list(requests))
 
 
 def owed(*runs, proxy="b", number=NUMBER, losses=()):
-    """losses: in seconds of our clock; that of who says it is as fast as any may be."""
-    losses = [(word, seconds * (1 + MAX_DRIFT)) for word, seconds in losses]
-    return Owed(proxy, [(*run, number) for run in runs], losses=losses)
+    """losses: of each run, by which word, and for how many seconds."""
+    losses = [*losses, *[(1, 0.0)] * len(runs)]
+    return Owed(proxy, [lost_run(run, number, *loss) for run, loss in zip(runs, losses, strict=False)], 1)
+
+
+def noted(*runs, word=1):
+    return Noted(list(runs), word)
 
 
 # --- where it is lost -------------------------------------------------------------------------------------------------
@@ -69,12 +82,12 @@ def test_who_is_owed_is_told_until_it_knows():
     assert a.asks(heard=()) == {}
     assert a.asks() == {"b": owed(N, M), "c": owed(N, proxy="c")}
     assert a.asks(ASK_INTERVAL / 2) == {}
-    a.answered("c", Noted([M]))  # which it was not told of
-    a.answered("b", Noted([N]))
-    a.answered("x", Noted([N]))
+    a.answered("c", noted(M))  # which it was not told of
+    a.answered("b", noted(N, word=99))
+    a.answered("x", noted(N, word=99))
     assert a.asks(ASK_INTERVAL) == {"b": owed(M), "c": owed(N, proxy="c")}
-    a.answered("b", Noted([M]))
-    a.answered("c", Noted([N]))
+    a.answered("b", noted(M, word=99))
+    a.answered("c", noted(N, word=99))
     assert len(a) == 0
 
 
@@ -90,7 +103,7 @@ def test_an_answer_that_comes_late_is_of_what_was_said_before(number, later):
     a.answered("b", late)
     assert len(a) == 1
     [(_, question)] = a.questions(EVERYBODY, EVERYBODY, 3.0)
-    assert question.runs == [(*N, max(number, later))]
+    assert [run.number for run in question.runs] == [max(number, later)]
     a.answered("b", b.hears(question, 3.0))
     assert len(a) == 0
 
@@ -111,7 +124,7 @@ def test_of_a_proxy_that_says_no_word_whatever_it_is_counts():
     a = Proxy("a")
     a.lost(N, ["b"], 0.0)
     a.lost(M, ["b"], 0.0)
-    a.answered("b", Noted([N, M]))
+    a.answered("b", noted(N, M, word=99))
     assert len(a) == 0
 
 
@@ -119,7 +132,7 @@ def test_who_takes_nothing_is_not_asked_again_at_once():
     a = Proxy("a")
     a.lost(N, ["b"], 0.0)
     assert a.asks(0.0)
-    a.answered("b", Noted([M]))
+    a.answered("b", noted(M, word=99))
     assert a.asks(ASK_INTERVAL / 2) == {}
     assert a.asks(ASK_INTERVAL)
 
@@ -147,7 +160,7 @@ def test_a_question_and_its_answer_are_told_apart():
     a, b = Proxy("a"), Proxy("b")
     a.lost(N, ["b"], 0.0)
     answer = b.received("a", a.asks()["b"], 0.0)
-    assert answer == Noted([N])
+    assert answer == noted(N)
     assert a.received("b", answer, 0.0) is None
     assert (len(a), len(b)) == (0, 1)
     assert a.asks(ASK_INTERVAL) == {}, "nothing is left to be asked"
@@ -198,7 +211,7 @@ def test_it_is_bounded(monkeypatch):
 
 def test_clients_are_told_when_it_does_not_come_back():
     b = Proxy()
-    assert b.hears(owed(N), 1.0) == Noted([N])
+    assert b.hears(owed(N), 1.0) == noted(N)
     b.tick(1.0 + PATIENCE - 0.1)
     assert b.missed == []
     b.tick(1.0 + PATIENCE)
@@ -220,7 +233,7 @@ def test_once_whoever_tells_it():
     b = Proxy()
     b.hears(owed(N), 1.0)
     b.tick(1.0 + PATIENCE)
-    assert b.hears(owed(N, losses=[(1, 9.0)]), 10.0, by="c") == Noted([N])
+    assert b.hears(owed(N, losses=[(1, 9.0)]), 10.0, by="c") == noted(N)
     b.tick(100.0)
     assert b.missed == ["n"]
 
@@ -230,7 +243,7 @@ def test_what_is_lost_after_it_was_settled_is_another_matter():
     b = Proxy()
     b.hears(owed(N, number=ALL), 1.0)
     b.tick(1.0 + PATIENCE)
-    b.hears(owed(N, number=ALL, losses=[(1, 2.0)]), 10.0)
+    b.hears(owed(N, number=ALL, losses=[(2, 2.0)]), 10.0)
     b.tick(10.0 + PATIENCE)
     assert (b.missed, b.before) == (["n", "n"], [1.0, pytest.approx(8.0)])
 
@@ -438,7 +451,7 @@ def test_what_has_come_is_not_missed():
     """Its session with us is over, and it had come as far."""
     b = Proxy()
     b.lost(N, [], 0.5, had=NUMBER)
-    assert b.hears(owed(N), 1.0) == Noted([N])
+    assert b.hears(owed(N), 1.0) == noted(N)
     assert len(b) == 0
     b.hears(owed(N, number=NUMBER + 1), 2.0)  # another one has a later word
     b.tick(2.0 + PATIENCE)
@@ -537,7 +550,7 @@ def test_what_is_beyond_all_that_can_be_kept_is_missed():
     b.here |= dict.fromkeys(runs, NUMBER)
     b.tick(PATIENCE)
     assert b.missed == [""]
-    b.hears(Owed("b", [(*BEYOND, NUMBER)]), PATIENCE)
+    b.hears(owed(BEYOND), PATIENCE)
     b.tick(2 * PATIENCE)
     assert b.missed == ["", ""], "that may be others"
 
@@ -547,7 +560,7 @@ def test_a_later_number_of_a_run_that_is_known_counts():
     for number in range(MAX_RUNS):
         a.lost(Run("n", number), ["b"], 0.0)
     Debts.lost(a, Run("n", 0), [("b", NUMBER + 1)], [], 0, 0.0)
-    assert max(number for *_, number in a.asks()["b"].runs) == NUMBER + 1
+    assert max(run.number for run in a.asks()["b"].runs) == NUMBER + 1
 
 
 def test_what_is_told_twice_is_missed_by_its_last_number_and_its_first_time():
@@ -579,8 +592,8 @@ def test_what_of_it_is_of_requests_is_told_as_the_node_has_said():
     a = Proxy("a")
     a.lost(N, ["b", "c"], 0.0, pending=pending(TWO, ONE, final=3))
     assert a.asks() == {
-        "b": Owed("b", [(*N, NUMBER)], [PendingOfRun(*N, 3, [ONE, TWO])]),
-        "c": Owed("c", [(*N, NUMBER)]),
+        "b": Owed("b", [lost_run(N, final=3, requests=[ONE, TWO])], 1),
+        "c": owed(N, proxy="c"),
     }
 
 
@@ -668,14 +681,14 @@ def test_who_tells_of_many_does_not_fill_the_memory(monkeypatch):
         pendings = [Pending(proxy, 0, [ONE]) for proxy in ("b", "c", "d")]
         Debts.lost(a, Run("n", number), owes, pendings, 0, 0.0)
     told = a.asks(heard="bcd")
-    assert [len(each.pending) for each in told.values()] == [1, 1, 1]
-    a.answered("b", Noted([("n", 0)]))
+    assert [sum(bool(run.requests) for run in each.runs) for each in told.values()] == [1, 1, 1]
+    a.answered("b", noted(("n", 0), word=99))
     a.lost(N, ["b"], 1.0, pending=pending(TWO))
-    assert len(a.asks(1.0)["b"].pending) == 1
+    assert [len(run.requests) for run in a.asks(1.0)["b"].runs][-1] == 1
     monkeypatch.setattr(debts, "MAX_PENDING", 1)
     b = Proxy()
     for number in range(5):
-        b.hears(Owed("b", [("n", number, NUMBER)], [PendingOfRun("n", number, 0, [ONE])]), 0.0)
+        b.hears(Owed("b", [lost_run(("n", number), final=0, requests=[ONE])], 1), 0.0)
     assert sum(len(each.due.requests) for each in b._missed.values()) == 3
     assert len(b._missed) == 5
 
@@ -697,10 +710,10 @@ def test_of_more_requests_than_a_frame_says_of_a_run_none_are_said(monkeypatch):
     monkeypatch.setattr(debts, "MAX_PENDING", 2)
     a = Proxy("a")
     a.lost(N, ["b"], 0.0, pending=pending(ONE, TWO))
-    assert len(a.asks()["b"].pending) == 1
+    assert [len(run.requests) > 0 for run in a.asks()["b"].runs].count(True) == 1
     a.lost(N, ["b"], 1.0, pending=pending(("home", 9, 1)))  # it came back, and was lost again
     frame = a.asks(1.0)["b"]
-    assert (frame.runs, frame.pending) == ([(*N, NUMBER)], [])
+    assert frame.runs == [lost_run(N)], "and so all of it counts"
 
 
 def test_a_frame_has_no_more_than_goes_into_one(monkeypatch):
@@ -710,8 +723,8 @@ def test_a_frame_has_no_more_than_goes_into_one(monkeypatch):
         a.lost(Run("n", number), ["b"], 0.0, pending=pending(ONE, TWO))
     for count in (2, 2):
         frame = a.asks()["b"]
-        assert (len(frame.runs), len(frame.pending)) == (count, count)
-        a.answered("b", Noted([run[:2] for run in frame.runs]))
+        assert [run.requests for run in frame.runs] == [[ONE, TWO]] * count
+        a.answered("b", Noted([(run.node, run.incarnation) for run in frame.runs], 99))
     assert len(a) == 0
 
 
@@ -743,6 +756,73 @@ def test_what_requests_did_takes_no_room_any_more_when_it_is_settled(monkeypatch
     for turn in range(5):
         now = 100.0 * turn
         frame = told(ONE, TWO)
-        b.hears(replace(frame, losses=[(turn + 1, 0.0)]), now)
+        b.hears(Owed("b", [replace(frame.runs[0], word=turn + 1)], 1), now)
         b.tick(now + PATIENCE)
         assert (b.missed, len(b)) == ([], 0)
+
+
+# --- lost again -------------------------------------------------------------------------------------------------------
+
+
+def test_a_session_that_looks_so_may_be_dead_as_well_when_all_is_told_later():
+    """The way to us broke after the first loss, which was of a number that has come. We may not know yet."""
+    b = Proxy()
+    b.here[N] = NUMBER
+    b.hears(owed(N), 0.0)
+    b.hears(owed(N, number=ALL, losses=[(2, 0.0)]), PATIENCE - 0.5)
+    b.tick(PATIENCE)
+    assert len(b) == 1
+    del b.here[N]
+    b.lost(N, [], PATIENCE + 0.5, had=NUMBER)
+    b.tick(2 * PATIENCE)
+    assert (b.missed, b.before) == (["n"], [PATIENCE + 0.5])
+
+
+def test_what_is_kept_as_one_has_no_words(monkeypatch):
+    """Though who tells it keeps it as one, too, and says by which word it has known of that last."""
+    monkeypatch.setattr(debts, "MAX_OWED", 1)
+    b = Proxy()
+    b.hears(owed(M, BEYOND, losses=[(1, 0.0), (9, 0.0)]), 0.0)
+    b.hears(owed(N, losses=[(10, 0.0)]), 3.0)
+    b.hears(owed(BEYOND, losses=[(11, 2.0)]), 3.0)
+    b.tick(100.0)
+    assert (b.missed, b.before) == (["m", ""], [0.0, 3.0])
+
+
+def test_a_hello_that_says_that_it_owes_us_counts_instead_of_all_before():
+    """And a question that was under way still."""
+    b = Proxy()
+    b.hears(owed(N, number=ALL), 0.1)
+    b.here[N] = 0
+    b.came(N, ["b"], 1.0)
+    b.hears(owed(N, number=ALL, losses=[(1, 0.0)]), 1.0)
+    del b.here[N]
+    b.lost(N, [], 5.0, had=NUMBER)
+    b.tick(100.0)
+    assert (b.missed, len(b)) == ([], 0)
+    b.hears(owed(N, number=ALL, losses=[(2, 0.0)]), 101.0)
+    b.tick(200.0)
+    assert b.missed == ["n"], "that is another loss"
+
+
+def test_what_a_session_has_brought_is_not_missed_because_it_is_asked_again():
+    b = Proxy()
+    b.here[N] = NUMBER
+    b.hears(owed(N, number=ALL), 0.0)
+    b.tick(PATIENCE)
+    assert len(b) == 0
+    del b.here[N]
+    b.lost(N, [], 4.5, had=NUMBER)
+    b.hears(owed(N, number=ALL, losses=[(1, 0.0)]), 9.0)
+    b.tick(100.0)
+    assert (b.missed, len(b)) == ([], 0)
+
+
+def test_a_run_that_has_said_goodbye_may_come_back():
+    b = Proxy()
+    b.left(N, [])
+    b.hears(owed(N), 1.0)
+    assert len(b) == 0
+    b.came(N, [], 2.0)
+    b.hears(owed(N, losses=[(2, 0.0)]), 3.0)
+    assert len(b) == 1

@@ -12,7 +12,7 @@ from holdfast.balancer.cluster.sharing import Sharing
 from holdfast.balancer.settings import StateSettings
 from holdfast.balancer.state import StateCopy
 from holdfast.protocols.nodes.frames import Propose, pack_ids
-from holdfast.protocols.peers.replication import Gone, Held, Noted, Owed, Watch
+from holdfast.protocols.peers.replication import Gone, Held, LostRun, Noted, Owed, Watch
 from tests.balancer.cluster.views import TIMES, Prompt, hear, member, record_of
 
 TERM = 5
@@ -111,7 +111,7 @@ def test_what_is_no_list_of_ids_is_counted(a):
 
 def test_a_question_about_the_state_and_one_about_a_debt_are_answered(a):
     assert a.hears("b", Held(TERM, (TERM, 0), wants=True)).tip == (TERM, 0)
-    assert a.hears("b", Owed("a", [("n", 7, 1)])) == Noted([("n", 7)])
+    assert a.hears("b", Owed("a", [LostRun("n", 7, 1, 1, 0.0, 1)], 1)) == Noted([("n", 7)], 1)
 
 
 def test_the_keeper_asks_about_owners_and_nobody_else_does(a):
@@ -144,14 +144,14 @@ def test_whom_a_lost_node_owed_is_told_when_it_is_heard():
     b = Proxy("b")
     b.asks()
     b.debts.lost(Run("n", 7), [("c", 1), ("x", 1)], [], 0, 1.0)
-    assert b.asks() == [("c", Owed("c", [("n", 7, 1)], word=2, losses=[(1, 0.0)]))]
+    assert b.asks() == [("c", Owed("c", [LostRun("n", 7, 1, 1, 0.0, 1)], 2))]
 
 
 def test_what_is_missed_is_told_in_time():
     b = Proxy("b")
     missed = []
     b.debts._on_missed = lambda node, before: missed.append(node)
-    b.hears("a", Owed("b", [("n", 7, 1)]))
+    b.hears("a", Owed("b", [LostRun("n", 7, 1, 1, 0.0, 1)], 1))
     b.sharing.tend(1.0)
     assert missed == []
     b.sharing.tend(1.0 + PATIENCE * WAY_BACK)

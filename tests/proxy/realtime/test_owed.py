@@ -7,7 +7,7 @@ import trio
 from msgspec import structs
 
 from holdfast.protocols.nodes import frames
-from holdfast.protocols.peers.replication import Owed
+from holdfast.protocols.peers.replication import LostRun, Owed
 from tests.harness import ScriptedNode, client_ids, running, websocket
 
 
@@ -88,11 +88,15 @@ async def test_a_proxy_that_was_away_listens_first_to_who_may_be_back():
 async def test_by_another_proxys_word():
     async with room() as (proxy, id, _node, client):
         debts = proxy.app.gateway.debts
-        debts.told("another", Owed(id, [("n", 7, 1), ("m", 3, 1)]), proxy.app.reactor.now)
+        debts.told(
+            "another",
+            Owed(id, [LostRun("n", 7, 1, 1, 0.0, 1), LostRun("m", 3, 1, 2, 0.0, 1)], 2),
+            proxy.app.reactor.now,
+        )
         assert await closed(client) == 1012
         async with websocket(proxy):  # who comes later has missed nothing
             await proxy.until(lambda: len(client_ids(proxy)) == 1)
-            debts.told("another", Owed(id, [("n", 7, 1)]), proxy.app.reactor.now)
+            debts.told("another", Owed(id, [LostRun("n", 7, 1, 1, 0.0, 1)], 1), proxy.app.reactor.now)
             debts.tick(1e9)
             assert len(debts) == 0
             assert len(client_ids(proxy)) == 1
@@ -102,7 +106,7 @@ async def test_who_came_after_its_death_has_missed_nothing():
     """As when a proxy is killed some moments after a node: its clients come to one that this node had not found yet."""
     async with room() as (proxy, id, _node, client):
         debts = proxy.app.gateway.debts
-        debts.told("another", Owed(id, [("n", 7, 1)]), trio.current_time())
+        debts.told("another", Owed(id, [LostRun("n", 7, 1, 1, 0.0, 1)], 1), trio.current_time())
         async with websocket(proxy) as later:
             await proxy.until(lambda: len(client_ids(proxy)) == 2)
             debts.tick(1e9)
@@ -113,7 +117,9 @@ async def test_who_came_after_its_death_has_missed_nothing():
 
 async def test_a_node_that_is_here_is_not_lost_whatever_others_say():
     async with room() as (proxy, id, node, _):
-        proxy.app.gateway.debts.told("another", Owed(id, [(node.hello.node, node.hello.incarnation, 1)]), 0.0)
+        proxy.app.gateway.debts.told(
+            "another", Owed(id, [LostRun(node.hello.node, node.hello.incarnation, 1, 1, 0.0, 1)], 1), 0.0
+        )
         proxy.app.gateway.debts.tick(1e9)
         assert len(client_ids(proxy)) == 1
 

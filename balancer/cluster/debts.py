@@ -16,7 +16,7 @@ for that as long as a request may take, and miss nothing if it has come by then,
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from math import inf
+from math import inf, nextafter
 from typing import Any, NamedTuple
 
 from holdfast.balancer.cluster.times import MAX_DRIFT, MAX_SLEEP
@@ -299,6 +299,8 @@ class Debts:
         missed = self._missed.get(key)
         losses = missed.losses if missed is not None else self._settled.get(key) or Losses()
         by, word, at = loss
+        if by == self._proxy:
+            at = max(at, nextafter(losses.settled, inf))  # what was settled in this moment was before
         losses.told(by, 0 if key == BEYOND else word, at)
         if losses.last <= losses.settled:
             self._drop(key)

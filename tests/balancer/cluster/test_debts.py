@@ -826,3 +826,21 @@ def test_a_run_that_has_said_goodbye_may_come_back():
     b.came(N, [], 2.0)
     b.hears(owed(N, losses=[(2, 0.0)]), 3.0)
     assert len(b) == 1
+
+
+@pytest.mark.parametrize("owes", [["b"], []])
+def test_what_is_lost_in_the_moment_in_which_the_last_was_settled_is_another_matter(owes):
+    """By a hello, or because all had come, and the session ends in the same turn."""
+    b = Proxy()
+    b.hears(owed(N), 0.0)
+    b.hears(owed(N, losses=[(2, 0.0)]), PATIENCE)
+    b.here[N] = NUMBER
+    if owes:
+        b.came(N, owes, PATIENCE)
+    b.tick(PATIENCE)
+    assert len(b) == 0
+    del b.here[N]
+    b.lost(N, ["b"], PATIENCE, had=NUMBER - 1)
+    b.hears(owed(N, losses=[(2, 0.0)]), PATIENCE)
+    b.tick(100.0)
+    assert b.missed == ["n"]

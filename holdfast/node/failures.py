@@ -12,6 +12,7 @@ import structlog
 
 from holdfast.masses import Masses
 from holdfast.node.errors import traceback_of
+from holdfast.node.function import Function
 
 log = structlog.get_logger("holdfast.node")
 
@@ -37,10 +38,10 @@ class Failures:
         with self._lock:
             return self._masses.admits(event, time.monotonic())
 
-    def callback(self, name: str, error: BaseException) -> None:
-        """A function that was told of something has raised."""
+    def callback(self, function: Function, error: BaseException) -> None:
+        """It was told of something, and has raised."""
         if self.admits("callback_failed", error):
-            log.error("callback_failed", callback=name, exception=traceback_of(error))
+            log.error("callback_failed", function=function.said, exception=traceback_of(error))
 
     def refused(self, error: BaseException, request: int) -> None:
         """A request was refused in the handler's own words."""

@@ -11,7 +11,7 @@ from threading import Lock
 import structlog
 
 from holdfast.masses import Masses
-from holdfast.node.errors import traceback_of
+from holdfast.node.errors import add_note, traceback_of
 from holdfast.node.function import Function
 
 log = structlog.get_logger("holdfast.node")
@@ -32,6 +32,8 @@ class Failures:
 
     def admits(self, event: str, error: BaseException | None = None, request: int = 0) -> bool:
         """Whether this one gets its line."""
+        if isinstance(error, RuntimeError) and str(error) == "no running event loop":
+            add_note(error, "a holdfast.Node waits by Trio: for asyncio, `from holdfast.asyncio import Node`")
         if self.witness is not None and error is not None:
             self.witness(error, request)
             return False

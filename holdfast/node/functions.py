@@ -7,7 +7,7 @@ ConfigError, which `holdfast node` tells as one line.
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar, cast, overload
 
 from holdfast.node.function import Function, Whose, is_async, said
 from holdfast.node.request import Client, Request
@@ -100,7 +100,12 @@ class Functions:
         return decorate
 
     def on_message(
-        self, field: str, value: str | int | bool, *, path: str | None = None, inline: bool = False
+        self,
+        field: str,
+        value: str | int | bool = cast("str", None),  # types want one: without, it is said what is missing
+        *,
+        path: str | None = None,
+        inline: bool = False,
     ) -> Callable[[RequestHandler], RequestHandler]:
         """Register a function for those messages of clients that are a JSON object in which `field` is `value`.
 

@@ -112,7 +112,7 @@ class Pool:
     timeout, milliseconds: what its requests have. redelivers: whether one may be sent again. max_in_flight: of its
     requests. The ledger's: is_apart: they are counted by themselves; in_flight: so many then, parked ones among them;
     unchecked: below so many of all pools one more is let in without a look at the pool. route: the name of that whose
-    nodes they are; "": of none. nobody: what is missing when none is available.
+    nodes they are; "": of none. nobody: what is missing when none of them is available, and others are ready.
     """
 
     __slots__ = (
@@ -128,6 +128,7 @@ class Pool:
         timeout: float,
         max_in_flight: int,
         redelivers: bool,
+        nobody: str,
     ) -> None:
         self.name = name
         self.takes = takes
@@ -137,7 +138,7 @@ class Pool:
         self.max_in_flight = max_in_flight
         self.redelivers = redelivers
         self.route = ""
-        self.nobody = "no node"
+        self.nobody = nobody
         self.share = 0.0
         self.capacity = 0
         self.available: list[Node] = []
@@ -148,10 +149,12 @@ class Pool:
         self.unchecked = 0
 
     @classmethod
-    def of(cls, name: str, takes: Callable[[Node], bool], select: Select, settings: RequestSettings) -> "Pool":
+    def of(
+        cls, name: str, takes: Callable[[Node], bool], select: Select, settings: RequestSettings, nobody: str
+    ) -> "Pool":
         """One whose requests are as the section says."""
         redelivers = settings.redelivery == "auto"
-        return cls(name, takes, select, settings.timeout, settings.max_in_flight, redelivers)
+        return cls(name, takes, select, settings.timeout, settings.max_in_flight, redelivers, nobody)
 
     def __repr__(self) -> str:
         return f"<Pool {self.name}>"
@@ -184,6 +187,7 @@ class Directory:
         self._settings = settings
         self.nodes: dict[str, Node] = {}
         self.pools: list[Pool] = []
+        self.ready = 0  # how many are
         self._standings = 0
         self._is_closed = False
 
@@ -234,12 +238,17 @@ class Directory:
             for pool in self.pools:
                 pool.heed(node)
         if was_ready or state is NodeState.READY:
+            self.ready += -1 if was_ready else 1
             for pool in node.pools:
                 pool.ready += -1 if was_ready else 1
                 pool.capacity += -node.capacity if was_ready else node.capacity
         if state is NodeState.LOST:
             del self.nodes[node.id]
         self.refresh(node)
+
+    def missing(self, pool: Pool) -> str:
+        """What it is, for people, while no node of the pool is available."""
+        return pool.nobody if self.ready > pool.ready else "no node"
 
     def refresh(self, node: Node) -> None:
         """Put the node into its pools' `available`, or take it out, as its state and credit are now."""

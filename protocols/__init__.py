@@ -6,6 +6,7 @@ paths      patterns of paths, for routes of proxies and of nodes
 cookies    what Cookie headers say, to handlers and to who looks for a token
 bodiless   which HTTP replies have no body
 endpoints  addresses of ports
+answers    how an answer of an admin server is told from others
 clients/   what clients speak: HTTP, WebSocket; the seam that third parties implement
 nodes/     what nodes speak: the frames of the node link
 peers/     what the proxies of a cluster speak

@@ -126,12 +126,13 @@ OF_NODES = {
     "handler_failed": "`on_request` or the like has raised, or returned what can't be sent. id: what the client was "
     "told in place of the reason. function: which, and where it is. route: the path or field by which it was found.",
     "action_failed": "The same of an action of Kuzzle's API.",
-    "callback_failed": "`on_open`, `on_close` or the like has raised.",
-    "task_failed": "A task of `node.start_soon` or a turn of `node.every` has raised. That has its next turn.",
+    "callback_failed": "`on_open`, `on_close` or the like has raised. function: which, and where it is.",
+    "task_failed": "A task of `node.start_soon` or a turn of `node.every` has raised. That has its next turn. "
+    "function: which, and where it is.",
     "lifespan_failed": "`lifespan` has raised: before its `yield`, and the node ends; or after it.",
     "lifespan_timeout": "A lifespan was not left when `drain_timeout` was over, and is cancelled.",
     "metrics_failed": "What `--metrics` serves could not be made, with the traceback.",
-    "on_master_failed": "`on_master` has raised or ended, and is called again.",
+    "on_master_failed": "`on_master` has raised, and is called again. function: which, and where it is.",
     "master_began": "This node is master.",
     "master_ended": "It is not any more.",
     "state_unreadable": "A value of the state can't be read.",

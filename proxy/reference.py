@@ -112,6 +112,8 @@ each proxy, too, describes all of it for tools. For Python there is `holdfast.Pu
 401 without one of them. `admin.token` may do everything; each of `admin.tokens` what its scope says, and else gets
 403, which names the scope that it takes. Routes without a scope in this table take no token.
 
+**Answers** have the header `Holdfast-Admin: 1`. What has not is another server's, as that where clients connect.
+
 **Errors** have a status from 400 on, and the body `{{"error": {{"status": 404, "message": "no such client"}}}}`.
 
 **Idempotency-Key.** A request that changes something may have this header: {MAX_KEY} characters at most that the caller

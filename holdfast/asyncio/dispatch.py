@@ -35,7 +35,7 @@ class AsyncioDispatch(Dispatch):
 
     def watch(self, watch: Watch, handler: Handler | None) -> None:
         super().watch(watch, None)
-        self._handler, self._author = self._result_of, watch.around_handler(handler or no_handler)
+        self._handler, self._author = self._result_of, watch.around_handler(no_handler if handler is None else handler)
         self._handlers.handle = partial(watch.around, self._handlers.handle)
         self._waits_for_reply = True
 

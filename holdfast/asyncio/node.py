@@ -4,7 +4,6 @@ Owns what of a node's life differs: whose functions run where, and that Trio run
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import wraps
 from typing import Any, cast
 
 import trio
@@ -12,7 +11,7 @@ import trio
 from holdfast.asyncio import hosts
 from holdfast.asyncio.dispatch import AsyncioDispatch
 from holdfast.node import node
-from holdfast.node.function import name_of
+from holdfast.node.function import innermost, name_of
 from holdfast.node.functions import FunctionT, ManagerT
 from holdfast.node.node import ResultT
 
@@ -54,12 +53,12 @@ class Node(node.Node):
         return hosts.is_guest()
 
     def _adapt(self, function: FunctionT) -> FunctionT:
-        @wraps(function)
         def adapted(*arguments: Any) -> Any:  # noqa: ANN401 - the author's
             result = function(*arguments)
             return _finish(result) if isinstance(result, Awaitable) else result
 
         adapted.__qualname__ = name_of(function)
+        adapted.__wrapped__ = innermost(function)  # type: ignore[attr-defined]
         return cast("FunctionT", adapted)
 
     def _adapt_manager(self, manager: ManagerT) -> ManagerT:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from holdfast.protocols.answers import MARK
 from holdfast.protocols.errors import ConfigError, HoldfastError
 from holdfast.proxy.views import Refusal
 
@@ -65,6 +66,8 @@ class AdminClient:
             raise HoldfastError(f"no admin server answers at {self._url} (--admin URL): {reason}") from error
         finally:
             connection.close()
+        if response.getheader(MARK[0]) is None:
+            raise self._is_another(response.status)
         return response.status, content
 
     def _connection(self) -> http.client.HTTPConnection:
@@ -89,8 +92,6 @@ class AdminClient:
         try:
             fault = msgspec.json.decode(content, type=Refusal).error
         except (ValueError, RecursionError):
-            return self._is_another(status)
-        if fault.status != status:
             return self._is_another(status)
         if status == 401 and not self._token:
             return HoldfastError(f"{self._url} wants its admin.token: HOLDFAST_ADMIN_TOKEN or --token")

@@ -4,6 +4,7 @@ Owns those without an answer. One that was asked in a session which ended is ask
 """
 
 from itertools import count
+from numbers import Real
 from typing import Any
 
 import msgspec
@@ -66,6 +67,9 @@ class Asking:
         to = check_text(to)
         if len(to) > MAX_NAME:
             raise ValueError(f"names of nodes have at most {MAX_NAME} characters")
+        given: object = timeout
+        if not isinstance(given, Real):
+            raise TypeError(f"timeout: expected a number of seconds, got {type(timeout).__name__}")
         if not 0 < timeout <= MAX_TIMEOUT:
             raise ValueError(f"expected a number of seconds above 0 and up to {MAX_TIMEOUT}, got {timeout!r}")
         deadline = trio.current_time() + timeout

@@ -7,9 +7,9 @@ import inspect
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from math import isfinite
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
-from holdfast.node.function import check_no_generator, has_code, name_of, said, seems, unwrapped
+from holdfast.node.function import check_no_generator, flags_of, kind_of, name_of, said, unwrapped
 from holdfast.node.functions import Functions
 from holdfast.node.lifespans import Lifespan
 from holdfast.node.tasks import Job, Tasks
@@ -20,6 +20,9 @@ LifespanFunction = TypeVar(
     "LifespanFunction", bound=Callable[..., AsyncGenerator[Any, None] | AbstractAsyncContextManager[Any]]
 )
 JobFunction = TypeVar("JobFunction", bound=Callable[[], Any])
+
+
+NO_LIFESPAN = "must be `async def` with one `yield`, around which a run of the node is, or an async context manager's"
 
 
 class Background(Functions):
@@ -46,23 +49,28 @@ class Background(Functions):
         trio.Cancelled is raised, alone or in a group, and what is to be done all the same stands in a `finally`.
         There may be several: they are entered in the order in which they are registered, and left in reverse. A cancel
         scope or nursery that is open around the `yield` and is cancelled ends the run: LifespanError.
-        What can be none is refused: ConfigError.
+        What is seen to be none is refused: ConfigError. A function that returns no such manager ends the run as one
+        that raises.
         """
         if not callable(function):
             raise ConfigError(f"expected an async generator function, got {function!r:.80}")
-        name, inner = name_of(function), unwrapped(function)
-        if has_code(inner) and (seems(inspect.iscoroutinefunction, inner) or seems(inspect.isgeneratorfunction, inner)):
-            expected = "must be `async def` with one `yield`, around which a run of the node is"
-            raise ConfigError(f"{said(function)} {expected}")
-        begin: Callable[..., Any] = function
-        if has_code(function) and seems(inspect.isasyncgenfunction, function):
-            begin = asynccontextmanager(begin)
-        if not fault_of(function):
-            self._lifespans.append(Lifespan(name, lambda node: self._adapt_manager(begin())))
-        elif not fault_of(function, self):
-            self._lifespans.append(Lifespan(name, lambda node: self._adapt_manager(begin(node))))
-        else:
+        is_another = flags_of(unwrapped(function)) & (inspect.CO_COROUTINE | inspect.CO_GENERATOR)
+        if is_another or (issubclass(type(function), type) and not hasattr(function, "__aenter__")):
+            raise ConfigError(f"{said(function)} {NO_LIFESPAN}")
+        if fault_of(function) and fault_of(function, self):
             raise ConfigError(f"{said(function)} must take no argument or the node: it could not be called")
+        takes_node = bool(fault_of(function))
+        begin: Callable[..., Any] = function
+        if flags_of(function) & inspect.CO_ASYNC_GENERATOR:
+            begin = asynccontextmanager(lambda *arguments: cast("AsyncGenerator[Any, None]", function(*arguments)))
+
+        def enter(node: object) -> AbstractAsyncContextManager[Any]:
+            manager = begin(node) if takes_node else begin()
+            if not hasattr(manager, "__aenter__"):
+                raise TypeError(f"{said(function)} returns {kind_of(manager)}, and {NO_LIFESPAN}")
+            return self._adapt_manager(cast("AbstractAsyncContextManager[Any]", manager))
+
+        self._lifespans.append(Lifespan(name_of(function), enter))
         return function
 
     def start_soon(self, function: Callable[..., Any], *arguments: Any) -> None:  # noqa: ANN401 - the author's

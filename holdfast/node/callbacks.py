@@ -122,7 +122,7 @@ class Callbacks:
                 check_result(callback.function, result)
             return result
         except BaseException:  # not around each call: that costs 0.5 us, and this nothing
-            with guarded(partial(self._failures.callback, callback.name)):
+            with guarded(partial(self._failures.callback, callback)):
                 raise
             return None
 
@@ -130,5 +130,5 @@ class Callbacks:
         """The guard of what is awaited of it."""
         if not isinstance(result, Awaitable):
             return
-        with guarded(partial(self._failures.callback, callback.name)):
+        with guarded(partial(self._failures.callback, callback)):
             await result

@@ -123,7 +123,7 @@ class Clients(Mapping[int, Client]):
             for prefix in [prefix for prefix, owner in self._prefixes.items() if owner == proxy]:
                 del self._prefixes[prefix]
                 self.heir.lost(prefix, view)
-            self._close((id, view.gone[id].reason if id in view.gone else "") for id in view.clients)
+            self._close((id, view.reason_of(id)) for id in view.clients)
 
     def introduced(self, listed: Mapping[str, int], latest: int) -> set[str]:
         """Proxies that may have clients, by the word of others: of each the latest set of members with which it is

@@ -53,7 +53,7 @@ class Dispatch:
         whose: Callable[[Request], Whose] = lambda request: Whose(),
     ) -> None:
         self._whose = whose
-        self._handler = handler or no_handler
+        self._handler = no_handler if handler is None else handler
         self._calls = calls
         self._failures = failures
         self._clients = clients
@@ -74,7 +74,7 @@ class Dispatch:
     def watch(self, watch: Watch, handler: Handler | None) -> None:
         """From now on, before anything has come. handler: the same, telling `watch` of routes."""
         self._watch = watch
-        self._handler = watch.around_handler(handler or no_handler)
+        self._handler = watch.around_handler(no_handler if handler is None else handler)
         self._workers.handle = partial(watch.around, self._workers.handle)
 
     async def run(self) -> None:
@@ -213,7 +213,7 @@ class Dispatch:
         exchange.forget_since(mark)
         if self._watch is not None:
             self._watch.failed(exchange, error, None)
-        self._failures.callback(function.name, error)
+        self._failures.callback(function, error)
 
     def _fail(
         self, exchange: Exchange, request: Request | frames.Call, has_returned: bool, error: BaseException

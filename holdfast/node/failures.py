@@ -11,7 +11,8 @@ from threading import Lock
 import structlog
 
 from holdfast.masses import Masses
-from holdfast.node.errors import traceback_of
+from holdfast.node.errors import add_note, traceback_of
+from holdfast.node.function import Function
 
 log = structlog.get_logger("holdfast.node")
 
@@ -31,16 +32,18 @@ class Failures:
 
     def admits(self, event: str, error: BaseException | None = None, request: int = 0) -> bool:
         """Whether this one gets its line."""
+        if isinstance(error, RuntimeError) and str(error) == "no running event loop":
+            add_note(error, "a holdfast.Node waits by Trio: for asyncio, `from holdfast.asyncio import Node`")
         if self.witness is not None and error is not None:
             self.witness(error, request)
             return False
         with self._lock:
             return self._masses.admits(event, time.monotonic())
 
-    def callback(self, name: str, error: BaseException) -> None:
-        """A function that was told of something has raised."""
+    def callback(self, function: Function, error: BaseException) -> None:
+        """It was told of something, and has raised."""
         if self.admits("callback_failed", error):
-            log.error("callback_failed", callback=name, exception=traceback_of(error))
+            log.error("callback_failed", function=function.said, exception=traceback_of(error))
 
     def refused(self, error: BaseException, request: int) -> None:
         """A request was refused in the handler's own words."""

@@ -9,11 +9,14 @@ with an async __call__ do not look like async functions.
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
+from operator import attrgetter
 from types import AsyncGeneratorType, CodeType, GeneratorType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from holdfast.node.threads import Threads
 from holdfast.protocols.errors import ConfigError
+
+T = TypeVar("T")
 
 MISPLACED_YIELD = "has a `yield`, so nothing of it would run: that is for lifespans, and for the parts of a Reply"
 
@@ -71,10 +74,22 @@ def _call_with(function: Callable[..., Any], count: int, *arguments: Any) -> Any
     return function(*arguments[:count])
 
 
+# What an author registers may be an object of any kind, as a stand-in of a test, or one that makes up its attributes.
+# Where it is looked at, which is also where it has failed, it has what it has, and nothing is raised for it.
+
+
+def ask(question: Callable[[Any], T], function: object, default: T) -> T:
+    """The answer of what looks at it; `default` if it can't be asked."""
+    try:
+        return question(function)
+    except Exception:
+        return default
+
+
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether a call only begins: of an async function, of what is wrapped around one, or of an object that is called
     as one."""
-    return seems(inspect.iscoroutinefunction, innermost(function))
+    return ask(inspect.iscoroutinefunction, innermost(function), False)
 
 
 def innermost(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -82,57 +97,38 @@ def innermost(function: Callable[..., Any]) -> Callable[..., Any]:
     inner = unwrapped(function)
     while (within := _within(inner)) is not None:
         inner = unwrapped(within)
-    called: Callable[..., Any] = _of(inner, "__call__", inner)
-    return inner if _of(inner, "__code__", None) is not None else called
-
-
-# What an author registers may be an object of any kind, as a stand-in of a test, or one that makes up its attributes.
-# Where it is looked at, which is also where it has failed, it has what it has, and nothing is raised for it.
+    return inner if _code_of(inner) is not None else ask(attrgetter("__call__"), inner, inner)
 
 
 def unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:
     """What is within decorators that say what they are around."""
-    try:
-        inner: Callable[..., Any] = inspect.unwrap(function)
-    except Exception:
-        return function
-    return inner
+    return ask(inspect.unwrap, function, function)
 
 
 def _within(function: Callable[..., Any]) -> Callable[..., Any] | None:
     """What a partial calls; None: it is none. isinstance would ask the object as well."""
-    inner: Callable[..., Any] | None = _of(function, "func", None) if issubclass(type(function), partial) else None
-    return inner
+    return ask(attrgetter("func"), function, None) if issubclass(type(function), partial) else None
 
 
-def _of(function: object, name: str, default: Any) -> Any:  # noqa: ANN401 - the author's
-    try:
-        return getattr(function, name, default)
-    except Exception:
-        return default
+def _code_of(function: object) -> object:
+    """A stand-in of a test has whatever is asked for."""
+    return ask(attrgetter("__code__"), function, None)
 
 
-def has_code(function: object) -> bool:
-    """Not a stand-in of a test, which has whatever is asked for. What has none at all is looked into further."""
-    return type(_of(innermost(function), "__code__", None)) in (CodeType, type(None))  # type: ignore[arg-type]
-
-
-def seems(question: Callable[[Any], bool], function: object) -> bool:
-    """What inspect says of it. What can't be asked is not so."""
-    try:
-        return question(function)
-    except Exception:
-        return False
+def flags_of(function: Callable[..., Any]) -> int:
+    """What kind of code a call begins, as inspect.CO_GENERATOR has it, of a partial and of an object too; 0: of none,
+    or it can't be asked. What is within decorators is not looked at."""
+    while (within := _within(function)) is not None:
+        function = within
+    codes = _code_of(function), ask(attrgetter("__call__.__code__"), type(function), None)
+    return next((code.co_flags for code in codes if isinstance(code, CodeType) and type(code) is CodeType), 0)
 
 
 def check_no_generator(function: Callable[..., Any]) -> None:
     """Raise ConfigError for one with a `yield`: a call does nothing of what is in it, and nobody asks it for more. What
     is wrapped around such a one may do that."""
-    for called in (function, _of(function, "__call__", None)):
-        if has_code(called) and (
-            seems(inspect.isgeneratorfunction, called) or seems(inspect.isasyncgenfunction, called)
-        ):
-            raise ConfigError(f"{said(function)} {MISPLACED_YIELD}")
+    if flags_of(function) & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
+        raise ConfigError(f"{said(function)} {MISPLACED_YIELD}")
 
 
 def check_result(function: Callable[..., Any], result: object) -> None:
@@ -157,21 +153,21 @@ def name_of(function: Callable[..., Any]) -> str:
     """For the log."""
     while (within := _within(function)) is not None:
         function = within
-    name = _of(function, "__qualname__", None)
+    name = ask(attrgetter("__qualname__"), function, None)
     return name if type(name) is str and name else type(function).__qualname__
 
 
 def said(function: Callable[..., Any]) -> str:
     """Its name, and where it is if that is known: two may have one name, and there is no traceback."""
-    code = _of(innermost(function), "__code__", None)
-    if type(code) is not CodeType:  # a stand-in of tests has whatever is asked for
+    code = _code_of(innermost(function))
+    if type(code) is not CodeType:
         return name_of(function)
     return f"{name_of(function)} ({code.co_filename.rpartition('/')[2]}, line {code.co_firstlineno})"
 
 
 def kind_of(value: object) -> str:
     """What it is that can't be sent: its type, and what is likely to be missing."""
-    kind, name = type(value).__name__, _of(value, "__qualname__", "")
+    kind, name = type(value).__name__, ask(attrgetter("__qualname__"), value, "")
     if isinstance(value, Coroutine):
         return f"{kind} of {name}: is an `await` missing?"
     return f"{kind} {name}: is it to be called?" if name and callable(value) else kind

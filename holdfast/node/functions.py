@@ -7,7 +7,7 @@ ConfigError, which `holdfast node` tells as one line.
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar, cast, overload
 
 from holdfast.node.function import Function, Whose, is_async, said
 from holdfast.node.request import Client, Request
@@ -40,8 +40,7 @@ class Functions:
     def __init__(self) -> None:
         self._threads = Threads(1)  # of plain functions; a run sets how many
         self._router = Router()
-        self._middleware: list[Callable[..., Any]] = []
-        self._middleware_said: list[str] = []
+        self._middleware: list[Function] = []
         self._on_open: list[Function] = []
         self._on_close: list[Function] = []
         self._on_open_once: list[Function] = []
@@ -101,7 +100,12 @@ class Functions:
         return decorate
 
     def on_message(
-        self, field: str, value: str | int | bool, *, path: str | None = None, inline: bool = False
+        self,
+        field: str,
+        value: str | int | bool = cast("str", None),  # types want one: without, it is said what is missing
+        *,
+        path: str | None = None,
+        inline: bool = False,
     ) -> Callable[[RequestHandler], RequestHandler]:
         """Register a function for those messages of clients that are a JSON object in which `field` is `value`.
 
@@ -130,8 +134,7 @@ class Functions:
         check(function, "a request", "what is within")
         if not is_async(function):
             raise ConfigError(f"{said(function)} must be async to be around others: async def f(request, call_next)")
-        self._middleware.append(function)
-        self._middleware_said.append(said(function))
+        self._middleware.append(Function(function))
         return function
 
     def _take(self, function: Callable[..., Any], path: Pattern | None, methods: Sequence[str], inline: bool) -> None:
@@ -147,12 +150,12 @@ class Functions:
         begin = self._router.begin
         if begin is not None:
             for function in reversed(self._middleware):
-                begin = _around(function, begin)
+                begin = _around(function.function, begin)
         return begin
 
     def _whose(self, request: Request) -> Whose:
         """Who handles it, as it is now."""
-        around = ", ".join(self._middleware_said)
+        around = ", ".join(function.said for function in self._middleware)
         try:
             handler, _ = self._router.find(request)
         except Exception:  # nobody, or an author has put into it what no request has

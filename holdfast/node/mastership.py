@@ -129,7 +129,7 @@ class Mastership:
 
 
 def _tell(function: Function, delay: float, error: BaseException) -> None:
-    log.error("on_master_failed", function=function.name, retry_in=delay, exception=traceback_of(error))
+    log.error("on_master_failed", function=function.said, retry_in=delay, exception=traceback_of(error))
 
 
 class Term:

@@ -36,7 +36,8 @@ class Estate:
     def __init__(self, view: ClientView) -> None:
         self.number, self.later, self.newer = view.number, view.later, view.newer
         self.told = 0
-        due = view.gone | {id: Due(client, "", id in view.coming) for id, client in view.clients.items()}
+        there = {id: Due(client, "", id in view.coming) for id, client in view.clients.items()}
+        due = there | view.gone  # who is in both was there before a snapshot that has told that he went
         self.coming = {id: each for id, each in due.items() if each.came}
         self.going = {id: each for id, each in due.items() if not each.came}
 

@@ -21,6 +21,12 @@ def check_text(value: str) -> str:
     return value
 
 
+def type_of(value: object) -> str:
+    """With its article, for people."""
+    name = type(value).__name__
+    return f"{'an' if name[:1].lower() in set('aeio') else 'a'} {name}"
+
+
 def check_number(value: int, numbers: range, what: str) -> int:
     """Raises TypeError for what is no whole number, ValueError for one that is not among these. what: for them."""
     if not hasattr(value, "__index__"):

@@ -51,6 +51,8 @@ def key_of(field: object, value: object) -> Key:
         for kind in (bool, int, str):
             if isinstance(value, kind):
                 return kind, kind.__str__(value) if kind is str else kind(value)  # members of an enum are others
+    if callable(field):
+        raise ConfigError('on_message has a field and its value: @node.on_message("type", "move")')
     raise ConfigError(f"a message goes by a field and its text, number or bool, got {field!r:.80}, {value!r:.80}")
 
 

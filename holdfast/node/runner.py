@@ -19,6 +19,7 @@ from holdfast.node import logs
 from holdfast.node.blame import blamed
 from holdfast.node.errors import LifespanError, one_of_ours, traceback_of
 from holdfast.node.node import Node
+from holdfast.node.plain import type_of
 from holdfast.node.pump import Curve
 from holdfast.protocols.errors import ConfigError, HoldfastError
 from holdfast.protocols.nodes.keys import decode_key
@@ -236,7 +237,7 @@ def load(spec: str) -> Node:
         raise ConfigError(f"module {module_name} has no {name}")
     node = getattr(module, name)
     if not isinstance(node, Node):
-        raise ConfigError(f"{spec} is not a holdfast.Node but a {type(node).__name__}")
+        raise ConfigError(f"{spec} is not a holdfast.Node but {type_of(node)}")
     return node
 
 

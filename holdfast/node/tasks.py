@@ -17,7 +17,7 @@ import trio
 from holdfast.node import effects, threads
 from holdfast.node.errors import RequestError, guarded, traceback_of
 from holdfast.node.failures import Failures
-from holdfast.node.function import Function, check_result, is_async, name_of
+from holdfast.node.function import Function, check_result, is_async, name_of, said
 from holdfast.node.threads import Threads
 from holdfast.protocols.errors import HoldfastError
 
@@ -174,4 +174,4 @@ class Tasks:
 
     def _failed(self, function: Callable[..., Any], error: BaseException) -> None:
         if self._failures.admits("task_failed"):
-            log.error("task_failed", function=name_of(function), exception=traceback_of(error))
+            log.error("task_failed", function=said(function), exception=traceback_of(error))

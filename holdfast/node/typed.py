@@ -8,12 +8,13 @@ when the function is registered, and a client whose request does not fit is told
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any, get_type_hints
 
 import msgspec
 
 from holdfast.node.errors import RequestError
-from holdfast.node.function import Function, check_no_generator, innermost, said
+from holdfast.node.function import Function, ask, check_no_generator, innermost, said
 from holdfast.node.request import Request
 from holdfast.protocols.errors import ConfigError
 
@@ -34,7 +35,8 @@ class Handler:
 
     def __init__(self, function: Function, names: Sequence[str] = (), path: str = "") -> None:
         author = function.function
-        parameters = _parameters(author)
+        signature = _signature_of(author)
+        parameters = {} if signature is None else signature.parameters
         self.function = function
         self.route = ""
         self._values: list[tuple[str, Decode | None]] = []
@@ -76,22 +78,19 @@ def check(function: Callable[..., Any], *arguments: str, named: Sequence[str] = 
 
 def fault_of(function: Callable[..., Any], *arguments: object, **named: object) -> str:
     """Why it can't be called with these; "": it can."""
+    signature = _signature_of(function)
     try:
-        signature = inspect.signature(function)
-    except Exception:
-        return ""  # a builtin that does not say, or an object that can't be asked
-    try:
-        signature.bind(*arguments, **named)
+        if signature is not None:
+            signature.bind(*arguments, **named)
     except TypeError as error:
         return str(error)
     return ""
 
 
-def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    try:
-        return dict(inspect.signature(function).parameters)
-    except Exception:  # no function, a builtin that does not say, or an object that can't be asked
-        return {}
+def _signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
+    """None: it is no function, a builtin that does not say, or an object that can't be asked."""
+    signature: inspect.Signature | None = ask(inspect.signature, function, None)
+    return signature
 
 
 def _annotation(function: Callable[..., Any], parameter: inspect.Parameter | None, default: object) -> Any:  # noqa: ANN401
@@ -111,7 +110,7 @@ def _annotation(function: Callable[..., Any], parameter: inspect.Parameter | Non
 
 
 def _globals(function: Callable[..., Any]) -> dict[str, Any]:
-    return getattr(innermost(function), "__globals__", {})
+    return ask(attrgetter("__globals__"), innermost(function), {})
 
 
 def _convert(function: Callable[..., Any], name: str, kind: Any) -> Decode:  # noqa: ANN401

@@ -7,23 +7,30 @@ a proxy that has done it answers again and does not do it again.
 
 import ssl
 from collections.abc import Callable
+from math import inf
 
 import h11
 
-from holdfast.publisher.requests import Answer, PublishError, Server, refusal
+from holdfast.publisher.requests import Answer, PublishError, Server, is_for_clients, refusal
 
-AGAIN = (409, 503)  # it is under way already, of the attempt whose connection was lost; nothing could be done
+UNAVAILABLE = 503
+UNDER_WAY = 409  # an attempt whose connection was lost, or whose time was up: the key is no other's
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
+UNDER_WAY_PAUSE = 0.2  # at most, while it is
 # For one attempt: a proxy answers within request.timeout. Another attempt finds out what has become of the one before.
 ATTEMPT_TIMEOUT = 15.0
+# Of the time for the last attempt, for the way of the answer, and for a server that is busy and looks now and then
+# whose time is up: a share, within so many seconds, and half of it at most.
+WAY_SHARE, LEAST_WAY, LONGEST_WAY = 0.1, 0.15, 0.5
 FAILURES = (OSError, h11.ProtocolError)  # of an exchange
 
 
 class Attempts:
-    """Of one request. For each an exchange, within `limit`: it was `answered` or has `failed`; then a `pause`.
+    """Of one request. For each `begin`, and an exchange, in which it is `reached`; it was `answered` or has `failed`;
+    then a `pause`.
 
-    timeout: seconds for all of them. All but `limit` raise PublishError when there is no use in another one.
+    timeout: seconds for all of them. The last three raise PublishError when there is no use in another one.
     """
 
     def __init__(self, server: Server, timeout: float, now: float, random: Callable[[], float]) -> None:
@@ -35,28 +42,39 @@ class Attempts:
         self._retry_after = 0.0
         self._is_at_once = False
         self._is_reached = False  # by the present attempt
-        self.is_last = False  # the present attempt: its time is all that is left
+        self._is_last = False  # that one: its time is all that is left
         self._said: PublishError | None = None  # by the server, the last time that it said anything
         self._failure = PublishError(0, f"{server.url} was not asked")
 
-    def limit(self, now: float) -> float:
-        """Seconds for the attempt that begins now."""
+    def begin(self, now: float) -> float:
+        """The next one. Returns the seconds that it has."""
         self._is_reached = False
-        self.is_last = self._until - now <= ATTEMPT_TIMEOUT
-        return ATTEMPT_TIMEOUT if not self.is_last else max(0.001, self._until - now)
+        self._is_last = self._until - now <= ATTEMPT_TIMEOUT
+        return max(0.001, self._until - now) if self._is_last else ATTEMPT_TIMEOUT
 
-    def reached(self) -> None:
-        """The attempt has a connection: what is late from now on is the answer."""
+    def reached(self, now: float) -> float:
+        """The attempt has a connection: what is late from now on is the answer. Returns the seconds that the server is
+        told to take at most. inf: it is asked again after this one. The last one is told, however short it is: what
+        has not begun by then never does, and that there was no node, for one, is said in time."""
         self._is_reached = True
+        if not self._is_last:
+            return inf
+        seconds = max(0.002, self._until - now)
+        way = min(max(LEAST_WAY, WAY_SHARE * seconds), LONGEST_WAY, seconds / 2)
+        return seconds - way
 
     def answered(self, answer: Answer) -> bool:
         """Whether it is done."""
         if answer.status < 300:
             return True
-        self._failure = self._said = refusal(answer, self._server)
-        if answer.status not in AGAIN:
-            raise self._failure
         self._retry_after, self._is_at_once = answer.retry_after, False
+        if answer.status == UNDER_WAY and answer.is_of_admin:
+            self._pause = min(UNDER_WAY_PAUSE, self._pause)
+            self._failure, self._said = self._late(), None
+            return False
+        self._failure = self._said = refusal(answer, self._server)
+        if answer.status != UNAVAILABLE or is_for_clients(answer):
+            raise self._failure
         return False
 
     def failed(self, error: Exception, *, is_kept: bool = False) -> None:
@@ -65,14 +83,17 @@ class Attempts:
         if isinstance(error, ssl.SSLCertVerificationError):
             raise PublishError(0, f"{self._server.url}: {error.verify_message}") from error
         self._retry_after, self._is_at_once = 0.0, is_kept and isinstance(error, ConnectionError)
-        if self._said is not None and isinstance(error, TimeoutError):
-            self._failure = self._said  # time was up before it could be said again
-        elif self._is_reached and isinstance(error, TimeoutError):  # nothing is wrong with address and firewall
-            late = f"has not answered within {self._timeout:g} s: perhaps it is done"
-            self._failure = PublishError(0, f"{self._server.url} was reached, and {late}")
+        if self._is_reached and isinstance(error, TimeoutError):  # nothing is wrong with address and firewall
+            self._failure = self._late()
+        elif self._said is not None and isinstance(error, TimeoutError):
+            self._failure = self._said  # time was up before it could be asked again
         else:
             reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
             self._failure = PublishError(0, f"no admin server answers at {self._server.url}: {reason}")
+
+    def _late(self) -> PublishError:
+        late = f"has not answered within {self._timeout:g} s: perhaps it is done"
+        return PublishError(0, f"{self._server.url} was reached, and {late}")
 
     def pause(self, now: float) -> float:
         """Seconds until the next one."""

@@ -10,11 +10,9 @@ from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from msgspec import Struct
-
 from holdfast.publisher.attempts import FAILURES, Attempts
 from holdfast.publisher.conversation import Conversation
-from holdfast.publisher.requests import Answer, Asked, Client, Message, Published, Requests, outcome
+from holdfast.publisher.requests import Answer, Asked, Client, DoneT, Message, Requests, outcome
 from holdfast.publisher.streams import Library, Stream, current
 from holdfast.publisher.threads import MAX_IDLE
 
@@ -54,9 +52,7 @@ class AsyncPublisher:
 
     async def publish_many(self, messages: Iterable[Message]) -> int:
         """Send up to 1000 messages, in their order: all, or none. Returns how many. See Publisher."""
-        done = await self._do(self._requests.publish_many(messages))
-        assert isinstance(done, Published)
-        return done.messages
+        return (await self._do(self._requests.publish_many(messages))).messages
 
     async def close_client(self, client: Client, *, code: int | None = None, reason: str = "") -> None:
         """Close a client's connection. See Publisher."""
@@ -87,14 +83,14 @@ class AsyncPublisher:
 
     # --- one request ------------------------------------------------------------------------------------------------
 
-    async def _do(self, asked: Asked) -> Struct:
+    async def _do(self, asked: Asked[DoneT]) -> DoneT:
         library = current()
         attempts = Attempts(self._requests.server, self._requests.timeout, time.monotonic(), random.random)
         while True:
             now, is_kept = time.monotonic(), bool(self._idle)
-            limit = attempts.limit(now)
+            limit = attempts.begin(now)
             try:
-                exchange = partial(self._exchange, library, asked, now + limit, attempts)
+                exchange = partial(self._exchange, library, asked, attempts)
                 answer = await library.within(limit, exchange)
                 if attempts.answered(answer):
                     return outcome(asked, answer, self._requests.server)
@@ -102,16 +98,16 @@ class AsyncPublisher:
                 attempts.failed(error, is_kept=is_kept)
             await library.sleep(attempts.pause(time.monotonic()))
 
-    async def _exchange(self, library: Library, asked: Asked, until: float, attempts: Attempts) -> Answer:
+    async def _exchange(self, library: Library, asked: Asked[DoneT], attempts: Attempts) -> Answer:
         connection = self._take()
         if connection is None:
             server = self._requests.server
             connection = _Connection(Conversation(server), await library.open(server.host, server.port, server.tls))
-        attempts.reached()
+        wait = attempts.reached(time.monotonic())
         conversation, stream = connection
         is_whole = False
         try:
-            await stream.send(conversation.ask(asked, until - time.monotonic(), is_last=attempts.is_last))
+            await stream.send(conversation.ask(asked, wait))
             while (answer := conversation.heard(await stream.receive())) is None:
                 pass
             is_whole = conversation.is_reusable()

@@ -3,15 +3,16 @@
 Nothing here waits: how long something may take, and how, is its publisher's. What it reads is bounded.
 """
 
+from math import inf
+from typing import Any
+
 import h11
 
+from holdfast.protocols.answers import MARK
 from holdfast.publisher.requests import Answer, Asked, PublishError, Server, seconds_of
 
 MAX_ANSWER_BYTES = 1 << 20  # of an admin server a few hundred
-# Of the time for an answer, for its way, and for a server that is busy and looks now and then whose time is up: a
-# share, within so many seconds. Who has less than TOLD, about a second, needs all of it.
-WAY_SHARE, LEAST_WAY, LONGEST_WAY = 0.1, 0.15, 0.5
-TOLD = 0.9
+_MARK = MARK[0].lower().encode()
 
 
 class Conversation:
@@ -24,17 +25,16 @@ class Conversation:
         self._http = h11.Connection(h11.CLIENT)
         self._status = 0
         self._retry_after = ""
+        self._is_of_admin = False
         self._body = bytearray()
 
-    def ask(self, asked: Asked, seconds: float, *, is_last: bool) -> bytes:
-        """What is to be sent. The next one, once the answer of the former is there, and `is_reusable`. seconds: how
-        long the answer is waited for. is_last: nobody asks again after that, so the server is told (RFC 7240): what it
-        says by then is in time, that there was no node, for one."""
+    def ask(self, asked: Asked[Any], wait: float) -> bytes:
+        """What is to be sent. The next one, once the answer of the former is there, and `is_reusable`. wait: seconds
+        that the server is told to answer within (RFC 7240), from 0.001; inf: it is not told."""
         self._status, self._retry_after, self._body = 0, "", bytearray()
         headers = {"Host": self._host, "Content-Length": str(len(asked.body)), **asked.headers}
-        if is_last and seconds >= TOLD:
-            way = min(max(LEAST_WAY, WAY_SHARE * seconds), LONGEST_WAY)
-            headers["Prefer"] = f"wait={seconds - way:.3f}"
+        if wait < inf:
+            headers["Prefer"] = f"wait={wait:.3f}"
         events = (
             h11.Request(method=asked.method, target=asked.path, headers=list(headers.items())),
             h11.Data(data=asked.body),
@@ -51,7 +51,9 @@ class Conversation:
         while (event := self._http.next_event()) is not h11.NEED_DATA:
             if isinstance(event, h11.Response):
                 self._status = event.status_code
-                self._retry_after = dict(event.headers).get(b"retry-after", b"").decode("latin-1")
+                headers = dict(event.headers)
+                self._retry_after = headers.get(b"retry-after", b"").decode("latin-1")
+                self._is_of_admin = _MARK in headers
             elif isinstance(event, h11.Data):
                 self._body += event.data
                 if len(self._body) > MAX_ANSWER_BYTES:
@@ -60,7 +62,7 @@ class Conversation:
                     )
                     raise PublishError(self._status, message)
             elif isinstance(event, h11.EndOfMessage):
-                return Answer(self._status, bytes(self._body), seconds_of(self._retry_after))
+                return Answer(self._status, bytes(self._body), seconds_of(self._retry_after), self._is_of_admin)
         return None
 
     def is_reusable(self) -> bool:

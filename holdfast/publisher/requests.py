@@ -9,7 +9,8 @@ import ssl
 import uuid
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from math import isfinite
+from typing import Any, Generic, NamedTuple, NotRequired, TypedDict, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -30,8 +31,8 @@ Client = int | str  # an id, as number or as the admin server and the logs write
 class PublishError(HoldfastError):
     """It was refused, or nobody has answered in time.
 
-    status: of HTTP; 0: there was no answer. 400, 401, 403, 413, 422: nothing is done, and would not be the next
-    time. 0, 503, 504, others from 500 on: perhaps it is done.
+    status: of HTTP; 0: there was no answer. 0, and above 500: perhaps it is done. All others: nothing is done,
+    and below 500 would not be the next time.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -49,7 +50,10 @@ class Message(TypedDict):
     everybody: NotRequired[bool]
 
 
-class Asked(NamedTuple):
+DoneT = TypeVar("DoneT", bound=Struct)
+
+
+class Asked(NamedTuple, Generic[DoneT]):
     """A request. headers: with an Idempotency-Key, the same each time that it is sent. done: what the answer says when
     it is done."""
 
@@ -57,15 +61,16 @@ class Asked(NamedTuple):
     path: str
     body: bytes
     headers: dict[str, str]
-    done: type[Struct]
+    done: type[DoneT]
 
 
 class Answer(NamedTuple):
-    """retry_after: seconds, as the server says; 0.0: it does not."""
+    """retry_after: seconds, as the server says; 0.0: it does not. is_of_admin: it is an admin server's, by its mark."""
 
     status: int
     body: bytes
     retry_after: float
+    is_of_admin: bool = True
 
 
 class Server(NamedTuple):
@@ -119,24 +124,26 @@ class Requests:
         self._prefix = self.server.prefix
         self._authorization = {"Authorization": f"Bearer {token}"} if token else {}
 
-    def publish(self, message: Message) -> Asked:
+    def publish(self, message: Message) -> "Asked[Published]":
         return self._make("POST", "/api/publish", _written(message), Published)
 
-    def publish_many(self, messages: Iterable[Message]) -> Asked:
+    def publish_many(self, messages: Iterable[Message]) -> "Asked[Published]":
         written = [_numbered(number, message) for number, message in enumerate(_listed(messages))]
         if not 1 <= len(written) <= MAX_MESSAGES:
             raise ValueError(f"expected 1 to {MAX_MESSAGES} messages, got {len(written)}")
         return self._make("POST", "/api/publish", {"messages": written}, Published)
 
-    def close(self, client: Client, code: int | None, reason: str) -> Asked:
+    def close(self, client: Client, code: int | None, reason: str) -> "Asked[Closing]":
         body: dict[str, Any] = {"reason": reason} | ({} if code is None else {"code": code})
         return self._make("POST", f"/api/clients/{id_of(client)}/close", body, Closing)
 
-    def member(self, client: Client, channel: str, *, joined: bool) -> Asked:
+    def member(self, client: Client, channel: str, *, joined: bool) -> "Asked[Member]":
+        if not isinstance(channel, str):
+            raise TypeError(f"expected a channel, got {type(channel).__name__}")
         path = f"/api/clients/{id_of(client)}/channels/{quote(channel, safe='')}"
         return self._make("PUT" if joined else "DELETE", path, {}, Member)
 
-    def _make(self, method: str, path: str, body: Mapping[str, Any], done: type[Struct]) -> Asked:
+    def _make(self, method: str, path: str, body: Mapping[str, Any], done: type[DoneT]) -> Asked[DoneT]:
         content = msgspec.json.encode(body)
         if len(content) > MAX_BODY_BYTES:
             raise PublishError(413, f"expected at most {MAX_BODY_BYTES} bytes in one request, got {len(content)}")
@@ -164,22 +171,43 @@ class _Refusal(Struct):
     error: _Fault
 
 
-def outcome(asked: Asked, answer: Answer, server: Server) -> Struct:
+class _OfClients(Struct):
+    requestId: Any
+    error: _Fault
+
+
+def outcome(asked: Asked[DoneT], answer: Answer, server: Server) -> DoneT:
     """What was done. Raises PublishError if it is no admin server's answer: what else is at the address, as a node at
     that of clients, says 200 to anything."""
     try:
-        done: Struct = msgspec.json.decode(answer.body, type=asked.done)
-        return done
-    except (ValueError, RecursionError) as error:
-        raise PublishError(answer.status, f"{server.url} is no admin server of Holdfast") from error
+        if answer.is_of_admin:
+            return msgspec.json.decode(answer.body, type=asked.done)
+    except (ValueError, RecursionError):
+        pass
+    raise _is_another(answer, server)
 
 
 def refusal(answer: Answer, server: Server) -> PublishError:
     try:
-        message = msgspec.json.decode(answer.body, type=_Refusal).error.message
+        if answer.is_of_admin:
+            return PublishError(answer.status, msgspec.json.decode(answer.body, type=_Refusal).error.message)
     except (ValueError, RecursionError):
-        message = f"{server.url} is no admin server of Holdfast: status {answer.status}"
-    return PublishError(answer.status, message)
+        pass
+    return _is_another(answer, server)
+
+
+def is_for_clients(answer: Answer) -> bool:
+    """It comes from where clients connect: an error with the id of a request. All else that is no admin server's may
+    stand before one that is away."""
+    try:
+        return not answer.is_of_admin and msgspec.json.decode(answer.body, type=_OfClients) is not None
+    except (ValueError, RecursionError):
+        return False
+
+
+def _is_another(answer: Answer, server: Server) -> PublishError:
+    said = "clients connect there" if is_for_clients(answer) else f"status {answer.status}"
+    return PublishError(answer.status, f"{server.url} is no admin server of Holdfast: {said}")
 
 
 def seconds_of(retry_after: str | None) -> float:
@@ -236,6 +264,8 @@ def _numbered(number: int, message: Message) -> Raw:
 def _written(message: Message) -> dict[str, Any]:
     """As the body has it. str goes as text, bytes as binary, all else as JSON."""
     payload = message["payload"]
+    if isinstance(payload, float) and not isfinite(payload):  # it would come as null
+        raise ValueError(f"expected a number that JSON has, got {payload}")
     written: dict[str, Any]
     if isinstance(payload, bytes | bytearray | memoryview):
         written = {"base64": base64.b64encode(payload).decode()}

@@ -10,11 +10,9 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from msgspec import Struct
-
 from holdfast.publisher.attempts import FAILURES, Attempts
 from holdfast.publisher.conversation import Conversation
-from holdfast.publisher.requests import Answer, Asked, Client, Message, Published, Requests, outcome
+from holdfast.publisher.requests import Answer, Asked, Client, DoneT, Message, Requests, outcome
 from holdfast.publisher.sockets import READ_BYTES, connect, is_readable, left
 
 MAX_IDLE = 8  # connections that are kept for the next request; the admin server has 64 for all its callers
@@ -65,9 +63,7 @@ class Publisher:
     def publish_many(self, messages: Iterable[Message]) -> int:
         """Send up to 1000 messages, in their order: all, or none. Each is a dict of the arguments of `publish`, or with
         "everybody": True. Returns how many."""
-        done = self._do(self._requests.publish_many(messages))
-        assert isinstance(done, Published)
-        return done.messages
+        return self._do(self._requests.publish_many(messages)).messages
 
     def close_client(self, client: Client, *, code: int | None = None, reason: str = "") -> None:
         """Close a client's connection. code: of a WebSocket, 4000 to 4999; without one 1008. reason: up to 123 bytes
@@ -98,24 +94,24 @@ class Publisher:
 
     # --- one request ------------------------------------------------------------------------------------------------
 
-    def _do(self, asked: Asked) -> Struct:
+    def _do(self, asked: Asked[DoneT]) -> DoneT:
         attempts = Attempts(self._requests.server, self._requests.timeout, time.monotonic(), random.random)
         while True:
             now = time.monotonic()
             try:
-                answer = self._exchange(asked, now + attempts.limit(now), attempts)
+                answer = self._exchange(asked, now + attempts.begin(now), attempts)
                 if attempts.answered(answer):
                     return outcome(asked, answer, self._requests.server)
             except FAILURES as error:
                 attempts.failed(error)
             time.sleep(attempts.pause(time.monotonic()))
 
-    def _exchange(self, asked: Asked, until: float, attempts: Attempts) -> Answer:
+    def _exchange(self, asked: Asked[DoneT], until: float, attempts: Attempts) -> Answer:
         connection = self._take() or self._open(until)
-        attempts.reached()
+        wait = attempts.reached(time.monotonic())
         is_whole = False
         try:
-            answer = connection.exchange(asked, until, is_last=attempts.is_last)
+            answer = connection.exchange(asked, until, wait)
             is_whole = connection.conversation.is_reusable()
         finally:
             if is_whole and len(self._idle) < MAX_IDLE:
@@ -145,9 +141,9 @@ class _Connection(NamedTuple):
     socket: socket.socket
     conversation: Conversation
 
-    def exchange(self, asked: Asked, until: float, *, is_last: bool) -> Answer:
+    def exchange(self, asked: Asked[DoneT], until: float, wait: float) -> Answer:
         """Raises OSError, h11.ProtocolError; TimeoutError when it is later than `until`, however much has come."""
-        rest = memoryview(self.conversation.ask(asked, left(until), is_last=is_last))
+        rest = memoryview(self.conversation.ask(asked, wait))
         while rest:
             self.socket.settimeout(left(until))
             rest = rest[self.socket.send(rest) :]

@@ -17,6 +17,9 @@ from holdfast.node.effects import Payload, encode, is_json
 from holdfast.node.errors import RequestError, told
 from holdfast.node.node import Node
 from holdfast.node.request import Client, Headers
+from holdfast.protocols.clients.base import ReplyHead
+from holdfast.protocols.clients.http_reply import ReplyWriter
+from holdfast.protocols.errors import ProtocolError
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import CLOSE, CONNECT, OPEN, decode_admitted
 from holdfast.testing.effects import Effect, said
@@ -280,9 +283,14 @@ class Alone:
                     if frame.payload is not None:
                         messages.append(said(frame.payload, frame.is_text))
                 case frames.HttpReply():
+                    error = asked.error
                     if number == 0:
                         status, headers = frame.status, Headers(frame.headers)
-                    error = asked.error
+                        try:  # as the proxy
+                            ReplyWriter(False, False, True).write(ReplyHead(status, frame.headers), b"", False, False)
+                        except ProtocolError as wrong:  # what it did is done
+                            failure, headers = Failure(wrong.http_status, str(wrong)), Headers()
+                            break
                     if isinstance(error, RequestError):  # a reply says it, since a failure has no headers
                         _, message, pairs, code = told(error)
                         failure = Failure(frame.status, message, code, Headers(pairs))

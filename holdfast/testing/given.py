@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from holdfast.node.node import Node
-from holdfast.node.plain import check_number, pairs_of
+from holdfast.node.plain import check_number, pairs_of, type_of
 from holdfast.node.request import Client
 
 ATTEMPTS = range(1, 1 << 16)
@@ -70,4 +70,4 @@ def check_attempt(attempt: int) -> None:
 
 
 def _shown(value: object) -> str:
-    return f"{value!r:.80}" if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
+    return f"{value!r:.80}" if isinstance(value, str | int | float | None) else type_of(value)

@@ -35,6 +35,10 @@ class ClientView:
         self._sequence = self.later = sequence
         self._confirmed = set()
 
+    def reason_of(self, id: int) -> str:
+        """Why a client has gone, if that was ever told; "": it was not."""
+        return self.gone[id].reason if id in self.gone else ""
+
     def page(self, page: Clients) -> tuple[list[Client], list[Closed]]:
         """A page of the snapshot. Returns who is to be told as opened, or is known and is another now; and with the
         last page, as closed, with the reason if that was ever told."""
@@ -57,7 +61,7 @@ class ClientView:
         closed = []
         for id in (known - self._confirmed) | (known & self.gone.keys()):
             del self.clients[id]
-            closed.append(Closed(id, self.gone[id].reason if id in self.gone else ""))
+            closed.append(Closed(id, self.reason_of(id)))
         self.coming.intersection_update(self.clients)
         for told in self.gone.keys() - self._confirmed:
             del self.gone[told]
@@ -99,14 +103,12 @@ class ClientView:
         id = change.client
         client = self.clients.pop(id, None)
         self.coming.discard(id)
-        known = self.gone.pop(id, None)
         # Without one it went before, and one node has been told of it by now.
-        reason = change.reason or (known.reason if known is not None else "")
-        if change.due and client is not None:
-            self.gone[id] = Due(client, reason, change.due >= CAME)
-        elif change.due and known is not None:
-            self.gone[id] = Due(known.client, known.reason, change.due >= CAME)
-        if id in self.gone:
+        reason = change.reason or self.reason_of(id)
+        known = self.gone.pop(id, None)
+        who = known.client if client is None and known is not None else client
+        if change.due and who is not None:
+            self.gone[id] = Due(who, reason, change.due >= CAME)
             self._confirm(id)
         return Closed(id, reason) if client is not None else None
 

@@ -30,7 +30,7 @@ class Access:
         """Raises HttpError: 401 without a token of ours, 403 with one that may do other things only."""
         scopes = self.scopes(authorization)
         if not scopes:
-            raise HttpError(401, _unknown(bearer(authorization)), CHALLENGE)
+            raise HttpError(401, _unknown(authorization), CHALLENGE)
         if scopes.isdisjoint((scope, ALL)):
             raise HttpError(403, f"this token may not: it takes one of the scope {scope}")
 
@@ -41,10 +41,12 @@ def bearer(authorization: str) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def _unknown(token: str) -> str:
+def _unknown(authorization: str) -> str:
     """What is told to who has none of ours. By its form alone: no word says how near it is to one."""
+    token = bearer(authorization)
     if not token:
-        return "expected the header Authorization: Bearer TOKEN with admin.token, or one of admin.tokens"
+        got = ", got one without Bearer" if authorization.partition(" ")[0].lower() not in ("", "bearer") else ""
+        return f"expected the header Authorization: Bearer TOKEN with admin.token, or one of admin.tokens{got}"
     scope, colon, _ = token.partition(":")
     hint = f"; without its scope: of {scope}:TOKEN there, TOKEN" if colon and scope in SCOPES else ""
     return f"the token that was given is neither admin.token nor one of admin.tokens{hint}"

@@ -19,6 +19,7 @@ import structlog
 import trio
 
 from holdfast.masses import INTERVAL, Masses, quietly
+from holdfast.protocols.answers import MARK
 from holdfast.proxy.admin.http import HttpError, Request, Response, as_error
 from holdfast.proxy.config import split_address
 from holdfast.proxy.open_files import PAUSE, Shortage
@@ -243,6 +244,7 @@ class _Connection:
             ("Content-Length", str(len(response.body))),
             ("Cache-Control", "no-store"),
             ("X-Content-Type-Options", "nosniff"),
+            MARK,
             *response.headers,
         ]
         if close:

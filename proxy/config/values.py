@@ -118,6 +118,8 @@ def to_toml(value: object) -> str:
 
 def _texts(value: object, key: Key) -> tuple[str, ...]:
     """A list of texts; one text stands for a list, with commas between the items."""
+    if isinstance(value, str) and value.lstrip().startswith(('["', "['")):  # as the file has it
+        raise ValueError("text with commas between the items, and no brackets")
     if isinstance(value, str):
         separator = NEXT_URL if key.kind is Kind.URL else COMMA
         value = [item.strip() for item in separator.split(value)] if value else []

@@ -91,7 +91,8 @@ class Asks:
         else:
             targets = [frame.to]
         if not targets:
-            node.link.send(frames.Answered(frame.ask, "", 404, message=f"no node of the name {frame.to} is ready"))
+            nobody = f"no node of the name {frame.to} with on_ask is ready"
+            node.link.send(frames.Answered(frame.ask, "", 404, message=nobody))
             return
         if node.questions + len(targets) > MAX_ASKED:
             self._counters.limits_hit["node.asks"] += 1
@@ -126,7 +127,8 @@ class Asks:
             def takes(node: Node) -> bool:
                 return ASK in node.takes and target in (node.id, node.name)
 
-            pool = self._pools[target] = Pool.of(f"ask {target}", takes, self._select, self._settings)
+            nobody = f"no node of the name or id {target} with on_ask"
+            pool = self._pools[target] = Pool.of(f"ask {target}", takes, self._select, self._settings, nobody)
             self._ledger.add_pool(pool)
         return pool
 

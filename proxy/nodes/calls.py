@@ -23,7 +23,13 @@ from holdfast.proxy.nodes.dispatch import Dispatch
 from holdfast.proxy.nodes.once import Once
 from holdfast.proxy.nodes.orphans import OrphanCare
 
-KINDS = (CONNECT, OPEN, CLOSE, PUBLISH)
+# The kinds, and who is missing when no node takes one.
+NOBODY = {
+    CONNECT: "no node with on_connect",
+    OPEN: "no node with on_open(once=True)",
+    CLOSE: "no node with on_close(once=True)",
+    PUBLISH: "no node that can publish",
+}
 # Of its nodes' capacity, for what anybody causes by coming and going. It is the same capacity and the same line as of
 # the requests of clients, and 600 strangers, whom a node lets in or not within 50 ms, had them wait for half a second.
 # A quarter is for requests alone, whatever comes, if the capacity is 8 or more: each has one place at least.
@@ -67,13 +73,12 @@ class Calls:
         counters: Counters,
     ) -> None:
         select = LeastInFlight().select
-        pools = {kind: Pool.of(kind, _takes(kind), select, settings) for kind in KINDS}
+        pools = {kind: Pool.of(kind, _takes(kind), select, settings, nobody) for kind, nobody in NOBODY.items()}
         for kind, pool in pools.items():
             if kind in SHARES:
                 pool.share = SHARES[kind]
                 pool.select = _within_share(pool, ledger)
             ledger.add_pool(pool)
-        pools[CONNECT].nobody = "no node with on_connect"
         self._pools = pools
         self._dispatch = dispatch
         self._reactor = reactor

@@ -74,7 +74,7 @@ class Dispatch:
         self.late: dict[int, int] = {}  # how many of each
         self._troubles = Troubles(reactor, announcer.client_of)
         self._streamed = Streamed(ledger, reactor, reply_window, self._strike)
-        self.expired = Expired(reactor, settings, self._troubles, self._answer, self._strike)
+        self.expired = Expired(reactor, settings, directory, self._troubles, self._answer, self._strike)
 
     def attach(self, in_order: Callable[[Node, frames.Answer], None], is_behind: Callable[[Node], bool]) -> None:
         """Before anything comes. is_behind: whether a node has done things to clients that are not carried out yet."""
@@ -183,7 +183,7 @@ class Dispatch:
         else:
             by_count = self._ledger.parked_count >= self._settings.max_parked
             self._counters.limits_hit["request.max_parked" if by_count else "request.max_parked_bytes"] += 1
-            message = f"{entry.pool.nobody} is available, and too many wait"
+            message = f"{self._directory.missing(entry.pool)} is available, and too many wait"
             self._answer(entry, RequestError(message, Reason.PARKING_FULL, self._settings.retry_after))
 
     def unpark(self) -> None:

@@ -6,7 +6,7 @@ They are not the ledger's any more: a reply that comes now is too late.
 from collections import deque
 from collections.abc import Callable
 
-from holdfast.balancer.directory import Node
+from holdfast.balancer.directory import Directory, Node
 from holdfast.balancer.ledger import Entry
 from holdfast.balancer.settings import RequestSettings
 from holdfast.protocols.close import Reason
@@ -29,6 +29,7 @@ class Expired:
         self,
         reactor: Reactor,
         settings: RequestSettings,
+        directory: Directory,
         troubles: Troubles,
         answer: Callable[[Entry, RequestError], None],
         strike: Callable[[Node, Entry], None],
@@ -36,6 +37,7 @@ class Expired:
         self._reactor = reactor
         self._settings = settings
         self.pause = settings.pause
+        self._directory = directory
         self._troubles = troubles
         self._answer = answer
         self._strike = strike
@@ -81,7 +83,8 @@ class Expired:
             if entry.pool.share and entry.pool.available:
                 why = f"nodes look at as many as they may at once, and those were not done for {waited:g} s"
                 return RequestError(why, Reason.PARKING_FULL, settings.retry_after)
-            return RequestError(f"{entry.pool.nobody} was available for {waited:g} s", reason, settings.retry_after)
+            missing = self._directory.missing(entry.pool)
+            return RequestError(f"{missing} was available for {waited:g} s", reason, settings.retry_after)
         if entry.parts is None:
             return RequestError(f"no reply within {round(entry.deadline - entry.opened, 3):g} s", reason, None)
         return RequestError(f"no further part of the reply within {self.pause:g} s", reason, None)

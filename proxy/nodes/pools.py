@@ -24,7 +24,9 @@ class Pools:
         self._ledger = ledger
         self.key_of: KeyOf | None = None
         self._of_nodes: dict[object, Pool] = {}  # the first of those that have the same
-        self.usual = self._pool("requests", (frozenset(), frozenset()), takes_requests, balance.policy, request)
+        everybody = frozenset[str](), frozenset[tuple[str, str]]()
+        nobody = "no node that takes requests"
+        self.usual = self._pool("requests", everybody, takes_requests, balance.policy, request, nobody)
         self.of_routes = [self._of(route) for route in routes]
 
     def _of(self, route: RouteSettings) -> Pool | None:
@@ -34,13 +36,19 @@ class Pools:
         settings = replace(self._request, **{key: value for key, value in own.items() if value})
         whose = frozenset(route.nodes) - {"*"}, frozenset(route.labels.items())
         policy = route.policy or self._balance.policy
-        pool = self._pool(f"route {route.name}", whose, takes_of(route), policy, settings)
+        nobody = f"no node of the route {route.name}"
+        pool = self._pool(f"route {route.name}", whose, takes_of(route), policy, settings, nobody)
         pool.route = route.name
-        pool.nobody = f"no node of the route {route.name}"
         return pool
 
     def _pool(
-        self, name: str, whose: object, takes: Callable[[Node], bool], policy: str, settings: RequestSettings
+        self,
+        name: str,
+        whose: object,
+        takes: Callable[[Node], bool],
+        policy: str,
+        settings: RequestSettings,
+        nobody: str,
     ) -> Pool:
         """Each has a policy of its own: whose turn it is among other nodes tells nothing. whose: what `takes` goes by:
         a node that is full leaves as many lists as there are of that, not as there are routes."""
@@ -49,7 +57,7 @@ class Pools:
             self._ledger.measured = chooser.measured
         if chooser.needs_key:
             self.key_of = key_of(self._balance.sticky_key)
-        pool = Pool.of(name, takes, chooser.select, settings)
+        pool = Pool.of(name, takes, chooser.select, settings, nobody)
         self._ledger.add_pool(pool, self._of_nodes.get(whose))
         self._of_nodes.setdefault(whose, pool)
         return pool

@@ -36,7 +36,7 @@ class Answer:
         self._headers = list(route.headers.items())
         if route.body and not any(name.lower() == "content-type" for name, _ in self._headers):
             self._headers.append(("Content-Type", "text/plain; charset=utf-8"))
-        self._pool = Pool("", lambda node: False, lambda nodes, key, random: nodes[0], 0.0, 0, redelivers=False)
+        self._pool = Pool("", lambda node: False, lambda nodes, key, random: nodes[0], 0.0, 0, False, "")
         self._pool.route = route.name
 
     def say(self, connection: Requester, event: Request) -> int:

@@ -43,7 +43,7 @@ def add_pool(directory, settings=None, ledger=None, takes=takes_requests):
     settings = settings or RequestSettings()
     redelivers = settings.redelivery == "auto"
     select = LeastInFlight().select
-    pool = Pool("requests", takes, select, settings.timeout, settings.max_in_flight, redelivers)
+    pool = Pool("requests", takes, select, settings.timeout, settings.max_in_flight, redelivers, "no node")
     if ledger is None:
         directory.pools.append(pool)
     else:

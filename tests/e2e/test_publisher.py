@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import connect
 
 import holdfast.testing
-from holdfast import AsyncPublisher, Publisher, PublishError
+from holdfast import AsyncPublisher, Node, Publisher, PublishError, Request
 from holdfast.proxy.admin.http import JSON
 from tests.holdfast.cli.conftest import command, environment
 from tests.waiting import PATIENCE
@@ -124,6 +124,27 @@ async def test_while_there_is_no_node():
                 body = b'{"everybody": true, "payload": 1}'
                 answer = await http.post(f"{proxy.admin_url}/api/publish", content=body)
             assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+
+
+async def test_where_clients_connect_is_no_admin_server():
+    """Whatever is answered there: that there is no node, that nothing takes the path, or what a publisher hopes for."""
+    node = Node("apis")
+    node.on_request("/other")(lambda request: "other")
+
+    @node.on_request("/api/publish", method="POST")
+    async def publish(request: Request) -> dict:
+        return {"messages": 1}
+
+    with trio.fail_after(2 * PATIENCE):
+        async with holdfast.testing.proxy(request={"parked_timeout": "50ms"}) as proxy:
+            async with AsyncPublisher(proxy.http_url) as publisher:
+                with pytest.raises(PublishError, match=r"is no admin server of Holdfast: clients connect there$"):
+                    await publisher.broadcast("is anybody here?")
+                async with proxy.node(node):
+                    with pytest.raises(PublishError, match=r"is no admin server of Holdfast: clients connect there$"):
+                        await publisher.join(1, "a")
+                    with pytest.raises(PublishError, match=r"is no admin server of Holdfast: status 200$"):
+                        await publisher.broadcast("is anybody here?")
 
 
 @pytest.mark.parametrize("kind", [Publisher, AsyncPublisher])

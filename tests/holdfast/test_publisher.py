@@ -16,6 +16,7 @@ import trio
 from msgspec import Struct
 
 from holdfast import AsyncPublisher, ConfigError, Publisher, PublishError
+from holdfast.proxy.admin import server as admin_server
 from holdfast.proxy.admin.bodies import MAX_MESSAGES as MAX_SENT
 from holdfast.proxy.admin.http import JSON, Request, Response, as_json
 from holdfast.proxy.admin.routes import LARGE_BODY
@@ -152,19 +153,40 @@ async def test_what_would_not_help_is_not_tried(publisher, serve, status):
     assert (failure.value.status, len(server.asked)) == (status, 1)
 
 
-async def test_somebody_else_is_there(publisher, serve):
-    address = await serve(answer=Server(Response(404, b"<html>", "text/html")))
-    with pytest.raises(PublishError, match=f"^http://{address} is no admin server of Holdfast: status 404$"):
-        await publisher(address, lambda p: p.publish(1, channels=["a"]))
-    address = await serve(answer=Server(Response(200, b"[]")))
-    with pytest.raises(PublishError, match="is no admin server"):
+OF_CLIENTS = b'{"requestId": null, "room": null, "status": 503, "error": {"status": 503, "message": "no node"}}'
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (404, b"<html>", "status 404"), (200, b"[]", "status 200"), (200, b'{"messages": 1}', "status 200"),
+        (404, b'{"error": {"status": 404, "message": "nothing here"}}', "status 404"), (409, b"{}", "status 409"),
+        (503, OF_CLIENTS, "clients connect there"),
+    ],
+)  # fmt: skip
+async def test_somebody_else_is_there(publisher, serve, monkeypatch, status, body, said):
+    """And is asked once: what it answers is not of what it was asked."""
+    monkeypatch.setattr(admin_server, "MARK", ("Server", "nginx"))
+    server = Server(Response(status, body, "text/html"))
+    address = await serve(answer=server)
+    with pytest.raises(PublishError, match=f"^http://{address} is no admin server of Holdfast: {said}$"):
         await publisher(address, lambda p: p.publish_many([{"payload": 1, "everybody": True}]))
+    assert len(server.asked) == 1
+
+
+async def test_what_stands_before_an_admin_server_that_is_away(publisher, serve, monkeypatch):
+    monkeypatch.setattr(admin_server, "MARK", ("Server", "nginx"))
+    server = Server(Response(503, b"<html>", "text/html"))
+    url = await serve(answer=server)
+    with pytest.raises(PublishError, match=r"is no admin server of Holdfast: status 503$"):
+        await publisher(url, lambda p: p.broadcast(1), timeout=0.4)
+    assert len(server.asked) > 1
 
 
 async def test_a_connection_that_is_lost_before_the_answer(publisher, nursery):
     """Twice, once of them in the middle of it: the third attempt bears the same key."""
     keys = []
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n"
+    answer = b"HTTP/1.1 200 OK\r\nHoldfast-Admin: 1\r\nContent-Length: 15\r\n\r\n"
     lost = [b"", answer + b'{"messages"', answer + b'{"messages": 1}']
 
     async def lose(stream):
@@ -215,21 +237,24 @@ async def test_what_is_no_admin_server_has_done_nothing(publisher, serve):
             lambda p: p.join(1, "a"),
             lambda p: p.leave(1, "a"),
         ):
-            with pytest.raises(PublishError, match=r"is no admin server of Holdfast$"):
+            with pytest.raises(PublishError, match=r"is no admin server of Holdfast: status 200$"):
                 await publisher(url, function)
 
 
 async def test_the_server_is_told_how_long_the_answer_is_waited_for(publisher, serve):
-    """So that it says before then why there is none. Not if nothing is over then, and it is asked again."""
+    """So that it says before then why there is none, and does nothing after it. Not if nothing is over then, and it is
+    asked again."""
     server = Server(DONE)
     url = await serve(answer=server)
-    for timeout in (0.8, 5.0, 30.0):
+    for timeout in (5.0, 30.0):
         await publisher(url, lambda p: p.publish(1, channels=["a"]), timeout=timeout)
-    [least, short, long] = server.asked
+    [short, long] = server.asked
     assert 4.0 < short.wait <= 4.5
-    assert least.wait == long.wait == math.inf
-    for seconds, told in ((15.0, 14.5), (5.0, 4.5), (2.0, 1.8), (1.0, 0.85), (0.8, math.inf), (0.001, math.inf)):
-        head = Conversation(server_of("host:1", None)).ask(Asked("POST", "/", b"", {}, Struct), seconds, is_last=True)
+    assert long.wait == math.inf
+    for seconds, told in ((15.0, 14.5), (5.0, 4.5), (2.0, 1.8), (1.0, 0.85), (0.4, 0.25), (0.2, 0.1), (0.0001, 0.001)):
+        attempts = attempts_of(seconds)
+        attempts.begin(100.0)
+        head = Conversation(server_of("host:1", None)).ask(Asked("POST", "/", b"", {}, Struct), attempts.reached(100.0))
         headers = dict(line.lower().split(": ") for line in head.decode().splitlines()[1:-1])
         assert Request("POST", "/", headers).wait == told
 
@@ -335,12 +360,16 @@ def test_what_can_not_be_sent():
         lambda: publisher.publish(1, clients=[True]),
         lambda: publisher.publish(object(), channels=["a"]),
         lambda: publisher.close_client(None),
+        lambda: publisher.join(5, 7),
+        lambda: publisher.leave(5, None),
     ):
         with pytest.raises(TypeError):
             wrong()
     for client in (-1, 2**64, "1", "x" * 16, "-000000000000001"):
         with pytest.raises(ValueError):  # noqa: PT011 - of several kinds
             publisher.join(client, "a")
+    with pytest.raises(ValueError, match="expected a number that JSON has, got nan"):
+        publisher.broadcast(math.nan)
     with pytest.raises(PublishError) as failure:
         publisher.broadcast("x" * MAX_BODY_BYTES)
     assert failure.value.status == 413
@@ -381,11 +410,11 @@ async def test_the_server_says_which_of_many_it_does_not_take(publisher, serve, 
 
 def test_pauses_grow_and_end_with_the_time():
     attempts = attempts_of(10.0)
-    assert attempts.limit(100.0) == 10.0
-    assert attempts.is_last
+    assert attempts.begin(100.0) == 10.0
+    assert attempts.reached(100.5) == 9.0
     long = attempts_of(100.0)
-    assert (long.limit(100.0), long.is_last) == (ATTEMPT_TIMEOUT, False)
-    assert (long.limit(200.0 - ATTEMPT_TIMEOUT), long.is_last) == (ATTEMPT_TIMEOUT, True)
+    assert (long.begin(100.0), long.reached(100.0)) == (ATTEMPT_TIMEOUT, math.inf)
+    assert (long.begin(200.0 - ATTEMPT_TIMEOUT), long.reached(199.0)) == (ATTEMPT_TIMEOUT, 0.85)
     now, pauses = 100.0, []
     attempts.failed(ConnectionRefusedError(111, "refused"))
 
@@ -423,22 +452,51 @@ def test_what_a_request_has_come_to():
         attempts.failed(whose)
     attempts.failed(ConnectionResetError(), is_kept=True)
     assert attempts.pause(1000.0) == 0.0  # however late: it is the first attempt still
-    assert not attempts.answered(Answer(409, BUSY.body, 0.0))
+    assert not attempts.answered(Answer(503, BUSY.body, 0.0))
     attempts.failed(TimeoutError())
-    with pytest.raises(PublishError, match=r"^no node$"):  # and not that time was up before it could be said again
+    with pytest.raises(PublishError, match=r"^no node$"):  # and not that time was up before it could be asked again
+        attempts.pause(1000.0)
+
+
+def test_what_is_under_way_is_asked_for_until_the_end():
+    """It is our own: of the attempt whose connection was lost. What has become of it nobody knows then."""
+    attempts, now, count = attempts_of(3.0), 100.5, 0
+    attempts.failed(ConnectionResetError())
+    attempts.pause(now)
+    late = r"^http://host:1 was reached, and has not answered within 3 s: perhaps it is done$"
+
+    def go_on():
+        nonlocal now, count
+        while not attempts.answered(Answer(409, b'{"error": {"message": "under way"}}', 0.0)):
+            now, count = now + attempts.pause(now), count + 1
+
+    with pytest.raises(PublishError, match=late) as failure:
+        go_on()
+    assert failure.value.status == 0
+    assert 102.8 <= now < 103.0
+    assert count < 30
+
+
+def test_an_attempt_that_is_late_may_be_done_whatever_the_one_before_has_said():
+    attempts = attempts_of(10.0)
+    assert not attempts.answered(Answer(503, BUSY.body, 0.0))
+    attempts.begin(109.0)
+    attempts.reached(109.0)
+    attempts.failed(TimeoutError())
+    with pytest.raises(PublishError, match=r"was reached, .* perhaps it is done$"):
         attempts.pause(1000.0)
 
 
 def test_who_was_reached_and_is_late_is_not_said_to_be_away():
     attempts = attempts_of(10.0)
-    attempts.limit(100.0)
-    attempts.reached()
+    attempts.begin(100.0)
+    attempts.reached(100.0)
     attempts.failed(TimeoutError("timed out"))
     late = r"^http://host:1 was reached, and has not answered within 10 s: perhaps it is done$"
     with pytest.raises(PublishError, match=late) as failure:
         attempts.pause(1000.0)
     assert failure.value.status == 0
-    attempts.limit(100.0)
+    attempts.begin(100.0)
     attempts.failed(TimeoutError("timed out"))  # of the next attempt, which has found nobody
     with pytest.raises(PublishError, match=r"^no admin server answers at http://host:1: timed out$"):
         attempts.pause(1000.0)
@@ -472,7 +530,9 @@ async def test_connections_are_kept_and_one_that_has_gone_is_no_failure(serve, n
                 head = b""
                 while not head.endswith(b"}"):
                     head += await stream.receive_some(1 << 16)
-                await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n" + b'{"messages": 1}')
+                await stream.send_all(
+                    b"HTTP/1.1 200 OK\r\nHoldfast-Admin: 1\r\nContent-Length: 15\r\n\r\n" + b'{"messages": 1}'
+                )
         finally:
             await stream.aclose()
 

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import trio
 
@@ -6,6 +8,7 @@ from holdfast.console.admin_client import AdminClient
 from holdfast.protocols.clients.error_reply import error_reply
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, RequestError
+from holdfast.proxy.admin import server
 from holdfast.proxy.admin.http import Response, as_json
 from holdfast.proxy.views import ClientPage, Drained, Kicked, NodeList, StatusView
 from tests.proxy.conftest import control, serve
@@ -21,7 +24,6 @@ __all__ = ["control", "serve"]
         (200, None),
         (200, {"nodes": [{"id": "n-1"}], "clients": [{}], "node": 1, "client": "1", "next": None}),
         (404, {"error": {"message": "no such thing"}}),
-        (404, {"error": {"status": 500, "message": "of something else"}}),
         (404, {"error": {"status": 404, "message": 5}}),
         (401, {"error": "who are you?"}),
         (503, error_reply(b"", RequestError("for a client", Reason.NODE_ERROR, status=503))),
@@ -43,6 +45,21 @@ async def test_what_no_admin_server_of_ours_answers(serve, status, content):
     for kind in (Drained, Kicked):
         with pytest.raises(HoldfastError, match=f"^http://{address} is no admin server of Holdfast: status {status}$"):
             await trio.to_thread.run_sync(admin.post, "/", {}, kind)
+
+
+async def test_an_answer_without_the_mark_is_another_s_whatever_it_says(serve, monkeypatch):
+    """As of a node that takes every path, or of the proxy for it."""
+    monkeypatch.setattr(server, "MARK", ("Server", "nginx"))
+    for status, answer in ((200, {"id": "n-1", "node": "draining"}), (404, {"error": {"status": 404, "message": "?"}})):
+
+        async def say(request, answer=answer, status=status):
+            return as_json(answer, status)
+
+        address = await serve(answer=say)
+        admin = AdminClient(address, "")
+        for call in (partial(admin.post, "/", {}, Drained), partial(admin.text, "/metrics")):
+            with pytest.raises(HoldfastError, match=f"is no admin server of Holdfast: status {status}$"):
+                await trio.to_thread.run_sync(call)
 
 
 async def test_who_was_reached_and_is_late_is_not_said_to_be_away(serve, monkeypatch):

@@ -2,12 +2,14 @@
 
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from functools import partial
 
 import pytest
 import structlog
 import trio
 
 from holdfast import ConfigError, HoldfastError, LifespanError, LinkRefused, Node
+from holdfast.asyncio import Node as AsyncioNode
 from holdfast.node import lifespans
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import encode_batch
@@ -104,14 +106,55 @@ def test_what_is_no_lifespan_is_refused():
     async def wants_more(node, more):
         yield
 
+    class Plain:
+        def __enter__(self):
+            pass
+
     for function, message in (
         (forgot_to_yield, "must be `async def` with one `yield`"),
         (plain, "must be `async def` with one `yield`"),
+        (Plain, r"Plain must be `async def` with one `yield`"),
         (wants_more, "must take no argument or the node"),
         (5, "expected an async generator function"),
     ):
         with pytest.raises(ConfigError, match=message):
             node.lifespan(function)
+
+
+@pytest.mark.parametrize("kind", [Node, AsyncioNode])
+def test_a_function_that_returns_no_manager_ends_the_run_with_a_line_that_says_so(kind):
+    node = kind("test")
+
+    @node.lifespan
+    def setup():
+        pass
+
+    said = r"setup failed: TypeError: .*setup \(test_lifespans.py, line \d+\) returns NoneType.*must be `async def`"
+    with pytest.raises(LifespanError, match=said):
+        node._start(node.run, ["tcp://127.0.0.1:1"])
+
+
+@pytest.mark.parametrize("made_of", ["an object", "a partial", "an object that makes up its attributes"])
+async def test_what_is_called_as_one_is_one(made_of):
+    node, told = Node("test"), []
+
+    class Pool:
+        async def __call__(self, number=0):
+            told.append("enter")
+            try:
+                yield
+            finally:
+                told.append("leave")
+
+    class Lazy(Pool):
+        def __getattr__(self, name):
+            raise RuntimeError(f"lazy {name}")
+
+    pool = Pool()
+    node.lifespan({"an object": pool, "a partial": partial(pool, 1)}.get(made_of) or Lazy())
+    async with linked(node):
+        assert told == ["enter"]
+    assert told == ["enter", "leave"]
 
 
 async def test_one_that_yields_in_each_of_several_branches_is_one():

@@ -184,6 +184,16 @@ def test_of_a_snapshot_that_is_not_complete_only_what_is_in_it_is_later_than_wha
     assert world.part(told=10) == []
 
 
+def test_what_a_snapshot_that_is_not_complete_has_told_counts_and_not_what_was_known_before():
+    world = World(1, 2, due=[1])
+    world.clients.lost("a", 0.0)
+    world.clients.welcome("a", 9, A)
+    world.clients.page("a", frames.Clients([], last=False, gone=[frames.Due(whom(1), "idle", came=False)]))
+    world.clients.forget("a")
+    assert sorted(world.part()) == [(1, "idle", False), (2, "", False)]
+    assert sorted(world.part(CAME)) == []
+
+
 def test_what_is_wanted_is_given_and_nobody_s_going_before_its_coming():
     world = World(1, 2, due=[1])
     world.clients.forget("a")

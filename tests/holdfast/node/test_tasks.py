@@ -408,7 +408,7 @@ async def test_what_a_turn_raises_costs_no_other(autojump_clock):
         async with jobs(node):
             await trio.sleep(35)
     assert len(turns) == len(failed(lines)) == 3
-    assert failed(lines)[0]["function"].endswith("job")
+    assert "job (test_tasks.py, line " in failed(lines)[0]["function"]
 
 
 async def test_of_a_node_that_drains_no_turn_begins_and_one_may_end(autojump_clock):

@@ -3,6 +3,7 @@
 import gc
 import re
 import warnings
+from functools import partial
 from unittest.mock import AsyncMock, MagicMock, Mock, create_autospec
 
 import pytest
@@ -174,6 +175,25 @@ class Lazy:
         raise ValueError("mine")
 
 
+class Loose(Lazy):
+    """What makes up attributes that none of these can be."""
+
+    def __getattr__(self, name):
+        return self
+
+
+class Commands(dict):
+    """Empty, so it is as good as False."""
+
+    async def __call__(self, *arguments):
+        raise ValueError("mine")
+
+
+class Doubtful(Lazy):
+    def __bool__(self):
+        raise RuntimeError("maybe")
+
+
 class Shy(Lazy):
     """What says of itself what it is only while it is registered."""
 
@@ -193,11 +213,36 @@ def plain(request):
 ODD = {
     "lazy": Lazy(),
     "shy": Shy(),
+    "loose": Loose(),
+    "empty": Commands(),
+    "doubtful": Doubtful(),
     "spec": Mock(spec=plain),
     "set": Mock(spec_set=plain),
     "magic": MagicMock(spec=plain),
     "autospec": create_autospec(plain),
+    "autospec of a partial": create_autospec(partial(plain)),
 }
+
+
+ANY = {name: odd for name, odd in ODD.items() if name != "autospec"}  # that takes one argument, and no more
+
+
+@pytest.mark.parametrize("odd", ANY.values(), ids=ANY)
+@pytest.mark.parametrize("kind", [Node, AsyncioNode])
+def test_an_object_of_any_kind_may_be_registered_for_anything(kind, odd):
+    node = kind("test")
+    for register in (node.on_request, node.on_open, node.on_close, node.on_connect, node.on_ask, node.on_master):
+        register(odd)
+    node.on_open(odd, once=True)
+    node.on_close(odd, once=True)
+    node.on_state(odd)
+    node.on_message("type", "x")(odd)
+    node.every(1.0)(odd)
+    if type(odd) in (Lazy, Shy, Doubtful, Commands):
+        for functions in (node._on_open, node._on_close, node._on_master, [node._on_connect, node._on_ask]):
+            assert all(each.is_async for each in functions)
+            name = type(odd).__name__
+            assert {re.sub(r"\d+", "N", each.said) for each in functions} == {f"{name} (test_whose.py, line N)"}
 
 
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
@@ -211,9 +256,9 @@ async def test_what_is_registered_may_be_an_object_of_any_kind(odd, monkeypatch)
     with structlog.testing.capture_logs() as logs:
         async with linked(node, clients=[client()]) as session:
             session.request()
-            await session.take(frames.Failure)
+            assert (await session.take(frames.Failure)).status == 500
             await until(lambda: any(line["event"] == "task_failed" for line in logs))
             session.request()
             await session.take(frames.Failure)
     [name] = {line["function"] for line in logs if line["event"] == "task_failed"}
-    assert name == "Shy"
+    assert re.fullmatch(r"Shy \(test_whose.py, line \d+\)", name)

@@ -320,9 +320,10 @@ def test_a_token_may_what_its_scope_says(control, token, may):
 def test_without_a_token_of_ours(control):
     call = Caller(control, tokens=("publish:p",))
     none = "expected the header Authorization: Bearer TOKEN with admin.token, or one of admin.tokens"
+    other = f"{none}, got one without Bearer"
     wrong = "the token that was given is neither admin.token nor one of admin.tokens"
     for authorization, told in (
-        ("", none), ("Bearer", none), ("Bearer ", none), ("Basic p", none), ("p", none),
+        ("", none), ("Bearer", none), ("Bearer ", none), ("Basic p", other), ("p", other),
         ("Bearer pp", wrong), ("bearer p:p", wrong), ("Bearer p:", wrong), ("Bearer publish", wrong),
         # by its form alone: the same for a secret that is right
         ("Bearer publish:p", f"{wrong}; without its scope: of publish:TOKEN there, TOKEN"),

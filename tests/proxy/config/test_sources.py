@@ -241,3 +241,9 @@ def test_tokens_with_scopes(write):
 
 def test_tokens_with_scopes_let_the_admin_server_leave_loopback():
     assert examine(None, {}, ["admin.bind=0.0.0.0:7513", "admin.tokens=read:a"])[1] == []
+
+
+def test_a_list_as_the_file_has_it_is_said_to_be_text_here():
+    loaded, problems = examine(None, {}, ['admin.tokens=["publish:x"]'])
+    assert loaded is None
+    assert "admin.tokens: expected text with commas between the items, and no brackets" in problems[0]

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 from structlog.testing import capture_logs
 
+from holdfast.protocols.errors import HoldfastError
 from holdfast.protocols.nodes import frames
 from holdfast.proxy.nodes import asks as module
 from tests.harness import ScriptedNode, running, websocket
@@ -34,6 +35,10 @@ async def heard(node):
 def questions(proxy):
     """How many have no answer."""
     return sum(node.questions for node in proxy.app.directory)
+
+
+def missing(whom, seconds):
+    return f"no node of the name or id {whom} with on_ask was available for {seconds} s"
 
 
 def calls_of(node):
@@ -105,7 +110,17 @@ async def test_everyone_of_nobody_is_answered_at_once():
         ask(asker, "billing", everyone=True)
         answered = await asker.take(frames.Answered)
         assert (answered.node, answered.status, answered.left) == ("", 404, 0)
-        assert answered.message == "no node of the name billing is ready"
+        assert answered.message == "no node of the name billing with on_ask is ready"
+
+
+async def test_what_nobody_can_do_names_who_is_missing():
+    """Nodes of an older kind, or of another language, take no messages from outside."""
+    async with running(request={"parked_timeout": 0.1}) as proxy:
+        with pytest.raises(HoldfastError, match=r"^no node was available for 0.1 s"):
+            await proxy.app.calls.publish([], 60.0)
+        async with node_of(proxy, "old", ()):
+            with pytest.raises(HoldfastError, match=r"^no node that can publish was available for 0.1 s"):
+                await proxy.app.calls.publish([], 60.0)
 
 
 async def test_while_nobody_is_there_a_question_waits():
@@ -117,12 +132,17 @@ async def test_while_nobody_is_there_a_question_waits():
             assert (await asker.take(frames.Answered)).payload == b"late"
 
 
-async def test_whoever_never_comes_is_a_503():
-    async with running(request={"parked_timeout": 0.2}) as proxy, node_of(proxy, "chat", ()) as asker:
-        ask(asker, "billing")
+@pytest.mark.parametrize("who", ["nobody", "deaf"])
+async def test_whoever_never_comes_is_a_503_that_says_who_that_is(who):
+    async with (
+        running(request={"parked_timeout": 0.2}) as proxy,
+        node_of(proxy, "chat", ()) as asker,
+        node_of(proxy, "deaf", ()),
+    ):
+        ask(asker, who)
         answered = await asker.take(frames.Answered)
         assert (answered.status, answered.node, answered.left) == (503, "", 0)
-        assert answered.message == "no node was available for 0.2 s"
+        assert answered.message == missing(who, 0.2)
         assert not questions(proxy)
 
 
@@ -300,7 +320,7 @@ async def test_names_that_are_asked_are_bounded_and_those_that_nobody_needs_are_
                 assert (await asker.take(frames.Answered)).status == 503
             assert proxy.counters.limits_hit["node.ask_names"] == 2
             ask(asker, "nobody 5")
-            assert (await asker.take(frames.Answered)).message == "no node was available for 0.2 s"
+            assert (await asker.take(frames.Answered)).message == missing("nobody 5", 0.2)
             asks = proxy.app.calls.asks
             assert set(asks._pools) == {"billing", "nobody 5"}
             pools = {pool.name for pool in proxy.app.directory.pools}
@@ -324,7 +344,7 @@ async def test_those_that_nobody_needs_are_not_looked_for_again_and_again(monkey
                 messages.append((await asker.take(frames.Answered)).message)
                 await proxy.until(lambda: not len(proxy.app.ledger))
         too_many = "too many names and ids are asked"
-        assert messages == [too_many, "no node was available for 0.1 s", too_many]
+        assert messages == [too_many, missing("one", 0.1), too_many]
 
 
 async def test_what_an_answerer_does_goes_with_its_answer():

@@ -64,6 +64,21 @@ async def test_parked_too_long_is_a_503_with_the_clients_id_and_a_hint():
         assert proxy.counters.request_errors[Reason.NO_NODE] == 1
 
 
+@pytest.mark.parametrize("takes", ["nothing", "requests, but is full"])
+async def test_while_no_node_takes_requests_that_is_what_is_missing(takes):
+    """Not nodes: one is there, and its author looks for what it has not registered."""
+    settings = {"parked_timeout": 0.2, "timeout": 60.0}
+    async with running(request=settings) as proxy, websocket(proxy) as client:
+        with ScriptedNode(proxy.node, capacity=1, takes_requests=takes != "nothing") as node:
+            await node.join()
+            if takes != "nothing":
+                await client.send("busy")
+                await node.take(frames.Request)
+            await client.send("x")
+            missing = "no node that takes requests" if takes == "nothing" else "no node"
+            assert f'"{missing} was available for 0.2 s"' in await client.recv()
+
+
 async def test_who_is_parked_until_its_deadline_is_told_how_long_it_was():
     """Not parked_timeout: its node was lost late, and then the deadline came first."""
     async with running(request={"timeout": 0.3, "parked_timeout": 60.0}) as proxy, websocket(proxy) as client:

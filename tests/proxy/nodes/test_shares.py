@@ -123,5 +123,5 @@ async def test_who_waits_for_nodes_that_are_full_is_not_told_of_the_share():
                 await node.take(frames.Request)
             stranger = await stack.enter_async_context(knocking(proxy))
             said = await stranger.to_the_end()
-            assert b"no node with on_connect was available for 0.3 s" in said
+            assert b"no node was available for 0.3 s" in said
             assert b"holdfast.parking_full" not in said

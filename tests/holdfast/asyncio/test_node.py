@@ -430,7 +430,7 @@ async def test_callbacks(node):
             session.close(7)
             await until(lambda: not node.statistics().callbacks and not node.clients)
         assert [line["event"] for line in logs] == ["callback_failed"]
-        assert "test_callbacks.<locals>.closed" in logs[0]["callback"]
+        assert "test_callbacks.<locals>.closed" in logs[0]["function"]
 
 
 @within_asyncio

@@ -71,7 +71,7 @@ async def test_what_a_plain_function_returns_is_awaited_in_order():
             await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
     assert told == ["lambda", "object", "function", "after"]
-    assert ["<lambda>" in entry["callback"] for entry in logs] == [True]
+    assert ["<lambda>" in entry["function"] for entry in logs] == [True]
 
 
 def test_after_is_at_once_if_none_waits():
@@ -102,7 +102,7 @@ async def test_what_raises_is_logged_and_the_others_are_called():
                     await trio.sleep(0.001)
             nursery.cancel_scope.cancel()
     assert told == ["plain", "async"]
-    assert [line["callback"].rpartition(".")[2] for line in logs] == ["fail_now", "fail_later", "fail_now"]
+    assert [line["function"].partition(" (")[0].rpartition(".")[2] for line in logs] == ["fail_now", "fail_later", "fail_now"]
 
 
 async def test_what_needs_the_state_waits_for_it():

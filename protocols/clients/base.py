@@ -162,10 +162,10 @@ class KnowsAddress(Protocol):
 class Subscribed(Struct, gc=False):
     """What is said of a subscription that is granted.
 
-    position: where the client is when it has `missed`; None: the channel has no history. recovered: whether it has, with
-    `missed`, all that came after the position that it named; None: it named none. detail: why not. missed: the oldest
-    first. info: what the node that was asked says of it, as JSON; b"": nothing. expires: seconds until it ends, unless
-    the client shows a new token; None: it does not.
+    position: where the client is when it has `missed`; None: the channel has no history. recovered: whether it has,
+    with `missed`, all that came after the position that it named; None: it named none. detail: why not. missed: the
+    oldest first. info: what the node that was asked says of it, as JSON; b"": nothing. expires: seconds until it ends,
+    unless the client shows a new token; None: it does not.
     """
 
     channel: str

@@ -60,8 +60,8 @@ class Subscribe(Struct, gc=False):
     """The client wants what is published to a channel. Answered once: by `subscribed` of its adapter, or by `error`.
 
     since: it has all up to there, and is to get what came after that first; None: from now on. payload: what it says to
-    whoever decides whether it may; token: what shows that it may. is_filter: `channel` is a topic filter (`+`, `#`), for
-    all channels that match it. context: the adapter's own, as of Message.
+    whoever decides whether it may; token: what shows that it may. is_filter: `channel` is a topic filter (`+`, `#`),
+    for all channels that match it. context: the adapter's own, as of Message.
     """
 
     channel: str

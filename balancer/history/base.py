@@ -71,8 +71,8 @@ class LogUnavailable(HoldfastError):
 
 
 class Log(Protocol):
-    """is_blocking: its methods wait for a disk or the network, and are to be called in a thread, one at a time. Each may
-    raise LogUnavailable."""
+    """is_blocking: its methods wait for a disk or the network, and are to be called in a thread, one at a time. Each
+    may raise LogUnavailable."""
 
     is_blocking: bool
 

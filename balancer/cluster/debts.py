@@ -72,13 +72,17 @@ def all_of(number: int) -> Due:
 class Losses:
     """When a run was lost, to whom, by our clock, at the latest. A proxy says for how long it has been, and that is too
     little by what this was under way to us: of one loss, which is one word of it, the earliest that was told counts.
-    settled: of what was lost until then nobody misses anything, or whoever does is closed."""
 
-    __slots__ = ("_last", "settled")
+    settled: of what was lost until then nobody misses anything, or whoever does is closed. had: nobody misses anything
+    up to that number, whenever it was lost.
+    """
+
+    __slots__ = ("_last", "had", "settled")
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[int, float]] = {}  # by proxy: the number of its word, and when
         self.settled = -inf
+        self.had = 0
 
     @property
     def last(self) -> float:
@@ -206,6 +210,7 @@ class Debts:
         self._done = done
         self._longest = longest
         self._debts: dict[str, Debt] = {}  # by proxy
+        self._known: Collection[str] = ()  # proxies, when they were asked last
         self._word = 0  # of what nodes owe others: it never falls, so that an answer that is late is known for one
         self._missed: dict[Run, Missed] = {}
         self._requests = 0  # of all that is missed
@@ -240,12 +245,17 @@ class Debts:
             debt = self._debts.get(proxy)
             if debt is None:
                 if len(self._debts) == MAX_MEMBERS:
-                    del self._debts[next(iter(self._debts))]
+                    del self._debts[self._least]
                 debt = self._debts[proxy] = Debt(now)
             debt.since = now
             kept += len(due.requests)
             self._word += 1
             debt.add(run, due if kept <= MAX_KEPT else all_of(due.number), self._word, now)
+
+    @property
+    def _least(self) -> str:
+        """The oldest to a proxy that is not known, for a node may say what it likes; else the oldest."""
+        return next((proxy for proxy in self._debts if proxy not in self._known), next(iter(self._debts)))
 
     def left(self, run: Run, owes: Owes) -> None:
         """It has said goodbye here, which is its end: we have all of it, or it says that we have not."""
@@ -263,6 +273,7 @@ class Debts:
 
     def questions(self, heard: Collection[str], known: Collection[str], now: float) -> Iterator[tuple[str, Owed]]:
         """Whom of those that are heard to tell now. known: who has clients, or may have; others need not be told."""
+        self._known = known
         for proxy, debt in list(self._debts.items()):
             if proxy not in known and now - debt.since > LATELY:
                 del self._debts[proxy]
@@ -305,6 +316,8 @@ class Debts:
         if losses.last <= losses.settled:
             self._drop(key)
             return
+        if due.number <= losses.had:
+            return
         if due.requests and self._requests > MAX_KEPT - MAX_PENDING:
             due = all_of(due.number)
         if missed is None:
@@ -331,18 +344,24 @@ class Debts:
 
     def _settle(self, run: Run, until: float) -> None:
         """until: as Losses.settled. What is lost later is another matter."""
+        self._over(run).settled = until
+
+    def _over(self, run: Run) -> Losses:
+        """Nothing of it is missed any more, by what was told. What is known of when it was lost is kept."""
         missed = self._drop(run)
+        former = self._settled.pop(run, None)
+        losses = missed.losses if missed is not None else former or Losses()
         if run != BEYOND:
-            former = self._settled.pop(run, None)
-            losses = missed.losses if missed is not None else former or Losses()
-            losses.settled = until
             _remember(self._settled, run, losses)
+        return losses
 
     def awoke(self, seconds: float) -> None:
         """We were away, and who came back meanwhile waits to be heard: so much does not count."""
         missed = self._missed.items()
-        later = {run: each._replace(until=each.until + seconds, by=each.by + seconds) for run, each in missed}
-        self._missed = later
+        self._missed = {
+            run: each._replace(until=each.until + seconds, by=each.by + seconds, sure=each.sure + seconds)
+            for run, each in missed
+        }
 
     def slept(self, seconds: float, *, is_alone: bool) -> None:
         """We were away for so long; others, if there are any, may have forgotten what we are owed."""
@@ -357,8 +376,10 @@ class Debts:
                 self._missed[run] = missed._replace(until=now + self._patience)
             elif come > -1 and now < missed.sure:
                 self._missed[run] = missed._replace(until=missed.sure)
-            elif come > -1 or self._has(run, due.number) or self._is_done(run, due):
+            elif come > -1:
                 self._settle(run, missed.losses.last)
+            elif self._has(run, due.number) or self._is_done(run, due):
+                self._over(run).had = due.number  # another proxy may have heard of more, and not be heard yet
             elif due.requests and self._has(run, due.final) and now < missed.by:
                 self._missed[run] = missed._replace(until=now + ASK_INTERVAL)
             else:

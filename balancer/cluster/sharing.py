@@ -60,6 +60,5 @@ class Sharing:
     def tend(self, now: float) -> None:
         self._owners.know(self._membership.prefixes(now))
         self._replication.tick(now)
-        self._debts.tick(now)
         if self._replication.is_held:
             self._membership.state_is_held()

@@ -25,7 +25,7 @@ OWN_CODES = range(4000, 5000)
 MAX_CHANNELS = 20_000  # of one Notify, likewise
 MAX_TAIL_BYTES = 1 << 10  # it is copied for each channel, before anybody looks at how many have members
 ALL = 2**53 - 1  # of Owed: whatever numbers its effects have, and may have by now
-MAX_OWED = 100  # proxies that a node owes something
+MAX_OWED = 1000  # proxies that a node owes something: all that there can be
 MAX_PENDING = 1024  # requests in one Pending, as many as a window has Effects; of more, nothing is said
 MAX_ALL_PENDING = 4096  # in a Heartbeat; of proxies for which there is no room, nothing is said
 

@@ -250,7 +250,8 @@ class Gateway:
 
     def tick(self, now: float) -> None:
         """Acknowledge what is done, and lose who was silent for too long, however alive its socket looks; and who is
-        not ready in time, which is from when it no longer waits for us."""
+        not ready in time, which is from when it no longer waits for us. Then look what lost ones have owed. Not to be
+        called before all was heard that was said while we were away."""
         self._effects.tick(now)
         self._deaths.tick(now)
         nodes_may_begin = self._steward.lets_nodes_begin
@@ -265,6 +266,7 @@ class Gateway:
             elif now - node.joined > self._settings.handshake_timeout:
                 link.close("not ready in time")
                 self._lose(node, f"not ready within {self._settings.handshake_timeout:g} s")
+        self.debts.tick(now)
 
     def forgive(self, seconds: float, now: float) -> None:
         """We were away ourselves for so long: of that a silence is as long as if one heartbeat had not come.

@@ -289,7 +289,7 @@ class Checks:
                     self._owed += [
                         (book, channel, node.id, last, proxy)
                         for channel, membership in book.joined.items()
-                        if membership.is_sure and (last := _last(node.numbered.get(channel, {}), number))
+                        if membership.is_sure and (last := _last(node.numbered.get((owed.id, channel), {}), number))
                     ]
 
     # --- in the end ---------------------------------------------------------------------------------------------------

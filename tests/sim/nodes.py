@@ -38,8 +38,8 @@ pack = msgpack.encode
 class SimNode(Process):
     """One run of a node.
 
-    published: channel: the number of the last publication that has begun. numbered: of each, in its channel, the number
-    of the effects that it went with. told: clients, as on_open and on_close say.
+    published: channel: the number of the last publication that has begun. numbered: by proxy and
+    channel, of those that went to it at once, the number of the effects. told: clients, as on_open and on_close say.
     """
 
     def __init__(self, world: "World", name: str, number: int, rate: float | None) -> None:
@@ -55,7 +55,7 @@ class SimNode(Process):
         self.orders = 1  # what it says as master at once, each second
         self.beside: list[str] = []  # channels to which it says that as well, with nobody in them: it takes time
         self.published: dict[str, int] = {}
-        self.numbered: dict[str, dict[int, int]] = {}
+        self.numbered: dict[tuple[str, str], dict[int, int]] = {}
         self.directed: dict[int, int] = {}
         self.mastered: dict[int, int] = {}
         self._order = trio.Lock()
@@ -96,8 +96,9 @@ class SimNode(Process):
                     self.world.checks.sends(self.id, what, to[0])
             sends = send(effects, origin, to)
             for what in notified:
-                if sends and what[0] == PUBLISHED:
-                    self.numbered.setdefault(what[2], {})[what[3]] = sends[0].number
+                for stream, number in sends if what[0] == PUBLISHED else ():
+                    proxy = next(proxy for proxy, each in streams._streams.items() if each is stream)
+                    self.numbered.setdefault((proxy, what[2]), {})[what[3]] = number
             return sends
 
         streams.send = sent  # type: ignore[method-assign]

@@ -1,5 +1,7 @@
 """Worlds of debts: nodes that link, are lost, come back and die, two proxies that tell a third one what it is owed, and
-a network that is late, doubles, loses and reorders what these say. Small ones, a thousand in some seconds."""
+a network that is late, doubles, loses and reorders what these say, or stands still for a while. What a proxy knows of a
+node is what that has told it last, each at a time of its own; and the third one is frozen now and then. Small ones, a
+thousand in some seconds."""
 
 from collections.abc import Callable
 from heapq import heappop, heappush
@@ -11,9 +13,10 @@ from holdfast.balancer.cluster.debts import Debts, Run
 from holdfast.protocols.nodes.effects import ALL
 from holdfast.protocols.peers.replication import Noted, Owed
 
-TIMEOUT = 2.0  # node.heartbeat_timeout
+TIMEOUTS = (2.0, 5.0)  # node.heartbeat_timeout
 LATE = (0.001, 0.05, 0.5, 3.0, 8.0)
-BUSY, QUIET = 40.0, 60.0  # seconds with things going wrong, and after that
+# Seconds with things going wrong, and after that. Short ones, since a later closing hides that there was none before.
+BUSY, QUIET = (3.0, 6.0, 40.0), 60.0
 
 
 class DebtNode:
@@ -42,10 +45,14 @@ class DebtWorld:
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
         self.time = 0.0
+        self.busy = self.random.choice(BUSY)
+        self.timeout = self.random.choice(TIMEOUTS)
+        self.unheard: dict[str, float] = {}  # until when b does not hear of a proxy, nor that of b
+        self.woke = 0.0  # when b was frozen last, its end
         self.missed: list[tuple[float, str, float]] = []  # when, of which node, who came before when
         self.here: dict[Run, int] = {}
-        self.others = {name: Debts(name, TIMEOUT) for name in self.random.choice((("a",), ("a", "c")))}
-        self.b = Debts("b", TIMEOUT, lambda *run: self.here.get(Run(*run), -1), self._note)
+        self.others = {name: Debts(name, self.timeout) for name in self.random.choice((("a",), ("a", "c")))}
+        self.b = Debts("b", self.timeout, lambda *run: self.here.get(Run(*run), -1), self._note)
         self._order = count()
         self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._incarnations = count(1)
@@ -74,14 +81,34 @@ class DebtWorld:
 
     def _tick(self) -> None:
         for name, debts in self.others.items():
-            for _, frame in debts.questions("b", "b", self.time):
+            is_heard = self.time >= self.unheard.get(name, 0.0)
+            for _, frame in debts.questions("b" if is_heard else "", "b", self.time):
                 for _ in range(self.random.choice((1, 1, 1, 2, 0))):
                     self.later(self.random.choice(LATE), self._told, name, frame)
-        self.b.tick(self.time)
-        if self.time < BUSY + QUIET:
+        if self.time >= self.woke:
+            self.b.tick(self.time)
+        if self.time < self.busy + QUIET:
             self.later(0.1, self._tick)
 
+    def _to_b(self, do: Callable[..., None], *what: Any) -> bool:
+        """Whether b is awake. Else it does that then: what its time has come for meanwhile comes first."""
+        if self.time >= self.woke:
+            return True
+        self.later(self.woke - self.time, do, *what)
+        return False
+
+    def freeze(self) -> None:
+        seconds = self.random.choice((0.3, 1.0, 3.0, 8.0))
+        self.woke = self.time + seconds
+        self.later(seconds, self.b.awoke, seconds)
+
+    def part(self) -> None:
+        """A proxy and b don't hear each other."""
+        self.unheard[self.random.choice(list(self.others))] = self.time + self.random.choice((0.5, 2.0, 6.0, 12.0))
+
     def _told(self, by: str, frame: Owed) -> None:
+        if not self._to_b(self._told, by, frame):
+            return
         answer = self.b.told(by, frame, self.time)
         for _ in range(self.random.choice((1, 1, 2, 0))):
             self.later(self.random.choice(LATE), self._answered, by, answer)
@@ -92,18 +119,29 @@ class DebtWorld:
     # --- nodes --------------------------------------------------------------------------------------------------------
 
     def _go_wrong(self) -> None:
-        if self.time > BUSY:
+        if self.random.random() < 0.05:
+            self.part()
+        elif self.random.random() < 0.03 and self.time >= self.woke:
+            self.freeze()
+        if self.time > self.busy:
             for node in self.nodes.values():
-                self.die(node)
+                self._end(node)
             return
         node = self.random.choice(list(self.nodes.values()))
         if not node.is_alive:
             node = self.nodes[node.run.node] = self._start(node.run.node)
-        kinds = [self.link, self.reach_b, self.link, self.reach_b, self.lose, self.cut, self.cut, *[self.publish] * 3]
+        kinds = [self.link, self.reach_b, self.link, self.reach_b, self.lose, self.cut, self.cut]
+        kinds += [self.publish, self.publish, self.publish, self.beat, self.beat]
         if self.random.random() < 0.1:
             kinds = [self.die]
         self.random.choice(kinds)(node)
         self.later(self.random.choice((0.001, 0.05, 0.2, 0.5, 1.5)), self._go_wrong)
+
+    def _end(self, node: DebtNode) -> None:
+        """Some last things of it, and its death."""
+        for do in self.random.choice(((), (self.publish,), (self.cut, self.publish), (self.publish, self.cut))):
+            self.later(self.random.uniform(0.0, 0.5), do, node)
+        self.later(0.5, self.die, node)
 
     def link(self, node: DebtNode) -> None:
         name = self.random.choice(list(self.others))
@@ -111,6 +149,15 @@ class DebtWorld:
             node.links.add(name)
             node.word[name] = node.owes
             self.others[name].came(node.run, node.owes, self.time)
+
+    def beat(self, node: DebtNode) -> None:
+        """It tells one of them what it owes."""
+        if node.is_alive and (links := sorted(node.links - {"b"} if node.is_cut else node.links)):
+            node.word[self.random.choice(links)] = node.owes
+
+    def _beats(self, node: DebtNode) -> None:
+        """It tells all others, at once, that it has no way to b."""
+        node.word |= dict.fromkeys(node.links - {"b"}, node.owes)
 
     def lose(self, node: DebtNode) -> None:
         if others := sorted(node.links - {"b"}):
@@ -123,7 +170,7 @@ class DebtWorld:
             self.others[name].lost(node.run, node.owes if node.is_alive else node.word[name], [], 0, self.time)
 
     def reach_b(self, node: DebtNode) -> None:
-        if "b" in node.links or not node.links:
+        if "b" in node.links or not node.links or self.time < self.woke:
             return
         owes = node.owes
         node.links.add("b")
@@ -135,7 +182,8 @@ class DebtWorld:
         self.later(self.random.choice((0.01, 0.3, 1.0)), self._bring, node, node.session)
 
     def _bring(self, node: DebtNode, session: int) -> None:
-        if node.is_alive and node.session == session and "b" in node.links and not node.is_cut:
+        is_on_its_way = node.is_alive and node.session == session and "b" in node.links and not node.is_cut
+        if is_on_its_way and self._to_b(self._bring, node, session):
             node.come = self.here[node.run] = len(node.published)
             node.word["b"] = []
 
@@ -143,29 +191,38 @@ class DebtWorld:
         """The way to b. The node sees it, or not yet; b some time later."""
         if "b" in node.links and not node.is_cut:
             node.is_cut, node.has_noticed = True, self.random.random() < 0.5
-            self.later(self.random.uniform(0.0, TIMEOUT), self._lost_by_b, node, node.session)
+            if node.has_noticed:
+                self._beats(node)
+            self.later(self.random.uniform(0.0, self.timeout), self._lost_by_b, node, node.session)
 
     def _lost_by_b(self, node: DebtNode, session: int) -> None:
-        if "b" in node.links and node.session == session:
+        if "b" in node.links and node.session == session and self._to_b(self._lost_by_b, node, session):
             node.links.discard("b")
             node.is_cut = False
+            if node.is_alive:
+                self._beats(node)
             self.b.lost(node.run, node.word["b"], [], self.here.pop(node.run), self.time)
 
     def publish(self, node: DebtNode) -> None:
         """Others have it, and know what b is owed, before anybody is told that it is done."""
         if node.is_alive and node.links - {"b"}:
             node.published.append(self.time)
+            if "b" not in node.links or node.has_noticed:
+                self._beats(node)
+            else:  # the others hear of it with a heartbeat
+                node.word[self.random.choice(sorted(node.links - {"b"}))] = node.owes
             if "b" in node.links:
                 self.later(self.random.choice((0.001, 0.2)), self._bring, node, node.session)
 
     def die(self, node: DebtNode) -> None:
         if node.is_alive:
-            node.word |= dict.fromkeys(self.others, node.owes)
             node.is_alive = False
+            if self.random.random() < 0.5:
+                self.part()
             for name in sorted(node.links - {"b"}):
-                self.later(self.random.uniform(0.0, TIMEOUT), self._lost, node, name)
+                self.later(self.random.uniform(0.0, self.timeout), self._lost, node, name)
             if "b" in node.links:
-                self.later(self.random.uniform(0.0, TIMEOUT), self._lost_by_b, node, node.session)
+                self.later(self.random.uniform(0.0, self.timeout), self._lost_by_b, node, node.session)
 
     # --- what has become of it ----------------------------------------------------------------------------------------
 

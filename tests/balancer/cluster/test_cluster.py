@@ -64,6 +64,7 @@ class Net:
         queue = deque(name for name in self.clusters if name not in self.off)
         while queue:
             name = queue.popleft()
+            self.clusters[name].debts.tick(self.now)  # as the proxy's ticker
             for action in self.clusters[name].tick(self.now):
                 self.done[name].append(action)
                 self.carry_out(name, action, queue)

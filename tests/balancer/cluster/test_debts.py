@@ -156,6 +156,18 @@ def test_runs_beyond_the_limit_are_said_again_when_there_are_more_of_them(monkey
     assert a.asks(ASK_INTERVAL) == {"b": owed(BEYOND)}
 
 
+def test_what_is_owed_to_who_is_known_has_its_place_whatever_a_node_says(monkeypatch):
+    monkeypatch.setattr(debts, "MAX_MEMBERS", 3)
+    a = Proxy("a")
+    a.lost(N, ["b"], 0.0)
+    a.asks()
+    a.lost(M, ["x", "y", "z"], 1.0)
+    assert "b" in a.asks(1.0)
+    a.asks(1.0, known=["b", "y", "z"])
+    a.lost(M, ["v"], 2.0)
+    assert set(a.asks(100.0, heard=["b", "v", "y", "z"], known=["b", "v", "y", "z"])) == {"v", "y", "z"}, "the oldest"
+
+
 def test_a_question_and_its_answer_are_told_apart():
     a, b = Proxy("a"), Proxy("b")
     a.lost(N, ["b"], 0.0)
@@ -393,6 +405,19 @@ def test_a_node_is_waited_for_as_long_as_it_takes_to_dial_however_soon_it_is_giv
     assert missed == ["n"]
 
 
+def test_a_node_is_waited_for_twice_as_long_as_its_silence_may_last():
+    """A session that stands then has not only looked so: one that is silent for the timeout is lost."""
+    missed, here = [], {N: NUMBER}
+    b = Debts("b", 5.0, lambda *run: here.get(run, -1), lambda node, before: missed.append(node))
+    b.told("a", owed(N, number=ALL), 0.0)
+    b.tick(9.9)
+    assert len(b) == 1
+    del here[N]
+    b.lost(N, [], [], NUMBER, 9.9)
+    b.tick(10.0)
+    assert missed == ["n"]
+
+
 def test_a_session_that_only_looks_so_does_not_count():
     """We were frozen, and have not noticed yet that it has ended."""
     b = Proxy()
@@ -477,6 +502,21 @@ def test_our_own_absence_is_not_the_nodes():
     b.tick(50.0)
     assert b.missed == []
     b.tick(49.0 + PATIENCE)
+    assert b.missed == ["n"]
+
+
+@pytest.mark.parametrize("away", [0.0, 1.0, 3.0, 10.0, 40.0])
+def test_what_only_looks_like_a_session_has_its_time_though_we_were_away(away):
+    b = Proxy()
+    b.here[N] = NUMBER
+    b.hears(owed(N), 0.0)
+    b.hears(owed(N, number=ALL, losses=[(2, 0.0)]), PATIENCE - 0.7)
+    b.awoke(away)
+    b.tick(away + PATIENCE + 0.8)
+    assert len(b) == 1
+    del b.here[N]
+    b.lost(N, [], away + PATIENCE + 0.9, had=NUMBER)
+    b.tick(away + 2 * PATIENCE)
     assert b.missed == ["n"]
 
 
@@ -776,6 +816,67 @@ def test_a_session_that_looks_so_may_be_dead_as_well_when_all_is_told_later():
     b.lost(N, [], PATIENCE + 0.5, had=NUMBER)
     b.tick(2 * PATIENCE)
     assert (b.missed, b.before) == (["n"], [PATIENCE + 0.5])
+
+
+@pytest.mark.parametrize("later", [4.5, 5.0, 11.0])
+def test_who_has_all_up_to_a_number_may_miss_what_is_beyond_it(later):
+    """Another proxy, which was not heard until then, tells of more, and of a loss that was before."""
+    b = Proxy()
+    b.here[N] = NUMBER
+    b.hears(owed(N), 0.1)
+    del b.here[N]
+    b.lost(N, [], 1.9, had=NUMBER)
+    b.tick(0.1 + PATIENCE)
+    assert (b.missed, len(b)) == ([], 0)
+    b.hears(owed(N, number=NUMBER + 1, losses=[(1, later)]), later, by="c")
+    b.tick(later + PATIENCE)
+    assert (b.missed, b.before, len(b)) == (["n"], [1.9], 0)
+    b.hears(owed(N, number=NUMBER + 2, losses=[(1, 20.0)]), 20.0, by="d")
+    assert len(b) == 0, "whoever may miss that is closed"
+
+
+def test_what_has_come_is_not_missed_though_others_tell_of_it_later():
+    b = Proxy()
+    b.here[N] = NUMBER
+    b.hears(owed(N), 0.1)
+    b.tick(0.1 + PATIENCE)
+    b.hears(owed(N, losses=[(1, 5.0)]), 5.0, by="c")
+    assert (b.missed, len(b)) == ([], 0)
+
+
+def test_what_others_have_done_of_it_says_nothing_of_what_is_beyond_it():
+    b = Proxy()
+    b.lost(N, [], 0.5, had=NUMBER - 1)
+    b.done.add(ONE)
+    b.hears(told(ONE, final=0), 1.5)
+    b.tick(1.5 + PATIENCE)
+    assert (b.missed, len(b)) == ([], 0)
+    b.hears(owed(N, number=NUMBER + 1, losses=[(1, 6.0)]), 6.0, by="c")
+    b.hears(told(ONE, final=0), 6.5)  # late, and less than is known
+    b.tick(6.0 + PATIENCE)
+    assert b.missed == ["n"]
+
+
+def test_of_all_words_the_last_that_nobody_does_again_counts():
+    b = Proxy()
+    b.done.add(ONE)
+    b.lost(N, [], 0.0, had=1)
+    b.hears(told(ONE, final=3), 0.0)
+    b.hears(told(ONE, final=0), 0.0, by="c")
+    b.tick(PATIENCE)
+    assert b.missed == ["n"]
+
+
+def test_other_runs_beyond_what_is_kept_are_another_matter(monkeypatch):
+    monkeypatch.setattr(debts, "MAX_OWED", 1)
+    b = Proxy()
+    b.hears(owed(M, N), 0.0)
+    b.tick(PATIENCE)
+    assert b.missed == ["m", ""]
+    b.hears(owed(M, Run("o", 1), losses=[(1, 20.0), (1, 20.0)], number=NUMBER), 20.0)
+    b.hears(owed(Run("p", 1), Run("q", 1), losses=[(1, 20.0), (1, 20.0)]), 20.0)
+    b.tick(20.0 + PATIENCE)
+    assert b.missed[2:] == ["o", ""]
 
 
 def test_what_is_kept_as_one_has_no_words(monkeypatch):

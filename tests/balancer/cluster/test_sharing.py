@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from holdfast.balancer.cluster.debts import PATIENCE, WAY_BACK, Debts, Run
+from holdfast.balancer.cluster.debts import Debts, Run
 from holdfast.balancer.cluster.keeping import Phase
 from holdfast.balancer.cluster.membership import Membership
 from holdfast.balancer.cluster.owners import SWEEP, Owners
@@ -145,17 +145,6 @@ def test_whom_a_lost_node_owed_is_told_when_it_is_heard():
     b.asks()
     b.debts.lost(Run("n", 7), [("c", 1), ("x", 1)], [], 0, 1.0)
     assert b.asks() == [("c", Owed("c", [LostRun("n", 7, 1, 1, 0.0, 1)], 2))]
-
-
-def test_what_is_missed_is_told_in_time():
-    b = Proxy("b")
-    missed = []
-    b.debts._on_missed = lambda node, before: missed.append(node)
-    b.hears("a", Owed("b", [LostRun("n", 7, 1, 1, 0.0, 1)], 1))
-    b.sharing.tend(1.0)
-    assert missed == []
-    b.sharing.tend(1.0 + PATIENCE * WAY_BACK)
-    assert missed == ["n"]
 
 
 def test_the_set_is_firm_when_its_keeper_knows_that_the_state_is_held():

@@ -1,11 +1,14 @@
 """What a node had for our clients when it was lost, by its own word or another proxy's: they are told, or it comes."""
 
+import time
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
 from msgspec import structs
 
+from holdfast.balancer.cluster.debts import Debts
+from holdfast.balancer.coordination.memory import MemoryCoordinator
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.peers.replication import LostRun, Owed
 from tests.harness import ScriptedNode, client_ids, running, websocket
@@ -82,6 +85,21 @@ async def test_a_proxy_that_was_away_listens_first_to_who_may_be_back():
         debts.tick(now)
         assert len(debts) == 1
         assert len(client_ids(proxy)) == 1
+
+
+@pytest.mark.parametrize("coordinator", [None, MemoryCoordinator()])
+async def test_what_is_owed_is_not_looked_at_before_our_own_absence_is(coordinator, monkeypatch):
+    """Whichever of its tasks is first when a proxy that stood still wakes up: that is random, so it is tried often."""
+    done = []
+    monkeypatch.setattr(Debts, "tick", lambda debts, now: done.append("looked"))
+    monkeypatch.setattr(Debts, "awoke", lambda debts, seconds: done.append("awoke"))
+    async with running(coordinator=coordinator, node={"heartbeat_timeout": 1.0}) as proxy:
+        for _ in range(8):
+            await proxy.until(lambda: done[-1:] == ["looked"])
+            done.clear()
+            time.sleep(1.0)  # noqa: ASYNC251 - all of them stand still
+            await proxy.until(lambda: done)
+            assert done[0] == "awoke"
 
 
 @pytest.mark.usefixtures("at_once")

@@ -1,4 +1,6 @@
 """Channels with history: what is published to them is kept in a log, from which who comes back gets what it missed.
 
-base       the seam: what a log is, and what is kept in one
+base        the seam: what a log is, and what is kept in one
+memory      the logs of one proxy; of its parts: identities (what was appended), changes (what has changed since),
+            sizes (which is the largest)
 """

@@ -22,6 +22,10 @@ MAX_PAYLOAD_BYTES = 64 << 20
 PUBLICATION_BYTES = 200
 LOG_BYTES = 1000
 
+# If no log is as large as this, it is not publications that there are too many of, but logs: then the one to which
+# nothing came for longest goes.
+TINY_BYTES = 2 * LOG_BYTES
+
 # For how long a log is there that was begun where none was, and has no publications that say.
 RENEWED_AGE = 3600.0
 

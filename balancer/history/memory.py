@@ -1,7 +1,7 @@
 """The logs of one proxy, in its memory: gone with it.
 
 Owns the logs, what they take in all, and when each ends. Refuses to take more than `max_bytes`: the oldest publication
-of one of the largest logs goes then, and where none has a publication left, the log to which nothing came for longest.
+of one of the largest logs goes then, or, where all logs are tiny, the one to which nothing came for longest.
 """
 
 import os
@@ -13,6 +13,7 @@ from holdfast.balancer.history.base import (
     LOG_BYTES,
     PUBLICATION_BYTES,
     RENEWED_AGE,
+    TINY_BYTES,
     Append,
     Appended,
     Keep,
@@ -215,12 +216,14 @@ class MemoryLog(Log):
     def _make_room(self, present: _Log) -> None:
         while self._sizes.total > self._max_bytes:
             log = self._sizes.largest()
-            if log.first <= log.last:
-                self._sizes.change(log, -log.drop())
-            elif log is present:
-                return  # it is alone, or all others are as empty: their turn comes with theirs
-            else:
-                self._forget(log)
+            if log.size < TINY_BYTES:
+                log = self._sizes.longest_unchanged()
+                if log is not present:
+                    self._forget(log)
+                    continue
+            if log.last < log.first:
+                return
+            self._sizes.change(log, -log.drop())
 
     def _forget(self, log: _Log) -> None:
         log.change = 0

@@ -9,9 +9,10 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Sized(Protocol):
-    """size: in bytes. rank: ours."""
+    """size: in bytes. change: grows with each change of any. rank: ours."""
 
     size: int
+    change: int
     rank: int
 
 
@@ -51,3 +52,7 @@ class Sizes(Generic[Thing]):
     def largest(self) -> Thing:
         """One of them. There is one."""
         return next(iter(next(rank for rank in reversed(self._ranks) if rank)))
+
+    def longest_unchanged(self) -> Thing:
+        """The one that grew longest ago, or one of those that have shrunk since. There is one."""
+        return min((next(iter(rank)) for rank in self._ranks if rank), key=lambda thing: thing.change)

@@ -11,6 +11,7 @@ from holdfast.balancer.history.sizes import Sizes
 @dataclass(eq=False)
 class Thing:
     size: int
+    change: int = 0
     rank: int = 0
 
 

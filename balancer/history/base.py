@@ -17,6 +17,7 @@ END = 2**53
 MAX_IDENTITY_BYTES = 256
 MAX_NOTE_BYTES = 64 << 10
 MAX_PAYLOAD_BYTES = 64 << 20
+MAX_NEWS = 1000
 
 # What a publication and a log take beside their contents, as all stores count it for `max_bytes`.
 PUBLICATION_BYTES = 200
@@ -115,9 +116,9 @@ class Log(Protocol):
 
     def news(self, cursor: str, limit: int) -> tuple[str, list[tuple[str, str, int]]]:
         """Which logs have changed since then: channel, epoch and last offset of each, once, as it is now; those that
-        changed first come first. Returns the next cursor, too: with as many as `limit` there may be more. "": from now
-        on. Cheap when nothing has. That a log has ended is no news; after a store was emptied or replaced, whatever it
-        has is.
+        changed first come first. Returns the next cursor, too: with as many as `limit`, or MAX_NEWS, there may be more.
+        "": from now on. Cheap when nothing has. That a log has ended is no news; after a store was emptied or replaced,
+        whatever it has is.
         """
         ...
 

@@ -11,6 +11,7 @@ from struct import Struct
 
 from holdfast.balancer.history.base import (
     LOG_BYTES,
+    MAX_NEWS,
     PUBLICATION_BYTES,
     RENEWED_AGE,
     TINY_BYTES,
@@ -153,7 +154,7 @@ class MemoryLog(Log):
     def news(self, cursor: str, limit: int) -> tuple[str, list[tuple[str, str, int]]]:
         if not cursor:
             return str(self._changes.last), []
-        logs = self._changes.since(int(cursor), limit)
+        logs = self._changes.since(int(cursor), min(limit, MAX_NEWS))
         return str(logs[-1].change) if logs else cursor, [(log.channel, log.epoch, log.last) for log in logs]
 
     def renew(self, channel: str, epoch: str) -> str:

@@ -15,6 +15,7 @@ from holdfast.balancer.coordination.base import CoordinationError
 from holdfast.balancer.coordination.sqlite_file import SqliteFile, boot_id
 from holdfast.balancer.history.base import (
     END,
+    MAX_NEWS,
     RENEWED_AGE,
     TINY_BYTES,
     Append,
@@ -101,7 +102,7 @@ class SqliteLog(Log):
             start = int(seen)
             if since != store or start > change:  # another file, or one that was brought back
                 start = -1
-            found = changed_since(db, start, limit, self._clock())
+            found = changed_since(db, start, min(limit, MAX_NEWS), self._clock())
             if not found:
                 return f"{store} {max(start, 0)}", []
             return f"{store} {number_of(found[-1][3])}", news_of(each[:3] for each in found)

@@ -16,6 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from holdfast.balancer.coordination.redis_urls import parse_urls
 from holdfast.balancer.history.base import (
     END,
     LOG_BYTES,
@@ -30,6 +31,7 @@ from holdfast.balancer.history.base import (
     Page,
 )
 from holdfast.balancer.history.memory import MemoryLog
+from holdfast.balancer.history.redis import RedisLog
 from holdfast.balancer.history.sqlite import SqliteLog
 
 TIMEOUT = 20.0
@@ -75,7 +77,14 @@ def sqlite(request):
     )
 
 
-STORES = {"memory": memory, "sqlite": sqlite}
+def redis(request):
+    servers = parse_urls([request.getfixturevalue("redis_server").url])
+    return lambda clock, *args, **options: RedisLog(
+        servers, f"contract {next(numbers)}", TIMEOUT, *args, clock=clock, **options
+    )
+
+
+STORES = {"memory": memory, "sqlite": sqlite, "redis": redis}
 
 
 @pytest.fixture(params=STORES)

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from struct import Struct
 from typing import NamedTuple, TypeVar
 
 from holdfast.balancer.coordination.base import CoordinationError
@@ -33,6 +34,8 @@ from holdfast.balancer.history.base import (
 from holdfast.balancer.history.contents import MAX_NAME_BYTES, appended_of, epoch_of, news_of, number_of, page_of
 
 Result = TypeVar("Result")
+
+_LENGTHS = Struct(">5I")
 
 MAX_IDENTITIES = 1_000_000  # of all channels; about 150 MB of Redis
 # Of one script, so that none takes long: appends, and bytes of theirs (one may have more); publications, and bytes.
@@ -170,17 +173,27 @@ def _appended(number: int, reply: object) -> list[Appended]:
 
 
 def _page(reply: object, after: int) -> Page:
-    [[epoch, first, last, entries]] = _rows([reply], 4)
-    return page_of(epoch, first, last, map(_publication, _rows(entries, 2)), after)
+    [[epoch, first, last, publications]] = _rows([reply], 4)
+    if not isinstance(publications, bytes):
+        raise LogUnavailable("expected publications, got something else")
+    return page_of(epoch, first, last, _publications(publications), after)
 
 
-def _publication(entry: list[object]) -> tuple[object, ...]:
-    """As page_of takes it. at is exact to the millisecond."""
-    match entry:
-        case [bytes(place), [b"p", payload, b"i", identity, b"n", note, b"m", bytes(measures)]]:
-            offset, _, at = place.partition(b"-")
-            return offset, identity, payload, measures[:1], note, number_of(at) / 1000
-    raise LogUnavailable("a publication: expected its payload, identity and note, got something else")
+def _publications(data: bytes) -> Iterator[tuple[object, ...]]:
+    """Each as page_of takes it. Times are exact to the millisecond."""
+    start = 0
+    while start < len(data):
+        lengths = _LENGTHS.unpack_from(data, start) if start + _LENGTHS.size <= len(data) else (len(data),)
+        start += _LENGTHS.size
+        if start + sum(lengths) > len(data):
+            raise LogUnavailable("a publication: expected more bytes than there are")
+        parts = []
+        for length in lengths:
+            parts.append(data[start : start + length])
+            start += length
+        place, measures, identity, note, payload = parts
+        offset, _, at = place.partition(b"-")
+        yield offset, identity, payload, measures[:1], note, number_of(at) / 1000
 
 
 def _news(reply: object) -> tuple[str, list[tuple[str, str, int]]]:

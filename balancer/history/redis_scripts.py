@@ -80,8 +80,14 @@ local function begin(channel, epoch, age, ends)
     size = 0, change = next_change()}}
 end
 
-local function outlive(key, duration)
-  if redis.call('PTTL', key) < duration then redis.call('PEXPIRE', key, text(2 * duration)) end
+-- What belongs to all logs is there for longer than any of them
+local function outlive(age)
+  local duration = age + {SLACK}
+  if redis.call('PTTL', P) < duration then
+    for _, of in ipairs({{'', ':changes', ':ends', ':sizes'}}) do
+      redis.call('PEXPIRE', P .. of, text(2 * duration))
+    end
+  end
 end
 
 local function write_log(log, size)
@@ -97,7 +103,6 @@ local function write_log(log, size)
   if log.change then redis.call('ZADD', P .. ':changes', text(log.change), channel) end
   redis.call('ZADD', P .. ':ends', text(log.ends), channel)
   redis.call('ZADD', P .. ':sizes', text(size), channel)
-  for _, of in ipairs({{'', ':changes', ':ends', ':sizes'}}) do outlive(P .. of, log.age + {SLACK}) end
 end
 
 -- The publication at an offset: when it was appended, and what all before it have taken
@@ -208,7 +213,12 @@ for at = 6, #ARGV, 8 do
   end
   table.insert(answer, append(at))
 end
-for _, log in ipairs(changed) do write_log(log, size_of(log, trim(log))) end
+local age = 0
+for _, log in ipairs(changed) do
+  write_log(log, size_of(log, trim(log)))
+  age = math.max(age, log.age)
+end
+if age > 0 then outlive(age) end
 
 for _ = 1, {MAKING_ROOM_AT_ONCE} do
   if tonumber(redis.call('HGET', P, 'size') or '0') <= max_bytes then break end
@@ -230,30 +240,40 @@ return answer
 """
 )
 
-# ARGV: now, channel, after, limit, max_bytes. Returns epoch, first, last, entries.
+# ARGV: now, channel, after, limit, max_bytes. Returns epoch, first, last, and all publications in one text: a client
+# takes half the time for that than for a list of lists. Of each the lengths of id, m, identity, note and payload, then
+# these.
 READ = (
     _PRELUDE
     + f"""
 local channel, after, limit, left = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local log = present(channel)
-if not log then return {{'', '1', '0', {{}}}} end
+if not log then return {{'', '1', '0', ''}} end
 local kept = redis.call('XLEN', pub_key(channel))
 local first = log.last - kept + 1 + too_many(log, kept)
-local next, chunk, found = math.max(first, after + 1), 1, {{}}
+local found = {{}}
+
+local function collect(entries)
+  for _, entry in ipairs(entries) do
+    local id, fields = entry[1], entry[2]
+    local payload, identity, note, measures = fields[2], fields[4], fields[6], fields[8]
+    if #found > 0 and #payload > left then return false end
+    left = left - #payload
+    table.insert(found, struct.pack('>I4I4I4I4I4', #id, #measures, #identity, #note, #payload)
+      .. id .. measures .. identity .. note .. payload)
+  end
+  return true
+end
+
+local next, chunk = math.max(first, after + 1), 1
 while next <= log.last and #found < limit do
   local entries = redis.call('XRANGE', pub_key(channel), text(next), '+',
     'COUNT', text(math.min(chunk, limit - #found)))
-  if #entries == 0 then break end
-  for _, entry in ipairs(entries) do
-    local size = #entry[2][2]
-    if #found > 0 and size > left then return {{log.epoch, text(first), text(log.last), found}} end
-    left = left - size
-    table.insert(found, entry)
-  end
+  if #entries == 0 or not collect(entries) then break end
   next = next + #entries
   chunk = math.min(2 * chunk, {CHUNK})
 end
-return {{log.epoch, text(first), text(log.last), found}}
+return {{log.epoch, text(first), text(log.last), table.concat(found)}}
 """
 )
 
@@ -293,6 +313,7 @@ if not redis.call('HGET', P, 'id') then redis.call('HSET', P, 'id', ARGV[4]) end
 local age, ends = {RENEWED_AGE * 1000:.0f}, now + {RENEWED_AGE * 1000:.0f}
 if log then age, ends = log.age, log.ends end
 write_log(begin(channel, ARGV[4], age, ends), {LOG_BYTES})
+outlive(age)
 return ARGV[4]
 """
 )

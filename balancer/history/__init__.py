@@ -5,5 +5,6 @@ memory      the logs of one proxy; of its parts: identities (what was appended),
             sizes (which is the largest)
 sqlite      the logs of one machine: a file; sqlite_tables is what is in it
 redis       the logs of several machines; redis_scripts is what runs there
+store       which of these, by the configuration
 contents    what can be in a store, and what counts as a store that is gone
 """

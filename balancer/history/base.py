@@ -19,6 +19,10 @@ MAX_NOTE_BYTES = 64 << 10
 MAX_PAYLOAD_BYTES = 64 << 20
 MAX_NEWS = 1000
 
+# Defaults of every store: for how long identities are known, in seconds, and how many, of all channels.
+REMEMBER = 600.0
+MAX_IDENTITIES = 1_000_000
+
 # What a publication and a log take beside their contents, as all stores count it for `max_bytes`.
 PUBLICATION_BYTES = 200
 LOG_BYTES = 1000
@@ -95,9 +99,14 @@ class Log(Protocol):
     epochs that it had, and gives offsets again that it has given before. Whoever gave such a publication out notices:
     what is appended gets an offset that is not above the last one. It renews the log then. A store that came back empty
     gives other epochs, always.
+
+    made_room: publications, and logs, that this object has dropped for want of room (max_bytes). forgotten_early: how
+    often it has forgotten identities before their time (max_identities).
     """
 
     is_blocking: bool
+    made_room: int
+    forgotten_early: int
 
     def append(self, appends: Sequence[Append], now: float) -> list[Appended]:
         """All of them, in this order; those of a channel as one, but for a batch that is too large for that. What has

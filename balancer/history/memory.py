@@ -11,8 +11,10 @@ from struct import Struct
 
 from holdfast.balancer.history.base import (
     LOG_BYTES,
+    MAX_IDENTITIES,
     MAX_NEWS,
     PUBLICATION_BYTES,
+    REMEMBER,
     RENEWED_AGE,
     TINY_BYTES,
     Append,
@@ -29,7 +31,6 @@ from holdfast.balancer.history.changes import Changes
 from holdfast.balancer.history.identities import Identities
 from holdfast.balancer.history.sizes import Sizes
 
-MAX_IDENTITIES = 1_000_000  # of all channels; about 100 MB
 SLACK = 1024  # ends of logs that are no more, always allowed
 
 # at, is_text, bytes of note; then note and payload. In one object: each has 33 bytes of its own.
@@ -107,7 +108,7 @@ class MemoryLog(Log):
     """A Log in plain attributes. What it knows of the time is the latest `now`.
 
     max_bytes: of all logs, as sizes are counted (base). remember_seconds: for which identities are known, if there are
-    not more than max_identities.
+    not more than max_identities, which take about 100 bytes each.
     """
 
     is_blocking = False
@@ -115,7 +116,7 @@ class MemoryLog(Log):
     def __init__(
         self,
         max_bytes: int,
-        remember_seconds: float = 600.0,
+        remember_seconds: float = REMEMBER,
         max_identities: int = MAX_IDENTITIES,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
@@ -128,6 +129,11 @@ class MemoryLog(Log):
         self._ends: list[tuple[float, int, _Log]] = []  # a heap: each log once, at its end or before
         self._begun = 0  # logs
         self._known = Identities(max_identities, remember_seconds)
+        self.made_room = 0
+
+    @property
+    def forgotten_early(self) -> int:  # type: ignore[override]  # it is only read
+        return self._known.early
 
     def append(self, appends: Sequence[Append], now: float) -> list[Appended]:
         check(appends)
@@ -221,9 +227,11 @@ class MemoryLog(Log):
                 log = self._sizes.longest_unchanged()
                 if log is not present:
                     self._forget(log)
+                    self.made_room += 1
                     continue
             if log.last < log.first:
                 return
+            self.made_room += 1
             self._sizes.change(log, -log.drop())
 
     def _forget(self, log: _Log) -> None:

@@ -19,10 +19,12 @@ from holdfast.balancer.coordination.redis_urls import Servers
 from holdfast.balancer.history import redis_scripts as scripts
 from holdfast.balancer.history.base import (
     END,
+    MAX_IDENTITIES,
     MAX_IDENTITY_BYTES,
     MAX_NEWS,
     MAX_NOTE_BYTES,
     MAX_PAYLOAD_BYTES,
+    REMEMBER,
     Append,
     Appended,
     Log,
@@ -37,7 +39,6 @@ Result = TypeVar("Result")
 
 _LENGTHS = Struct(">5I")
 
-MAX_IDENTITIES = 1_000_000  # of all channels; about 150 MB of Redis
 # Of one script, so that none takes long: appends, and bytes of theirs (one may have more); publications, and bytes.
 MAX_APPENDS, MAX_APPEND_BYTES = 256, 4 << 20
 MAX_PAGE, MAX_PAGE_BYTES = 256, 8 << 20
@@ -75,7 +76,7 @@ class RedisLog(Log):
         name: str,
         timeout: float,
         max_bytes: int,
-        remember_seconds: float = 600.0,
+        remember_seconds: float = REMEMBER,
         max_identities: int = MAX_IDENTITIES,
         password: str = "",
         sentinel_password: str = "",
@@ -89,6 +90,8 @@ class RedisLog(Log):
         self._limits = (max_bytes, math.ceil(remember_seconds * 1000), max_identities)
         self._clock = clock
         self._entropy = entropy
+        self.made_room = 0
+        self.forgotten_early = 0
         self._end = 0.0  # of the operation that is under way
         self._client = RedisClient(
             servers, timeout / STEPS, self._left, password, sentinel_password, MAX_ANSWER_BYTES, section
@@ -99,12 +102,15 @@ class RedisLog(Log):
         self._end = time.monotonic() + self._timeout
         appended: list[Appended] = []
         for part in _parts(appends):
-            args: list[Argument] = [*self._limits, new_epoch(now, self._entropy(4))]
+            args: list[Argument] = [new_epoch(now, self._entropy(4)), *self._limits]
             for append in part:
                 keep = append.keep
                 args += (append.channel, append.identity, append.payload, int(append.is_text), append.note)
                 args += (keep.messages, keep.bytes, math.ceil(keep.age * 1000))
-            appended += self._eval(APPEND, args, partial(_appended, len(part)))
+            places, made_room, forgotten = self._eval(APPEND, args, partial(_appended, len(part)))
+            appended += places
+            self.made_room += made_room
+            self.forgotten_early += forgotten
         return appended
 
     def read(self, channel: str, after: int, limit: int, max_bytes: int, now: float) -> Page:
@@ -120,7 +126,7 @@ class RedisLog(Log):
 
     def renew(self, channel: str, epoch: str) -> str:
         self._end = time.monotonic() + self._timeout
-        return self._eval(RENEW, (channel, epoch, new_epoch(time.time(), self._entropy(4))), epoch_of)
+        return self._eval(RENEW, (new_epoch(time.time(), self._entropy(4)), channel, epoch), epoch_of)
 
     def close(self) -> None:
         self._client.close()
@@ -165,11 +171,12 @@ def _rows(reply: object, columns: int) -> list[list[object]]:
     return reply
 
 
-def _appended(number: int, reply: object) -> list[Appended]:
-    places = [appended_of(epoch, offset, is_new) for epoch, offset, is_new in _rows(reply, 3)]
+def _appended(number: int, reply: object) -> tuple[list[Appended], int, int]:
+    [[found, made_room, forgotten]] = _rows([reply], 3)
+    places = [appended_of(epoch, offset, is_new) for epoch, offset, is_new in _rows(found, 3)]
     if len(places) != number:
         raise LogUnavailable(f"expected {number} places, got {len(places)}")
-    return places
+    return places, number_of(made_room), number_of(forgotten)
 
 
 def _page(reply: object, after: int) -> Page:

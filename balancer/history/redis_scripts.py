@@ -23,10 +23,20 @@ MAKING_ROOM_AT_ONCE = 256
 CHUNK = 64  # entries that are read at once, at most
 SLACK = 86_400_000  # for which what belongs to all logs outlives the last of them
 
-# ARGV[1]: now, or ''. A write first, though of nothing: a replica refuses it, and what it knows may be old.
-_PRELUDE = f"""
+# A write, though of nothing: a replica refuses it, and what it knows may be old.
+_NOT_ON_REPLICAS = """
 local P = KEYS[1]
 redis.call('DEL', P .. '?')
+"""
+
+# A write that takes memory: if there is none (maxmemory) Redis refuses the script by that, and only if it is the first.
+_NOT_WITHOUT_MEMORY = """
+local P = KEYS[1]
+redis.call('HSETNX', P, 'id', ARGV[2])
+"""
+
+# ARGV[1]: now, or ''.
+_PRELUDE = f"""
 local function text(number) return string.format('%.0f', number) end
 local now, micros
 if ARGV[1] ~= '' then
@@ -145,13 +155,14 @@ local function size_of(log, kept)
 end
 """
 
-# ARGV: now, max_bytes, remember, max_identities, epoch; then of each: channel, identity, payload, is_text, note,
-# messages, bytes, age. Returns for each: epoch, offset, whether it is new.
+# ARGV: now, epoch, max_bytes, remember, max_identities; then of each: channel, identity, payload, is_text, note,
+# messages, bytes, age. Returns for each epoch, offset, and whether it is new; how many had to go for want of room, and
+# how often identities were forgotten early.
 APPEND = (
-    _PRELUDE
+    _NOT_WITHOUT_MEMORY
+    + _PRELUDE
     + f"""
-local max_bytes, remember, max_identities = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-if not redis.call('HGET', P, 'id') then redis.call('HSET', P, 'id', ARGV[5]) end
+local max_bytes, remember, max_identities = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 
 for _, channel in ipairs(redis.call('ZRANGEBYSCORE', P .. ':ends', '-inf', text(now), 'LIMIT', 0, {ENDED_AT_ONCE})) do
   forget(channel)
@@ -182,7 +193,7 @@ local function append(at)
   end
   local log = logs[channel]
   if not log then
-    log = present(channel) or begin(channel, ARGV[5] .. '.' .. string.format('%x', at), age, now + age)
+    log = present(channel) or begin(channel, ARGV[2] .. '.' .. string.format('%x', at), age, now + age)
     logs[channel] = log
     table.insert(changed, log)
   elseif log.messages ~= messages or log.bytes ~= bytes or log.age ~= age then
@@ -204,12 +215,13 @@ local function append(at)
   return {{log.epoch, text(log.last), 1}}
 end
 
-local answer = {{}}
+local answer, made_room, forgotten_early = {{}}, 0, 0
 for at = 6, #ARGV, 8 do
   if redis.call('HLEN', known) >= max_identities / 2 then
     redis.call('UNLINK', before)
     redis.call('RENAME', known, before)
     is_known_new = true
+    forgotten_early = forgotten_early + 1
   end
   table.insert(answer, append(at))
 end
@@ -229,14 +241,16 @@ for _ = 1, {MAKING_ROOM_AT_ONCE} do
   local log = present(channel)
   if log and tonumber(largest[2]) < {TINY_BYTES} and not logs[channel] then
     forget(channel)
+    made_room = made_room + 1
   elseif log then
     local kept = redis.call('XLEN', pub_key(channel))
     if kept == 0 then break end
     redis.call('XTRIM', pub_key(channel), 'MAXLEN', text(kept - 1))
     write_log(log, size_of(log, kept - 1))
+    made_room = made_room + 1
   end
 end
-return answer
+return {{answer, made_room, forgotten_early}}
 """
 )
 
@@ -244,7 +258,8 @@ return answer
 # takes half the time for that than for a list of lists. Of each the lengths of id, m, identity, note and payload, then
 # these.
 READ = (
-    _PRELUDE
+    _NOT_ON_REPLICAS
+    + _PRELUDE
     + f"""
 local channel, after, limit, left = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local log = present(channel)
@@ -280,7 +295,8 @@ return {{log.epoch, text(first), text(log.last), table.concat(found)}}
 # ARGV: now, an id, the id and the change that the cursor has ('': from now on), limit. Returns id, change, and of each:
 # channel, epoch, last.
 NEWS = (
-    _PRELUDE
+    _NOT_ON_REPLICAS
+    + _PRELUDE
     + """
 if not redis.call('HGET', P, 'id') then redis.call('HSET', P, 'id', ARGV[2]) end
 local id, last = redis.call('HGET', P, 'id'), redis.call('HGET', P, 'change') or '0'
@@ -302,19 +318,19 @@ return {id, cursor, found}
 """
 )
 
-# ARGV: now, channel, the epoch that it must be, the next one. Returns the one that it is then.
+# ARGV: now, the next epoch, channel, the epoch that it must be. Returns the one that it is then.
 RENEW = (
-    _PRELUDE
+    _NOT_WITHOUT_MEMORY
+    + _PRELUDE
     + f"""
-local channel = ARGV[2]
+local epoch, channel = ARGV[2], ARGV[3]
 local log = present(channel)
-if (log and log.epoch or '') ~= ARGV[3] then return log and log.epoch or '' end
-if not redis.call('HGET', P, 'id') then redis.call('HSET', P, 'id', ARGV[4]) end
+if (log and log.epoch or '') ~= ARGV[4] then return log and log.epoch or '' end
 local age, ends = {RENEWED_AGE * 1000:.0f}, now + {RENEWED_AGE * 1000:.0f}
 if log then age, ends = log.age, log.ends end
-write_log(begin(channel, ARGV[4], age, ends), {LOG_BYTES})
+write_log(begin(channel, epoch, age, ends), {LOG_BYTES})
 outlive(age)
-return ARGV[4]
+return epoch
 """
 )
 

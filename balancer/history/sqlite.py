@@ -15,7 +15,9 @@ from holdfast.balancer.coordination.base import CoordinationError
 from holdfast.balancer.coordination.sqlite_file import SqliteFile, boot_id
 from holdfast.balancer.history.base import (
     END,
+    MAX_IDENTITIES,
     MAX_NEWS,
+    REMEMBER,
     RENEWED_AGE,
     TINY_BYTES,
     Append,
@@ -26,7 +28,7 @@ from holdfast.balancer.history.base import (
     check,
     new_epoch,
 )
-from holdfast.balancer.history.contents import appended_of, news_of, number_of, page_of
+from holdfast.balancer.history.contents import appended_of, news_of, number_of, page_of, time_of
 from holdfast.balancer.history.sqlite_tables import (
     SCHEMA,
     TABLES,
@@ -41,7 +43,6 @@ from holdfast.balancer.history.sqlite_tables import (
 
 Result = TypeVar("Result")
 
-MAX_IDENTITIES = 10_000_000  # of all channels; about 1 GB of the file
 # With one append: logs that have ended, publications for which there is no room, identities and two for each new one.
 ENDED_AT_ONCE = 8
 MAKING_ROOM_AT_ONCE = 256
@@ -63,7 +64,7 @@ class SqliteLog(Log):
         path: str,
         timeout: float,
         max_bytes: int,
-        remember_seconds: float = 600.0,
+        remember_seconds: float = REMEMBER,
         max_identities: int = MAX_IDENTITIES,
         clock: Callable[[], float] = time.time,
         boot: Callable[[], str] = boot_id,
@@ -77,6 +78,8 @@ class SqliteLog(Log):
         self._boot = boot
         self._entropy = entropy
         self._file = SqliteFile(path, timeout / 2, self._set_up)
+        self.made_room = 0
+        self.forgotten_early = 0
 
     def append(self, appends: Sequence[Append], now: float) -> list[Appended]:
         check(appends)
@@ -197,20 +200,23 @@ class SqliteLog(Log):
                 row = tables.longest_unchanged() or row
                 if row.channel not in changed:
                     tables.forget(row)
+                    self.made_room += 1
                     continue
             if row.last < row.first:
                 return
+            self.made_room += 1
             tables.drop_oldest(row)
             tables.write(row)
 
     def _forget_identities(self, tables: Tables, limit: int) -> None:
         db = tables.db
-        [bounds] = db.execute("SELECT coalesce(min(id), 0), coalesce(max(id), -1) FROM known").fetchall()
-        too_many = bounds[1] - bounds[0] + 1 - self._max_identities
+        [(first, end)] = db.execute("SELECT coalesce(min(id), 0), coalesce(max(id) + 1, 0) FROM known").fetchall()
+        too_many = number_of(end) - number_of(first) - self._max_identities
         forgotten = -1
         for index, (number, at) in enumerate(db.execute("SELECT id, at FROM known ORDER BY id LIMIT ?", (limit,))):
-            if index >= too_many and at > tables.now - self._remember:
+            if index >= too_many and time_of(at) > tables.now - self._remember:
                 break
             forgotten = number
         if forgotten >= 0:
+            self.forgotten_early += too_many > 0
             db.execute("DELETE FROM known WHERE id <= ?", (forgotten,))

@@ -291,6 +291,7 @@ class TestKeeping:
         log.append([publication(identity=b"%d" % number) for number in range(300)], store.now)
         assert [each.is_new for each in log.append([publication(identity=b"299")], store.now)] == [False]
         assert [each.is_new for each in log.append([publication(identity=b"0")], store.now)] == [True]
+        assert log.forgotten_early
 
 
 class TestRoom:
@@ -307,6 +308,7 @@ class TestRoom:
         assert offsets(page) == list(range(page.first, 51))
         assert 7 <= len(page.publications) <= 9
         assert page.last == 50
+        assert log.made_room == 50 - len(page.publications)
 
     def test_one_that_is_larger_than_all_room(self, store):
         log = store.open(20_000)

@@ -47,8 +47,7 @@ STEPS = 4  # that many waits, for a connection or an answer, fit into the time o
 
 
 class RedisClient:
-    """wait: seconds for a connection or an answer. left: seconds for what is under way; raises TimeoutError after.
-    section: of the configuration, for what it says of settings."""
+    """wait: seconds for a connection or an answer. left: seconds for what is under way; raises TimeoutError after."""
 
     def __init__(
         self,
@@ -58,7 +57,6 @@ class RedisClient:
         password: str = "",
         sentinel_password: str = "",
         max_answer_bytes: int = MAX_ANSWER_BYTES,
-        section: str = "store",
     ) -> None:
         self._servers = servers
         self._wait = wait
@@ -66,7 +64,6 @@ class RedisClient:
         self._password = password
         self._sentinel_password = sentinel_password
         self._max_answer_bytes = max_answer_bytes
-        self._section = section
         self._client: Redis | RedisCluster | None = None
 
     def eval(
@@ -94,7 +91,7 @@ class RedisClient:
             self.close()
             # redis-py may put the password into a MasterNotFoundError: it goes no further, not as a cause either
             cause = None if isinstance(error, MasterNotFoundError) else error
-            refusal = _refusal(error, self._section)
+            refusal = _refusal(error)
             kind = StoreRefusal if refusal else CoordinationError
             raise kind(f"{self._servers}: {refusal or _what(error, is_tls=self._servers.tls is not None)}") from cause
 
@@ -140,22 +137,22 @@ class RedisClient:
                 sentinel.close()
 
 
-def _refusal(error: BaseException | None, section: str) -> str:
+def _refusal(error: BaseException | None) -> str:
     """What is to be set otherwise, at one of its causes; "": nothing that is known, it may answer the next time."""
     while error is not None:
         text = shown(str(error))
         if isinstance(error, AuthenticationError):
-            return f"{text} ({section}.password, and the user in {section}.urls)"
+            return f"{text} (store.password, and the user in store.urls)"
         if isinstance(error, MasterNotFoundError) and AuthenticationError.__name__ in str(error):
-            return f"a Sentinel refuses {section}.sentinel_password"
+            return "a Sentinel refuses store.sentinel_password"
         if isinstance(error, MovedError):
-            return f"it belongs to a Redis Cluster, so {section}.urls must list several nodes"
+            return "it belongs to a Redis Cluster, so store.urls must list several nodes"
         if isinstance(error, FileNotFoundError | PermissionError | ssl.SSLError):
-            return f"{text} (the TLS options in {section}.urls)"
+            return f"{text} (the TLS options in store.urls)"
         if isinstance(error, NoPermissionError):
-            return f"{text} (what the user in {section}.urls may do)"
+            return f"{text} (what the user in store.urls may do)"
         if isinstance(error, ResponseError | RedisClusterException) and any(phrase in text for phrase in NOT_AS_SET):
-            return f"{text} ({section}.urls)"
+            return f"{text} (store.urls)"
         error = error.__cause__ or error.__context__
     return ""
 

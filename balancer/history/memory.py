@@ -64,7 +64,8 @@ class _Log:
         return self.first + len(self.publications) - self.gone - 1
 
     def add(self, append: Append, now: float) -> None:
-        self.at = max(self.at, now)
+        """now: not before that of the one ahead."""
+        self.at = now
         self.ends = self.at + append.keep.age
         self.keep = append.keep
         self.identities.append(append.identity)

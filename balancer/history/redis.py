@@ -42,6 +42,7 @@ _LENGTHS = Struct(">5I")
 # Of one script, so that none takes long: appends, and bytes of theirs (one may have more); publications, and bytes.
 MAX_APPENDS, MAX_APPEND_BYTES = 256, 4 << 20
 MAX_PAGE, MAX_PAGE_BYTES = 256, 8 << 20
+MAX_AGE = 1e10  # seconds: Redis refuses times that are much longer
 MAX_ANSWER_BYTES = (
     MAX_PAYLOAD_BYTES
     + MAX_PAGE_BYTES
@@ -82,7 +83,6 @@ class RedisLog(Log):
         sentinel_password: str = "",
         clock: Callable[[], float] | None = None,
         entropy: Callable[[int], bytes] = os.urandom,
-        section: str = "history",
     ) -> None:
         self._servers = servers
         self._key = f"{{holdfast:{name}}}:history"
@@ -93,9 +93,7 @@ class RedisLog(Log):
         self.made_room = 0
         self.forgotten_early = 0
         self._end = 0.0  # of the operation that is under way
-        self._client = RedisClient(
-            servers, timeout / STEPS, self._left, password, sentinel_password, MAX_ANSWER_BYTES, section
-        )
+        self._client = RedisClient(servers, timeout / STEPS, self._left, password, sentinel_password, MAX_ANSWER_BYTES)
 
     def append(self, appends: Sequence[Append], now: float) -> list[Appended]:
         check(appends)
@@ -106,7 +104,7 @@ class RedisLog(Log):
             for append in part:
                 keep = append.keep
                 args += (append.channel, append.identity, append.payload, int(append.is_text), append.note)
-                args += (keep.messages, keep.bytes, math.ceil(keep.age * 1000))
+                args += (keep.messages, keep.bytes, math.ceil(min(keep.age, MAX_AGE) * 1000))
             places, made_room, forgotten = self._eval(APPEND, args, partial(_appended, len(part)))
             appended += places
             self.made_room += made_room

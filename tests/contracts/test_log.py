@@ -247,10 +247,20 @@ class TestKeeping:
         assert appended.offset == 6
         assert offsets(log.read("c", *ALL, store.now)) == [5, 6]
 
+    def test_what_each_of_a_batch_says_counts(self, store, log):
+        keeps = [KEEP, KEEP, Keep(1, 0, 3600.0), KEEP]
+        log.append([publication(keep=keep) for keep in keeps], store.now)
+        assert offsets(log.read("c", *ALL, store.now)) == [3, 4]
+
     def test_none_at_all(self, store, log):
         appended = log.append([publication(keep=Keep(0, 0, 3600.0)) for _ in range(2)], store.now)
         assert [each.offset for each in appended] == [1, 2]
         assert log.read("c", *ALL, store.now)[1:] == (3, 2, [])
+
+    def test_for_as_long_as_anybody_can_say(self, store, log):
+        log.append([publication(keep=Keep(10, 0, 1e15))], store.now)
+        store.let_pass(1e8)
+        assert offsets(log.read("c", *ALL, store.now)) == [1]
 
     def test_a_log_ends_with_the_age_of_its_last(self, store, log):
         keep = Keep(100, 0, 10.0)

@@ -188,6 +188,8 @@ class MemoryLog(Log):
         log = self._present(append.channel)
         if log is None:
             log = self._begin(append.channel, self._now + append.keep.age)
+        elif log.keep != append.keep:
+            self._trim(log)  # what is gone by what was said before stays so
         log.add(append, self._now)
         appended = Appended(log.epoch, log.last, True)
         self._known.add(append.channel, append.identity, log.epoch, appended.offset, self._now)

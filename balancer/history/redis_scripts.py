@@ -196,8 +196,9 @@ local function append(at)
     log = present(channel) or begin(channel, ARGV[2] .. '.' .. string.format('%x', at), age, now + age)
     logs[channel] = log
     table.insert(changed, log)
-  elseif log.messages ~= messages or log.bytes ~= bytes or log.age ~= age then
-    trim(log)
+  end
+  if log.age ~= age or (log.messages or messages) ~= messages or (log.bytes or bytes) ~= bytes then
+    trim(log)  -- what is gone by what was said before stays so
   end
   log.at = math.max(log.at, now)
   log.last = log.last + 1

@@ -169,8 +169,8 @@ class SqliteLog(Log):
                 age = append.keep.age
                 row = tables.begin(append.channel, self._name(), age, tables.now + age)
             rows[append.channel] = row
-        elif row.keep != append.keep:
-            tables.trim(row)  # as the one before says
+        if row.age != append.keep.age or row.keep not in (None, append.keep):
+            tables.trim(row)  # what is gone by what was said before stays so
         tables.add(row, append)
         tables.db.execute(
             "REPLACE INTO known (channel, identity, epoch, number, at) VALUES (?, ?, ?, ?, ?)",

@@ -151,17 +151,16 @@ class Tables:
         row.change = self._next_change()
 
     def trim(self, row: LogRow) -> None:
-        """As its keep says. The row is to be written afterwards."""
+        """As its keep says, or its age. The row is to be written afterwards."""
         keep = row.keep
-        if keep is not None:
-            self._drop(
-                row,
-                lambda: (
-                    row.last - row.first >= keep.messages
-                    or 0 < keep.bytes < row.payload_bytes
-                    or row.oldest + keep.age <= self.now
-                ),
-            )
+        self._drop(
+            row,
+            lambda: (
+                row.oldest + row.age <= self.now
+                or (keep is not None and row.last - row.first >= keep.messages)
+                or (keep is not None and 0 < keep.bytes < row.payload_bytes)
+            ),
+        )
 
     def drop_oldest(self, row: LogRow) -> None:
         """The row is to be written afterwards."""

@@ -262,6 +262,16 @@ class TestKeeping:
         store.let_pass(1e8)
         assert offsets(log.read("c", *ALL, store.now)) == [1]
 
+    @pytest.mark.parametrize("is_read", [True, False])
+    def test_what_is_too_old_is_gone_though_an_age_becomes_more(self, store, log, is_read):
+        for _ in range(3):
+            log.append([publication(keep=Keep(100, 0, 5.0))], store.now)
+            store.let_pass(3.0)
+        if is_read:
+            assert offsets(log.read("c", *ALL, store.now)) == [3]
+        log.append([publication(keep=Keep(100, 0, 500.0))], store.now)
+        assert offsets(log.read("c", *ALL, store.now)) == [3, 4]
+
     def test_a_log_ends_with_the_age_of_its_last(self, store, log):
         keep = Keep(100, 0, 10.0)
         [first] = log.append([publication(keep=keep, identity=b"i")], store.now)
@@ -491,8 +501,10 @@ class Model:
 
     def add(self, append: Append, now: float) -> None:
         self.last += 1
+        self.kept = self.at(now)  # as was said before: what is gone stays so
         self.kept.append((self.last, append, now))
         self.ends, self.age = now + append.keep.age, append.keep.age
+        self.kept = self.at(now)
         self.kept = self.kept[max(0, len(self.kept) - append.keep.messages) :]
         while append.keep.bytes and sum(len(each.payload) for _, each, _ in self.kept) > append.keep.bytes:
             self.kept.pop(0)

@@ -55,7 +55,8 @@ def refused_later(config: Config) -> Iterator[str]:
     trials += (partial(_resolve, "node.bind", address) for address in node.bind)
     if store.kind != "memory":
         trials += [partial(_resolve, "cluster.pub", cluster.pub), partial(_resolve, "cluster.router", cluster.router)]
-        trials.append(partial(_look_at_sqlite if store.kind == "sqlite" else _look_at_redis, store))
+    for kind in {store.kind, config.history.kind} & {"sqlite", "redis"}:
+        trials.append(partial(_look_at_sqlite if kind == "sqlite" else _look_at_redis, store))
     for trial in trials:
         try:
             trial()

@@ -12,6 +12,7 @@ from holdfast.balancer.settings import (
     BalanceSettings,
     ClusterSettings,
     ElectionSettings,
+    HistorySettings,
     NodeSettings,
     RequestSettings,
     RouteSettings,
@@ -97,6 +98,7 @@ class Config(Struct, frozen=True):
     state: StateSettings = StateSettings()
     realtime: RealtimeSettings = RealtimeSettings()
     store: StoreSettings = StoreSettings()
+    history: HistorySettings = HistorySettings()
     cluster: ClusterSettings = ClusterSettings()
     admin: AdminSettings = AdminSettings()
     log: LogSettings = LogSettings()

@@ -20,6 +20,7 @@ from holdfast.protocols.clients.events import (
     Message,
     Opened,
     Output,
+    Refresh,
     Request,
     Silent,
     Switch,
@@ -80,6 +81,10 @@ class Intake(Peer):
 
     def _finish(self, event: Finished, now: float) -> None:
         """The other half's."""
+        raise NotImplementedError
+
+    def _refresh(self, event: Refresh, now: float) -> None:
+        """A new token. The other half's."""
         raise NotImplementedError
 
     def _begins(self, event: Opened, events: Sequence[Event], now: float) -> bool:
@@ -253,6 +258,8 @@ class Intake(Peer):
                     self.close(Reason.IDLE, event.detail)
             elif type(event) is Finished:
                 self._finish(event, now)
+            elif type(event) is Refresh:
+                self._refresh(event, now)
             else:
                 raise TypeError(f"{type(event).__name__} is not an event of protocols.clients.events")
             if self.state >= FINISHED:

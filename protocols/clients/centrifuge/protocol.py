@@ -13,7 +13,7 @@ from functools import partial
 from math import inf
 from typing import ClassVar, Final, NamedTuple
 
-from holdfast.protocols.clients.base import UNITS_PER_CALL, Begun, Limits, ReplyHead, Subscribed
+from holdfast.protocols.clients.base import Begun, Limits, ReplyHead, Subscribed
 from holdfast.protocols.clients.centrifuge import codes, commands, replies
 from holdfast.protocols.clients.centrifuge.heartbeat import Due, Heartbeat
 from holdfast.protocols.clients.events import (
@@ -53,6 +53,11 @@ class Handshake(NamedTuple):
     address: str = ""
     query: str = ""
 
+    @property
+    def wants_protobuf(self) -> bool:
+        """By the subprotocol that its clients name then."""
+        return any("centrifuge-protobuf" in value for name, value in self.headers if name == "sec-websocket-protocol")
+
 
 class Asked(NamedTuple):
     """The context of an event: the command that it is of. id: 0: no reply is wanted."""
@@ -77,8 +82,7 @@ _MOVES = {
 
 
 class CentrifugeProtocol:
-    """See the module. deadline, has_more, paused, held_bytes, eventless, wire_format: as of ClientProtocol; the methods
-    of the same names, too, but that bytes are those of a message and b"" is none.
+    """See the module, and protocols.clients.within.MessageProtocol, of which it is one.
 
     A command counts as a unit. A line of 100 bytes takes 2 us.
     """
@@ -89,8 +93,7 @@ class CentrifugeProtocol:
     )  # fmt: skip
 
     name: ClassVar[str] = "centrifuge"
-    all_said: bool = False
-    wire_format: object = WIRE_FORMAT
+    wire_format: str = WIRE_FORMAT
 
     def __init__(self, limits: Limits, handshake: Handshake, now: float) -> None:
         self._limits = limits
@@ -105,33 +108,31 @@ class CentrifugeProtocol:
         self.deadline = now + limits.handshake_timeout
 
     @property
-    def paused(self) -> bool:
-        return self.has_more
-
-    @property
     def held_bytes(self) -> int:
         return len(self._rest) - self._at
 
     # --- what comes -------------------------------------------------------------------------------------------
 
-    def receive_message(self, payload: bytes, is_text: bool, now: float) -> Sequence[Event]:
-        """A whole message of the client. Not while there is more of the last one. Text is valid UTF-8."""
+    def receive_message(self, payload: bytes, is_text: bool, now: float, share: int) -> Sequence[Event]:
+        """A whole message of the client. Text is valid UTF-8."""
         if self._phase is _Phase.FINISHED:
             return ()
         self._heartbeat.heard()
         if not is_text:
+            if self._phase is _Phase.NEW and self._handshake.wants_protobuf:
+                return [self._finish(Reason.UNSUPPORTED_ENCODING, "expected JSON: Protobuf is not spoken here")]
             try:
                 payload.decode()
             except UnicodeDecodeError:
                 return [self._finish(Reason.NOT_UTF8, "expected JSON, got what is no UTF-8")]
         self._rest, self._at = payload, 0
-        return self.resume(now)
+        return self.resume(now, share)
 
-    def resume(self, now: float) -> Sequence[Event]:
+    def resume(self, now: float, share: int) -> Sequence[Event]:
         """Go on with what is left of it."""
         events: list[Event] = []
         payload, at, size = self._rest, self._at, len(self._rest)
-        for _ in range(UNITS_PER_CALL):
+        for _ in range(share):
             if at >= size:
                 break
             end = payload.find(b"\n", at)
@@ -166,9 +167,14 @@ class CentrifugeProtocol:
             return [Output(replies.PING)]
         return [Silent(f"nothing came within {limits.ping_timeout:g} seconds of a ping")] if due is Due.SILENT else ()
 
-    def finish(self, reason: Reason, detail: str) -> Finished:
-        """It is over, by the door's or the proxy's wish: nothing is taken or said any more."""
-        return self._finish(reason, detail)
+    def finish(self) -> None:
+        """The connection is over: nothing is taken or said any more."""
+        if self._phase is not _Phase.FINISHED:
+            self._finish(Reason.CLIENT_LEFT, "")
+
+    def close_code(self, reason: Reason) -> int:
+        """See protocols.clients.within.MessageProtocol."""
+        return codes.close_code(reason)
 
     def _finish(self, reason: Reason, detail: str) -> Finished:
         self._move(_Phase.FINISHED)
@@ -233,10 +239,9 @@ class CentrifugeProtocol:
     # --- what is said -----------------------------------------------------------------------------------------
 
     def begun(self, opened: Opened, said: Begun) -> bytes:
-        """See protocols.clients.base.KnowsSession."""
-        if self._phase is not _Phase.OPENING:
-            return b""
-        self._move(_Phase.OPEN)
+        """See protocols.clients.base.KnowsSession. Also if the end has come with connect, and is told after this."""
+        if self._phase is _Phase.OPENING:
+            self._move(_Phase.OPEN)
         beat = self._heartbeat
         wants_pong = self._limits.ping_timeout > 0
         return replies.connected(self._connect_id, said, beat.interval, wants_pong=wants_pong)

@@ -6,10 +6,13 @@ from math import inf, nan
 import pytest
 
 from holdfast.protocols.clients.base import Limits
+from holdfast.protocols.clients.centrifuge.port import CentrifugePort
+from holdfast.protocols.clients.centrifuge.protocol import CentrifugeProtocol, Handshake
 from holdfast.protocols.clients.conformance import Violation, check
 from holdfast.protocols.clients.events import Finished, HttpRequest, Message, Opened, Output, Silent, Switch
 from holdfast.protocols.clients.http import HttpProtocol
 from holdfast.protocols.clients.websocket import WebSocketProtocol
+from holdfast.protocols.clients.within import WithinWebSocket, limits_within
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import ProtocolError
 
@@ -44,6 +47,30 @@ FRAMES = (
 )
 
 
+CENTRIFUGE = frame(
+    0x81, b'{"id":1,"connect":{"token":"t","data":{"a":1}}}\n{"id":2,"subscribe":{"channel":"c"}}'
+) + b"".join(
+    frame(0x81, line)
+    for line in (
+        b'{"id":3,"rpc":{"method":"m","data":1}}\n{"id":4,"publish":{"channel":"c","data":1}}',
+        b"{}",
+        b'{"id":5,"refresh":{"token":"u"}}\n\n{"id":6,"presence":{"channel":"c"}}',
+        b'{"send":{"data":{"x":1}}}',
+        b'{"id":7,"unsubscribe":{"channel":"c"}}\n{"id":8,"ping":{}}\n',
+        b'{"id":9,"subscribe":{"channel":"c","recover":true,"epoch":"e","offset":1}}',
+        b'{"id":10,"sub_refresh":{"channel":"c","token":"u"}}\n{"id":11,"refresh":{"token":"u"}}',
+        b'{"id":12,"rpc":{"method":"m"}}\n' * 3,
+        b"{}\n" * 41,
+    )
+)
+
+
+def centrifuge(limits, address, now):
+    """As behind a port's handshake, from its first message."""
+    inner = CentrifugeProtocol(limits, Handshake("/", (), address), now)
+    return WithinWebSocket(limits_within(limits), inner, now)
+
+
 def upgraded(*made_with):
     return Upgraded(*made_with)
 
@@ -51,8 +78,15 @@ def upgraded(*made_with):
 @pytest.mark.parametrize("limits", [Limits(), Limits(compression=True, trusted_peers=("192.0.2.0/24",))])
 @pytest.mark.parametrize(
     ("factory", "script"),
-    [(HttpProtocol, REQUESTS), (HttpProtocol, REQUESTS[:29] + HANDSHAKE + FRAMES), (upgraded, FRAMES)],
-    ids=["http", "upgrade", "websocket"],
+    [
+        (HttpProtocol, REQUESTS),
+        (HttpProtocol, REQUESTS[:29] + HANDSHAKE + FRAMES),
+        (upgraded, FRAMES),
+        (CentrifugePort, HANDSHAKE + CENTRIFUGE),
+        (centrifuge, CENTRIFUGE + frame(0x88, b"\x03\xe8bye")),
+        (centrifuge, CENTRIFUGE + frame(0x81, b"nonsense")),
+    ],
+    ids=["http", "upgrade", "websocket", "centrifuge", "its messages", "its end"],
 )
 def test_adapters_conform(factory, script, limits):
     check(factory, script, random.Random(20), limits=limits, rounds=25)

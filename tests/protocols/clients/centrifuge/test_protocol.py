@@ -33,13 +33,13 @@ def new(limits=LIMITS, shake=SHAKE):
 def connected(limits=LIMITS):
     """One that has been let in."""
     protocol = new(limits)
-    (opened,) = protocol.receive_message(b'{"id":1,"connect":{}}', True, 101.0)
+    (opened,) = protocol.receive_message(b'{"id":1,"connect":{}}', True, 101.0, UNITS_PER_CALL)
     assert protocol.begun(opened, Begun(0x1F))
     return protocol
 
 
 def take(protocol, *commands, now=102.0):
-    return list(protocol.receive_message("\n".join(map(json.dumps, commands)).encode(), True, now))
+    return list(protocol.receive_message("\n".join(map(json.dumps, commands)).encode(), True, now, UNITS_PER_CALL))
 
 
 def one(protocol, command):
@@ -289,19 +289,19 @@ def test_a_command_with_a_reply_has_an_id(request_):
 
 def test_what_is_no_command_ends_the_connection_after_what_came_before_it():
     protocol = connected()
-    events = protocol.receive_message(b'{"id":2,"ping":{}}\nnonsense\n{"id":3,"ping":{}}', True, 102.0)
+    events = protocol.receive_message(b'{"id":2,"ping":{}}\nnonsense\n{"id":3,"ping":{}}', True, 102.0, UNITS_PER_CALL)
     assert [type(event) for event in events] == [Output, Finished]
     assert events[1].reason is Reason.BAD_REQUEST
     assert "nonsense" not in events[1].detail
-    assert protocol.receive_message(b'{"id":4,"ping":{}}', True, 103.0) == ()
+    assert protocol.receive_message(b'{"id":4,"ping":{}}', True, 103.0, UNITS_PER_CALL) == ()
 
 
 def test_a_binary_message_is_json_too_if_it_is_utf8():
     protocol = connected()
-    (event,) = protocol.receive_message('{"id":2,"rpc":{"data":"é"}}'.encode(), False, 102.0)
+    (event,) = protocol.receive_message('{"id":2,"rpc":{"data":"é"}}'.encode(), False, 102.0, UNITS_PER_CALL)
     assert event.is_text
     assert event.payload == '"é"'.encode()
-    (event,) = protocol.receive_message(b'{"id":2,"rpc":{"data":"\xff"}}', False, 102.0)
+    (event,) = protocol.receive_message(b'{"id":2,"rpc":{"data":"\xff"}}', False, 102.0, UNITS_PER_CALL)
     assert event.reason is Reason.NOT_UTF8
 
 
@@ -312,13 +312,12 @@ def test_a_binary_message_is_json_too_if_it_is_utf8():
 def test_a_call_takes_no_more_than_its_share(line):
     protocol = connected()
     payload = b"\n".join([line] * 1000) + b"\n"
-    events = list(protocol.receive_message(payload, True, 102.0))
+    events = list(protocol.receive_message(payload, True, 102.0, UNITS_PER_CALL))
     taken, calls = len(events) + protocol.eventless, 1
     assert taken == UNITS_PER_CALL
     while protocol.has_more:
-        assert protocol.paused
         assert 0 < protocol.held_bytes < len(payload)
-        more = protocol.resume(103.0)
+        more = protocol.resume(103.0, UNITS_PER_CALL)
         events += more
         calls += 1
         assert len(events) + protocol.eventless - taken <= UNITS_PER_CALL
@@ -326,16 +325,29 @@ def test_a_call_takes_no_more_than_its_share(line):
     assert taken == 1000
     assert calls == -(-1000 // UNITS_PER_CALL)
     assert protocol.held_bytes == 0
-    assert not protocol.paused
 
 
 def test_the_end_drops_what_is_left():
     protocol = connected()
-    protocol.receive_message(b"{}\n" * 1000, True, 102.0)
+    protocol.receive_message(b"{}\n" * 1000, True, 102.0, UNITS_PER_CALL)
     assert protocol.held_bytes
-    protocol.finish(Reason.KICKED, "")
+    protocol.finish()
     assert (protocol.held_bytes, protocol.has_more, protocol.deadline) == (0, False, inf)
-    assert protocol.resume(103.0) == []
+    assert protocol.resume(103.0, UNITS_PER_CALL) == []
+
+
+def test_a_call_takes_less_if_its_share_is_less():
+    protocol = connected()
+    assert len(protocol.receive_message(b'{"id":2,"ping":{}}\n' * 10, True, 102.0, 3)) == 3
+    assert len(protocol.resume(103.0, 5)) == 5
+    assert len(protocol.resume(103.0, 5)) == 2
+
+
+def test_who_speaks_protobuf_is_told_so_and_stays_away():
+    shake = Handshake("/", [("sec-websocket-protocol", "centrifuge-protobuf")])
+    (finished,) = new(shake=shake).receive_message(b"\x04\x08\x01\x22\x00", False, 101.0, UNITS_PER_CALL)
+    assert finished.reason is Reason.UNSUPPORTED_ENCODING
+    assert "Protobuf" in finished.detail
 
 
 # --- pings ----------------------------------------------------------------------------------------------------
@@ -345,7 +357,7 @@ def test_pings_begin_with_the_session_and_whatever_comes_answers_them():
     protocol = connected()
     assert protocol.deadline == 126  # 25 s after connect
     assert protocol.on_deadline(126.0) == [Output(b"{}")]
-    protocol.receive_message(b"{}", True, 127.0)
+    protocol.receive_message(b"{}", True, 127.0, UNITS_PER_CALL)
     assert protocol.on_deadline(146.0) == ()
     assert protocol.on_deadline(151.0) == [Output(b"{}")]
     (silent,) = protocol.on_deadline(171.0)
@@ -377,7 +389,7 @@ def test_after_the_end_nothing_is_said_to_it_alone():
     protocol = connected()
     rpc = one(protocol, {"id": 7, "rpc": {"method": "m"}})
     subscribe = one(protocol, {"id": 8, "subscribe": {"channel": "c"}})
-    protocol.finish(Reason.KICKED, "")
+    protocol.finish()
     assert protocol.reply(rpc, None, b"1", True, False) == b""
     assert protocol.error(rpc, HoldfastError("no")) == b""
     assert protocol.subscribed(subscribe, Subscribed("c")) == b""

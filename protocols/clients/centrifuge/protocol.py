@@ -259,7 +259,7 @@ class CentrifugeProtocol:
         id = _asked(request).id
         if more and id:
             raise ProtocolError("a reply to rpc is one, got a part of one", Reason.BAD_REPLY)
-        return self._say(replies.rpc(id, payload or b"", is_text)) if id else b""
+        return self._say(replies.rpc(id, payload, is_text)) if id else b""
 
     def error(self, request: Request, error: HoldfastError) -> bytes:
         id = _asked(request).id

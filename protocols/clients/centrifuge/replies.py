@@ -78,9 +78,9 @@ def failure(id: int, code: int, message: str, *, is_temporary: bool = False) -> 
     return _encode({"id": id, "error": told})
 
 
-def rpc(id: int, payload: bytes, is_text: bool) -> bytes:
-    """What a node says to `rpc`."""
-    return result(id, "rpc", b'{"data":%b}' % embed(payload, is_text) if payload else b"{}")
+def rpc(id: int, payload: bytes | None, is_text: bool) -> bytes:
+    """What a node says to `rpc`; None: nothing."""
+    return result(id, "rpc", b"{}" if payload is None else b'{"data":%b}' % embed(payload, is_text))
 
 
 def connected(id: int, begun: Begun, ping: int, *, wants_pong: bool) -> bytes:

@@ -173,6 +173,7 @@ def test_rpc_is_a_request_whose_reply_has_its_data():
     assert event.is_text
     assert json.loads(event.payload) == {"method": 'a"b', "data": {"x": 1}}
     assert said(protocol.reply(event, None, b'{"y":\n 2}', True, False)) == {"id": 7, "rpc": {"data": {"y": 2}}}
+    assert said(protocol.reply(event, None, b"", True, False)) == {"id": 7, "rpc": {"data": ""}}
     assert said(protocol.reply(event, None, None, True, False)) == {"id": 7, "rpc": {}}
 
 

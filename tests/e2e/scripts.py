@@ -102,8 +102,9 @@ class Script:
 class Cluster:
     """A proxy, and nodes of an application: "module:name"."""
 
-    def __init__(self, processes: Processes, application: str, bound: dict[str, str]) -> None:
+    def __init__(self, processes: Processes, proxy: trio.Process, application: str, bound: dict) -> None:
         self.processes = processes
+        self.proxy = proxy
         self.bound = bound
         self._application = application
         self.client = bound["client"].rpartition(":")[::2]  # host and port
@@ -151,11 +152,11 @@ async def a_cluster(directory: Path, nodes: int, application: str, *settings: st
     settings = ("client.bind=127.0.0.1:0", "node.bind=tcp://127.0.0.1:*", "admin.bind=127.0.0.1:0", *settings)
     try:
         sets = [part for setting in settings for part in ("--set", setting)]
-        await processes.start(HOLDFAST, "serve", "--ready-file", ready, *sets)
+        proxy = await processes.start(HOLDFAST, "serve", "--ready-file", ready, *sets)
         with trio.fail_after(PATIENCE):
             while not ready.exists():  # noqa: ASYNC110 - another process makes it
                 await trio.sleep(0.02)
-        system = Cluster(processes, application, json.loads(ready.read_text()))
+        system = Cluster(processes, proxy, application, json.loads(ready.read_text()))
         await system.start_nodes(nodes)
         yield system
     finally:

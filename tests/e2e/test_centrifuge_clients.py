@@ -30,7 +30,10 @@ def secret(monkeypatch):
 
 
 def cluster(directory, nodes):
-    settings = "client.protocols=centrifuge://127.0.0.1:0", f"client.jwt_keys={SECRET}", "client.jwt_leeway=0"
+    settings = (
+        *("client.protocols=centrifuge://127.0.0.1:0", f"client.jwt_keys={SECRET}", "client.jwt_leeway=0"),
+        *("client.ping_interval=1", "client.ping_timeout=2"),  # so that each script has some
+    )
     return a_cluster(directory, nodes, "tests.e2e.centrifuge_clients.node:node", *settings)
 
 
@@ -79,3 +82,12 @@ async def test_calls_outlive_their_nodes(scripts, tmp_path):
         assert summary["twice"] == 0
         assert summary["redelivered"] > 0
         assert summary["answered"] > 600
+
+
+async def test_who_is_closed_because_the_proxy_goes_comes_back(scripts, tmp_path):
+    async with cluster(tmp_path, nodes=1) as system:
+        script = await system.script(scripts, "stays.mjs", url(system))
+        with trio.fail_after(PATIENCE):
+            assert await script.line() == {"connected": True}
+            system.proxy.terminate()
+            assert await script.line() == {"code": 3001, "state": "connecting"}

@@ -11,6 +11,7 @@ from centrifuge import (
     Client,
     ClientEventHandler,
     ConnectedContext,
+    ConnectingContext,
     DisconnectedContext,
     ErrorContext,
     ReplyError,
@@ -29,11 +30,15 @@ class Events(ClientEventHandler):
 
     def __init__(self) -> None:
         self.connected: asyncio.Queue[ConnectedContext] = asyncio.Queue()
+        self.connecting: asyncio.Queue[ConnectingContext] = asyncio.Queue()
         self.disconnected: asyncio.Queue[DisconnectedContext] = asyncio.Queue()
         self.errors: asyncio.Queue[ErrorContext] = asyncio.Queue()
 
     async def on_connected(self, ctx: ConnectedContext) -> None:
         self.connected.put_nowait(ctx)
+
+    async def on_connecting(self, ctx: ConnectingContext) -> None:
+        self.connecting.put_nowait(ctx)
 
     async def on_disconnected(self, ctx: DisconnectedContext) -> None:
         self.disconnected.put_nowait(ctx)
@@ -95,13 +100,14 @@ async def main() -> None:
     kim = Client(ADDRESS, events=kim_events, token=token("kim", 600), min_reconnect_delay=0.05)
     await kim.connect()
     await kim_events.connected.get()
+    await kim_events.connecting.get()
     kim_call = asyncio.ensure_future(kim.rpc("leave", 4100))
-    assert (await kim_events.disconnected.get()).code == 4100
+    assert (await kim_events.connecting.get()).code == 4100
     await kim_events.connected.get()
-    await asyncio.gather(kim_call, return_exceptions=True)
+    kim_call.cancel()  # the client does not end what had no reply when its connection did
     kim_call = asyncio.ensure_future(kim.rpc("leave", None))
     assert (await kim_events.disconnected.get()).code == 3503
-    await asyncio.gather(kim_call, return_exceptions=True)
+    kim_call.cancel()  # the client does not end what had no reply when its connection did
     step("closed by a node")
     await ada.disconnect()
 

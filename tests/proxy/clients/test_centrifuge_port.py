@@ -121,6 +121,15 @@ async def test_a_notification_is_a_message_of_no_channel():
                 assert await ada.hear() == {"push": {"message": {"data": {"n": 1}}}}
 
 
+async def test_a_channel_that_is_nobody_s_to_subscribe_to():
+    async with serving() as proxy:
+        async with client(proxy) as ada:
+            await ada.ask(connect={})
+            assert (await ada.ask(subscribe={"channel": "c"}))["error"]["code"] == 103
+            assert (await ada.ask(publish={"channel": "c", "data": 1}))["error"]["code"] == 103
+            assert await ada.ask(unsubscribe={"channel": "c"}) == {"id": 4, "unsubscribe": {}}
+
+
 # --- who comes in -------------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,6 @@ the other. Frames, compression and the limits of messages are protocols.clients.
 since the inner protocol has its own. A call takes no more units than its share, frames and commands together.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from math import inf
 from typing import ClassVar, Protocol
@@ -95,7 +94,7 @@ class WithinWebSocket:
 
     __slots__ = (
         "_inner", "_is_over", "_waiting", "_websocket",
-        "deadline", "eventless", "has_more", "held_bytes", "name", "paused", "wire_format",
+        "deadline", "has_more", "held_bytes", "name", "paused", "wire_format",
     )  # fmt: skip
 
     all_said: bool = False
@@ -104,14 +103,17 @@ class WithinWebSocket:
         self.name = inner.name
         self._websocket = WebSocketProtocol(limits, "", now, deflate=deflate)
         self._inner = inner
-        self._waiting: deque[Event] = deque()  # of the frames, beyond a call's share
+        self._waiting: Sequence[Event] = ()  # of the frames, beyond a call's share
         self._is_over = False  # Finished was given
         outer = self._websocket.wire_format
         self.wire_format: object = inner.wire_format if outer == WIRE_FORMAT else (inner.wire_format, outer)
         self.has_more = self.paused = False
         self.held_bytes = 0
-        self.eventless = 0
         self.deadline = min(self._websocket.deadline, inner.deadline)
+
+    @property
+    def eventless(self) -> int:
+        return self._websocket.eventless + self._inner.eventless
 
     # --- what comes -------------------------------------------------------------------------------------------
 
@@ -119,44 +121,42 @@ class WithinWebSocket:
         if self._is_over:
             return ()
         before = self._websocket.eventless
-        events = self._websocket.receive_data(data, now)
-        return self._go_on(events, UNITS_PER_CALL - (self._websocket.eventless - before), now)
+        came = self._websocket.receive_data(data, now)
+        return self._go_on(came, UNITS_PER_CALL - (self._websocket.eventless - before), now)
 
     def resume(self, now: float) -> Sequence[Event]:
         if not self.has_more:
             return ()
-        if self._inner.has_more or self._waiting:
-            return self._go_on((), UNITS_PER_CALL, now)
-        before = self._websocket.eventless
-        events = self._websocket.resume(now)
-        return self._go_on(events, UNITS_PER_CALL - (self._websocket.eventless - before), now)
+        waiting, self._waiting = self._waiting, ()
+        share = UNITS_PER_CALL
+        if not waiting and not self._inner.has_more:
+            before = self._websocket.eventless
+            waiting = self._websocket.resume(now)
+            share -= self._websocket.eventless - before
+        return self._go_on(waiting, share, now)
 
     def _go_on(self, came: Sequence[Event], share: int, now: float) -> Sequence[Event]:
-        """What is left of before, then what came, as far as the share goes."""
-        inner, waiting = self._inner, self._waiting
-        waiting.extend(came)
+        """With what is left of the last message, and then with what came, as far as the share goes."""
+        inner = self._inner
         events: list[Event] = []
-        while not self._is_over:
+        if inner.has_more:
             before = inner.eventless
-            if inner.has_more:
-                if share <= 0:
-                    break
-                said = inner.resume(now, share)
-            elif not waiting:
+            said = inner.resume(now, share)
+            share -= len(said) + inner.eventless - before
+            self._say(said, events)
+        for place, event in enumerate(came):
+            if self._is_over:
                 break
+            if inner.has_more or (share <= 0 and type(event) is Message):
+                self._waiting = came[place:]
+                break
+            if type(event) is not Message:
+                self._pass_on(event, events)
             else:
-                event = waiting[0]
-                if type(event) is not Message:
-                    waiting.popleft()
-                    self._pass_on(event, events)
-                    continue
-                if share <= 0:
-                    break
-                waiting.popleft()
+                before = inner.eventless
                 said = inner.receive_message(event.payload, event.is_text, now, share)
-            share -= max(1, len(said) + inner.eventless - before)
-            for event in said:
-                self._say(event, events)
+                share -= max(1, len(said) + inner.eventless - before)
+                self._say(said, events)
         self._settle()
         return events
 
@@ -167,8 +167,7 @@ class WithinWebSocket:
         for event in self._websocket.on_deadline(now):
             self._pass_on(event, events)
         if not self._is_over:
-            for event in self._inner.on_deadline(now):
-                self._say(event, events)
+            self._say(self._inner.on_deadline(now), events)
         self._settle()
         return events
 
@@ -178,16 +177,19 @@ class WithinWebSocket:
         if type(event) is Finished:
             self._end()
 
-    def _say(self, event: Event, events: list[Event]) -> None:
+    def _say(self, said: Sequence[Event], events: list[Event]) -> None:
         """Of the inner protocol."""
-        if type(event) is Output:
-            event = Output(self._frame(event.data))
-        elif type(event) is Opened:
-            event = self._refusable(event)
-        elif type(event) is Finished:
-            events.append(Output(close_frame(event.reason, event.detail, self._inner.close_code(event.reason))))
-            self._end()
-        events.append(event)
+        for event in said:
+            if type(event) is Output:
+                events.append(Output(self._frame(event.data)))
+            elif type(event) is Opened:
+                events.append(self._refusable(event))
+            else:
+                if type(event) is Finished:
+                    code = self._inner.close_code(event.reason)
+                    events.append(Output(close_frame(event.reason, event.detail, code)))
+                    self._end()
+                events.append(event)
 
     def _refusable(self, opened: Opened) -> Opened:
         refuse = opened.refuse
@@ -203,22 +205,20 @@ class WithinWebSocket:
     def _end(self) -> None:
         self._is_over = True
         self._inner.finish()
-        self._waiting.clear()
+        self._waiting = ()
 
     def _settle(self) -> None:
         """What the proxy reads, after a call."""
-        websocket, inner = self._websocket, self._inner
+        websocket, inner, waiting = self._websocket, self._inner, self._waiting
         if self._is_over:
             self.has_more = self.paused = False
             self.held_bytes, self.deadline = 0, inf
-        else:
-            waiting = self._waiting
-            self.has_more = self.paused = bool(waiting) or inner.has_more or websocket.has_more
-            self.deadline = min(websocket.deadline, inner.deadline)
-            self.held_bytes = websocket.held_bytes + inner.held_bytes
-            if waiting:
-                self.held_bytes += sum(len(event.payload) for event in waiting if type(event) is Message)
-        self.eventless = websocket.eventless + inner.eventless
+            return
+        self.deadline = min(websocket.deadline, inner.deadline)
+        self.has_more = self.paused = bool(waiting) or inner.has_more or websocket.has_more
+        self.held_bytes = websocket.held_bytes + inner.held_bytes
+        if waiting:
+            self.held_bytes += sum(len(event.payload) for event in waiting if type(event) is Message)
 
     # --- what is said -----------------------------------------------------------------------------------------
 
@@ -234,7 +234,7 @@ class WithinWebSocket:
             return b""
         said = self._websocket.close_with(code, reason, detail, now)
         self._inner.finish()
-        self._waiting.clear()
+        self._waiting = ()
         self._settle()
         return said
 

@@ -13,6 +13,8 @@ from functools import partial
 from math import inf
 from typing import ClassVar, Final, NamedTuple
 
+from msgspec import Struct
+
 from holdfast.protocols.clients.base import Begun, Limits, ReplyHead, Subscribed
 from holdfast.protocols.clients.centrifuge import codes, commands, replies
 from holdfast.protocols.clients.centrifuge.heartbeat import Due, Heartbeat
@@ -59,7 +61,10 @@ class Handshake(NamedTuple):
         return any("centrifuge-protobuf" in value for name, value in self.headers if name == "sec-websocket-protocol")
 
 
-class Asked(NamedTuple):
+_NO_HANDSHAKE: Final = Handshake("")
+
+
+class Asked(Struct, frozen=True, gc=False):
     """The context of an event: the command that it is of. id: 0: no reply is wanted."""
 
     id: int
@@ -73,18 +78,21 @@ class _Phase(Enum):
     FINISHED = auto()
 
 
+# Names of this module: to look up a member of an Enum costs 0.05 us, and a message does that several times.
+_NEW, _OPENING, _OPEN, _FINISHED = _Phase
+
 _MOVES = {
-    _Phase.NEW: {_Phase.OPENING, _Phase.FINISHED},
-    _Phase.OPENING: {_Phase.OPEN, _Phase.FINISHED},
-    _Phase.OPEN: {_Phase.FINISHED},
-    _Phase.FINISHED: set[_Phase](),
+    _NEW: {_OPENING, _FINISHED},
+    _OPENING: {_OPEN, _FINISHED},
+    _OPEN: {_FINISHED},
+    _FINISHED: set[_Phase](),
 }
 
 
 class CentrifugeProtocol:
     """See the module, and protocols.clients.within.MessageProtocol, of which it is one.
 
-    A command counts as a unit. A line of 100 bytes takes 2 us.
+    A command counts as a unit. A line of 100 bytes takes 2 us, and its reply 1 us.
     """
 
     __slots__ = (
@@ -99,7 +107,7 @@ class CentrifugeProtocol:
         self._limits = limits
         self._handshake = handshake
         self._heartbeat = Heartbeat(limits.ping_interval, limits.ping_timeout)
-        self._phase = _Phase.NEW
+        self._phase = _NEW
         self._rest = b""  # what was more than a call's share, from _at on
         self._at = 0
         self._connect_id = 0
@@ -115,11 +123,11 @@ class CentrifugeProtocol:
 
     def receive_message(self, payload: bytes, is_text: bool, now: float, share: int) -> Sequence[Event]:
         """A whole message of the client. Text is valid UTF-8."""
-        if self._phase is _Phase.FINISHED:
+        if self._phase is _FINISHED:
             return ()
         self._heartbeat.heard()
         if not is_text:
-            if self._phase is _Phase.NEW and self._handshake.wants_protobuf:
+            if self._phase is _NEW and self._handshake.wants_protobuf:
                 return [self._finish(Reason.UNSUPPORTED_ENCODING, "expected JSON: Protobuf is not spoken here")]
             try:
                 payload.decode()
@@ -154,10 +162,10 @@ class CentrifugeProtocol:
         if now < self.deadline:
             return ()
         limits = self._limits
-        if self._phase is _Phase.NEW:
+        if self._phase is _NEW:
             detail = f"no connect within {limits.handshake_timeout:g} seconds, the limit"
             return [self._finish(Reason.TOO_SLOW, detail)]
-        if self._phase is _Phase.OPENING:  # who waits to be let in is not pinged
+        if self._phase is _OPENING:  # who waits to be let in is not pinged
             self._heartbeat.start(now)
             self.deadline = self._heartbeat.deadline
             return ()
@@ -169,7 +177,7 @@ class CentrifugeProtocol:
 
     def finish(self) -> None:
         """The connection is over: nothing is taken or said any more."""
-        if self._phase is not _Phase.FINISHED:
+        if self._phase is not _FINISHED:
             self._finish(Reason.CLIENT_LEFT, "")
 
     def close_code(self, reason: Reason) -> int:
@@ -177,7 +185,7 @@ class CentrifugeProtocol:
         return codes.close_code(reason)
 
     def _finish(self, reason: Reason, detail: str) -> Finished:
-        self._move(_Phase.FINISHED)
+        self._move(_FINISHED)
         self._rest, self._at, self.has_more = b"", 0, False
         self.deadline = inf
         return Finished(reason, detail)
@@ -189,13 +197,13 @@ class CentrifugeProtocol:
 
     def _take(self, line: bytes, now: float, events: list[Event]) -> None:
         """One line. Raises ProtocolError."""
-        if not line or line.isspace():
+        if not line or line.isspace():  # as after the last one
             return
         command = commands.decode(line)
         request = command.request
         if request is None and not command.id:
             return  # it answers a ping
-        if self._phase is _Phase.NEW:
+        if self._phase is _NEW:
             if not isinstance(request, commands.Connect):
                 raise ProtocolError("expected connect as the first command", Reason.BAD_REQUEST)
             events.append(self._connect(command.id, request, now))
@@ -225,11 +233,11 @@ class CentrifugeProtocol:
         if sum(len(value.encode()) for value in brought.values()) > limit:
             detail = f"token and data of connect are over {limit} bytes, the limit"
             raise ProtocolError(detail, Reason.HEADERS_TOO_LARGE)
-        self._move(_Phase.OPENING)
+        self._move(_OPENING)
         self._connect_id = id
+        self._handshake, shake = _NO_HANDSHAKE, self._handshake  # a session keeps nothing of it
         self._heartbeat.start(now)
         self.deadline = self._heartbeat.deadline
-        shake = self._handshake
         theirs = brought.keys() if request.token else brought.keys() - {"authorization"}
         headers = [header for header in shake.headers if header[0] not in theirs]
         headers += [(name, value) for name, value in brought.items() if value]
@@ -240,8 +248,8 @@ class CentrifugeProtocol:
 
     def begun(self, opened: Opened, said: Begun) -> bytes:
         """See protocols.clients.base.KnowsSession. Also if the end has come with connect, and is told after this."""
-        if self._phase is _Phase.OPENING:
-            self._move(_Phase.OPEN)
+        if self._phase is _OPENING:
+            self._move(_OPEN)
         beat = self._heartbeat
         wants_pong = self._limits.ping_timeout > 0
         return replies.connected(self._connect_id, said, beat.interval, wants_pong=wants_pong)
@@ -289,7 +297,7 @@ class CentrifugeProtocol:
         return replies.publication(channel, publication)
 
     def _say(self, data: bytes) -> bytes:
-        return b"" if self._phase is _Phase.FINISHED else data
+        return b"" if self._phase is _FINISHED else data
 
 
 def _asked(request: Request) -> Asked:

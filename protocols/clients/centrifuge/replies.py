@@ -41,10 +41,10 @@ def embed(payload: bytes, is_text: bool) -> bytes:
     if not is_text:
         return b'"%b"' % b64encode(payload)
     try:
-        found = bytes(_decode_raw(payload))
-        if b"\n" in found or b"\r" in found:
-            found = msgspec.json.format(found, indent=-1)
-        return found
+        _decode_raw(payload)
+        if b"\n" in payload or b"\r" in payload:
+            return msgspec.json.format(payload, indent=-1)
+        return payload
     except (msgspec.MsgspecError, RecursionError):
         return _embed_odd(payload)
 
@@ -80,7 +80,9 @@ def failure(id: int, code: int, message: str, *, is_temporary: bool = False) -> 
 
 def rpc(id: int, payload: bytes | None, is_text: bool) -> bytes:
     """What a node says to `rpc`; None: nothing."""
-    return result(id, "rpc", b"{}" if payload is None else b'{"data":%b}' % embed(payload, is_text))
+    if payload is None:
+        return result(id, "rpc")
+    return b'{"id":%d,"rpc":{"data":%b}}' % (id, embed(payload, is_text))
 
 
 def connected(id: int, begun: Begun, ping: int, *, wants_pong: bool) -> bytes:
@@ -113,7 +115,7 @@ def refreshed(id: int, field: str, expires: float | None) -> bytes:
 
 
 def publication(channel: str, said: Publication) -> bytes:
-    return push(channel, "pub", _publication(said))
+    return b'{"push":{"channel":%b,"pub":%b}}' % (_encode(channel), _publication(said))
 
 
 def push(channel: str, kind: str, said: bytes = b"{}") -> bytes:

@@ -72,6 +72,10 @@ class MessageProtocol(KnowsSession, KnowsChannels, Protocol):
         """Of WebSocket, for its clients."""
         ...
 
+    def close_text(self, detail: str) -> str:
+        """What they are told beside the code, so that they take it for text."""
+        ...
+
     def reply(
         self, request: Request, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool
     ) -> bytes: ...
@@ -186,8 +190,7 @@ class WithinWebSocket:
                 events.append(self._refusable(event))
             else:
                 if type(event) is Finished:
-                    code = self._inner.close_code(event.reason)
-                    events.append(Output(close_frame(event.reason, event.detail, code)))
+                    events.append(Output(self._last_frame(event.reason, event.detail)))
                     self._end()
                 events.append(event)
 
@@ -197,10 +200,13 @@ class WithinWebSocket:
             return opened
 
         def refused(error: HoldfastError) -> bytes:
-            last = self._frame(refuse(error))
-            return last + close_frame(error.reason, str(error), self._inner.close_code(error.reason))
+            return self._frame(refuse(error)) + self._last_frame(error.reason, str(error))
 
         return msgspec.structs.replace(opened, refuse=refused)
+
+    def _last_frame(self, reason: Reason, detail: str) -> bytes:
+        inner = self._inner
+        return close_frame(reason, inner.close_text(detail), inner.close_code(reason))
 
     def _end(self) -> None:
         self._is_over = True
@@ -232,7 +238,7 @@ class WithinWebSocket:
         """As of ClosesWithCode."""
         if self._is_over:
             return b""
-        said = self._websocket.close_with(code, reason, detail, now)
+        said = self._websocket.close_with(code, reason, self._inner.close_text(detail), now)
         self._inner.finish()
         self._waiting = ()
         self._settle()

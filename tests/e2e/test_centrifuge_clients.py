@@ -29,8 +29,9 @@ def secret(monkeypatch):
     monkeypatch.setenv("JWT_SECRET", SECRET)
 
 
-def cluster(directory, nodes):
+def cluster(directory, nodes, *further):
     settings = (
+        *further,
         *("client.protocols=centrifuge://127.0.0.1:0", f"client.jwt_keys={SECRET}", "client.jwt_leeway=0"),
         *("client.ping_interval=1", "client.ping_timeout=2"),  # so that each script has some
     )
@@ -41,8 +42,9 @@ def url(system):
     return f"ws://{system.bound['protocols'][0].partition('://')[2]}/connection/websocket"
 
 
-async def test_javascript(scripts, tmp_path):
-    async with cluster(tmp_path, nodes=2) as system:
+@pytest.mark.parametrize("compression", ["false", "true"])
+async def test_javascript(scripts, tmp_path, compression):
+    async with cluster(tmp_path, 2, f"client.compression={compression}") as system:
         script = await system.script(scripts, "api.mjs", url(system))
         assert await steps(script) == [
             "connect",
@@ -58,7 +60,7 @@ async def test_javascript(scripts, tmp_path):
 
 
 async def test_python(tmp_path):
-    async with cluster(tmp_path, nodes=2) as system:
+    async with cluster(tmp_path, 2) as system:
         script = await system.script(HERE, "client.py", url(system))
         assert await steps(script) == [
             "connect",
@@ -69,7 +71,7 @@ async def test_python(tmp_path):
 
 
 async def test_calls_outlive_their_nodes(scripts, tmp_path):
-    async with cluster(tmp_path, nodes=3) as system:
+    async with cluster(tmp_path, 3) as system:
         script = await system.script(scripts, "failover.mjs", url(system))
         with trio.fail_after(PATIENCE):
             for _ in range(3):
@@ -85,7 +87,7 @@ async def test_calls_outlive_their_nodes(scripts, tmp_path):
 
 
 async def test_who_is_closed_because_the_proxy_goes_comes_back(scripts, tmp_path):
-    async with cluster(tmp_path, nodes=1) as system:
+    async with cluster(tmp_path, 1) as system:
         script = await system.script(scripts, "stays.mjs", url(system))
         with trio.fail_after(PATIENCE):
             assert await script.line() == {"connected": True}

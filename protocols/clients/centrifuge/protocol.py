@@ -184,6 +184,10 @@ class CentrifugeProtocol:
         """See protocols.clients.within.MessageProtocol."""
         return codes.close_code(reason)
 
+    def close_text(self, detail: str) -> str:
+        """As above. The JavaScript client takes JSON for an advice, and a number there for one to stay away."""
+        return f"it was: {detail}" if replies.is_json(detail.encode()) else detail
+
     def _finish(self, reason: Reason, detail: str) -> Finished:
         self._move(_FINISHED)
         self._rest, self._at, self.has_more = b"", 0, False

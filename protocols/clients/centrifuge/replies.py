@@ -33,6 +33,15 @@ def text(value: str) -> bytes:
     return _encode(value)
 
 
+def is_json(payload: bytes) -> bool:
+    """Whether it is embedded as it is."""
+    try:
+        _decode_raw(payload)
+    except (msgspec.MsgspecError, RecursionError):
+        return False
+    return True
+
+
 def embed(payload: bytes, is_text: bool) -> bytes:
     """A node's payload as JSON on one line: JSON as it is, other text as a string, bytes as one in base64.
 

@@ -183,6 +183,16 @@ def test_a_code_of_a_node_is_its_own():
     assert closed(connected().close_with(4123, Reason.KICKED, "bye", 102.0)) == (4123, "bye")
 
 
+@pytest.mark.parametrize("detail", ["42", "{}", '"text"', "true"])
+def test_text_that_is_json_is_no_advice_to_the_client(detail):
+    """centrifuge (npm) parses the text of a close frame, and would stay away whatever the code."""
+    code, text = closed(connected().close_with(4123, Reason.KICKED, detail, 102.0))
+    assert code == 4123
+    assert text == f"it was: {detail}"
+    with pytest.raises(ValueError, match="Expecting"):
+        json.loads(text)
+
+
 def test_what_the_inner_protocol_refuses_ends_the_connection_at_once():
     protocol = connected()
     output, finished = protocol.receive_data(frame(b"nonsense") + frame(b'{"id":2,"ping":{}}'), 102.0)

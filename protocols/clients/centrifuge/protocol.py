@@ -254,9 +254,7 @@ class CentrifugeProtocol:
         """See protocols.clients.base.KnowsSession. Also if the end has come with connect, and is told after this."""
         if self._phase is _OPENING:
             self._move(_OPEN)
-        beat = self._heartbeat
-        wants_pong = self._limits.ping_timeout > 0
-        return replies.connected(self._connect_id, said, beat.interval, wants_pong=wants_pong)
+        return replies.connected(self._connect_id, said, self._heartbeat.interval)
 
     def refreshed(self, request: Refresh, expires: float | None) -> bytes:
         return self._say(replies.refreshed(request.context.id, "refresh", expires))

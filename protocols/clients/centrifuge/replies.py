@@ -94,13 +94,13 @@ def rpc(id: int, payload: bytes | None, is_text: bool) -> bytes:
     return b'{"id":%d,"rpc":{"data":%b}}' % (id, embed(payload, is_text))
 
 
-def connected(id: int, begun: Begun, ping: int, *, wants_pong: bool) -> bytes:
+def connected(id: int, begun: Begun, ping: int) -> bytes:
     """ping: seconds between pings; 0: there are none."""
     told: dict[str, Any] = {"client": f"{begun.client:016x}", "version": VERSION} | _lifetime(begun.expires)
     if begun.channels:
         told["subs"] = {channel: {} for channel in begun.channels}
     if ping:
-        told |= {"ping": ping, "pong": wants_pong}
+        told |= {"ping": ping, "pong": True}
     return result(id, "connect", _encode(told))
 
 

@@ -57,7 +57,7 @@ def test_no_text_breaks_a_line(text):
 
 
 def test_a_session_that_never_ends_and_is_in_no_channel():
-    told = line(replies.connected(1, Begun(0xABC), 25, wants_pong=True))
+    told = line(replies.connected(1, Begun(0xABC), 25))
     assert told == {
         "id": 1,
         "connect": {"client": "0000000000000abc", "version": "holdfast", "ping": 25, "pong": True},
@@ -65,7 +65,7 @@ def test_a_session_that_never_ends_and_is_in_no_channel():
 
 
 def test_a_session_that_ends_and_is_in_channels():
-    told = line(replies.connected(9, Begun(1, ["a", "b"], 60.5), 0, wants_pong=True))["connect"]
+    told = line(replies.connected(9, Begun(1, ["a", "b"], 60.5), 0))["connect"]
     assert told["subs"] == {"a": {}, "b": {}}
     assert (told["expires"], told["ttl"]) == (True, 50)
     assert "ping" not in told

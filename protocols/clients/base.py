@@ -11,7 +11,7 @@ from typing import ClassVar, Final, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from holdfast.protocols.clients.events import Event, Publish, Request, Subscribe, Unsubscribe
+from holdfast.protocols.clients.events import Event, Opened, Publish, Refresh, Request, Subscribe, Unsubscribe
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError
 from holdfast.protocols.positions import Position, Publication
@@ -202,6 +202,36 @@ class KnowsChannels(Protocol):
     def publication(self, channel: str, epoch: str, publication: Publication) -> bytes:
         """A message that was published to a channel. epoch: of its log; "": it has none. Like `notification` it is
         encoded once for all with the same wire format, and b"" if the protocol has no way to say it."""
+        ...
+
+
+class Begun(Struct, gc=False):
+    """What is said of a session that has begun.
+
+    client: its id, as nodes know it. channels: it is in them from the beginning. expires: seconds until it ends, unless
+    the client shows a new token; None: it does not, or no token can put it off.
+    """
+
+    client: int
+    channels: Sequence[str] = ()
+    expires: float | None = None
+
+
+@runtime_checkable
+class KnowsSession(Protocol):
+    """What an adapter has besides if its protocol has words for sessions: then these tell the client that its own
+    stands, and an Output after Opened need not. Only with them it may give Refresh."""
+
+    def begun(self, opened: Opened, said: Begun) -> bytes:
+        """The session has begun. Before whatever else is written that came of it."""
+        ...
+
+    def refreshed(self, request: Refresh, expires: float | None) -> bytes:
+        """The token is good, and the session ends in so many seconds; None: it does not."""
+        ...
+
+    def not_refreshed(self, request: Refresh, error: HoldfastError) -> bytes:
+        """It is not, and the session ends when it would have ended."""
         ...
 
 

@@ -73,6 +73,7 @@ class Subscribe(Struct, gc=False):
 
     @property
     def redeliverable(self) -> bool:
+        """As of Message."""
         return True
 
 
@@ -94,7 +95,16 @@ class Publish(Struct, gc=False):
 
     @property
     def redeliverable(self) -> bool:
+        """As of Message."""
         return True
+
+
+class Refresh(Struct, gc=False):
+    """The client shows a new token, so that its session goes on. Answered at once: by `refreshed` of its adapter, or by
+    `not_refreshed`. context: the adapter's own, as of Message."""
+
+    token: str
+    context: Any = None
 
 
 class Opened(Struct, gc=False):
@@ -151,4 +161,6 @@ class Finished(Struct, gc=False):
 
 
 Request = Message | HttpRequest | Subscribe | Publish
-Event = Message | HttpRequest | Subscribe | Unsubscribe | Publish | Opened | Output | Switch | Silent | Finished
+Event = (
+    Message | HttpRequest | Subscribe | Unsubscribe | Publish | Refresh | Opened | Output | Switch | Silent | Finished
+)

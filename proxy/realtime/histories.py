@@ -1,0 +1,303 @@
+"""Channels with history: what nodes publish to them goes to the log first, and to clients in the order of the log.
+
+Owns which of these channels somebody is in (followed), and what becomes of a publication between its node's lane and
+the members: it is appended, by an identity that is the same at every proxy, and waits in its lane until all up to its
+offset is given out. What is in the log and has not come is read from there. Without the log it is given out as it comes
+(`history.without_store`), and the log is begun anew when it is back, so that nobody is told that nothing is missing.
+What others have appended, and no node has brought, is looked for now and then.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import structlog
+
+from holdfast.balancer.history.base import Append, Appended, Keep, Logged, Page
+from holdfast.protocols.nodes.effects import Effect, Notify
+from holdfast.protocols.positions import Position, Publication
+from holdfast.proxy.clients.reactor import Reactor
+from holdfast.proxy.metrics import Counters
+from holdfast.proxy.realtime.channels import Channels, FanOut
+from holdfast.proxy.realtime.followed import Followed, Newcomer, Why
+from holdfast.proxy.realtime.log_queue import LogQueue, News
+
+log = structlog.get_logger("holdfast.history")
+
+PAGE = 256  # publications that are read at once
+PAGE_BYTES = 1 << 20  # of theirs
+NEWS_INTERVAL = 0.5  # how often it is looked for what no node has brought
+NEWS = 1000  # logs that are told of at once
+Done = Callable[[Newcomer, Position | None], None]
+
+MAX_REMEMBERED = 10_000  # identities of what was given out without the log; the oldest are forgotten
+
+
+class Publishing:
+    """A publication to one channel with history, on its way. answer: its place in the log, as soon as is_answered;
+    None: the log is away. is_known: nobody else can have appended anything else by its identity."""
+
+    __slots__ = ("answer", "channel", "excluded", "identity", "is_answered", "is_begun", "is_known", "is_offered", "note",
+                 "payload", "is_text")  # fmt: skip
+
+    def __init__(
+        self, channel: str, identity: bytes, payload: bytes, is_text: bool, excluded: bytes, *, is_known: bool
+    ) -> None:
+        self.channel = channel
+        self.identity = identity
+        self.payload = payload
+        self.is_text = is_text
+        self.excluded = excluded
+        self.is_known = is_known
+        self.note = b""
+        self.answer: Appended | None = None
+        self.is_begun = self.is_answered = self.is_offered = False
+
+    def answered(self, answer: Appended | None) -> None:
+        self.answer, self.is_answered = answer, True
+
+
+class Histories:
+    """keep_of: what the log of a channel keeps; None: it has no history. gives_without: what is given out while the log
+    is away; else it is given to nobody. on_interrupted: told a channel whose members may miss something, and why."""
+
+    def __init__(
+        self,
+        queue: LogQueue,
+        channels: Channels,
+        reactor: Reactor,
+        counters: Counters,
+        keep_of: Callable[[str], Keep | None],
+        *,
+        gives_without: bool,
+        on_interrupted: Callable[[str, str], None],
+    ) -> None:
+        self._queue = queue
+        self._channels = channels
+        self._reactor = reactor
+        self._counters = counters
+        self._keep_of = keep_of
+        self._gives_without = gives_without
+        self._on_interrupted = on_interrupted
+        self._followed: dict[str, Followed] = {}
+        self._busy: deque[tuple[Followed, FanOut]] = deque()  # what is being given out
+        self._given: dict[bytes, None] = {}  # without the log
+        self._asks_at = 0.0
+        queue.on_renewed = self._begun_anew
+
+    def __len__(self) -> int:
+        return len(self._followed)
+
+    def __contains__(self, channel: str) -> bool:
+        return self._keep_of(channel) is not None
+
+    # --- what nodes publish -------------------------------------------------------------------------------------------
+
+    def split(self, effects: Sequence[Effect], identity: bytes, *, is_known: bool) -> list[Effect | Publishing]:
+        """What is to be done in place of these: publications to channels with history, each by itself, and the rest."""
+        done: list[Effect | Publishing] = []
+        for place, effect in enumerate(effects):
+            if not isinstance(effect, Notify) or not any(map(self.__contains__, effect.channels)):
+                done.append(effect)
+                continue
+            plain = [channel for channel in effect.channels if channel not in self]
+            if plain or effect.clients:
+                done.append(Notify(effect.payload, effect.is_text, plain, effect.clients, effect.exclude, effect.tail))
+            for channel in effect.channels:
+                if channel in self:
+                    payload = effect.payload
+                    if effect.tail:
+                        payload = b"%b%b%b" % (payload, channel.encode(), effect.tail)
+                    own = b"%b %d" % (identity, place)
+                    done.append(Publishing(channel, own, payload, effect.is_text, effect.exclude, is_known=is_known))
+        return done
+
+    def begin(self, publishing: Publishing) -> None:
+        """Have it appended. What is begun first is first."""
+        keep = self._keep_of(publishing.channel)
+        if publishing.is_begun or keep is None:
+            return
+        publishing.is_begun = True
+        self._queue.append(
+            Append(
+                publishing.channel,
+                publishing.identity,
+                publishing.payload,
+                publishing.is_text,
+                publishing.excluded,
+                keep,
+            ),
+            publishing.answered,
+        )
+
+    def is_done(self, publishing: Publishing) -> bool:
+        """Whether it was given out to all who are here, or never will be. To be asked again when it was not."""
+        if not publishing.is_answered:
+            return False
+        followed = self._followed.get(publishing.channel)
+        answer = publishing.answer
+        if answer is None:
+            return self._without(publishing, followed)
+        if followed is None or not followed.epoch:
+            return followed is None
+        if not publishing.is_offered:
+            publishing.is_offered = True
+            self._offer(publishing, followed, answer)
+        return answer.epoch != followed.epoch or answer.offset <= followed.done
+
+    def _offer(self, publishing: Publishing, followed: Followed, answer: Appended) -> None:
+        if answer.epoch != followed.epoch:
+            if answer.is_new:
+                self._is_another(followed, answer.epoch, answer.offset - 1)
+            elif not followed.has_given(answer.epoch, answer.offset):
+                self._give_plain(publishing, followed)  # of a log that is no more: nobody can read it there
+                return
+        elif answer.is_new and answer.offset <= followed.last:
+            # The store came back without the last that it was told: what stands there is not what was given out.
+            log.warning("history_went_back", channel=followed.channel, offset=answer.offset, given=followed.last)
+            self._queue.without(followed.channel)
+            self._give_plain(publishing, followed)
+            return
+        if answer.is_new or publishing.is_known:
+            followed.offer(Publication(publishing.payload, publishing.is_text, answer.offset))
+        else:  # another attempt at the request has appended it, and may have said something else
+            followed.wanted = max(followed.wanted, answer.offset)
+        self._go_on(followed)
+
+    def _without(self, publishing: Publishing, followed: Followed | None) -> bool:
+        """The log is away, and whether it has this nobody knows."""
+        if publishing.is_offered:
+            return True
+        publishing.is_offered = True
+        self._counters.limits_hit["history.without_store"] += 1
+        if not (self._gives_without and self._queue.without(publishing.channel)):
+            self._on_interrupted(publishing.channel, "what was published is not given out without the log")
+            return True
+        self._given[publishing.identity] = None
+        if len(self._given) > MAX_REMEMBERED:
+            del self._given[next(iter(self._given))]
+        if followed is not None:
+            self._give_plain(publishing, followed)
+        return True
+
+    def _give_plain(self, publishing: Publishing, followed: Followed) -> None:
+        """Without a position, after what is on its way."""
+        fan_out = FanOut(publishing.payload, publishing.is_text, [followed.channel], (), None)
+        self._busy.append((followed, fan_out))
+
+    # --- who is here --------------------------------------------------------------------------------------------------
+
+    def follow(self, channel: str) -> Followed:
+        """Somebody is, or will be, in it. Known as soon as its `epoch` is."""
+        followed = self._followed.get(channel)
+        if followed is None:
+            followed = self._followed[channel] = Followed(channel)
+            self._queue.top(channel, partial(self._has_top, followed))
+        return followed
+
+    def _has_top(self, followed: Followed, page: Page | None) -> None:
+        if page is None:
+            followed.epoch = ""
+            for newcomer in followed.newcomers:
+                newcomer.gives_up(Why.AWAY)
+            newcomers, followed.newcomers = followed.newcomers, []
+            for newcomer in newcomers:
+                newcomer.on_caught_up(newcomer, None)
+            return
+        followed.knows(page.epoch, page.last)
+        self._go_on(followed)
+
+    def forget(self, channel: str) -> None:
+        """Nobody is in it any more."""
+        followed = self._followed.get(channel)
+        if followed is not None and not followed.newcomers:
+            del self._followed[channel]
+
+    def comes(self, channel: str, since: Position | None, max_bytes: int, on_caught_up: Done) -> None:
+        """Somebody wants to be in it. on_caught_up is told when it is to be made a member, at once or later."""
+        newcomer = Newcomer(since, max_bytes, on_caught_up)
+        followed = self.follow(channel)
+        followed.newcomers.append(newcomer)
+        self._go_on(followed)
+
+    # --- what comes next ----------------------------------------------------------------------------------------------
+
+    def _go_on(self, followed: Followed) -> None:
+        if not followed.epoch:
+            return
+        publication = followed.next()
+        if publication is not None:
+            fan_out = FanOut(publication.payload, publication.is_text, [followed.channel], (), None)
+            self._busy.append((followed, fan_out))
+        if followed.lacks and not followed.is_reading:
+            followed.is_reading = True
+            self._queue.read(followed.channel, followed.end, PAGE, PAGE_BYTES, partial(self._has_read, followed))
+        for newcomer in followed.newcomers:
+            if newcomer.since is not None and not newcomer.is_asked and newcomer.offset != followed.last:
+                newcomer.is_asked = True
+                done = partial(self._has_shown, followed, newcomer)
+                self._queue.read(followed.channel, newcomer.offset, PAGE, PAGE_BYTES, done)
+        followed.welcome()
+
+    def _has_read(self, followed: Followed, page: Page | None) -> None:
+        followed.is_reading = False
+        if page is None:
+            followed.wanted = followed.end  # what is missing comes with what follows, or with the news
+            return
+        if page.epoch != followed.epoch:
+            self._is_another(followed, page.epoch, page.last)
+        elif not followed.read(page, self._of(page.publications)):
+            self._on_interrupted(followed.channel, Why.TRIMMED.value)
+            followed.skip(page.first)
+            followed.read(page, self._of(page.publications))
+        self._go_on(followed)
+
+    def _has_shown(self, followed: Followed, newcomer: Newcomer, page: Page | None) -> None:
+        newcomer.is_asked = False
+        if page is None:
+            newcomer.gives_up(Why.AWAY)
+        else:
+            followed.shows(newcomer, page, self._of(page.publications))
+        self._go_on(followed)
+
+    def _of(self, logged: list[Logged]) -> list[Publication]:
+        return [Publication(each.payload, each.is_text, each.offset) for each in logged]
+
+    def _is_another(self, followed: Followed, epoch: str, last: int) -> None:
+        self._on_interrupted(followed.channel, Why.OTHER_LOG.value)
+        followed.begins_anew(epoch, last)
+
+    def _begun_anew(self, channel: str, epoch: str) -> None:
+        followed = self._followed.get(channel)
+        if followed is not None and epoch:
+            self._is_another(followed, epoch, 0)
+
+    def _has_news(self, news: News | None) -> None:
+        for channel, epoch, last in news[1] if news is not None else ():
+            followed = self._followed.get(channel)
+            if followed is None or not followed.epoch:
+                continue
+            if epoch != followed.epoch:
+                self._is_another(followed, epoch, last)
+            followed.wanted = max(followed.wanted, last)
+            self._go_on(followed)
+
+    def tick(self, now: float) -> None:
+        """Now and then: look for what no node has brought."""
+        if self._followed and now >= self._asks_at and self._queue.is_blocking:
+            self._asks_at = now + NEWS_INTERVAL
+            self._queue.news(NEWS, self._has_news)
+
+    def give_out(self, budget: int) -> int:
+        """Go on with what is being given out, channels in turn. Returns what is left of the budget."""
+        for _ in range(len(self._busy)):
+            if budget <= 0:
+                break
+            followed, fan_out = self._busy.popleft()
+            budget = self._channels.deliver(fan_out, budget)
+            if fan_out.is_done:
+                followed.is_busy = False
+                self._go_on(followed)
+            else:
+                self._busy.append((followed, fan_out))
+        return budget

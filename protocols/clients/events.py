@@ -73,6 +73,7 @@ class Subscribe(Struct, gc=False):
 
     @property
     def redeliverable(self) -> bool:
+        """As of Message."""
         return True
 
 
@@ -94,6 +95,7 @@ class Publish(Struct, gc=False):
 
     @property
     def redeliverable(self) -> bool:
+        """As of Message."""
         return True
 
 

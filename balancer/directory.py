@@ -97,6 +97,7 @@ def takes_requests(node: Node) -> bool:
 
 
 MAX_NAMES = 1000  # of nodes, that a pool remembers: more are names of single runs
+MAX_RUNS = 10_000  # of nodes, of which it is known that they were ready before
 Random = Callable[[], float]
 Select = Callable[[Sequence[Node], int, Random], Node | None]  # None: none of them now; it is parked
 
@@ -112,12 +113,13 @@ class Pool:
     timeout, milliseconds: what its requests have. redelivers: whether one may be sent again. max_in_flight: of its
     requests. The ledger's: is_apart: they are counted by themselves; in_flight: so many then, parked ones among them;
     unchecked: below so many of all pools one more is let in without a look at the pool. route: the name of that whose
-    nodes they are; "": of none. nobody: what is missing when none of them is available, and others are ready.
+    nodes they are; "": of none. nobody: what is missing when none of them is available, and others are ready. like: the
+    pool whose nodes it has, and in which they are counted.
     """
 
     __slots__ = (
-        "available", "capacity", "in_flight", "is_apart", "max_in_flight", "milliseconds", "name", "names", "nobody",
-        "ready", "redelivers", "route", "select", "share", "takes", "timeout", "unchecked",
+        "available", "capacity", "in_flight", "is_apart", "like", "max_in_flight", "milliseconds", "name", "names",
+        "nobody", "ready", "redelivers", "route", "select", "share", "takes", "timeout", "unchecked",
     )  # fmt: skip
 
     def __init__(
@@ -144,6 +146,7 @@ class Pool:
         self.available: list[Node] = []
         self.ready = 0
         self.names: dict[str, None] = {}
+        self.like: Pool | None = None
         self.is_apart = False
         self.in_flight = 0
         self.unchecked = 0
@@ -165,13 +168,14 @@ class Pool:
         it comes back without, though none of its nodes is here and others are."""
         return self.ready > 0 or bool(self.names)
 
-    def heed(self, node: Node) -> None:
-        """A node is ready: in this pool, or its application is no more."""
+    def heed(self, node: Node, *, is_new: bool) -> None:
+        """A node is ready: in this pool, or its application is no more, if this run of it is ready for the first time:
+        another was beside it, and has only been away."""
         if self in node.pools:
             self.names[node.name] = None
             if len(self.names) > MAX_NAMES:
                 del self.names[next(iter(self.names))]
-        else:
+        elif is_new:
             self.names.pop(node.name, None)
 
     @property
@@ -189,6 +193,7 @@ class Directory:
         self.pools: list[Pool] = []
         self.ready = 0  # how many are
         self._standings = 0
+        self._runs: dict[tuple[str, int], bool] = {}  # that were ready, the latest at the end
         self._is_closed = False
 
     def __iter__(self) -> Iterator[Node]:
@@ -235,8 +240,9 @@ class Directory:
         if state is NodeState.READY:
             self._standings += 1
             node.standing = self._standings
+            is_new = self._is_new(node)
             for pool in self.pools:
-                pool.heed(node)
+                pool.heed(node, is_new=is_new)
         if was_ready or state is NodeState.READY:
             self.ready += -1 if was_ready else 1
             for pool in node.pools:
@@ -246,9 +252,18 @@ class Directory:
             del self.nodes[node.id]
         self.refresh(node)
 
+    def _is_new(self, node: Node) -> bool:
+        """Whether this run of it was never ready before."""
+        run = node.id, node.incarnation
+        was_there = self._runs.pop(run, False)
+        self._runs[run] = True
+        if len(self._runs) > MAX_RUNS:
+            del self._runs[next(iter(self._runs))]
+        return not was_there
+
     def missing(self, pool: Pool) -> str:
         """What it is, for people, while no node of the pool is available."""
-        return pool.nobody if self.ready > pool.ready else "no node"
+        return pool.nobody if self.ready > (pool.like or pool).ready else "no node"
 
     def refresh(self, node: Node) -> None:
         """Put the node into its pools' `available`, or take it out, as its state and credit are now."""

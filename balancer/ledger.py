@@ -151,7 +151,7 @@ class Ledger:
         if like is None:
             self._directory.add_pool(pool)
         else:
-            pool.available = like.available
+            pool.like, pool.available = like, like.available
 
     @property
     def parked_count(self) -> int:

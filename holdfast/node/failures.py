@@ -17,6 +17,14 @@ from holdfast.node.function import Function
 log = structlog.get_logger("holdfast.node")
 
 
+def _is_asyncios(error: BaseException) -> bool:
+    """Nothing of the author's is asked for it: a class or an argument of his may fail then."""
+    if type(error) is not RuntimeError or len(error.args) != 1:
+        return False
+    text = error.args[0]
+    return type(text) is str and text == "no running event loop"
+
+
 class Failures:
     """For all threads. Call `tick` now and then: it tells how many lines were left out.
 
@@ -32,8 +40,8 @@ class Failures:
 
     def admits(self, event: str, error: BaseException | None = None, request: int = 0) -> bool:
         """Whether this one gets its line."""
-        if isinstance(error, RuntimeError) and str(error) == "no running event loop":
-            add_note(error, "a holdfast.Node waits by Trio: for asyncio, `from holdfast.asyncio import Node`")
+        if error is not None and _is_asyncios(error):
+            add_note(error, "asyncio's functions work in async functions of a node `from holdfast.asyncio import Node`")
         if self.witness is not None and error is not None:
             self.witness(error, request)
             return False

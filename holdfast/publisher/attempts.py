@@ -7,7 +7,6 @@ a proxy that has done it answers again and does not do it again.
 
 import ssl
 from collections.abc import Callable
-from math import inf
 
 import h11
 
@@ -42,23 +41,19 @@ class Attempts:
         self._retry_after = 0.0
         self._is_at_once = False
         self._is_reached = False  # by the present attempt
-        self._is_last = False  # that one: its time is all that is left
         self._said: PublishError | None = None  # by the server, the last time that it said anything
         self._failure = PublishError(0, f"{server.url} was not asked")
 
     def begin(self, now: float) -> float:
         """The next one. Returns the seconds that it has."""
         self._is_reached = False
-        self._is_last = self._until - now <= ATTEMPT_TIMEOUT
-        return max(0.001, self._until - now) if self._is_last else ATTEMPT_TIMEOUT
+        return max(0.001, min(self._until - now, ATTEMPT_TIMEOUT))
 
     def reached(self, now: float) -> float:
         """The attempt has a connection: what is late from now on is the answer. Returns the seconds that the server is
-        told to take at most. inf: it is asked again after this one. The last one is told, however short it is: what
-        has not begun by then never does, and that there was no node, for one, is said in time."""
+        told to take at most, until the end of all attempts: what has not begun by then never does, whichever of them
+        had it, and that there was no node, for one, is said in time."""
         self._is_reached = True
-        if not self._is_last:
-            return inf
         seconds = max(0.002, self._until - now)
         way = min(max(LEAST_WAY, WAY_SHARE * seconds), LONGEST_WAY, seconds / 2)
         return seconds - way

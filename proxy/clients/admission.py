@@ -5,9 +5,12 @@ other: parked while no node is there, sent again when one is lost, answered by i
 let in.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Protocol
+
+import structlog
 
 from holdfast.balancer.calls import Call, Caller, check_whole
 from holdfast.balancer.directory import Pool
@@ -22,6 +25,10 @@ from holdfast.protocols.nodes.frames import Client, encode_frame
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.clients.session import Identity
 from holdfast.proxy.metrics import Counters
+
+log = structlog.get_logger("holdfast.admission")
+
+LET_IN_TIME = 0.002  # of a turn: others wait so long for it
 
 
 class Identifies(Protocol):
@@ -105,6 +112,8 @@ class Admission:
     """mode: "required": always asked; "auto": while nodes want to be. pool: of nodes that do. dispatch: where questions
     go. parked: those that wait for a node, by pool. Who has a token is asked for with what that says; its end is its
     session's, too.
+
+    Who waits when nobody asks any more is let in, some in each turn: many have said something meanwhile.
     """
 
     def __init__(
@@ -122,6 +131,8 @@ class Admission:
         self._parked = parked
         self._reactor = reactor
         self._counters = counters
+        self._let_in = deque[Waiting]()
+        self._has_let_in = False
 
     @property
     def is_wanted(self) -> bool:
@@ -129,15 +140,28 @@ class Admission:
         return self._is_required or self._pool.is_wanted
 
     def tick(self) -> bool:
-        """Let in who waits for an application that has come back without asking. Returns whether there was somebody;
-        the questions are left, as those of who has gone."""
+        """Let in who waits for an application that has come back without asking. Returns whether somebody was, since it
+        was called last; the questions are left, as those of who has gone."""
         waiting = self._parked.get(self._pool)
-        if not waiting or self.is_wanted:
-            return False
-        for entry in list(waiting):
-            if isinstance(entry.connection, Waiting):
-                entry.connection.let_in()
-        return True
+        if waiting and not self._let_in and not self.is_wanted:
+            asked = (entry.connection for entry in waiting if not entry.connection.is_closed)
+            self._let_in.extend(each for each in asked if isinstance(each, Waiting))
+            if self._let_in:
+                log.warning("clients_let_in", clients=len(self._let_in), why="the application is back and asks no more")
+                self._go_on()
+        has_let_in, self._has_let_in = self._has_let_in, False
+        return has_let_in
+
+    def _go_on(self) -> None:
+        if self.is_wanted:  # again: whoever is left goes on waiting
+            self._let_in.clear()
+        until = self._reactor.clock() + LET_IN_TIME
+        while self._let_in:
+            self._let_in.popleft().let_in()
+            self._has_let_in = True
+            if self._reactor.clock() >= until:
+                self._reactor.in_next_turn(self._go_on)
+                break
 
     def ask(self, connection: Opening, opened: Opened, identity: Identity) -> None:
         """Have one of the nodes say. It may be said before this returns."""

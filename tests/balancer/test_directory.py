@@ -129,6 +129,44 @@ def test_a_pool_remembers_so_many_names(monkeypatch, directory):
     assert list(directory.pools[0].names) == ["b", "c"]
 
 
+def run_of(directory, name, id, incarnation):
+    node = make_node(id)
+    node.name, node.incarnation, node.takes_requests = name, incarnation, False
+    directory.add(node)
+    directory.move(node, NodeState.READY)
+    return node
+
+
+@pytest.mark.parametrize(("incarnation", "is_wanted"), [(7, True), (8, False)])
+def test_a_run_that_was_beside_it_says_nothing_when_it_is_back(directory, incarnation, is_wanted):
+    beside = run_of(directory, "chat", "a", 7)
+    add_ready(directory, "b").name = "chat"
+    directory.pools[0].names = {"chat": None}
+    directory.move(directory.nodes["b"], NodeState.LOST)
+    directory.move(beside, NodeState.LOST)
+    run_of(directory, "chat", "a", incarnation)
+    assert directory.pools[0].is_wanted is is_wanted
+
+
+def test_of_so_many_runs_it_is_known_that_they_were_there(monkeypatch, directory):
+    monkeypatch.setattr(module, "MAX_RUNS", 2)
+    for id in ("a", "b", "a", "c"):
+        directory.move(run_of(directory, "chat", id, 1), NodeState.LOST)
+    directory.pools[0].names = {"chat": None}
+    directory.move(run_of(directory, "chat", "a", 1), NodeState.LOST)
+    assert directory.pools[0].is_wanted
+    run_of(directory, "chat", "b", 1)
+    assert not directory.pools[0].is_wanted
+
+
+def test_what_is_missing_is_no_node_when_there_is_none_any_more(directory):
+    requests = directory.pools[0]
+    other = run_of(directory, "watcher", "w", 1)
+    assert directory.missing(requests) == requests.nobody
+    directory.move(other, NodeState.LOST)
+    assert directory.missing(requests) == "no node"
+
+
 def test_a_pool_that_is_taken_away_is_no_node_s_any_more(directory):
     node = add_ready(directory)
     requests = directory.pools[0]

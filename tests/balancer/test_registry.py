@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from holdfast.balancer.registry import ClientRegistry, ClientsSnapshot
 from holdfast.protocols.errors import FrameError
+from holdfast.protocols.nodes.announcements import CAME, WENT, Due
 from holdfast.protocols.nodes.clients import ClientView
 from holdfast.protocols.nodes.frames import (
     Changes,
@@ -146,6 +147,14 @@ class TestView:
         view.welcome(4)
         assert view.changes(Changes(5, [Closed(1, "idle")])) == [Closed(1, "idle")]
         assert view.page(Clients([], last=True)) == ([], [])
+
+    def test_of_one_that_went_it_is_still_to_be_told_that_it_did_when_it_was_told_that_it_came(self):
+        view = synced_view(0, [client(1)])
+        view.changes(Changes(1, [Closed(1, "idle", CAME | WENT)]))
+        view.changes(Changes(2, [Closed(1, "", WENT)]))
+        assert view.gone == {1: Due(client(1), "idle", came=False)}
+        view.changes(Changes(3, [Closed(1, "")]))
+        assert view.gone == {}
 
     def test_a_client_that_closes_before_its_page_was_never_there(self):
         view = ClientView()

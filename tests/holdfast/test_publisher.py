@@ -242,15 +242,14 @@ async def test_what_is_no_admin_server_has_done_nothing(publisher, serve):
 
 
 async def test_the_server_is_told_how_long_the_answer_is_waited_for(publisher, serve):
-    """So that it says before then why there is none, and does nothing after it. Not if nothing is over then, and it is
-    asked again."""
+    """So that it says before then why there is none, and does nothing after it, though it is asked again meanwhile."""
     server = Server(DONE)
     url = await serve(answer=server)
     for timeout in (5.0, 30.0):
         await publisher(url, lambda p: p.publish(1, channels=["a"]), timeout=timeout)
     [short, long] = server.asked
     assert 4.0 < short.wait <= 4.5
-    assert long.wait == math.inf
+    assert 29.0 < long.wait <= 29.5
     for seconds, told in ((15.0, 14.5), (5.0, 4.5), (2.0, 1.8), (1.0, 0.85), (0.4, 0.25), (0.2, 0.1), (0.0001, 0.001)):
         attempts = attempts_of(seconds)
         attempts.begin(100.0)
@@ -413,7 +412,7 @@ def test_pauses_grow_and_end_with_the_time():
     assert attempts.begin(100.0) == 10.0
     assert attempts.reached(100.5) == 9.0
     long = attempts_of(100.0)
-    assert (long.begin(100.0), long.reached(100.0)) == (ATTEMPT_TIMEOUT, math.inf)
+    assert (long.begin(100.0), long.reached(100.0)) == (ATTEMPT_TIMEOUT, 99.5), "whichever of them has it"
     assert (long.begin(200.0 - ATTEMPT_TIMEOUT), long.reached(199.0)) == (ATTEMPT_TIMEOUT, 0.85)
     now, pauses = 100.0, []
     attempts.failed(ConnectionRefusedError(111, "refused"))

@@ -142,6 +142,42 @@ async def test_a_cancelled_handler_that_fails_on_its_way_out_ends_no_node():
     assert [line["event"] for line in logs].count("handler_failed") == 1
 
 
+class Unspeakable(RuntimeError):
+    def __str__(self):
+        return self.never_set
+
+    __repr__ = __str__
+    args = property(__str__)
+
+
+class Incomparable:
+    def __eq__(self, other):
+        raise ValueError("is not compared")
+
+    __hash__ = None
+
+
+@pytest.mark.parametrize("error", [Unspeakable("a"), RuntimeError(Incomparable())])
+async def test_what_can_not_be_asked_for_its_text_ends_no_node(error):
+    node = Node("test")
+
+    @node.on_request
+    async def handle(request):
+        if request.payload == b"bad":
+            raise error
+        return b"done"
+
+    @node.on_open
+    async def opened(client):
+        raise error
+
+    async with linked(node, clients=[client(7)]) as session:
+        session.request(b"bad")
+        assert (await session.take(frames.Failure)).status == 500
+        session.request(b"go on")
+        assert (await session.take(frames.Reply)).payload == b"done"
+
+
 @pytest.mark.parametrize("inline", [False, True])
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_what_a_callback_raises_ends_no_node(inline, is_async):

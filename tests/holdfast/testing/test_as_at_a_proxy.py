@@ -28,7 +28,7 @@ def test_who_waits_by_asyncio_is_told_of_its_node():
     with pytest.raises(RuntimeError, match="no running event loop") as failure:
         call(node, "x")
     assert failure.value.__notes__ == [
-        "a holdfast.Node waits by Trio: for asyncio, `from holdfast.asyncio import Node`"
+        "asyncio's functions work in async functions of a node `from holdfast.asyncio import Node`"
     ]
 
 

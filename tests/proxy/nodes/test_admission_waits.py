@@ -7,9 +7,15 @@ import trio
 from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from holdfast.balancer.ledger import Entry
+from holdfast.protocols.clients.events import Opened
 from holdfast.protocols.close import Reason
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import Admitted
+from holdfast.proxy.clients.admission import Admission
+from holdfast.proxy.clients.reactor import Reactor
+from holdfast.proxy.clients.session import NOBODY, Identity
+from holdfast.proxy.metrics import Counters
 from tests.harness import ScriptedNode, client_ids, running, websocket
 from tests.proxy.clients.test_connection import LineProtocol
 from tests.proxy.clients.test_registered import register
@@ -70,7 +76,7 @@ async def test_an_application_that_comes_back_without_lets_everybody_in():
 
 async def test_who_waits_for_it_then_is_let_in_too():
     """At once, with what it has said meanwhile, though others were ready before. Nothing is left of its question."""
-    async with running(request={"parked_timeout": 60.0}) as proxy:
+    async with running(request={"parked_timeout": 60.0, "timeout": 60.0}) as proxy:
         with ScriptedNode(proxy.node, "billing") as other:
             await other.join()
             with asked_for(proxy, "chat") as node:
@@ -83,6 +89,68 @@ async def test_who_waits_for_it_then_is_let_in_too():
                     await peer.until(b" 101 ")
                     await proxy.until(lambda: len(proxy.app.ledger) == 1)  # its message
                     assert proxy.app.ledger.parked_count == 0
+
+
+class Opening:
+    """A connection that waits."""
+
+    def __init__(self, id):
+        self.id, self.is_opening, self.identities = id, True, []
+
+    def admitted(self, identity):
+        self.is_opening = False
+        self.identities.append(identity)
+
+
+class Wanted:
+    is_wanted = True
+    timeout = 60.0
+
+
+def waiting_room(count, identity=NOBODY):
+    """Admission of which so many wait, its reactor, and they."""
+    reactor, pool, parked = Reactor(), Wanted(), []
+    ask = lambda waiting, call, pool: parked.append(Entry(1, waiting, call, pool, None, 0.0))  # noqa: E731
+    admission = Admission("auto", pool, ask, {pool: parked}, reactor, Counters())
+    openings = [Opening(number) for number in range(count)]
+    for opening in openings:
+        admission.ask(opening, Opened("w", "/", []), identity)
+    return admission, reactor, openings
+
+
+async def test_who_is_let_in_is_who_its_token_says(monkeypatch):
+    ada = Identity("ada", claims=b"{}", expires=5.0)
+    admission, _, openings = waiting_room(3, ada)
+    assert not admission.tick()
+    assert openings[0].is_opening
+    openings[1].is_opening = False  # has gone
+    monkeypatch.setattr(Wanted, "is_wanted", False)
+    assert admission.tick()
+    assert [opening.identities for opening in openings] == [[ada], [], [ada]]
+
+
+async def test_many_are_let_in_by_and_by(monkeypatch):
+    """Each turn has some time for it; and none is let in any more when somebody asks again."""
+    monkeypatch.setattr("holdfast.proxy.clients.admission.LET_IN_TIME", 0.0)
+    monkeypatch.setattr(Wanted, "is_wanted", False)
+    admission, reactor, openings = waiting_room(5)
+    turns = []
+    monkeypatch.setattr(reactor, "in_next_turn", turns.append)
+
+    def counts():
+        return sum(not opening.is_opening for opening in openings)
+
+    assert admission.tick()
+    assert (counts(), len(turns)) == (1, 1)
+    assert not admission.tick(), "nobody since, and nobody begins again"
+    turns[0]()
+    assert (counts(), admission.tick()) == (2, True)
+    monkeypatch.setattr(Wanted, "is_wanted", True)
+    turns[0]()
+    assert (counts(), len(turns)) == (2, 2)
+    monkeypatch.setattr(Wanted, "is_wanted", False)
+    assert admission.tick()
+    assert counts() == 3
 
 
 async def test_who_is_asked_for_at_a_node_that_drains_waits_for_its_word():

@@ -30,6 +30,7 @@ def test_routes_with_the_same_nodes_share_the_list_of_those_available():
         node.in_flight = 1
         directory.refresh(node)
         assert pool.available == []
+        assert directory.missing(pool) == "no node", "the one that there is is its, and full"
         node.in_flight = 0
         directory.refresh(node)
         assert pool.available == [node]

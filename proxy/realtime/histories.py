@@ -37,8 +37,19 @@ class Publishing:
     """A publication to one channel with history, on its way. answer: its place in the log, as soon as is_answered;
     None: the log is away. is_known: nobody else can have appended anything else by its identity."""
 
-    __slots__ = ("answer", "channel", "excluded", "identity", "is_answered", "is_begun", "is_known", "is_offered", "note",
-                 "payload", "is_text")  # fmt: skip
+    __slots__ = (
+        "answer",
+        "channel",
+        "excluded",
+        "identity",
+        "is_answered",
+        "is_begun",
+        "is_known",
+        "is_offered",
+        "is_text",
+        "note",
+        "payload",
+    )  # fmt: skip
 
     def __init__(
         self, channel: str, identity: bytes, payload: bytes, is_text: bool, excluded: bytes, *, is_known: bool

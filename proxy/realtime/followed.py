@@ -62,9 +62,10 @@ class Newcomer:
 
 class Followed:
     """epoch, last: of its log, what was given out, or is being; epoch "": not known yet. wanted: the highest offset
-    that is known to be in the log. is_reading: what is missing is asked for. is_busy: one is being given out."""
+    that is known to be in the log. is_reading: what is missing is asked for. is_busy: one is being given out.
+    had: offsets that the members have already, without a position."""
 
-    __slots__ = ("channel", "epoch", "former", "is_busy", "is_reading", "last", "newcomers", "ready", "wanted")
+    __slots__ = ("channel", "epoch", "former", "had", "is_busy", "is_reading", "last", "newcomers", "ready", "wanted")
 
     def __init__(self, channel: str) -> None:
         self.channel = channel
@@ -73,6 +74,7 @@ class Followed:
         self.ready: deque[Publication] = deque()
         self.newcomers: list[Newcomer] = []
         self.former: dict[str, int] = {}
+        self.had: set[int] = set()
         self.is_reading = self.is_busy = False
 
     @property
@@ -124,6 +126,7 @@ class Followed:
         if len(self.former) > MAX_FORMER:
             del self.former[next(iter(self.former))]
         self.ready.clear()
+        self.had.clear()
         self.knows(epoch, last)
         for newcomer in self.newcomers:
             if newcomer.since is not None:

@@ -13,7 +13,9 @@ from functools import partial
 
 import structlog
 
+from holdfast.balancer.directory import Node
 from holdfast.balancer.history.base import Append, Appended, Keep, Logged, Page
+from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import Effect, Notify
 from holdfast.protocols.positions import Position, Publication
 from holdfast.proxy.clients.reactor import Reactor
@@ -28,8 +30,7 @@ PAGE = 256  # publications that are read at once
 PAGE_BYTES = 1 << 20  # of theirs
 NEWS_INTERVAL = 0.5  # how often it is looked for what no node has brought
 NEWS = 1000  # logs that are told of at once
-Done = Callable[[Newcomer, Position | None], None]
-
+CaughtUp = Callable[[Newcomer, Position | None], None]
 MAX_REMEMBERED = 10_000  # identities of what was given out without the log; the oldest are forgotten
 
 
@@ -37,35 +38,22 @@ class Publishing:
     """A publication to one channel with history, on its way. answer: its place in the log, as soon as is_answered;
     None: the log is away. is_known: nobody else can have appended anything else by its identity."""
 
-    __slots__ = (
-        "answer",
-        "channel",
-        "excluded",
-        "identity",
-        "is_answered",
-        "is_begun",
-        "is_known",
-        "is_offered",
-        "is_text",
-        "note",
-        "payload",
-    )  # fmt: skip
+    __slots__ = ("answer", "channel", "identity", "is_answered", "is_known", "is_offered", "is_text", "payload")
 
-    def __init__(
-        self, channel: str, identity: bytes, payload: bytes, is_text: bool, excluded: bytes, *, is_known: bool
-    ) -> None:
+    def __init__(self, channel: str, identity: bytes, payload: bytes, is_text: bool, *, is_known: bool) -> None:
         self.channel = channel
         self.identity = identity
         self.payload = payload
         self.is_text = is_text
-        self.excluded = excluded
         self.is_known = is_known
-        self.note = b""
         self.answer: Appended | None = None
-        self.is_begun = self.is_answered = self.is_offered = False
+        self.is_answered = self.is_offered = False
 
     def answered(self, answer: Appended | None) -> None:
         self.answer, self.is_answered = answer, True
+
+
+Done = Effect | Publishing
 
 
 class Histories:
@@ -79,9 +67,10 @@ class Histories:
         reactor: Reactor,
         counters: Counters,
         keep_of: Callable[[str], Keep | None],
+        on_interrupted: Callable[[str, str], None],
+        proxy: str,
         *,
         gives_without: bool,
-        on_interrupted: Callable[[str, str], None],
     ) -> None:
         self._queue = queue
         self._channels = channels
@@ -94,6 +83,8 @@ class Histories:
         self._busy: deque[tuple[Followed, FanOut]] = deque()  # what is being given out
         self._given: dict[bytes, None] = {}  # without the log
         self._asks_at = 0.0
+        self._own = b"reply " + proxy.encode()
+        self._replies = 0
         queue.on_renewed = self._begun_anew
 
     def __len__(self) -> int:
@@ -104,9 +95,11 @@ class Histories:
 
     # --- what nodes publish -------------------------------------------------------------------------------------------
 
-    def split(self, effects: Sequence[Effect], identity: bytes, *, is_known: bool) -> list[Effect | Publishing]:
-        """What is to be done in place of these: publications to channels with history, each by itself, and the rest."""
-        done: list[Effect | Publishing] = []
+    def begin(self, node: Node, frame: frames.Effects | frames.Answer, effects: Sequence[Effect]) -> list[Done]:
+        """Their turn has come. What is to be done in place of these: publications to channels with history, which are
+        being appended from now on, each by itself, and the rest."""
+        identity, is_known = self._identity(node, frame)
+        done: list[Done] = []
         for place, effect in enumerate(effects):
             if not isinstance(effect, Notify) or not any(map(self.__contains__, effect.channels)):
                 done.append(effect)
@@ -115,31 +108,26 @@ class Histories:
             if plain or effect.clients:
                 done.append(Notify(effect.payload, effect.is_text, plain, effect.clients, effect.exclude, effect.tail))
             for channel in effect.channels:
-                if channel in self:
+                keep = self._keep_of(channel)
+                if keep is not None:
                     payload = effect.payload
                     if effect.tail:
                         payload = b"%b%b%b" % (payload, channel.encode(), effect.tail)
                     own = b"%b %d" % (identity, place)
-                    done.append(Publishing(channel, own, payload, effect.is_text, effect.exclude, is_known=is_known))
+                    publishing = Publishing(channel, own, payload, effect.is_text, is_known=is_known)
+                    done.append(publishing)
+                    append = Append(channel, own, payload, effect.is_text, b"", keep)
+                    self._queue.append(append, publishing.answered)
         return done
 
-    def begin(self, publishing: Publishing) -> None:
-        """Have it appended. What is begun first is first."""
-        keep = self._keep_of(publishing.channel)
-        if publishing.is_begun or keep is None:
-            return
-        publishing.is_begun = True
-        self._queue.append(
-            Append(
-                publishing.channel,
-                publishing.identity,
-                publishing.payload,
-                publishing.is_text,
-                publishing.excluded,
-                keep,
-            ),
-            publishing.answered,
-        )
+    def _identity(self, node: Node, frame: frames.Effects | frames.Answer) -> tuple[bytes, bool]:
+        """The same at every proxy, and no other's; and whether nothing else can have been said under it."""
+        if not isinstance(frame, frames.Effects):  # a reply, which only this proxy gets
+            self._replies += 1
+            return b"%b %d" % (self._own, self._replies), True
+        if frame.request:  # whichever node has it
+            return b"%b %d %d" % (frame.home.encode(), frame.request, frame.part), False
+        return b"%b %d %d" % (node.id.encode(), node.incarnation, frame.number), True
 
     def is_done(self, publishing: Publishing) -> bool:
         """Whether it was given out to all who are here, or never will be. To be asked again when it was not."""
@@ -149,8 +137,12 @@ class Histories:
         answer = publishing.answer
         if answer is None:
             return self._without(publishing, followed)
-        if followed is None or not followed.epoch:
-            return followed is None
+        if followed is None:
+            return True
+        if not followed.epoch:
+            if followed.is_reading:
+                return False
+            followed.knows(answer.epoch, answer.offset - 1)  # the log was away when somebody came
         if not publishing.is_offered:
             publishing.is_offered = True
             self._offer(publishing, followed, answer)
@@ -203,12 +195,20 @@ class Histories:
         followed = self._followed.get(channel)
         if followed is None:
             followed = self._followed[channel] = Followed(channel)
+            followed.is_reading = True
             self._queue.top(channel, partial(self._has_top, followed))
         return followed
 
+    def may_join(self, channel: str) -> bool:
+        """Whether somebody may be made a member: who is one gets all that comes after it. To be asked again if not."""
+        if channel not in self:
+            return True
+        followed = self.follow(channel)
+        return bool(followed.epoch) or not followed.is_reading
+
     def _has_top(self, followed: Followed, page: Page | None) -> None:
+        followed.is_reading = False
         if page is None:
-            followed.epoch = ""
             for newcomer in followed.newcomers:
                 newcomer.gives_up(Why.AWAY)
             newcomers, followed.newcomers = followed.newcomers, []
@@ -221,10 +221,10 @@ class Histories:
     def forget(self, channel: str) -> None:
         """Nobody is in it any more."""
         followed = self._followed.get(channel)
-        if followed is not None and not followed.newcomers:
+        if followed is not None and not followed.newcomers and not followed.is_reading:
             del self._followed[channel]
 
-    def comes(self, channel: str, since: Position | None, max_bytes: int, on_caught_up: Done) -> None:
+    def comes(self, channel: str, since: Position | None, max_bytes: int, on_caught_up: CaughtUp) -> None:
         """Somebody wants to be in it. on_caught_up is told when it is to be made a member, at once or later."""
         newcomer = Newcomer(since, max_bytes, on_caught_up)
         followed = self.follow(channel)
@@ -236,10 +236,15 @@ class Histories:
     def _go_on(self, followed: Followed) -> None:
         if not followed.epoch:
             return
-        publication = followed.next()
-        if publication is not None:
-            fan_out = FanOut(publication.payload, publication.is_text, [followed.channel], (), None)
+        while (publication := followed.next()) is not None:
+            if publication.offset in followed.had:
+                followed.had.discard(publication.offset)
+                followed.is_busy = False
+                continue
+            place = followed.epoch, publication.offset
+            fan_out = FanOut(publication.payload, publication.is_text, [followed.channel], (), None, None, b"", *place)
             self._busy.append((followed, fan_out))
+            break
         if followed.lacks and not followed.is_reading:
             followed.is_reading = True
             self._queue.read(followed.channel, followed.end, PAGE, PAGE_BYTES, partial(self._has_read, followed))
@@ -257,10 +262,10 @@ class Histories:
             return
         if page.epoch != followed.epoch:
             self._is_another(followed, page.epoch, page.last)
-        elif not followed.read(page, self._of(page.publications)):
+        elif not followed.read(page, self._of(followed, page.publications)):
             self._on_interrupted(followed.channel, Why.TRIMMED.value)
             followed.skip(page.first)
-            followed.read(page, self._of(page.publications))
+            followed.read(page, self._of(followed, page.publications))
         self._go_on(followed)
 
     def _has_shown(self, followed: Followed, newcomer: Newcomer, page: Page | None) -> None:
@@ -268,10 +273,13 @@ class Histories:
         if page is None:
             newcomer.gives_up(Why.AWAY)
         else:
-            followed.shows(newcomer, page, self._of(page.publications))
+            followed.shows(newcomer, page, self._of(followed, page.publications))
         self._go_on(followed)
 
-    def _of(self, logged: list[Logged]) -> list[Publication]:
+    def _of(self, followed: Followed, logged: list[Logged]) -> list[Publication]:
+        """What was given out without the log, and another proxy has appended to the one that began then, members have."""
+        if self._given:
+            followed.had.update(each.offset for each in logged if each.identity in self._given)
         return [Publication(each.payload, each.is_text, each.offset) for each in logged]
 
     def _is_another(self, followed: Followed, epoch: str, last: int) -> None:
@@ -298,6 +306,10 @@ class Histories:
         if self._followed and now >= self._asks_at and self._queue.is_blocking:
             self._asks_at = now + NEWS_INTERVAL
             self._queue.news(NEWS, self._has_news)
+
+    def step(self, now: float) -> bool:
+        """Turn's end. True: more is to be done at once."""
+        return self._queue.step(now) or bool(self._busy)
 
     def give_out(self, budget: int) -> int:
         """Go on with what is being given out, channels in turn. Returns what is left of the budget."""

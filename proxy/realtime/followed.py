@@ -61,31 +61,39 @@ class Newcomer:
 
 
 class Followed:
-    """epoch, last: of its log, what was given out, or is being; epoch "": not known yet. wanted: the highest offset
-    that is known to be in the log. is_reading: what is missing is asked for. is_busy: one is being given out.
-    had: offsets that the members have already, without a position."""
+    """epoch, last: of its log, what was given out, or is being; epoch "": not known yet. end: up to here it is here,
+    and will be given out. wanted: the highest offset that is known to be in the log. is_reading: what is missing is
+    asked for. doing: what is being given out; its offset is 0 if it has no place in the log. had: offsets that the members have already, without a position."""
 
-    __slots__ = ("channel", "epoch", "former", "had", "is_busy", "is_reading", "last", "newcomers", "ready", "wanted")
+    __slots__ = (
+        "channel",
+        "doing",
+        "end",
+        "epoch",
+        "former",
+        "had",
+        "is_reading",
+        "last",
+        "newcomers",
+        "ready",
+        "wanted",
+    )
 
     def __init__(self, channel: str) -> None:
         self.channel = channel
         self.epoch = ""
-        self.last = self.wanted = 0
+        self.last = self.end = self.wanted = 0
         self.ready: deque[Publication] = deque()
         self.newcomers: list[Newcomer] = []
         self.former: dict[str, int] = {}
         self.had: set[int] = set()
-        self.is_reading = self.is_busy = False
+        self.doing: Publication | None = None
+        self.is_reading = False
 
     @property
     def done(self) -> int:
         """Up to here it is given out, to the last of those who are here."""
-        return self.last - self.is_busy
-
-    @property
-    def end(self) -> int:
-        """Up to here it is here, and will be given out."""
-        return self.last + len(self.ready)
+        return self.last - (self.doing is not None and self.doing.offset > 0)
 
     @property
     def lacks(self) -> bool:
@@ -94,7 +102,8 @@ class Followed:
 
     def knows(self, epoch: str, last: int) -> None:
         """The log, as it is now: whoever comes from now on gets what is above."""
-        self.epoch, self.last, self.wanted = epoch, last, last
+        self.epoch = epoch
+        self.last = self.end = self.wanted = last
 
     def has_given(self, epoch: str, offset: int) -> bool:
         """Whether that was given out, or will be, of this log or of one before."""
@@ -103,6 +112,7 @@ class Followed:
     def offer(self, publication: Publication) -> None:
         """One of its log. What does not follow what is here is read instead, with what is between."""
         if publication.offset == self.end + 1:
+            self.end += 1
             self.ready.append(publication)
         self.wanted = max(self.wanted, publication.offset)
 
@@ -110,13 +120,14 @@ class Followed:
         """Of its log: what is above `end`, the oldest first. False: what follows is no longer kept."""
         for publication in publications:
             if publication.offset == self.end + 1:
+                self.end += 1
                 self.ready.append(publication)
         self.wanted = max(self.wanted, page.last)
         return not (self.lacks and page.first > self.end + 1)
 
     def skip(self, offset: int) -> None:
         """What comes before it can't be had. Whoever is here has to be told."""
-        self.last = offset - 1
+        self.last = self.end = offset - 1
         self.wanted = max(self.wanted, self.last)
 
     def begins_anew(self, epoch: str, last: int) -> None:
@@ -125,7 +136,7 @@ class Followed:
         self.former[self.epoch] = self.last
         if len(self.former) > MAX_FORMER:
             del self.former[next(iter(self.former))]
-        self.ready.clear()
+        self.ready = deque(each for each in self.ready if not each.offset)
         self.had.clear()
         self.knows(epoch, last)
         for newcomer in self.newcomers:
@@ -134,11 +145,12 @@ class Followed:
 
     def next(self) -> Publication | None:
         """The next to be given out, if there is one: it is, from now on."""
-        if self.is_busy or not self.ready:
+        if self.doing is not None or not self.ready:
             return None
-        publication = self.ready.popleft()
+        self.doing = publication = self.ready.popleft()
+        if not publication.offset:
+            return publication
         self.last = publication.offset
-        self.is_busy = True
         for newcomer in self.newcomers:
             if newcomer.since is not None and newcomer.offset == publication.offset - 1:
                 newcomer.takes(publication)

@@ -16,7 +16,7 @@ import structlog
 from holdfast.balancer.directory import Node
 from holdfast.balancer.history.base import Append, Appended, Keep, Logged, Page
 from holdfast.protocols.nodes import frames
-from holdfast.protocols.nodes.effects import Effect, Notify
+from holdfast.protocols.nodes.effects import Effect, Notify, unpack_ids
 from holdfast.protocols.positions import Position, Publication
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.metrics import Counters
@@ -34,20 +34,43 @@ CaughtUp = Callable[[Newcomer, Position | None], None]
 MAX_REMEMBERED = 10_000  # identities of what was given out without the log; the oldest are forgotten
 
 
+class Given(Publication, gc=False):
+    """excluded: clients that do not get it when it is given out, as packed ids. It is in the log with it. is_given: to
+    the last of those who are here."""
+
+    excluded: bytes = b""
+    is_given: bool = False
+
+
 class Publishing:
     """A publication to one channel with history, on its way. answer: its place in the log, as soon as is_answered;
     None: the log is away. is_known: nobody else can have appended anything else by its identity."""
 
-    __slots__ = ("answer", "channel", "identity", "is_answered", "is_known", "is_offered", "is_text", "payload")
+    __slots__ = (
+        "answer",
+        "channel",
+        "excluded",
+        "identity",
+        "is_answered",
+        "is_known",
+        "is_offered",
+        "is_text",
+        "payload",
+        "plain",
+    )
 
-    def __init__(self, channel: str, identity: bytes, payload: bytes, is_text: bool, *, is_known: bool) -> None:
+    def __init__(
+        self, channel: str, identity: bytes, payload: bytes, is_text: bool, excluded: bytes, *, is_known: bool
+    ) -> None:
         self.channel = channel
         self.identity = identity
         self.payload = payload
         self.is_text = is_text
+        self.excluded = excluded
         self.is_known = is_known
         self.answer: Appended | None = None
         self.is_answered = self.is_offered = False
+        self.plain: Given | None = None  # it is given out without a place in the log
 
     def answered(self, answer: Appended | None) -> None:
         self.answer, self.is_answered = answer, True
@@ -114,9 +137,9 @@ class Histories:
                     if effect.tail:
                         payload = b"%b%b%b" % (payload, channel.encode(), effect.tail)
                     own = b"%b %d" % (identity, place)
-                    publishing = Publishing(channel, own, payload, effect.is_text, is_known=is_known)
+                    publishing = Publishing(channel, own, payload, effect.is_text, effect.exclude, is_known=is_known)
                     done.append(publishing)
-                    append = Append(channel, own, payload, effect.is_text, b"", keep)
+                    append = Append(channel, own, payload, effect.is_text, effect.exclude, keep)
                     self._queue.append(append, publishing.answered)
         return done
 
@@ -146,14 +169,17 @@ class Histories:
         if not publishing.is_offered:
             publishing.is_offered = True
             self._offer(publishing, followed, answer)
+        if publishing.plain is not None:
+            return publishing.plain.is_given
         return answer.epoch != followed.epoch or answer.offset <= followed.done
 
     def _offer(self, publishing: Publishing, followed: Followed, answer: Appended) -> None:
         if answer.epoch != followed.epoch:
             if answer.is_new:
                 self._is_another(followed, answer.epoch, answer.offset - 1)
-            elif not followed.has_given(answer.epoch, answer.offset):
-                self._give_plain(publishing, followed)  # of a log that is no more: nobody can read it there
+            else:
+                if not followed.has_given(answer.epoch, answer.offset):  # nobody can read it there any more
+                    self._give_plain(publishing, followed)
                 return
         elif answer.is_new and answer.offset <= followed.last:
             # The store came back without the last that it was told: what stands there is not what was given out.
@@ -162,7 +188,7 @@ class Histories:
             self._give_plain(publishing, followed)
             return
         if answer.is_new or publishing.is_known:
-            followed.offer(Publication(publishing.payload, publishing.is_text, answer.offset))
+            followed.offer(Given(publishing.payload, publishing.is_text, answer.offset, b"", publishing.excluded))
         else:  # another attempt at the request has appended it, and may have said something else
             followed.wanted = max(followed.wanted, answer.offset)
         self._go_on(followed)
@@ -170,7 +196,7 @@ class Histories:
     def _without(self, publishing: Publishing, followed: Followed | None) -> bool:
         """The log is away, and whether it has this nobody knows."""
         if publishing.is_offered:
-            return True
+            return publishing.plain is None or publishing.plain.is_given
         publishing.is_offered = True
         self._counters.limits_hit["history.without_store"] += 1
         if not (self._gives_without and self._queue.without(publishing.channel)):
@@ -181,11 +207,19 @@ class Histories:
             del self._given[next(iter(self._given))]
         if followed is not None:
             self._give_plain(publishing, followed)
-        return True
+        return publishing.plain is None or publishing.plain.is_given
 
     def _give_plain(self, publishing: Publishing, followed: Followed) -> None:
         """Without a position, after what is on its way."""
-        fan_out = FanOut(publishing.payload, publishing.is_text, [followed.channel], (), None)
+        publishing.plain = Given(publishing.payload, publishing.is_text, 0, b"", publishing.excluded)
+        followed.ready.append(publishing.plain)
+        self._go_on(followed)
+
+    def _fan_out(self, followed: Followed, given: Given) -> None:
+        excluding = set(unpack_ids(given.excluded)) if given.excluded else None
+        place = (followed.epoch, given.offset) if given.offset else ("", 0)
+        fan_out = FanOut(given.payload, given.is_text, [followed.channel], (), excluding, None, b"", *place)
+        self._counters.notifications += 1
         self._busy.append((followed, fan_out))
 
     # --- who is here --------------------------------------------------------------------------------------------------
@@ -234,17 +268,16 @@ class Histories:
     # --- what comes next ----------------------------------------------------------------------------------------------
 
     def _go_on(self, followed: Followed) -> None:
-        if not followed.epoch:
-            return
         while (publication := followed.next()) is not None:
             if publication.offset in followed.had:
                 followed.had.discard(publication.offset)
-                followed.is_busy = False
+                followed.doing = None
                 continue
-            place = followed.epoch, publication.offset
-            fan_out = FanOut(publication.payload, publication.is_text, [followed.channel], (), None, None, b"", *place)
-            self._busy.append((followed, fan_out))
+            assert isinstance(publication, Given)
+            self._fan_out(followed, publication)
             break
+        if not followed.epoch:
+            return
         if followed.lacks and not followed.is_reading:
             followed.is_reading = True
             self._queue.read(followed.channel, followed.end, PAGE, PAGE_BYTES, partial(self._has_read, followed))
@@ -277,10 +310,10 @@ class Histories:
         self._go_on(followed)
 
     def _of(self, followed: Followed, logged: list[Logged]) -> list[Publication]:
-        """What was given out without the log, and another proxy has appended to the one that began then, members have."""
+        """What was given out without the log, and another proxy has appended since, members have."""
         if self._given:
             followed.had.update(each.offset for each in logged if each.identity in self._given)
-        return [Publication(each.payload, each.is_text, each.offset) for each in logged]
+        return [Given(each.payload, each.is_text, each.offset, b"", each.note) for each in logged]
 
     def _is_another(self, followed: Followed, epoch: str, last: int) -> None:
         self._on_interrupted(followed.channel, Why.OTHER_LOG.value)
@@ -319,7 +352,9 @@ class Histories:
             followed, fan_out = self._busy.popleft()
             budget = self._channels.deliver(fan_out, budget)
             if fan_out.is_done:
-                followed.is_busy = False
+                assert isinstance(followed.doing, Given)
+                followed.doing.is_given = True
+                followed.doing = None
                 self._go_on(followed)
             else:
                 self._busy.append((followed, fan_out))

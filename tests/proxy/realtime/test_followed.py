@@ -33,7 +33,7 @@ def given_out(it):
     """All that can be."""
     offsets = []
     while (publication := it.next()) is not None:
-        it.is_busy = False
+        it.doing = None
         offsets.append(publication.offset)
     return offsets
 
@@ -68,7 +68,7 @@ def test_one_at_a_time():
         it.offer(publication(offset))
     assert it.next().offset == 1
     assert (it.next(), it.last, it.done) == (None, 1, 0)
-    it.is_busy = False
+    it.doing = None
     assert it.done == 1
     assert it.next().offset == 2
 
@@ -175,11 +175,11 @@ def test_the_race(data):
         elif kind == "give" and (given := it.next()) is not None and client.position is not None:
             live.append(given.offset)
         elif kind == "end":
-            it.is_busy = False
+            it.doing = None
         elif kind == "welcome":
             it.welcome()
     while client.position is None or it.last < last:
-        it.is_busy = False
+        it.doing = None
         it.wanted = last
         it.read(*log_of(last)(it.end))
         if client.position is None:

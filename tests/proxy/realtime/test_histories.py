@@ -7,6 +7,7 @@ import trio
 
 from holdfast.balancer.history.base import Append, Keep
 from holdfast.protocols.nodes import frames
+from holdfast.protocols.nodes.effects import pack_ids
 from holdfast.proxy.realtime.histories import Histories
 from holdfast.proxy.realtime.log_queue import LogQueue
 from tests.harness import ScriptedNode, client_ids, running, websocket
@@ -102,6 +103,22 @@ async def test_what_was_given_out_without_the_log_does_not_come_again(nursery, m
         store.within.append([Append("news", identity, b"3", True, b"", KEEP)], 1e9)
         node.say(notify(5, "news"))
         assert await client.recv() == "5"
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+async def test_who_is_excluded_does_not_get_it(is_read, nursery):
+    """However it comes."""
+    async with room(nursery, is_blocking=True) as (proxy, store, node, client, _):
+        [id] = client_ids(proxy)
+        node.say(notify(2, "news"))
+        assert await client.recv() == "2"
+        excluded = pack_ids([id])
+        if is_read:
+            store.within.append([Append("news", b"another", b"others'", True, excluded, KEEP)], 1e9)
+        else:
+            node.say(frames.Effects(3, [frames.Notify(b"3", True, ["news"], b"", excluded)]))
+        node.say(notify(4, "news"))
+        assert await client.recv() == "4"
 
 
 async def test_nobody_is_there(nursery):

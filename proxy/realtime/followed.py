@@ -63,7 +63,8 @@ class Newcomer:
 class Followed:
     """epoch, last: of its log, what was given out, or is being; epoch "": not known yet. end: up to here it is here,
     and will be given out. wanted: the highest offset that is known to be in the log. is_reading: what is missing is
-    asked for. doing: what is being given out; its offset is 0 if it has no place in the log. had: offsets that the members have already, without a position."""
+    asked for. doing: what is being given out; its offset is 0 if it has no place in the log. had: offsets that the
+    members have already, without a position."""
 
     __slots__ = (
         "channel",

@@ -7,7 +7,10 @@ import trio
 from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from holdfast.balancer.directory import Pool
 from holdfast.balancer.ledger import Entry
+from holdfast.balancer.policies import LeastInFlight
+from holdfast.balancer.settings import RequestSettings
 from holdfast.protocols.clients.events import Opened
 from holdfast.protocols.close import Reason
 from holdfast.protocols.nodes import frames
@@ -102,55 +105,61 @@ class Opening:
         self.identities.append(identity)
 
 
-class Wanted:
-    is_wanted = True
-    timeout = 60.0
+class Room:
+    """Admission that so many wait for. turns: what is to be called in the next ones."""
+
+    def __init__(self, count, identity=NOBODY):
+        self._pool = Pool.of("connect", lambda node: True, LeastInFlight().select, RequestSettings(), "nobody")
+        self.is_wanted(True)
+        self.reactor, parked = Reactor(), []
+        ask = lambda waiting, call, pool: parked.append(Entry(1, waiting, call, pool, None, 0.0))  # noqa: E731
+        self.it = Admission("auto", self._pool, ask, {self._pool: parked}, self.reactor, Counters())
+        self.openings = [Opening(number) for number in range(count)]
+        for opening in self.openings:
+            self.it.ask(opening, Opened("w", "/", []), identity)
+
+    def is_wanted(self, value):
+        self._pool.names = {"chat": None} if value else {}
+
+    @property
+    def let_in(self):
+        return sum(not opening.is_opening for opening in self.openings)
+
+    def turn(self):
+        calls = list(self.reactor._bell.calls)
+        self.reactor._bell.calls.clear()
+        for call in calls:
+            call()
+        return len(calls)
 
 
-def waiting_room(count, identity=NOBODY):
-    """Admission of which so many wait, its reactor, and they."""
-    reactor, pool, parked = Reactor(), Wanted(), []
-    ask = lambda waiting, call, pool: parked.append(Entry(1, waiting, call, pool, None, 0.0))  # noqa: E731
-    admission = Admission("auto", pool, ask, {pool: parked}, reactor, Counters())
-    openings = [Opening(number) for number in range(count)]
-    for opening in openings:
-        admission.ask(opening, Opened("w", "/", []), identity)
-    return admission, reactor, openings
-
-
-async def test_who_is_let_in_is_who_its_token_says(monkeypatch):
+async def test_who_is_let_in_is_who_its_token_says():
     ada = Identity("ada", claims=b"{}", expires=5.0)
-    admission, _, openings = waiting_room(3, ada)
-    assert not admission.tick()
-    assert openings[0].is_opening
-    openings[1].is_opening = False  # has gone
-    monkeypatch.setattr(Wanted, "is_wanted", False)
-    assert admission.tick()
-    assert [opening.identities for opening in openings] == [[ada], [], [ada]]
+    room = Room(3, ada)
+    assert not room.it.tick()
+    assert room.openings[0].is_opening
+    room.openings[1].is_opening = False  # has gone
+    room.is_wanted(False)
+    assert room.it.tick()
+    assert [opening.identities for opening in room.openings] == [[ada], [], [ada]]
 
 
 async def test_many_are_let_in_by_and_by(monkeypatch):
     """Each turn has some time for it; and none is let in any more when somebody asks again."""
     monkeypatch.setattr("holdfast.proxy.clients.admission.LET_IN_TIME", 0.0)
-    monkeypatch.setattr(Wanted, "is_wanted", False)
-    admission, reactor, openings = waiting_room(5)
-    turns = []
-    monkeypatch.setattr(reactor, "in_next_turn", turns.append)
-
-    def counts():
-        return sum(not opening.is_opening for opening in openings)
-
-    assert admission.tick()
-    assert (counts(), len(turns)) == (1, 1)
-    assert not admission.tick(), "nobody since, and nobody begins again"
-    turns[0]()
-    assert (counts(), admission.tick()) == (2, True)
-    monkeypatch.setattr(Wanted, "is_wanted", True)
-    turns[0]()
-    assert (counts(), len(turns)) == (2, 2)
-    monkeypatch.setattr(Wanted, "is_wanted", False)
-    assert admission.tick()
-    assert counts() == 3
+    room = Room(5)
+    room.is_wanted(False)
+    assert room.it.tick()
+    assert room.let_in == 1
+    assert not room.it.tick(), "nobody since, and nobody begins again"
+    assert room.turn() == 1
+    assert (room.let_in, room.it.tick()) == (2, True)
+    room.is_wanted(True)
+    assert room.turn() == 1
+    assert (room.let_in, room.turn()) == (2, 0)
+    room.is_wanted(False)
+    assert room.it.tick()
+    assert room.let_in == 3
 
 
 async def test_who_is_asked_for_at_a_node_that_drains_waits_for_its_word():

@@ -7,7 +7,7 @@ at once, but for reading, which has its time in each turn.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import structlog
@@ -44,17 +44,25 @@ class Asked(NamedTuple):
 
 
 class LogQueue:
-    """clock: of the wall. on_renewed: told each log that was begun anew, with its epoch. is_away: the last thing that
-    was asked had no answer.
+    """clock: of the wall. in_thread: calls a function with arguments, in one. on_renewed: told each log that was begun
+    anew, with its epoch. is_away: the last thing that was asked had no answer.
 
     stale: channels of which something was given out that is in no log.
     """
 
-    def __init__(self, store: Log, reactor: Reactor, counters: Counters, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Log,
+        reactor: Reactor,
+        counters: Counters,
+        clock: Callable[[], float],
+        in_thread: Callable[..., Awaitable[Any]] = trio.to_thread.run_sync,
+    ) -> None:
         self._log = store
         self._reactor = reactor
         self._counters = counters
         self._clock = clock
+        self._in_thread = in_thread
         self._queue: deque[Asked] = deque()
         self._is_asked = trio.Event()
         self._retry_at = 0.0
@@ -131,7 +139,7 @@ class LogQueue:
             results: list[object] = [None] * len(asked)
             if self._may_ask:
                 stale, self.stale = self.stale, {}
-                outcome = await trio.to_thread.run_sync(_ask, lambda: self._answers(asked), self._log, stale)  # noqa: B023 - waited for
+                outcome = await self._in_thread(_ask, lambda: self._answers(asked), self._log, stale)  # noqa: B023 - waited for
                 self._conclude(outcome, stale)
                 results = outcome.result or results
             else:

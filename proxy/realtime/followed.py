@@ -61,10 +61,10 @@ class Newcomer:
 
 
 class Followed:
-    """epoch, last: of its log, what was given out, or is being; epoch "": not known yet. end: up to here it is here,
-    and will be given out. wanted: the highest offset that is known to be in the log. is_reading: what is missing is
-    asked for. doing: what is being given out; its offset is 0 if it has no place in the log. had: offsets that the
-    members have already, without a position."""
+    """epoch, last: of its log, what was given out, or is being; epoch "": not known yet, or is_new: there is none.
+    end: up to here it is here, and will be given out. wanted: the highest offset that is known to be in the log.
+    is_reading: what is missing is asked for. doing: what is being given out; its offset is 0 if it has no place in the
+    log. had: offsets that the members have already, without a position."""
 
     __slots__ = (
         "channel",
@@ -73,6 +73,7 @@ class Followed:
         "epoch",
         "former",
         "had",
+        "is_new",
         "is_reading",
         "last",
         "newcomers",
@@ -89,7 +90,7 @@ class Followed:
         self.former: dict[str, int] = {}
         self.had: set[int] = set()
         self.doing: Publication | None = None
-        self.is_reading = False
+        self.is_reading = self.is_new = False
 
     @property
     def done(self) -> int:
@@ -161,7 +162,7 @@ class Followed:
 
     def welcome(self) -> None:
         """Those who are where all are become members."""
-        if not self.newcomers or not self.epoch:
+        if not self.newcomers or not (self.epoch or self.is_new):
             return
         position = Position(self.epoch, self.last)
         newcomers, self.newcomers = self.newcomers, []

@@ -165,7 +165,8 @@ class Histories:
         if not followed.epoch:
             if followed.is_reading:
                 return False
-            followed.knows(answer.epoch, answer.offset - 1)  # the log was away when somebody came
+            # None was there when somebody came: all of it is to be given out; or it could not be asked for.
+            followed.knows(answer.epoch, 0 if followed.is_new else answer.offset - 1)
         if not publishing.is_offered:
             publishing.is_offered = True
             self._offer(publishing, followed, answer)
@@ -176,7 +177,7 @@ class Histories:
     def _offer(self, publishing: Publishing, followed: Followed, answer: Appended) -> None:
         if answer.epoch != followed.epoch:
             if answer.is_new:
-                self._is_another(followed, answer.epoch, answer.offset - 1)
+                self._is_another(followed, answer.epoch)
             else:
                 if not followed.has_given(answer.epoch, answer.offset):  # nobody can read it there any more
                     self._give_plain(publishing, followed)
@@ -205,9 +206,27 @@ class Histories:
         self._given[publishing.identity] = None
         if len(self._given) > MAX_REMEMBERED:
             del self._given[next(iter(self._given))]
+        keep = self._keep_of(publishing.channel)
+        assert keep is not None
+        append = Append(
+            publishing.channel, publishing.identity, publishing.payload, publishing.is_text, publishing.excluded, keep
+        )
+        self._queue.later(append, partial(self._has_place, publishing))
         if followed is not None:
             self._give_plain(publishing, followed)
         return publishing.plain is None or publishing.plain.is_given
+
+    def _has_place(self, publishing: Publishing, answer: Appended | None) -> None:
+        """What was given out without the log is in it now. Who was there has it."""
+        followed = self._followed.get(publishing.channel)
+        if answer is None or followed is None or followed.is_reading:
+            return
+        if answer.is_new and answer.epoch != followed.epoch:
+            self._is_another(followed, answer.epoch)
+        if answer.epoch == followed.epoch and answer.offset > followed.end:
+            followed.had.add(answer.offset)
+            followed.offer(Given(publishing.payload, publishing.is_text, answer.offset, b"", publishing.excluded))
+            self._go_on(followed)
 
     def _give_plain(self, publishing: Publishing, followed: Followed) -> None:
         """Without a position, after what is on its way."""
@@ -249,6 +268,7 @@ class Histories:
             for newcomer in newcomers:
                 newcomer.on_caught_up(newcomer, None)
             return
+        followed.is_new = not page.epoch
         followed.knows(page.epoch, page.last)
         self._go_on(followed)
 
@@ -276,7 +296,7 @@ class Histories:
             assert isinstance(publication, Given)
             self._fan_out(followed, publication)
             break
-        if not followed.epoch:
+        if not (followed.epoch or followed.is_new):
             return
         if followed.lacks and not followed.is_reading:
             followed.is_reading = True
@@ -294,7 +314,8 @@ class Histories:
             followed.wanted = followed.end  # what is missing comes with what follows, or with the news
             return
         if page.epoch != followed.epoch:
-            self._is_another(followed, page.epoch, page.last)
+            self._is_another(followed, page.epoch)
+            followed.wanted = page.last
         elif not followed.read(page, self._of(followed, page.publications)):
             self._on_interrupted(followed.channel, Why.TRIMMED.value)
             followed.skip(page.first)
@@ -315,22 +336,25 @@ class Histories:
             followed.had.update(each.offset for each in logged if each.identity in self._given)
         return [Given(each.payload, each.is_text, each.offset, b"", each.note) for each in logged]
 
-    def _is_another(self, followed: Followed, epoch: str, last: int) -> None:
+    def _is_another(self, followed: Followed, epoch: str) -> None:
+        """All of it is to be given out: whatever is appended by us says whose log it is, so nothing has been yet."""
         self._on_interrupted(followed.channel, Why.OTHER_LOG.value)
-        followed.begins_anew(epoch, last)
+        followed.begins_anew(epoch, 0)
 
     def _begun_anew(self, channel: str, epoch: str) -> None:
         followed = self._followed.get(channel)
         if followed is not None and epoch:
-            self._is_another(followed, epoch, 0)
+            self._is_another(followed, epoch)
 
     def _has_news(self, news: News | None) -> None:
         for channel, epoch, last in news[1] if news is not None else ():
             followed = self._followed.get(channel)
-            if followed is None or not followed.epoch:
+            if followed is None or followed.is_reading:
                 continue
-            if epoch != followed.epoch:
-                self._is_another(followed, epoch, last)
+            if not followed.epoch:
+                followed.knows(epoch, 0 if followed.is_new else last)
+            elif epoch != followed.epoch:
+                self._is_another(followed, epoch)
             followed.wanted = max(followed.wanted, last)
             self._go_on(followed)
 

@@ -8,6 +8,7 @@ at once, but for reading, which has its time in each turn.
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import structlog
@@ -24,6 +25,8 @@ BYTES_AT_ONCE = 1 << 20  # of theirs; one larger one goes alone
 READING_TIME = 0.002  # of a turn, for a log that does not block; others wait so long for it
 RETRY_INTERVAL = 1.0  # how often a log that is away is asked again
 MAX_STALE = 100_000  # channels whose logs are to be begun anew; of more nothing is given out without the log
+MAX_LATE_BYTES = 16 << 20  # of what was given out without the log, and is appended when it is back; of more, the newest
+LATE_OVERHEAD = 500  # bytes of each
 
 ResultT = TypeVar("ResultT")
 Told = Callable[[Appended | None], None]
@@ -47,7 +50,8 @@ class LogQueue:
     """clock: of the wall. in_thread: calls a function with arguments, in one. on_renewed: told each log that was begun
     anew, with its epoch. is_away: the last thing that was asked had no answer.
 
-    stale: channels of which something was given out that is in no log.
+    stale: channels of which something was given out that is in no log. What that was is appended to the logs that begin
+    then, first: others may be behind with it, and what a node publishes is in its order there.
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class LogQueue:
         self._in_thread = in_thread
         self._queue: deque[Asked] = deque()
         self._is_asked = trio.Event()
+        self._late: deque[Asked] = deque()
+        self._late_bytes = 0
         self._retry_at = 0.0
         self._cursor = ""
         self.is_away = False
@@ -102,6 +108,18 @@ class LogQueue:
         """What has changed since this was asked last."""
         self._ask(Asked(None, done, "", 0, limit))
 
+    def later(self, append: Append, done: Told) -> None:
+        """It was given out, and is to be appended as soon as the log is back; done is told then, if it is not dropped
+        for want of room."""
+        self._late.append(Asked(append, done))
+        self._late_bytes += len(append.payload) + LATE_OVERHEAD
+        while self._late_bytes > MAX_LATE_BYTES:
+            dropped = self._late.popleft().append
+            assert dropped is not None
+            self._late_bytes -= len(dropped.payload) + LATE_OVERHEAD
+            self._counters.limits_hit["history.max_late_bytes"] += 1
+        self._is_asked.set()
+
     def _ask(self, asked: Asked) -> None:
         self._queue.append(asked)
         self._is_asked.set()
@@ -132,10 +150,13 @@ class LogQueue:
     async def run(self) -> None:
         """Ask a log that blocks. Ends only by cancellation."""
         while True:
-            if not self._queue:
+            if not self._queue and not (self._late and self._may_ask):
                 self._is_asked = trio.Event()
-                await self._is_asked.wait()
-            asked = self._take()
+                with trio.move_on_after(RETRY_INTERVAL if self._late else inf):
+                    await self._is_asked.wait()
+                continue
+            is_late = bool(self._late) and self._may_ask
+            asked = self._take(self._late if is_late else self._queue)
             results: list[object] = [None] * len(asked)
             if self._may_ask:
                 stale, self.stale = self.stale, {}
@@ -144,14 +165,19 @@ class LogQueue:
                 results = outcome.result or results
             else:
                 await trio.lowlevel.checkpoint()
+            if is_late and self.is_away:
+                self._late.extendleft(reversed(asked))
+                continue
+            if is_late:
+                self._late_bytes -= sum(len(each.append.payload) + LATE_OVERHEAD for each in asked if each.append)
             self._reactor.look_at_clock()
             for each, result in zip(asked, results, strict=True):
                 each.done(result)
             self._reactor.settle()
 
-    def _take(self) -> list[Asked]:
+    @staticmethod
+    def _take(queue: deque[Asked]) -> list[Asked]:
         """What is asked together: appends that follow each other, or one of the others."""
-        queue = self._queue
         taken = [queue.popleft()]
         if taken[0].append is None:
             return taken
@@ -182,6 +208,11 @@ class LogQueue:
         """Of a log that does not block."""
         if not self._may_ask:
             return None
+        late, self._late = self._late, deque()
+        self._late_bytes = 0
+        for each in late:
+            assert each.append is not None
+            self.append(each.append, each.done)
         stale, self.stale = self.stale, {}
         outcome = _ask(ask, self._log, stale)
         self._conclude(outcome, stale)

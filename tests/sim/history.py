@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 KEEP = Keep(200, 0, 1e6)
-LOGGED = ("blue",)  # channels that have a history
+LOGGED = ("blue", "green", "red")  # channels that have a history
 
 
 class SimLog:

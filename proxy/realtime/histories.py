@@ -50,6 +50,7 @@ class Publishing:
         "answer",
         "channel",
         "excluded",
+        "has_looked",
         "identity",
         "is_answered",
         "is_known",
@@ -69,7 +70,7 @@ class Publishing:
         self.excluded = excluded
         self.is_known = is_known
         self.answer: Appended | None = None
-        self.is_answered = self.is_offered = False
+        self.is_answered = self.is_offered = self.has_looked = False
         self.plain: Given | None = None  # it is given out without a place in the log
 
     def answered(self, answer: Appended | None) -> None:
@@ -168,6 +169,13 @@ class Histories:
             # None was there when somebody came: all of it is to be given out; or it could not be asked for.
             followed.knows(answer.epoch, 0 if followed.is_new else answer.offset - 1)
         if not publishing.is_offered:
+            if answer.epoch != followed.epoch and answer.epoch not in followed.former:
+                # Of a log that was before all that we know, or of the one that is now: the log itself says which.
+                if not followed.is_reading and not publishing.has_looked:
+                    publishing.has_looked = True
+                    self._read(followed)
+                if followed.is_reading:
+                    return False
             publishing.is_offered = True
             self._offer(publishing, followed, answer)
         if publishing.plain is not None:
@@ -299,14 +307,17 @@ class Histories:
         if not (followed.epoch or followed.is_new):
             return
         if followed.lacks and not followed.is_reading:
-            followed.is_reading = True
-            self._queue.read(followed.channel, followed.end, PAGE, PAGE_BYTES, partial(self._has_read, followed))
+            self._read(followed)
         for newcomer in followed.newcomers:
             if newcomer.since is not None and not newcomer.is_asked and newcomer.offset != followed.last:
                 newcomer.is_asked = True
                 done = partial(self._has_shown, followed, newcomer)
                 self._queue.read(followed.channel, newcomer.offset, PAGE, PAGE_BYTES, done)
         followed.welcome()
+
+    def _read(self, followed: Followed) -> None:
+        followed.is_reading = True
+        self._queue.read(followed.channel, followed.end, PAGE, PAGE_BYTES, partial(self._has_read, followed))
 
     def _has_read(self, followed: Followed, page: Page | None) -> None:
         followed.is_reading = False

@@ -93,11 +93,12 @@ class Streams:
         return stream
 
     def _under_way(self) -> list[Kept]:
-        """What no proxy has acknowledged. One that is new gets it, too: what it gets later would else come before it in
-        a log, if this one is the first to append that."""
-        best = max((stream.acknowledged for stream in self._streams.values()), default=0)
-        kept = {kept.number: kept for stream in self._streams.values() for kept in (*stream.sent, *stream.waiting)}
-        return [kept[number] for number in sorted(kept) if number > best]
+        """What some proxy with a session has not acknowledged. One that is new gets it, too: what it gets later would
+        else come before it in a log, if this one is the first to append that. That one has acknowledged it says nothing
+        of the log, which may be away for that one alone."""
+        linked = [stream for stream in self._streams.values() if stream.session is not None]
+        kept = {kept.number: kept for stream in linked for kept in (*stream.sent, *stream.waiting)}
+        return [kept[number] for number in sorted(kept)]
 
     def attach(self, session: ProxySession, seen: int) -> None:
         """A session is welcomed, and the proxy has our effects up to `seen`: the others are sent again, in order."""

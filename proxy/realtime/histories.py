@@ -106,6 +106,7 @@ class Histories:
         self._followed: dict[str, Followed] = {}
         self._busy: deque[tuple[Followed, FanOut]] = deque()  # what is being given out
         self._given: dict[bytes, None] = {}  # without the log
+        self._read_ones: dict[bytes, int] = {}  # identities of what was read from it
         self._asks_at = 0.0
         self._own = b"reply " + proxy.encode()
         self._replies = 0
@@ -207,6 +208,8 @@ class Histories:
         if publishing.is_offered:
             return publishing.plain is None or publishing.plain.is_given
         publishing.is_offered = True
+        if publishing.identity in self._read_ones:
+            return True  # it was read from the log, and is given out in its place there
         self._counters.limits_hit["history.without_store"] += 1
         if not (self._gives_without and self._queue.without(publishing.channel)):
             self._on_interrupted(publishing.channel, "what was published is not given out without the log")
@@ -345,6 +348,10 @@ class Histories:
         """What was given out without the log, and another proxy has appended since, members have."""
         if self._given:
             followed.had.update(each.offset for each in logged if each.identity in self._given)
+        for each in logged:  # its node may bring it to us when the log is away
+            self._read_ones[each.identity] = each.offset
+        while len(self._read_ones) > MAX_REMEMBERED:
+            del self._read_ones[next(iter(self._read_ones))]
         return [Given(each.payload, each.is_text, each.offset, b"", each.note) for each in logged]
 
     def _is_another(self, followed: Followed, epoch: str) -> None:

@@ -17,5 +17,4 @@ state       the proxy's copy of the nodes' replicated state
 Thin shells:
 links/         what carries frames to a node (zeromq, memory)
 coordination/  the store that proxies share (memory, sqlite, redis); one proxy needs only memory
-history/       the logs of channels that have one
 """

@@ -1,4 +1,0 @@
-"""Channels with history: what is published to them is kept in a log, from which who comes back gets what it missed.
-
-base       the seam: what a log is, and what is kept in one
-"""

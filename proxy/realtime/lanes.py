@@ -25,7 +25,8 @@ from holdfast.proxy.clients.clients import Clients
 from holdfast.proxy.clients.session import Session
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.realtime.channels import Channels, FanOut
-from holdfast.proxy.realtime.histories import Histories, Publishing
+from holdfast.proxy.realtime.histories import Histories
+from holdfast.proxy.realtime.publishing import Publishing
 
 log = structlog.get_logger("holdfast.lanes")
 

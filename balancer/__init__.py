@@ -5,6 +5,8 @@ settings    what the configuration can set here
 directory   the nodes: states, incarnations, credit; which are available
 policies    which of the available ones takes a request
 routes      which of the routes takes a request (route: one of them)
+channel_rules  what holds for which channels
+filters     who has joined which filter of channels, with `+` and `#`
 calls       what one node is asked that no client has asked
 ledger      requests in flight and parked; deadlines (early: those before their time), redelivery
 taken       what became of a reply where it goes
@@ -17,4 +19,5 @@ state       the proxy's copy of the nodes' replicated state
 Thin shells:
 links/         what carries frames to a node (zeromq, memory)
 coordination/  the store that proxies share (memory, sqlite, redis); one proxy needs only memory
+history/       the logs of channels that have one
 """

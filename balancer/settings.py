@@ -80,6 +80,16 @@ class StoreSettings(Struct, frozen=True):
     timeout: float = 2.0  # for one operation; after it the store counts as gone
 
 
+class HistorySettings(Struct, frozen=True):
+    """Section [history]: the logs of channels that have one."""
+
+    kind: Literal["store", "memory", "sqlite", "redis"] = "store"  # store: as store.kind
+    without_store: Literal["deliver", "refuse"] = "deliver"
+    max_bytes: int = 512 << 20  # 10,000 channels with 100 messages of 128 bytes, and as much again
+    remember: float = 600.0  # identities; nodes keep what they have for a proxy for 60 s
+    max_identities: int = 1_000_000
+
+
 class ClusterSettings(Struct, frozen=True):
     """Section [cluster]: the proxies that share a store. Without a store only minimum_nodes counts."""
 

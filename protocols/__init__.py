@@ -3,6 +3,8 @@
 close      why a connection ends or a request fails, and what each protocol says then (one table)
 errors     the hierarchy of errors; each carries its reason from that table
 paths      patterns of paths, for routes of proxies and of nodes
+channel_names  patterns of channels' names
+positions  where somebody is in a channel with history, and what stands there
 cookies    what Cookie headers say, to handlers and to who looks for a token
 bodiless   which HTTP replies have no body
 endpoints  addresses of ports

@@ -13,7 +13,9 @@ import msgspec
 
 import holdfast
 from holdfast.node import measuring
+from holdfast.protocols.clients.centrifuge.codes import close_code, error_code
 from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import HoldfastError
 from holdfast.proxy.admin.api import MAX_PUBLISHING
 from holdfast.proxy.admin.exporter import METRICS
 from holdfast.proxy.admin.idempotency import MAX_KEPT, MAX_KEY, SECONDS
@@ -69,10 +71,12 @@ Why a connection ends or a request fails, and what each protocol says then. The 
 after a pause with some chance in it. No connection is ever closed with 1000: client libraries take that for the
 user's own wish and stay away.
 
-1005 is not sent: it is how WebSocket calls a connection that was closed without a code.
+1005 is not sent: it is how WebSocket calls a connection that was closed without a code. The last two are how
+[Centrifuge's clients](../howto/centrifuge-clients.md) are told: the code of a connection that is closed, and that of
+an error.
 
-| Reason | When | WebSocket | HTTP | MQTT 5 | Retryable |
-|---|---|---|---|---|---|
+| Reason | When | WebSocket | HTTP | MQTT 5 | Centrifuge: closed | error | Retryable |
+|---|---|---|---|---|---|---|---|
 """
 
 METRICS_PAGE = f"""{MADE}
@@ -222,6 +226,7 @@ def _choices(type_: object) -> str:
 def errors_page() -> str:
     return ERRORS + "".join(
         f"| `{reason.value}` | {WHEN[reason]} | {reason.websocket} | {reason.http} | 0x{reason.mqtt:02X} "
+        f"| {close_code(reason)} | {error_code(HoldfastError('', reason))[0]} "
         f"| {'yes' if reason.retryable else 'no'} |\n"
         for reason in Reason
     )

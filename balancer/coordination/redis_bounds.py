@@ -33,9 +33,10 @@ else:
 class BoundedSocket:
     """A socket, plain or TLS, as redis-py uses it. left: seconds for what is under way; raises TimeoutError after."""
 
-    def __init__(self, sock: socket.socket, left: Callable[[], float]) -> None:
+    def __init__(self, sock: socket.socket, left: Callable[[], float], max_answer_bytes: int) -> None:
         self._sock = sock
         self._left = left
+        self._max_answer_bytes = max_answer_bytes
         self._timeout = sock.gettimeout()  # of one wait
         self._taken = 0  # since the last command
 
@@ -72,20 +73,21 @@ class BoundedSocket:
 
     def _take(self, data: bytes) -> None:
         self._taken += len(data) + LINE_BYTES * data.count(b"\r\n")
-        if self._taken > MAX_ANSWER_BYTES:
+        if self._taken > self._max_answer_bytes:
             # as when it is gone, so that another Sentinel or node is asked
             raise RedisConnectionError(
-                f"an answer that is longer than any of a store (at most {MAX_ANSWER_BYTES} bytes)"
+                f"an answer that is longer than any of a store (at most {self._max_answer_bytes} bytes)"
             )
 
 
 class _Bounded(_Connection):
     left: Callable[[], float]
+    max_answer_bytes: int
     _asked: object = None  # the last command
 
     def _connect(self) -> BoundedSocket:
         self.left()
-        return BoundedSocket(super()._connect(), self.left)  # type: ignore[no-untyped-call, safe-super]
+        return BoundedSocket(super()._connect(), self.left, self.max_answer_bytes)  # type: ignore[no-untyped-call, safe-super]
 
     def send_command(self, *args: object, **options: object) -> None:
         super().send_command(*args, **options)  # type: ignore[no-untyped-call]
@@ -99,9 +101,12 @@ class _Bounded(_Connection):
         return answer
 
 
-def bounded(connection: type[AbstractConnection], left: Callable[[], float]) -> type[AbstractConnection]:
+def bounded(
+    connection: type[AbstractConnection], left: Callable[[], float], max_answer_bytes: int = MAX_ANSWER_BYTES
+) -> type[AbstractConnection]:
     """The same kind of connection, bounded."""
-    return type(f"Bounded{connection.__name__}", (_Bounded, connection), {"left": staticmethod(left)})
+    limits = {"left": staticmethod(left), "max_answer_bytes": max_answer_bytes}
+    return type(f"Bounded{connection.__name__}", (_Bounded, connection), limits)
 
 
 def wrong_with(answer: object) -> str:

@@ -5,17 +5,14 @@ all processes of a machine share and which begins anew with each boot, so that a
 record stays. It needs the boot id that Linux has, and a disk of this machine (docs/adr/0010-store-sqlite.md).
 """
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import TypeVar
 
 import trio
 
-from holdfast.balancer.coordination.base import CoordinationError, Coordinator, MasterRecord, StoreRefusal
+from holdfast.balancer.coordination.base import CoordinationError, Coordinator, MasterRecord
 from holdfast.balancer.coordination.contents import (
     MAX_CARD_BYTES,
     MAX_CARDS,
@@ -24,10 +21,10 @@ from holdfast.balancer.coordination.contents import (
     cards_of,
     record_of,
 )
+from holdfast.balancer.coordination.sqlite_file import SqliteFile, boot_id
 from holdfast.balancer.coordination.threads import StoreThread
 
 Result = TypeVar("Result")
-FileId = tuple[int, int]  # device and inode
 Operation = Callable[[sqlite3.Connection, float], Result]  # within a transaction; the time is read after it has begun
 
 SCHEMA = (
@@ -48,23 +45,9 @@ RECORD = (
     f"substr(node, 1, {MAX_RECORD_BYTES + 1}) FROM cluster LIMIT 2"
 )
 
-RETRY = 0.002  # seconds
-# The file is none of ours, or not to be had: its folder is missing, or not for us. What else SQLite says may pass.
-REFUSALS = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY})
-
-
-def boot_id() -> str:
-    """Of the running kernel: another after each boot."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-
 
 class SqliteCoordinator(Coordinator):
-    """A Coordinator in an SQLite file, which is made if it is not there; so is a new one when it was deleted.
-
-    Whatever happens to the file and its log (-wal, -shm): when they are gone it is well again at the next operations.
-    A connection that has failed is never asked again, since it may be what keeps the others from being well: they share
-    the -shm that it has open, for as long as one has it.
-    """
+    """A Coordinator in an SQLite file, which is made if it is not there; so is a new one when it was deleted."""
 
     def __init__(
         self,
@@ -73,12 +56,11 @@ class SqliteCoordinator(Coordinator):
         clock: Callable[[], float] = time.monotonic,
         boot: Callable[[], str] = boot_id,
     ) -> None:
-        self._path = path
-        self._busy_timeout = timeout / 2  # less than `timeout`, so that it is SQLite that says what it waited for
         self._clock = clock
         self._boot = boot
         self._thread = StoreThread(path, timeout)
-        self._open: tuple[sqlite3.Connection, FileId] | None = None  # set up, and of which file
+        # less than `timeout`, so that it is SQLite that says what it waited for
+        self._file = SqliteFile(path, timeout / 2, self._set_up)
 
     async def put_card(self, proxy: str, card: bytes, ttl: float) -> None:
         def put(db: sqlite3.Connection, now: float) -> None:
@@ -120,83 +102,30 @@ class SqliteCoordinator(Coordinator):
         return await self._write(swap)
 
     async def aclose(self) -> None:
-        await self._thread.close(self._disconnect)
+        await self._thread.close(self._file.close)
 
     async def _read(self, operation: Operation[Result]) -> Result:
         return await self._thread.call(self._transact, "BEGIN", operation)
 
     async def _write(self, operation: Operation[Result]) -> Result:
-        # IMMEDIATE: a transaction that reads before it takes the lock can't be carried on when another has written.
         return await self._thread.call(self._transact, "BEGIN IMMEDIATE", operation)
 
     # --- in the thread ------------------------------------------------------------------------------------------
 
     def _transact(self, begin: str, operation: Operation[Result]) -> Result:
-        try:
-            db = self._connect()
-            with db:
-                db.execute(begin)
-                # That was the wait. If whoever asked has given up meanwhile, nothing is to happen any more.
-                trio.from_thread.check_cancelled()
-                return operation(db, self._clock())
-        except (CoordinationError, sqlite3.Error, OSError, OverflowError) as error:  # SQLite's integers have 64 bits
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code != sqlite3.SQLITE_BUSY:  # that is another's doing, who will be done
-                self._disconnect()
-            kind = StoreRefusal if code in REFUSALS else CoordinationError
-            raise kind(f"{self._path}: {error}") from error
+        def transact(db: sqlite3.Connection) -> Result:
+            # That was the wait. If whoever asked has given up meanwhile, nothing is to happen any more.
+            trio.from_thread.check_cancelled()
+            return operation(db, self._clock())
 
-    def _connect(self) -> sqlite3.Connection:
-        """The connection; a new one when the file is not the one that it has open, which nobody else sees any more."""
-        if self._open is not None:
-            db, file = self._open
-            with suppress(FileNotFoundError):
-                if file == self._file_at_path():
-                    return db
-            self._disconnect()
-        db = sqlite3.connect(self._path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False)
-        try:
-            file = self._file_at_path()  # now: if another one is there later, it is not this
-            self._set_up(db)
-        except BaseException:
-            db.close()
-            raise
-        self._open = db, file
-        return db
+        return self._file.transact(begin, transact)
 
     def _set_up(self, db: sqlite3.Connection) -> None:
-        # Few writes then wait for the disk. A power cut may undo the last ones: it ends what they were about, too.
-        self._keep_a_log(db)
-        db.execute("PRAGMA synchronous = NORMAL")
-        with db:
-            db.execute("BEGIN IMMEDIATE")
-            for statement in SCHEMA:
-                db.execute(statement)
-            boot = self._boot()
-            if db.execute("UPDATE cluster SET boot = ? WHERE boot <> ?", (boot, boot)).rowcount:
-                db.execute("DELETE FROM cards")
-
-    def _keep_a_log(self, db: sqlite3.Connection) -> None:
-        """Sets the journal mode. SQLite refuses at once, and does not wait, when another is just setting it."""
-        end = time.monotonic() + self._busy_timeout
-        while True:
-            try:
-                db.execute("PRAGMA journal_mode = WAL")
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
-                    raise
-                time.sleep(RETRY)
-
-    def _file_at_path(self) -> FileId:
-        status = os.stat(self._path)
-        return status.st_dev, status.st_ino
-
-    def _disconnect(self) -> None:
-        if self._open is not None:
-            db, _ = self._open
-            self._open = None
-            db.close()
+        for statement in SCHEMA:
+            db.execute(statement)
+        boot = self._boot()
+        if db.execute("UPDATE cluster SET boot = ? WHERE boot <> ?", (boot, boot)).rowcount:
+            db.execute("DELETE FROM cards")
 
 
 def _record(db: sqlite3.Connection, now: float) -> MasterRecord:

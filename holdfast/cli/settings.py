@@ -17,6 +17,7 @@ from holdfast.proxy.clients.listener import port_of_protocol
 from holdfast.proxy.clients.tls import server_context
 from holdfast.proxy.cluster.bindings import resolve
 from holdfast.proxy.config import Config, Loaded, examine, load
+from holdfast.proxy.config.channels import as_toml as rule_as_toml
 from holdfast.proxy.config.keys import MASK, is_secret
 from holdfast.proxy.config.routes import as_toml
 from holdfast.proxy.config.sources import value_of
@@ -55,7 +56,8 @@ def refused_later(config: Config) -> Iterator[str]:
     trials += (partial(_resolve, "node.bind", address) for address in node.bind)
     if store.kind != "memory":
         trials += [partial(_resolve, "cluster.pub", cluster.pub), partial(_resolve, "cluster.router", cluster.router)]
-        trials.append(partial(_look_at_sqlite if store.kind == "sqlite" else _look_at_redis, store))
+    for kind in {store.kind, config.history.kind} & {"sqlite", "redis"}:
+        trials.append(partial(_look_at_sqlite if kind == "sqlite" else _look_at_redis, store))
     for trial in trials:
         try:
             trial()
@@ -85,13 +87,14 @@ def _look_at_redis(store: StoreSettings) -> None:
 
 def _config(arguments: argparse.Namespace) -> int:
     loaded = load(arguments.config, os.environ, arguments.sets)
-    routes = loaded.config.route
+    routes, rules = loaded.config.route, loaded.config.channel
     if arguments.json:
         values: dict[str, object] = {
             name: {"value": _shown(loaded, name), "source": origin.source, "name": origin.name}
             for name, origin in loaded.origins.items()
         }
-        say_json({**values, "route": routes} if routes else values)
+        tables = {name: table for name, table in (("route", routes), ("channel", rules)) if table}
+        say_json({**values, **tables})
         return 0
     for section, names in itertools.groupby(loaded.origins, lambda name: name.partition(".")[0]):
         lines = {name: f"{name.partition('.')[2]} = {to_toml(_shown(loaded, name))}" for name in names}
@@ -102,6 +105,8 @@ def _config(arguments: argparse.Namespace) -> int:
         say("")
     for route in routes:
         say("\n".join(["[[route]]", *as_toml(route), ""]))
+    for rule in rules:
+        say("\n".join(["[[channel]]", *rule_as_toml(rule), ""]))
     return 0
 
 

@@ -14,7 +14,18 @@ import trio
 from holdfast.node.effects import check_size
 from holdfast.node.failures import Failures
 from holdfast.node.seams import ProxySession
-from holdfast.node.stream import MAX_KEPT_SECONDS, NOWHERE, OVERHEAD, Effective, Numbers, Origin, Stream, Turn, hole
+from holdfast.node.stream import (
+    MAX_KEPT_SECONDS,
+    NOWHERE,
+    OVERHEAD,
+    Effective,
+    Kept,
+    Numbers,
+    Origin,
+    Stream,
+    Turn,
+    hole,
+)
 from holdfast.protocols.nodes.effects import (
     MAX_ALL_PENDING,
     MAX_OWED,
@@ -71,12 +82,23 @@ class Streams:
     def _stream(self, proxy: str) -> Stream:
         stream = self._streams.get(proxy)
         if stream is None:
+            under_way = self._under_way()
             stream = self._streams[proxy] = Stream(self._numbers, trio.current_time(), self._owe, self._failures)
+            for kept in under_way:
+                stream.keep(kept)
             if proxy in self._former:  # what it was not sent meanwhile may have been for clients that it has
                 del self._former[proxy]
                 number = self._numbers.next()  # its own: the proxy may have all that was numbered before
                 stream.keep(hole(number))
         return stream
+
+    def _under_way(self) -> list[Kept]:
+        """What some proxy with a session has not acknowledged. One that is new gets it, too: what it gets later would
+        else come before it in a log, if this one is the first to append that. That one has acknowledged it says nothing
+        of the log, which may be away for that one alone."""
+        linked = [stream for stream in self._streams.values() if stream.session is not None]
+        kept = {kept.number: kept for stream in linked for kept in (*stream.sent, *stream.waiting)}
+        return [kept[number] for number in sorted(kept)]
 
     def attach(self, session: ProxySession, seen: int) -> None:
         """A session is welcomed, and the proxy has our effects up to `seen`: the others are sent again, in order."""

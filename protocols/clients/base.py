@@ -11,9 +11,10 @@ from typing import ClassVar, Final, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from holdfast.protocols.clients.events import Event, Request
+from holdfast.protocols.clients.events import Event, Opened, Publish, Refresh, Request, Subscribe, Unsubscribe
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError
+from holdfast.protocols.positions import Position, Publication
 
 ENTRY_POINTS = "holdfast.protocols"
 
@@ -156,6 +157,82 @@ class KnowsAddress(Protocol):
     session; client_address: "host:port", of who has asked last."""
 
     client_address: str
+
+
+class Subscribed(Struct, gc=False):
+    """What is said of a subscription that is granted.
+
+    position: where the client is when it has `missed`; None: the channel has no history. recovered: whether it has,
+    with `missed`, all that came after the position that it named; None: it named none. detail: why not. missed: the
+    oldest first. info: what the node that was asked says of it, as JSON; b"": nothing. expires: seconds until it ends,
+    unless the client shows a new token; None: it does not.
+    """
+
+    channel: str
+    position: Position | None = None
+    recovered: bool | None = None
+    missed: Sequence[Publication] = ()
+    detail: str = ""
+    info: bytes = b""
+    expires: float | None = None
+
+
+@runtime_checkable
+class KnowsChannels(Protocol):
+    """What an adapter has besides if its protocol has words for channels: then it may give Subscribe, Unsubscribe and
+    Publish, and is told which channel a notification is of. Others get the bare message, by `notification`."""
+
+    def subscribed(self, request: Subscribe, said: Subscribed) -> bytes:
+        """The subscription is granted. What is published from now on follows, in the order of offsets."""
+        ...
+
+    def unsubscribed(self, request: Unsubscribe) -> bytes:
+        """Nothing of that channel follows."""
+        ...
+
+    def dropped(self, channel: str, error: HoldfastError) -> bytes:
+        """A subscription is over, by no wish of the client: why. error.reason.retryable: it may subscribe again at
+        once, with the position it is at, as after a gap that could not be closed."""
+        ...
+
+    def published(self, request: Publish) -> bytes:
+        """It is, to all that its proxy has; what others have is under way."""
+        ...
+
+    def publication(self, channel: str, epoch: str, publication: Publication) -> bytes:
+        """A message that was published to a channel. epoch: of its log; "": it has none. Like `notification` it is
+        encoded once for all with the same wire format, and b"" if the protocol has no way to say it."""
+        ...
+
+
+class Begun(Struct, gc=False):
+    """What is said of a session that has begun.
+
+    client: its id, as nodes know it. channels: it is in them from the beginning. expires: seconds until it ends, unless
+    the client shows a new token; None: it does not, or no token can put it off.
+    """
+
+    client: int
+    channels: Sequence[str] = ()
+    expires: float | None = None
+
+
+@runtime_checkable
+class KnowsSession(Protocol):
+    """What an adapter has besides if its protocol has words for sessions: then these tell the client that its own
+    stands, and an Output after Opened need not. Only with them it may give Refresh."""
+
+    def begun(self, opened: Opened, said: Begun) -> bytes:
+        """The session has begun. Before whatever else is written that came of it."""
+        ...
+
+    def refreshed(self, request: Refresh, expires: float | None) -> bytes:
+        """The token is good, and the session ends in so many seconds; None: it does not."""
+        ...
+
+    def not_refreshed(self, request: Refresh, error: HoldfastError) -> bytes:
+        """It is not, and the session ends when it would have ended."""
+        ...
 
 
 class ProtocolFactory(Protocol):

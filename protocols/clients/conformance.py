@@ -12,11 +12,13 @@ raises Violation; an exception of the adapter's own comes through as it is. The 
 - No bytes make a method raise. `reply` may raise ProtocolError, and then `error` is still accepted.
 - The same bytes give the same events however they are cut (adjacent Outputs count as one).
 - `Finished` comes once, nothing comes after it; a `Switch` ends its list too. `Opened` comes once at most.
-- An event is of one of the types of protocols.clients.events, not of a subclass. `Opened` comes before a Message.
-- An `Opened` with `refuse` comes before the answer of its handshake: an Output follows in the same call, none is before
-  it there. `refuse` makes bytes, and the connection ends with them. Without `refuse` a session that may not begin is
-  told so by `close`, and its messages have been answered by `error`: `Finished` comes then. (That an Output of an
-  earlier call, or one without `refuse`, does not tell the client that its session stands, nobody can see from outside.)
+- An event is of one of the types of protocols.clients.events, not of a subclass. `Opened` comes before a Message, and
+  before Subscribe, Unsubscribe, Publish and Refresh: adapters that are KnowsChannels and KnowsSession may give those.
+- An `Opened` with `refuse` comes before the answer of its handshake: an Output follows in the same call, or `begun`
+  says it, and none is before it there. `refuse` makes bytes, and the connection ends with them. Without `refuse` a
+  session that may not begin is told so by `close`, and its messages have been answered by `error`: `Finished` comes
+  then. (That an Output of an earlier call, or one without `refuse`, does not tell the client that its session stands,
+  nobody can see from outside.)
 - The text of a Message is UTF-8. What is to be written is bytes.
 - `paused` is True only while a request waits for its reply, and with `has_more`. In the first case nothing but
   `Finished` comes, and no byte is lost.
@@ -29,16 +31,17 @@ raises Violation; an exception of the adapter's own comes through as it is. The 
 - `Silent` comes last, with the deadline moved on: it may be passed over, or answered by `close`.
 - After an end of file, and after `close`, `Finished` comes: at once, with the last reply, or by the deadline.
 - With `close` said again as DRAINING, it is at once, with the last reply, or within `close_timeout`.
-- Adapters of equal `wire_format` encode a notification to equal bytes.
+- Adapters of equal `wire_format` encode a notification, and a publication, to equal bytes.
 """
 
 from math import inf
 from typing import Protocol
 
-from holdfast.protocols.clients.base import Limits, ProtocolFactory
+from holdfast.protocols.clients.base import KnowsChannels, Limits, ProtocolFactory
 from holdfast.protocols.clients.drive import MAX_READ_BYTES, MAX_STEPS, Drive, Violation, violated
-from holdfast.protocols.clients.events import HttpRequest, Message
+from holdfast.protocols.clients.events import Request
 from holdfast.protocols.close import Reason
+from holdfast.protocols.positions import Publication
 
 __all__ = ["Violation", "check"]
 
@@ -60,7 +63,7 @@ def check(
     """
     limits = limits or Limits()
     expected = _run(factory, limits, [script])
-    if not any(isinstance(entry, Message | HttpRequest) for entry in expected):
+    if not any(isinstance(entry, Request) for entry in expected):
         raise ValueError("the script must make the adapter give a request, else it shows nothing")
     _check_cuts(factory, limits, script, random, [script[at : at + 1] for at in range(len(script))])
     _check_silence(factory, limits, b"")
@@ -131,6 +134,14 @@ def _check_notifications(factory: ProtocolFactory, limits: Limits, first: bytes,
         said = [drive.written(drive.protocol.notification(payload, is_text)) for drive in drives]
         if formats[0] is not None and formats[0] == formats[1] and said[0] != said[1]:
             violated(f"two adapters of wire_format {formats[0]!r} encode a notification differently")
+        told = Publication(payload, is_text, 7, b"{}")
+        said = [
+            drive.written(drive.protocol.publication("c", "epoch", told))
+            for drive in drives
+            if isinstance(drive.protocol, KnowsChannels)
+        ]
+        if formats[0] is not None and formats[0] == formats[1] and said != said[:1] * len(said):
+            violated(f"two adapters of wire_format {formats[0]!r} encode a publication differently")
 
 
 def _run(factory: ProtocolFactory, limits: Limits, pieces: list[bytes], *, replies_late: bool = False) -> list[object]:

@@ -9,7 +9,17 @@ from typing import NoReturn
 
 from msgspec.structs import replace
 
-from holdfast.protocols.clients.base import UNITS_PER_CALL, ClientProtocol, Limits, ProtocolFactory, ReplyHead
+from holdfast.protocols.clients.base import (
+    UNITS_PER_CALL,
+    Begun,
+    ClientProtocol,
+    KnowsChannels,
+    KnowsSession,
+    Limits,
+    ProtocolFactory,
+    ReplyHead,
+    Subscribed,
+)
 from holdfast.protocols.clients.events import (
     Event,
     Finished,
@@ -17,19 +27,28 @@ from holdfast.protocols.clients.events import (
     Message,
     Opened,
     Output,
+    Publish,
+    Refresh,
     Request,
     Silent,
+    Subscribe,
     Switch,
+    Unsubscribe,
 )
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, ProtocolError
+from holdfast.protocols.positions import Position, Publication
 
 _ADDRESS = "192.0.2.1:50000"
 MAX_READ_BYTES = 64 << 10  # one read of the reactor: so much may come while the adapter is paused
 _MAX_UNTOLD_BYTES = 1 << 10  # the head of a frame, what is between two messages
 MAX_STEPS = 16  # of deadlines that follow one another without a byte from the peer
 _MAX_EVENTS_OF_A_UNIT = 4
-_EVENTS = (Finished, HttpRequest, Message, Opened, Output, Silent, Switch)
+_EVENTS = (
+    Finished, HttpRequest, Message, Opened, Output, Publish, Refresh, Silent, Subscribe, Switch, Unsubscribe,
+)  # fmt: skip
+_OF_SESSIONS = (Message, Publish, Refresh, Subscribe, Unsubscribe)
+_MISSED = (Publication(b"1", True, 1), Publication(b"\xff", False, 2, b"{}"))
 _HEAD = ReplyHead(200, (("X-Part", "1"),))
 _UNSENDABLE = ReplyHead(7, (("bad\r\nname", "\u2028"),))
 
@@ -53,6 +72,7 @@ class Drive:
         self.trace: list[object] = []  # events; for Finished its reason, for Switch the protocol's name
         self.is_finished = False
         self.is_refused = False
+        self._is_dismissed = False  # refused in its handshake's words: nothing of it is asked or looked at any more
         self._refuses = refuses
         self._replies_late = replies_late
         self._waiting: Request | None = None  # the request of a paused adapter
@@ -95,7 +115,7 @@ class Drive:
 
     def _go_on(self) -> None:
         """The turns that follow, for what was more than one's share."""
-        while self.protocol.has_more:
+        while self.protocol.has_more and not self._is_dismissed:
             self._take(self.protocol.resume(self.now))
 
     def step(self) -> None:
@@ -141,10 +161,16 @@ class Drive:
             match event:
                 case Output():
                     self._record_output(self.written(event.data))
-                case Message() if not self._has_opened:
-                    violated("a Message before Opened: the client of a connection without one is gone")
-                case Message() | HttpRequest():
+                case _ if isinstance(event, _OF_SESSIONS) and not self._has_opened:
+                    violated(f"a {type(event).__name__} before Opened: the client of a connection without one is gone")
+                case Message() | HttpRequest() | Subscribe() | Publish():
                     self._take_request(event, is_last)
+                case Unsubscribe():
+                    self.trace.append(event)
+                    self.written(self._knowing_channels(event).unsubscribed(event))
+                case Refresh():
+                    self.trace.append(event)
+                    self._refresh(event)
                 case Opened():
                     if self._has_opened:
                         violated("Opened came twice")
@@ -154,6 +180,8 @@ class Drive:
                     if self._refuses:
                         self._refuse(event, events[place + 1 :])
                         return
+                    if isinstance(self.protocol, KnowsSession):
+                        self._begin(self.protocol, event)
                 case Finished():
                     if not is_last or not isinstance(event.reason, Reason):
                         violated("Finished must have a Reason and be the last event")
@@ -174,8 +202,29 @@ class Drive:
         if opened.refuse is not None:
             if any(isinstance(event, Output) for event in events[:place]):
                 violated("an Output came before Opened, whose refuse is to come in place of the handshake's answer")
-            if not any(isinstance(event, Output) for event in events[place + 1 :]):
+            is_told = isinstance(self.protocol, KnowsSession)
+            if not is_told and not any(isinstance(event, Output) for event in events[place + 1 :]):
                 violated("Opened has refuse, and no answer of the handshake follows it")
+
+    def _begin(self, protocol: KnowsSession, opened: Opened) -> None:
+        said = self.written(protocol.begun(opened, Begun(1, ("a channel",), 60.0)))
+        if not said:
+            violated("begun() says nothing")
+
+    def _refresh(self, event: Refresh) -> None:
+        """Every other one is good."""
+        if not isinstance(self.protocol, KnowsSession):
+            violated("Refresh of an adapter without KnowsSession")
+        self._requests += 1
+        if self._requests % 2:
+            self.written(self.protocol.refreshed(event, 60.0))
+        else:
+            self.written(self.protocol.not_refreshed(event, HoldfastError("conformance", Reason.UNAUTHORIZED)))
+
+    def _knowing_channels(self, event: Event) -> KnowsChannels:
+        if not isinstance(self.protocol, KnowsChannels):
+            violated(f"{type(event).__name__} of an adapter without KnowsChannels")
+        return self.protocol
 
     def _refuse(self, opened: Opened, rest: Sequence[Event]) -> None:
         """As proxy.clients.connection does it."""
@@ -183,11 +232,11 @@ class Drive:
         if opened.refuse is not None:
             if not self.written(opened.refuse(error)):
                 violated("refuse says nothing")
-            self.is_finished = True  # and the adapter is not asked any more
+            self.is_finished = self._is_dismissed = True
             return
         self.is_refused = True
         for event in rest:
-            if isinstance(event, Message | HttpRequest):
+            if isinstance(event, Request):
                 self.written(self.protocol.error(event, error))
             elif isinstance(event, Switch):
                 self._switch(Switch(event.protocol, b""))
@@ -230,6 +279,9 @@ class Drive:
         reply, error = self.protocol.reply, HoldfastError("conformance", Reason.NODE_LOST)
         way = self._requests % 4
         self._requests += 1
+        if isinstance(request, Subscribe | Publish):
+            self._grant(request, way, error)
+            return
         try:
             if way == 0:
                 whole = None if self._requests % 8 > 4 else b"whole"
@@ -243,6 +295,19 @@ class Drive:
                 self.written(reply(request, _UNSENDABLE, b"", True, False))
         except ProtocolError:
             self.written(self.protocol.error(request, error))
+
+    def _grant(self, request: Subscribe | Publish, way: int, error: HoldfastError) -> None:
+        protocol = self._knowing_channels(request)
+        if way == 2:
+            self.written(self.protocol.error(request, error))
+        elif isinstance(request, Publish):
+            self.written(protocol.published(request))
+        else:
+            channel, position = request.channel, Position("epoch", 2)
+            missed = _MISSED if way == 1 else ()
+            self.written(protocol.subscribed(request, Subscribed(channel, position, way == 1, missed, "", b"{}", 60.0)))
+            self.written(protocol.publication(channel, position.epoch, Publication(b"{}", True, 3)))
+            self.written(protocol.dropped(channel, error))
 
     def _answer_rest(self, request: Request, end: bytes | None) -> None:
         try:
@@ -277,6 +342,8 @@ class Drive:
             self.trace.append(data)
 
     def _check_state(self) -> None:
+        if self._is_dismissed:
+            return
         if not isinstance(self.protocol, ClientProtocol):
             violated(f"{type(self.protocol).__name__} lacks a part of ClientProtocol")
         if isnan(self.protocol.deadline):

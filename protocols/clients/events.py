@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError
+from holdfast.protocols.positions import Position
 
 SAFE_OR_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 section 9.2
 
@@ -53,6 +54,57 @@ class HttpRequest(Struct, gc=False):
     def redeliverable(self) -> bool:
         """As of Message: only what is safe or idempotent by its method."""
         return self.method in SAFE_OR_IDEMPOTENT
+
+
+class Subscribe(Struct, gc=False):
+    """The client wants what is published to a channel. Answered once: by `subscribed` of its adapter, or by `error`.
+
+    since: it has all up to there, and is to get what came after that first; None: from now on. payload: what it says to
+    whoever decides whether it may; token: what shows that it may. is_filter: `channel` is a topic filter (`+`, `#`),
+    for all channels that match it. context: the adapter's own, as of Message.
+    """
+
+    channel: str
+    since: Position | None = None
+    payload: bytes = b""
+    token: str = ""
+    is_filter: bool = False
+    context: Any = None
+
+    @property
+    def redeliverable(self) -> bool:
+        """As of Message."""
+        return True
+
+
+class Unsubscribe(Struct, gc=False):
+    """It wants no more of that. Answered at once, by `unsubscribed`, whether it had subscribed or not."""
+
+    channel: str
+    is_filter: bool = False
+    context: Any = None
+
+
+class Publish(Struct, gc=False):
+    """The client publishes to a channel, if a node says that it may. Answered once: by `published`, or by `error`."""
+
+    channel: str
+    payload: bytes
+    is_text: bool
+    context: Any = None
+
+    @property
+    def redeliverable(self) -> bool:
+        """As of Message."""
+        return True
+
+
+class Refresh(Struct, gc=False):
+    """The client shows a new token, so that its session goes on. Answered at once: by `refreshed` of its adapter, or by
+    `not_refreshed`. context: the adapter's own, as of Message."""
+
+    token: str
+    context: Any = None
 
 
 class Opened(Struct, gc=False):
@@ -108,5 +160,7 @@ class Finished(Struct, gc=False):
     is_broken: bool = False
 
 
-Request = Message | HttpRequest
-Event = Message | HttpRequest | Opened | Output | Switch | Silent | Finished
+Request = Message | HttpRequest | Subscribe | Publish
+Event = (
+    Message | HttpRequest | Subscribe | Unsubscribe | Publish | Refresh | Opened | Output | Switch | Silent | Finished
+)

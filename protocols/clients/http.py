@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from holdfast.protocols.clients import encodings, http_head, upgrade
 from holdfast.protocols.clients.base import Limits, ReplyHead
+from holdfast.protocols.clients.deflate import Deflate
 from holdfast.protocols.clients.events import Event, Finished, HttpRequest, Opened, Output, Request, Silent, Switch
 from holdfast.protocols.clients.forwarded import client_address, is_trusted_peer
 from holdfast.protocols.clients.http_body import ChunkedBody
@@ -306,15 +307,23 @@ class HttpProtocol:
     def _upgrade(self, head: Head, now: float, events: list[Event]) -> None:
         if self._ending is not None:
             raise HoldfastError(self._ending.detail, self._ending.reason)
-        answer, deflate = upgrade.accept(head, self._limits)
+        answer, deflate = upgrade.accept(head, self._limits_within)
         address = self.client_address
         headers = [header for header in head.headers if header[0] not in upgrade.NOT_FOR_NODES]
-        protocol = WebSocketProtocol(self._limits, address, now, deflate=deflate)
         path, _, query = head.target.partition("?")
-        events.append(Opened(WebSocketProtocol.name, path, headers, address, query, error_bytes))
-        events.append(Output(answer))
-        events.append(Switch(protocol, bytes(self._buffer)))
+        opened = Opened(WebSocketProtocol.name, path, headers, address, query, error_bytes)
+        self._enter(opened, answer, deflate, now, events)
         self._leave()
+
+    @property
+    def _limits_within(self) -> Limits:
+        """Of what is spoken after an upgrade."""
+        return self._limits
+
+    def _enter(self, opened: Opened, answer: bytes, deflate: Deflate | None, now: float, events: list[Event]) -> None:
+        """The handshake is good: what is spoken from here on."""
+        protocol = WebSocketProtocol(self._limits, opened.address, now, deflate=deflate)
+        events += opened, Output(answer), Switch(protocol, bytes(self._buffer))
 
     def _take_address(self, forwarded_for: str) -> None:
         """Who asks, by the headers of this request and no other one's."""

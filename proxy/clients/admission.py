@@ -38,6 +38,10 @@ class Identifies(Protocol):
         """Raises HoldfastError for whom it does not let in."""
         ...
 
+    def renew(self, token: str, claims: bytes) -> float:
+        """When a session ends that began with these claims, by a new token. Raises HoldfastError if not by that one."""
+        ...
+
 
 class Opening(Protocol):
     """A connection whose session may begin: proxy.clients.connection."""
@@ -86,7 +90,7 @@ class Waiting(Caller):
         token = self._identity
         until = self._reactor.now + admitted.expires if admitted.expires else inf
         user, expires = admitted.user or token.user, min(until, token.expires)
-        self._connection.admitted(Identity(user, admitted.data, token.claims, admitted.channels, expires))
+        self._connection.admitted(Identity(user, admitted.data, token.claims, admitted.channels, expires, until))
         return ALL
 
     def let_in(self) -> None:

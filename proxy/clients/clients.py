@@ -128,6 +128,12 @@ class Clients(House):
         for channel in identity.channels:
             self.join(session.id, channel)
 
+    def renew(self, session: Session, token: str) -> None:
+        client = self._client_of(session.id)
+        if self.tokens is None or client is None:
+            raise HoldfastError("tokens are not verified here", Reason.NOT_IMPLEMENTED)
+        session.expires = min(self.tokens.renew(token, client.claims), session.until)
+
     @property
     def asks_for_admission(self) -> bool:
         return self.tokens is not None or (self.admission is not None and self.admission.is_wanted)

@@ -6,14 +6,14 @@ proxy.clients.session's. Knows no protocol: the adapter says what bytes mean. Kn
 and what nodes say comes back through `reply`, `fail`, `deliver`, `close`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import NamedTuple
 
 import structlog
 
-from holdfast.protocols.clients.base import ClientProtocol, ClosesWithCode
-from holdfast.protocols.clients.events import Event, Finished, HttpRequest, Message, Opened, Switch
+from holdfast.protocols.clients.base import Begun, ClientProtocol, ClosesWithCode, KnowsSession
+from holdfast.protocols.clients.events import Event, Finished, Opened, Refresh, Request, Switch
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, RequestError
 from holdfast.proxy.clients.intake import ADMITTED, FREE, NEXT_TURN, Intake
@@ -89,17 +89,35 @@ class Connection(Intake):
         return opening
 
     def _open(self, event: Opened, identity: Identity, now: float) -> None:
-        self.session = Session(self.id, self, now, identity.expires)
-        self._clients.opened(self.session, event, identity)
-        self.transport.set_wire_format(self.protocol.wire_format)
+        session = self.session = Session(self.id, self, now, identity.expires, identity.until)
+        self._clients.opened(session, event, identity)
+        protocol = self.protocol
+        self.transport.set_wire_format(protocol.wire_format)
         if identity.expires < inf:
             self.schedule(min(identity.expires, now + LOOKED_AT))
+        # Of KnowsSession; isinstance would look at all of it, for a quarter of what a handshake takes.
+        begun: Callable[[Opened, Begun], bytes] | None = getattr(protocol, "begun", None)
+        if begun is not None:
+            channels = [channel for channel in identity.channels if session.channels and channel in session.channels]
+            self.transport.write(begun(event, Begun(session.id, channels, _left(session, now))))
 
     def expire_in(self, seconds: float) -> None:
         if self.session is not None:
             now = self._clients.reactor.now
-            self.session.expires = now + max(seconds, 0.0)
+            self.session.expires = self.session.until = now + max(seconds, 0.0)
             self.schedule(min(self.session.expires, now + LOOKED_AT))
+
+    def _refresh(self, event: Refresh, now: float) -> None:
+        session, protocol = self.session, self.protocol
+        if session is None or not isinstance(protocol, KnowsSession):
+            return
+        try:
+            self._clients.renew(session, event.token)
+        except HoldfastError as error:
+            self.transport.write(protocol.not_refreshed(event, error))
+        else:
+            self.schedule(min(session.expires, now + LOOKED_AT))
+            self.transport.write(protocol.refreshed(event, _left(session, now)))
 
     def admitted(self, identity: Identity) -> None:
         """It may begin, as this client: what its adapter has said after that holds, then what came meanwhile."""
@@ -131,7 +149,7 @@ class Connection(Intake):
                 self._finish(Finished(error.reason, str(error)), now)
             else:
                 for event in opening.rest:
-                    if isinstance(event, Message | HttpRequest):
+                    if isinstance(event, Request):
                         self.transport.write(self.protocol.error(event, error))
                     else:
                         self._take([Switch(event.protocol, b"") if type(event) is Switch else event], now)
@@ -317,4 +335,9 @@ class Connection(Intake):
 def _size(event: Event) -> int:
     if type(event) is Switch:
         return len(event.data)
-    return len(event.payload) if isinstance(event, Message | HttpRequest) else 0
+    return len(event.payload) if isinstance(event, Request) else 0
+
+
+def _left(session: Session, now: float) -> float | None:
+    """Seconds until it ends, unless its client shows a new token; None: that is not how it ends."""
+    return session.expires - now if session.expires < session.until else None

@@ -12,7 +12,7 @@ from math import inf
 import structlog
 
 from holdfast.balancer.taken import ALL, NOT, PART, Taken
-from holdfast.protocols.clients.base import UNITS_PER_CALL, ClientProtocol, ReplyHead
+from holdfast.protocols.clients.base import UNITS_PER_CALL, ClientProtocol, KnowsChannels, ReplyHead
 from holdfast.protocols.clients.events import (
     Event,
     Finished,
@@ -20,9 +20,13 @@ from holdfast.protocols.clients.events import (
     Message,
     Opened,
     Output,
+    Publish,
+    Refresh,
     Request,
     Silent,
+    Subscribe,
     Switch,
+    Unsubscribe,
 )
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, ProtocolError, RequestError
@@ -80,6 +84,10 @@ class Intake(Peer):
 
     def _finish(self, event: Finished, now: float) -> None:
         """The other half's."""
+        raise NotImplementedError
+
+    def _refresh(self, event: Refresh, now: float) -> None:
+        """A new token. The other half's."""
         raise NotImplementedError
 
     def _begins(self, event: Opened, events: Sequence[Event], now: float) -> bool:
@@ -253,6 +261,13 @@ class Intake(Peer):
                     self.close(Reason.IDLE, event.detail)
             elif type(event) is Finished:
                 self._finish(event, now)
+            elif type(event) is Refresh:
+                self._refresh(event, now)
+            elif type(event) is Subscribe or type(event) is Publish:
+                self.in_flight += 1
+                self.fail(event, HoldfastError("clients may not do that in this channel", Reason.REFUSED))
+            elif type(event) is Unsubscribe and isinstance(self.protocol, KnowsChannels):
+                self.transport.write(self.protocol.unsubscribed(event))
             else:
                 raise TypeError(f"{type(event).__name__} is not an event of protocols.clients.events")
             if self.state >= FINISHED:

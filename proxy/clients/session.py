@@ -41,13 +41,15 @@ class Peer(Owner):
 
 class Identity(NamedTuple):
     """Who a client is, as its token and its admission say: see protocols.nodes.frames.Client and calls.Admitted.
-    expires: when its session ends, by the reactor's clock; inf: never."""
+    expires: when its session ends, by the reactor's clock; inf: never. until: the same by the word of a node, which no
+    new token puts off."""
 
     user: str = ""
     data: bytes = b""
     claims: bytes = b""
     channels: Sequence[str] = ()
     expires: float = inf
+    until: float = inf
 
 
 NOBODY = Identity()
@@ -55,17 +57,18 @@ NOBODY = Identity()
 
 class Session:
     """id: its name in the whole cluster. channels: what it has joined, and by which version (see Join); None until the
-    first. since: when it opened. expires: when it ends, whatever it does. plan: which routes its messages may take,
-    proxy.nodes.router's."""
+    first. since: when it opened. expires, until: when it ends, as of Identity. plan: which routes its messages may
+    take, proxy.nodes.router's."""
 
-    __slots__ = ("channels", "connection", "expires", "id", "plan", "since")
+    __slots__ = ("channels", "connection", "expires", "id", "plan", "since", "until")
 
-    def __init__(self, id: int, connection: Peer, now: float, expires: float) -> None:
+    def __init__(self, id: int, connection: Peer, now: float, expires: float, until: float = inf) -> None:
         self.id = id
         self.connection = connection
         self.channels: dict[str, int] | None = None
         self.since = now
         self.expires = expires
+        self.until = until
         self.plan: Plan | None = None
 
     def __repr__(self) -> str:
@@ -90,6 +93,10 @@ class House(Shared):
 
     def opened(self, session: Session, event: Opened, identity: Identity) -> None:
         """A session has begun."""
+        raise NotImplementedError
+
+    def renew(self, session: Session, token: str) -> None:
+        """Its client shows a new token, and it goes on for as long as that says. Raises HoldfastError if not."""
         raise NotImplementedError
 
     @property

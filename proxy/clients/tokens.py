@@ -284,6 +284,21 @@ class Tokens:
         expires = self._reactor.now + verified.expires - now
         return Identity(verified.user, claims=verified.claims, expires=expires)
 
+    def renew(self, token: str, claims: bytes) -> float:
+        """A new token for a session that began with these claims: when that ends, by the reactor's clock; inf: never.
+        It is of the same user, or of none as that. Raises TokenError."""
+        now = self._wall_clock() / 1e6
+        outcomes = self._counters.tokens
+        try:
+            verified = self._verifier.verify(token, now)
+            if verified.user != (json.loads(claims).get("sub", "") if claims else ""):
+                raise TokenError("the token is another user's")
+        except TokenError as error:
+            outcomes["expired" if error.reason is Reason.EXPIRED else "refused"] += 1
+            raise
+        outcomes["verified"] += 1
+        return self._reactor.now + verified.expires - now
+
     def request(self, connection: Requester, event: Request) -> None:
         """A client asks: over HTTP each request has its token, in a session that was verified before."""
         if type(event) is HttpRequest:

@@ -18,7 +18,7 @@ from holdfast.balancer.cluster import unheard
 from holdfast.balancer.cluster.actions import Action, Ask, CloseClients, Dial, Fence, HangUp, Introduce, Publish, Write
 from holdfast.balancer.cluster.cluster import Cluster
 from holdfast.balancer.coordination.base import CoordinationError, Coordinator
-from holdfast.balancer.coordination.sqlite import boot_id
+from holdfast.balancer.coordination.sqlite_file import boot_id
 from holdfast.balancer.directory import Directory, NodeState
 from holdfast.balancer.links.callers import Standing
 from holdfast.balancer.links.guard import Guard

@@ -4,6 +4,7 @@ sections   the sections as Structs, with the defaults
 keys       what each key means: unit, range, meaning (one table; checks and the reference page read it)
 values     a value as it came (TOML, or text) -> a value of the key's type
 rules      what must hold between keys
+channels   [[channel]] in the file
 routes     [[route]] in the file; unreached: those that take nothing all the same
 jwt_keys   what client.jwt_keys names -> keys
 sources    default < file < environment < --set, and which of them each value is from

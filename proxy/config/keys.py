@@ -255,6 +255,27 @@ KEYS: dict[str, Key] = {
     "store.password": Key(Kind.SECRET, "redis: its password."),
     "store.sentinel_password": Key(Kind.SECRET, "redis: the password of the Sentinels themselves."),
     "store.timeout": Key(Kind.SECONDS, "For one operation; after it the store counts as gone."),
+    # --- history
+    "history.kind": Key(
+        Kind.CHOICE,
+        "Where the logs of channels with history are: as `store.kind` says, or elsewhere: `sqlite` is a file beside "
+        "`store.path`, `redis` is at `store.urls`, `memory` is gone with this proxy.",
+    ),
+    "history.without_store": Key(
+        Kind.CHOICE,
+        "What becomes of what is published to such a channel while its store can't be reached: `deliver` it to those "
+        "who are connected, and tell who comes back that something is missing, or `refuse` it.",
+    ),
+    "history.max_bytes": Key(
+        Kind.BYTES, "Of all logs together; each publication counts 200 bytes beside its payload, each log 1000."
+    ),
+    "history.remember": Key(
+        Kind.SECONDS,
+        "For how long a publication is known, so that one that comes once more is not in the log twice.",
+        at_least=60,  # nodes keep what they have for a proxy for so long
+        at_most=86_400,
+    ),
+    "history.max_identities": Key(Kind.COUNT, "Publications that are known so."),
     # --- cluster
     "cluster.minimum_nodes": Key(
         Kind.COUNT, "Ready nodes that it takes for `/ready` to say so.", zero="ready without any"

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import ip_address
 
+from msgspec.structs import replace
+
 from holdfast.balancer.coordination.redis_urls import parse_urls
 from holdfast.balancer.settings import NodeSettings, StoreSettings
 from holdfast.protocols.nodes.frames import CALLBACKS_TIMEOUT
@@ -34,6 +36,7 @@ def broken(config: Config) -> Iterator[tuple[str, str]]:
     if config.store.kind != "memory":
         yield from _store(config.store)
         yield from _cluster(config)
+    yield from _history(config)
 
 
 def _client(config: Config) -> Iterator[tuple[str, str]]:
@@ -123,6 +126,19 @@ def _store(store: StoreSettings) -> Iterator[tuple[str, str]]:
             parse_urls(store.urls)
         except ValueError as error:
             yield "store.urls", str(error)
+
+
+def _history(config: Config) -> Iterator[tuple[str, str]]:
+    """Proxies that share a store must share their logs, too."""
+    store, kind = config.store, config.history.kind
+    if kind == store.kind or kind == "store":
+        return
+    if kind == "memory":
+        yield "history.kind", f"store or {store.kind}, because several proxies share no memory"
+    elif kind == "sqlite" and store.kind == "redis":
+        yield "history.kind", "store or redis, because proxies of several machines share no file"
+    else:
+        yield from _store(replace(store, kind=kind))
 
 
 def _cluster(config: Config) -> Iterator[tuple[str, str]]:

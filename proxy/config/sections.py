@@ -8,10 +8,12 @@ from typing import Literal
 
 from msgspec import Struct
 
+from holdfast.balancer.channel_rules import ChannelRule
 from holdfast.balancer.settings import (
     BalanceSettings,
     ClusterSettings,
     ElectionSettings,
+    HistorySettings,
     NodeSettings,
     RequestSettings,
     RouteSettings,
@@ -86,8 +88,8 @@ class DrainSettings(Struct, frozen=True):
 
 
 class Config(Struct, frozen=True):
-    """The whole configuration. Config() is valid: it is what `holdfast serve` uses without a file. route: those of the
-    file, in order; no section."""
+    """The whole configuration. Config() is valid: it is what `holdfast serve` uses without a file. route, channel:
+    those of the file, in order; no sections."""
 
     client: ClientSettings = ClientSettings()
     node: NodeSettings = NodeSettings()
@@ -97,8 +99,10 @@ class Config(Struct, frozen=True):
     state: StateSettings = StateSettings()
     realtime: RealtimeSettings = RealtimeSettings()
     store: StoreSettings = StoreSettings()
+    history: HistorySettings = HistorySettings()
     cluster: ClusterSettings = ClusterSettings()
     admin: AdminSettings = AdminSettings()
     log: LogSettings = LogSettings()
     drain: DrainSettings = DrainSettings()
     route: tuple[RouteSettings, ...] = ()
+    channel: tuple[ChannelRule, ...] = ()

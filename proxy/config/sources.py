@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from holdfast.protocols.errors import ConfigError
-from holdfast.proxy.config import routes, rules
+from holdfast.proxy.config import channels, routes, rules
 from holdfast.proxy.config.keys import KEYS, MASK, is_secret
 from holdfast.proxy.config.sections import Config
 from holdfast.proxy.config.values import convert, from_text, to_toml
@@ -73,6 +73,7 @@ def examine(file: Path | None, environ: Mapping[str, str], sets: Sequence[str] =
     values: dict[str, dict[str, object]] = {section: {} for section in SECTIONS}
     origins = dict.fromkeys(KEYS, DEFAULT)
     found = routes.Read()
+    of_channels = channels.Read()
     for given in _given(file, environ, sets, problems):
         if given.section == ROUTE:
             if given.origin.source == "file":
@@ -80,6 +81,13 @@ def examine(file: Path | None, environ: Mapping[str, str], sets: Sequence[str] =
                 problems += (f"{given.origin}: [[route]]: {problem}" for problem in found.problems)
             else:
                 problems.append(f"{given.origin}: routes are given in the file only, as [[route]]")
+            continue
+        if given.section == CHANNEL:
+            if given.origin.source == "file":
+                of_channels = channels.read(given.value)
+                problems += (f"{given.origin}: [[channel]]: {problem}" for problem in of_channels.problems)
+            else:
+                problems.append(f"{given.origin}: rules of channels are given in the file only, as [[channel]]")
             continue
         name = f"{given.section}.{given.key}"
         if name not in KEYS:
@@ -102,6 +110,7 @@ def examine(file: Path | None, environ: Mapping[str, str], sets: Sequence[str] =
         DEFAULTS,
         **{section: msgspec.structs.replace(getattr(DEFAULTS, section), **given) for section, given in values.items()},
         route=found.routes,
+        channel=of_channels.rules,
     )
     for name, expected in rules.broken(config):
         problems.append(f"{origins[name]}: {name}: expected {expected}{_got(name, value_of(config, name))}")
@@ -110,11 +119,12 @@ def examine(file: Path | None, environ: Mapping[str, str], sets: Sequence[str] =
 
 DEFAULTS = Config()
 ROUTE = "route"
+CHANNEL = "channel"
 # section -> key -> type
 SECTIONS: dict[str, dict[str, Any]] = {
     section: {field.name: field.type for field in msgspec.structs.fields(getattr(DEFAULTS, section))}
     for section in Config.__struct_fields__
-    if section != ROUTE
+    if section not in (ROUTE, CHANNEL)
 }
 
 
@@ -178,10 +188,10 @@ def _from_file(file: Path, problems: list[str]) -> Iterator[_Given]:
         problems.append(f"{file}: not valid TOML: {error}")
         return
     for section, table in tables.items():
-        if section == ROUTE:
+        if section in (ROUTE, CHANNEL):
             yield _Given(section, "", table, origin, is_text=False)
         elif section not in SECTIONS:
-            problems.append(f"{file}: no such section [{section}]{_suggest(section, [*SECTIONS, ROUTE])}")
+            problems.append(f"{file}: no such section [{section}]{_suggest(section, [*SECTIONS, ROUTE, CHANNEL])}")
         elif not isinstance(table, dict):
             problems.append(f"{file}: expected a section [{section}], got {_shown(table)}")
         else:

@@ -13,8 +13,9 @@ from itertools import islice
 
 import structlog
 
-from holdfast.protocols.clients.base import ClientProtocol
+from holdfast.protocols.clients.base import ClientProtocol, KnowsChannels
 from holdfast.protocols.errors import ProtocolError
+from holdfast.protocols.positions import Publication
 from holdfast.proxy.clients.clients import Clients
 from holdfast.proxy.clients.connection import Connection
 from holdfast.proxy.clients.nowhere import Nowhere
@@ -64,12 +65,13 @@ class FanOut:
 
     channels, clients: of these nothing has been looked up before `place`. left: of the present receivers.
     vain: channels that had nobody, if anybody wants to know. tail: with it, each channel's name stands between the
-    head, which is what was given as payload, and the tail.
+    head, which is what was given as payload, and the tail. channel: whose members are receiving. epoch, offset: its
+    place in the channel's log, if it has one. is_named: some of the frames say the channel.
     """
 
     __slots__ = (
-        "channels", "clients", "excluded", "frames", "head", "is_text", "left", "payload", "place", "receivers", "tail",
-        "vain",
+        "channel", "channels", "clients", "epoch", "excluded", "frames", "head", "is_named", "is_text", "left",
+        "offset", "payload", "place", "receivers", "tail", "vain",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +83,8 @@ class FanOut:
         excluded: set[int] | None,
         vain: dict[str, None] | None = None,
         tail: bytes = b"",
+        epoch: str = "",
+        offset: int = 0,
     ) -> None:
         self.payload = self.head = payload
         self.tail = tail
@@ -89,6 +93,10 @@ class FanOut:
         self.clients = clients
         self.excluded = excluded
         self.vain = vain
+        self.channel = ""
+        self.epoch = epoch
+        self.offset = offset
+        self.is_named = False
         self.place = 0
         self.left = 0
         self.receivers: Iterator[Transport]
@@ -99,9 +107,12 @@ class FanOut:
         return not self.left and self.place == len(self.channels) + len(self.clients)
 
     def is_for(self, channel: str) -> None:
-        """With a tail: what this channel gets."""
-        self.payload = b"%b%b%b" % (self.head, channel.encode(), self.tail)
-        self.frames = {}
+        """What this channel gets."""
+        self.channel = channel
+        if self.tail:
+            self.payload = b"%b%b%b" % (self.head, channel.encode(), self.tail)
+        if self.tail or self.is_named:
+            self.frames = {}
 
     def goes_to(self, receivers: list[Transport]) -> None:
         self.left = len(receivers)
@@ -118,7 +129,12 @@ class FanOut:
     def encode(self, protocol: ClientProtocol, reactor: Reactor) -> bytes:
         """The bytes for a connection of this protocol. b"" when it can't say such a thing."""
         try:
-            frame = protocol.notification(self.payload, self.is_text)
+            if self.channel and isinstance(protocol, KnowsChannels):
+                self.is_named = True
+                publication = Publication(self.payload, self.is_text, self.offset)
+                frame = protocol.publication(self.channel, self.epoch, publication)
+            else:
+                frame = protocol.notification(self.payload, self.is_text)
         except ProtocolError:  # text that is no UTF-8: no client may get it
             frame = b""
         except Exception:  # an adapter's fault: its clients miss this one, and the log says so
@@ -133,7 +149,7 @@ class FanOut:
 class Channels:
     """subscriptions: memberships of all channels.
 
-    on_first: told a channel that had nobody, and has somebody now.
+    on_first: told a channel that had nobody, and has somebody now; on_last: one that has nobody any more.
     """
 
     def __init__(self, clients: Clients, settings: RealtimeSettings, max_per_client: int) -> None:
@@ -147,6 +163,7 @@ class Channels:
         self._left: dict[tuple[int, str], int] = {}  # by client and channel: the highest version, the latest at the end
         self.subscriptions = 0
         self.on_first: Callable[[str], None] | None = None
+        self.on_last: Callable[[str], None] | None = None
 
     def __len__(self) -> int:
         return len(self._members)
@@ -215,6 +232,8 @@ class Channels:
         del members[session]
         if not members:
             del self._members[channel]
+            if self.on_last is not None:
+                self.on_last(channel)
 
     def count(self, channel: str) -> int:
         return len(self._members.get(channel, ()))
@@ -242,8 +261,8 @@ class Channels:
                 channel = channels[place]
                 members = self._members.get(channel)
                 if members is not None:
+                    fan_out.is_for(channel)
                     if fan_out.tail:
-                        fan_out.is_for(channel)
                         budget -= 1  # it is encoded anew
                     fan_out.goes_to(list(members.values()))
                 else:
@@ -258,6 +277,8 @@ class Channels:
 
     def _find(self, fan_out: FanOut, begin: int) -> int:
         """The next ones of those that are named by id. Returns how many nobody has."""
+        if not begin:
+            fan_out.is_for("")
         ids = fan_out.clients[begin : begin + CLIENTS_AT_ONCE]
         find = self._clients.find
         found = [session.connection.transport for id in ids if (session := find(id)) is not None]

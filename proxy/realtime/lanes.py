@@ -11,7 +11,7 @@ are proxy.realtime.effects'.
 from collections import deque
 from collections.abc import Callable, Sized
 from math import inf
-from typing import Protocol
+from typing import Protocol, cast
 
 import structlog
 
@@ -25,6 +25,8 @@ from holdfast.proxy.clients.clients import Clients
 from holdfast.proxy.clients.session import Session
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.realtime.channels import Channels, FanOut
+from holdfast.proxy.realtime.histories import Histories
+from holdfast.proxy.realtime.publishing import Publishing
 
 log = structlog.get_logger("holdfast.lanes")
 
@@ -69,7 +71,7 @@ class Work:
     ) -> None:
         self.node = node
         self.frame = frame
-        self.effects: list[Effect] | list[Session] = effects
+        self.effects: list[Effect] | list[Effect | Publishing] | list[Session] = effects
         self.size = size
         self.entry: Entry | None = None
         self.place = self.cost = self.epoch = 0
@@ -83,12 +85,12 @@ class Lane:
     last, done: numbers of the last effects that came, and that were carried out. average: what those cost, lately.
     window: what it was told last. unsaid, unsaid_bytes: what is done since then, and it has not been told.
     frames, bytes: numbered ones that wait or are under way. answer_bytes: of replies that do. vain: channels in it that
-    had nobody.
+    had nobody. is_waiting: for the log of a channel, which says when it goes on.
     """
 
     __slots__ = (
-        "answer_bytes", "average", "bytes", "done", "fan_out", "frames", "gone_at", "is_busy", "is_unanswered", "last",
-        "node", "queue", "unsaid", "unsaid_bytes", "vain", "window", "work",
+        "answer_bytes", "average", "bytes", "done", "fan_out", "frames", "gone_at", "is_busy", "is_unanswered",
+        "is_waiting", "last", "node", "queue", "unsaid", "unsaid_bytes", "vain", "window", "work",
     )  # fmt: skip
 
     def __init__(self, node: Node) -> None:
@@ -106,16 +108,18 @@ class Lane:
         self.vain: dict[str, None] = {}
         self.is_busy = False
         self.is_unanswered = False
+        self.is_waiting = False
 
 
 class Lanes:
     """unanswered: lanes whose node is to be told what was carried out. is_due: one of them must be told now.
 
     max_bytes: that may be without acknowledgement. repeated: effects that had been done before. update: to be set: who
-    keeps what the application keeps of a client.
+    keeps what the application keeps of a client. histories: channels that have a log; None: none has.
     """
 
     update: Callable[[int, bytes], None]
+    histories: Histories | None = None
 
     def __init__(
         self,
@@ -184,20 +188,26 @@ class Lanes:
         """Turn's end: go on with what waits. True: more is left, or it has been."""
         self._budget = SLICE
         busy = self._busy
+        more = False
+        if self.histories is not None:
+            more = self.histories.step(now)
+            self._budget = self.histories.give_out(self._budget)
         if not busy and not self._interrupted:
-            return False
+            return more
         while self._interrupted and self._budget > 0:
             self._budget -= 1
             self._interrupted.popleft().close(Reason.INTERRUPTED)
         for _ in range(len(busy)):
             lane = busy[0]
             busy.rotate(-1)
+            lane.is_waiting = False
             if self._go_on(lane):
                 lane.is_busy = False
                 busy.pop()
+            more |= not lane.is_waiting
             if self._budget <= 0:
-                break
-        return True
+                return True
+        return more or bool(self._interrupted)
 
     # ----------------------------------------------------------------------------------------------------------------
 
@@ -234,6 +244,7 @@ class Lanes:
     def _begin(self, work: Work) -> None:
         """Its turn has come, so now is decided whether it is done at all, and to whom. Not, if that crashes."""
         work.has_begun = True
+        effects: list[Effect] | list[Effect | Publishing] | list[Session]
         effects, work.effects = work.effects, []
         frame = work.frame
         if isinstance(frame, frames.Effects):
@@ -247,6 +258,8 @@ class Lanes:
             work.entry = self.replies.take(work.node, frame)
             if work.entry is None:
                 return
+        if self.histories is not None and not isinstance(frame, frames.Hole):
+            effects = self.histories.begin(work.node, frame, cast("list[Effect]", effects))
         work.effects = effects
 
     def _carry_out(self, lane: Lane, work: Work) -> bool:
@@ -290,6 +303,10 @@ class Lanes:
                 else:
                     budget -= 1
                     if isinstance(effect, frames.Join):
+                        if self.histories is not None and not self.histories.may_join(effect.channel):
+                            work.place -= 1
+                            lane.is_waiting = True
+                            return False
                         channels.join(effect.client, effect.channel, effect.version)
                     elif isinstance(effect, frames.Leave):
                         under_way = [other.fan_out for other in self._busy if other.fan_out is not None]
@@ -299,6 +316,14 @@ class Lanes:
                         self.kick(effect.client, effect.reason, effect.code)
                     elif isinstance(effect, frames.Update):
                         self._update(effect)
+                    elif isinstance(effect, Publishing):
+                        assert self.histories is not None
+                        if not self.histories.is_done(effect):
+                            budget = self.histories.give_out(budget)
+                            if not self.histories.is_done(effect):
+                                work.place -= 1
+                                lane.is_waiting = budget > 0
+                                return False
                     else:
                         effect.close(Reason.INTERRUPTED)
         finally:  # what one that crashes has cost counts too

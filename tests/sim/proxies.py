@@ -3,6 +3,8 @@
 import signal
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from holdfast.balancer.cluster.actions import Action, Write
 from holdfast.balancer.cluster.cluster import Cluster
 from holdfast.balancer.cluster.peers import Peer
@@ -12,6 +14,7 @@ from holdfast.protocols.nodes.frames import Offer
 from holdfast.protocols.peers.frames import SYNCING, Member, NodeSeen, Record
 from holdfast.proxy.app import App
 from tests.sim import settings
+from tests.sim.history import attach
 from tests.sim.process import Process
 from tests.sim.settings import at
 from tests.sim.stand_ins import Listening, Signals
@@ -51,7 +54,19 @@ class SimProxy(Process):
         world = self.world
         self.app = App(self._config, None if world.is_alone else SimCoordinator(self))
         _hook(self)
-        await self.app.run(self._serves)
+        if world.log is None:
+            await self.app.run(self._serves)
+            return
+        errors: list[BaseException] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(attach(self).run)
+            try:
+                await self.app.run(self._serves)
+            except Exception as error:
+                errors.append(error)
+            nursery.cancel_scope.cancel()
+        if errors:
+            raise errors[0]
 
     def _serves(self, bound: object) -> None:
         self.world.note(self.id, "serves")

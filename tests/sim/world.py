@@ -8,6 +8,7 @@ from math import inf
 from random import Random
 from typing import Any
 
+from holdfast.balancer.history.memory import MemoryLog
 from holdfast.proxy.cluster.times import times_of
 from tests.sim import settings, stand_ins
 from tests.sim.checks import Checks
@@ -33,6 +34,7 @@ class World:
         spread: float = 0.7, rates: tuple[float | None, float | None] = (None, None), node_heartbeat: float = 0.5,
         fence: float = 2.0, is_alone: bool = False, is_one_host: bool = False, tunnels: bool = True,
         seeds: tuple[str, ...] = (), is_ordered: bool = False, has_doormen: bool = True,
+        has_history: bool = False,
     ) -> None:  # fmt: skip
         self.seed = seed
         self.random = Random(seed)
@@ -77,6 +79,7 @@ class World:
         self.stalled: dict[Wire, None] = {}  # something waits there for a cut to end
         self.severed: dict[Wire, None] = {}  # an end has not noticed
         self.store = Store(self)
+        self.log = MemoryLog(1 << 24) if has_history else None
         self.has_doormen = has_doormen  # nodes that are told once of clients
         self.checks = Checks(self)
         self.doormen = Doormen(self)

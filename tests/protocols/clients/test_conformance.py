@@ -6,10 +6,25 @@ from math import inf, nan
 import pytest
 
 from holdfast.protocols.clients.base import Limits
+from holdfast.protocols.clients.centrifuge.port import CentrifugePort
+from holdfast.protocols.clients.centrifuge.protocol import CentrifugeProtocol, Handshake
 from holdfast.protocols.clients.conformance import Violation, check
-from holdfast.protocols.clients.events import Finished, HttpRequest, Message, Opened, Output, Silent, Switch
+from holdfast.protocols.clients.events import (
+    Finished,
+    HttpRequest,
+    Message,
+    Opened,
+    Output,
+    Publish,
+    Refresh,
+    Silent,
+    Subscribe,
+    Switch,
+    Unsubscribe,
+)
 from holdfast.protocols.clients.http import HttpProtocol
 from holdfast.protocols.clients.websocket import WebSocketProtocol
+from holdfast.protocols.clients.within import WithinWebSocket, limits_within
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import ProtocolError
 
@@ -44,6 +59,30 @@ FRAMES = (
 )
 
 
+CENTRIFUGE = frame(
+    0x81, b'{"id":1,"connect":{"token":"t","data":{"a":1}}}\n{"id":2,"subscribe":{"channel":"c"}}'
+) + b"".join(
+    frame(0x81, line)
+    for line in (
+        b'{"id":3,"rpc":{"method":"m","data":1}}\n{"id":4,"publish":{"channel":"c","data":1}}',
+        b"{}",
+        b'{"id":5,"refresh":{"token":"u"}}\n\n{"id":6,"presence":{"channel":"c"}}',
+        b'{"send":{"data":{"x":1}}}',
+        b'{"id":7,"unsubscribe":{"channel":"c"}}\n{"id":8,"ping":{}}\n',
+        b'{"id":9,"subscribe":{"channel":"c","recover":true,"epoch":"e","offset":1}}',
+        b'{"id":10,"sub_refresh":{"channel":"c","token":"u"}}\n{"id":11,"refresh":{"token":"u"}}',
+        b'{"id":12,"rpc":{"method":"m"}}\n' * 3,
+        b"{}\n" * 41,
+    )
+)
+
+
+def centrifuge(limits, address, now):
+    """As behind a port's handshake, from its first message."""
+    inner = CentrifugeProtocol(limits, Handshake("/", (), address), now)
+    return WithinWebSocket(limits_within(limits), inner, now)
+
+
 def upgraded(*made_with):
     return Upgraded(*made_with)
 
@@ -51,8 +90,15 @@ def upgraded(*made_with):
 @pytest.mark.parametrize("limits", [Limits(), Limits(compression=True, trusted_peers=("192.0.2.0/24",))])
 @pytest.mark.parametrize(
     ("factory", "script"),
-    [(HttpProtocol, REQUESTS), (HttpProtocol, REQUESTS[:29] + HANDSHAKE + FRAMES), (upgraded, FRAMES)],
-    ids=["http", "upgrade", "websocket"],
+    [
+        (HttpProtocol, REQUESTS),
+        (HttpProtocol, REQUESTS[:29] + HANDSHAKE + FRAMES),
+        (upgraded, FRAMES),
+        (CentrifugePort, HANDSHAKE + CENTRIFUGE),
+        (centrifuge, CENTRIFUGE + frame(0x88, b"\x03\xe8bye")),
+        (centrifuge, CENTRIFUGE + frame(0x81, b"nonsense")),
+    ],
+    ids=["http", "upgrade", "websocket", "centrifuge", "its messages", "its end"],
 )
 def test_adapters_conform(factory, script, limits):
     check(factory, script, random.Random(20), limits=limits, rounds=25)
@@ -409,6 +455,144 @@ class CantBeRefused(Lines):
         if self.ending is None and request is self.request and error.reason is Reason.UNAUTHORIZED:
             self.finish = lambda reason: []
         return super().error(request, error)
+
+
+class KnowsMore(Lines):
+    """Lines that begin with "+" subscribe, with "-" unsubscribe, with "=" publish, with "?" show a token."""
+
+    def advance(self):
+        events = super().advance()
+        for place, event in enumerate(events):
+            if type(event) is Message and event.payload[:1] in KINDS:
+                self.paused, self.request = False, None
+                kind, channel = KINDS[event.payload[:1]], event.payload[1:].decode("latin-1")
+                events[place] = kind(channel, b"", True) if kind is Publish else kind(channel)
+                return [*events, *self.advance()]
+        return events
+
+    def reply(self, request, head, payload, is_text, more):
+        if not isinstance(request, Message):
+            return b""
+        return super().reply(request, head, payload, is_text, more)
+
+    def begun(self, opened, said):
+        return b"begun\n"
+
+    def refreshed(self, request, expires):
+        return b"refreshed\n"
+
+    def not_refreshed(self, request, error):
+        return b"not refreshed\n"
+
+    def subscribed(self, request, said):
+        return b"subscribed\n"
+
+    def unsubscribed(self, request):
+        return b"unsubscribed\n"
+
+    def dropped(self, channel, error):
+        return b"dropped\n"
+
+    def published(self, request):
+        return b"published\n"
+
+    def publication(self, channel, epoch, publication):
+        return publication.payload
+
+
+KINDS = {b"+": Subscribe, b"-": Unsubscribe, b"=": Publish, b"?": Refresh}
+KNOWING = b"one\n+c\n=c\n-c\n?token\ntwo\n+d\n?token\n=e\n"
+
+
+def test_one_that_has_words_for_channels_and_sessions_conforms():
+    check(KnowsMore, KNOWING, random.Random(1))
+
+
+class BeginsWithoutAWord(KnowsMore):
+    def begun(self, opened, said):
+        return b""
+
+
+class BeginsInText(KnowsMore):
+    def begun(self, opened, said):
+        return "begun"
+
+
+class ShowsTokensInVain(KnowsMore):
+    refreshed = None
+
+    def __getattribute__(self, name):
+        if name == "refreshed":
+            raise AttributeError(name)
+        return super().__getattribute__(name)
+
+
+class RefreshesInText(KnowsMore):
+    def not_refreshed(self, request, error):
+        return "no"
+
+
+class SubscribesInText(KnowsMore):
+    def subscribed(self, request, said):
+        return said.channel
+
+
+class UnsubscribesInText(KnowsMore):
+    def unsubscribed(self, request):
+        return request.channel
+
+
+class SubscribesToNobody(KnowsMore):
+    opened = True
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.opened = True
+
+
+class OwnWayOfPublishing(KnowsMore):
+    said = b""
+
+    def reply(self, *args):
+        self.said = super().reply(*args)
+        return self.said
+
+    def publication(self, channel, epoch, publication):
+        return self.said + publication.payload
+
+
+@pytest.mark.parametrize(
+    ("factory", "law"),
+    [
+        (BeginsWithoutAWord, "begun.. says nothing"),
+        (BeginsInText, "must be bytes, got str"),
+        (ShowsTokensInVain, "Refresh of an adapter without KnowsSession"),
+        (RefreshesInText, "must be bytes, got str"),
+        (SubscribesInText, "must be bytes, got str"),
+        (UnsubscribesInText, "must be bytes, got str"),
+        (OwnWayOfPublishing, "encode a publication differently"),
+    ],
+)
+def test_each_law_of_channels_and_sessions_has_one_who_breaks_it_caught(factory, law):
+    with pytest.raises(Violation, match=law):
+        check(factory, KNOWING, random.Random(1))
+
+
+@pytest.mark.parametrize("line", [b"+c\n", b"-c\n", b"=c\n", b"?c\n"])
+def test_without_a_session_there_is_nothing_to_subscribe_publish_or_refresh(line):
+    with pytest.raises(Violation, match=f"a {KINDS[line[:1]].__name__} before Opened"):
+        check(SubscribesToNobody, line, random.Random(1))
+
+
+@pytest.mark.parametrize("kind", [Unsubscribe, Subscribe])
+def test_who_has_no_words_for_channels_subscribes_to_none(kind):
+    class WithoutWords(Lines):
+        def advance(self):
+            events = super().advance()
+            return [kind("c"), *events] if self.request else events
+
+    with pytest.raises(Violation, match=f"{kind.__name__} of an adapter without KnowsChannels"):
+        check(WithoutWords, SCRIPT, random.Random(1))
 
 
 class LeavesOutClose:

@@ -78,7 +78,7 @@ async def test_a_registered_protocol_has_a_port_of_its_own(monkeypatch):
 
 @pytest.mark.parametrize("name", ["mqtt", "websocket"])  # which begins as an HTTP request
 async def test_a_protocol_that_nobody_registered_is_named(name):
-    with pytest.raises(ConfigError, match=f'no client protocol is registered as "{name}"; there are http$'):
+    with pytest.raises(ConfigError, match=f'no client protocol is registered as "{name}"; there are centrifuge, http$'):
         await App(configure(client={"protocols": (f"{name}://127.0.0.1:0",)})).run(lambda bound: None)
 
 

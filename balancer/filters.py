@@ -1,0 +1,105 @@
+"""Filters of channels with `+` and `#` (MQTT 3.1.1, section 4.7), and a tree of them with who has joined each.
+
+Pure. Levels are parted by `/`; an empty one is a level. `+` is one whole level, `#` all that follow, none of them too,
+and only at the end. Neither takes the first level of a channel that begins with `$` (section 4.7.2).
+"""
+
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+from holdfast.protocols.errors import ConfigError
+
+MemberT = TypeVar("MemberT", bound=Hashable)
+MAX_LEVELS = 32  # of a filter: as deep as the tree becomes, whatever a client asks for
+ONE, REST = "+", "#"
+
+
+def levels_of(pattern: str) -> list[str]:
+    """Those of a filter. Raises ConfigError for what is none."""
+    levels = pattern.split("/", MAX_LEVELS)
+    if not pattern or len(levels) > MAX_LEVELS:
+        raise ConfigError(f"a filter has 1 to {MAX_LEVELS} levels, got {pattern!r:.80}")
+    for place, level in enumerate(levels):
+        if (ONE in level and level != ONE) or (REST in level and (level != REST or place != len(levels) - 1)):
+            raise ConfigError(f"a + is a whole level of a filter, a # the last one, got {pattern!r:.80}")
+    return levels
+
+
+class _Level(Generic[MemberT]):
+    __slots__ = ("below", "here", "rest")
+
+    def __init__(self) -> None:
+        self.below: dict[str, _Level[MemberT]] = {}
+        self.here: dict[MemberT, None] = {}  # of filters that end here
+        self.rest: dict[MemberT, None] = {}  # of those that end here with a #
+
+
+class Filters(Generic[MemberT]):
+    """Who has joined which filter. False while there is none. Members keep the order in which they came to a filter."""
+
+    __slots__ = ("_count", "_root")
+
+    def __init__(self) -> None:
+        self._root: _Level[MemberT] = _Level()
+        self._count = 0
+
+    def __len__(self) -> int:
+        """How many pairs of a filter and a member there are."""
+        return self._count
+
+    def add(self, pattern: str, member: MemberT) -> bool:
+        """Whether it is new there. Raises ConfigError for what is no filter."""
+        at = self._root
+        levels = levels_of(pattern)
+        is_open = levels[-1] == REST
+        for level in levels[:-1] if is_open else levels:
+            at = at.below.setdefault(level, _Level())
+        members = at.rest if is_open else at.here
+        if member in members:
+            return False
+        members[member] = None
+        self._count += 1
+        return True
+
+    def remove(self, pattern: str, member: MemberT) -> bool:
+        """Whether it was there. What is empty then is given up. Raises ConfigError for what is no filter."""
+        at, way = self._root, []
+        levels = levels_of(pattern)
+        is_open = levels[-1] == REST
+        for level in levels[:-1] if is_open else levels:
+            below = at.below.get(level)
+            if below is None:
+                return False
+            way.append((at, level))
+            at = below
+        members = at.rest if is_open else at.here
+        if member not in members:
+            return False
+        del members[member]
+        self._count -= 1
+        while way and not (at.below or at.here or at.rest):
+            at, level = way.pop()
+            del at.below[level]
+        return True
+
+    def match(self, channel: str) -> list[MemberT]:
+        """Who has joined a filter that takes a channel, each once. No level of the tree is looked at twice."""
+        found: dict[MemberT, None] = {}
+        at = [self._root]
+        is_hidden = channel.startswith("$")
+        for level in channel.split("/", MAX_LEVELS):
+            following = []
+            for each in at:
+                if not is_hidden:
+                    found.update(each.rest)
+                    if (any_one := each.below.get(ONE)) is not None:
+                        following.append(any_one)
+                if level != ONE and (below := each.below.get(level)) is not None:
+                    following.append(below)
+            at, is_hidden = following, False
+            if not at:
+                return list(found)
+        for each in at:
+            found.update(each.rest)
+            found.update(each.here)
+        return list(found)

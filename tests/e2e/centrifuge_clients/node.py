@@ -1,0 +1,48 @@
+"""The application of the scripts beside it."""
+
+import trio
+
+from holdfast import Node, Request, RequestError
+
+node = Node("app")
+
+
+@node.on_message("method", "echo")
+async def echo(request: Request, body: dict) -> object:
+    return body["data"]
+
+
+@node.on_message("method", "slow")
+async def slow(request: Request, body: dict) -> dict:
+    """Long enough that a node is killed amid some of these."""
+    await trio.sleep(0.05)
+    return {"n": body["data"], "redelivered": request.redelivered}
+
+
+@node.on_message("method", "fail")
+async def fail(request: Request, body: dict) -> None:
+    raise RequestError(body["data"], "as you like")
+
+
+@node.on_message("method", "who")
+async def who(request: Request) -> dict:
+    client = request.client
+    headers = dict(client.headers)
+    return {
+        "id": f"{client.id:016x}",
+        "user": client.user,
+        "path": client.path,
+        "data": headers.get("centrifuge-data"),
+        "name": headers.get("centrifuge-name"),
+    }
+
+
+@node.on_message("method", "leave")
+async def leave(request: Request, body: dict) -> None:
+    await node.close(request.client, "go", code=body["data"])
+
+
+@node.on_message("type", "move")
+async def move(request: Request, body: dict) -> None:
+    """Sent, and so without a reply: what comes of it is a notification."""
+    await node.notify({"moved": body["to"]}, clients=[request.client])

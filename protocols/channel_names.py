@@ -10,20 +10,22 @@ import re
 from holdfast.protocols.errors import ConfigError
 
 SEPARATORS = ":/"
+ANY = "\0"  # a parameter's value that no pattern of a configuration has written
 MAX_PATTERN = 512  # characters
 
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class ChannelPattern:
-    """names: of the parameters. Raises ConfigError for what is no pattern."""
+    """names: of the parameters. is_open: it ends with `*`. Raises ConfigError for what is no pattern."""
 
-    __slots__ = ("_regex", "names", "text")
+    __slots__ = ("_regex", "is_open", "names", "text")
 
     def __init__(self, text: str) -> None:
         if not 0 < len(text) <= MAX_PATTERN:
             raise ConfigError(f"expected a pattern of channels with 1 to {MAX_PATTERN} characters, got {len(text)}")
         self.text = text
+        self.is_open = text.endswith("*")
         body, star = (text[:-1], "(?s:.*)") if text.endswith("*") else (text, "")
         parts: list[str] = []
         names: list[str] = []
@@ -49,6 +51,12 @@ class ChannelPattern:
         """The parameters' values. None: it is no such channel."""
         found = self._regex.fullmatch(channel)
         return None if found is None else dict(zip(self.names, found.groups(), strict=True))
+
+    def covers(self, other: "ChannelPattern") -> bool:
+        """It matches each channel that the other one does. Both are of what can be printed."""
+        if other.is_open and not self.is_open:
+            return False
+        return self.match(_PARAMETER.sub(ANY, other.text[:-1] if other.is_open else other.text)) is not None
 
 
 def _plain(part: str, text: str) -> str:

@@ -21,6 +21,8 @@ from holdfast.proxy.admin.exporter import METRICS
 from holdfast.proxy.admin.idempotency import MAX_KEPT, MAX_KEY, SECONDS
 from holdfast.proxy.admin.openapi import description
 from holdfast.proxy.admin.routes import ROUTES
+from holdfast.proxy.config.channels import KEYS as CHANNEL_KEYS
+from holdfast.proxy.config.channels import MAX_RULES
 from holdfast.proxy.config.keys import KEYS, Kind
 from holdfast.proxy.config.routes import KEYS as ROUTE_KEYS
 from holdfast.proxy.config.routes import MAX_ROUTES
@@ -58,6 +60,17 @@ ROUTES_PAGE = f"""## [[route]]
 Routes are tables in a list, in the file only: their order counts. A request goes to the first one that takes it; what
 none takes is for every node ([how to](../howto/routes-at-the-proxy.md)). What a route does not say matters not. Of a
 list one is enough. At most {MAX_ROUTES}.
+
+| Key | Value | Meaning |
+|---|---|---|
+"""
+
+CHANNELS_PAGE = f"""
+## [[channel]]
+
+Rules of channels are tables in a list, in the file only: the first one whose `match` takes a channel's name counts for
+it, and all that it does not say is as by default ([how to](../howto/channel-rules.md)). Without a rule no client
+subscribes or publishes by itself, and nothing is kept. At most {MAX_RULES}.
 
 | Key | Value | Meaning |
 |---|---|---|
@@ -214,7 +227,10 @@ def configuration_page() -> str:
             lines.append(f"| `{name}` | `{to_toml(value_of(defaults, name))}` | {unit} | {meaning} |")
         lines.append("")
     lines.append(
-        ROUTES_PAGE + "".join(f"| `{key}` | {value} | {meaning} |\n" for key, (value, meaning) in ROUTE_KEYS.items())
+        "".join(
+            page + "".join(f"| `{key}` | {value} | {meaning} |\n" for key, (value, meaning) in keys.items())
+            for page, keys in ((ROUTES_PAGE, ROUTE_KEYS), (CHANNELS_PAGE, CHANNEL_KEYS))
+        )
     )
     return "\n".join(lines)
 

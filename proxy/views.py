@@ -7,11 +7,13 @@ a number.
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Annotated, Protocol
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from holdfast.protocols.nodes.effects import Effect
+
+MAX_ASKED = 1000  # channels, of which one question asks the rules
 
 
 class NodeView(Struct, frozen=True, kw_only=True):
@@ -252,6 +254,37 @@ class RouteView(Struct, frozen=True):
     steps: Sequence[RouteStep]
 
 
+class ChannelQuestion(Struct, frozen=True, forbid_unknown_fields=True):
+    """Names of channels, for which the rules are asked."""
+
+    channels: Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(min_length=1, max_length=MAX_ASKED)]
+
+
+class ChannelRuleView(Struct, frozen=True, kw_only=True):
+    """What holds for one channel. number: the place of its rule, from 1; 0: none takes it, and this is what holds then.
+    match: the rule's pattern. parameters: their values in the name. subscribe, publish: who may among the clients, by
+    themselves. history_messages: 0: nothing is kept; history_bytes: 0: no limit by that; history_age: seconds. why:
+    no client can be in such a channel."""
+
+    channel: str
+    number: int
+    match: str
+    parameters: dict[str, str]
+    subscribe: str
+    publish: str
+    history_messages: int
+    history_bytes: int
+    history_age: float
+    presence: bool
+    why: str
+
+
+class ChannelRulesView(Struct, frozen=True):
+    """As they were asked for."""
+
+    channels: Sequence[ChannelRuleView]
+
+
 class Fault(Struct, frozen=True):
     status: int
     message: str
@@ -318,6 +351,10 @@ class Control(Protocol):
 
     def route(self, asked: RouteQuestion) -> RouteView:
         """Which route takes a request, and who is available for it. Raises ValueError for what is none."""
+        ...
+
+    def channel_rules(self, asked: ChannelQuestion) -> ChannelRulesView:
+        """Which rules take these channels."""
         ...
 
     async def publish(self, effects: Sequence[Effect], within: float) -> None:

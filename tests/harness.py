@@ -14,7 +14,7 @@ import zmq
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.frames import decode_from_proxy, encode_batch
 from holdfast.proxy.app import App
-from holdfast.proxy.config import Config, routes
+from holdfast.proxy.config import Config, channels, routes
 from holdfast.proxy.process.bound import Bound
 from tests.waiting import PATIENCE, until
 
@@ -22,10 +22,11 @@ from tests.waiting import PATIENCE, until
 def configure(**sections) -> Config:
     """A configuration on ephemeral ports: configure(client={"max_channels": 3}, request={"timeout": 1.0}).
 
-    route: the tables of a file.
+    route, channel: the tables of a file.
     """
     found = routes.read(sections.pop("route", []))
-    assert not found.problems
+    rules = channels.read(sections.pop("channel", []))
+    assert not [*found.problems, *rules.problems]
     sections.setdefault("client", {}).setdefault("bind", ("127.0.0.1:0",))
     sections.setdefault("node", {}).setdefault("bind", ("tcp://127.0.0.1:*",))
     # A scripted node says only what the test says; tests of silence set this themselves.
@@ -39,6 +40,7 @@ def configure(**sections) -> Config:
         default,
         **{name: msgspec.structs.replace(getattr(default, name), **keys) for name, keys in sections.items()},
         route=found.routes,
+        channel=rules.rules,
     )
 
 

@@ -9,7 +9,7 @@ demo      holdfast demo; chaos: holdfast chaos; bench: holdfast bench; durations
 operate   holdfast status, nodes, clients, drain, kick: through the admin server
 publish   holdfast publish
 settings  holdfast check, config
-route     holdfast route
+route     holdfast route; channel: holdfast channel
 keygen    holdfast keygen
 
 A new command is a Command in a module of its own, and its line in COMMANDS: no other command imports what it needs.
@@ -74,6 +74,7 @@ COMMANDS = (
     Listed("check", "say what is wrong with the configuration", _in("settings", "CHECK")),
     Listed("config", "print the configuration and where each value is from", _in("settings", "CONFIG")),
     Listed("route", "say which route takes a request, and why those before it don't", _in("route")),
+    Listed("channel", "say which rule takes a channel, and what holds for it", _in("channel")),
     Listed("keygen", "make CURVE keys for the proxy and its nodes", _in("keygen")),
 )
 

@@ -55,11 +55,15 @@ def add_admin_arguments(parser: argparse.ArgumentParser) -> None:
         help="admin server of the proxy, as the ready file says it, or its URL (default: HOLDFAST_ADMIN of the "
         "environment, http://127.0.0.1:7513 without)",
     )
+    _add_token_argument(parser)
+
+
+def add_perhaps_admin_arguments(parser: argparse.ArgumentParser, tells: str) -> None:
+    """A running proxy in place of a configuration: `admin`, None if it is not given, and `token`."""
     parser.add_argument(
-        "--token",
-        default=os.environ.get("HOLDFAST_ADMIN_TOKEN", ""),
-        help="its admin.token; better in the environment, as HOLDFAST_ADMIN_TOKEN, where no process list shows it",
+        "--admin", metavar="HOST:PORT", help=f"ask the proxy that runs there, by its own configuration{tells}"
     )
+    _add_token_argument(parser)
 
 
 def count(text: str) -> int:
@@ -75,6 +79,14 @@ def count_of_workers(text: str) -> int:
     if workers > MAX_WORKERS:
         raise argparse.ArgumentTypeError(f"expected at most {MAX_WORKERS}, got {text}")
     return workers
+
+
+def _add_token_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--token",
+        default=os.environ.get("HOLDFAST_ADMIN_TOKEN", ""),
+        help="its admin.token; better in the environment, as HOLDFAST_ADMIN_TOKEN, where no process list shows it",
+    )
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import os
 import msgspec
 
 from holdfast.balancer.routes import Routes
-from holdfast.cli.command import Command, add_config_arguments, add_json_argument
+from holdfast.cli.command import Command, add_config_arguments, add_json_argument, add_perhaps_admin_arguments
 from holdfast.console.admin_client import AdminClient
 from holdfast.console.output import say, say_json, say_table
 from holdfast.protocols.errors import ConfigError
@@ -37,16 +37,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--client", metavar="ID", default="", help="as `holdfast clients` shows it: on which side of a share it is"
     )
     add_config_arguments(parser)
-    parser.add_argument(
-        "--admin",
-        metavar="HOST:PORT",
-        help="ask the proxy that runs there, by its own configuration; it also tells which nodes are available",
-    )
-    parser.add_argument(
-        "--token",
-        default=os.environ.get("HOLDFAST_ADMIN_TOKEN", ""),
-        help="its admin.token; better in the environment, as HOLDFAST_ADMIN_TOKEN, where no process list shows it",
-    )
+    add_perhaps_admin_arguments(parser, "; it also tells which nodes are available")
     add_json_argument(parser)
 
 

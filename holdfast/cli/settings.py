@@ -21,7 +21,7 @@ from holdfast.proxy.config.channels import as_toml as rule_as_toml
 from holdfast.proxy.config.keys import MASK, is_secret
 from holdfast.proxy.config.routes import as_toml
 from holdfast.proxy.config.sources import value_of
-from holdfast.proxy.config.unreached import unreached
+from holdfast.proxy.config.unreached import rules_unreached, unreached
 from holdfast.proxy.config.values import to_toml
 
 
@@ -37,6 +37,7 @@ def _check(arguments: argparse.Namespace) -> int:
         problems += refused_later(loaded.config)
         lines = unreached(loaded.config.route, loaded.config.client)
         warnings += (f"{arguments.config}: [[route]]: {line}" for line in lines)
+        warnings += (f"{arguments.config}: [[channel]]: {line}" for line in rules_unreached(loaded.config.channel))
     if arguments.json:
         say_json({"valid": not problems, "problems": problems, "warnings": warnings})
     else:
@@ -118,9 +119,8 @@ def _shown(loaded: Loaded, name: str) -> object:
 CHECK = Command(
     _add_arguments,
     _check,
-    "One line per problem, and per warning: a route that is never reached, or "
-    "wants what no request has. Exit status 0 if there is no problem, "
-    "else 2.",
+    "One line per problem, and per warning: a route or a rule of channels that is never reached, a route that "
+    "wants what no request has. Exit status 0 if there is no problem, else 2.",
 )
 CONFIG = Command(
     _add_arguments,

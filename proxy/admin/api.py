@@ -27,6 +27,7 @@ from holdfast.proxy.config import is_loopback, split_address
 from holdfast.proxy.config.sections import AdminSettings
 from holdfast.proxy.views import (
     ChannelCount,
+    ChannelQuestion,
     ClientPage,
     Closed,
     Control,
@@ -270,6 +271,9 @@ class Api:
             return as_json(self._control.route(call.body(RouteQuestion)))
         except ValueError as error:
             raise HttpError(400, str(error)) from None
+
+    def _channel_rules(self, call: Call) -> Response:
+        return as_json(self._control.channel_rules(call.body(ChannelQuestion)))
 
     def _cluster_health(self, call: Call) -> Response:
         ready, _ = self._control.ready()

@@ -8,6 +8,7 @@ from importlib.metadata import version
 import structlog
 import trio
 
+from holdfast.balancer.channel_rules import ChannelRules
 from holdfast.balancer.cluster.counting import Counted
 from holdfast.balancer.directory import Node, NodeState
 from holdfast.protocols.nodes.effects import Effect
@@ -18,7 +19,10 @@ from holdfast.proxy.clients.session import Session
 from holdfast.proxy.cluster.views import view_of
 from holdfast.proxy.nodes.explain import explained, question_of
 from holdfast.proxy.process.workers import WorkerLife
+from holdfast.proxy.realtime.explain import rules_of
 from holdfast.proxy.views import (
+    ChannelQuestion,
+    ChannelRulesView,
     ClientView,
     ClusterView,
     MasterView,
@@ -43,6 +47,7 @@ class ProxyControl:
         self._version = version("holdfast-proxy")
         self._started = trio.current_time()
         self._life = WorkerLife.of(os.environ)
+        self._rules = ChannelRules(app.config.channel)
         self._exporter = Exporter(app, self._version)
 
     def ready(self) -> tuple[bool, str]:
@@ -193,6 +198,9 @@ class ProxyControl:
         routes = None if app.router is None else app.router.routes
         everybody = [node.id for node in app.dispatch.pool.available]
         return explained(routes, question_of(asked, app.config.client), everybody)
+
+    def channel_rules(self, asked: ChannelQuestion) -> ChannelRulesView:
+        return rules_of(self._rules, asked.channels, self._app.config.realtime)
 
     async def publish(self, effects: Sequence[Effect], within: float) -> None:
         await self._app.calls.publish(list(effects), within)

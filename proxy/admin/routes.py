@@ -8,7 +8,10 @@ from typing import NamedTuple
 from holdfast.proxy.admin.access import OPERATE, PUBLISH, READ
 from holdfast.proxy.admin.bodies import MAX_MESSAGES, MAX_NAMED, Close, Kick, Publication
 from holdfast.proxy.views import (
+    MAX_ASKED,
     ChannelCount,
+    ChannelQuestion,
+    ChannelRulesView,
     ClientPage,
     Closed,
     Drained,
@@ -133,6 +136,16 @@ ROUTES = (
         *("POST", "/api/route", "route", READ, "Which route of the configuration takes a request, and why.", RouteView),
         body=RouteQuestion,
         body_example='{"url": "/rooms/5", "method": "GET"}',
+    ),
+    Route(
+        *("POST", "/api/channel-rules", "channel_rules", READ),
+        f"Which rules of the configuration take these channels, at most {MAX_ASKED}, and what holds for them.",
+        ChannelRulesView,
+        '{"channels": [{"channel": "room:5", "number": 2, "match": "room:{id}", "parameters": {"id": "5"}, '
+        '"subscribe": "node", "publish": "never", "history_messages": 100, "history_bytes": 0, "history_age": 300.0, '
+        '"presence": false, "why": ""}]}',
+        body=ChannelQuestion,
+        body_example='{"channels": ["room:5"]}',
     ),
     # as in Kuzzle's cluster plugin; proxy.admin.operator has them on the ports of clients
     Route(

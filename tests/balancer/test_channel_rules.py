@@ -77,6 +77,23 @@ def test_of_so_many_names_the_rule_is_known(monkeypatch):
     ]
 
 
+def test_of_names_of_so_many_characters_the_rule_is_known(monkeypatch):
+    monkeypatch.setattr(channel_rules, "MAX_KNOWN_CHARACTERS", 100)
+    rules = ChannelRules([ChannelRule("a*")])
+    names = ["a" * 40, "a" * 50, "a" * 20, "b" * 81, "a" * 101, "a" * 20]
+    known = []
+    for name in names:
+        assert (rules.of(name) is not None) is name.startswith("a")
+        known.append([len(each) for each in rules._known])
+    assert known == [[40], [40, 50], [20], [81], [81], [20]]
+
+
+def test_which_rule_it_is_and_with_what():
+    rules = ChannelRules([ChannelRule("news"), ChannelRule("room:{id}/{part}", presence=True)])
+    assert rules.matched("room:7/b") == (2, rules.rules[1][1], {"id": "7", "part": "b"})
+    assert rules.matched("room:7") is None
+
+
 def test_a_name_costs_what_it_is_long():
     pattern = ChannelPattern(":".join(f"{{p{number}}}" for number in range(60)) + ":*")
     name = "a" * 1_000_000

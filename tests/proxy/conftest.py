@@ -4,12 +4,14 @@ import subprocess
 
 import pytest
 
+from holdfast.balancer.channel_rules import ChannelRule, ChannelRules
 from holdfast.balancer.routes import Routes
 from holdfast.balancer.settings import RouteSettings
 from holdfast.proxy.admin.api import Api
 from holdfast.proxy.admin.server import AdminServer
-from holdfast.proxy.config.sections import AdminSettings, ClientSettings
+from holdfast.proxy.config.sections import AdminSettings, ClientSettings, RealtimeSettings
 from holdfast.proxy.nodes.explain import explained, question_of
+from holdfast.proxy.realtime.explain import rules_of
 from holdfast.proxy.views import ClientView, ClusterView, MasterView, NodeView, ProxyView, StatusView, format_client_id
 
 
@@ -39,6 +41,10 @@ def proxy_view(id, **fields):
 
 
 ROUTES = [RouteSettings("old", path=("/old",), status=410), RouteSettings("canary", path=("/new",), share=25.0)]
+RULES = [
+    ChannelRule("news:*"),
+    ChannelRule("room:{id}", "node", history_messages=100, history_age=60.0, presence=True),
+]
 SILENT = 0xEE  # a client at a proxy that does not answer
 SILENT_NODE = "silent"  # does not say that it knows
 
@@ -160,6 +166,9 @@ class FakeControl:
     def route(self, asked):
         table = Routes(ROUTES, [None] * len(ROUTES))
         return explained(table, question_of(asked, ClientSettings()), ["n-1", "n-2"])
+
+    def channel_rules(self, asked):
+        return rules_of(ChannelRules(RULES), asked.channels, RealtimeSettings())
 
     async def publish(self, effects, timeout):
         self.timeouts.append(timeout)

@@ -86,6 +86,13 @@ def test_check_warns_of_a_route_that_is_never_reached(holdfast, tmp_path):
     assert answer == {"valid": True, "problems": [], "warnings": [line]}
 
 
+def test_check_warns_of_a_rule_of_channels_that_is_never_reached(holdfast, tmp_path):
+    file = tmp_path / "rules.toml"
+    file.write_text('[[channel]]\nmatch = "a:*"\n[[channel]]\nmatch = "a:{id}"\n')
+    line = f"{file}: [[channel]]: channel 2, a:{{id}}, is never reached: channel 1, a:*, takes all that it would"
+    assert holdfast("check", "--config", file) == (0, f"warning: {line}\nthe configuration is valid\n", "")
+
+
 def test_config_is_toml_that_means_the_same(holdfast, tmp_path, file):
     status, out, _ = holdfast("config", "--config", file, "--set", "log.level=debug")
     assert status == 0

@@ -365,3 +365,25 @@ def test_no_other_text_is_an_id(text):
 def test_of_a_probe_neither_query_nor_body_is_read(call):
     """Strangers may send it."""
     assert call("GET", "/health?%41&=", {}, b"{")[0] == 200
+
+
+def rules(call, **asked):
+    body = msgspec.json.encode(asked)
+    status, content, _ = call("POST", "/api/channel-rules", {"content-type": "application/json"}, body)
+    return status, content
+
+
+def test_which_rules_take_channels(call):
+    status, content = rules(call, channels=["room:5", "x" * 513, "room:5"])
+    kept = {"history_messages": 100, "history_bytes": 0, "history_age": 60.0, "presence": True}
+    room = {"channel": "room:5", "number": 2, "match": "room:{id}", "parameters": {"id": "5"}, "why": "",
+            "subscribe": "node", "publish": "never", **kept}  # fmt: skip
+    assert (status, content["channels"][0], content["channels"][2]) == (200, room, room)
+    long = content["channels"][1]
+    assert (long["number"], long["match"], long["subscribe"], long["history_messages"]) == (0, "", "never", 0)
+    assert long["why"] == "its name has 513 bytes, realtime.max_channel_name_bytes is 512"
+
+
+@pytest.mark.parametrize("channels", [[], [""], ["a"] * 1001, "a", [5]])
+def test_what_is_no_list_of_channels(call, channels):
+    assert rules(call, channels=channels)[0] == 400

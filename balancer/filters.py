@@ -2,16 +2,33 @@
 
 Pure. Levels are parted by `/`; an empty one is a level. `+` is one whole level, `#` all that follow, none of them too,
 and only at the end. Neither takes the first level of a channel that begins with `$` (section 4.7.2).
+
+Each `+` that stands where other filters have a word is two ways through the tree for a channel. So a filter has few:
+whatever filters are held, and however many, a channel is looked for at MAX_LOOKED_AT places at most.
 """
 
 from collections.abc import Hashable
+from math import comb
 from typing import Generic, TypeVar
 
-from holdfast.protocols.errors import ConfigError
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import ConfigError, HoldfastError
 
 MemberT = TypeVar("MemberT", bound=Hashable)
-MAX_LEVELS = 32  # of a filter: as deep as the tree becomes, whatever a client asks for
+# Of a filter. Ways to a depth d: one for each choice of at most MAX_ONES of its levels.
+MAX_LEVELS = 16
+MAX_ONES = 3
+MAX_LOOKED_AT = sum(comb(depth, ones) for depth in range(MAX_LEVELS + 1) for ones in range(MAX_ONES + 1))  # 3213
+# Of all: pairs of a filter and a member, and levels of the tree, of which each takes 0.4 KB beside its word.
+MAX_FILTERS = 100_000
+MAX_HELD_LEVELS = 200_000
 ONE, REST = "+", "#"
+
+
+class TooManyFilters(HoldfastError):
+    """No more are held."""
+
+    reason = Reason.OVERLOADED
 
 
 def levels_of(pattern: str) -> list[str]:
@@ -22,6 +39,8 @@ def levels_of(pattern: str) -> list[str]:
     for place, level in enumerate(levels):
         if (ONE in level and level != ONE) or (REST in level and (level != REST or place != len(levels) - 1)):
             raise ConfigError(f"a + is a whole level of a filter, a # the last one, got {pattern!r:.80}")
+    if levels.count(ONE) > MAX_ONES:
+        raise ConfigError(f"a filter has at most {MAX_ONES} levels +, got {pattern!r:.80}")
     return levels
 
 
@@ -35,29 +54,47 @@ class _Level(Generic[MemberT]):
 
 
 class Filters(Generic[MemberT]):
-    """Who has joined which filter. False while there is none. Members keep the order in which they came to a filter."""
+    """Who has joined which filter. False while there is none. Members keep the order in which they came to a filter.
 
-    __slots__ = ("_count", "_root")
+    max_filters, max_held_levels: as MAX_FILTERS, MAX_HELD_LEVELS.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_count", "_held_levels", "_max_filters", "_max_held_levels", "_root")
+
+    def __init__(self, max_filters: int = MAX_FILTERS, max_held_levels: int = MAX_HELD_LEVELS) -> None:
         self._root: _Level[MemberT] = _Level()
         self._count = 0
+        self._held_levels = 0
+        self._max_filters = max_filters
+        self._max_held_levels = max_held_levels
 
     def __len__(self) -> int:
         """How many pairs of a filter and a member there are."""
         return self._count
 
     def add(self, pattern: str, member: MemberT) -> bool:
-        """Whether it is new there. Raises ConfigError for what is no filter."""
+        """Whether it is new there. Raises ConfigError for what is no filter, TooManyFilters if there is no room for it:
+        nothing is changed then."""
         at = self._root
         levels = levels_of(pattern)
         is_open = levels[-1] == REST
-        for level in levels[:-1] if is_open else levels:
-            at = at.below.setdefault(level, _Level())
-        members = at.rest if is_open else at.here
-        if member in members:
+        if is_open:
+            levels.pop()
+        depth = 0
+        while depth < len(levels) and (below := at.below.get(levels[depth])) is not None:
+            at = below
+            depth += 1
+        is_there = depth == len(levels)
+        if is_there and member in (at.rest if is_open else at.here):
             return False
-        members[member] = None
+        held_levels = self._held_levels + len(levels) - depth
+        if self._count >= self._max_filters or held_levels > self._max_held_levels:
+            raise TooManyFilters("no more filters are held")
+        self._held_levels = held_levels
+        for level in levels[depth:]:
+            below = at.below[level] = _Level()
+            at = below
+        (at.rest if is_open else at.here)[member] = None
         self._count += 1
         return True
 
@@ -80,10 +117,12 @@ class Filters(Generic[MemberT]):
         while way and not (at.below or at.here or at.rest):
             at, level = way.pop()
             del at.below[level]
+            self._held_levels -= 1
         return True
 
     def match(self, channel: str) -> list[MemberT]:
-        """Who has joined a filter that takes a channel, each once. No level of the tree is looked at twice."""
+        """Who has joined a filter that takes a channel, each once. No level of the tree is looked at twice, and at most
+        MAX_LOOKED_AT of them are: 0.6 ms."""
         found: dict[MemberT, None] = {}
         at = [self._root]
         is_hidden = channel.startswith("$")

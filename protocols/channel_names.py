@@ -19,7 +19,7 @@ _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 class ChannelPattern:
     """names: of the parameters. is_open: it ends with `*`. Raises ConfigError for what is no pattern."""
 
-    __slots__ = ("_regex", "is_open", "names", "text")
+    __slots__ = ("_least", "_regex", "is_open", "names", "text")
 
     def __init__(self, text: str) -> None:
         if not 0 < len(text) <= MAX_PATTERN:
@@ -42,6 +42,7 @@ class ChannelPattern:
             place = end
         parts.append(_plain(body[place:], text))
         self.names = tuple(names)
+        self._least = _PARAMETER.sub(ANY, body)
         self._regex = re.compile("".join(parts) + star)
 
     def __repr__(self) -> str:
@@ -56,7 +57,7 @@ class ChannelPattern:
         """It matches each channel that the other one does. Both are of what can be printed."""
         if other.is_open and not self.is_open:
             return False
-        return self.match(_PARAMETER.sub(ANY, other.text[:-1] if other.is_open else other.text)) is not None
+        return self._regex.fullmatch(other._least) is not None
 
 
 def _plain(part: str, text: str) -> str:

@@ -74,7 +74,7 @@ def unreachable(routes: Sequence[RouteSettings]) -> Iterator[str]:
 
 
 def rules_unreached(rules: Sequence[ChannelRule]) -> Iterator[str]:
-    """Those of [[channel]] of which an earlier one takes every name. Half a second for a thousand of the longest."""
+    """Those of [[channel]] of which an earlier one takes every name. A second for a thousand of the longest."""
     patterns: list[ChannelPattern] = []
     for number, rule in enumerate(rules, start=1):
         pattern = ChannelPattern(rule.match)

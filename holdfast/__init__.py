@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from holdfast.node.fields import Fields, File, Form
     from holdfast.node.functions import CallNext
+    from holdfast.node.history import History, Kept
     from holdfast.node.logs import log_context
     from holdfast.node.node import Node
     from holdfast.node.pump import Curve
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from holdfast.node.state import Entry, State
     from holdfast.node.statistics import Statistics
     from holdfast.protocols.errors import ConfigError, HoldfastError, StaleError
+    from holdfast.protocols.positions import Position
     from holdfast.publisher.awaited import AsyncPublisher
     from holdfast.publisher.requests import PublishError
     from holdfast.publisher.threads import Publisher
@@ -57,6 +59,7 @@ _MODULES = {
     ),
     "holdfast.node.fields": ("Fields", "File", "Form"),
     "holdfast.node.functions": ("CallNext",),
+    "holdfast.node.history": ("History", "Kept"),
     "holdfast.node.logs": ("log_context",),
     "holdfast.node.node": ("Node",),
     "holdfast.node.pump": ("Curve",),
@@ -68,6 +71,7 @@ _MODULES = {
     "holdfast.publisher.requests": ("PublishError",),
     "holdfast.publisher.threads": ("Publisher",),
     "holdfast.protocols.errors": ("ConfigError", "HoldfastError", "StaleError"),
+    "holdfast.protocols.positions": ("Position",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -84,12 +88,15 @@ __all__ = [
     "File",
     "Form",
     "Headers",
+    "History",
     "HoldfastError",
     "HttpInfo",
+    "Kept",
     "LifespanError",
     "LinkRefused",
     "NoReply",
     "Node",
+    "Position",
     "PublishError",
     "Publisher",
     "Question",

@@ -64,6 +64,7 @@ from holdfast.proxy.process.draining import drain
 from holdfast.proxy.process.workers import WorkerLife, inherited
 from holdfast.proxy.realtime.channels import Channels
 from holdfast.proxy.realtime.effects import Effects
+from holdfast.proxy.realtime.history_asks import HistoryAsks
 from holdfast.proxy.realtime.lanes import Lanes
 from holdfast.proxy.realtime.mutes import Mutes
 from holdfast.proxy.ticker import Ticker
@@ -111,8 +112,7 @@ class App:
         self.announcer = announcer = Announcer(directory, registry, config.node.registry_page)
         self._access_log = access_log = None
         if config.log.access_log:
-            share = config.log.access_log_sample
-            self._access_log = access_log = AccessLog(share, random.random, registry.get)
+            self._access_log = access_log = AccessLog(config.log.access_log_sample, random.random, registry.get)
         pools = Pools(config.balance, config.request, config.route, ledger)
         self.dispatch = dispatch = Dispatch(
             ledger,
@@ -173,6 +173,7 @@ class App:
             counters,
             calls.asks,
             calls.orphans,
+            HistoryAsks(None, lambda channel: False, counters),
         )
         lanes.update = announcer.client_updated
         dispatch.attach(effects.reply, effects.is_behind)
@@ -280,8 +281,7 @@ class App:
         node_addresses = self.hub.open([resolve(endpoint) for endpoint in config.node.bind])
         listeners: list[Listener] = []
         try:
-            mine = WorkerLife.of(os.environ).number
-            if mine >= 0:
+            if (mine := WorkerLife.of(os.environ).number) >= 0:
                 for number, sockets in enumerate(inherited(os.environ)):
                     for listening, (_, protocol) in zip(sockets, ports, strict=True):
                         is_anothers = number != mine

@@ -6,5 +6,6 @@ memory      the logs of one proxy; of its parts: identities (what was appended),
 sqlite      the logs of one machine: a file; sqlite_tables is what is in it
 redis       the logs of several machines; redis_scripts is what runs there
 store       which of these, by the configuration
+pages       what a node is told of a log
 contents    what can be in a store, and what counts as a store that is gone
 """

@@ -18,7 +18,8 @@ effects       what a node does to clients and channels, and which way it goes; g
 plain         what an author gives, as a frame can say it
 
 Beside it:
-actions       what authors do through the node; asking: its questions to other nodes; counts: how many are in a channel
+actions       what authors do through the node; asking: its questions to other nodes; questions: those to proxies
+              (history: what is kept of a channel)
 clients       every client of every proxy, for a node that wants them; orphans: of proxies that are no more
 callbacks     the calling of on_open, on_close and on_state
 background    what authors register beside requests; lifespans, tasks: what becomes of it in a run

@@ -12,11 +12,13 @@ from holdfast.node.asking import Answer
 from holdfast.node.background import Background
 from holdfast.node.effects import Payload
 from holdfast.node.errors import RequestError
-from holdfast.node.plain import check_text, seconds_of
+from holdfast.node.history import History
+from holdfast.node.plain import seconds_of
 from holdfast.node.request import Client
 from holdfast.node.session import Parts
 from holdfast.protocols.errors import HoldfastError
 from holdfast.protocols.nodes.calls import UPDATE
+from holdfast.protocols.positions import Position
 
 
 class Actions(Background):
@@ -110,7 +112,21 @@ class Actions(Background):
         What this handler does is not counted before its reply has left. Waits until a proxy is linked. Raises
         RequestError (503), so that a handler need not care, if more is asked at a time than the proxies answer.
         """
-        return await threads.call(self._parts.counts.ask, check_text(channel))
+        return await threads.call(self._parts.questions.count, channel)
+
+    async def history(self, channel: str, *, since: Position | int | None = None, limit: int = 100) -> History:
+        """What is kept of a channel with history: `[[channel]]` with `history_messages` in the proxies' configuration.
+
+        since: a position, as of `History.position`; only what was published after it, the oldest first. An offset: the
+        same in whatever log there is now, 0: from the oldest on. None: the newest ones. limit: at most so many, 1 to
+        1,000; of payloads a page has 1 MiB, or one that is larger. `History.is_more` says whether there are more.
+        What this handler does is not in it before its reply has left; what was done outside of requests is in it as
+        soon as the proxies have taken it, a moment after `notify` has returned.
+        Waits until a proxy is linked. Raises RequestError, so that a handler need not care: 404, the channel has no
+        history; 409, the log of that position is no more, or was never so long; 503, the log can't be asked just now;
+        429, the node has asked too much that has no answer; 501, the proxies are older.
+        """
+        return await threads.call(self._parts.questions.history, channel, since, limit)
 
     async def ask(self, to: str, payload: object, *, timeout: float = 10.0, text: bool | None = None) -> Answer:
         """Have another node answer, by its `on_ask`: one that is ready of this name, or the one with this id.

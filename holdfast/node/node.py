@@ -19,7 +19,6 @@ from holdfast.node.callbacks import Callbacks
 from holdfast.node.calls import Calls
 from holdfast.node.checks import check, labels_of
 from holdfast.node.clients import Clients
-from holdfast.node.counts import Counts
 from holdfast.node.dispatch import Dispatch
 from holdfast.node.effects import put
 from holdfast.node.errors import StateError, one_of_ours
@@ -30,6 +29,7 @@ from holdfast.node.mastership import Mastership
 from holdfast.node.orphans import Heir
 from holdfast.node.process import whereabouts
 from holdfast.node.pump import Curve
+from holdfast.node.questions import Questions
 from holdfast.node.replica import Replica
 from holdfast.node.request import Client
 from holdfast.node.session import Parts
@@ -335,7 +335,7 @@ class Node(Actions):
             )
 
         self._parts = Parts(
-            hello, callbacks, clients, dispatch, mastership, replica, links, Counts(links), Asking(links)
+            hello, callbacks, clients, dispatch, mastership, replica, links, Questions(links), Asking(links)
         )
         follow(self._state, replica)
 

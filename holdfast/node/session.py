@@ -17,12 +17,12 @@ from holdfast.node.asking import Asking
 from holdfast.node.batches import Batches
 from holdfast.node.callbacks import Callbacks
 from holdfast.node.clients import Clients
-from holdfast.node.counts import Counts
 from holdfast.node.dispatch import Dispatch
 from holdfast.node.effects import room_in
 from holdfast.node.exchange import Exchange
 from holdfast.node.mastership import Mastership
 from holdfast.node.network import Network
+from holdfast.node.questions import Questions
 from holdfast.node.replica import Replica
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
@@ -96,7 +96,7 @@ class Parts:
     mastership: Mastership
     replica: Replica
     links: Links
-    counts: Counts
+    questions: Questions
     asking: Asking
 
 
@@ -130,8 +130,7 @@ class Session:
         self.max_batch_bytes = self.max_unacknowledged_bytes = self.reply_window = 0  # until the welcome says
         self.stream_timeout = 0.0
         self.takes: Sequence[str] = ()
-        self._patience = WELCOME_TIMEOUT
-        self._heartbeat_interval = 0.0
+        self._patience, self._heartbeat_interval = WELCOME_TIMEOUT, 0.0
         self._excuse = Excuse()  # of turns that are so late that this process stood still
         self._still, self._awoke = 0.0, -inf  # it stood still for long enough to be given up: how long, until when
         self._next_heartbeat = self._ready_at = inf
@@ -258,7 +257,8 @@ class Session:
             frames.Ack: Session._ack,
             frames.Mute: Session._mute,
             frames.Unmute: Session._unmute,
-            frames.Counted: self._parts.counts.counted,
+            frames.Counted: self._parts.questions.answered,
+            frames.History: self._parts.questions.answered,
             frames.Answered: self._parts.asking.answered,
             frames.State: self._parts.replica.page,
             frames.Entry: self._parts.replica.entry,
@@ -394,7 +394,7 @@ class Session:
             self._parts.dispatch.lost(self, self.reason)
             self.links.lost(self, for_good=self._proxy_has_left)
             self._parts.replica.lost(self)
-            self._parts.counts.lost(self)
+            self._parts.questions.lost(self)
             self._parts.asking.lost(self)
         self._news.unpark_all()
         self.over.set()

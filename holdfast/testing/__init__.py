@@ -24,7 +24,8 @@ sockets included:
 
 alone      a node without a proxy, for as many steps as you like; calls: one of them, from wherever
 hosting    where it runs: in the test's loop, or in a thread; nursery: in which
-standin    what is in the proxy's place there; tellings: whose doing is what a node does at once
+standin    what is in the proxy's place there (kept: its channels with history)
+tellings   whose doing is what a node does at once
 given      what a test gives, and what is told of a mistake in it
 results    what came of a call; effects: what a handler did through the node, as values
 processes  a proxy as a process, and nodes within the test or as processes

@@ -31,9 +31,11 @@ from holdfast.testing.given import (
     check_path,
     clients_of,
     headers_of,
+    history_of,
     table_of,
 )
 from holdfast.testing.hosting import Do, here, hosted
+from holdfast.testing.kept import Histories
 from holdfast.testing.nursery import nursery
 from holdfast.testing.results import Failure, Result
 from holdfast.testing.standin import PREFIX, Asked, StandIn
@@ -328,6 +330,7 @@ async def alone(
     channels: Mapping[str, Iterable[Client]] | None = None,
     master: bool = False,
     answers: Mapping[str, Any] | None = None,
+    history: Mapping[str, Iterable[Payload]] | None = None,
 ) -> AsyncIterator[Alone]:
     """Run a node for the length of the block, without a proxy. When it ends the node is cut off.
 
@@ -337,7 +340,8 @@ async def alone(
     them. channels: who is in them already. master: whether the node is master. answers: what other nodes say, by name,
     for `node.ask` and the like: as of on_ask, or a RequestError, or a function of the Question that gives either or
     raises the latter, async or not: an async one is of the library that the node's functions are of. Who is not among
-    them is not there, status 503.
+    them is not there, status 503. history: the channels that have one, by name, and what was published to each before,
+    for `node.history`; what the node publishes there is kept, too. Of others it is 404.
     In a test of Trio or asyncio, whosever functions the node has. A holdfast.asyncio.Node runs in the test's own loop
     in asyncio, and may use what belongs to that; in Trio it has a thread with a loop of its own.
     Raises RuntimeError if the node runs already, TypeError for what is no node, client or table. What its functions
@@ -346,7 +350,8 @@ async def alone(
     check_node(node)
     said = table_of("answers", answers).items()
     adapted = {to: node._adapt(answer) if callable(answer) else answer for to, answer in said}
-    proxy = StandIn(table_of("state", state), clients_of(clients), channels_of(channels), master, adapted)
+    world = table_of("state", state), clients_of(clients), channels_of(channels), master, adapted
+    proxy = StandIn(*world, Histories(history_of(history)))
     steps = Alone(node, proxy)
     async with hosted(node, steps._running(master)) as steps._do:
         yield steps

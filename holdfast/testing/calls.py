@@ -28,6 +28,7 @@ class World(TypedDict, total=False):
     channels: Mapping[str, Iterable[Client]] | None
     master: bool
     answers: Mapping[str, Any] | None
+    history: Mapping[str, Iterable[Payload]] | None
 
 
 def call(
@@ -44,7 +45,7 @@ def call(
 ) -> Result:
     """Have a node handle one request, and return what came of it: `Alone.call` in an `alone` of its own.
 
-    world: state, clients, channels, master, answers, as of `alone`.
+    world: state, clients, channels, master, answers, history, as of `alone`.
     Nothing is left of it but what is in the result, so tests do not see each other: for a second step give it
     `state=result.state`, or use `alone`. In a test of asyncio or Trio its loop waits until this returns: for a handler
     that waits for the test, or uses what belongs to the test's loop, use `alone`, or call this in a thread.

@@ -6,6 +6,7 @@ Each raises TypeError or ValueError, which names the argument.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from holdfast.node.effects import Payload
 from holdfast.node.node import Node
 from holdfast.node.plain import check_number, pairs_of, type_of
 from holdfast.node.request import Client
@@ -37,6 +38,15 @@ def channels_of(channels: object) -> dict[str, list[Client]]:
     return {
         name: clients_of(clients, f"channels[{name!r}]") for name, clients in table_of("channels", channels).items()
     }
+
+
+def history_of(history: object) -> dict[str, list[Payload]]:
+    found = {}
+    for name, payloads in table_of("history", history).items():
+        if isinstance(payloads, str | bytes | Mapping) or not isinstance(payloads, Iterable):
+            raise TypeError(f"history[{name!r}]: expected several payloads, got {_shown(payloads)}")
+        found[name] = list(payloads)
+    return found
 
 
 def table_of(name: str, value: object) -> Mapping[str, Any]:

@@ -22,7 +22,9 @@ from holdfast.node.request import Client, Question
 from holdfast.node.state import decode, encode
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import ASK, UPDATE
+from holdfast.protocols.nodes.histories import HISTORY
 from holdfast.testing.effects import Close, Effect, Join, Leave, Update, values
+from holdfast.testing.kept import Histories
 
 PREFIX = 0x7E57  # upper half of the ids of its clients
 EPOCH = 1
@@ -45,7 +47,7 @@ class Asked:
 class StandIn(InProcess):
     """clients: those with a session, by id. channels: their members. effects: all that was done, in order.
     wants_clients: whether the node is told of them. takes: the kinds of calls that it answers. answers: of other nodes,
-    by name.
+    by name. histories: of channels that have one.
 
     Raises ValueError for a state that is none.
     """
@@ -57,6 +59,7 @@ class StandIn(InProcess):
         channels: Mapping[str, Iterable[Client]],
         master: bool,
         answers: Mapping[str, Any],
+        histories: Histories,
     ) -> None:
         super().__init__()
         self.clients = {client.id: client for client in clients}
@@ -69,6 +72,7 @@ class StandIn(InProcess):
         self.errors: list[BaseException] = []  # that no step waits for
         self._is_master = master
         self._answers = answers
+        self._histories = histories
         self._late_send, self._late_recv = trio.open_memory_channel[tuple[frames.Ask, Awaitable[Any]]](inf)
         self._node = ""
         self.wants_clients = False
@@ -89,6 +93,7 @@ class StandIn(InProcess):
             frames.Effects: self._effects,
             frames.Propose: self._propose,
             frames.AskCount: self._ask_count,
+            frames.AskHistory: self._ask_history,
             frames.Ask: self._ask,
             frames.Reply: self._replied,
             frames.HttpReply: self._replied,
@@ -187,7 +192,7 @@ class StandIn(InProcess):
     def _hello(self, frame: frames.Hello) -> None:
         self._node, self.wants_clients, self.takes = frame.node, frame.wants_clients, frame.takes
         welcome = frames.Welcome(
-            frames.VERSION, "testing", INTERVAL, 2 * INTERVAL, 0, [], prefix=PREFIX, takes=[UPDATE, ASK]
+            frames.VERSION, "testing", INTERVAL, 2 * INTERVAL, 0, [], prefix=PREFIX, takes=[UPDATE, ASK, HISTORY]
         )
         known = [frames.Clients([_framed(client) for client in self.clients.values()], last=True)]
         self.say(welcome, *(known if self.wants_clients else []), *self._state.snapshot(PAGE_ITEMS))
@@ -210,6 +215,9 @@ class StandIn(InProcess):
 
     def _ask_count(self, frame: frames.AskCount) -> None:
         self.say(frames.Counted(frame.ask, len(self.channels.get(frame.channel, ()))))
+
+    def _ask_history(self, frame: frames.AskHistory) -> None:
+        self.say(self._histories.answer(frame))
 
     def _ask(self, frame: frames.Ask) -> None:
         if frame.to not in self._answers:
@@ -270,7 +278,8 @@ class StandIn(InProcess):
         del self._asked[asked.id]
         asked.over.set()
 
-    def _do(self, effects: Iterable[frames.Effect | frames.AsMaster]) -> list[Effect]:
+    def _do(self, effects: Sequence[frames.Effect | frames.AsMaster]) -> list[Effect]:
+        self._histories.published(effects)
         done = list(values(effects))
         self.effects += done
         for effect in done:

@@ -2,7 +2,7 @@
 
 frames           every frame, and the batch that carries them; those of their own:
 calls            what one node is asked besides requests, and what nodes ask each other
-counting         how many are in a channel
+counting         how many are in a channel; histories: what is kept of one
 entries          the state: proposals, entries, copies
 orphans          clients of proxies that are no more, and who is told
 announcements    those that tell of clients

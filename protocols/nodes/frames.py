@@ -52,6 +52,9 @@ from holdfast.protocols.nodes.entries import Propose as Propose
 from holdfast.protocols.nodes.entries import State as State
 from holdfast.protocols.nodes.entries import StateItem as StateItem
 from holdfast.protocols.nodes.entries import WantState as WantState
+from holdfast.protocols.nodes.histories import AskHistory as AskHistory
+from holdfast.protocols.nodes.histories import History as History
+from holdfast.protocols.nodes.histories import Kept as Kept
 from holdfast.protocols.nodes.orphans import Orphaned as Orphaned
 from holdfast.protocols.nodes.orphans import Orphans as Orphans
 from holdfast.protocols.nodes.orphans import WantOrphans as WantOrphans
@@ -231,7 +234,8 @@ class Welcome(Struct, array_like=True, frozen=True, gc=False, tag=50):
     the ids of this proxy's clients, and of no other's. max_unacknowledged_bytes: of Effects without Ack. reply_window:
     bytes of a reply in parts without Taken. stream_timeout: seconds that may pass between two parts of a reply; 0: as
     many as for the first one. session: its number among all of this run of the proxy, from 1; 0: it does not say.
-    ballot: as in Peers. takes: what a node may send that older proxies don't know: "ask", "update", "orphans".
+    ballot: as in Peers. takes: what a node may send that older proxies don't know: "ask", "update", "orphans",
+    "history".
     """
 
     version: int
@@ -331,12 +335,12 @@ Asked = Request | HttpRequest | Call
 Answer = Reply | HttpReply | Failure  # to a request, or a part of that
 FromNode = (
     Heartbeat | Bye | Offer | Hello | Ready | Drain | Via
-    | Effects | Hole | AskCount | Ask | Reply | HttpReply | Failure | Propose | State | Orphaned | Orphans
+    | Effects | Hole | AskCount | AskHistory | Ask | Reply | HttpReply | Failure | Propose | State | Orphaned | Orphans
 )  # fmt: skip
 FromProxy = (
     Heartbeat | Bye | Offer | Welcome | Refused | Clients | Changes | Ack | Mute | Unmute | Counted | Taken
-    | Request | HttpRequest | Call | Answered | Cancel | Master | Peers | State | Entry | ProposalRefused | WantState
-    | WantOrphans
+    | Request | HttpRequest | Call | Answered | History | Cancel | Master | Peers | State | Entry | ProposalRefused
+    | WantState | WantOrphans
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()

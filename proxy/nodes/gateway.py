@@ -22,6 +22,7 @@ from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import ASK, UPDATE
 from holdfast.protocols.nodes.effects import MAX_ALL_PENDING
 from holdfast.protocols.nodes.frames import MAX_WEIGHT, MIN_WEIGHT, NO_TOKEN, WRONG_TOKEN, FromNode, Hello
+from holdfast.protocols.nodes.histories import HISTORY
 from holdfast.protocols.nodes.names import fault_of, shown
 from holdfast.protocols.nodes.orphans import ORPHANS
 from holdfast.proxy.clients.reactor import Reactor
@@ -34,6 +35,7 @@ from holdfast.proxy.nodes.keeper import Keeper
 from holdfast.proxy.nodes.orphans import OrphanCare
 from holdfast.proxy.nodes.steward import Steward
 from holdfast.proxy.realtime.effects import Effects
+from holdfast.proxy.realtime.history_asks import HistoryAsks
 
 log = structlog.get_logger("holdfast.gateway")
 
@@ -66,6 +68,7 @@ class Gateway:
         counters: Counters,
         asks: Asks,
         orphans: OrphanCare,
+        histories: HistoryAsks,
     ) -> None:
         self._proxy_id = proxy_id
         self._prefix = prefix
@@ -84,6 +87,7 @@ class Gateway:
         self._counters = counters
         self._asks = asks
         self._orphans = orphans
+        self._histories = histories
         self._nodes: dict[NodeLink, Node] = {}
         self._drains: dict[Node, trio.Event] = {}  # by an operator: set when the node has said so, or is lost
         self._count_everywhere = count_everywhere
@@ -98,6 +102,7 @@ class Gateway:
             frames.Hole: effects.hole,
             frames.AskCount: self._count,
             frames.Ask: asks.take,
+            frames.AskHistory: histories.take,
             frames.Propose: keeper.propose,
             frames.State: keeper.state_page,
             frames.Orphaned: orphans.said,
@@ -160,7 +165,7 @@ class Gateway:
                 stream_timeout=self._dispatch.expired.pause,
                 session=self._counters.nodes_welcomed,
                 ballot=self._announcer.peers.ballot,
-                takes=[ASK, UPDATE, ORPHANS],
+                takes=[ASK, UPDATE, ORPHANS, HISTORY],
             )
         )
         self._steward.joined(node, hello)
@@ -234,6 +239,7 @@ class Gateway:
         had = self._effects.lost(node, self._reactor.now)
         self._dispatch.lose(node)
         self._asks.lost(node)
+        self._histories.lost(node)
         self._orphans.lost(node)
         self._steward.lost(node)
         self._keeper.lost(node)

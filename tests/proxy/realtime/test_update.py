@@ -142,7 +142,7 @@ async def test_a_node_that_knows_nothing_of_it_is_not_harmed():
         with ScriptedNode(proxy.node, "older") as older, ScriptedNode(proxy.node) as node:
             older.say([10, 1, older.id, "older", 7, 16])
             welcome = await older.take(frames.Welcome)
-            assert welcome.takes == ["ask", "update", "orphans"]
+            assert welcome.takes == ["ask", "update", "orphans", "history"]
             await older.finish_join()
             await node.join()
             view = ClientView()

@@ -56,6 +56,7 @@ class Actions(Background):
         exclude: Iterable[Client | int] = (),
         text: bool | None = None,
         tail: bytes = b"",
+        history: bool = True,
     ) -> None:
         """Send a message to all clients in the channels, once per channel, and to each of `clients`; none to `exclude`.
 
@@ -63,13 +64,17 @@ class Actions(Background):
         bytes that are to go as text are none.
         tail: with it, what clients get is the payload, the name of the channel and the tail, as one message, so they
         can tell through which channel it came; 1 KiB at most, and no `clients`.
+        history: False: in channels with history it is not kept, has no offset, and goes to those who are there, as in
+        channels without: for what is worth nothing later, as that somebody is typing.
         TypeError: neither channels nor clients are said. Lists that are empty are nobody, and no error.
-        Messages of one node reach each client in the order in which they were sent.
+        Messages of one node reach each client in the order in which they were sent, kept or not. In a channel with
+        history all clients get those that are kept in one order, whichever nodes have sent them; one that is not stands
+        between other nodes' at another place for each proxy.
         """
         if channels is None and clients is None:
             raise TypeError("expected to whom: channels, clients; broadcast is to everybody")
         to = channels if channels is not None else (), clients if clients is not None else ()
-        await effects.put(self._parts.links, effects.notify(payload, *to, exclude, text, tail))
+        await effects.put(self._parts.links, effects.notify(payload, *to, exclude, text, tail, history))
 
     async def broadcast(
         self, payload: Payload, *, exclude: Iterable[Client | int] = (), text: bool | None = None

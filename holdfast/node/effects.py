@@ -79,6 +79,7 @@ def notify(
     exclude: Iterable[Client | int],
     text: bool | None,
     tail: bytes = b"",
+    history: bool = True,
 ) -> Notify:
     if isinstance(channels, str):
         raise TypeError(f"expected a list of channels, got the string {channels!r}")
@@ -93,7 +94,7 @@ def notify(
     packed = pack(clients)
     if tail and packed:
         raise ValueError("a notification with a tail names channels only")
-    return Notify(data, is_text, names, packed, pack(exclude), tail)
+    return Notify(data, is_text, names, packed, pack(exclude), tail, bool(history))
 
 
 def check_size(size: int, max_batch_bytes: int) -> None:

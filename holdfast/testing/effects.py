@@ -62,6 +62,7 @@ class Notify(_Message):
     clients: Iterable[Client | int] = ()
     exclude: Iterable[Client | int] = ()
     tail: bytes = b""
+    history: bool = True
 
     def __post_init__(self) -> None:
         _Message.__post_init__(self)
@@ -112,7 +113,8 @@ def values(done: Iterable[frames.Effect | frames.AsMaster]) -> Iterator[Effect]:
                 yield Leave(frame.client, frame.channel, frame.version)
             case frames.Notify():
                 clients, exclude = frames.unpack_ids(frame.clients), frames.unpack_ids(frame.exclude)
-                yield Notify(said(frame.payload, frame.is_text), frame.channels, clients, exclude, frame.tail)
+                payload = said(frame.payload, frame.is_text)
+                yield Notify(payload, frame.channels, clients, exclude, frame.tail, frame.history)
             case frames.Broadcast():
                 yield Broadcast(said(frame.payload, frame.is_text), frames.unpack_ids(frame.exclude))
             case frames.CloseClient():

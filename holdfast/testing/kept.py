@@ -34,7 +34,7 @@ class Histories:
         for effect in effects:
             if isinstance(effect, frames.AsMaster):
                 self.published(effect.effects)
-            elif isinstance(effect, frames.Notify):
+            elif isinstance(effect, frames.Notify) and effect.history:
                 for channel in self._channels.intersection(effect.channels):
                     payload = b"%b%b%b" % (effect.payload, channel.encode() if effect.tail else b"", effect.tail)
                     self._append(channel, payload, effect.is_text)

@@ -51,7 +51,8 @@ class Notify(Struct, array_like=True, frozen=True, gc=False, tag=22):
     """A message to every client in the channels, once per channel, and to each of the clients; none to `exclude`.
 
     clients, exclude: packed ids. tail: if there is one, the message for a channel is the payload, the channel's name
-    and the tail, and there are no `clients`.
+    and the tail, and there are no `clients`. history: false: in channels with history it goes to those who are there,
+    and is not kept.
     """
 
     payload: bytes
@@ -60,6 +61,7 @@ class Notify(Struct, array_like=True, frozen=True, gc=False, tag=22):
     clients: bytes = b""
     exclude: bytes = b""
     tail: Annotated[bytes, Meta(max_length=MAX_TAIL_BYTES)] = b""
+    history: bool = True
 
 
 class Broadcast(Struct, array_like=True, frozen=True, gc=False, tag=23):

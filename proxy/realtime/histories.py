@@ -77,7 +77,8 @@ class Histories:
 
     def begin(self, node: Node, frame: frames.Effects | frames.Answer, effects: Sequence[Effect]) -> list[Done]:
         """Their turn has come. What is to be done in place of these: publications to channels with history, which are
-        being appended from now on, each by itself, and the rest."""
+        being appended from now on, each by itself, and the rest. What is not to be kept goes to those who are there in
+        its place in the lane; nobody is told that it was in vain: such a channel is never muted."""
         identity, is_known = self._identity(node, frame)
         done: list[Done] = []
         for place, effect in enumerate(effects):
@@ -87,6 +88,9 @@ class Histories:
             plain = [channel for channel in effect.channels if channel not in self]
             if plain or effect.clients:
                 done.append(Notify(effect.payload, effect.is_text, plain, effect.clients, effect.exclude, effect.tail))
+            if not effect.history:
+                done.append(self._live(effect))
+                continue
             for channel in effect.channels:
                 keep = self._keep_of(channel)
                 if keep is not None:
@@ -99,6 +103,13 @@ class Histories:
                     append = Append(channel, own, payload, effect.is_text, effect.exclude, keep)
                     self._queue.append(append, publishing.answered)
         return done
+
+    def _live(self, effect: Notify) -> FanOut:
+        """Of what is not to be kept, that to channels with history."""
+        channels = [channel for channel in effect.channels if channel in self]
+        excluding = set(unpack_ids(effect.exclude)) if effect.exclude else None
+        self._counters.notifications += 1
+        return FanOut(effect.payload, effect.is_text, channels, (), excluding, None, effect.tail)
 
     def _identity(self, node: Node, frame: frames.Effects | frames.Answer) -> tuple[bytes, bool]:
         """The same at every proxy, and no other's; and whether nothing else can have been said under it."""

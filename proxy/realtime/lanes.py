@@ -26,7 +26,7 @@ from holdfast.proxy.clients.session import Session
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.realtime.channels import Channels, FanOut
 from holdfast.proxy.realtime.histories import Histories
-from holdfast.proxy.realtime.publishing import Publishing
+from holdfast.proxy.realtime.publishing import Done, Publishing
 
 log = structlog.get_logger("holdfast.lanes")
 
@@ -71,7 +71,7 @@ class Work:
     ) -> None:
         self.node = node
         self.frame = frame
-        self.effects: list[Effect] | list[Effect | Publishing] | list[Session] = effects
+        self.effects: list[Effect] | list[Done] | list[Session] = effects
         self.size = size
         self.entry: Entry | None = None
         self.place = self.cost = self.epoch = 0
@@ -244,7 +244,6 @@ class Lanes:
     def _begin(self, work: Work) -> None:
         """Its turn has come, so now is decided whether it is done at all, and to whom. Not, if that crashes."""
         work.has_begun = True
-        effects: list[Effect] | list[Effect | Publishing] | list[Session]
         effects, work.effects = work.effects, []
         frame = work.frame
         if isinstance(frame, frames.Effects):
@@ -316,6 +315,8 @@ class Lanes:
                         self.kick(effect.client, effect.reason, effect.code)
                     elif isinstance(effect, frames.Update):
                         self._update(effect)
+                    elif isinstance(effect, FanOut):
+                        fan_out = effect
                     elif isinstance(effect, Publishing):
                         assert self.histories is not None
                         if not self.histories.is_done(effect):

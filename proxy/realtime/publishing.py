@@ -3,6 +3,7 @@
 from holdfast.balancer.history.base import Appended
 from holdfast.protocols.nodes.effects import Effect
 from holdfast.protocols.positions import Publication
+from holdfast.proxy.realtime.channels import FanOut
 
 
 class Given(Publication, gc=False):
@@ -48,4 +49,4 @@ class Publishing:
         self.answer, self.is_answered = answer, True
 
 
-Done = Effect | Publishing
+Done = Effect | Publishing | FanOut  # the latter: to a channel with history, and not kept

@@ -7,6 +7,7 @@ not ready; accept no more; requests finish; clients are closed; proxies are told
 import os
 import random
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from enum import Enum
 
@@ -64,7 +65,7 @@ from holdfast.proxy.process.draining import drain
 from holdfast.proxy.process.workers import WorkerLife, inherited
 from holdfast.proxy.realtime.channels import Channels
 from holdfast.proxy.realtime.effects import Effects
-from holdfast.proxy.realtime.history_asks import HistoryAsks
+from holdfast.proxy.realtime.history import History
 from holdfast.proxy.realtime.lanes import Lanes
 from holdfast.proxy.realtime.mutes import Mutes
 from holdfast.proxy.ticker import Ticker
@@ -148,6 +149,7 @@ class App:
         longest = max([config.request.timeout, *(route.timeout for route in config.route)])
         remembered = Remembered(realtime.max_remembered_bytes, max(MIN_REMEMBERED_SECONDS, longest))
         self.lanes = lanes = Lanes(clients, channels, counters, remembered, realtime.max_unacknowledged_bytes, dispatch)
+        self.history = history = History(config, channels, lanes, reactor, counters, time.time, proxy_id)
         self.mutes = mutes = Mutes(channels)
         self.effects = effects = Effects(lanes, mutes, counters, steward.heeds, dispatch.refuse)
         self.keeper = keeper = Keeper(
@@ -173,7 +175,7 @@ class App:
             counters,
             calls.asks,
             calls.orphans,
-            HistoryAsks(None, lambda channel: False, counters),
+            history.asks,
         )
         lanes.update = announcer.client_updated
         dispatch.attach(effects.reply, effects.is_behind)
@@ -294,13 +296,13 @@ class App:
                         send_buffer_bytes=config.client.send_buffer_bytes,
                     )
                     listeners.append(Listener(listening, self.clients, tls, protocol))
-            self._warn(config)
             async with trio.open_nursery() as nursery:
                 self.reactor.wake_on(self.hub.fileno())
                 pub = self._start_cluster(node_addresses, nursery)
                 nursery.start_soon(self.reactor.run)
                 nursery.start_soon(self.hub.watch, self.reactor.settle)
                 nursery.start_soon(self.ticker.run)
+                nursery.start_soon(self.history.run)
                 api = Api(self.control, config.admin, max(1, shares.callers // 2))
                 admin = await nursery.start(AdminServer(config.admin.bind, api.answer, shares.callers, api.room).run)
                 accepting = trio.CancelScope()
@@ -334,6 +336,7 @@ class App:
             self.hub.close()
             self.deaths.close()
             self.reactor.close()
+            self.history.close()
         log.info("stopped")
 
     def _start_cluster(self, node_addresses: list[str], nursery: trio.Nursery) -> str:
@@ -392,9 +395,3 @@ class App:
         await anext(signals)
         log.warning("stopping_at_once")
         scope.cancel(reason="second signal")
-
-    def _warn(self, config: Config) -> None:
-        """What an operator should know before something happens."""
-        if config.node.insecure_bind_without_authentication:
-            why = "whoever reaches it is a node, and gets requests"
-            log.warning("insecure_node_bind", bind=config.node.bind, why=why)

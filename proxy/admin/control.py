@@ -8,7 +8,6 @@ from importlib.metadata import version
 import structlog
 import trio
 
-from holdfast.balancer.channel_rules import ChannelRules
 from holdfast.balancer.cluster.counting import Counted
 from holdfast.balancer.directory import Node, NodeState
 from holdfast.protocols.nodes.effects import Effect
@@ -47,7 +46,6 @@ class ProxyControl:
         self._version = version("holdfast-proxy")
         self._started = trio.current_time()
         self._life = WorkerLife.of(os.environ)
-        self._rules = ChannelRules(app.config.channel)
         self._exporter = Exporter(app, self._version)
 
     def ready(self) -> tuple[bool, str]:
@@ -200,7 +198,7 @@ class ProxyControl:
         return explained(routes, question_of(asked, app.config.client), everybody)
 
     def channel_rules(self, asked: ChannelQuestion) -> ChannelRulesView:
-        return rules_of(self._rules, asked.channels, self._app.config.realtime)
+        return rules_of(self._app.history.rules, asked.channels, self._app.config.realtime)
 
     async def publish(self, effects: Sequence[Effect], within: float) -> None:
         await self._app.calls.publish(list(effects), within)

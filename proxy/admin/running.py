@@ -20,6 +20,7 @@ from holdfast.proxy.nodes.gateway import Gateway
 from holdfast.proxy.nodes.router import Router
 from holdfast.proxy.nodes.steward import Steward
 from holdfast.proxy.realtime.channels import Channels
+from holdfast.proxy.realtime.history import History
 from holdfast.proxy.realtime.lanes import Lanes
 from holdfast.proxy.views import Control
 
@@ -42,6 +43,7 @@ class Running(Protocol):
     steward: Steward
     channels: Channels
     lanes: Lanes
+    history: History
     cluster: Cluster
     runner: Runner | None
 

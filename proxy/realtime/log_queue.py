@@ -35,8 +35,8 @@ News = tuple[str, list[tuple[str, str, int]]]
 
 
 class Asked(NamedTuple):
-    """append: what is to be appended, or else a channel to read, or "": news. done: told what came of it, or None: the
-    log is away."""
+    """append: what is to be appended, or else a channel to read, or "": news, or with limit 0 that the log is to clean
+    up. done: told what came of it, or None: the log is away."""
 
     append: Append | None
     done: Callable[[Any], None]
@@ -107,6 +107,14 @@ class LogQueue:
     def news(self, limit: int, done: Callable[[News | None], None]) -> None:
         """What has changed since this was asked last."""
         self._ask(Asked(None, done, "", 0, limit))
+
+    def look(self) -> None:
+        """News are from now on; and whether it is there."""
+        self.news(1, lambda news: None)
+
+    def clean(self) -> None:
+        """Have it forget some of what has ended."""
+        self._ask(Asked(None, lambda done: None))
 
     def later(self, append: Append, done: Told) -> None:
         """It was given out, and is to be appended as soon as the log is back; done is told then, if it is not dropped
@@ -193,7 +201,9 @@ class LogQueue:
         appends = [each.append for each in asked if each.append is not None]
         return self._log.append(appends, self._clock()) if appends else [self._read(asked[0])]
 
-    def _read(self, asked: Asked) -> Page | News:
+    def _read(self, asked: Asked) -> Page | News | list[Appended]:
+        if not asked.limit:
+            return self._log.append([], self._clock())
         if asked.channel:
             return self._log.read(asked.channel, asked.after, asked.limit, asked.max_bytes, self._clock())
         news = self._log.news(self._cursor, asked.limit)

@@ -134,3 +134,39 @@ async def test_nobody_is_there(nursery):
         with trio.fail_after(20):
             while (await node.take(frames.Ack)).number < 5:
                 pass
+
+
+def live(number, *channels, clients=b"", **more):
+    return frames.Effects(number, [frames.Notify(b"%d" % number, True, list(channels), clients, history=False, **more)])
+
+
+@pytest.mark.parametrize("is_blocking", [False, True])
+async def test_what_is_not_to_be_kept_is_given_out_in_its_nodes_order(is_blocking, nursery):
+    async with room(nursery, is_blocking=is_blocking) as (proxy, store, node, client, _):
+        [id] = client_ids(proxy)
+        node.say(notify(2, "news"), live(3, "news"), notify(4, "news"), live(5, "news", "chat", clients=pack_ids([id])))
+        node.say(live(6, "chat"), live(7, "news", tail=b"!"), notify(8, "news"))
+        said = [await client.recv() for _ in range(9)]
+        assert said == ["2", "3", "4", "5", "5", "5", "6", "7news!", "8"]
+        page = store.within.read("news", 0, 10, 1000, 1e9)
+        assert [(each.offset, each.payload) for each in page.publications] == [(1, b"2"), (2, b"4"), (3, b"8")]
+
+
+async def test_of_what_is_not_to_be_kept_who_is_excluded_gets_nothing(nursery):
+    async with room(nursery, is_blocking=True) as (proxy, _, node, client, _):
+        [id] = client_ids(proxy)
+        node.say(live(2, "news", "chat", exclude=pack_ids([id])), notify(3, "news"))
+        assert await client.recv() == "3"
+
+
+async def test_where_nobody_is_a_channel_with_history_is_not_muted_by_what_is_not_to_be_kept(nursery):
+    async with room(nursery, is_blocking=False) as (proxy, store, node, _, _):
+        [id] = client_ids(proxy)
+        node.say(frames.Effects(2, [frames.Leave(id, "news"), frames.Leave(id, "chat")]))
+        node.say(live(3, "news", "chat"), live(4, "news"), notify(5, "news"))
+        assert (await node.take(frames.Mute)).channels == ["chat"]
+        while (await node.take(frames.Ack)).number < 5:
+            pass
+        assert [frame.channels for frame in node.frames if isinstance(frame, frames.Mute)] == [["chat"]]
+        assert len(proxy.app.mutes) == 1
+        assert store.within.read("news", 0, 10, 1000, 1e9).last == 1

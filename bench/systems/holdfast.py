@@ -27,6 +27,7 @@ def holdfast(
     members: int = 0,
     *,
     settings: tuple[str, ...] = (),
+    rules: str = "",
     bind: str = "tcp://127.0.0.1:*",
     module: str = "holdfast",
     node: str = "node",
@@ -34,12 +35,12 @@ def holdfast(
 ) -> Iterator[System]:
     """The proxy as installed, with one node in C. members: so many clients join a channel.
 
-    settings: besides ours. bind: where nodes dial; {folder} in it is an empty one. module, node: the programs, of
-    Python and of C. environment: of the proxy, on top of ours.
+    settings: besides ours; {folder} in them is an empty one. rules: what only a file can say, as TOML. bind: where
+    nodes dial, likewise. module, node: the programs, of Python and of C. environment: of the proxy, on top of ours.
     """
     with (
         pipe() as (commands, publish),
-        serve(*settings, bind=bind, module=module, environment=environment) as (proxy, port, address),
+        serve(*settings, rules=rules, bind=bind, module=module, environment=environment) as (proxy, port, address),
     ):
         options = ["--join", address]
         if members:
@@ -59,6 +60,7 @@ def interpreted_holdfast(members: int = 0) -> Iterator[System]:
 @contextmanager
 def serve(
     *settings: str,
+    rules: str = "",
     bind: str = "tcp://127.0.0.1:*",
     module: str = "holdfast",
     cpu: int = MEASURED_CPU,
@@ -67,9 +69,20 @@ def serve(
     """A proxy without nodes: the process, the port for clients, the address for nodes."""
     with folder() as place:
         ready_file = place / "ready.json"
-        all_settings = (*SETTINGS, f"node.bind={bind.format(folder=place)}", *settings)
-        words = [word for setting in all_settings for word in ("--set", setting)]
-        command: list[str | Path] = [sys.executable, "-m", module, "serve", *words, "--ready-file", ready_file]
+        (file := place / "holdfast.toml").write_text(rules)
+        all_settings = (*SETTINGS, f"node.bind={bind}", *settings)
+        words = [word for setting in all_settings for word in ("--set", setting.format(folder=place))]
+        command: list[str | Path] = [
+            sys.executable,
+            "-m",
+            module,
+            "serve",
+            "--config",
+            file,
+            *words,
+            "--ready-file",
+            ready_file,
+        ]
         with Process(*command, cpu=cpu, environment=environment) as proxy:
             wait_until(ready_file.exists, proxy)
             bound: dict[str, str] = json.loads(ready_file.read_text())

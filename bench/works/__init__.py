@@ -6,6 +6,7 @@ The load generators check every result.
 from bench.works import (
     failover,
     fan_out,
+    history,
     http,
     idle,
     large,
@@ -23,6 +24,7 @@ WORKS: tuple[Work, ...] = (
     *latency.WORKS,
     *http.WORKS,
     *fan_out.WORKS,
+    *history.WORKS,
     *idle.WORKS,
     *pauses.WORKS,
     *storm.WORKS,

@@ -97,7 +97,7 @@ def takes_requests(node: Node) -> bool:
 
 
 MAX_NAMES = 1000  # of nodes, that a pool remembers: more are names of single runs
-MAX_RUNS = 10_000  # of nodes, of which it is known that they were ready before
+MAX_RUNS = 10_000  # of nodes that are gone, of which it is known that they were ready
 Random = Callable[[], float]
 Select = Callable[[Sequence[Node], int, Random], Node | None]  # None: none of them now; it is parked
 
@@ -168,15 +168,15 @@ class Pool:
         it comes back without, though none of its nodes is here and others are."""
         return self.ready > 0 or bool(self.names)
 
-    def heed(self, node: Node, *, is_new: bool) -> None:
-        """A node is ready: in this pool, or its application is no more, if this run of it is ready for the first time:
-        another was beside it, and has only been away."""
-        if self in node.pools:
-            self.names[node.name] = None
-            if len(self.names) > MAX_NAMES:
-                del self.names[next(iter(self.names))]
-        elif is_new:
+    def heed(self, node: Node) -> None:
+        """A run of a node is ready for the first time: its application is in this pool, or is no more. A run that has
+        only been away has said so before, and others have said more since."""
+        if self not in node.pools:
             self.names.pop(node.name, None)
+            return
+        self.names[node.name] = None
+        if len(self.names) > MAX_NAMES:
+            del self.names[next(iter(self.names))]
 
     @property
     def most(self) -> int:
@@ -193,7 +193,7 @@ class Directory:
         self.pools: list[Pool] = []
         self.ready = 0  # how many are
         self._standings = 0
-        self._runs: dict[tuple[str, int], bool] = {}  # that were ready, the latest at the end
+        self._gone: dict[tuple[str, int], None] = {}  # runs that were ready, the last one to go at the end
         self._is_closed = False
 
     def __iter__(self) -> Iterator[Node]:
@@ -240,9 +240,9 @@ class Directory:
         if state is NodeState.READY:
             self._standings += 1
             node.standing = self._standings
-            is_new = self._is_new(node)
-            for pool in self.pools:
-                pool.heed(node, is_new=is_new)
+            if not self._is_back(node):
+                for pool in self.pools:
+                    pool.heed(node)
         if was_ready or state is NodeState.READY:
             self.ready += -1 if was_ready else 1
             for pool in node.pools:
@@ -250,16 +250,19 @@ class Directory:
                 pool.capacity += -node.capacity if was_ready else node.capacity
         if state is NodeState.LOST:
             del self.nodes[node.id]
+            if node.standing:
+                self._gone[node.id, node.incarnation] = None
+                if len(self._gone) > MAX_RUNS:
+                    del self._gone[next(iter(self._gone))]
         self.refresh(node)
 
-    def _is_new(self, node: Node) -> bool:
-        """Whether this run of it was never ready before."""
+    def _is_back(self, node: Node) -> bool:
+        """Whether this run of it was ready before."""
         run = node.id, node.incarnation
-        was_there = self._runs.pop(run, False)
-        self._runs[run] = True
-        if len(self._runs) > MAX_RUNS:
-            del self._runs[next(iter(self._runs))]
-        return not was_there
+        if run not in self._gone:
+            return False
+        del self._gone[run]
+        return True
 
     def missing(self, pool: Pool) -> str:
         """What it is, for people, while no node of the pool is available."""

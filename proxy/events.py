@@ -26,7 +26,7 @@ OF_PROXIES = {
     "request are what the node's own log may name. What a limit refuses before it has a number has no line: "
     "`limits_hit`. route: that which has taken it, of the configuration; an answer that the route gives itself has no "
     "request and no node.",
-    "clients_let_in": "So many clients waited for nodes with `on_connect`, and come in unasked: the application is "
+    "clients_let_in": "So many clients that waited for nodes with `on_connect` are in, unasked: the application is "
     "back without it.",
     "request_quarantined": "A request that two nodes were lost with is given to no third.",
     "request_timed_out": "A request has no reply in time: `deadline_exceeded`, or with `no_node` there was no node for "

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import structlog
 import trio
 
-from holdfast.node.errors import split
+from holdfast.node.raised import split
 from holdfast.node.workers import Job, Workers, in_context
 from holdfast.protocols.errors import HoldfastError, StaleError
 
@@ -24,6 +24,7 @@ END_TIMEOUT = 10.0  # for cancelled functions to end, when the node does: asynci
 NOT_RUNNING = "the node does not run: what it does goes nowhere before `run` and after it"
 
 ValueT = TypeVar("ValueT")
+Outcome = tuple[Any, BaseException | None]
 
 
 class Errand(Job):
@@ -148,7 +149,7 @@ class Crossing:
     async def to_asyncio(self, awaitable: Awaitable[Any]) -> Any:  # noqa: ANN401
         """What `await awaitable` gives in asyncio, in a task of its own."""
         try:
-            return await self._join(self.loop.create_task(_await(awaitable), context=copy_context()))
+            return await self._join(self.loop.create_task(_outcome(awaitable), context=copy_context()))
         finally:
             # It may have been cancelled before it began.
             if isinstance(awaitable, Coroutine):
@@ -156,9 +157,9 @@ class Crossing:
             elif isinstance(awaitable, asyncio.Future):
                 awaitable.cancel()
 
-    async def _join(self, task: "asyncio.Task[Any]") -> Any:  # noqa: ANN401
+    async def _join(self, task: "asyncio.Task[Outcome]") -> Any:  # noqa: ANN401
         if task.done():
-            return task.result()
+            return _result(task)
         me = trio.lowlevel.current_task()
         task.add_done_callback(lambda _: trio.lowlevel.reschedule(me))
         raise_cancelled: trio.lowlevel.RaiseCancelT | None = None
@@ -172,7 +173,7 @@ class Crossing:
         await trio.lowlevel.wait_task_rescheduled(abort)
         if task.cancelled() and raise_cancelled is not None:
             raise_cancelled()
-        return task.result()
+        return _result(task)
 
     @asynccontextmanager
     async def within_asyncio(self, manager: AbstractAsyncContextManager[ValueT]) -> AsyncIterator[ValueT]:
@@ -186,18 +187,18 @@ class Crossing:
                 entered.set()
                 await leaving
 
-        task = self.loop.create_task(hold(), context=copy_context())
+        task = self.loop.create_task(_outcome(hold()), context=copy_context())
         task.add_done_callback(lambda _: entered.set())
         try:
             await entered.wait()
             if not values:
-                task.result()
+                _result(task)
             yield values[0]
         except trio.Cancelled:
             task.cancel("cancelled in Trio")
             await self.wait_tasks((task,))
             if task.done() and not task.cancelled():
-                task.result()  # what its end has raised
+                _result(task)  # what its end has raised
             raise
         except Exception as error:
             if task.done():
@@ -218,5 +219,19 @@ class Crossing:
             log.error("functions_left", count=len(left))
 
 
-async def _await(awaitable: Awaitable[Any]) -> Any:  # noqa: ANN401
-    return await awaitable
+async def _outcome(awaitable: Awaitable[Any]) -> Outcome:
+    """What it gives, or one of the two that asyncio's loop would be ended by."""
+    try:
+        return await awaitable, None
+    except (SystemExit, KeyboardInterrupt) as error:
+        return None, error
+
+
+def _result(task: "asyncio.Task[Outcome]") -> Any:  # noqa: ANN401
+    value, error = task.result()
+    try:
+        if error is not None:
+            raise error
+        return value
+    finally:
+        del error  # it refers to this frame

@@ -29,8 +29,9 @@ from holdfast.kuzzle.realtime import Realtime
 from holdfast.kuzzle.routes import Routes
 from holdfast.kuzzle.time_slice import TimeSlice
 from holdfast.kuzzle.wire import Action, Request
-from holdfast.node.errors import StateError, StateRefused, traceback_of
+from holdfast.node.errors import StateError, StateRefused
 from holdfast.node.function import Function
+from holdfast.node.raised import as_kind, innermost, traceback_of
 from holdfast.node.threads import Threads
 from holdfast.node.typed import check
 
@@ -182,18 +183,23 @@ class Api:
             outcome = await self._run(request, message)
             return request.status, wire.response(request, self.node.id, outcome), False
         except Exception as raised:
-            failure = _kuzzle_error(raised)
-            if failure is None:
-                id = token_hex(4)
-                if self.node.failures.admits("action_failed"):
-                    log.error(
-                        "action_failed",
-                        id=id,
-                        controller=request.controller,
-                        action=request.action,
-                        exception=traceback_of(raised),
-                    )
-                failure = error("plugin.runtime.unexpected_error", f"internal error ({id})")
+            wrong: Exception = raised
+            try:
+                failure = _kuzzle_error(raised)
+                if failure is not None:
+                    return failure.status, wire.response(request, self.node.id, failure), True
+            except Exception as unsaid:  # its class may be the author's
+                wrong = unsaid
+            id = token_hex(4)
+            if self.node.failures.admits("action_failed"):
+                log.error(
+                    "action_failed",
+                    id=id,
+                    controller=request.controller,
+                    action=request.action,
+                    exception=traceback_of(wrong),
+                )
+            failure = error("plugin.runtime.unexpected_error", f"internal error ({id})")
             return failure.status, wire.response(request, self.node.id, failure), True
 
     async def _run(self, request: Request, message: Message) -> object:
@@ -231,10 +237,9 @@ def _origin(message: Message) -> str:
 
 def _kuzzle_error(raised: BaseException) -> KuzzleError | None:
     """What an action raised, also in a nursery of its own, if it is something to tell the client."""
-    while isinstance(raised, BaseExceptionGroup) and len(raised.exceptions) == 1:
-        raised = raised.exceptions[0]
-    if isinstance(raised, StateRefused):  # a 5xx would count against this node, whose fault it is not
+    raised = innermost(raised)
+    if as_kind(raised, StateRefused):  # a 5xx would count against this node, whose fault it is not
         return error("services.storage.write_limit_exceeded", raised)
-    if isinstance(raised, StateError):
+    if as_kind(raised, StateError):
         return error("core.fatal.service_unavailable", raised)
-    return raised if isinstance(raised, KuzzleError) else None
+    return as_kind(raised, KuzzleError)

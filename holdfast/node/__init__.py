@@ -23,7 +23,8 @@ actions       what authors do through the node; asking: its questions to other n
 clients       every client of every proxy, for a node that wants them; orphans: of proxies that are no more
 callbacks     the calling of on_open, on_close and on_state
 background    what authors register beside requests; lifespans, tasks: what becomes of it in a run
-failures      how many lines of the log what they do wrong gets; errors: what the library raises, and their guard
+failures      how many lines of the log what they do wrong gets; raised: how that is looked at, and the guard around
+              them; errors: what the library raises
 watching      what is seen of each request, for measuring (exposition: where that is read) and tracing (traceparent:
               what a client sends of it); statistics: what a node says of itself
 process       this process, as a proxy on the same host may see it

@@ -5,8 +5,10 @@ packages are not where to look first.
 import os
 import sysconfig
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
+from holdfast.node.raised import is_of_few, line_of, traceback_of
 from holdfast.protocols.errors import HoldfastError
 
 OURS = str(Path(__file__).parents[1]) + os.sep
@@ -15,6 +17,16 @@ INSTALLED = tuple(sysconfig.get_path(name) + os.sep for name in ("purelib", "pla
 
 
 def blamed(error: Exception) -> HoldfastError:
+    """As `_blamed`; of what can't be looked at, what can be said."""
+    with suppress(BaseException):
+        if is_of_few(error):
+            return _blamed(error)
+    failure = HoldfastError(line_of(error))
+    failure.add_note(traceback_of(error))
+    return failure
+
+
+def _blamed(error: Exception) -> HoldfastError:
     """One line: the innermost line of the author's own, and the error. What is beyond one line, as when it was raised
     further in, is its note: the traceback without our frames and importlib's."""
     story = traceback.TracebackException.from_exception(error)

@@ -16,9 +16,9 @@ from typing import Any
 
 import trio
 
-from holdfast.node.errors import guarded
 from holdfast.node.failures import Failures
 from holdfast.node.function import Function, check_result
+from holdfast.node.raised import guarded
 from holdfast.node.threads import Threads
 
 BURST = 1000  # plain calls that one visit to the thread does at most: a state may have a million keys

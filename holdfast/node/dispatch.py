@@ -5,10 +5,8 @@ handler raises into a failure with an id that the log has too. Refuses more than
 credit is the limit, but a cancelled handler may take its time to end, and the proxy has its credit back already.
 """
 
-import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
-from math import inf
 from secrets import token_hex
 from typing import Any
 
@@ -19,11 +17,12 @@ from holdfast.node import effects
 from holdfast.node.calls import Calls, client_of
 from holdfast.node.clients import Clients
 from holdfast.node.elsewhere import current_time
-from holdfast.node.errors import RequestError, add_note, guarded, split, told, traceback_of
+from holdfast.node.errors import RequestError, told
 from holdfast.node.exchange import Exchange, Mark, RequestSession
 from holdfast.node.failures import Failures
 from holdfast.node.function import Function, Whose
 from holdfast.node.ordered import queue
+from holdfast.node.raised import add_note, as_kind, guarded, innermost, traceback_of
 from holdfast.node.request import Client, HttpInfo, Request
 from holdfast.node.watching import Watch
 from holdfast.node.workers import Jobs, Workers
@@ -176,7 +175,7 @@ class Dispatch:
         request, exchange.request = exchange.request, None
         assert request is not None
         effects.current.set(exchange)
-        is_answered = has_returned = False
+        has_returned = False
         try:
             if isinstance(request, frames.Call):
                 call = partial(self._call, exchange)
@@ -188,18 +187,10 @@ class Dispatch:
             has_returned = True
             await exchange.reply(result)
             self.handled += 1
-            is_answered = True
-        except trio.Cancelled:
-            raise
-        except BaseException as error:
-            is_answered = split(error)[1] is not None
+        except BaseException:
             with guarded(partial(self._fail, exchange, request, has_returned)):
                 raise
         finally:
-            if not (is_answered or exchange.is_cancelled or trio.current_effective_deadline() == -inf):
-                raised = sys.exc_info()[1]  # not ours to catch, but somebody waits for the reply
-                failure = _LEFT_OPEN if raised is None or isinstance(raised, trio.Cancelled) else raised
-                self._fail(exchange, request, has_returned, failure)
             self._ended(exchange)
 
     async def _call(self, exchange: Exchange, function: Function, *arguments: object) -> None:
@@ -212,7 +203,7 @@ class Dispatch:
     def _failed_alone(self, exchange: Exchange, mark: Mark, function: Function, error: BaseException) -> None:
         exchange.forget_since(mark)
         if self._watch is not None:
-            self._watch.failed(exchange, error, None)
+            self._watch.failed(exchange, error, 500)
         self._failures.callback(function, error)
 
     def _fail(
@@ -220,15 +211,17 @@ class Dispatch:
     ) -> None:
         """has_returned: it is of what the function has returned, and so no line of that is in the traceback."""
         self.failed += 1
+        if has_returned and as_kind(error, trio.Cancelled) is not None:
+            error = _LEFT_OPEN
         wanted = _request_error(error, exchange)
         said = None
         try:
             if wanted is not None:
                 said = told(wanted)
-        except Exception as wrong:  # its attributes have been set by hand, or its class is the author's
-            wanted, error = None, wrong
+        except BaseException as wrong:  # its attributes have been set by hand, or its class is the author's
+            error = wrong
         if self._watch is not None:
-            self._watch.failed(exchange, error, wanted)
+            self._watch.failed(exchange, error, 500 if said is None else said[0])
         if wanted is not None and said is not None:
             self._failures.refused(wanted, exchange.id)
             exchange.fail(*said)
@@ -260,11 +253,11 @@ def _request_error(error: BaseException, exchange: Exchange) -> RequestError | N
     """The RequestError that was raised, also by a task in a nursery of the handler; or what stands for one: a handler
     that keeps to its deadline by itself (`trio.fail_at(request.deadline)`) is nobody's fault, and the proxy may be a
     moment later than it."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    if isinstance(error, TimeoutError | trio.TooSlowError) and current_time() >= exchange.deadline - PRECISION:
+    error = innermost(error)
+    is_late = as_kind(error, TimeoutError) or as_kind(error, trio.TooSlowError)
+    if is_late is not None and current_time() >= exchange.deadline - PRECISION:
         return RequestError(504, "no reply within the time of the request")
-    return error if isinstance(error, RequestError) else None
+    return as_kind(error, RequestError)
 
 
 def no_handler(request: Request) -> Any:  # noqa: ANN401

@@ -1,11 +1,7 @@
 """What the node library raises, beside the errors of protocols.errors."""
 
-import traceback
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from operator import index
-
-import trio
 
 from holdfast.node.plain import check_close_code, check_number, pairs_of
 from holdfast.protocols.close import Reason
@@ -75,57 +71,7 @@ def told(error: RequestError) -> tuple[int, str, list[tuple[str, str]], int]:
     Raises whatever: its attributes may have been set by hand, and its class may be the author's.
     """
     status = check_number(error.status, STATUSES, "the status of an error")
-    return status, str(error), pairs_of(error.headers), index(error.code) and check_close_code(error.code)
-
-
-def traceback_of(error: BaseException) -> str:
-    """For a log line, as its field `exception`.
-
-    Not exc_info: how that is shown is up to the author's set-up of structlog, and what structlog does without one is to
-    show all local variables in a frame: it takes seconds, in which the node does nothing else, and they hold payloads.
-    """
-    return "".join(traceback.format_exception(error)).rstrip()
-
-
-def split(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
-    """What an author's function has raised: what of it is cancellation, which must go on, and what it did wrong.
-
-    SystemExit and KeyboardInterrupt are its own doing too, alone and in a group: a function that is called for one
-    thing does not end the process that does a thousand.
-    """
-    if isinstance(error, BaseExceptionGroup):
-        return error.split(trio.Cancelled)
-    return (error, None) if isinstance(error, trio.Cancelled) else (None, error)
-
-
-class guarded:
-    """`with guarded(failed)` around a call of an author's function: what it does wrong goes to `failed`, and costs
-    nothing else; cancellation goes on."""
-
-    __slots__ = ("_failed",)
-
-    def __init__(self, failed: Callable[[BaseException], object]) -> None:
-        self._failed = failed
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
-        if error is None:
-            return False
-        cancelled, failure = split(error)
-        if failure is not None:
-            self._failed(failure)
-        if cancelled is None or cancelled is error:
-            return cancelled is None
-        raise cancelled from None
-
-
-def add_note(error: BaseException, note: str) -> None:
-    """Say more of it, once: it may be raised again and again. Its class may be the author's, and refuse that."""
-    with suppress(Exception):
-        if note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
+    return status, "".join(str(error)), pairs_of(error.headers), index(error.code) and check_close_code(error.code)
 
 
 def one_of_ours(group: ExceptionGroup[Exception]) -> HoldfastError | None:

@@ -13,7 +13,7 @@ import h11
 import structlog
 import trio
 
-from holdfast.node.errors import traceback_of
+from holdfast.node.raised import traceback_of
 from holdfast.protocols.errors import ConfigError
 
 log = structlog.get_logger("holdfast.node")

@@ -11,8 +11,8 @@ from threading import Lock
 import structlog
 
 from holdfast.masses import Masses
-from holdfast.node.errors import add_note, traceback_of
 from holdfast.node.function import Function
+from holdfast.node.raised import add_note, traceback_of
 
 log = structlog.get_logger("holdfast.node")
 

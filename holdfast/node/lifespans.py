@@ -10,13 +10,13 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from math import inf
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import structlog
 import trio
 
-from holdfast.node.errors import LifespanError, split, traceback_of
+from holdfast.node.errors import LifespanError
+from holdfast.node.raised import line_of, seen_from, split, traceback_of
 
 log = structlog.get_logger("holdfast.node")
 
@@ -77,15 +77,13 @@ class Lifespans:
             await trio.lowlevel.checkpoint_if_cancelled()
             manager = lifespan.begin(self._node)
             await manager.__aenter__()
-        except trio.Cancelled:
-            raise
         except BaseException as error:
             cancelled, failure = split(error)
             if cancelled is not None:
                 _tell(lifespan, failure)
                 raise cancelled from None
             assert failure is not None
-            raise LifespanError(f"lifespan {lifespan.name} failed: {_in_a_line(failure)}") from _as_seen(failure)
+            raise LifespanError(f"lifespan {lifespan.name} failed: {line_of(failure)}") from _as_seen(failure)
         finally:
             self._entering = None
         return manager
@@ -117,8 +115,6 @@ class Lifespans:
                     raise
                 now = trio.current_time()
                 scope.deadline = max(min(self.end_by, now + self._drain_timeout), now + LEAST)
-        except trio.Cancelled:
-            raise
         except BaseException as error:
             if error is interruption:
                 raise
@@ -128,7 +124,7 @@ class Lifespans:
             if cancelled is not None:
                 raise cancelled from None
         if interruption is not None:
-            why = "a cancel scope or nursery of its own was cancelled" if wrong is None else _in_a_line(wrong)
+            why = "a cancel scope or nursery of its own was cancelled" if wrong is None else line_of(wrong)
             raise LifespanError(f"lifespan {lifespan.name} has ended the run: {why}") from wrong and _as_seen(wrong)
         return failure
 
@@ -138,16 +134,6 @@ def _tell(lifespan: Lifespan, error: BaseException | None) -> None:
         log.error("lifespan_failed", lifespan=lifespan.name, exception=traceback_of(_as_seen(error)))
 
 
-def _in_a_line(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
 def _as_seen(error: BaseException) -> BaseException:
     """With a traceback that begins at the author's function."""
-    traceback: TracebackType | None = error.__traceback__
-    while traceback is not None and traceback.tb_frame.f_code.co_filename in (__file__, contextlib.__file__):
-        traceback = traceback.tb_next
-    return error.with_traceback(traceback)
+    return seen_from(error, __file__, contextlib.__file__)

@@ -15,9 +15,9 @@ import trio
 
 from holdfast.node import backoff, effects
 from holdfast.node.elsewhere import in_trio
-from holdfast.node.errors import guarded, traceback_of
 from holdfast.node.function import Function
 from holdfast.node.network import Network
+from holdfast.node.raised import guarded, traceback_of
 from holdfast.node.threads import current_time
 from holdfast.protocols.errors import StaleError
 from holdfast.protocols.nodes.frames import AsMaster, Effect, Heartbeat, Master

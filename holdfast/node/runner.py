@@ -17,10 +17,11 @@ import trio
 
 from holdfast.node import logs
 from holdfast.node.blame import blamed
-from holdfast.node.errors import LifespanError, one_of_ours, traceback_of
+from holdfast.node.errors import LifespanError, one_of_ours
 from holdfast.node.node import Node
 from holdfast.node.plain import type_of
 from holdfast.node.pump import Curve
+from holdfast.node.raised import traceback_of
 from holdfast.protocols.errors import ConfigError, HoldfastError
 from holdfast.protocols.nodes.keys import decode_key
 

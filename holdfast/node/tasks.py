@@ -15,9 +15,10 @@ import structlog
 import trio
 
 from holdfast.node import effects, threads
-from holdfast.node.errors import RequestError, guarded, traceback_of
+from holdfast.node.errors import RequestError
 from holdfast.node.failures import Failures
 from holdfast.node.function import Function, check_result, is_async, name_of, said
+from holdfast.node.raised import guarded, traceback_of
 from holdfast.node.threads import Threads
 from holdfast.protocols.errors import HoldfastError
 

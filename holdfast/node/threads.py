@@ -60,11 +60,21 @@ class Threads:
             effects.current.reset(token)
 
     async def _call(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:  # noqa: ANN401
-        def call() -> tuple[Any]:
-            return (function(*arguments),)  # Trio refuses an awaitable, which whoever called may await
+        def call() -> tuple[Any, BaseException | None]:
+            try:
+                return function(*arguments), None  # Trio refuses an awaitable, which whoever called may await
+            except (
+                BaseException
+            ) as error:  # Trio would ask it for its frames, which it may refuse, and nobody would wake
+                return None, error
 
-        [result] = await trio.to_thread.run_sync(call, limiter=self._limiter, abandon_on_cancel=True)
-        return result
+        result, error = await trio.to_thread.run_sync(call, limiter=self._limiter, abandon_on_cancel=True)
+        try:
+            if error is not None:
+                raise error
+            return result
+        finally:
+            del error  # it refers to this frame
 
 
 class Caller:

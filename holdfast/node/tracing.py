@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from holdfast.node.raised import text_of, traceback_of, type_of
 from holdfast.node.request import Request
 from holdfast.node.routing import METHODS
 from holdfast.protocols.nodes import frames
@@ -89,9 +90,10 @@ class Tracer:
             span.set_attribute("http.response.status_code", seen.status)
         if seen.status >= 500:
             error = seen.error
-            span.set_attribute("error.type", str(seen.status) if error is None else type(error).__qualname__)
-            if error is not None and isinstance(error, Exception):
-                span.record_exception(error)
+            span.set_attribute("error.type", str(seen.status) if error is None else type_of(error))
+            if error is not None:  # not record_exception: that asks it
+                said = {"type": type_of(error), "message": text_of(error), "stacktrace": traceback_of(error)}
+                span.add_event("exception", {f"exception.{name}": text for name, text in said.items()})
             span.set_status(Status(StatusCode.ERROR))
         span.end()
 

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from holdfast.node import effects
 from holdfast.node.elsewhere import current_time
-from holdfast.node.errors import RequestError
 from holdfast.node.exchange import Exchange
 from holdfast.node.request import Reply, Request
 from holdfast.node.typed import Handler
@@ -99,10 +98,10 @@ class Watch:
 
         return watched
 
-    def failed(self, exchange: Exchange, error: BaseException, wanted: RequestError | None) -> None:
-        """Its handler has raised, wanted: what the client gets, if that is the handler's own word."""
+    def failed(self, exchange: Exchange, error: BaseException, status: int) -> None:
+        """Its handler has raised; what the client gets."""
         seen: Seen = exchange.seen
-        seen.status = 500 if wanted is None else wanted.status
+        seen.status = status
         seen.error = error
 
 

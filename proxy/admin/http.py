@@ -13,23 +13,27 @@ JSON = "application/json"
 WAIT = re.compile(
     r"(?:^|[,;])[ \t]*wait[ \t]*=[ \t]*(\"?)([0-9]{1,6}(?:\.[0-9]{1,20})?)\1[ \t]*(?:[,;]|$)", re.IGNORECASE
 )
+LEAST_WAIT = 0.001  # seconds, of who has had its body on the way for longer than it waits
 CHALLENGE = ("WWW-Authenticate", 'Bearer realm="holdfast"')  # of a 401
 
 
 class Request(Struct, frozen=True):
-    """target: path and query as on the request line. headers: lower-case names."""
+    """target: path and query as on the request line. headers: lower-case names. spent: seconds from when the head was
+    there until the body was."""
 
     method: str
     target: str
     headers: Mapping[str, str]
     body: bytes = b""
+    spent: float = 0.0
 
     @property
     def wait(self) -> float:
-        """Seconds that the caller waits for an answer, as its `Prefer: wait=5` says (RFC 7240, and parts of a second);
-        inf: it does not."""
+        """Seconds that the caller still waits for an answer, as its `Prefer: wait=5` says (RFC 7240, and parts of a
+        second), which counts from the head on: a slow body takes its time from it. inf: it does not."""
         found = WAIT.search(self.headers.get("prefer", ""))
-        return (float(found[2]) or inf) if found else inf
+        seconds = float(found[2]) if found else 0.0
+        return max(LEAST_WAIT, seconds - self.spent) if seconds else inf
 
 
 class Response(Struct, frozen=True):

@@ -194,12 +194,14 @@ class _Connection:
             head = await self._next_event()
         if not isinstance(head, h11.Request):
             return False  # the caller has left, is idle, or too slow with its header
+        came = trio.current_time()
         request = Request(
             method=head.method.decode("ascii"),
             target=head.target.decode("ascii"),
             headers={name.decode("ascii"): value.decode("latin-1") for name, value in head.headers},
         )
-        request = msgspec.structs.replace(request, body=await self._body(self._room(request)))
+        body = await self._body(self._room(request))
+        request = msgspec.structs.replace(request, body=body, spent=trio.current_time() - came)
         await self._respond(await self._guard(request), with_body=request.method != "HEAD")
         return self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
 

@@ -93,10 +93,12 @@ class Waiting(Caller):
         self._connection.admitted(Identity(user, admitted.data, token.claims, admitted.channels, expires, until))
         return ALL
 
-    def let_in(self) -> None:
-        """Nobody asks for it any more."""
-        if not self.is_closed:
-            self._connection.admitted(self._identity)
+    def let_in(self) -> bool:
+        """Nobody asks for it any more. Returns whether it is in: it may have gone."""
+        if self.is_closed:
+            return False
+        self._connection.admitted(self._identity)
+        return True
 
     def fail(self, event: Call, error: HoldfastError) -> int:
         if not self.is_closed:
@@ -133,6 +135,7 @@ class Admission:
         self._counters = counters
         self._let_in = deque[Waiting]()
         self._has_let_in = False
+        self._count = 0  # of those that are in, of whom no line says it yet
 
     @property
     def is_wanted(self) -> bool:
@@ -147,7 +150,6 @@ class Admission:
             asked = (entry.connection for entry in waiting if not entry.connection.is_closed)
             self._let_in.extend(each for each in asked if isinstance(each, Waiting))
             if self._let_in:
-                log.warning("clients_let_in", clients=len(self._let_in), why="the application is back and asks no more")
                 self._go_on()
         has_let_in, self._has_let_in = self._has_let_in, False
         return has_let_in
@@ -157,11 +159,14 @@ class Admission:
             self._let_in.clear()
         until = self._reactor.clock() + LET_IN_TIME
         while self._let_in:
-            self._let_in.popleft().let_in()
+            self._count += self._let_in.popleft().let_in()
             self._has_let_in = True
             if self._reactor.clock() >= until:
                 self._reactor.in_next_turn(self._go_on)
-                break
+                return
+        if self._count:
+            log.warning("clients_let_in", clients=self._count, why="the application is back and asks no more")
+            self._count = 0
 
     def ask(self, connection: Opening, opened: Opened, identity: Identity) -> None:
         """Have one of the nodes say. It may be said before this returns."""

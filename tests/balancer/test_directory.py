@@ -137,25 +137,49 @@ def run_of(directory, name, id, incarnation):
     return node
 
 
+def asking_run_of(directory, name, id, incarnation):
+    """One that is in the pool."""
+    node = make_node(id)
+    node.name, node.incarnation = name, incarnation
+    directory.add(node)
+    directory.move(node, NodeState.READY)
+    return node
+
+
 @pytest.mark.parametrize(("incarnation", "is_wanted"), [(7, True), (8, False)])
 def test_a_run_that_was_beside_it_says_nothing_when_it_is_back(directory, incarnation, is_wanted):
     beside = run_of(directory, "chat", "a", 7)
-    add_ready(directory, "b").name = "chat"
-    directory.pools[0].names = {"chat": None}
-    directory.move(directory.nodes["b"], NodeState.LOST)
+    asks = asking_run_of(directory, "chat", "b", 1)
+    directory.move(asks, NodeState.LOST)
     directory.move(beside, NodeState.LOST)
     run_of(directory, "chat", "a", incarnation)
     assert directory.pools[0].is_wanted is is_wanted
 
 
-def test_of_so_many_runs_it_is_known_that_they_were_there(monkeypatch, directory):
-    monkeypatch.setattr(module, "MAX_RUNS", 2)
-    for id in ("a", "b", "a", "c"):
-        directory.move(run_of(directory, "chat", id, 1), NodeState.LOST)
-    directory.pools[0].names = {"chat": None}
-    directory.move(run_of(directory, "chat", "a", 1), NodeState.LOST)
-    assert directory.pools[0].is_wanted
+@pytest.mark.parametrize(("incarnation", "is_wanted"), [(7, False), (8, True)])
+def test_a_run_that_is_back_does_not_say_again_what_it_had_said(directory, incarnation, is_wanted):
+    """A rolling update takes away what was asked for, and the old run loses its link for a moment."""
+    asks = asking_run_of(directory, "chat", "a", 7)
     run_of(directory, "chat", "b", 1)
+    directory.move(asks, NodeState.LOST)
+    back = asking_run_of(directory, "chat", "a", incarnation)
+    assert directory.pools[0].is_wanted
+    directory.move(back, NodeState.LOST)
+    assert directory.pools[0].is_wanted is is_wanted
+
+
+def test_of_runs_that_are_gone_so_many_are_known(monkeypatch, directory):
+    """Whatever comes and goes, those that are here are known."""
+    monkeypatch.setattr(module, "MAX_RUNS", 2)
+    beside = run_of(directory, "chat", "beside", 1)
+    for id in ("a", "b", "c"):
+        directory.move(run_of(directory, "chat", id, 1), NodeState.LOST)
+    asks = asking_run_of(directory, "chat", "asks", 1)
+    directory.move(asks, NodeState.LOST)
+    directory.move(beside, NodeState.LOST)
+    run_of(directory, "chat", "beside", 1)
+    assert directory.pools[0].is_wanted
+    run_of(directory, "chat", "a", 1)
     assert not directory.pools[0].is_wanted
 
 

@@ -10,7 +10,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from holdfast.proxy.admin import server
-from holdfast.proxy.admin.http import Response
+from holdfast.proxy.admin.http import LEAST_WAIT, Response
 from holdfast.proxy.admin.server import AdminServer
 
 
@@ -293,3 +293,24 @@ async def test_many_headers_are_refused_before_they_are_read(serve):
     head = REQUEST.removesuffix(b"\r\n")
     assert (await talk(address, head + b"a:b\r\n" * 3000 + b"\r\n")).startswith(b"HTTP/1.1 431 ")
     assert (await talk(address, head + b"a:b\r\n" * 90 + b"\r\n" + REQUEST * 100 + LAST_REQUEST)).count(b" 200 ") == 102
+
+
+async def test_how_long_a_caller_waits_counts_from_the_head(mock_clock, nursery):
+    """What it has sent slowly must not be begun after it has given up."""
+    waits = []
+
+    async def answer(request):
+        waits.append(request.wait)
+        return Response(200, b"")
+
+    address = await nursery.start(AdminServer("127.0.0.1:0", answer).run)
+    for seconds in (4, 1):
+        async with await connect(address) as stream:
+            await stream.send_all(
+                b"POST / HTTP/1.1\r\nHost: x\r\nPrefer: wait=%d\r\nContent-Length: 2\r\n\r\na" % seconds
+            )
+            await wait_all_tasks_blocked(0.05)
+            mock_clock.jump(3)
+            await stream.send_all(b"b")
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
+    assert waits == [1.0, LEAST_WAIT]

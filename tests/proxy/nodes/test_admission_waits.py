@@ -140,7 +140,9 @@ async def test_who_is_let_in_is_who_its_token_says():
     assert room.openings[0].is_opening
     room.openings[1].is_opening = False  # has gone
     room.is_wanted(False)
-    assert room.it.tick()
+    with capture_logs() as logs:
+        assert room.it.tick()
+    assert [(line["event"], line["clients"]) for line in logs] == [("clients_let_in", 2)]
     assert [opening.identities for opening in room.openings] == [[ada], [], [ada]]
 
 
@@ -155,7 +157,9 @@ async def test_many_are_let_in_by_and_by(monkeypatch):
     assert room.turn() == 1
     assert (room.let_in, room.it.tick()) == (2, True)
     room.is_wanted(True)
-    assert room.turn() == 1
+    with capture_logs() as logs:
+        assert room.turn() == 1
+    assert [line["clients"] for line in logs] == [2], "and no more than are in"
     assert (room.let_in, room.turn()) == (2, 0)
     room.is_wanted(False)
     assert room.it.tick()

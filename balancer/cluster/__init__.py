@@ -16,7 +16,7 @@ keeping      what it drives, and what it counts
 recent       its last steps, for who is a little behind
 copying      all of it on its way to who is far behind
 lingering    members that were evicted, and may live for a while
-debts        what nodes that are lost have owed
+debts        what nodes that are lost have owed; losses: when that was, by whose word, and what of it is over
 owners       clients of other proxies with which keys of the state end
 sharing      whether a frame is replication's or the owners'
 counting     questions to other proxies that wait for an answer

@@ -5,11 +5,15 @@ says that anything is done. Owns, where it is lost, who is to be told of that, u
 to which number each run has come, which runs are missed, and whether their clients have to be told. Refuses to take one
 proxy's word that a node is gone: it may live, and have another way to us.
 
-A run that comes back says in its hello whether it owes us, and that counts from then on. One that has a session with us
-when `patience` is over may live, and brings what it owes: we wait until that has come, or the session is over, because
-it may be dead as well, and the last that it could send still be on a slow way. Of one that had no session, and has one
-now, no number is known: it lives, for a session that only looks so, because we were frozen, is lost within
-node.heartbeat_timeout.
+A run that has a session with us when `patience` is over may live, and brings what it owes: we wait until that has come,
+or the session is over, because it may be dead as well, and the last that it could send still be on a slow way. Of one
+that had no session, and has one now, no number is known: it lives, for a session that only looks so, because we were
+frozen, is lost within node.heartbeat_timeout.
+
+What ends a debt ends just that: what has come here up to a number says nothing of what is beyond it, and a session that
+stands, or a hello, nothing of what others say later, for that may be of later. By time alone only what has closed
+clients is over: who came before then is there no more. So one thing may be waited for twice, and nothing is passed
+over.
 
 What a request was doing before its reply is done again by the node that gets it next. So of a run that is dead we wait
 for that as long as a request may take, and miss nothing if it has come by then, from whichever node.
@@ -19,6 +23,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from math import inf, nextafter
 from typing import Any, NamedTuple
 
+from holdfast.balancer.cluster.losses import Losses
 from holdfast.balancer.cluster.times import MAX_DRIFT, MAX_SLEEP
 from holdfast.protocols.nodes.effects import ALL, MAX_PENDING, Identity, Pending
 from holdfast.protocols.peers.ranges import MAX_MEMBERS, MAX_RUNS
@@ -67,35 +72,6 @@ class Due(NamedTuple):
 def all_of(number: int) -> Due:
     """No other node does any of it."""
     return Due(number, number)
-
-
-class Losses:
-    """When a run was lost, to whom, by our clock, at the latest. A proxy says for how long it has been, and that is too
-    little by what this was under way to us: of one loss, which is one word of it, the earliest that was told counts.
-
-    settled: of what was lost until then nobody misses anything, or whoever does is closed. had: nobody misses anything
-    up to that number, whenever it was lost.
-    """
-
-    __slots__ = ("_last", "had", "settled")
-
-    def __init__(self) -> None:
-        self._last: dict[str, tuple[int, float]] = {}  # by proxy: the number of its word, and when
-        self.settled = -inf
-        self.had = 0
-
-    @property
-    def last(self) -> float:
-        """Who has come to us since has missed nothing of it."""
-        return max((at for _, at in self._last.values()), default=-inf)
-
-    def told(self, proxy: str, word: int, at: float) -> None:
-        """word: 0 is none of a proxy's words; the latest of these counts."""
-        former, before = self._last.get(proxy, (0, -inf))
-        if word > former:
-            self._last[proxy] = word, at
-        elif word == former:
-            self._last[proxy] = word, (min if word else max)(before, at)
 
 
 class Missed(NamedTuple):
@@ -210,7 +186,7 @@ class Debts:
         self._done = done
         self._longest = longest
         self._debts: dict[str, Debt] = {}  # by proxy
-        self._known: Collection[str] = ()  # proxies, when they were asked last
+        self._known: frozenset[str] = frozenset()
         self._word = 0  # of what nodes owe others: it never falls, so that an answer that is late is known for one
         self._missed: dict[Run, Missed] = {}
         self._requests = 0  # of all that is missed
@@ -223,13 +199,12 @@ class Debts:
 
     # --- what becomes of nodes ----------------------------------------------------------------------------------------
 
-    def came(self, run: Run, owes: Owes, now: float) -> None:
-        """A session of it begins here, by a hello that says whom it owes: if us, that word of its own counts instead of
-        all before."""
-        if self._proxy in dict(owes):
-            self._settle(run, now)
-        elif (losses := self._settled.get(run)) is not None:
-            losses.settled = min(losses.settled, now)  # it had said goodbye
+    def came(self, run: Run) -> None:
+        """A session of it begins here. What it says then of whom it owes is of when it said that, and no newer than
+        what others have heard."""
+        losses = self._settled.get(run)
+        if losses is not None and losses.had >= ALL:  # it had said goodbye
+            losses.had = 0
 
     def lost(self, run: Run, owes: Owes, pending: Iterable[Pending], had: int, now: float) -> None:
         """Its session here is over, and that was its last word. had: the number of its last effects that have come."""
@@ -244,23 +219,27 @@ class Debts:
                 continue
             debt = self._debts.get(proxy)
             if debt is None:
-                if len(self._debts) == MAX_MEMBERS:
-                    del self._debts[self._least]
+                if len(self._debts) == MAX_MEMBERS and not self._make_room(proxy):
+                    continue
                 debt = self._debts[proxy] = Debt(now)
             debt.since = now
             kept += len(due.requests)
             self._word += 1
             debt.add(run, due if kept <= MAX_KEPT else all_of(due.number), self._word, now)
 
-    @property
-    def _least(self) -> str:
-        """The oldest to a proxy that is not known, for a node may say what it likes; else the oldest."""
-        return next((proxy for proxy in self._debts if proxy not in self._known), next(iter(self._debts)))
+    def _make_room(self, proxy: str) -> bool:
+        """For a debt to it. A node may say what it likes: those that are not known have what is left by those that
+        are."""
+        known = self._known
+        if proxy not in known:
+            return False
+        del self._debts[next((each for each in self._debts if each not in known), next(iter(self._debts)))]
+        return True
 
     def left(self, run: Run, owes: Owes) -> None:
         """It has said goodbye here, which is its end: we have all of it, or it says that we have not."""
         if self._proxy not in dict(owes):
-            self._settle(run, inf)
+            self._over(run).had = ALL
 
     def received(self, proxy: str, frame: DebtFrame, now: float) -> Noted | None:
         """Returns the answer."""
@@ -271,11 +250,14 @@ class Debts:
 
     # --- to other proxies ---------------------------------------------------------------------------------------------
 
-    def questions(self, heard: Collection[str], known: Collection[str], now: float) -> Iterator[tuple[str, Owed]]:
-        """Whom of those that are heard to tell now. known: who has clients, or may have; others need not be told."""
-        self._known = known
+    def know(self, proxies: Iterable[str]) -> None:
+        """Who has clients, or may have; others need not be told."""
+        self._known = frozenset(proxies)
+
+    def questions(self, heard: Collection[str], now: float) -> Iterator[tuple[str, Owed]]:
+        """Whom of those that are heard to tell now."""
         for proxy, debt in list(self._debts.items()):
-            if proxy not in known and now - debt.since > LATELY:
+            if proxy not in self._known and now - debt.since > LATELY:
                 del self._debts[proxy]
             elif proxy in heard and now - debt.asked_at >= ASK_INTERVAL:
                 debt.asked_at = now
@@ -310,13 +292,13 @@ class Debts:
         missed = self._missed.get(key)
         losses = missed.losses if missed is not None else self._settled.get(key) or Losses()
         by, word, at = loss
-        if by == self._proxy:
-            at = max(at, nextafter(losses.settled, inf))  # what was settled in this moment was before
-        losses.told(by, 0 if key == BEYOND else word, at)
-        if losses.last <= losses.settled:
-            self._drop(key)
+        if due.number <= losses.had or losses.is_over(by, word):
             return
-        if due.number <= losses.had:
+        if by == self._proxy:
+            at = max(at, nextafter(losses.closed, inf))  # who was closed in this moment was before
+        losses.told(by, 0 if key == BEYOND else word, at)
+        if losses.last <= losses.closed:
+            self._drop(key)
             return
         if due.requests and self._requests > MAX_KEPT - MAX_PENDING:
             due = all_of(due.number)
@@ -342,17 +324,17 @@ class Debts:
     def _has(self, run: Run, number: int) -> bool:
         return self._had.get(run, 0) >= number
 
-    def _settle(self, run: Run, until: float) -> None:
-        """until: as Losses.settled. What is lost later is another matter."""
-        self._over(run).settled = until
-
-    def _over(self, run: Run) -> Losses:
-        """Nothing of it is missed any more, by what was told. What is known of when it was lost is kept."""
+    def _over(self, run: Run, had: int = 0) -> Losses:
+        """Nothing of it is missed any more, by what was told. What is known of when it was lost is kept. had: nobody
+        misses anything up to that; ALL is no number."""
         missed = self._drop(run)
         former = self._settled.pop(run, None)
         losses = missed.losses if missed is not None else former or Losses()
         if run != BEYOND:
             _remember(self._settled, run, losses)
+        losses.over()
+        if losses.had < had < ALL:
+            losses.had = had
         return losses
 
     def awoke(self, seconds: float) -> None:
@@ -376,16 +358,14 @@ class Debts:
                 self._missed[run] = missed._replace(until=now + self._patience)
             elif come > -1 and now < missed.sure:
                 self._missed[run] = missed._replace(until=missed.sure)
-            elif come > -1:
-                self._settle(run, missed.losses.last)
-            elif self._has(run, due.number) or self._is_done(run, due):
-                self._over(run).had = due.number  # another proxy may have heard of more, and not be heard yet
+            elif come > -1 or self._has(run, due.number) or self._is_done(run, due):
+                self._over(run, due.number)  # another proxy may have heard of more, and not be heard yet
             elif due.requests and self._has(run, due.final) and now < missed.by:
                 self._missed[run] = missed._replace(until=now + ASK_INTERVAL)
             else:
-                lost_at = missed.losses.last
-                self._settle(run, lost_at)
-                self._on_missed(run.node, lost_at)
+                losses = self._over(run)
+                losses.closed = losses.last
+                self._on_missed(run.node, losses.closed)
 
     def _is_done(self, run: Run, due: Due) -> bool:
         """All that we have not got of it was done by the nodes that had the requests after it."""

@@ -53,12 +53,13 @@ class Sharing:
         if replication.phase is Phase.KEEPING:
             asks += owners.ask(replication.term, now)
         if self._debts:
-            heard, known = self._membership.heard_now(now), self._membership.prefixes(now).values()
-            asks += self._debts.questions(heard, known, now)
+            asks += self._debts.questions(self._membership.heard_now(now), now)
         return published, asks
 
     def tend(self, now: float) -> None:
-        self._owners.know(self._membership.prefixes(now))
+        known = self._membership.prefixes(now)
+        self._owners.know(known)
+        self._debts.know(known.values())
         self._replication.tick(now)
         if self._replication.is_held:
             self._membership.state_is_held()

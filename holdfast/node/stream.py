@@ -54,6 +54,10 @@ class Kept(NamedTuple):
     since: float
     origin: Origin = NOWHERE
 
+    @property
+    def is_hole(self) -> bool:
+        return self.since == inf
+
 
 def hole(number: int) -> Kept:
     """In place of what has this number."""

@@ -95,9 +95,9 @@ class Streams:
     def _under_way(self) -> list[Kept]:
         """What some proxy with a session has not acknowledged. One that is new gets it, too: what it gets later would
         else come before it in a log, if this one is the first to append that. That one has acknowledged it says nothing
-        of the log, which may be away for that one alone."""
+        of the log, which may be away for that one alone. A hole is of one proxy."""
         linked = [stream for stream in self._streams.values() if stream.session is not None]
-        kept = {kept.number: kept for stream in linked for kept in (*stream.sent, *stream.waiting)}
+        kept = {kept.number: kept for stream in linked for kept in (*stream.sent, *stream.waiting) if not kept.is_hole}
         return [kept[number] for number in sorted(kept)]
 
     def attach(self, session: ProxySession, seen: int) -> None:

@@ -142,7 +142,7 @@ class Gateway:
             self._lose(former, why)
         node = self._nodes[link] = Node(hello, link, Health(self._balance), now)
         self._directory.add(node)
-        self.debts.came(Run(node.id, node.incarnation), node.owes, now)
+        self.debts.came(Run(node.id, node.incarnation))
         self._deaths.watch(hello)
         self._counters.nodes_welcomed += 1
         log.info("node_joined", node=node.id, name=node.name, pid=node.pid, capacity=node.capacity)

@@ -82,7 +82,7 @@ class DebtWorld:
     def _tick(self) -> None:
         for name, debts in self.others.items():
             is_heard = self.time >= self.unheard.get(name, 0.0)
-            for _, frame in debts.questions("b" if is_heard else "", "b", self.time):
+            for _, frame in debts.questions("b" if is_heard else "", self.time):
                 for _ in range(self.random.choice((1, 1, 1, 2, 0))):
                     self.later(self.random.choice(LATE), self._told, name, frame)
         if self.time >= self.woke:
@@ -148,7 +148,7 @@ class DebtWorld:
         if name not in node.links:
             node.links.add(name)
             node.word[name] = node.owes
-            self.others[name].came(node.run, node.owes, self.time)
+            self.others[name].came(node.run)
 
     def beat(self, node: DebtNode) -> None:
         """It tells one of them what it owes."""
@@ -178,7 +178,7 @@ class DebtWorld:
         node.is_cut = node.has_noticed = False
         node.word["b"] = owes
         self.here[node.run] = node.come
-        self.b.came(node.run, owes, self.time)
+        self.b.came(node.run)
         self.later(self.random.choice((0.01, 0.3, 1.0)), self._bring, node, node.session)
 
     def _bring(self, node: DebtNode, session: int) -> None:

@@ -67,9 +67,13 @@ async def test_who_comes_back_and_brings_it():
         with ScriptedNode(proxy.node) as again:
             again.hello = structs.replace(node.hello, owes=[(id, 1)])
             await again.join()
-            assert len(proxy.app.gateway.debts) == 0
+            debts = proxy.app.gateway.debts
+            debts.tick(trio.current_time() + 100.0)
+            assert len(debts) == 1, "and is waited for until then"
             again.say(frames.Effects(1, [frames.Broadcast(b"late", True)]))
             assert await client.recv() == "late"
+            debts.tick(trio.current_time() + 200.0)
+            assert (len(debts), len(client_ids(proxy))) == (0, 1)
 
 
 async def test_a_proxy_that_was_away_listens_first_to_who_may_be_back():

@@ -6,7 +6,7 @@ websocket         WebSocket after its handshake (upgrade); websocket_frames, def
 centrifuge        Centrifuge's client protocol in JSON, whatever carries it
 client_hello      what a TLS client offers to speak
 encodings         compressed bodies of requests
-within            a protocol of whole messages within WebSocket
+within            a protocol of whole messages within WebSocket; doors: at which paths of the port which of them
 forwarded         who a client is behind other proxies
 error_reply       a typed error, for clients of message protocols
 conformance       the kit for authors of adapters; drive: one adapter under test

@@ -43,6 +43,7 @@ class Limits(Struct, frozen=True):
     application_ping: bool = True  # {"p":1} is answered {"p":2} and reaches no node
     origins: tuple[str, ...] = ("*",)  # allowed Origin values; "*" allows all, also none
     subprotocols: tuple[str, ...] = ()  # in order of preference; empty: the client's first one is taken
+    doors: tuple[str, ...] = ()  # "NAME:/PATH", where another protocol is spoken within WebSocket
     compression: bool = False  # permessage-deflate
     trusted_peers: tuple[str, ...] = ()  # networks whose X-Forwarded-For is believed
 

@@ -11,15 +11,16 @@ from enum import IntEnum
 from math import inf
 from typing import ClassVar
 
-from holdfast.protocols.clients import encodings, http_head, upgrade
+from holdfast.protocols.clients import doors, encodings, http_head, upgrade
 from holdfast.protocols.clients.base import Limits, ReplyHead
-from holdfast.protocols.clients.deflate import Deflate
+from holdfast.protocols.clients.doors import Door
 from holdfast.protocols.clients.events import Event, Finished, HttpRequest, Opened, Output, Request, Silent, Switch
 from holdfast.protocols.clients.forwarded import client_address, is_trusted_peer
 from holdfast.protocols.clients.http_body import ChunkedBody
 from holdfast.protocols.clients.http_head import CHUNKED, Fields, Head
 from holdfast.protocols.clients.http_reply import CONTINUE, ReplyWriter, error_bytes
 from holdfast.protocols.clients.websocket import WebSocketProtocol
+from holdfast.protocols.clients.within import Handshake, WithinWebSocket
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, ProtocolError, RequestError
 
@@ -307,23 +308,23 @@ class HttpProtocol:
     def _upgrade(self, head: Head, now: float, events: list[Event]) -> None:
         if self._ending is not None:
             raise HoldfastError(self._ending.detail, self._ending.reason)
-        answer, deflate = upgrade.accept(head, self._limits_within)
+        path, _, query = head.target.partition("?")
+        door = self._door(path)
+        answer, deflate = upgrade.accept(head, self._limits if door is None else door.limits)
         address = self.client_address
         headers = [header for header in head.headers if header[0] not in upgrade.NOT_FOR_NODES]
-        path, _, query = head.target.partition("?")
-        opened = Opened(WebSocketProtocol.name, path, headers, address, query, error_bytes)
-        self._enter(opened, answer, deflate, now, events)
+        protocol: WebSocketProtocol | WithinWebSocket
+        if door is None:
+            protocol = WebSocketProtocol(self._limits, address, now, deflate=deflate)
+            events.append(Opened(WebSocketProtocol.name, path, headers, address, query, error_bytes))
+        else:  # it says by itself when a session begins
+            inner = door.make(self._limits, Handshake(path, headers, address, query), now)
+            protocol = WithinWebSocket(door.limits, inner, now, deflate=deflate)
+        events += Output(answer), Switch(protocol, bytes(self._buffer))
         self._leave()
 
-    @property
-    def _limits_within(self) -> Limits:
-        """Of what is spoken after an upgrade."""
-        return self._limits
-
-    def _enter(self, opened: Opened, answer: bytes, deflate: Deflate | None, now: float, events: list[Event]) -> None:
-        """The handshake is good: what is spoken from here on."""
-        protocol = WebSocketProtocol(self._limits, opened.address, now, deflate=deflate)
-        events += opened, Output(answer), Switch(protocol, bytes(self._buffer))
+    def _door(self, path: str) -> Door | None:
+        return doors.at(self._limits, path) if self._limits.doors else None
 
     def _take_address(self, forwarded_for: str) -> None:
         """Who asks, by the headers of this request and no other one's."""

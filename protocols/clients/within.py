@@ -7,7 +7,7 @@ since the inner protocol has its own. A call takes no more units than its share,
 
 from collections.abc import Sequence
 from math import inf
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import msgspec
 
@@ -38,6 +38,15 @@ from holdfast.protocols.clients.websocket_frames import close_frame
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError
 from holdfast.protocols.positions import Publication
+
+
+class Handshake(NamedTuple):
+    """What came with the connection itself. headers: lower-case names. As of protocols.clients.events.Opened."""
+
+    path: str
+    headers: Sequence[tuple[str, str]] = ()
+    address: str = ""
+    query: str = ""
 
 
 class MessageProtocol(KnowsSession, KnowsChannels, Protocol):

@@ -34,6 +34,7 @@ class Kind(Enum):
     FOLDER = "folder"
     ADDRESS = "HOST:PORT"
     PROTOCOL = "NAME://HOST:PORT"
+    DOOR = "NAME:/PATH"
     ENDPOINT = "ZeroMQ endpoint"
     NETWORK = "network"
     ORIGIN = "origin"
@@ -59,6 +60,10 @@ KEYS: dict[str, Key] = {
     "client.protocols": Key(
         Kind.PROTOCOL,
         "Further ports, each for one registered client protocol; the ports of bind speak HTTP and WebSocket.",
+    ),
+    "client.doors": Key(
+        Kind.DOOR,
+        "Paths at which a WebSocket speaks another protocol, as centrifuge:/connection/websocket.",
     ),
     "client.tls_certificate_file": Key(Kind.FILE, "PEM certificate chain; turns TLS on, together with the key."),
     "client.tls_key_file": Key(Kind.FILE, "PEM private key of the certificate."),

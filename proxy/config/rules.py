@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from holdfast.balancer.coordination.redis_urls import parse_urls
 from holdfast.balancer.settings import NodeSettings, StoreSettings
+from holdfast.protocols.clients import doors
 from holdfast.protocols.nodes.frames import CALLBACKS_TIMEOUT
 from holdfast.proxy.config.sections import ClientSettings, Config
 from holdfast.proxy.config.values import is_ipv6, is_local_endpoint, is_loopback, split_address
@@ -33,6 +34,7 @@ def broken(config: Config) -> Iterator[tuple[str, str]]:
     yield from _balance(config)
     yield from _admin(config)
     yield from _addresses(config)
+    yield from _doors(config)
     if config.store.kind != "memory":
         yield from _store(config.store)
         yield from _cluster(config)
@@ -193,6 +195,18 @@ def _admin(config: Config) -> Iterator[tuple[str, str]]:
         yield "admin.bind", "a loopback address, or admin.token or admin.tokens to be set"
     if not all("!" <= character <= "~" for character in admin.token):
         yield "admin.token", "printable ASCII without spaces, as a header can carry it"
+
+
+def _doors(config: Config) -> Iterator[tuple[str, str]]:
+    known = sorted(doors.registered())
+    paths: set[str] = set()
+    for spec in config.client.doors:
+        name, _, path = spec.partition(":")
+        if name not in known:
+            yield "client.doors", f"one of the registered protocols within WebSocket ({', '.join(known)})"
+        elif path in paths:
+            yield "client.doors", f"one protocol for {path}"
+        paths.add(path)
 
 
 def _addresses(config: Config) -> Iterator[tuple[str, str]]:

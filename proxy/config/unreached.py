@@ -26,7 +26,8 @@ METHODS = frozenset(
 
 def spoken(client: ClientSettings) -> list[str]:
     """The names of the protocols that clients can speak with a proxy of this configuration."""
-    return list(dict.fromkeys([HTTP, WEBSOCKET, *(spec.partition("://")[0] for spec in client.protocols)]))
+    beside = (spec.partition(":")[0] for spec in (*client.protocols, *client.doors))
+    return list(dict.fromkeys([HTTP, WEBSOCKET, *beside]))
 
 
 def unreached(routes: Sequence[RouteSettings], client: ClientSettings) -> Iterator[str]:

@@ -59,9 +59,11 @@ async def test_javascript(scripts, tmp_path, compression):
         ]
 
 
-async def test_python(tmp_path):
-    async with cluster(tmp_path, 2) as system:
-        script = await system.script(HERE, "client.py", url(system))
+@pytest.mark.parametrize("at", ["a port of their own", "a path of the clients' port"])
+async def test_python(tmp_path, at):
+    async with cluster(tmp_path, 2, "client.doors=centrifuge:/connection/websocket") as system:
+        where = url(system) if at == "a port of their own" else f"ws://{system.bound['client']}/connection/websocket"
+        script = await system.script(HERE, "client.py", where)
         assert await steps(script) == [
             "connect",
             "rpc",

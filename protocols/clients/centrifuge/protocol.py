@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from functools import partial
 from math import inf
-from typing import ClassVar, Final, NamedTuple
+from typing import ClassVar, Final
 
 from msgspec import Struct
 
@@ -32,6 +32,7 @@ from holdfast.protocols.clients.events import (
     Subscribe,
     Unsubscribe,
 )
+from holdfast.protocols.clients.within import Handshake
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, ProtocolError
 from holdfast.protocols.positions import Position, Publication
@@ -45,20 +46,6 @@ VERSION_HEADER: Final = "centrifuge-version"
 
 
 _has_controls = re.compile(r"[\x00-\x1f\x7f]").search
-
-
-class Handshake(NamedTuple):
-    """What came with the connection itself. headers: lower-case names. As of protocols.clients.events.Opened."""
-
-    path: str
-    headers: Sequence[tuple[str, str]] = ()
-    address: str = ""
-    query: str = ""
-
-    @property
-    def wants_protobuf(self) -> bool:
-        """By the subprotocol that its clients name then."""
-        return any("centrifuge-protobuf" in value for name, value in self.headers if name == "sec-websocket-protocol")
 
 
 _NO_HANDSHAKE: Final = Handshake("")
@@ -101,6 +88,7 @@ class CentrifugeProtocol:
     )  # fmt: skip
 
     name: ClassVar[str] = "centrifuge"
+    subprotocols: ClassVar[tuple[str, ...]] = ("centrifuge-json",)
     wire_format: str = WIRE_FORMAT
 
     def __init__(self, limits: Limits, handshake: Handshake, now: float) -> None:
@@ -127,7 +115,7 @@ class CentrifugeProtocol:
             return ()
         self._heartbeat.heard()
         if not is_text:
-            if self._phase is _NEW and self._handshake.wants_protobuf:
+            if self._phase is _NEW and _wants_protobuf(self._handshake):
                 return [self._finish(Reason.UNSUPPORTED_ENCODING, "expected JSON: Protobuf is not spoken here")]
             try:
                 payload.decode()
@@ -333,3 +321,8 @@ def _event(id: int, request: commands.AnyRequest | None) -> Event:
     if isinstance(request, commands.Unsubscribe):
         return Unsubscribe(request.channel, False, Asked(id, "unsubscribe"))
     return Output(replies.failure(id, codes.NOT_AVAILABLE, "history and presence are not available here"))
+
+
+def _wants_protobuf(handshake: Handshake) -> bool:
+    """By the subprotocol that its clients name then."""
+    return any("centrifuge-protobuf" in value for name, value in handshake.headers if name == "sec-websocket-protocol")

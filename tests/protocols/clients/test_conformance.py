@@ -7,7 +7,7 @@ import pytest
 
 from holdfast.protocols.clients.base import Limits
 from holdfast.protocols.clients.centrifuge.port import CentrifugePort
-from holdfast.protocols.clients.centrifuge.protocol import CentrifugeProtocol, Handshake
+from holdfast.protocols.clients.centrifuge.protocol import CentrifugeProtocol
 from holdfast.protocols.clients.conformance import Violation, check
 from holdfast.protocols.clients.events import (
     Finished,
@@ -24,7 +24,7 @@ from holdfast.protocols.clients.events import (
 )
 from holdfast.protocols.clients.http import HttpProtocol
 from holdfast.protocols.clients.websocket import WebSocketProtocol
-from holdfast.protocols.clients.within import WithinWebSocket, limits_within
+from holdfast.protocols.clients.within import Handshake, WithinWebSocket, limits_within
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import ProtocolError
 

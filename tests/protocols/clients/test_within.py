@@ -15,11 +15,11 @@ from holdfast.protocols.clients.base import (
     KnowsSession,
     Limits,
 )
-from holdfast.protocols.clients.centrifuge.protocol import CentrifugeProtocol, Handshake
+from holdfast.protocols.clients.centrifuge.protocol import CentrifugeProtocol
 from holdfast.protocols.clients.deflate import Deflate
 from holdfast.protocols.clients.events import Finished, Message, Opened, Output
 from holdfast.protocols.clients.websocket_frames import data_frame
-from holdfast.protocols.clients.within import WithinWebSocket, limits_within
+from holdfast.protocols.clients.within import Handshake, WithinWebSocket, limits_within
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError
 from holdfast.protocols.positions import Publication

@@ -6,7 +6,7 @@ from math import inf
 import pytest
 
 from holdfast.protocols.clients.base import UNITS_PER_CALL, Begun, Limits, Subscribed
-from holdfast.protocols.clients.centrifuge.protocol import CentrifugeProtocol, Handshake
+from holdfast.protocols.clients.centrifuge.protocol import CentrifugeProtocol
 from holdfast.protocols.clients.events import (
     Finished,
     Message,
@@ -18,6 +18,7 @@ from holdfast.protocols.clients.events import (
     Subscribe,
     Unsubscribe,
 )
+from holdfast.protocols.clients.within import Handshake
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, ProtocolError, RequestError
 from holdfast.protocols.positions import Position, Publication

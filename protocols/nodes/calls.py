@@ -17,8 +17,9 @@ from holdfast.protocols.nodes.names import MAX_NAME
 
 # Of a Call, and of what a Hello says that it takes. connect: whether a client may open a session; the reply's payload
 # is an Admitted. open, close: a client has come, has gone; told to one node. ask: another node's question. publish: do
-# these effects, for somebody who is no node; the payload is a list of them. subscribe: whether a client may subscribe to
-# a channel; the reply's payload is a Granted. publication: a client publishes to one; whoever answers has it published.
+# these effects, for somebody who is no node; the payload is a list of them. subscribe: whether a client may subscribe
+# to a channel; the reply's payload is a Granted. publication: a client publishes to one; whoever answers has it
+# published.
 CONNECT, OPEN, CLOSE, ASK, PUBLISH = "connect", "open", "close", "ask", "publish"
 SUBSCRIBE, PUBLICATION = "subscribe", "publication"
 UPDATE = "update"  # of what a Welcome says that it takes, beside ask

@@ -179,7 +179,8 @@ def weigh(effect: Effect | AsMaster) -> int:
     """At most how many bytes an effect takes in a batch. What a window of bytes counts, on both sides."""
     if isinstance(effect, Notify):
         names = 5 * len(effect.channels) + 4 * sum(map(len, effect.channels))
-        return 64 + len(effect.payload) + len(effect.clients) + len(effect.exclude) + len(effect.tail) + len(effect.sender) + names
+        said = len(effect.payload) + len(effect.tail) + len(effect.sender)
+        return 64 + said + len(effect.clients) + len(effect.exclude) + names
     if isinstance(effect, Broadcast):
         return 64 + len(effect.payload) + len(effect.exclude)
     if isinstance(effect, AsMaster):

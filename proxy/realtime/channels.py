@@ -34,6 +34,7 @@ CLIENTS_AT_ONCE = 256  # named by their ids, and looked up together
 # The last of all clients' leaves that have a version: an older join must still find its own. 30 MB at most; each is a
 # change of the state, of which there are some thousands a second.
 MAX_LEFT = 100_000
+SUBSCRIBED = -1  # the version of a membership that the client has wished for itself, and no node
 
 
 class Nobody(Owner):
@@ -68,12 +69,12 @@ class FanOut:
     channels, clients: of these nothing has been looked up before `place`. left: of the present receivers.
     vain: channels that had nobody, if anybody wants to know. tail: with it, each channel's name stands between the
     head, which is what was given as payload, and the tail. channel: whose members are receiving. epoch, offset: its
-    place in the channel's log, if it has one. is_named: some of the frames say the channel.
+    place in the channel's log, if it has one. sender: as of Publication. is_named: some of the frames say the channel.
     """
 
     __slots__ = (
         "channel", "channels", "clients", "epoch", "excluded", "frames", "head", "is_named", "is_text", "left",
-        "offset", "payload", "place", "receivers", "tail", "vain",
+        "offset", "payload", "place", "receivers", "sender", "tail", "vain",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +88,7 @@ class FanOut:
         tail: bytes = b"",
         epoch: str = "",
         offset: int = 0,
+        sender: bytes = b"",
     ) -> None:
         self.payload = self.head = payload
         self.tail = tail
@@ -98,6 +100,7 @@ class FanOut:
         self.channel = ""
         self.epoch = epoch
         self.offset = offset
+        self.sender = sender
         self.is_named = False
         self.place = 0
         self.left = 0
@@ -135,7 +138,8 @@ class FanOut:
             named: Named | None = getattr(protocol, "publication", None) if self.channel else None
             if named is not None:
                 self.is_named = True
-                frame = named(self.channel, self.epoch, Publication(self.payload, self.is_text, self.offset))
+                publication = Publication(self.payload, self.is_text, self.offset, self.sender)
+                frame = named(self.channel, self.epoch, publication)
             else:
                 frame = protocol.notification(self.payload, self.is_text)
         except ProtocolError:  # text that is no UTF-8: no client may get it
@@ -152,7 +156,8 @@ class FanOut:
 class Channels:
     """subscriptions: memberships of all channels.
 
-    on_first: told a channel that had nobody, and has somebody now; on_last: one that has nobody any more.
+    on_first: told a channel that had nobody, and has somebody now; on_last: one that has nobody any more. on_left: told
+    who is no member of a channel any more, and goes on.
     """
 
     def __init__(self, clients: Clients, settings: RealtimeSettings, max_per_client: int) -> None:
@@ -167,6 +172,7 @@ class Channels:
         self.subscriptions = 0
         self.on_first: Callable[[str], None] | None = None
         self.on_last: Callable[[str], None] | None = None
+        self.on_left: Callable[[Session, str], None] | None = None
 
     def __len__(self) -> int:
         return len(self._members)
@@ -176,9 +182,10 @@ class Channels:
         return channel in self._members
 
     def join(self, client: int, channel: str, version: int = 0) -> bool:
-        """Joining twice counts once. version: see Join. False: unknown client, it has left, or a limit is reached."""
+        """Joining twice counts once. version: see Join; SUBSCRIBED: it is the client's own wish, and no node's. False:
+        unknown client, it has left, or a limit is reached."""
         session = self._clients.find(client)
-        if session is None or (version and self._left.get((client, channel), 0) >= version):
+        if session is None or (version > 0 and self._left.get((client, channel), 0) >= version):
             return False
         joined = session.channels
         if joined is None:
@@ -186,17 +193,12 @@ class Channels:
         elif channel in joined:
             joined[channel] = max(joined[channel], version)
             return True
-        members = self._members.get(channel)
-        if len(joined) >= self._max_per_client:
-            self._counters.limits_hit["client.max_channels"] += 1
+        limit = self.limit(session, channel)
+        if limit:
+            self._counters.limits_hit[limit] += 1
             return False
+        members = self._members.get(channel)
         if members is None:
-            if len(self._members) >= self._settings.max_channels:
-                self._counters.limits_hit["realtime.max_channels"] += 1
-                return False
-            if len(channel.encode()) > self._settings.max_channel_name_bytes:
-                self._counters.limits_hit["realtime.max_channel_name_bytes"] += 1
-                return False
             members = self._members[channel] = {}
             if self.on_first is not None:
                 self.on_first(channel)
@@ -204,6 +206,28 @@ class Channels:
         self.subscriptions += 1
         members[session] = session.connection.transport
         return True
+
+    def limit(self, session: Session, channel: str) -> str:
+        """The name of the limit by which it can't join; "": it may."""
+        if session.channels and channel in session.channels:
+            return ""
+        if len(session.channels or ()) >= self._max_per_client:
+            return "client.max_channels"
+        if channel not in self._members:
+            if len(self._members) >= self._settings.max_channels:
+                return "realtime.max_channels"
+            if len(channel.encode()) > self._settings.max_channel_name_bytes:
+                return "realtime.max_channel_name_bytes"
+        return ""
+
+    def members(self, channel: str) -> list[Session]:
+        """Who is in it now, in the order in which they came."""
+        return list(self._members.get(channel, ()))
+
+    def skip(self, client: int, channel: str, under_way: Iterable[FanOut]) -> None:
+        """A member has got what is under way otherwise."""
+        for fan_out in under_way:
+            fan_out.has_left(client, channel, self._nobody)
 
     def leave(self, client: int, channel: str, under_way: Iterable[FanOut], version: int = 0) -> None:
         """under_way: what it gets nothing more of. version: see Leave."""
@@ -219,8 +243,9 @@ class Channels:
         if joined and channel in joined and (not version or joined[channel] <= version):
             del joined[channel]
             self._remove(session, channel)
-            for fan_out in under_way:
-                fan_out.has_left(client, channel, self._nobody)
+            self.skip(client, channel, under_way)
+            if self.on_left is not None:
+                self.on_left(session, channel)
 
     def forget(self, session: Session) -> None:
         """A client has gone."""

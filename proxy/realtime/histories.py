@@ -14,7 +14,7 @@ from functools import partial
 import structlog
 
 from holdfast.balancer.directory import Node
-from holdfast.balancer.history.base import Append, Appended, Keep, Logged, Page
+from holdfast.balancer.history.base import Appended, Keep, Logged, Page
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import Effect, Notify, unpack_ids
 from holdfast.protocols.positions import Position, Publication
@@ -23,7 +23,7 @@ from holdfast.proxy.metrics import Counters
 from holdfast.proxy.realtime.channels import Channels, FanOut
 from holdfast.proxy.realtime.followed import Followed, Newcomer, Why
 from holdfast.proxy.realtime.log_queue import LogQueue, News
-from holdfast.proxy.realtime.publishing import Done, Given, Publishing
+from holdfast.proxy.realtime.publishing import Done, Given, Publishing, read_given
 
 log = structlog.get_logger("holdfast.history")
 
@@ -87,7 +87,8 @@ class Histories:
                 continue
             plain = [channel for channel in effect.channels if channel not in self]
             if plain or effect.clients:
-                done.append(Notify(effect.payload, effect.is_text, plain, effect.clients, effect.exclude, effect.tail))
+                rest = effect.payload, effect.is_text, plain, effect.clients, effect.exclude, effect.tail
+                done.append(Notify(*rest, sender=effect.sender))
             if not effect.history:
                 done.append(self._live(effect))
                 continue
@@ -98,10 +99,10 @@ class Histories:
                     if effect.tail:
                         payload = b"%b%b%b" % (payload, channel.encode(), effect.tail)
                     own = b"%b %d" % (identity, place)
-                    publishing = Publishing(channel, own, payload, effect.is_text, effect.exclude, is_known=is_known)
+                    said = payload, effect.is_text, effect.exclude, effect.sender
+                    publishing = Publishing(channel, own, *said, is_known=is_known)
                     done.append(publishing)
-                    append = Append(channel, own, payload, effect.is_text, effect.exclude, keep)
-                    self._queue.append(append, publishing.answered)
+                    self._queue.append(publishing.append(keep), publishing.answered)
         return done
 
     def _live(self, effect: Notify) -> FanOut:
@@ -109,7 +110,7 @@ class Histories:
         channels = [channel for channel in effect.channels if channel in self]
         excluding = set(unpack_ids(effect.exclude)) if effect.exclude else None
         self._counters.notifications += 1
-        return FanOut(effect.payload, effect.is_text, channels, (), excluding, None, effect.tail)
+        return FanOut(effect.payload, effect.is_text, channels, (), excluding, None, effect.tail, sender=effect.sender)
 
     def _identity(self, node: Node, frame: frames.Effects | frames.Answer) -> tuple[bytes, bool]:
         """The same at every proxy, and no other's; and whether nothing else can have been said under it."""
@@ -164,7 +165,7 @@ class Histories:
             self._give_plain(publishing, followed)
             return
         if answer.is_new or publishing.is_known:
-            followed.offer(Given(publishing.payload, publishing.is_text, answer.offset, b"", publishing.excluded))
+            followed.offer(publishing.given(answer.offset))
         else:  # another attempt at the request has appended it, and may have said something else
             followed.wanted = max(followed.wanted, answer.offset)
         self._go_on(followed)
@@ -185,10 +186,7 @@ class Histories:
             del self._given[next(iter(self._given))]
         keep = self._keep_of(publishing.channel)
         assert keep is not None
-        append = Append(
-            publishing.channel, publishing.identity, publishing.payload, publishing.is_text, publishing.excluded, keep
-        )
-        self._queue.later(append, partial(self._has_place, publishing))
+        self._queue.later(publishing.append(keep), partial(self._has_place, publishing))
         if followed is not None:
             self._give_plain(publishing, followed)
         return publishing.plain is None or publishing.plain.is_given
@@ -202,19 +200,20 @@ class Histories:
             self._is_another(followed, answer.epoch)
         if answer.epoch == followed.epoch and answer.offset > followed.end:
             followed.had.add(answer.offset)
-            followed.offer(Given(publishing.payload, publishing.is_text, answer.offset, b"", publishing.excluded))
+            followed.offer(publishing.given(answer.offset))
             self._go_on(followed)
 
     def _give_plain(self, publishing: Publishing, followed: Followed) -> None:
         """Without a position, after what is on its way."""
-        publishing.plain = Given(publishing.payload, publishing.is_text, 0, b"", publishing.excluded)
+        publishing.plain = publishing.given(0)
         followed.ready.append(publishing.plain)
         self._go_on(followed)
 
     def _fan_out(self, followed: Followed, given: Given) -> None:
         excluding = set(unpack_ids(given.excluded)) if given.excluded else None
         place = (followed.epoch, given.offset) if given.offset else ("", 0)
-        fan_out = FanOut(given.payload, given.is_text, [followed.channel], (), excluding, None, b"", *place)
+        said = given.payload, given.is_text, [followed.channel], (), excluding, None, b""
+        fan_out = FanOut(*said, *place, given.sender)
         self._counters.notifications += 1
         self._busy.append((followed, fan_out))
 
@@ -241,26 +240,40 @@ class Histories:
         if page is None:
             for newcomer in followed.newcomers:
                 newcomer.gives_up(Why.AWAY)
-            newcomers, followed.newcomers = followed.newcomers, []
-            for newcomer in newcomers:
-                newcomer.on_caught_up(newcomer, None)
+            self._welcome(followed, is_away=True)
             return
-        followed.is_new = not page.epoch
-        followed.knows(page.epoch, page.last)
+        was_new, followed.is_new = followed.is_new, not page.epoch
+        followed.knows(page.epoch, 0 if was_new else page.last)  # else members have nothing of it yet
+        followed.wanted = page.last
         self._go_on(followed)
 
     def forget(self, channel: str) -> None:
         """Nobody is in it any more."""
         followed = self._followed.get(channel)
-        if followed is not None and not followed.newcomers and not followed.is_reading:
+        if followed is not None and not (followed.newcomers or followed.is_reading or followed.is_welcoming):
             del self._followed[channel]
 
     def comes(self, channel: str, since: Position | None, max_bytes: int, on_caught_up: CaughtUp) -> None:
-        """Somebody wants to be in it. on_caught_up is told when it is to be made a member, at once or later."""
+        """Somebody wants to be in it. on_caught_up is told when it is to be made a member, at once or later. If nothing
+        was published yet the log is begun: else it would be in no log that it could name when it comes back."""
         newcomer = Newcomer(since, max_bytes, on_caught_up)
-        followed = self.follow(channel)
+        followed = self._followed.get(channel)
+        if followed is None:
+            followed = self._followed[channel] = Followed(channel)
         followed.newcomers.append(newcomer)
-        self._go_on(followed)
+        if followed.epoch:
+            self._go_on(followed)
+        elif not followed.is_beginning:
+            followed.is_beginning = followed.is_reading = True
+            self._queue.begin(channel, partial(self._has_begun, followed))
+
+    def _has_begun(self, followed: Followed, page: Page | None) -> None:
+        followed.is_beginning = False
+        if followed.epoch:  # it is known by now
+            followed.is_reading = False
+            self._go_on(followed)
+        else:
+            self._has_top(followed, page)
 
     # --- what comes next ----------------------------------------------------------------------------------------------
 
@@ -282,7 +295,17 @@ class Histories:
                 newcomer.is_asked = True
                 done = partial(self._has_shown, followed, newcomer)
                 self._queue.read(followed.channel, newcomer.offset, PAGE, PAGE_BYTES, done)
-        followed.welcome()
+        self._welcome(followed)
+
+    def _welcome(self, followed: Followed, *, is_away: bool = False) -> None:
+        """Those who are where all are become members. Whoever has not, because it has gone, is no reason to follow."""
+        if not followed.newcomers or followed.is_welcoming:
+            return
+        followed.is_welcoming = True
+        is_one_told = followed.welcome(is_away=is_away)
+        followed.is_welcoming = False
+        if is_one_told and followed.channel not in self._channels:
+            self.forget(followed.channel)
 
     def _read(self, followed: Followed) -> None:
         followed.is_reading = True
@@ -318,7 +341,7 @@ class Histories:
             self._read_ones[each.identity] = each.offset
         while len(self._read_ones) > MAX_REMEMBERED:
             del self._read_ones[next(iter(self._read_ones))]
-        return [Given(each.payload, each.is_text, each.offset, b"", each.note) for each in logged]
+        return list(map(read_given, logged))
 
     def _is_another(self, followed: Followed, epoch: str) -> None:
         """All of it is to be given out: whatever is appended by us says whose log it is, so nothing has been yet."""
@@ -351,6 +374,10 @@ class Histories:
     def step(self, now: float) -> bool:
         """Turn's end. True: more is to be done at once."""
         return self._queue.step(now) or bool(self._busy)
+
+    def under_way(self) -> list[FanOut]:
+        """Fan-outs that have begun."""
+        return [fan_out for _, fan_out in self._busy]
 
     def give_out(self, budget: int) -> int:
         """Go on with what is being given out, channels in turn. Returns what is left of the budget."""

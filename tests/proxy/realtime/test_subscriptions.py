@@ -1,5 +1,6 @@
 """Clients that subscribe and publish by themselves, at a proxy whose turns end when the test says so."""
 
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -8,12 +9,14 @@ from holdfast.protocols.close import Reason
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import Granted, encode_granted
 from tests.proxy.realtime.speaking import Speaker
+from tests.proxy.signing import SECRET, sign
 from tests.proxy.still import StillProxy, taken
 
 RULES = [
     {"match": "secret:*"},
     {"match": "open:*", "subscribe": "anyone"},
     {"match": "log:*", "subscribe": "anyone", "history_messages": 3},
+    {"match": "signed:*", "subscribe": "token"},
     {"match": "asked:*", "subscribe": "node", "publish": "node"},
 ]
 TAKES = ["subscribe", "publication"]
@@ -142,6 +145,69 @@ async def test_it_leaves_what_a_node_has_joined_it_to():
         client.say_now({"unsubscribe": "secret:1"})
         do(notify("x", "secret:1"))
         assert client.look() == [{"id": 1, "unsubscribed": "secret:1"}]
+
+
+# --- a token ----------------------------------------------------------------------------------------------------------
+
+KEYS = {"jwt_keys": SECRET, "jwt_required": False, "jwt_leeway": 0.0}
+
+
+@contextmanager
+def known(user):
+    """A proxy with keys, and a client of this user, if there is one."""
+    proxy = StillProxy(channel=RULES, client=dict(KEYS))
+    headers = [("authorization", f"Bearer {sign({'sub': user})}")] if user else []
+    client = Speaker(proxy.app, headers)
+    client.connection.receive(b"\n", proxy.app.reactor.now)
+    proxy.clients.append(client)
+    yield proxy, client
+    proxy.close()
+
+
+@pytest.mark.parametrize("claims", [{"channel": "signed:1"}, {"channels": ["a", "signed:1"], "sub": "ada"}])
+@pytest.mark.parametrize("user", ["", "ada"])
+async def test_a_token_says_that_it_may(claims, user):
+    with known(user) as (_, client):
+        token = sign({**claims, "info": {"colour": "ü"}, "exp": time.time() + 100})
+        [answer] = subscribe(client, "signed:1", token=token)
+        assert (answer["subscribed"], answer["info"], 90 < answer["expires"] <= 100) == (
+            "signed:1",
+            '{"colour":"ü"}',
+            True,
+        )
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason", "why"),
+    [
+        (None, "unauthorized", "a token for the channel is wanted, and none was given"),
+        ({}, "refused", "the token is not for this channel"),
+        ({"channel": "signed:2"}, "refused", "the token is not for this channel"),
+        ({"channels": "signed:1"}, "refused", "the token is not for this channel"),
+        ({"channel": "signed:1", "sub": "eve"}, "refused", "the token is another user's"),
+        ({"channel": "signed:1", "exp": 1}, "expired", "the token has expired"),
+    ],
+)
+async def test_a_token_does_not_say_so(claims, reason, why):
+    with known("ada") as (proxy, client):
+        token = "" if claims is None else sign(claims)
+        [answer] = subscribe(client, "signed:1", token=token)
+        assert (answer["error"], answer["why"]) == (reason, why)
+        assert len(proxy.app.channels) == 0
+        [answer] = subscribe(client, "signed:1", token=sign({"channel": "signed:1"}, SECRET[::-1]))
+        assert answer["error"] == "unauthorized"
+
+
+async def test_a_new_token_puts_off_the_end_and_without_one_it_comes():
+    with known("ada") as (proxy, client):
+        subscriptions, reactor = proxy.app.subscriptions, proxy.app.reactor
+        for seconds in (10, 100):
+            subscribe(client, "signed:1", token=sign({"channel": "signed:1", "exp": time.time() + seconds}))
+        subscribe(client, "signed:1", token=sign({"channel": "signed:2"}))
+        for later, dropped in ((50, []), (40, []), (11, ["expired"]), (100, [])):
+            proxy.tick(later)
+            subscriptions.tick(reactor.now)
+            assert [said["reason"] for said in client.look()] == dropped
 
 
 # --- a node is asked --------------------------------------------------------------------------------------------------

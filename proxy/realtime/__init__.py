@@ -6,7 +6,7 @@ lanes        the order in which it is carried out, and how much in one turn (lan
 subscriptions what clients subscribe to by themselves, and publish; permits: whether they may
 history      channels with history, put together; histories: through the log, in its order; followed: one of them
 history_asks what nodes ask of it
-log_queue    what the log is asked; publishing: what is on its way
+log_queue    what the log is asked; publishing: what is on its way (identities: by which it is there)
 explain      which rule takes a channel, for holdfast channel
 mutes        channels that have nobody here
 """

@@ -65,7 +65,8 @@ class Followed:
     end: up to here it is here, and will be given out. wanted: the highest offset that is known to be in the log.
     is_reading: what is missing is asked for. doing: what is being given out; its offset is 0 if it has no place in the
     log. is_beginning: a log is begun, for a newcomer. is_welcoming: newcomers are being made members. had: offsets
-    that the members have already, without a position."""
+    that the members have already, without a position. order: when its end was asked for, among the answers of the log;
+    0: never."""
 
     __slots__ = (
         "channel",
@@ -80,6 +81,7 @@ class Followed:
         "is_welcoming",
         "last",
         "newcomers",
+        "order",
         "ready",
         "wanted",
     )
@@ -93,6 +95,7 @@ class Followed:
         self.former: dict[str, int] = {}
         self.had: set[int] = set()
         self.doing: Publication | None = None
+        self.order = 0
         self.is_beginning = self.is_reading = self.is_new = self.is_welcoming = False
 
     @property

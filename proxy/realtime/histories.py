@@ -10,6 +10,7 @@ What others have appended, and no node has brought, is looked for now and then.
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 
 import structlog
 
@@ -22,6 +23,7 @@ from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.realtime.channels import Channels, FanOut
 from holdfast.proxy.realtime.followed import Followed, Newcomer, Why
+from holdfast.proxy.realtime.identities import Identities
 from holdfast.proxy.realtime.log_queue import LogQueue, News
 from holdfast.proxy.realtime.publishing import Done, Given, Publishing, read_given
 
@@ -63,8 +65,8 @@ class Histories:
         self._given: dict[bytes, None] = {}  # without the log
         self._read_ones: dict[bytes, int] = {}  # identities of what was read from it
         self._asks_at = 0.0
-        self._own = b"reply " + proxy.encode()
-        self._replies = 0
+        self._identities = Identities(proxy)
+        self._orders = count(1)
         queue.on_renewed = self._begun_anew
 
     def __len__(self) -> int:
@@ -79,7 +81,7 @@ class Histories:
         """Their turn has come. What is to be done in place of these: publications to channels with history, which are
         being appended from now on, each by itself, and the rest. What is not to be kept goes to those who are there in
         its place in the lane; nobody is told that it was in vain: such a channel is never muted."""
-        identity, is_known = self._identity(node, frame)
+        identity, is_known = self._identities.of(node, frame)
         done: list[Done] = []
         for place, effect in enumerate(effects):
             if not isinstance(effect, Notify) or not any(map(self.__contains__, effect.channels)):
@@ -102,8 +104,11 @@ class Histories:
                     said = payload, effect.is_text, effect.exclude, effect.sender
                     publishing = Publishing(channel, own, *said, is_known=is_known)
                     done.append(publishing)
-                    self._queue.append(publishing.append(keep), publishing.answered)
+                    self._queue.append(publishing.append(keep), partial(self._answered, publishing))
         return done
+
+    def _answered(self, publishing: Publishing, answer: Appended | None) -> None:
+        publishing.answered(answer, next(self._orders))
 
     def _live(self, effect: Notify) -> FanOut:
         """Of what is not to be kept, that to channels with history."""
@@ -111,15 +116,6 @@ class Histories:
         excluding = set(unpack_ids(effect.exclude)) if effect.exclude else None
         self._counters.notifications += 1
         return FanOut(effect.payload, effect.is_text, channels, (), excluding, None, effect.tail, sender=effect.sender)
-
-    def _identity(self, node: Node, frame: frames.Effects | frames.Answer) -> tuple[bytes, bool]:
-        """The same at every proxy, and no other's; and whether nothing else can have been said under it."""
-        if not isinstance(frame, frames.Effects):  # a reply, which only this proxy gets
-            self._replies += 1
-            return b"%b %d" % (self._own, self._replies), True
-        if frame.request:  # whichever node has it
-            return b"%b %d %d" % (frame.home.encode(), frame.request, frame.part), False
-        return b"%b %d %d" % (node.id.encode(), node.incarnation, frame.number), True
 
     def is_done(self, publishing: Publishing) -> bool:
         """Whether it was given out to all who are here, or never will be. To be asked again when it was not."""
@@ -158,6 +154,10 @@ class Histories:
                 if not followed.has_given(answer.epoch, answer.offset):  # nobody can read it there any more
                     self._give_plain(publishing, followed)
                 return
+        elif answer.offset <= followed.last and (
+            publishing.order < followed.order or self._read_ones.get(publishing.identity) == answer.offset
+        ):
+            return  # it was there before anybody here was told where the log ends; or it was read from there meanwhile
         elif answer.is_new and answer.offset <= followed.last:
             # The store came back without the last that it was told: what stands there is not what was given out.
             log.warning("history_went_back", channel=followed.channel, offset=answer.offset, given=followed.last)
@@ -244,6 +244,7 @@ class Histories:
             return
         was_new, followed.is_new = followed.is_new, not page.epoch
         followed.knows(page.epoch, 0 if was_new else page.last)  # else members have nothing of it yet
+        followed.order = next(self._orders)
         followed.wanted = page.last
         self._go_on(followed)
 

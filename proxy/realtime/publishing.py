@@ -21,7 +21,8 @@ class Given(Publication, gc=False):
 
 class Publishing:
     """A publication to one channel with history, on its way. answer: its place in the log, as soon as is_answered;
-    None: the log is away. is_known: nobody else can have appended anything else by its identity."""
+    None: the log is away. order: of the answer, among those of the log. is_known: nobody else can have appended
+    anything else by its identity."""
 
     __slots__ = (
         "answer",
@@ -33,6 +34,7 @@ class Publishing:
         "is_known",
         "is_offered",
         "is_text",
+        "order",
         "payload",
         "plain",
         "sender",
@@ -57,6 +59,7 @@ class Publishing:
         self.sender = sender
         self.is_known = is_known
         self.answer: Appended | None = None
+        self.order = 0
         self.is_answered = self.is_offered = self.has_looked = False
         self.plain: Given | None = None  # it is given out without a place in the log
 
@@ -69,8 +72,8 @@ class Publishing:
         """It, for who is here. offset: its place; 0: none."""
         return Given(self.payload, self.is_text, offset, self.sender, self.excluded)
 
-    def answered(self, answer: Appended | None) -> None:
-        self.answer, self.is_answered = answer, True
+    def answered(self, answer: Appended | None, order: int) -> None:
+        self.answer, self.is_answered, self.order = answer, True, order
 
 
 def note_of(sender: bytes, excluded: bytes) -> bytes:

@@ -43,6 +43,8 @@ MODULES = (
     "holdfast/proxy/nodes/streamed.py",
     "holdfast/proxy/realtime/effects.py",
     "holdfast/proxy/nodes/gateway.py",
+    "holdfast/proxy/realtime/fan_out.py",
+    "holdfast/proxy/realtime/filtered.py",
     "holdfast/proxy/realtime/lane.py",
     "holdfast/proxy/realtime/lanes.py",
     "holdfast/proxy/metrics.py",

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 import structlog
 import trio
 
+from holdfast.balancer.channel_rules import ChannelRules
 from holdfast.balancer.cluster.cluster import Cluster
 from holdfast.balancer.cluster.counting import Counted
 from holdfast.balancer.cluster.debts import Debts
@@ -103,7 +104,8 @@ class App:
         self._prefix = prefix = random_prefix()
         self.registry = registry = ClientRegistry()
         self.clients = clients = Clients(config.client, HttpProtocol, reactor, counters, prefix, registry.get)
-        self.channels = channels = Channels(clients, config.realtime, config.client.max_channels)
+        rules = ChannelRules(config.channel)
+        self.channels = channels = Channels(clients, config.realtime, config.client.max_channels, rules.of)
         self.steward = steward = Steward(directory, counters, config.election)
         self.announcer = announcer = Announcer(directory, registry, config.node.registry_page)
         self._access_log = access_log = None
@@ -144,10 +146,8 @@ class App:
         longest = max([config.request.timeout, *(route.timeout for route in config.route)])
         remembered = Remembered(realtime.max_remembered_bytes, max(MIN_REMEMBERED_SECONDS, longest))
         self.lanes = lanes = Lanes(clients, channels, counters, remembered, realtime.max_unacknowledged_bytes, dispatch)
-        self.history = history = History(config, channels, lanes, reactor, counters, time.time, proxy_id)
-        permits = Permits(
-            history.rules, clients.tokens, calls.of_channels, registry.get, realtime.max_channel_name_bytes
-        )
+        self.history = history = History(config, rules, channels, lanes, reactor, counters, time.time, proxy_id)
+        permits = Permits(rules, clients.tokens, calls.of_channels, registry.get, realtime.max_channel_name_bytes)
         self.subscriptions = Subscriptions(permits, clients, channels, history, lanes.under_way, client, reactor)
         self.mutes = mutes = Mutes(channels)
         self.effects = effects = Effects(lanes, mutes, counters, steward.heeds, dispatch.refuse)
@@ -178,7 +178,7 @@ class App:
         )
         lanes.update = announcer.client_updated
         dispatch.attach(effects.reply, effects.is_behind)
-        channels.on_first = mutes.unmute
+        channels.on_first, channels.on_filter = mutes.unmute, mutes.unmute_all
         clients.on_opened = self._client_opened
         clients.on_closed = self._client_closed
         curve = Curve(node.curve_secret_key_file, node.curve_authorized_keys) if node.curve_secret_key_file else None

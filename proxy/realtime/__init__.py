@@ -1,6 +1,7 @@
 """What nodes do to clients and channels.
 
-channels     who is in which channel; fan-out in slices, in order
+channels     who is in which channel; fan-out in slices, in order (fan_out: one of them; filtered: who
+             has a filter for it)
 effects      what comes in: checked, numbered, bounded
 lanes        the order in which it is carried out, and how much in one turn (lane: of one node)
 subscriptions what clients subscribe to by themselves, and publish; permits: whether they may

@@ -21,9 +21,10 @@ from holdfast.protocols.nodes.effects import Effect, Notify, unpack_ids
 from holdfast.protocols.positions import Position, Publication
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.metrics import Counters
-from holdfast.proxy.realtime.channels import Channels, FanOut
+from holdfast.proxy.realtime.channels import Channels
+from holdfast.proxy.realtime.fan_out import FanOut
 from holdfast.proxy.realtime.followed import Followed, Newcomer, Why
-from holdfast.proxy.realtime.identities import Identities
+from holdfast.proxy.realtime.identities import Identities, Recent
 from holdfast.proxy.realtime.log_queue import LogQueue, News
 from holdfast.proxy.realtime.publishing import Done, Given, Publishing, read_given
 
@@ -62,9 +63,10 @@ class Histories:
         self._on_interrupted = on_interrupted
         self._followed: dict[str, Followed] = {}
         self._busy: deque[tuple[Followed, FanOut]] = deque()  # what is being given out
-        self._given: dict[bytes, None] = {}  # without the log
-        self._read_ones: dict[bytes, int] = {}  # identities of what was read from it
+        self._given = Recent(MAX_REMEMBERED)  # without the log
+        self._read_ones = Recent(MAX_REMEMBERED)  # from it
         self._asks_at = 0.0
+        self._by_filter: dict[str, None] = {}  # channels that are followed for filters; perhaps by now not for these
         self._identities = Identities(proxy)
         self._orders = count(1)
         queue.on_renewed = self._begun_anew
@@ -97,6 +99,8 @@ class Histories:
             for channel in effect.channels:
                 keep = self._keep_of(channel)
                 if keep is not None:
+                    if self._channels.has_filters and channel in self._channels:
+                        self._by_filter[self.follow(channel).channel] = None
                     payload = effect.payload
                     if effect.tail:
                         payload = b"%b%b%b" % (payload, channel.encode(), effect.tail)
@@ -181,9 +185,7 @@ class Histories:
         if not (self._gives_without and self._queue.without(publishing.channel)):
             self._on_interrupted(publishing.channel, "what was published is not given out without the log")
             return True
-        self._given[publishing.identity] = None
-        if len(self._given) > MAX_REMEMBERED:
-            del self._given[next(iter(self._given))]
+        self._given.add(publishing.identity, 0)
         keep = self._keep_of(publishing.channel)
         assert keep is not None
         self._queue.later(publishing.append(keep), partial(self._has_place, publishing))
@@ -339,9 +341,7 @@ class Histories:
         if self._given:
             followed.had.update(each.offset for each in logged if each.identity in self._given)
         for each in logged:  # its node may bring it to us when the log is away
-            self._read_ones[each.identity] = each.offset
-        while len(self._read_ones) > MAX_REMEMBERED:
-            del self._read_ones[next(iter(self._read_ones))]
+            self._read_ones.add(each.identity, each.offset)
         return list(map(read_given, logged))
 
     def _is_another(self, followed: Followed, epoch: str) -> None:
@@ -367,7 +367,10 @@ class Histories:
             self._go_on(followed)
 
     def tick(self, now: float) -> None:
-        """Now and then: look for what no node has brought."""
+        """Now and then: look for what no node has brought, and no more for what nobody has a filter for."""
+        for channel in [each for each in self._by_filter if each not in self._channels]:
+            del self._by_filter[channel]
+            self.forget(channel)
         if self._followed and now >= self._asks_at and self._queue.is_blocking:
             self._asks_at = now + NEWS_INTERVAL
             self._queue.news(NEWS, self._has_news)

@@ -33,6 +33,7 @@ class History:
     def __init__(
         self,
         config: Config,
+        rules: ChannelRules,
         channels: Channels,
         lanes: Lanes,
         reactor: Reactor,
@@ -40,7 +41,7 @@ class History:
         clock: Callable[[], float],
         proxy: str,
     ) -> None:
-        self.rules = rules = ChannelRules(config.channel)
+        self.rules = rules
         # Of two rules with one pattern the first one counts.
         self._keeps = {
             rule.match: Keep(rule.history_messages, rule.history_bytes, rule.history_age)

@@ -19,3 +19,26 @@ class Identities:
         if frame.request:  # whichever node has it
             return b"%b %d %d" % (frame.home.encode(), frame.request, frame.part), False
         return b"%b %d %d" % (node.id.encode(), node.incarnation, frame.number), True
+
+
+class Recent:
+    """Identities with their offsets: the last ones, so many at most."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._offsets: dict[bytes, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __contains__(self, identity: bytes) -> bool:
+        return identity in self._offsets
+
+    def get(self, identity: bytes) -> int | None:
+        """Its offset."""
+        return self._offsets.get(identity)
+
+    def add(self, identity: bytes, offset: int) -> None:
+        self._offsets[identity] = offset
+        if len(self._offsets) > self._most:
+            del self._offsets[next(iter(self._offsets))]

@@ -9,7 +9,7 @@ from holdfast.balancer.ledger import Entry
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import FIRST_WINDOW, Effect
 from holdfast.proxy.clients.session import Session
-from holdfast.proxy.realtime.channels import FanOut
+from holdfast.proxy.realtime.fan_out import FanOut
 from holdfast.proxy.realtime.publishing import Done
 
 

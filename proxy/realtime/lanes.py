@@ -24,7 +24,8 @@ from holdfast.protocols.nodes.effects import Effect, unpack_ids
 from holdfast.proxy.clients.clients import Clients
 from holdfast.proxy.clients.session import Session
 from holdfast.proxy.metrics import Counters
-from holdfast.proxy.realtime.channels import Channels, FanOut
+from holdfast.proxy.realtime.channels import Channels
+from holdfast.proxy.realtime.fan_out import FanOut
 from holdfast.proxy.realtime.histories import Histories
 from holdfast.proxy.realtime.lane import Lane, Work
 from holdfast.proxy.realtime.publishing import Publishing

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from math import inf
 from typing import NamedTuple, Protocol
 
-from holdfast.balancer.channel_rules import ChannelRules
+from holdfast.balancer.channel_rules import ChannelRule, ChannelRules
+from holdfast.balancer.filters import levels_of
 from holdfast.protocols.clients.events import Publish, Subscribe
 from holdfast.protocols.close import Reason
-from holdfast.protocols.errors import HoldfastError
+from holdfast.protocols.errors import ConfigError, HoldfastError
 from holdfast.protocols.nodes.frames import Client
 from holdfast.proxy.clients.session import Peer, Session
 
@@ -82,11 +83,11 @@ class Permits:
         try:
             self._check_name(channel)
             if isinstance(event, Subscribe) and event.is_filter:
-                raise HoldfastError("filters are not taken here", Reason.NOT_IMPLEMENTED)
+                _check_filter(channel)
         except HoldfastError as error:
             told(error)
             return
-        rule = self._rules.of(channel)
+        rule = self._rules.of(channel)  # of a filter, that which matches its text
         if rule is None:
             told(HoldfastError("no rule lets clients do that in this channel", Reason.REFUSED))
         elif isinstance(event, Publish):
@@ -102,6 +103,10 @@ class Permits:
             told(self._by_token(wish, event))
         else:
             told(HoldfastError("clients may not subscribe to this channel", Reason.REFUSED))
+
+    def rule_of(self, channel: str) -> ChannelRule | None:
+        """The rule that counts."""
+        return self._rules.of(channel)
 
     def _check_name(self, channel: str) -> None:
         try:
@@ -121,3 +126,10 @@ class Permits:
             return Grant(*self._tokens.grant(event.token, client.user, event.channel))
         except HoldfastError as error:
             return error
+
+
+def _check_filter(pattern: str) -> None:
+    try:
+        levels_of(pattern)
+    except ConfigError as error:
+        raise HoldfastError(str(error), Reason.BAD_REQUEST) from error

@@ -6,7 +6,7 @@ from typing import Final
 from holdfast.balancer.history.base import Append, Appended, Keep, Logged
 from holdfast.protocols.nodes.effects import Effect
 from holdfast.protocols.positions import Publication
-from holdfast.proxy.realtime.channels import FanOut
+from holdfast.proxy.realtime.fan_out import FanOut
 
 _SIZE: Final = Struct("<I")
 

@@ -22,7 +22,9 @@ from holdfast.proxy.clients.clients import Clients
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.clients.session import Peer, Session
 from holdfast.proxy.config import ClientSettings
-from holdfast.proxy.realtime.channels import SUBSCRIBED, Channels, FanOut
+from holdfast.proxy.realtime.channels import SUBSCRIBED, Channels
+from holdfast.proxy.realtime.fan_out import FanOut
+from holdfast.proxy.realtime.filtered import Filtering
 from holdfast.proxy.realtime.followed import Newcomer
 from holdfast.proxy.realtime.history import History
 from holdfast.proxy.realtime.permits import Grant, Permits, Wish
@@ -33,17 +35,22 @@ Done = Callable[[Subscribed | HoldfastError], None]
 # a new token, is soon no more.
 LOOKED_AT = 60.0
 NO_HISTORY = "the channel has no history"
+NO_POSITION = "a filter has no position"
 NOT_RECOVERED = "it is not to be had, by the word of who let the client in"
+
+
+Key = tuple[str, bool]  # a channel, or a filter: True
 
 
 class Subscription:
     """expires: when it ends, by the reactor's clock; inf: never. due: when that is looked for. has_position: the client
-    has been told where it is in the channel's log."""
+    has been told where it is in the channel's log. filtering: of a filter."""
 
-    __slots__ = ("due", "expires", "has_position")
+    __slots__ = ("due", "expires", "filtering", "has_position")
 
     def __init__(self) -> None:
         self.expires = self.due = inf
+        self.filtering: Filtering | None = None
         self.has_position = False
 
 
@@ -81,9 +88,9 @@ class Subscriptions:
         self._under_way = under_way
         self._max_missed_bytes = settings.max_outbox_bytes
         self._reactor = reactor
-        self._of: dict[Session, dict[str, Subscription]] = {}
+        self._of: dict[Session, dict[Key, Subscription]] = {}
         self._wishes: dict[Session, dict[Wish, Entering | None]] = {}
-        self._due: list[tuple[float, int, Session, str]] = []
+        self._due: list[tuple[float, int, Session, Key]] = []
         self._number = count()
         history.on_interrupted = self.interrupted
         channels.on_left = self.left
@@ -110,8 +117,9 @@ class Subscriptions:
             for wish in [each for each in wishes if _is_of(each.event, event)]:
                 self._clients.has_abandoned = True  # a node may be asked whether it may
                 self._end(wish, HoldfastError("the client has unsubscribed meanwhile", Reason.CLIENT_LEFT))
-            self._forget_one(session, event.channel)
-            self._channels.leave(session.id, event.channel, self._under_way())
+            self._forget_one(session, (event.channel, event.is_filter))
+            if not event.is_filter:
+                self._channels.leave(session.id, event.channel, self._under_way())
         connection.unsubscribed(event)
 
     def _wish(
@@ -161,12 +169,31 @@ class Subscriptions:
         that it has missed; or why it can't be. What is published from then on is written after what `done` writes."""
         entering = Entering(session, request, grant, done)
         channel, since = request.channel, request.since
-        if self._histories is None or channel not in self._histories:
+        if request.is_filter:
+            self._filter(entering)
+        elif self._histories is None or channel not in self._histories:
             self._join(entering, None, None if since is None else False, (), "" if since is None else NO_HISTORY)
         else:
             since = since if grant.recovers else None
             self._histories.comes(channel, since, self._max_missed_bytes, partial(self._caught_up, entering))
         return entering
+
+    def _filter(self, entering: Entering) -> None:
+        session, request = entering.session, entering.request
+        rule = self._permits.rule_of(request.channel)
+        mine = self._of.get(session, {}).get((request.channel, True))
+        if mine is None and rule is not None:
+            filtering = Filtering(session, rule)
+            try:
+                self._channels.add_filter(request.channel, filtering)
+            except HoldfastError as error:
+                entering.done(error)
+                return
+            mine = self._of.setdefault(session, {})[request.channel, True] = Subscription()
+            mine.filtering = filtering
+        recovered, why = (None, "") if request.since is None else (False, NO_POSITION)
+        if mine is not None:
+            self._say(entering, mine, Subscribed(request.channel, None, recovered, (), why))
 
     def _caught_up(self, entering: Entering, newcomer: Newcomer, position: Position | None) -> None:
         if entering.is_withdrawn:
@@ -188,7 +215,7 @@ class Subscriptions:
         missed: Sequence[Publication],
         detail: str,
     ) -> None:
-        session, channel, grant = entering.session, entering.request.channel, entering.grant
+        session, channel = entering.session, entering.request.channel
         limit = self._channels.limit(session, channel)
         if not self._channels.join(session.id, channel, SUBSCRIBED):
             if limit:
@@ -196,64 +223,75 @@ class Subscriptions:
             return  # else it has gone
         if missed:  # what is being written to members just now is among that
             self._channels.skip(session.id, channel, self._under_way())
-        subscription = self._of.setdefault(session, {}).setdefault(channel, Subscription())
-        subscription.expires = grant.expires
+        subscription = self._of.setdefault(session, {}).setdefault((channel, False), Subscription())
         subscription.has_position = position is not None
-        now = self._reactor.now
-        self._look_for(session, channel, subscription, now)
-        expires = None if grant.expires == inf else max(0.0, grant.expires - now)
-        entering.done(Subscribed(channel, position, recovered, missed, detail, grant.info, expires))
+        self._say(entering, subscription, Subscribed(channel, position, recovered, missed, detail))
+
+    def _say(self, entering: Entering, subscription: Subscription, said: Subscribed) -> None:
+        grant, request, now = entering.grant, entering.request, self._reactor.now
+        subscription.expires = grant.expires
+        self._look_for(entering.session, (request.channel, request.is_filter), subscription, now)
+        said.info = grant.info
+        said.expires = None if grant.expires == inf else max(0.0, grant.expires - now)
+        entering.done(said)
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
-    def _look_for(self, session: Session, channel: str, subscription: Subscription, now: float) -> None:
+    def _look_for(self, session: Session, key: Key, subscription: Subscription, now: float) -> None:
         due = min(subscription.expires, now + LOOKED_AT)
         if subscription.expires < inf and due < subscription.due:
             subscription.due = due
-            heappush(self._due, (due, next(self._number), session, channel))
+            heappush(self._due, (due, next(self._number), session, key))
 
     def tick(self, now: float) -> None:
         """Now and then: end those whose time is over."""
         while self._due and self._due[0][0] <= now:
-            due, _, session, channel = heappop(self._due)
-            subscription = self._of.get(session, {}).get(channel)
+            due, _, session, key = heappop(self._due)
+            subscription = self._of.get(session, {}).get(key)
             if subscription is None or subscription.due != due:
                 continue
             subscription.due = inf
             if subscription.expires <= now:
-                self._drop(session, channel, HoldfastError("the time of the subscription is over", Reason.EXPIRED))
+                self._drop(session, key, HoldfastError("the time of the subscription is over", Reason.EXPIRED))
             else:
-                self._look_for(session, channel, subscription, now)
+                self._look_for(session, key, subscription, now)
 
-    def _drop(self, session: Session, channel: str, error: HoldfastError) -> None:
+    def _drop(self, session: Session, key: Key, error: HoldfastError) -> None:
         """Its subscription is over, by no wish of its own."""
-        self._forget_one(session, channel)
-        if session.channels is not None and session.channels.get(channel) == SUBSCRIBED:
+        self._forget_one(session, key)
+        channel, is_filter = key
+        if not is_filter and session.channels is not None and session.channels.get(channel) == SUBSCRIBED:
             self._channels.leave(session.id, channel, self._under_way())
         session.connection.dropped(channel, error)
 
     def left(self, session: Session, channel: str) -> None:
         """It is no member any more; if it had not wished that, a node has."""
-        if session in self._of and channel in self._of[session]:
-            self._forget_one(session, channel)
+        if session in self._of and (channel, False) in self._of[session]:
+            self._forget_one(session, (channel, False))
             session.connection.dropped(channel, HoldfastError("a node has taken it out of the channel", Reason.KICKED))
 
     def interrupted(self, channel: str, why: str) -> None:
         """Members may have missed something: positions in the channel are over, and who knows one is told. Who
         subscribes again, with its position, is told what can be had."""
         for session in self._channels.members(channel):
-            subscription = self._of.get(session, {}).get(channel)
+            subscription = self._of.get(session, {}).get((channel, False))
             if subscription is not None and subscription.has_position:
-                self._drop(session, channel, HoldfastError(why, Reason.INTERRUPTED))
+                self._drop(session, (channel, False), HoldfastError(why, Reason.INTERRUPTED))
 
-    def _forget_one(self, session: Session, channel: str) -> None:
+    def _forget_one(self, session: Session, key: Key) -> None:
         mine = self._of.get(session)
-        if mine is not None and mine.pop(channel, None) is not None and not mine:
+        subscription = None if mine is None else mine.pop(key, None)
+        if mine is None or subscription is None:
+            return
+        if not mine:
             del self._of[session]
+        if subscription.filtering is not None:
+            self._channels.remove_filter(key[0], subscription.filtering, self._under_way())
 
     def forget(self, session: Session) -> None:
         """A client has gone. Nobody waits for what it has asked."""
-        self._of.pop(session, None)
+        for key in list(self._of.get(session, ())):
+            self._forget_one(session, key)
         for wish, entering in self._wishes.pop(session, {}).items():
             wish.is_over = True
             if entering is not None:

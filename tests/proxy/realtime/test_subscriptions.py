@@ -417,6 +417,113 @@ async def test_what_a_node_does_not_take_is_not_published():
         assert [(said["error"], said["status"]) for said in client.look()] == [("refused", 422)]
 
 
+# --- filters ----------------------------------------------------------------------------------------------------------
+
+LEVELS = [
+    {"match": "news/secret/*"},
+    {"match": "news/*", "subscribe": "anyone"},
+    {"match": "team/*", "subscribe": "node"},
+    {"match": "other/*", "subscribe": "node"},
+    {"match": "log/*", "subscribe": "anyone", "history_messages": 10},
+    {"match": "#", "subscribe": "node"},
+]
+
+
+@contextmanager
+def with_levels(**sections):
+    proxy = StillProxy(channel=LEVELS, **sections)
+    client = Speaker(proxy.app)
+    client.connection.receive(b"\n", proxy.app.reactor.now)
+    proxy.clients.append(client)
+    yield proxy, client
+    proxy.close()
+
+
+async def test_a_filter_gives_what_matches_and_each_once_and_nothing_that_a_rule_keeps_back():
+    with with_levels() as (proxy, client):
+        do = Doing(proxy)
+        assert subscribe(client, "news/#", filter=True) == [{"id": 1, "subscribed": "news/#"}]
+        subscribe(client, "news/+", filter=True)
+        subscribe(client, "news/a")
+        do(notify("1", "news/a", "news/secret/b", "news/c/d", "team/a", "elsewhere"))
+        assert [said["channel"] for said in client.look()] == ["news/a", "news/c/d"]
+        client.say_now({"unsubscribe": "news/#", "filter": True}, {"unsubscribe": "news/a"})
+        do(notify("2", "news/a", "news/c/d"))
+        assert [said.get("channel", said.get("unsubscribed")) for said in client.look()] == [
+            "news/#",
+            "news/a",
+            "news/a",
+        ]
+        client.say_now({"unsubscribe": "news/+", "filter": True})
+        do(notify("3", "news/a"))
+        assert (len(client.look()), proxy.app.channels.has_filters, len(proxy.app.subscriptions)) == (1, False, 0)
+
+
+async def test_a_node_s_word_for_a_filter_holds_for_channels_of_the_rule_by_which_it_was_asked():
+    with with_levels() as (proxy, client):
+        do = Doing(proxy, takes=TAKES)
+        for channel in ("team/#", "#"):
+            subscribe(client, channel, filter=True)
+            call = do.calls()[-1]
+            assert (call.channel, call.is_filter) == (channel, True)
+            do.peer.say(frames.Reply(call.id, 1, b"", False))
+            proxy.settle()
+        client.look()
+        do(notify("1", "team/a", "other/a", "news/a", "news/secret/a"))
+        assert [said["channel"] for said in client.look()] == ["team/a", "news/a"]
+
+
+@pytest.mark.parametrize("text", ["a+/b", "#/a", "+/+/+/+", "/".join("a" * 17), ""])
+async def test_what_is_no_filter_is_refused(text):
+    with with_levels() as (_, client):
+        assert [said["error"] for said in subscribe(client, text, filter=True)] == ["bad_request"]
+
+
+async def test_filters_count_for_the_limit_of_channels_and_go_with_their_client():
+    with with_levels(client={"max_channels": 2}) as (proxy, client):
+        subscribe(client, "news/#", filter=True)
+        subscribe(client, "news/a")
+        answers = subscribe(client, "news/b") + subscribe(client, "news/+", filter=True)
+        assert [answer["error"] for answer in answers] == ["overloaded", "overloaded"]
+        client.connection.close(Reason.KICKED)
+        assert (len(proxy.app.channels.filtered), proxy.app.channels.has_filters) == (0, False)
+        assert not proxy.app.channels.filtered.counts
+
+
+async def test_what_nodes_hold_back_they_send_again_when_there_is_a_filter():
+    with with_levels() as (proxy, client):
+        do = Doing(proxy)
+        do(notify("1", "news/a"))
+        proxy.tick(0.1)
+        assert [frame.channels for frame in taken(do.peer, frames.Mute)] == [["news/a"]]
+        subscribe(client, "news/#", filter=True)
+        proxy.turn()
+        assert [frame.channels for frame in taken(do.peer, frames.Unmute)] == [["news/a"]]
+        do(notify("2", "news/secret/a"))
+        proxy.tick(0.1)
+        assert len(taken(do.peer, frames.Mute)) == 1
+
+
+async def test_channels_with_history_are_given_by_a_filter_too_in_their_order():
+    with with_levels() as (proxy, client):
+        do = Doing(proxy)
+        histories = proxy.app.history.histories
+        do(notify("0", "log/a"))
+        assert subscribe(client, "log/+", filter=True, since=["e", 1]) == [
+            {"id": 1, "subscribed": "log/+", "why": "a filter has no position"}
+        ]
+        do(notify("1", "log/a"), notify("2", "log/a", "log/b"))
+        assert [(said["channel"], said["offset"]) for said in client.look()] == [
+            ("log/a", 2),
+            ("log/a", 3),
+            ("log/b", 1),
+        ]
+        client.say_now({"unsubscribe": "log/+", "filter": True})
+        assert len(histories) == 2
+        histories.tick(proxy.app.reactor.now)
+        assert len(histories) == 0
+
+
 # --- history ----------------------------------------------------------------------------------------------------------
 
 

@@ -12,9 +12,9 @@ const SECRET = process.env.JWT_SECRET;
 
 const encoded = (value) => Buffer.from(value).toString("base64url");
 
-/** A token of the user's, that ends in so many seconds. */
-export function token(sub, seconds) {
-  const claims = { sub, exp: Date.now() / 1000 + seconds };
+/** A token of the user's, that ends in so many seconds. more: other claims. */
+export function token(sub, seconds, more = {}) {
+  const claims = { sub, exp: Date.now() / 1000 + seconds, ...more };
   const said = `${encoded('{"alg":"HS256"}')}.${encoded(JSON.stringify(claims))}`;
   return `${said}.${createHmac("sha256", SECRET).update(said).digest("base64url")}`;
 }
@@ -27,6 +27,17 @@ export function client(options = {}) {
   );
   for (const [name, inbox] of Object.entries(events)) made.on(name, inbox.push);
   return Object.assign(made, { events });
+}
+
+/** A subscription with inboxes, as of `client`. */
+export function subscription(made, channel, options = {}) {
+  const sub = made.newSubscription(channel, options);
+  const events = Object.fromEntries(
+    ["subscribed", "subscribing", "unsubscribed", "error", "publication"].map((name) => [name, new Inbox(name)]),
+  );
+  for (const [name, inbox] of Object.entries(events)) sub.on(name, inbox.push);
+  sub.subscribe();
+  return Object.assign(sub, { events });
 }
 
 export async function connected(options) {

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from holdfast.balancer.taken import ALL, NOT, PART, Taken
-from holdfast.protocols.clients.base import ClientProtocol, KnowsChannels, ReplyHead, Subscribed
+from holdfast.protocols.clients.base import ClientProtocol, KnowsChannels, KnowsJoins, ReplyHead, Subscribed
 from holdfast.protocols.clients.events import Publish, Request, Subscribe, Unsubscribe
 from holdfast.protocols.errors import HoldfastError, ProtocolError
 from holdfast.proxy.clients.reactor import READABLE, close_crashed
@@ -106,6 +106,16 @@ class Answering(Peer):
 
     def dropped(self, channel: str, error: HoldfastError) -> None:
         self._tell(lambda protocol: protocol.dropped(channel, error))
+
+    def joined(self, channel: str) -> None:
+        if isinstance(self.protocol, KnowsJoins):
+            protocol = self.protocol
+            self._tell(lambda _: protocol.joined(channel))
+
+    def left(self, channel: str) -> None:
+        if isinstance(self.protocol, KnowsJoins):
+            protocol = self.protocol
+            self._tell(lambda _: protocol.left(channel))
 
     def _tell(self, say: Callable[[KnowsChannels], bytes]) -> bool:
         """False: nothing can be said any more."""

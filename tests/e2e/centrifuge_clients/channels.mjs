@@ -50,6 +50,16 @@ async function run() {
     signed.unsubscribe();
   });
 
+  await step("a node has it in a channel", async () => {
+    for (let round = 0; round < 2; round++) {
+      await ada.rpc("into", "side:1");
+      assert.equal((await ada.events.subscribed.next()).channel, "side:1");
+      const { channel, data } = await ada.events.publication.next();
+      assert.deepEqual([channel, data], ["side:1", "welcome"]);
+      assert.equal((await ada.events.unsubscribed.next()).channel, "side:1");
+    }
+  });
+
   await step("what it has missed it gets when it comes back", async () => {
     const log = subscription(ada, "log:1");
     const { streamPosition } = await log.events.subscribed.next();

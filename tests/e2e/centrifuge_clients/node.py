@@ -61,6 +61,14 @@ async def notify(request: Request, body: dict) -> None:
         await node.notify(number, channels=[body["data"]["channel"]])
 
 
+@node.on_message("method", "into")
+async def into(request: Request, body: dict) -> None:
+    await node.join(request.client, body["data"])
+    await node.notify("welcome", channels=[body["data"]])
+    await node.leave(request.client, body["data"])
+    await node.notify("nobody hears it", channels=[body["data"]])
+
+
 @node.on_subscribe("room:{id}")
 async def may(request: SubscribeRequest, id: int, body: dict | None = None) -> Subscription:
     if id > 9:

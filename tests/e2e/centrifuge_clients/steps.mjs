@@ -23,7 +23,9 @@ export function token(sub, seconds, more = {}) {
 export function client(options = {}) {
   const made = new Centrifuge(address, { websocket: WebSocket, timeout: PATIENCE, ...options });
   const events = Object.fromEntries(
-    ["connected", "connecting", "disconnected", "error", "message"].map((name) => [name, new Inbox(name)]),
+    ["connected", "connecting", "disconnected", "error", "message", "subscribed", "publication", "unsubscribed"].map(
+      (name) => [name, new Inbox(name)],
+    ),
   );
   for (const [name, inbox] of Object.entries(events)) made.on(name, inbox.push);
   return Object.assign(made, { events });

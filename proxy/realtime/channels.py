@@ -202,6 +202,18 @@ class Channels:
         come, since that of all at once would hold up the turn."""
         return FanOut(payload, is_text, (), list(self._clients.connections), excluded)
 
+    def begun(self, fan_out: FanOut) -> FanOut:
+        """One for one channel: who is there now gets it, and nobody who comes before its turn."""
+        fan_out.place = 1
+        channel = fan_out.channels[0]
+        members = self._members.get(channel)
+        if self.has_filters:
+            members = self.filtered.matched(channel, members)
+        if members is not None:
+            fan_out.is_for(channel)
+            fan_out.goes_to(list(members.values()))
+        return fan_out
+
     def deliver(self, fan_out: FanOut, budget: int) -> int:
         """Go on with a notification. Returns what is left of the budget, which it may pass by CLIENTS_AT_ONCE.
 

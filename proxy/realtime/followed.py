@@ -174,6 +174,8 @@ class Followed:
         newcomers, self.newcomers = self.newcomers, []
         is_one_told = False
         for newcomer in newcomers:
+            if newcomer.since is not None and newcomer.since.epoch != self.epoch and not is_away:
+                newcomer.gives_up(Why.OTHER_LOG)
             if newcomer.since is None or newcomer.offset == self.last:
                 is_one_told = True
                 newcomer.on_caught_up(newcomer, position)

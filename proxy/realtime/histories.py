@@ -215,9 +215,8 @@ class Histories:
         excluding = set(unpack_ids(given.excluded)) if given.excluded else None
         place = (followed.epoch, given.offset) if given.offset else ("", 0)
         said = given.payload, given.is_text, [followed.channel], (), excluding, None, b""
-        fan_out = FanOut(*said, *place, given.sender)
+        self._busy.append((followed, self._channels.begun(FanOut(*said, *place, given.sender))))
         self._counters.notifications += 1
-        self._busy.append((followed, fan_out))
 
     # --- who is here --------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import pytest
 from holdfast.protocols.close import Reason
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import Granted, encode_granted
+from holdfast.proxy.realtime.publishing import Given
 from tests.proxy.realtime.speaking import Speaker
 from tests.proxy.signing import SECRET, sign
 from tests.proxy.still import StillProxy, taken
@@ -558,6 +559,26 @@ async def test_it_is_told_where_it_is_and_gets_what_it_has_missed():
         assert (lost.get("recovered"), lost["why"]) == (None, "the log does not go back so far")
         do(notify("5", "log:1"))
         assert [it["text"] for it in client.look() + other.look()] == ["5", "5"]
+
+
+async def test_who_comes_before_the_turn_of_a_publication_is_told_that_it_has_it_and_does_not_get_it():
+    """Others' turns may be before that of its members."""
+    with still(2) as (proxy, client, other):
+        subscribe(client, "log:1")
+        histories = proxy.app.history.histories
+        followed = histories._followed["log:1"]
+        followed.offer(Given(b"1", True, 1))
+        histories._go_on(followed)
+        [told] = subscribe(other, "log:1")
+        assert told["position"][1] == 1
+        proxy.settle()
+        assert ([said["offset"] for said in client.look()], other.look()) == ([1], [])
+        client.say_now({"unsubscribe": "log:1"})
+        followed.offer(Given(b"2", True, 2))
+        histories._go_on(followed)
+        other.say_now({"unsubscribe": "log:1"})
+        proxy.settle()
+        assert [set(said) for said in other.look()] == [{"id", "unsubscribed"}], "who has left gets nothing more"
 
 
 async def test_in_a_channel_without_history_nothing_can_be_recovered():

@@ -190,3 +190,10 @@ def test_the_race(data):
     assert client.why is None
     assert client.has + live == list(range(client.has[0] if client.has else last + 1 - len(live), last + 1))
     assert len(client.has) + len(live) == last - client.first
+
+
+def test_who_is_as_far_in_another_log_is_not_where_all_are():
+    it, client = followed(5), Client(Position("e0", 5))
+    it.newcomers.append(client)
+    it.welcome()
+    assert (client.why, client.position) == (Why.OTHER_LOG, Position(EPOCH, 5))

@@ -26,6 +26,9 @@ class Call(Struct, gc=False):
     info: bytes = b""
     sender: str = ""
     before: int = 0
+    channel: str = ""
+    token: str = ""
+    is_filter: bool = False
 
     @property
     def redeliverable(self) -> bool:
@@ -34,7 +37,7 @@ class Call(Struct, gc=False):
     def frame(self, id: int, attempt: int, timeout: int) -> frames.Call:
         """What the node is told. timeout: ms."""
         said = self.payload, self.is_text, self.client, self.info, self.sender, self.before
-        return frames.Call(id, attempt, timeout, self.kind, *said)
+        return frames.Call(id, attempt, timeout, self.kind, *said, self.channel, self.token, self.is_filter)
 
 
 def check_whole(head: ReplyHead | None, *, more: bool) -> None:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from holdfast.node.runner import run
     from holdfast.node.state import Entry, State
     from holdfast.node.statistics import Statistics
+    from holdfast.node.subscribing import PublishRequest, SubscribeRequest, Subscription
     from holdfast.protocols.errors import ConfigError, HoldfastError, StaleError
     from holdfast.protocols.positions import Position
     from holdfast.publisher.awaited import AsyncPublisher
@@ -67,6 +68,7 @@ _MODULES = {
     "holdfast.node.runner": ("run",),
     "holdfast.node.state": ("Entry", "State"),
     "holdfast.node.statistics": ("Statistics",),
+    "holdfast.node.subscribing": ("PublishRequest", "SubscribeRequest", "Subscription"),
     "holdfast.publisher.awaited": ("AsyncPublisher",),
     "holdfast.publisher.requests": ("PublishError",),
     "holdfast.publisher.threads": ("Publisher",),
@@ -98,6 +100,7 @@ __all__ = [
     "Node",
     "Position",
     "PublishError",
+    "PublishRequest",
     "Publisher",
     "Question",
     "Refused",
@@ -111,6 +114,8 @@ __all__ = [
     "StateError",
     "StateRefused",
     "Statistics",
+    "SubscribeRequest",
+    "Subscription",
     "log_context",
     "run",
 ]

@@ -9,11 +9,11 @@ import random
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
-from enum import Enum
 
 import structlog
 import trio
 
+from holdfast.balancer.channel_rules import ChannelRules
 from holdfast.balancer.cluster.cluster import Cluster
 from holdfast.balancer.cluster.counting import Counted
 from holdfast.balancer.cluster.debts import Debts
@@ -62,12 +62,15 @@ from holdfast.proxy.nodes.steward import Steward
 from holdfast.proxy.open_files import shares_of
 from holdfast.proxy.process.bound import Bound
 from holdfast.proxy.process.draining import drain
+from holdfast.proxy.process.phase import Phase
 from holdfast.proxy.process.workers import WorkerLife, inherited
 from holdfast.proxy.realtime.channels import Channels
 from holdfast.proxy.realtime.effects import Effects
 from holdfast.proxy.realtime.history import History
 from holdfast.proxy.realtime.lanes import Lanes
 from holdfast.proxy.realtime.mutes import Mutes
+from holdfast.proxy.realtime.permits import Permits
+from holdfast.proxy.realtime.subscriptions import Subscriptions
 from holdfast.proxy.ticker import Ticker
 
 log = structlog.get_logger("holdfast.app")
@@ -75,13 +78,6 @@ log = structlog.get_logger("holdfast.app")
 # A node keeps what it could not send for 60 s, and a request is sent again within its timeout.
 MIN_REMEMBERED_SECONDS = 60.0
 FAREWELL = 0.1  # for libzmq to write the last batches to nodes
-
-
-class Phase(Enum):
-    STARTING = "starting"
-    JOINING = "joining"
-    SERVING = "serving"
-    DRAINING = "draining"
 
 
 class App:
@@ -108,7 +104,8 @@ class App:
         self._prefix = prefix = random_prefix()
         self.registry = registry = ClientRegistry()
         self.clients = clients = Clients(config.client, HttpProtocol, reactor, counters, prefix, registry.get)
-        self.channels = channels = Channels(clients, config.realtime, config.client.max_channels)
+        rules = ChannelRules(config.channel)
+        self.channels = channels = Channels(clients, config.realtime, config.client.max_channels, rules.of)
         self.steward = steward = Steward(directory, counters, config.election)
         self.announcer = announcer = Announcer(directory, registry, config.node.registry_page)
         self._access_log = access_log = None
@@ -149,7 +146,9 @@ class App:
         longest = max([config.request.timeout, *(route.timeout for route in config.route)])
         remembered = Remembered(realtime.max_remembered_bytes, max(MIN_REMEMBERED_SECONDS, longest))
         self.lanes = lanes = Lanes(clients, channels, counters, remembered, realtime.max_unacknowledged_bytes, dispatch)
-        self.history = history = History(config, channels, lanes, reactor, counters, time.time, proxy_id)
+        self.history = history = History(config, rules, channels, lanes, reactor, counters, time.time, proxy_id)
+        permits = Permits(rules, clients.tokens, calls.of_channels, registry.get, realtime.max_channel_name_bytes)
+        self.subscriptions = Subscriptions(permits, clients, channels, history, lanes.under_way, client, reactor)
         self.mutes = mutes = Mutes(channels)
         self.effects = effects = Effects(lanes, mutes, counters, steward.heeds, dispatch.refuse)
         self.keeper = keeper = Keeper(
@@ -179,7 +178,7 @@ class App:
         )
         lanes.update = announcer.client_updated
         dispatch.attach(effects.reply, effects.is_behind)
-        channels.on_first = mutes.unmute
+        channels.on_first, channels.on_filter = mutes.unmute, mutes.unmute_all
         clients.on_opened = self._client_opened
         clients.on_closed = self._client_closed
         curve = Curve(node.curve_secret_key_file, node.curve_authorized_keys) if node.curve_secret_key_file else None
@@ -187,7 +186,9 @@ class App:
         self.hub = ZeromqHub(
             gateway, max_batch_bytes=node.max_frame_bytes, max_backlog_bytes=node.max_outbox_bytes, guard=guard
         )
-        self.ticker = Ticker(clients, directory, dispatch, calls, gateway, keeper, self.hub, reactor, node)
+        self.ticker = Ticker(
+            clients, directory, dispatch, calls, gateway, keeper, self.subscriptions, self.hub, reactor, node
+        )
         if config.client.tls_certificate_file:
             reactor.at_turn_end(clients.handshakes.step)
         # What a turn ends with, in this order: requests leave (and who came or went), replies come (and nodes, who are
@@ -231,6 +232,7 @@ class App:
 
     def _client_closed(self, session: Session, reason: Reason) -> None:
         info = self.registry.info(session.id) if self.calls.once.is_due(session.id) else b""  # of whom something is due
+        self.subscriptions.forget(session)
         self.channels.forget(session)
         if self._access_log is not None and session.connection.in_flight:
             self._access_log.leaves(session.id)

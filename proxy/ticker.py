@@ -18,6 +18,7 @@ from holdfast.proxy.nodes.calls import Calls
 from holdfast.proxy.nodes.dispatch import Dispatch
 from holdfast.proxy.nodes.gateway import Gateway
 from holdfast.proxy.nodes.keeper import Keeper
+from holdfast.proxy.realtime.subscriptions import Subscriptions
 
 log = structlog.get_logger("holdfast.ticker")
 
@@ -39,6 +40,7 @@ class Ticker:
         calls: Calls,
         gateway: Gateway,
         keeper: Keeper,
+        subscriptions: Subscriptions,
         hub: Hub,
         reactor: Reactor,
         settings: NodeSettings,
@@ -49,6 +51,7 @@ class Ticker:
         self._calls = calls
         self._gateway = gateway
         self._keeper = keeper
+        self._subscriptions = subscriptions
         self._hub = hub
         self._reactor = reactor
         self._excuse = Excuse(tolerated(settings.heartbeat_interval, settings.heartbeat_timeout))
@@ -75,6 +78,7 @@ class Ticker:
             self._clients.has_abandoned = False
             self._dispatch.abandon()
         self._clients.turn_wheel()
+        self._subscriptions.tick(now)
         self._clients.closings.tick(now)
         self._reactor.masses.tick(now)
         self._directory.tend(now)

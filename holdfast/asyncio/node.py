@@ -53,8 +53,8 @@ class Node(node.Node):
         return hosts.is_guest()
 
     def _adapt(self, function: FunctionT) -> FunctionT:
-        def adapted(*arguments: Any) -> Any:  # noqa: ANN401 - the author's
-            result = function(*arguments)
+        def adapted(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - the author's
+            result = function(*arguments, **named)
             return _finish(result) if isinstance(result, Awaitable) else result
 
         adapted.__qualname__ = name_of(function)

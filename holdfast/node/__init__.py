@@ -11,7 +11,8 @@ workers       the tasks in which handlers run (ordered: those of one client in t
 functions     what authors register (function: one of them; routing, typed: which takes a request, and with what)
 calls         what the node is asked besides: who may come in, that one came or went, another node's question
 request       what functions get and give; fields: query and cookies; form: bodies that are forms
-admission     what on_connect gives
+admission     what on_connect gives; subscribing: what on_subscribe and on_publish get and give (channel_functions:
+              which of them takes a channel)
 elsewhere     the way to Trio for functions that run in asyncio (holdfast.asyncio)
 exchange      one request: its effects and its reply
 effects       what a node does to clients and channels, and which way it goes; gate: whether it can go anywhere now

@@ -48,7 +48,7 @@ class Session(Struct, frozen=True):
 
 
 class Refused(RequestError):
-    """To be raised by on_connect: the client may not come in.
+    """To be raised by on_connect: the client may not come in; or by on_subscribe and on_publish: it may not do that.
 
     status: of HTTP, 400 to 599, with which the handshake is refused. close_code: 4000 to 4999; with it the handshake of
     a WebSocket is completed, and closed at once with this code: browsers show pages nothing of a refused handshake.

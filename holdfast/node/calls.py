@@ -5,17 +5,33 @@ deadline and is cancelled, what it does through the node travels with the answer
 gets it, marked as redelivered.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
-from holdfast.node.admission import Session
+from holdfast.node.admission import Refused, Session
+from holdfast.node.channel_functions import ChannelFunctions
 from holdfast.node.clients import UNKNOWN
+from holdfast.node.effects import BINARY, encode
 from holdfast.node.errors import RequestError
-from holdfast.node.function import Function, Whose
-from holdfast.node.request import Client, Headers, Question
+from holdfast.node.function import Function, Whose, check_result
+from holdfast.node.request import NO_REPLY, Client, Headers, Question, Reply
+from holdfast.node.subscribing import ChannelRequest, PublishRequest, SubscribeRequest, Subscription, sender_of
+from holdfast.node.typed import Handler
 from holdfast.protocols.nodes import frames
-from holdfast.protocols.nodes.calls import ASK, CLOSE, CONNECT, OPEN, PUBLISH, decode_effects, encode_admitted
-from holdfast.protocols.nodes.effects import Effect
+from holdfast.protocols.nodes.calls import (
+    ASK,
+    CLOSE,
+    CONNECT,
+    OPEN,
+    PUBLICATION,
+    PUBLISH,
+    SUBSCRIBE,
+    Granted,
+    decode_effects,
+    encode_admitted,
+    encode_granted,
+)
+from holdfast.protocols.nodes.effects import Effect, Notify
 
 Call = Callable[..., Awaitable[None]]  # a function and its arguments: with a guard of its own around it
 Begin = Callable[
@@ -26,7 +42,8 @@ Begin = Callable[
 class Calls:
     """What a node answers. put: does an effect, as the function that is being handled.
 
-    Functions are of the author, and at most one of each kind but for open and close. takes: what a hello says.
+    Functions are of the author, and at most one of each kind but for open, close and those of channels. takes: what a
+    hello says.
     """
 
     def __init__(
@@ -35,12 +52,15 @@ class Calls:
         open: Iterable[Function],
         close: Iterable[Function],
         ask: Function | None,
+        subscribe: ChannelFunctions,
+        publish: ChannelFunctions,
         put: Callable[[Effect], Awaitable[None]],
     ) -> None:
         self._connect = connect
         self._open = list(open)
         self._close = list(close)
         self._ask = ask
+        self._channels = {SUBSCRIBE: subscribe, PUBLICATION: publish}
         self._put = put
         kinds: dict[str, Begin] = {PUBLISH: self._publish}
         if connect is not None:
@@ -51,6 +71,10 @@ class Calls:
             kinds[CLOSE] = self._closed
         if ask is not None:
             kinds[ASK] = self._answer
+        if subscribe:
+            kinds[SUBSCRIBE] = self._subscribe
+        if publish:
+            kinds[PUBLICATION] = self._published
         self._kinds = kinds
         self.takes = list(kinds)
 
@@ -60,6 +84,13 @@ class Calls:
 
     def whose(self, frame: frames.Call) -> Whose:
         """Who answers it. Of several functions each is told of by itself."""
+        functions = self._channels.get(frame.kind)
+        if functions is not None:
+            try:
+                handler, _ = functions.find(frame.channel, is_filter=frame.is_filter)
+            except Refused:
+                return Whose("", frame.kind)
+            return Whose(handler.function.said, handler.route)
         function = {CONNECT: self._connect, ASK: self._ask}.get(frame.kind)
         return Whose(function.said if function is not None else "", frame.kind)
 
@@ -90,10 +121,43 @@ class Calls:
         result = await self._ask(Question(frame.payload, frame.is_text, frame.sender, attempt, deadline))
         return b"" if result is None else result
 
+    async def _subscribe(self, frame: frames.Call, client: Client, deadline: float, call: Call) -> Reply:
+        handler, values = self._channels[SUBSCRIBE].find(frame.channel, is_filter=frame.is_filter)
+        asked = frame.payload, frame.is_text, frame.channel, client, frame.before + frame.attempt
+        word = await _result(handler, SubscribeRequest(*asked, frame.token, frame.is_filter), values)
+        if word is True:
+            return Reply(encode_granted(Granted()), text=False)
+        if isinstance(word, Subscription):
+            return Reply(encode_granted(word._granted()), text=False)
+        if word is None or word is False:
+            raise Refused(403, "not allowed")
+        expected = "expected True, False or a Subscription of on_subscribe"
+        raise TypeError(f"{expected}, got {type(word).__name__} of {handler.function.said}")
+
+    async def _published(self, frame: frames.Call, client: Client, deadline: float, call: Call) -> bytes:
+        handler, values = self._channels[PUBLICATION].find(frame.channel)
+        asked = frame.payload, frame.is_text, frame.channel, client, frame.before + frame.attempt
+        said = await _result(handler, PublishRequest(*asked), values)
+        if said is not NO_REPLY:
+            is_bytes = said is None or isinstance(said, BINARY)
+            payload, is_text = encode(frame.payload if said is None else said, frame.is_text if is_bytes else None)
+            if is_text and said is not None and is_bytes:
+                payload.decode()  # else no client would get it, and nobody would say so
+            await self._put(Notify(payload, is_text, [frame.channel], sender=sender_of(client)))
+        return b""
+
     async def _publish(self, frame: frames.Call, client: Client, deadline: float, call: Call) -> bytes:
         for effect in decode_effects(frame.payload):
             await self._put(effect)
         return b""
+
+
+async def _result(handler: Handler, request: ChannelRequest, values: Sequence[str]) -> Any:  # noqa: ANN401 - the author's
+    result = handler(request, values)
+    if isinstance(result, Awaitable):
+        result = await result
+    check_result(handler.function.function, result)
+    return result
 
 
 async def _unknown(frame: frames.Call, client: Client, deadline: float, call: Call) -> NoReturn:

@@ -9,11 +9,13 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Protocol, TypeVar, cast, overload
 
+from holdfast.node.channel_functions import ChannelFunctions
 from holdfast.node.function import Function, Whose, is_async, said
 from holdfast.node.request import Client, Request
 from holdfast.node.routing import Begin, Router, key_of, methods_of
 from holdfast.node.threads import Threads
 from holdfast.node.typed import Handler, check, fault_of
+from holdfast.protocols.channel_names import ChannelPattern
 from holdfast.protocols.errors import ConfigError
 from holdfast.protocols.paths import Pattern
 
@@ -47,6 +49,8 @@ class Functions:
         self._on_close_once: list[Function] = []
         self._on_connect: Function | None = None
         self._on_ask: Function | None = None
+        self._on_subscribe = ChannelFunctions("on_subscribe")
+        self._on_publish = ChannelFunctions("on_publish")
         self._on_master: list[Function] = []
         self._on_state: list[Function] = []
 
@@ -202,6 +206,50 @@ class Functions:
         check(function, "a question")
         self._on_ask = Function(self._adapt(function), inline=inline, threads=self._threads)
         return function
+
+    def on_subscribe(self, pattern: str, *, inline: bool = False) -> Callable[[RequestHandler], RequestHandler]:
+        """Register a function that says whether a client may subscribe to a channel by itself, where the channel's rule
+        is `subscribe = "node"`: `async def may(request: SubscribeRequest, id: int)`, or a plain def.
+
+        It returns True, or a Subscription, which says more; False and None refuse it, and so does whatever it raises:
+        Refused with status and message for the client. pattern: of names, as `room:{id}`: a parameter takes what stands
+        between `:` and `/`, and its value goes to the function's parameter of that name, as of on_request; `*` at the
+        end takes all that follows. Of several that match the most specific one is asked. A filter of channels (`+`,
+        `#`) is taken by a pattern whose `*` stands for these, with `request.is_filter`. A parameter named `body` gets
+        what the client says with it, as of on_request.
+
+        It is asked as for a request: it waits while no node is there, another node is asked if this one is lost, and
+        what it does through the node is done before the client has subscribed. Where nodes are, and none has such a
+        function, clients are refused. ConfigError for what is no pattern, and for a second function for the same one.
+        """
+        return self._of_channel(self._on_subscribe, pattern, inline, "a client that would subscribe")
+
+    def on_publish(self, pattern: str, *, inline: bool = False) -> Callable[[RequestHandler], RequestHandler]:
+        """Register a function for what clients publish to a channel by themselves, where the channel's rule is
+        `publish = "node"`: `async def said(request: PublishRequest, id: int)`, or a plain def. pattern: of names, as of
+        on_subscribe.
+
+        What it returns is published: the payload as it came (None), or another one, as `node.notify` takes it; bytes
+        are of the kind that came, text or binary. NO_REPLY: nothing is published, and the client is told that it is.
+        Raise Refused, with status and message for the client, if it may not. What it does through the node comes before
+        that; the client has its answer when all of its proxy's members have it. If the node is lost meanwhile another
+        one is asked, and it is published once. With it goes who has published it: `{"client": ..., "user": ...}`.
+        """
+        return self._of_channel(self._on_publish, pattern, inline, "what a client publishes")
+
+    def _of_channel(
+        self, functions: ChannelFunctions, pattern: str, inline: bool, what: str
+    ) -> Callable[[RequestHandler], RequestHandler]:
+        if not isinstance(pattern, str):
+            raise ConfigError(f'a function for {what} has a pattern of channels, as "room:{{id}}", got {pattern!r:.80}')
+        of = ChannelPattern(pattern)
+
+        def decorate(function: RequestHandler) -> RequestHandler:
+            made = Function(self._adapt(function), inline=inline, threads=self._threads)
+            functions.add(of, Handler(made, of.names, pattern))
+            return function
+
+        return decorate
 
     @overload
     def on_open(self, function: OpenHandler, *, inline: bool = ..., once: bool = ...) -> OpenHandler: ...

@@ -303,7 +303,8 @@ class Node(Actions):
         replica = Replica(self.id, incarnation, links, callbacks, self._state_changed)
         handler = self._handler()
         once = self._on_open_once, self._on_close_once
-        calls = Calls(self._on_connect, *once, self._on_ask, partial(put, links))
+        of_channels = self._on_subscribe, self._on_publish
+        calls = Calls(self._on_connect, *once, self._on_ask, *of_channels, partial(put, links))
         is_ordered = self.order == "client"
         dispatch = self._dispatch(handler, calls, clients, self.capacity, self.failures, is_ordered, self._whose)
         self._around = Lifespans(self._lifespans, self, self._is_draining, self.drain_timeout)

@@ -15,7 +15,7 @@ import msgspec
 
 from holdfast.node.errors import RequestError
 from holdfast.node.function import Function, ask, check_no_generator, innermost, said
-from holdfast.node.request import Request
+from holdfast.node.request import Content
 from holdfast.protocols.errors import ConfigError
 
 BODY = "body"
@@ -24,8 +24,8 @@ Decode = Callable[[Any], Any]
 
 
 class Handler:
-    """A function for requests. It is called with a request and the values of its path's parameters, and gives what
-    Function.begin gives. Raises RequestError (400).
+    """A function for requests, of channels too. It is called with a request and the values of its path's parameters,
+    and gives what Function.begin gives. Raises RequestError (400).
 
     names: of the parameters of its path, in order. path: that, for people. has_more: whether it takes more than the
     request. route: the path or field by which it is found, for people; "": it takes all others.
@@ -52,7 +52,7 @@ class Handler:
         self.has_more = bool(self._values or self._body)
         check(author, "a request", named=[*names, BODY] if self._body else names, path=path)
 
-    def __call__(self, request: Request, values: Sequence[str] = ()) -> Any:  # noqa: ANN401 - the author's
+    def __call__(self, request: Content, values: Sequence[str] = ()) -> Any:  # noqa: ANN401 - the author's
         if not self.has_more:
             return self.function.begin(request)
         named: dict[str, Any] = {}

@@ -27,18 +27,21 @@ hosting    where it runs: in the test's loop, or in a thread; nursery: in which
 standin    what is in the proxy's place there (kept: its channels with history)
 tellings   whose doing is what a node does at once
 given      what a test gives, and what is told of a mistake in it
-results    what came of a call; effects: what a handler did through the node, as values
+clients    clients that a test makes up
+results    what came of a call (outcome: from frames); effects: what a handler did through the node, as values
 processes  a proxy as a process, and nodes within the test or as processes
 """
 
 from holdfast.testing.alone import Alone as Alone
 from holdfast.testing.alone import alone as alone
-from holdfast.testing.alone import client as client
 from holdfast.testing.calls import ask as ask
 from holdfast.testing.calls import call as call
 from holdfast.testing.calls import close as close
 from holdfast.testing.calls import connect as connect
 from holdfast.testing.calls import open as open
+from holdfast.testing.calls import publish as publish
+from holdfast.testing.calls import subscribe as subscribe
+from holdfast.testing.clients import client as client
 from holdfast.testing.effects import Broadcast as Broadcast
 from holdfast.testing.effects import Close as Close
 from holdfast.testing.effects import Effect as Effect
@@ -73,4 +76,6 @@ __all__ = [
     "connect",
     "open",
     "proxy",
+    "publish",
+    "subscribe",
 ]

@@ -6,70 +6,50 @@ Owns the steps of a test: calling, opening, closing, and waiting until what foll
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace as replace_result
-from itertools import count
 from typing import Any
 
+import msgspec
 import trio
 from msgspec.structs import replace
 
-from holdfast.node.admission import Session, data_of
+from holdfast.node.admission import Session
 from holdfast.node.effects import Payload, encode, is_json
-from holdfast.node.errors import RequestError, told
+from holdfast.node.errors import RequestError
 from holdfast.node.node import Node
 from holdfast.node.request import Client, Headers
-from holdfast.protocols.clients.base import ReplyHead
-from holdfast.protocols.clients.http_reply import ReplyWriter
-from holdfast.protocols.errors import ProtocolError
-from holdfast.protocols.nodes import frames
-from holdfast.protocols.nodes.calls import CLOSE, CONNECT, OPEN, decode_admitted
-from holdfast.testing.effects import Effect, said
+from holdfast.node.subscribing import Subscription
+from holdfast.protocols.nodes.calls import (
+    CLOSE,
+    CONNECT,
+    OPEN,
+    PUBLICATION,
+    SUBSCRIBE,
+    Granted,
+    decode_admitted,
+    decode_granted,
+)
+from holdfast.testing.clients import HeaderPairs, client
+from holdfast.testing.effects import Effect
 from holdfast.testing.given import (
     channels_of,
     check_attempt,
     check_client,
     check_node,
-    check_path,
     clients_of,
-    headers_of,
     history_of,
     table_of,
 )
 from holdfast.testing.hosting import Do, here, hosted
 from holdfast.testing.kept import Histories
 from holdfast.testing.nursery import nursery
+from holdfast.testing.outcome import result_of
 from holdfast.testing.results import Failure, Result
-from holdfast.testing.standin import PREFIX, Asked, StandIn
+from holdfast.testing.standin import Asked, StandIn
 from holdfast.testing.tellings import Tellings
 
 TIMEOUT = 10.0  # as request.timeout is by itself
 
-HeaderPairs = Mapping[str, str] | Iterable[tuple[str, str]]
-
-_numbers = count(1)
-
-
-def client(
-    path: str = "/",
-    *,
-    headers: HeaderPairs = (),
-    protocol: str = "websocket",
-    address: str = "192.0.2.1:1",
-    user: str = "",
-    data: Any = None,  # noqa: ANN401 - the application's, JSON
-    claims: Mapping[str, Any] | None = None,
-) -> Client:
-    """A client with an id that no other has. path: with the query, as "/rooms/7?token=x". headers: of its handshake.
-
-    user, data, claims: as if on_connect, or a token, had said so; see `connect`. Raises TypeError, ValueError for what
-    is not what these may be.
-    """
-    check_path(path)
-    path, _, query = path.partition("?")
-    lower = Headers((name.lower(), value) for name, value in headers_of(headers))
-    told = PREFIX << 32 | next(_numbers), protocol, address, path, lower, query
-    return Client(*told, user, data_of(data), data_of(claims) if claims else b"")
-
-
+_NOTHING: dict[str, Any] = {}
 _new_client = client  # where an argument has its name
 
 
@@ -153,6 +133,74 @@ class Alone:
         check_client(client)
         return await self._do(self._connect, client, timeout)
 
+    async def subscribe(
+        self,
+        channel: str,
+        payload: Payload = b"",
+        *,
+        client: Client | None = None,
+        token: str = "",
+        is_filter: bool = False,
+        attempt: int = 1,
+        timeout: float = TIMEOUT,  # noqa: ASYNC109 - as of `call`
+    ) -> Result:
+        """A client would subscribe to a channel whose rule is `subscribe = "node"`: on_subscribe is asked, and if it
+        may it is in the channel from then on. client: None: a new one. payload, token: what it says and shows.
+
+        What on_subscribe has said is the result's `subscription`; that it refuses, the failure. Without a function that
+        takes the channel that is 403. The rest is as of `call`.
+        """
+        asked = channel, encode(payload, None), client, attempt, timeout, {"token": token, "is_filter": is_filter}
+        return await self._do(self._of_channel, SUBSCRIBE, *asked)
+
+    async def publish(
+        self,
+        channel: str,
+        payload: Payload,
+        *,
+        client: Client | None = None,
+        text: bool | None = None,
+        attempt: int = 1,
+        timeout: float = TIMEOUT,  # noqa: ASYNC109 - as of `call`
+    ) -> Result:
+        """A client publishes to a channel whose rule is `publish = "node"`: what on_publish has published is among the
+        result's effects, a Notify with a `sender`. The rest is as of `subscribe`."""
+        asked = channel, encode(payload, text), client, attempt, timeout, _NOTHING
+        return await self._do(self._of_channel, PUBLICATION, *asked)
+
+    async def _of_channel(
+        self,
+        kind: str,
+        channel: str,
+        said: tuple[bytes, bool],
+        client: Client | None,
+        attempt: int,
+        timeout: float,  # noqa: ASYNC109 - the request's
+        more: Mapping[str, Any],
+    ) -> Result:
+        whose = await self._there(client, ())
+        if kind not in self._proxy.takes:
+            nobody = Failure(403, f"no node with on_{'subscribe' if kind == SUBSCRIBE else 'publish'} is there")
+            return Result([], 403, Headers(), nobody, [], self.state, None, whose)
+        payload, is_text = said
+        asked = self._proxy.call(kind, whose, payload, attempt, timeout, is_text, channel=channel, **more)
+        result = await self._outcome(asked, timeout)
+        subscription = None
+        if kind == SUBSCRIBE and result.failure is None:
+            granted = decode_granted(result.body)
+            if granted != Granted():
+                info = msgspec.json.decode(granted.info) if granted.info else None
+                subscription = Subscription(info, granted.recovers, granted.expires or None)
+            self._proxy.join(whose, () if more["is_filter"] else [channel])
+        return replace_result(result, messages=[], client=whose, subscription=subscription)
+
+    async def _there(self, client: Client | None, headers: HeaderPairs) -> Client:
+        """It, or a new one; it has come."""
+        whose = client or _new_client(headers=headers)
+        if whose.id not in self._proxy.clients:
+            await self._open(whose, (), 1)
+        return whose
+
     async def _connect(self, client: Client, timeout: float) -> Result:  # noqa: ASYNC109 - as of `call`
         session = Session(client.user, client.data, [])
         if CONNECT in self._proxy.takes:
@@ -206,9 +254,7 @@ class Alone:
         attempt: int,
         timeout: float,  # noqa: ASYNC109 - the request's
     ) -> Result:
-        whose = client or _new_client(headers=headers)
-        if whose.id not in self._proxy.clients:
-            await self._open(whose, (), 1)
+        whose = await self._there(client, headers)
         return await self._outcome(self._proxy.ask(whose, *said, attempt, timeout), timeout)
 
     async def _question(
@@ -251,11 +297,11 @@ class Alone:
             await asked.over.wait()
         if not asked.over.is_set():
             self._proxy.give_up(asked)
-            return self._result(asked, Failure(504, f"no reply within {timeout:g} s"))
+            return result_of(asked, Failure(504, f"no reply within {timeout:g} s"), self.state)
         if isinstance(asked.error, Exception) and not isinstance(asked.error, RequestError):
             raise asked.error
         self._raise()
-        return self._result(asked, None)
+        return result_of(asked, None, self.state)
 
     async def _http(
         self,
@@ -273,34 +319,6 @@ class Alone:
             who.headers.append(("content-type", "application/json"))
         asked = self._proxy.ask_http(who, encode(payload, None)[0], method, target, attempt, timeout)
         return await self._outcome(asked, timeout)
-
-    def _result(self, asked: Asked, failure: Failure | None) -> Result:
-        messages: list[str | bytes] = []
-        status, headers = 200, Headers()
-        for number, frame in enumerate(asked.frames):
-            match frame:
-                case frames.Failure():
-                    failure = Failure(frame.status, frame.message, frame.code)
-                case frames.Reply():
-                    if frame.payload is not None:
-                        messages.append(said(frame.payload, frame.is_text))
-                case frames.HttpReply():
-                    error = asked.error
-                    if number == 0:
-                        status, headers = frame.status, Headers(frame.headers)
-                        try:  # as the proxy
-                            ReplyWriter(False, False, True).write(ReplyHead(status, frame.headers), b"", False, False)
-                        except ProtocolError as wrong:  # what it did is done
-                            failure, headers = Failure(wrong.http_status, str(wrong)), Headers()
-                            break
-                    if isinstance(error, RequestError):  # a reply says it, since a failure has no headers
-                        _, message, pairs, code = told(error)
-                        failure = Failure(frame.status, message, code, Headers(pairs))
-                    elif frame.payload:
-                        messages.append(frame.payload)
-        if failure is not None:
-            status = failure.status
-        return Result(messages, status, headers, failure, asked.effects, self.state)
 
     async def _settle(self) -> None:
         """Until the node has heard what was said, its functions have returned, and what they did is here."""

@@ -15,7 +15,8 @@ import trio
 from holdfast.node.effects import Payload
 from holdfast.node.node import Node
 from holdfast.node.request import Client
-from holdfast.testing.alone import TIMEOUT, Alone, HeaderPairs, alone
+from holdfast.testing.alone import TIMEOUT, Alone, alone
+from holdfast.testing.clients import HeaderPairs
 from holdfast.testing.given import check_node, clients_of
 from holdfast.testing.results import Result
 
@@ -85,6 +86,48 @@ def connect(node: Node, client: Client, **world: Unpack[World]) -> Result:
 
     async def step(steps: Alone) -> Result:
         return await steps.connect(client)
+
+    return _run(node, step, world)
+
+
+def subscribe(
+    node: Node,
+    channel: str,
+    payload: Payload = b"",
+    *,
+    client: Client | None = None,
+    token: str = "",
+    is_filter: bool = False,
+    attempt: int = 1,
+    timeout: float = TIMEOUT,
+    **world: Unpack[World],
+) -> Result:
+    """A client would subscribe to a channel: what on_subscribe says is the result's subscription or failure. As
+    `Alone.subscribe`; otherwise as `call`."""
+
+    async def step(steps: Alone) -> Result:
+        more: Any = {"token": token, "is_filter": is_filter, "attempt": attempt, "timeout": timeout}
+        return await steps.subscribe(channel, payload, client=client, **more)
+
+    return _run(node, step, world)
+
+
+def publish(
+    node: Node,
+    channel: str,
+    payload: Payload,
+    *,
+    client: Client | None = None,
+    text: bool | None = None,
+    attempt: int = 1,
+    timeout: float = TIMEOUT,
+    **world: Unpack[World],
+) -> Result:
+    """A client publishes to a channel: what on_publish has published is among the result's effects. As
+    `Alone.publish`; otherwise as `call`."""
+
+    async def step(steps: Alone) -> Result:
+        return await steps.publish(channel, payload, client=client, text=text, attempt=attempt, timeout=timeout)
 
     return _run(node, step, world)
 

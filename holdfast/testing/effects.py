@@ -56,13 +56,15 @@ class _Message:
 
 @dataclass(frozen=True, slots=True)
 class Notify(_Message):
-    """node.notify. text: None is as there; afterwards it is what `payload` tells."""
+    """node.notify. text: None is as there; afterwards it is what `payload` tells. sender: who has published it, of what
+    on_publish gives, as others are told; None: a node has."""
 
     channels: Iterable[str] = ()
     clients: Iterable[Client | int] = ()
     exclude: Iterable[Client | int] = ()
     tail: bytes = b""
     history: bool = True
+    sender: Any = None
 
     def __post_init__(self) -> None:
         _Message.__post_init__(self)
@@ -114,7 +116,8 @@ def values(done: Iterable[frames.Effect | frames.AsMaster]) -> Iterator[Effect]:
             case frames.Notify():
                 clients, exclude = frames.unpack_ids(frame.clients), frames.unpack_ids(frame.exclude)
                 payload = said(frame.payload, frame.is_text)
-                yield Notify(payload, frame.channels, clients, exclude, frame.tail, frame.history)
+                sender = msgspec.json.decode(frame.sender) if frame.sender else None
+                yield Notify(payload, frame.channels, clients, exclude, frame.tail, frame.history, sender)
             case frames.Broadcast():
                 yield Broadcast(said(frame.payload, frame.is_text), frames.unpack_ids(frame.exclude))
             case frames.CloseClient():

@@ -8,6 +8,7 @@ import msgspec
 
 from holdfast.node.admission import Session
 from holdfast.node.request import Client, Headers
+from holdfast.node.subscribing import Subscription
 from holdfast.protocols.errors import HoldfastError
 from holdfast.testing.effects import Effect
 
@@ -33,7 +34,8 @@ class Result:
     effects: what the handler did through the node, in order; of one that failed only what it had flushed. What its
     on_open, or other clients' functions, did before is not among them.
     state: the nodes' shared state afterwards. session: of `connect`, what on_connect says of a client that may come in;
-    client: as it is from then on, for further steps.
+    client: as it is from then on, for further steps. subscription: of `subscribe`, what on_subscribe says of one that
+    may, if that is more than True.
     """
 
     messages: list[str | bytes]
@@ -44,6 +46,7 @@ class Result:
     state: Mapping[str, Any]
     session: Session | None = None
     client: Client | None = None
+    subscription: Subscription | None = None
 
     @property
     def body(self) -> bytes:

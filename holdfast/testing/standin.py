@@ -151,12 +151,23 @@ class StandIn(InProcess):
         self.say(frames.Call(asked.id, attempt, int(timeout * 1000), ASK, payload, is_text, sender=sender))
         return asked
 
-    def call(self, kind: str, client: Client, payload: bytes, attempt: int, timeout: float) -> Asked:
-        """Something that no client has asked: a kind of those in `takes`. The client may have gone."""
+    def call(
+        self,
+        kind: str,
+        client: Client,
+        payload: bytes,
+        attempt: int,
+        timeout: float,
+        is_text: bool = False,
+        **more: Any,  # noqa: ANN401 - fields of different kinds
+    ) -> Asked:
+        """Something that is no client's request: a kind of those in `takes`. The client may have gone. more: fields of
+        the Call."""
         asked = self._begin(attempt)
         info = bytes(frames.encode_frame(_framed(client)))
         milliseconds = int(timeout * 1000)
-        self.say(frames.Call(asked.id, attempt, milliseconds, kind, payload, client=client.id, info=info))
+        call = frames.Call(asked.id, attempt, milliseconds, kind, payload, is_text, client.id, info, **more)
+        self.say(call)
         return asked
 
     def raised(self, error: BaseException, request: int) -> bool:

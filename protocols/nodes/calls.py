@@ -17,8 +17,11 @@ from holdfast.protocols.nodes.names import MAX_NAME
 
 # Of a Call, and of what a Hello says that it takes. connect: whether a client may open a session; the reply's payload
 # is an Admitted. open, close: a client has come, has gone; told to one node. ask: another node's question. publish: do
-# these effects, for somebody who is no node; the payload is a list of them.
+# these effects, for somebody who is no node; the payload is a list of them. subscribe: whether a client may subscribe
+# to a channel; the reply's payload is a Granted. publication: a client publishes to one; whoever answers has it
+# published.
 CONNECT, OPEN, CLOSE, ASK, PUBLISH = "connect", "open", "close", "ask", "publish"
+SUBSCRIBE, PUBLICATION = "subscribe", "publication"
 UPDATE = "update"  # of what a Welcome says that it takes, beside ask
 MAX_TAKES = 32
 MAX_JOINED = 10_000  # channels that a client is in from the beginning
@@ -29,9 +32,11 @@ Takes = Annotated[list[str], Meta(max_length=MAX_TAKES)]
 class Call(Struct, array_like=True, frozen=True, gc=False, tag=64):
     """proxy to node: something that one node of those that take this kind is to answer.
 
-    timeout: milliseconds left; attempt: 1, and one more for each redelivery. client, info: of connect, open and close,
+    timeout: milliseconds left; attempt: 1, and one more for each redelivery. client, info: of all but ask and publish,
     the client's id and the Client, encoded. sender: of ask, the id of the node that asks. before: attempts of it
-    through proxies that were lost. payload: of close the reason, in UTF-8.
+    through proxies that were lost. payload: of close the reason, in UTF-8. channel: of subscribe and publication.
+    token: of subscribe, what the client shows, as it came: nobody has looked at it. is_filter: of subscribe, the
+    channel is a filter of many (`+`, `#`).
     """
 
     id: int
@@ -44,6 +49,9 @@ class Call(Struct, array_like=True, frozen=True, gc=False, tag=64):
     info: bytes = b""
     sender: str = ""
     before: int = 0
+    channel: str = ""
+    token: str = ""
+    is_filter: bool = False
 
 
 class Ask(Struct, array_like=True, frozen=True, gc=False, tag=29):
@@ -88,10 +96,24 @@ class Admitted(Struct, array_like=True, frozen=True, gc=False):
     expires: Annotated[float, Meta(ge=0)] = 0.0
 
 
+class Granted(Struct, array_like=True, frozen=True, gc=False):
+    """The payload of a reply to a subscribe: the client may. Not a frame.
+
+    info: what it is told with that, as `carried.check` has it, or b"": nothing. recovers: whether it gets what it has
+    missed, if it says where it was. expires: seconds until the subscription ends, unless it asks again; 0.0: it does
+    not.
+    """
+
+    info: bytes = b""
+    recovers: bool = True
+    expires: Annotated[float, Meta(ge=0)] = 0.0
+
+
 _admitted: msgspec.msgpack.Decoder[Admitted] = msgspec.msgpack.Decoder(Admitted)
 _effects: msgspec.msgpack.Decoder[list[Effect]] = msgspec.msgpack.Decoder(
     Annotated[list[Effect], Meta(max_length=MAX_EFFECTS)]
 )
+_granted: msgspec.msgpack.Decoder[Granted] = msgspec.msgpack.Decoder(Granted)
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -109,6 +131,22 @@ def decode_admitted(data: bytes) -> Admitted:
 
 def encode_admitted(admitted: Admitted) -> bytes:
     return _encoder.encode(admitted)
+
+
+def decode_granted(data: bytes) -> Granted:
+    """Raises FrameError for whatever is none. Nothing at all: it may."""
+    if not data:
+        return Granted()
+    try:
+        granted = _granted.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise FrameError(f"no word of a subscription ({len(data)} bytes): {error}") from error
+    carried.check(granted.info, "info of a subscription")
+    return granted
+
+
+def encode_granted(granted: Granted) -> bytes:
+    return _encoder.encode(granted)
 
 
 def decode_effects(data: bytes) -> list[Effect]:

@@ -24,6 +24,7 @@ MAX_EFFECTS = 20_000
 OWN_CODES = range(4000, 5000)
 MAX_CHANNELS = 20_000  # of one Notify, likewise
 MAX_TAIL_BYTES = 1 << 10  # it is copied for each channel, before anybody looks at how many have members
+MAX_SENDER_BYTES = 4 << 10  # it goes to each member, and is kept with what has history
 ALL = 2**53 - 1  # of Owed: whatever numbers its effects have, and may have by now
 MAX_OWED = 1000  # proxies that a node owes something: all that there can be
 MAX_PENDING = 1024  # requests in one Pending, as many as a window has Effects; of more, nothing is said
@@ -52,7 +53,7 @@ class Notify(Struct, array_like=True, frozen=True, gc=False, tag=22):
 
     clients, exclude: packed ids. tail: if there is one, the message for a channel is the payload, the channel's name
     and the tail, and there are no `clients`. history: false: in channels with history it goes to those who are there,
-    and is not kept.
+    and is not kept. sender: a client has published it: what others may know of that, JSON in UTF-8.
     """
 
     payload: bytes
@@ -62,6 +63,7 @@ class Notify(Struct, array_like=True, frozen=True, gc=False, tag=22):
     exclude: bytes = b""
     tail: Annotated[bytes, Meta(max_length=MAX_TAIL_BYTES)] = b""
     history: bool = True
+    sender: Annotated[bytes, Meta(max_length=MAX_SENDER_BYTES)] = b""
 
 
 class Broadcast(Struct, array_like=True, frozen=True, gc=False, tag=23):
@@ -177,7 +179,8 @@ def weigh(effect: Effect | AsMaster) -> int:
     """At most how many bytes an effect takes in a batch. What a window of bytes counts, on both sides."""
     if isinstance(effect, Notify):
         names = 5 * len(effect.channels) + 4 * sum(map(len, effect.channels))
-        return 64 + len(effect.payload) + len(effect.clients) + len(effect.exclude) + len(effect.tail) + names
+        said = len(effect.payload) + len(effect.tail) + len(effect.sender)
+        return 64 + said + len(effect.clients) + len(effect.exclude) + names
     if isinstance(effect, Broadcast):
         return 64 + len(effect.payload) + len(effect.exclude)
     if isinstance(effect, AsMaster):

@@ -42,6 +42,10 @@ class Identifies(Protocol):
         """When a session ends that began with these claims, by a new token. Raises HoldfastError if not by that one."""
         ...
 
+    def grant(self, token: str, user: str, channel: str) -> tuple[bytes, float]:
+        """What a token says of a channel: see proxy.realtime.permits."""
+        ...
+
 
 class Opening(Protocol):
     """A connection whose session may begin: proxy.clients.connection."""

@@ -16,7 +16,7 @@ from holdfast.protocols.clients.base import Begun, ClientProtocol, ClosesWithCod
 from holdfast.protocols.clients.events import Event, Finished, Opened, Refresh, Request, Switch
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import HoldfastError, RequestError
-from holdfast.proxy.clients.intake import ADMITTED, FREE, NEXT_TURN, Intake
+from holdfast.proxy.clients.intake import ADMITTED, FREE, NEXT_TURN, Intake, size_of
 from holdfast.proxy.clients.session import NOBODY, House, Identity, Session
 from holdfast.proxy.clients.state import CLOSED, CLOSING, FINISHED, OPEN
 from holdfast.proxy.clients.transport import ROOM_BYTES, Transport
@@ -68,7 +68,7 @@ class Connection(Intake):
             self._open(event, NOBODY, now)
             return False
         rest = events[events.index(event) + 1 :]
-        size = sum(len(name) + len(value) for name, value in event.headers) + sum(map(_size, rest))
+        size = sum(len(name) + len(value) for name, value in event.headers) + sum(map(size_of, rest))
         self._opening = Beginning(event, rest, size)
         self._clients.held.bytes += size
         self._hold(ADMITTED)
@@ -228,7 +228,7 @@ class Connection(Intake):
 
     @property
     def _waiting_bytes(self) -> int:
-        return sum(len(event.payload) for event in self._waiting or ())
+        return sum(map(size_of, self._waiting or ()))
 
     def make_way(self) -> None:
         """All clients hold too much together, and this one most of it. It is told so, where that can be said."""
@@ -330,12 +330,6 @@ class Connection(Intake):
                 self.schedule(self.transport.due)
         except Exception:
             self.crashed()
-
-
-def _size(event: Event) -> int:
-    if type(event) is Switch:
-        return len(event.data)
-    return len(event.payload) if isinstance(event, Request) else 0
 
 
 def _left(session: Session, now: float) -> float | None:

@@ -1,18 +1,18 @@
-"""What comes from a client: from the bytes of its socket to requests that are dispatched, and to their replies.
+"""What comes from a client: from the bytes of its socket to requests that are dispatched.
 
-The half of a connection that takes and answers; its end is proxy.clients.connection. Owns how much is taken at once:
-requests up to `client.max_in_flight`, and in a turn no more than the adapter's share of work (UNITS_PER_CALL). What is
-above that stays with the adapter, is not read on top of, and is gone on with in a later turn.
+The half of a connection that takes; what answers is proxy.clients.answering, and its end proxy.clients.connection.
+Owns how much is taken at once: requests up to `client.max_in_flight`, and in a turn no more than the adapter's share of
+work (UNITS_PER_CALL). What is above that stays with the adapter, is not read on top of, and is gone on with in a later
+turn.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import inf
 
 import structlog
 
-from holdfast.balancer.taken import ALL, NOT, PART, Taken
-from holdfast.protocols.clients.base import UNITS_PER_CALL, ClientProtocol, KnowsChannels, ReplyHead
+from holdfast.protocols.clients.base import UNITS_PER_CALL, ClientProtocol
 from holdfast.protocols.clients.events import (
     Event,
     Finished,
@@ -29,10 +29,11 @@ from holdfast.protocols.clients.events import (
     Unsubscribe,
 )
 from holdfast.protocols.close import Reason
-from holdfast.protocols.errors import HoldfastError, ProtocolError, RequestError
+from holdfast.protocols.errors import RequestError
+from holdfast.proxy.clients.answering import Answering
 from holdfast.proxy.clients.rate_limit import RateLimit
-from holdfast.proxy.clients.reactor import READABLE, close_crashed
-from holdfast.proxy.clients.session import House, Peer, Session
+from holdfast.proxy.clients.reactor import READABLE
+from holdfast.proxy.clients.session import House, Session
 from holdfast.proxy.clients.state import CLOSED, FINISHED, OPEN
 from holdfast.proxy.clients.transport import Transport
 
@@ -43,17 +44,10 @@ _SHARE = range(UNITS_PER_CALL)
 FREE, NEXT_TURN, ADMITTED = -inf, 0.0, 1e300
 
 
-class Intake(Peer):
-    """See the module. All methods are called between or within turns of the reactor, on its thread.
+class Intake(Answering):
+    """See the module. timer: when the wheel comes to us, see proxy.clients.wheel."""
 
-    session: None before its protocol opens one, and from the moment it leaves OPEN. in_flight: requests that have no
-    reply yet. timer: when the wheel comes to us, see proxy.clients.wheel.
-    """
-
-    __slots__ = (
-        "_answered", "_clients", "_counted_bytes", "_has_early_end", "_held_until", "_rate_limit", "_taking",
-        "_waiting", "protocol", "session", "state", "timer",
-    )  # fmt: skip
+    __slots__ = ("_counted_bytes", "_has_early_end", "_held_until", "_rate_limit", "_waiting", "timer")
 
     def __init__(self, clients: House, id: int, transport: Transport, protocol: ClientProtocol) -> None:
         self._clients = clients
@@ -66,21 +60,13 @@ class Intake(Peer):
         self.timer = inf
         self._taking = False  # within a call of _take
         self._answered = False  # a request was answered within that call
-        self._waiting: deque[Request] | None = None  # beyond max_in_flight; at most what one call of the adapter gave
+        # Beyond max_in_flight; at most what one call of the adapter gave.
+        self._waiting: deque[Request | Unsubscribe] | None = None
         self._held_until = FREE  # else nothing is taken until `go_on`, and nothing read; inf: until it is closed
         self._has_early_end = False  # nevertheless the end of file came
         self._rate_limit: RateLimit | None = None  # where messages have a rate
         self._counted_bytes = 0  # what the adapter held when it was last asked
         transport.owner = self
-
-    @property
-    def is_closed(self) -> bool:
-        """It takes no more replies and notifications."""
-        return self.state is not OPEN
-
-    def when_drained(self, callback: Callable[[], None]) -> None:
-        """Call it once, when less than 64 KiB wait for the client, perhaps at once. Dropped with the connection."""
-        self.transport.when_drained(callback)
 
     def _finish(self, event: Finished, now: float) -> None:
         """The other half's."""
@@ -205,8 +191,11 @@ class Intake(Peer):
                     break
                 if self._waiting is not None:
                     event = self._waiting.popleft()
-                    self._clients.held.bytes -= len(event.payload)
-                    self._ask(event, now)
+                    self._clients.held.bytes -= size_of(event)
+                    if isinstance(event, Message | HttpRequest):
+                        self._ask(event, now)
+                    else:
+                        self._ask_of_channel(event, now)
                     if not self._waiting:
                         self._waiting = None
                 elif self.protocol.paused:
@@ -263,27 +252,39 @@ class Intake(Peer):
                 self._finish(event, now)
             elif type(event) is Refresh:
                 self._refresh(event, now)
-            elif type(event) is Subscribe or type(event) is Publish:
-                self.in_flight += 1
-                self.fail(event, HoldfastError("clients may not do that in this channel", Reason.REFUSED))
-            elif type(event) is Unsubscribe and isinstance(self.protocol, KnowsChannels):
-                self.transport.write(self.protocol.unsubscribed(event))
+            elif type(event) is Subscribe or type(event) is Publish or type(event) is Unsubscribe:
+                clients.counters.messages_received += 1
+                if self._waiting is not None or (self.in_flight >= limit and type(event) is not Unsubscribe):
+                    self._wait(event)
+                else:
+                    self._ask_of_channel(event, now)
             else:
                 raise TypeError(f"{type(event).__name__} is not an event of protocols.clients.events")
             if self.state >= FINISHED:
                 return
 
-    def _ask(self, event: Request, now: float) -> None:
+    def _ask(self, event: Message | HttpRequest, now: float) -> None:
         if not (self._clients.rate and self._is_over_rate(event, now)):
             self.in_flight += 1
             self._clients.dispatch(self, event)
 
-    def _wait(self, event: Message) -> None:
+    def _ask_of_channel(self, event: Subscribe | Unsubscribe | Publish, now: float) -> None:
+        clients = self._clients
+        if isinstance(event, Unsubscribe):
+            clients.subscribing.unsubscribe(self, event)
+        elif not (clients.rate and self._is_over_rate(event, now)):
+            self.in_flight += 1
+            if isinstance(event, Subscribe):
+                clients.subscribing.subscribe(self, event)
+            else:
+                clients.subscribing.publish(self, event)
+
+    def _wait(self, event: Request | Unsubscribe) -> None:
         if self._waiting is None:
             self._waiting = deque()
             self._clients.counters.limits_hit["client.max_in_flight"] += 1
         self._waiting.append(event)
-        self._clients.held.bytes += len(event.payload)
+        self._clients.held.bytes += size_of(event)
 
     def _count_held(self, held_bytes: int) -> None:
         self._clients.held.bytes += held_bytes - self._counted_bytes
@@ -337,62 +338,16 @@ class Intake(Peer):
         if not self.transport.interest & READABLE and self._may_take:
             self._continue(now)
 
-    # --- replies ----------------------------------------------------------------------------------------------
-
-    def reply(self, event: Request, head: ReplyHead | None, payload: bytes | None, is_text: bool, more: bool) -> Taken:
-        """A node's reply to `event`, or with `more` a part. Raises ProtocolError if it can't be said: then `fail`."""
-        if self.state is not OPEN:
-            return NOT
-        try:
-            data = self.protocol.reply(event, head, payload, is_text, more)
-            is_part = more and not self.protocol.all_said
-        except ProtocolError:
-            raise
-        except Exception:
-            self.crashed()
-            return NOT
-        self.transport.write(data)
-        if is_part:
-            return PART
-        self.in_flight -= 1  # the usual case, spelled out: as `_replied` would
-        if self._taking:
-            self._answered = True
-        elif not self.transport.interest & READABLE:
-            self._continue(self._clients.reactor.now)
-        return ALL
-
-    def fail(self, event: Request, error: HoldfastError) -> int:
-        """A typed error in place of the reply. Returns how many bytes that took; 0: nothing can be said any more."""
-        if self.state is not OPEN:
-            return 0
-        self._clients.counters.request_errors[error.reason] += 1
-        try:
-            data = self.protocol.error(event, error)
-        except Exception:
-            self.crashed()
-            return 0
-        self.transport.write(data)
-        self._replied()
-        return len(data)
-
-    def _replied(self) -> None:
-        self.in_flight -= 1
-        if self._taking:  # answered at once, while its event is being taken
-            self._answered = True
-        elif not self.transport.interest & READABLE:  # something may have been held back
-            self._continue(self._clients.reactor.now)
-
-    # --- timers and faults ----------------------------------------------------------------------------------------
+    # --- timers ---------------------------------------------------------------------------------------------------
 
     def schedule(self, when: float) -> None:
         """Have `on_timer` called then, or before."""
         if when < self.timer:
             self._clients.wheel.schedule(self, when)
 
-    def crashed(self) -> None:
-        """The guard of what others call here: an adapter's fault is its connection's end, and nobody else's."""
-        reactor = self._clients.reactor
-        if reactor.masses.admits("adapter_crashed", reactor.now):
-            log.exception("adapter_crashed", protocol=self.protocol.name, client=f"{self.id:016x}")
-        if self.state is not CLOSED:
-            close_crashed(self.transport)
+
+def size_of(event: Event) -> int:
+    """What it holds, as payload or as data of another protocol."""
+    if type(event) is Switch:
+        return len(event.data)
+    return len(event.payload) if isinstance(event, Request) else 0

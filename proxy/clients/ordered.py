@@ -8,10 +8,11 @@ its pings are answered, and its end is seen, while a node takes its time.
 from collections import deque
 
 from holdfast.balancer.taken import Taken
-from holdfast.protocols.clients.base import ReplyHead
-from holdfast.protocols.clients.events import Message, Request
+from holdfast.protocols.clients.base import ReplyHead, Subscribed
+from holdfast.protocols.clients.events import Publish, Request, Subscribe, Unsubscribe
 from holdfast.protocols.errors import HoldfastError
 from holdfast.proxy.clients.connection import Connection
+from holdfast.proxy.clients.intake import size_of
 
 
 class OrderedConnection(Connection):
@@ -25,12 +26,12 @@ class OrderedConnection(Connection):
         asked = self.in_flight + (0 if waiting is None else len(waiting))
         return asked < clients.max_asked and (outbox is None or outbox.size <= clients.max_outbox_bytes // 2)
 
-    def _wait(self, event: Message) -> None:
+    def _wait(self, event: Request | Unsubscribe) -> None:
         waiting = self._waiting
         if waiting is None:
             waiting = self._waiting = deque()
         waiting.append(event)
-        self._clients.held.bytes += len(event.payload)
+        self._clients.held.bytes += size_of(event)
         if self.in_flight + len(waiting) == self._clients.max_asked:
             self._clients.counters.limits_hit["client.max_in_flight"] += 1
 
@@ -43,6 +44,14 @@ class OrderedConnection(Connection):
         size = super().fail(event, error)
         self._next()
         return size
+
+    def subscribed(self, event: Subscribe, said: Subscribed) -> None:
+        super().subscribed(event, said)
+        self._next()
+
+    def published(self, event: Publish) -> None:
+        super().published(event)
+        self._next()
 
     def _next(self) -> None:
         """The one that is asked may have its reply: the next one's turn."""

@@ -6,22 +6,26 @@ connection; requests over HTTP have none. What is to be said to it goes through 
 
 from collections.abc import Callable, Sequence
 from math import inf
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from holdfast.balancer.ledger import Requester
 from holdfast.balancer.routes import Plan
-from holdfast.protocols.clients.events import Opened, Request
+from holdfast.protocols.clients.base import Subscribed
+from holdfast.protocols.clients.events import Opened, Publish, Request, Subscribe, Unsubscribe
 from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import HoldfastError
 from holdfast.proxy.clients.shared import Owner, Shared
 from holdfast.proxy.clients.transport import Transport
 from holdfast.proxy.clients.wheel import Wheel
 
 
 class Peer(Owner):
-    """A connection, as its session and the others know it."""
+    """A connection, as its session and the others know it. session: None before its protocol opens one, and from the
+    moment it leaves OPEN."""
 
-    __slots__ = ("transport",)
+    __slots__ = ("session", "transport")
 
+    session: "Session | None"
     transport: Transport
 
     timer: float
@@ -32,6 +36,31 @@ class Peer(Owner):
 
     def on_timer(self, now: float) -> None:
         """The wheel has come round to it."""
+        raise NotImplementedError
+
+    @property
+    def is_closed(self) -> bool:
+        """Nothing is said to it any more."""
+        raise NotImplementedError
+
+    def fail(self, event: Request, error: HoldfastError) -> int:
+        """A typed error in place of the reply. Returns how many bytes that took."""
+        raise NotImplementedError
+
+    def subscribed(self, event: Subscribe, said: Subscribed) -> None:
+        """Its subscription is granted: the answer to that."""
+        raise NotImplementedError
+
+    def unsubscribed(self, event: Unsubscribe) -> None:
+        """It is not subscribed: the answer to that."""
+        raise NotImplementedError
+
+    def published(self, event: Publish) -> None:
+        """What it published is: the answer to that."""
+        raise NotImplementedError
+
+    def dropped(self, channel: str, error: HoldfastError) -> None:
+        """Its subscription is over, by no wish of its own."""
         raise NotImplementedError
 
     def expire_in(self, seconds: float) -> None:
@@ -79,17 +108,29 @@ class Session:
         self.connection.close(reason, detail, code)
 
 
+class Subscribing(Protocol):
+    """Who takes what clients ask of channels: proxy.realtime.subscriptions. Each is answered once: by the method of the
+    connection with that name, or by `fail`; at once or later. What a connection asks comes in its order."""
+
+    def subscribe(self, connection: Peer, event: Subscribe) -> None: ...
+
+    def unsubscribe(self, connection: Peer, event: Unsubscribe) -> None: ...
+
+    def publish(self, connection: Peer, event: Publish) -> None: ...
+
+
 class House(Shared):
     """Whom a connection tells of its sessions, its requests and its end: proxy.clients.clients.
 
     wheel: its timers. nowhere: in place of a transport that is closed. has_abandoned: somebody has gone who had
-    asked something. dispatch: where requests go.
+    asked something. dispatch: where requests go. subscribing: where what is asked of channels goes.
     """
 
     wheel: Wheel
     nowhere: Transport
     has_abandoned: bool
     dispatch: Callable[[Requester, Request], None]
+    subscribing: Subscribing
 
     def opened(self, session: Session, event: Opened, identity: Identity) -> None:
         """A session has begun."""

@@ -299,6 +299,31 @@ class Tokens:
         outcomes["verified"] += 1
         return self._reactor.now + verified.expires - now
 
+    def grant(self, token: str, user: str, channel: str) -> tuple[bytes, float]:
+        """What a token says of a channel, for a session of this user: its `info`, as JSON, b"" for none, and when it
+        expires, by the reactor's clock; inf: never. It names the channel (`channel`, or among `channels`), and no other
+        user. Raises TokenError."""
+        now = self._wall_clock() / 1e6
+        outcomes = self._counters.tokens
+        try:
+            if not token:
+                raise TokenError("a token for the channel is wanted, and none was given", is_missing=True)
+            verified = self._verifier.verify(token, now)
+            claims = json.loads(verified.claims)
+            named = claims.get("channels")
+            if claims.get("channel") != channel and not (isinstance(named, list) and channel in named):
+                raise TokenError("the token is not for this channel", Reason.REFUSED)
+            if user and verified.user and verified.user != user:
+                raise TokenError("the token is another user's", Reason.REFUSED)
+        except TokenError as error:
+            if not error.is_missing:
+                outcomes["expired" if error.reason is Reason.EXPIRED else "refused"] += 1
+            raise
+        outcomes["verified"] += 1
+        info = claims.get("info")
+        said = b"" if info is None else json.dumps(info, ensure_ascii=False, separators=(",", ":")).encode()
+        return said, self._reactor.now + verified.expires - now
+
     def request(self, connection: Requester, event: Request) -> None:
         """A client asks: over HTTP each request has its token, in a session that was verified before."""
         if type(event) is HttpRequest:

@@ -12,13 +12,14 @@ from holdfast.balancer.settings import RequestSettings
 from holdfast.balancer.taken import ALL, PART, Taken
 from holdfast.protocols.clients.base import ReplyHead
 from holdfast.protocols.errors import HoldfastError
-from holdfast.protocols.nodes.calls import CLOSE, CONNECT, OPEN, PUBLISH, encode_effects
+from holdfast.protocols.nodes.calls import CLOSE, CONNECT, OPEN, PUBLICATION, PUBLISH, SUBSCRIBE, encode_effects
 from holdfast.protocols.nodes.frames import Effect
 from holdfast.proxy.clients.admission import Admission
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.nodes.announcer import Announcer
 from holdfast.proxy.nodes.asks import Asks
+from holdfast.proxy.nodes.channel_calls import ChannelCalls
 from holdfast.proxy.nodes.dispatch import Dispatch
 from holdfast.proxy.nodes.once import Once
 from holdfast.proxy.nodes.orphans import OrphanCare
@@ -29,6 +30,8 @@ NOBODY = {
     OPEN: "no node with on_open(once=True)",
     CLOSE: "no node with on_close(once=True)",
     PUBLISH: "no node that can publish",
+    SUBSCRIBE: "no node with on_subscribe",
+    PUBLICATION: "no node with on_publish",
 }
 # Of its nodes' capacity, for what anybody causes by coming and going. It is the same capacity and the same line as of
 # the requests of clients, and 600 strangers, whom a node lets in or not within 50 ms, had them wait for half a second.
@@ -56,6 +59,7 @@ class Publication(Caller):
 
 class Calls:
     """admission: for the clients' side, mode as of that. asks, orphans: for the gateway. once: who is told of them.
+    of_channels: what clients ask of channels.
 
     prefix: of our clients' ids.
     """
@@ -83,6 +87,8 @@ class Calls:
         self._dispatch = dispatch
         self._reactor = reactor
         self.admission = Admission(mode, pools[CONNECT], dispatch.call, ledger.waiting, reactor, counters)
+        of_channels = pools[SUBSCRIBE], pools[PUBLICATION], dispatch.call, directory, announcer.info, reactor
+        self.of_channels = ChannelCalls(*of_channels)
         self.once = Once(pools[OPEN], pools[CLOSE], dispatch.call, reactor, counters)
         self.orphans = OrphanCare(prefix, self.once, announcer, reactor)
         self.asks = Asks(ledger, directory, select, settings, dispatch, reactor, counters)

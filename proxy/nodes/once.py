@@ -149,12 +149,15 @@ class Once:
     def opened(self, client: int, info: bytes, number: int, before: int = 0) -> None:
         """It has come, and somebody wants to know. info: the client, encoded. number: as of Event. before: above 0 if
         somebody may have been told already, by another proxy."""
-        self._begin(Event(OPEN, b"", False, client, info, "", before, self._reactor.now, number, before))
+        self._begin(
+            Event(OPEN, b"", False, client, info, "", before, since=self._reactor.now, number=number, sent=before)
+        )
 
     def closed(self, client: int, info: bytes, reason: str, number: int, before: int = 0) -> None:
         """It has gone, and something is due."""
         before = before or int(reason in ELSEWHERE or client <= self.doubted)
-        event = Event(CLOSE, reason.encode(), True, client, info, "", before, self._reactor.now, number, before)
+        told = CLOSE, reason.encode(), True, client, info, "", before
+        event = Event(*told, since=self._reactor.now, number=number, sent=before)
         telling = self._tellings.get(client)
         if telling is None:
             self._begin(event)

@@ -6,5 +6,5 @@ logs         structured logs on stderr; noisy ones throttled (stderr: what is wr
 hangup       what SIGHUP does
 collector    Python's garbage collector, so set that it does not stop the proxy
 allocator    malloc, so set that freed memory stays for the next turn
-bound        where a proxy is bound; build: which version this is, and whether it was compiled
+bound        where a proxy is bound; phase: how far it is; build: which version this is, and whether it was compiled
 """

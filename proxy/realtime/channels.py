@@ -8,32 +8,33 @@ are in the order of that.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 import structlog
 
-from holdfast.protocols.clients.base import ClientProtocol
-from holdfast.protocols.errors import ProtocolError
-from holdfast.protocols.positions import Publication
+from holdfast.balancer.channel_rules import ChannelRule
+from holdfast.protocols.close import Reason
+from holdfast.protocols.errors import HoldfastError
 from holdfast.proxy.clients.clients import Clients
 from holdfast.proxy.clients.connection import Connection
 from holdfast.proxy.clients.nowhere import Nowhere
-from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.clients.session import Session
 from holdfast.proxy.clients.shared import Owner
 from holdfast.proxy.clients.state import OPEN
 from holdfast.proxy.clients.transport import Transport
 from holdfast.proxy.config import RealtimeSettings
+from holdfast.proxy.realtime.fan_out import FanOut
+from holdfast.proxy.realtime.filtered import Filtered, Filtering
 
 log = structlog.get_logger("holdfast.channels")
-
-Named = Callable[[str, str, Publication], bytes]  # KnowsChannels.publication
 
 CLIENTS_AT_ONCE = 256  # named by their ids, and looked up together
 # The last of all clients' leaves that have a version: an older join must still find its own. 30 MB at most; each is a
 # change of the state, of which there are some thousands a second.
 MAX_LEFT = 100_000
+FILTER_UNITS = 16  # what it may take, as deliveries, to find who has a filter for a channel: 0.6 ms at most
+SUBSCRIBED = -1  # the version of a membership that the client has wished for itself, and no node
 
 
 class Nobody(Owner):
@@ -44,118 +45,21 @@ class Nobody(Owner):
     id = 0
 
 
-class Rest:
-    """Receivers of whom some have left their channel meanwhile. Made for these, so that others cost nothing more."""
-
-    __slots__ = ("_nobody", "_receivers", "gone")
-
-    def __init__(self, receivers: Iterator[Transport], nobody: Transport) -> None:
-        self._receivers = receivers
-        self._nobody = nobody
-        self.gone: set[int] = set()
-
-    def __iter__(self) -> Iterator[Transport]:
-        return self
-
-    def __next__(self) -> Transport:
-        transport = next(self._receivers)
-        return self._nobody if transport.owner.id in self.gone else transport
-
-
-class FanOut:
-    """One notification on its way: where it has yet to go, and its bytes per wire format.
-
-    channels, clients: of these nothing has been looked up before `place`. left: of the present receivers.
-    vain: channels that had nobody, if anybody wants to know. tail: with it, each channel's name stands between the
-    head, which is what was given as payload, and the tail. channel: whose members are receiving. epoch, offset: its
-    place in the channel's log, if it has one. is_named: some of the frames say the channel.
-    """
-
-    __slots__ = (
-        "channel", "channels", "clients", "epoch", "excluded", "frames", "head", "is_named", "is_text", "left",
-        "offset", "payload", "place", "receivers", "tail", "vain",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        payload: bytes,
-        is_text: bool,
-        channels: Sequence[str],
-        clients: Sequence[int],
-        excluded: set[int] | None,
-        vain: dict[str, None] | None = None,
-        tail: bytes = b"",
-        epoch: str = "",
-        offset: int = 0,
-    ) -> None:
-        self.payload = self.head = payload
-        self.tail = tail
-        self.is_text = is_text
-        self.channels = channels
-        self.clients = clients
-        self.excluded = excluded
-        self.vain = vain
-        self.channel = ""
-        self.epoch = epoch
-        self.offset = offset
-        self.is_named = False
-        self.place = 0
-        self.left = 0
-        self.receivers: Iterator[Transport]
-        self.frames: dict[object, bytes] = {}
-
-    @property
-    def is_done(self) -> bool:
-        return not self.left and self.place == len(self.channels) + len(self.clients)
-
-    def is_for(self, channel: str) -> None:
-        """What this channel gets."""
-        self.channel = channel
-        if self.tail:
-            self.payload = b"%b%b%b" % (self.head, channel.encode(), self.tail)
-        if self.tail or self.is_named:
-            self.frames = {}
-
-    def goes_to(self, receivers: list[Transport]) -> None:
-        self.left = len(receivers)
-        self.receivers = iter(receivers)
-
-    def has_left(self, client: int, channel: str, nobody: Transport) -> None:
-        """A client is no member any more: if that channel is under way, and its turn has not come, it gets nothing."""
-        if not self.left or not 0 < self.place <= len(self.channels) or self.channels[self.place - 1] != channel:
-            return
-        if not isinstance(self.receivers, Rest):
-            self.receivers = Rest(self.receivers, nobody)
-        self.receivers.gone.add(client)
-
-    def encode(self, protocol: ClientProtocol, reactor: Reactor) -> bytes:
-        """The bytes for a connection of this protocol. b"" when it can't say such a thing."""
-        try:
-            # Of KnowsChannels; isinstance would look at all of it: an eighth of what the guard counts for a delivery.
-            named: Named | None = getattr(protocol, "publication", None) if self.channel else None
-            if named is not None:
-                self.is_named = True
-                frame = named(self.channel, self.epoch, Publication(self.payload, self.is_text, self.offset))
-            else:
-                frame = protocol.notification(self.payload, self.is_text)
-        except ProtocolError:  # text that is no UTF-8: no client may get it
-            frame = b""
-        except Exception:  # an adapter's fault: its clients miss this one, and the log says so
-            if reactor.masses.admits("adapter_crashed", reactor.now):
-                log.exception("adapter_crashed", protocol=protocol.name)
-            frame = b""
-        if protocol.wire_format is not None:
-            self.frames[protocol.wire_format] = frame
-        return frame
-
-
 class Channels:
     """subscriptions: memberships of all channels.
 
-    on_first: told a channel that had nobody, and has somebody now; on_last: one that has nobody any more.
+    on_first: told a channel that had nobody, and has somebody now; on_last: one that has nobody any more. on_left: told
+    who is no member of a channel any more, and goes on. on_filter: told that any channel may have somebody from now on.
+    filtered: who has filters; while `has_filters`.
     """
 
-    def __init__(self, clients: Clients, settings: RealtimeSettings, max_per_client: int) -> None:
+    def __init__(
+        self,
+        clients: Clients,
+        settings: RealtimeSettings,
+        max_per_client: int,
+        rule_of: Callable[[str], ChannelRule | None] = lambda channel: None,
+    ) -> None:
         self._clients = clients
         self._counters = clients.counters
         self._settings = settings
@@ -164,21 +68,28 @@ class Channels:
         self._nobody = Nowhere(clients, -1, None)
         self._nobody.owner = Nobody()
         self._left: dict[tuple[int, str], int] = {}  # by client and channel: the highest version, the latest at the end
+        self.filtered = Filtered(rule_of)
+        self.has_filters = False
         self.subscriptions = 0
         self.on_first: Callable[[str], None] | None = None
         self.on_last: Callable[[str], None] | None = None
+        self.on_left: Callable[[Session, str], None] | None = None
+        self.on_filter: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         return len(self._members)
 
     def __contains__(self, channel: object) -> bool:
-        """Whether anybody is in it."""
-        return channel in self._members
+        """Whether anybody is in it, or has a filter for it."""
+        if channel in self._members:
+            return True
+        return self.has_filters and isinstance(channel, str) and self.filtered.matched(channel, None) is not None
 
     def join(self, client: int, channel: str, version: int = 0) -> bool:
-        """Joining twice counts once. version: see Join. False: unknown client, it has left, or a limit is reached."""
+        """Joining twice counts once. version: see Join; SUBSCRIBED: it is the client's own wish, and no node's. False:
+        unknown client, it has left, or a limit is reached."""
         session = self._clients.find(client)
-        if session is None or (version and self._left.get((client, channel), 0) >= version):
+        if session is None or (version > 0 and self._left.get((client, channel), 0) >= version):
             return False
         joined = session.channels
         if joined is None:
@@ -186,17 +97,12 @@ class Channels:
         elif channel in joined:
             joined[channel] = max(joined[channel], version)
             return True
-        members = self._members.get(channel)
-        if len(joined) >= self._max_per_client:
-            self._counters.limits_hit["client.max_channels"] += 1
+        limit = self.limit(session, channel)
+        if limit:
+            self._counters.limits_hit[limit] += 1
             return False
+        members = self._members.get(channel)
         if members is None:
-            if len(self._members) >= self._settings.max_channels:
-                self._counters.limits_hit["realtime.max_channels"] += 1
-                return False
-            if len(channel.encode()) > self._settings.max_channel_name_bytes:
-                self._counters.limits_hit["realtime.max_channel_name_bytes"] += 1
-                return False
             members = self._members[channel] = {}
             if self.on_first is not None:
                 self.on_first(channel)
@@ -204,6 +110,50 @@ class Channels:
         self.subscriptions += 1
         members[session] = session.connection.transport
         return True
+
+    def limit(self, session: Session, channel: str) -> str:
+        """The name of the limit by which it can't join; "": it may."""
+        if session.channels and channel in session.channels:
+            return ""
+        if len(session.channels or ()) + self.filtered.counts.get(session, 0) >= self._max_per_client:
+            return "client.max_channels"
+        if channel not in self._members:
+            if len(self._members) >= self._settings.max_channels:
+                return "realtime.max_channels"
+            if len(channel.encode()) > self._settings.max_channel_name_bytes:
+                return "realtime.max_channel_name_bytes"
+        return ""
+
+    def add_filter(self, pattern: str, filtering: Filtering) -> None:
+        """Raises HoldfastError if it is none, or there is no room. Having it twice counts once."""
+        session = filtering.session
+        if len(session.channels or ()) + self.filtered.counts.get(session, 0) >= self._max_per_client:
+            self._counters.limits_hit["client.max_channels"] += 1
+            raise HoldfastError("no more channels: client.max_channels is reached", Reason.OVERLOADED)
+        self.filtered.add(pattern, filtering)
+        if not self.has_filters:
+            self.has_filters = True
+            if self.on_filter is not None:
+                self.on_filter()
+
+    def remove_filter(self, pattern: str, filtering: Filtering, under_way: Iterable[FanOut]) -> None:
+        """under_way: what it gets nothing more of, if that is not for a channel that it is in."""
+        self.filtered.remove(pattern, filtering)
+        self.has_filters = len(self.filtered) > 0
+        session = filtering.session
+        for fan_out in under_way:
+            channel = fan_out.channel
+            if channel not in (session.channels or ()) and session not in (self.filtered.matched(channel, None) or ()):
+                fan_out.has_left(session.id, channel, self._nobody)
+
+    def members(self, channel: str) -> list[Session]:
+        """Who is in it now, in the order in which they came."""
+        return list(self._members.get(channel, ()))
+
+    def skip(self, client: int, channel: str, under_way: Iterable[FanOut]) -> None:
+        """A member has got what is under way otherwise."""
+        for fan_out in under_way:
+            fan_out.has_left(client, channel, self._nobody)
 
     def leave(self, client: int, channel: str, under_way: Iterable[FanOut], version: int = 0) -> None:
         """under_way: what it gets nothing more of. version: see Leave."""
@@ -219,8 +169,9 @@ class Channels:
         if joined and channel in joined and (not version or joined[channel] <= version):
             del joined[channel]
             self._remove(session, channel)
-            for fan_out in under_way:
-                fan_out.has_left(client, channel, self._nobody)
+            self.skip(client, channel, under_way)
+            if self.on_left is not None:
+                self.on_left(session, channel)
 
     def forget(self, session: Session) -> None:
         """A client has gone."""
@@ -263,6 +214,9 @@ class Channels:
                 fan_out.place = place + 1
                 channel = channels[place]
                 members = self._members.get(channel)
+                if self.has_filters:
+                    members = self.filtered.matched(channel, members)
+                    budget -= FILTER_UNITS
                 if members is not None:
                     fan_out.is_for(channel)
                     if fan_out.tail:

@@ -13,7 +13,8 @@ from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import FIRST_WINDOW, MAX_EFFECTS, AsMaster, Effect, check_ids, weigh
 from holdfast.proxy.metrics import Counters
-from holdfast.proxy.realtime.lanes import Lane, Lanes, Work
+from holdfast.proxy.realtime.lane import Lane, Work
+from holdfast.proxy.realtime.lanes import Lanes
 from holdfast.proxy.realtime.mutes import Mutes
 
 STREAM_SECONDS = 600.0  # how long a node without a session is remembered; it numbers on if it comes back

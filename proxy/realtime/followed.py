@@ -64,7 +64,9 @@ class Followed:
     """epoch, last: of its log, what was given out, or is being; epoch "": not known yet, or is_new: there is none.
     end: up to here it is here, and will be given out. wanted: the highest offset that is known to be in the log.
     is_reading: what is missing is asked for. doing: what is being given out; its offset is 0 if it has no place in the
-    log. had: offsets that the members have already, without a position."""
+    log. is_beginning: a log is begun, for a newcomer. is_welcoming: newcomers are being made members. had: offsets
+    that the members have already, without a position. order: when its end was asked for, among the answers of the log;
+    0: never."""
 
     __slots__ = (
         "channel",
@@ -73,10 +75,13 @@ class Followed:
         "epoch",
         "former",
         "had",
+        "is_beginning",
         "is_new",
         "is_reading",
+        "is_welcoming",
         "last",
         "newcomers",
+        "order",
         "ready",
         "wanted",
     )
@@ -90,7 +95,8 @@ class Followed:
         self.former: dict[str, int] = {}
         self.had: set[int] = set()
         self.doing: Publication | None = None
-        self.is_reading = self.is_new = False
+        self.order = 0
+        self.is_beginning = self.is_reading = self.is_new = self.is_welcoming = False
 
     @property
     def done(self) -> int:
@@ -160,17 +166,20 @@ class Followed:
 
     # --- newcomers --------------------------------------------------------------------------------------------------
 
-    def welcome(self) -> None:
-        """Those who are where all are become members."""
-        if not self.newcomers or not (self.epoch or self.is_new):
-            return
-        position = Position(self.epoch, self.last)
+    def welcome(self, *, is_away: bool = False) -> bool:
+        """Those who are where all are become members. Whether there is one. is_away: where that is nobody can say."""
+        if not (self.epoch or is_away):
+            return False
+        position = None if is_away else Position(self.epoch, self.last)
         newcomers, self.newcomers = self.newcomers, []
+        is_one_told = False
         for newcomer in newcomers:
             if newcomer.since is None or newcomer.offset == self.last:
+                is_one_told = True
                 newcomer.on_caught_up(newcomer, position)
             else:
                 self.newcomers.append(newcomer)
+        return is_one_told
 
     def shows(self, newcomer: Newcomer, page: Page, publications: list[Publication]) -> None:
         """What the log has above where that one is. What all have not got yet is offered to all."""

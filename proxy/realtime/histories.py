@@ -10,20 +10,23 @@ What others have appended, and no node has brought, is looked for now and then.
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 
 import structlog
 
 from holdfast.balancer.directory import Node
-from holdfast.balancer.history.base import Append, Appended, Keep, Logged, Page
+from holdfast.balancer.history.base import Appended, Keep, Logged, Page
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import Effect, Notify, unpack_ids
 from holdfast.protocols.positions import Position, Publication
 from holdfast.proxy.clients.reactor import Reactor
 from holdfast.proxy.metrics import Counters
-from holdfast.proxy.realtime.channels import Channels, FanOut
+from holdfast.proxy.realtime.channels import Channels
+from holdfast.proxy.realtime.fan_out import FanOut
 from holdfast.proxy.realtime.followed import Followed, Newcomer, Why
+from holdfast.proxy.realtime.identities import Identities, Recent
 from holdfast.proxy.realtime.log_queue import LogQueue, News
-from holdfast.proxy.realtime.publishing import Done, Given, Publishing
+from holdfast.proxy.realtime.publishing import Done, Given, Publishing, read_given
 
 log = structlog.get_logger("holdfast.history")
 
@@ -60,11 +63,12 @@ class Histories:
         self._on_interrupted = on_interrupted
         self._followed: dict[str, Followed] = {}
         self._busy: deque[tuple[Followed, FanOut]] = deque()  # what is being given out
-        self._given: dict[bytes, None] = {}  # without the log
-        self._read_ones: dict[bytes, int] = {}  # identities of what was read from it
+        self._given = Recent(MAX_REMEMBERED)  # without the log
+        self._read_ones = Recent(MAX_REMEMBERED)  # from it
         self._asks_at = 0.0
-        self._own = b"reply " + proxy.encode()
-        self._replies = 0
+        self._by_filter: dict[str, None] = {}  # channels that are followed for filters; perhaps by now not for these
+        self._identities = Identities(proxy)
+        self._orders = count(1)
         queue.on_renewed = self._begun_anew
 
     def __len__(self) -> int:
@@ -79,7 +83,7 @@ class Histories:
         """Their turn has come. What is to be done in place of these: publications to channels with history, which are
         being appended from now on, each by itself, and the rest. What is not to be kept goes to those who are there in
         its place in the lane; nobody is told that it was in vain: such a channel is never muted."""
-        identity, is_known = self._identity(node, frame)
+        identity, is_known = self._identities.of(node, frame)
         done: list[Done] = []
         for place, effect in enumerate(effects):
             if not isinstance(effect, Notify) or not any(map(self.__contains__, effect.channels)):
@@ -87,38 +91,35 @@ class Histories:
                 continue
             plain = [channel for channel in effect.channels if channel not in self]
             if plain or effect.clients:
-                done.append(Notify(effect.payload, effect.is_text, plain, effect.clients, effect.exclude, effect.tail))
+                rest = effect.payload, effect.is_text, plain, effect.clients, effect.exclude, effect.tail
+                done.append(Notify(*rest, sender=effect.sender))
             if not effect.history:
                 done.append(self._live(effect))
                 continue
             for channel in effect.channels:
                 keep = self._keep_of(channel)
                 if keep is not None:
+                    if self._channels.has_filters and channel in self._channels:
+                        self._by_filter[self.follow(channel).channel] = None
                     payload = effect.payload
                     if effect.tail:
                         payload = b"%b%b%b" % (payload, channel.encode(), effect.tail)
                     own = b"%b %d" % (identity, place)
-                    publishing = Publishing(channel, own, payload, effect.is_text, effect.exclude, is_known=is_known)
+                    said = payload, effect.is_text, effect.exclude, effect.sender
+                    publishing = Publishing(channel, own, *said, is_known=is_known)
                     done.append(publishing)
-                    append = Append(channel, own, payload, effect.is_text, effect.exclude, keep)
-                    self._queue.append(append, publishing.answered)
+                    self._queue.append(publishing.append(keep), partial(self._answered, publishing))
         return done
+
+    def _answered(self, publishing: Publishing, answer: Appended | None) -> None:
+        publishing.answered(answer, next(self._orders))
 
     def _live(self, effect: Notify) -> FanOut:
         """Of what is not to be kept, that to channels with history."""
         channels = [channel for channel in effect.channels if channel in self]
         excluding = set(unpack_ids(effect.exclude)) if effect.exclude else None
         self._counters.notifications += 1
-        return FanOut(effect.payload, effect.is_text, channels, (), excluding, None, effect.tail)
-
-    def _identity(self, node: Node, frame: frames.Effects | frames.Answer) -> tuple[bytes, bool]:
-        """The same at every proxy, and no other's; and whether nothing else can have been said under it."""
-        if not isinstance(frame, frames.Effects):  # a reply, which only this proxy gets
-            self._replies += 1
-            return b"%b %d" % (self._own, self._replies), True
-        if frame.request:  # whichever node has it
-            return b"%b %d %d" % (frame.home.encode(), frame.request, frame.part), False
-        return b"%b %d %d" % (node.id.encode(), node.incarnation, frame.number), True
+        return FanOut(effect.payload, effect.is_text, channels, (), excluding, None, effect.tail, sender=effect.sender)
 
     def is_done(self, publishing: Publishing) -> bool:
         """Whether it was given out to all who are here, or never will be. To be asked again when it was not."""
@@ -157,6 +158,10 @@ class Histories:
                 if not followed.has_given(answer.epoch, answer.offset):  # nobody can read it there any more
                     self._give_plain(publishing, followed)
                 return
+        elif answer.offset <= followed.last and (
+            publishing.order < followed.order or self._read_ones.get(publishing.identity) == answer.offset
+        ):
+            return  # it was there before anybody here was told where the log ends; or it was read from there meanwhile
         elif answer.is_new and answer.offset <= followed.last:
             # The store came back without the last that it was told: what stands there is not what was given out.
             log.warning("history_went_back", channel=followed.channel, offset=answer.offset, given=followed.last)
@@ -164,7 +169,7 @@ class Histories:
             self._give_plain(publishing, followed)
             return
         if answer.is_new or publishing.is_known:
-            followed.offer(Given(publishing.payload, publishing.is_text, answer.offset, b"", publishing.excluded))
+            followed.offer(publishing.given(answer.offset))
         else:  # another attempt at the request has appended it, and may have said something else
             followed.wanted = max(followed.wanted, answer.offset)
         self._go_on(followed)
@@ -180,15 +185,10 @@ class Histories:
         if not (self._gives_without and self._queue.without(publishing.channel)):
             self._on_interrupted(publishing.channel, "what was published is not given out without the log")
             return True
-        self._given[publishing.identity] = None
-        if len(self._given) > MAX_REMEMBERED:
-            del self._given[next(iter(self._given))]
+        self._given.add(publishing.identity, 0)
         keep = self._keep_of(publishing.channel)
         assert keep is not None
-        append = Append(
-            publishing.channel, publishing.identity, publishing.payload, publishing.is_text, publishing.excluded, keep
-        )
-        self._queue.later(append, partial(self._has_place, publishing))
+        self._queue.later(publishing.append(keep), partial(self._has_place, publishing))
         if followed is not None:
             self._give_plain(publishing, followed)
         return publishing.plain is None or publishing.plain.is_given
@@ -202,19 +202,20 @@ class Histories:
             self._is_another(followed, answer.epoch)
         if answer.epoch == followed.epoch and answer.offset > followed.end:
             followed.had.add(answer.offset)
-            followed.offer(Given(publishing.payload, publishing.is_text, answer.offset, b"", publishing.excluded))
+            followed.offer(publishing.given(answer.offset))
             self._go_on(followed)
 
     def _give_plain(self, publishing: Publishing, followed: Followed) -> None:
         """Without a position, after what is on its way."""
-        publishing.plain = Given(publishing.payload, publishing.is_text, 0, b"", publishing.excluded)
+        publishing.plain = publishing.given(0)
         followed.ready.append(publishing.plain)
         self._go_on(followed)
 
     def _fan_out(self, followed: Followed, given: Given) -> None:
         excluding = set(unpack_ids(given.excluded)) if given.excluded else None
         place = (followed.epoch, given.offset) if given.offset else ("", 0)
-        fan_out = FanOut(given.payload, given.is_text, [followed.channel], (), excluding, None, b"", *place)
+        said = given.payload, given.is_text, [followed.channel], (), excluding, None, b""
+        fan_out = FanOut(*said, *place, given.sender)
         self._counters.notifications += 1
         self._busy.append((followed, fan_out))
 
@@ -241,26 +242,41 @@ class Histories:
         if page is None:
             for newcomer in followed.newcomers:
                 newcomer.gives_up(Why.AWAY)
-            newcomers, followed.newcomers = followed.newcomers, []
-            for newcomer in newcomers:
-                newcomer.on_caught_up(newcomer, None)
+            self._welcome(followed, is_away=True)
             return
-        followed.is_new = not page.epoch
-        followed.knows(page.epoch, page.last)
+        was_new, followed.is_new = followed.is_new, not page.epoch
+        followed.knows(page.epoch, 0 if was_new else page.last)  # else members have nothing of it yet
+        followed.order = next(self._orders)
+        followed.wanted = page.last
         self._go_on(followed)
 
     def forget(self, channel: str) -> None:
         """Nobody is in it any more."""
         followed = self._followed.get(channel)
-        if followed is not None and not followed.newcomers and not followed.is_reading:
+        if followed is not None and not (followed.newcomers or followed.is_reading or followed.is_welcoming):
             del self._followed[channel]
 
     def comes(self, channel: str, since: Position | None, max_bytes: int, on_caught_up: CaughtUp) -> None:
-        """Somebody wants to be in it. on_caught_up is told when it is to be made a member, at once or later."""
+        """Somebody wants to be in it. on_caught_up is told when it is to be made a member, at once or later. If nothing
+        was published yet the log is begun: else it would be in no log that it could name when it comes back."""
         newcomer = Newcomer(since, max_bytes, on_caught_up)
-        followed = self.follow(channel)
+        followed = self._followed.get(channel)
+        if followed is None:
+            followed = self._followed[channel] = Followed(channel)
         followed.newcomers.append(newcomer)
-        self._go_on(followed)
+        if followed.epoch:
+            self._go_on(followed)
+        elif not followed.is_beginning:
+            followed.is_beginning = followed.is_reading = True
+            self._queue.begin(channel, partial(self._has_begun, followed))
+
+    def _has_begun(self, followed: Followed, page: Page | None) -> None:
+        followed.is_beginning = False
+        if followed.epoch:  # it is known by now
+            followed.is_reading = False
+            self._go_on(followed)
+        else:
+            self._has_top(followed, page)
 
     # --- what comes next ----------------------------------------------------------------------------------------------
 
@@ -282,7 +298,17 @@ class Histories:
                 newcomer.is_asked = True
                 done = partial(self._has_shown, followed, newcomer)
                 self._queue.read(followed.channel, newcomer.offset, PAGE, PAGE_BYTES, done)
-        followed.welcome()
+        self._welcome(followed)
+
+    def _welcome(self, followed: Followed, *, is_away: bool = False) -> None:
+        """Those who are where all are become members. Whoever has not, because it has gone, is no reason to follow."""
+        if not followed.newcomers or followed.is_welcoming:
+            return
+        followed.is_welcoming = True
+        is_one_told = followed.welcome(is_away=is_away)
+        followed.is_welcoming = False
+        if is_one_told and followed.channel not in self._channels:
+            self.forget(followed.channel)
 
     def _read(self, followed: Followed) -> None:
         followed.is_reading = True
@@ -315,10 +341,8 @@ class Histories:
         if self._given:
             followed.had.update(each.offset for each in logged if each.identity in self._given)
         for each in logged:  # its node may bring it to us when the log is away
-            self._read_ones[each.identity] = each.offset
-        while len(self._read_ones) > MAX_REMEMBERED:
-            del self._read_ones[next(iter(self._read_ones))]
-        return [Given(each.payload, each.is_text, each.offset, b"", each.note) for each in logged]
+            self._read_ones.add(each.identity, each.offset)
+        return list(map(read_given, logged))
 
     def _is_another(self, followed: Followed, epoch: str) -> None:
         """All of it is to be given out: whatever is appended by us says whose log it is, so nothing has been yet."""
@@ -343,7 +367,10 @@ class Histories:
             self._go_on(followed)
 
     def tick(self, now: float) -> None:
-        """Now and then: look for what no node has brought."""
+        """Now and then: look for what no node has brought, and no more for what nobody has a filter for."""
+        for channel in [each for each in self._by_filter if each not in self._channels]:
+            del self._by_filter[channel]
+            self.forget(channel)
         if self._followed and now >= self._asks_at and self._queue.is_blocking:
             self._asks_at = now + NEWS_INTERVAL
             self._queue.news(NEWS, self._has_news)
@@ -351,6 +378,10 @@ class Histories:
     def step(self, now: float) -> bool:
         """Turn's end. True: more is to be done at once."""
         return self._queue.step(now) or bool(self._busy)
+
+    def under_way(self) -> list[FanOut]:
+        """Fan-outs that have begun."""
+        return [fan_out for _, fan_out in self._busy]
 
     def give_out(self, budget: int) -> int:
         """Go on with what is being given out, channels in turn. Returns what is left of the budget."""

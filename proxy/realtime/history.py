@@ -27,11 +27,13 @@ CLEAN_INTERVAL = 5.0  # how often the log forgets some of what has ended, whethe
 
 
 class History:
-    """clock: of the wall, in seconds. histories: None if no channel has one. rules: of channels. asks: of nodes."""
+    """clock: of the wall, in seconds. histories: None if no channel has one. rules: of channels. asks: of nodes.
+    on_interrupted: to be set: who tells members, when they may have missed something, and why."""
 
     def __init__(
         self,
         config: Config,
+        rules: ChannelRules,
         channels: Channels,
         lanes: Lanes,
         reactor: Reactor,
@@ -39,7 +41,7 @@ class History:
         clock: Callable[[], float],
         proxy: str,
     ) -> None:
-        self.rules = rules = ChannelRules(config.channel)
+        self.rules = rules
         # Of two rules with one pattern the first one counts.
         self._keeps = {
             rule.match: Keep(rule.history_messages, rule.history_bytes, rule.history_age)
@@ -57,6 +59,7 @@ class History:
             self.histories = Histories(*parts, proxy, gives_without=gives_without)
             lanes.histories = self.histories
             channels.on_last = self.histories.forget
+        self.on_interrupted: Callable[[str, str], None] = lambda channel, why: None
         self.asks = HistoryAsks(self._queue, lambda channel: self.keep_of(channel) is not None, counters)
 
     def keep_of(self, channel: str) -> Keep | None:
@@ -95,3 +98,4 @@ class History:
     def _interrupted(self, channel: str, why: str) -> None:
         if self._reactor.masses.admits("history_interrupted", self._reactor.now):
             log.info("history_interrupted", channel=channel[:100], why=why)
+        self.on_interrupted(channel, why)

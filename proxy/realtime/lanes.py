@@ -20,13 +20,15 @@ from holdfast.balancer.ledger import Entry
 from holdfast.balancer.remembered import Remembered
 from holdfast.protocols.close import Reason, shown
 from holdfast.protocols.nodes import frames
-from holdfast.protocols.nodes.effects import FIRST_WINDOW, Effect, unpack_ids
+from holdfast.protocols.nodes.effects import Effect, unpack_ids
 from holdfast.proxy.clients.clients import Clients
 from holdfast.proxy.clients.session import Session
 from holdfast.proxy.metrics import Counters
-from holdfast.proxy.realtime.channels import Channels, FanOut
+from holdfast.proxy.realtime.channels import Channels
+from holdfast.proxy.realtime.fan_out import FanOut
 from holdfast.proxy.realtime.histories import Histories
-from holdfast.proxy.realtime.publishing import Done, Publishing
+from holdfast.proxy.realtime.lane import Lane, Work
+from holdfast.proxy.realtime.publishing import Publishing
 
 log = structlog.get_logger("holdfast.lanes")
 
@@ -54,61 +56,6 @@ class Replies(Protocol):
         ...
 
     def forget(self, frame: frames.Answer) -> None: ...
-
-
-class Work:
-    """What is carried out as one: Effects, a Hole, or a reply with its effects.
-
-    effects: all of them; sessions are closed as interrupted. place: of the next one. size: bytes that it may take.
-    cost: deliveries, or as much as that, so far. has_begun: its turn has come. entry: the request that a reply is for,
-    from then on. epoch: in which some of it is done as master; 0: nothing is.
-    """
-
-    __slots__ = ("cost", "effects", "entry", "epoch", "frame", "has_begun", "is_late", "node", "place", "size")
-
-    def __init__(
-        self, node: Node, frame: frames.Effects | frames.Hole | frames.Answer, effects: list[Effect], size: int
-    ) -> None:
-        self.node = node
-        self.frame = frame
-        self.effects: list[Effect] | list[Done] | list[Session] = effects
-        self.size = size
-        self.entry: Entry | None = None
-        self.place = self.cost = self.epoch = 0
-        self.has_begun = False
-        self.is_late = False
-
-
-class Lane:
-    """One run of a node. node: its present session, or the last one. gone_at: since when it has none.
-
-    last, done: numbers of the last effects that came, and that were carried out. average: what those cost, lately.
-    window: what it was told last. unsaid, unsaid_bytes: what is done since then, and it has not been told.
-    frames, bytes: numbered ones that wait or are under way. answer_bytes: of replies that do. vain: channels in it that
-    had nobody. is_waiting: for the log of a channel, which says when it goes on.
-    """
-
-    __slots__ = (
-        "answer_bytes", "average", "bytes", "done", "fan_out", "frames", "gone_at", "is_busy", "is_unanswered",
-        "is_waiting", "last", "node", "queue", "unsaid", "unsaid_bytes", "vain", "window", "work",
-    )  # fmt: skip
-
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        self.gone_at = inf
-        self.last = 0
-        self.done = 0
-        self.average = 0.0
-        self.frames = self.bytes = self.answer_bytes = 0
-        self.window = FIRST_WINDOW
-        self.unsaid = self.unsaid_bytes = 0
-        self.queue: deque[Work] = deque()
-        self.work: Work | None = None
-        self.fan_out: FanOut | None = None
-        self.vain: dict[str, None] = {}
-        self.is_busy = False
-        self.is_unanswered = False
-        self.is_waiting = False
 
 
 class Lanes:
@@ -291,6 +238,7 @@ class Lanes:
                         self._excluded(effect.exclude),
                         lane.vain if isinstance(work.frame, frames.Effects) else None,
                         effect.tail,
+                        sender=effect.sender,
                     )
                     self._counters.notifications += 1
                     budget -= fan_out.is_done
@@ -308,7 +256,7 @@ class Lanes:
                             return False
                         channels.join(effect.client, effect.channel, effect.version)
                     elif isinstance(effect, frames.Leave):
-                        under_way = [other.fan_out for other in self._busy if other.fan_out is not None]
+                        under_way = self.under_way()
                         channels.leave(effect.client, effect.channel, under_way, effect.version)
                         budget -= len(under_way) // EXCLUDED_PER_UNIT
                     elif isinstance(effect, frames.CloseClient):
@@ -332,6 +280,11 @@ class Lanes:
             work.cost += before - budget
             self._budget = budget
         return fan_out is None and work.place == len(effects)
+
+    def under_way(self) -> list[FanOut]:
+        """Fan-outs that have begun."""
+        begun = [lane.fan_out for lane in self._busy if lane.fan_out is not None]
+        return begun if self.histories is None else begun + self.histories.under_way()
 
     def _update(self, effect: frames.Update) -> None:
         if effect.data is not None:

@@ -27,6 +27,7 @@ RETRY_INTERVAL = 1.0  # how often a log that is away is asked again
 MAX_STALE = 100_000  # channels whose logs are to be begun anew; of more nothing is given out without the log
 MAX_LATE_BYTES = 16 << 20  # of what was given out without the log, and is appended when it is back; of more, the newest
 LATE_OVERHEAD = 500  # bytes of each
+BEGIN = -1  # of Asked, after: where it ends, and it is begun if there is none
 
 ResultT = TypeVar("ResultT")
 Told = Callable[[Appended | None], None]
@@ -103,6 +104,13 @@ class LogQueue:
             self.read(channel, END, 1, 1, done)
         else:
             done(self._at_once(lambda: self._log.read(channel, END, 1, 1, self._clock())))
+
+    def begin(self, channel: str, done: Shown) -> None:
+        """As `top`, of a log that is begun if there is none."""
+        if self._log.is_blocking:
+            self.read(channel, BEGIN, 1, 1, done)
+        else:
+            done(self._at_once(lambda: _begin(self._log, channel, self._clock())))
 
     def news(self, limit: int, done: Callable[[News | None], None]) -> None:
         """What has changed since this was asked last."""
@@ -204,6 +212,8 @@ class LogQueue:
     def _read(self, asked: Asked) -> Page | News | list[Appended]:
         if not asked.limit:
             return self._log.append([], self._clock())
+        if asked.after == BEGIN:
+            return _begin(self._log, asked.channel, self._clock())
         if asked.channel:
             return self._log.read(asked.channel, asked.after, asked.limit, asked.max_bytes, self._clock())
         news = self._log.news(self._cursor, asked.limit)
@@ -248,6 +258,15 @@ class Outcome(NamedTuple, Generic[ResultT]):
     result: ResultT | None
     error: LogUnavailable | None
     renewed: list[tuple[str, str]]
+
+
+def _begin(store: Log, channel: str, now: float) -> Page:
+    """The end of a log, which is begun if there is none."""
+    page = store.read(channel, END, 1, 1, now)
+    if page.epoch:
+        return page
+    store.renew(channel, "")
+    return store.read(channel, END, 1, 1, now)
 
 
 def _ask(ask: Callable[[], ResultT], store: Log, stale: dict[str, None]) -> Outcome[ResultT]:

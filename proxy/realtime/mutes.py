@@ -30,6 +30,8 @@ class Mutes:
 
         Also those that it has been told of before: it may not have listened, because it had a join under way.
         """
+        if self._channels.has_filters:  # whoever has one may come to have it for any channel
+            return
         muted = self._muted.setdefault(node, set())
         room = MAX_MUTED - len(muted)
         channels = [channel for channel in vain if len(channel) <= MAX_NAME and channel not in self._channels]
@@ -46,6 +48,14 @@ class Mutes:
         for node in self._told.pop(channel, ()):
             self._muted[node].discard(channel)
             node.link.send(frames.Unmute([channel]))
+
+    def unmute_all(self) -> None:
+        """Any channel may have somebody now."""
+        for node, muted in self._muted.items():
+            if muted:
+                node.link.send(frames.Unmute(list(muted)))
+                muted.clear()
+        self._told.clear()
 
     def lost(self, node: Node) -> None:
         """The session is over."""

@@ -66,15 +66,15 @@ class StillProxy:
         return client
 
     def join(self, id="node", incarnation=1, capacity=1000, **more):
-        """A node that is ready, and has taken all that it was told but requests. seen: as its Welcome said."""
+        """A node that is ready, and has taken all that it was told but what it is asked. seen: as its Welcome said."""
         peer = self.hub.dial()
         hello = frames.Hello(frames.VERSION, id, "n", incarnation, capacity, wants_clients=False, **more)
         peer.say(hello, frames.Ready())
         self.turn()
         peer.seen = next(frame.seen for frame in peer.heard if isinstance(frame, frames.Welcome))
-        requests = taken(peer, frames.Request)
+        asked = taken(peer, frames.Request | frames.Call)
         peer.heard.clear()
-        peer.heard += requests
+        peer.heard += asked
         return peer
 
     def turn(self):

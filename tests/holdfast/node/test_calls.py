@@ -7,6 +7,7 @@ import structlog
 
 from holdfast import Node, Refused, Session
 from holdfast.node.calls import Calls
+from holdfast.node.channel_functions import ChannelFunctions
 from holdfast.node.function import Function
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import CLOSE, MAX_JOINED, OPEN
@@ -83,7 +84,15 @@ async def test_a_close_that_says_no_reason_is_told_as_one_whose_nobody_knows(pay
     """As those are whose proxy was lost."""
     told = []
     ada = client()
-    calls = Calls(None, [], [Function(lambda *what: told.append(what), inline=True)], None, None)
+    calls = Calls(
+        None,
+        [],
+        [Function(lambda *what: told.append(what), inline=True)],
+        None,
+        ChannelFunctions(""),
+        ChannelFunctions(""),
+        None,
+    )
     await calls.begin(
         frames.Call(1, 1, 1000, CLOSE, payload, True, ada.id, b"Ada"), ada, 0.0, lambda function, *what: function(*what)
     )

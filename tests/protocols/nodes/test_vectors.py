@@ -14,7 +14,7 @@ import pytest
 
 from holdfast.protocols.errors import FrameError
 from holdfast.protocols.nodes import frames
-from holdfast.protocols.nodes.calls import decode_admitted, encode_admitted
+from holdfast.protocols.nodes.calls import decode_admitted, decode_granted, encode_admitted, encode_granted
 
 VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text(encoding="utf-8"))
 DECODE = {"node": frames.decode_from_node, "proxy": frames.decode_from_proxy}
@@ -121,6 +121,16 @@ def test_who_is_admitted(vector):
     assert plain(admitted) == meant(list(vector["fields"].values()))
     if vector["canonical"]:
         assert encode_admitted(admitted) == data == msgpack.packb(meant(list(vector["fields"].values())))
+
+
+@pytest.mark.parametrize("vector", VECTORS["granted"], ids=lambda vector: vector["hex"])
+def test_what_is_granted(vector):
+    data = bytes.fromhex(vector["hex"])
+    granted = decode_granted(data)
+    assert list(granted.__struct_fields__) == list(vector["fields"])
+    assert plain(granted) == meant(list(vector["fields"].values()))
+    if vector["canonical"]:
+        assert encode_granted(granted) == data == msgpack.packb(meant(list(vector["fields"].values())))
 
 
 @pytest.mark.parametrize("sender", ["node", "proxy"])

@@ -20,7 +20,8 @@ from holdfast.proxy.config import ClientSettings, RealtimeSettings
 from holdfast.proxy.metrics import Counters
 from holdfast.proxy.process.build import is_compiled
 from holdfast.proxy.realtime import channels
-from holdfast.proxy.realtime.channels import Channels, FanOut
+from holdfast.proxy.realtime.channels import Channels
+from holdfast.proxy.realtime.fan_out import FanOut
 from tests.waiting import PATIENCE, until
 
 

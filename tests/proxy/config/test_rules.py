@@ -184,3 +184,11 @@ def test_proxies_of_a_cluster_must_know_their_own_key(tmp_path):
     assert "node.curve_authorized_keys: expected the public key of node.curve_secret_key_file among them" in line
     (tmp_path / "proxy.key").rename(authorized / "us.key")
     assert examine(None, {}, [*CLUSTER, *sets])[1] == []
+
+
+def test_a_channel_with_tokens_needs_keys(tmp_path):
+    file = tmp_path / "holdfast.toml"
+    file.write_text('[[channel]]\nmatch = "a"\n[[channel]]\nmatch = "news:*"\nsubscribe = "token"\n')
+    [line] = examine(file, {})[1]
+    assert 'client.jwt_keys: expected keys, because channel 2, "news:*", has subscribe = "token"' in line
+    assert examine(file, {}, [JWT])[1] == []

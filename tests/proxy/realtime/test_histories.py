@@ -10,6 +10,7 @@ from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.effects import pack_ids
 from holdfast.proxy.realtime.histories import Histories
 from holdfast.proxy.realtime.log_queue import LogQueue
+from holdfast.proxy.realtime.publishing import note_of
 from tests.harness import ScriptedNode, client_ids, running, websocket
 from tests.proxy.realtime.test_log_queue import Store
 
@@ -114,7 +115,7 @@ async def test_who_is_excluded_does_not_get_it(is_read, nursery):
         assert await client.recv() == "2"
         excluded = pack_ids([id])
         if is_read:
-            store.within.append([Append("news", b"another", b"others'", True, excluded, KEEP)], 1e9)
+            store.within.append([Append("news", b"another", b"others'", True, note_of(b"", excluded), KEEP)], 1e9)
         else:
             node.say(frames.Effects(3, [frames.Notify(b"3", True, ["news"], b"", excluded)]))
         node.say(notify(4, "news"))

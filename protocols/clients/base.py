@@ -206,6 +206,19 @@ class KnowsChannels(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsJoins(Protocol):
+    """What an adapter has besides KnowsChannels if its protocol tells a client of channels in which a node has it."""
+
+    def joined(self, channel: str) -> bytes:
+        """A node has it in a channel: what is published there follows. Not of those with which its session begins."""
+        ...
+
+    def left(self, channel: str) -> bytes:
+        """No node has, any more: nothing of that channel follows."""
+        ...
+
+
 class Begun(Struct, gc=False):
     """What is said of a session that has begun.
 

@@ -18,8 +18,8 @@ raises Violation; an exception of the adapter's own comes through as it is. The 
 - An `Opened` with `refuse` comes before the answer of its handshake: an Output follows in the same call, or `begun`
   says it, or it comes when what follows, a Subscribe, is granted; and none is before it there. `refuse` makes bytes,
   and the connection ends with them. Without `refuse` a session that may not begin is told so by `close`, and its
-  messages have been answered by `error`: `Finished` comes then. (That an Output of an earlier call, or one without `refuse`, does not tell the client that its session stands,
-  nobody can see from outside.)
+  messages have been answered by `error`: `Finished` comes then. (That an Output of an earlier call, or one without
+  `refuse`, does not tell the client that its session stands, nobody can see from outside.)
 - The text of a Message is UTF-8. What is to be written is bytes.
 - `paused` is True only while a request waits for its reply, and with `has_more`. In the first case nothing but
   `Finished` comes, and no byte is lost.

@@ -15,6 +15,7 @@ from holdfast.protocols.clients.base import (
     UNITS_PER_CALL,
     Begun,
     KnowsChannels,
+    KnowsJoins,
     KnowsSession,
     Limits,
     ReplyHead,
@@ -279,6 +280,13 @@ class WithinWebSocket:
 
     def unsubscribed(self, request: Unsubscribe) -> bytes:
         return self._frame(self._inner.unsubscribed(request))
+
+    def joined(self, channel: str) -> bytes:
+        """See protocols.clients.base.KnowsJoins, of this and the next: nothing is said if that has no words for it."""
+        return self._frame(self._inner.joined(channel)) if isinstance(self._inner, KnowsJoins) else b""
+
+    def left(self, channel: str) -> bytes:
+        return self._frame(self._inner.left(channel)) if isinstance(self._inner, KnowsJoins) else b""
 
     def dropped(self, channel: str, error: HoldfastError) -> bytes:
         return self._frame(self._inner.dropped(channel, error))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from holdfast.balancer.taken import ALL, NOT, PART, Taken
-from holdfast.protocols.clients.base import ClientProtocol, KnowsChannels, ReplyHead, Subscribed
+from holdfast.protocols.clients.base import ClientProtocol, KnowsChannels, KnowsJoins, ReplyHead, Subscribed
 from holdfast.protocols.clients.events import Publish, Request, Subscribe, Unsubscribe
 from holdfast.protocols.errors import HoldfastError, ProtocolError
 from holdfast.proxy.clients.reactor import READABLE, close_crashed
@@ -118,6 +118,16 @@ class Answering(Peer):
         if protocol.has_more and self.state is OPEN:
             self.transport.set_wire_format(protocol.wire_format)
             self._after_events(self._clients.reactor.now)
+
+    def joined(self, channel: str) -> None:
+        if isinstance(self.protocol, KnowsJoins):
+            protocol = self.protocol
+            self._tell(lambda _: protocol.joined(channel))
+
+    def left(self, channel: str) -> None:
+        if isinstance(self.protocol, KnowsJoins):
+            protocol = self.protocol
+            self._tell(lambda _: protocol.left(channel))
 
     def _tell(self, say: Callable[[KnowsChannels], bytes]) -> bool:
         """False: nothing can be said any more."""

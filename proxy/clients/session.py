@@ -63,6 +63,14 @@ class Peer(Owner):
         """Its subscription is over, by no wish of its own."""
         raise NotImplementedError
 
+    def joined(self, channel: str) -> None:
+        """A node has its session in a channel."""
+        raise NotImplementedError
+
+    def left(self, channel: str) -> None:
+        """No node has, any more."""
+        raise NotImplementedError
+
     def expire_in(self, seconds: float) -> None:
         """Its session ends then, whatever it does; inf: never. Not what was said of that before."""
         raise NotImplementedError

@@ -48,9 +48,9 @@ class Nobody(Owner):
 class Channels:
     """subscriptions: memberships of all channels.
 
-    on_first: told a channel that had nobody, and has somebody now; on_last: one that has nobody any more. on_left: told
-    who is no member of a channel any more, and goes on. on_filter: told that any channel may have somebody from now on.
-    filtered: who has filters; while `has_filters`.
+    on_first: told a channel that had nobody, and has somebody now; on_last: one that has nobody any more. on_joined,
+    on_left: told whom a node has joined a channel, or leave it; None: nobody wants to know. on_filter: told that any
+    channel may have somebody from now on. filtered: who has filters; while `has_filters`.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class Channels:
         self.subscriptions = 0
         self.on_first: Callable[[str], None] | None = None
         self.on_last: Callable[[str], None] | None = None
+        self.on_joined: Callable[[Session, str], None] | None = None
         self.on_left: Callable[[Session, str], None] | None = None
         self.on_filter: Callable[[], None] | None = None
 
@@ -109,6 +110,8 @@ class Channels:
         joined[channel] = version
         self.subscriptions += 1
         members[session] = session.connection.transport
+        if version != SUBSCRIBED and self.on_joined is not None:
+            self.on_joined(session, channel)
         return True
 
     def limit(self, session: Session, channel: str) -> str:
@@ -155,8 +158,10 @@ class Channels:
         for fan_out in under_way:
             fan_out.has_left(session.connection.transport, channel, self._nobody)
 
-    def leave(self, client: int, channel: str, under_way: Iterable[FanOut], version: int = 0) -> None:
-        """under_way: what it gets nothing more of. version: see Leave."""
+    def leave(
+        self, client: int, channel: str, under_way: Iterable[FanOut], version: int = 0, *, is_own: bool = False
+    ) -> None:
+        """under_way: what it gets nothing more of. version: see Leave. is_own: it is no node's doing."""
         session = self._clients.find(client)
         if session is None:
             return
@@ -170,7 +175,7 @@ class Channels:
             del joined[channel]
             self._remove(session, channel)
             self.skip(session, channel, under_way)
-            if self.on_left is not None:
+            if not is_own and self.on_left is not None:
                 self.on_left(session, channel)
 
     def forget(self, session: Session) -> None:

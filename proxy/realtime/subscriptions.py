@@ -93,7 +93,7 @@ class Subscriptions:
         self._due: list[tuple[float, int, Session, Key]] = []
         self._number = count()
         history.on_interrupted = self.interrupted
-        channels.on_left = self.left
+        channels.on_joined, channels.on_left = self.joined, self.left
         clients.subscribing = self
 
     def __len__(self) -> int:
@@ -119,7 +119,7 @@ class Subscriptions:
                 self._end(wish, HoldfastError("the client has unsubscribed meanwhile", Reason.CLIENT_LEFT))
             self._forget_one(session, (event.channel, event.is_filter))
             if not event.is_filter:
-                self._channels.leave(session.id, event.channel, self._under_way())
+                self._channels.leave(session.id, event.channel, self._under_way(), is_own=True)
         connection.unsubscribed(event)
 
     def _wish(
@@ -261,14 +261,20 @@ class Subscriptions:
         self._forget_one(session, key)
         channel, is_filter = key
         if not is_filter and session.channels is not None and session.channels.get(channel) == SUBSCRIBED:
-            self._channels.leave(session.id, channel, self._under_way())
+            self._channels.leave(session.id, channel, self._under_way(), is_own=True)
         session.connection.dropped(channel, error)
 
     def left(self, session: Session, channel: str) -> None:
-        """It is no member any more; if it had not wished that, a node has."""
-        if session in self._of and (channel, False) in self._of[session]:
+        """A node has it leave the channel."""
+        if (channel, False) not in self._of.get(session, ()):
+            session.connection.left(channel)
+        else:
             self._forget_one(session, (channel, False))
             session.connection.dropped(channel, HoldfastError("a node has taken it out of the channel", Reason.KICKED))
+
+    def joined(self, session: Session, channel: str) -> None:
+        """A node has it join the channel."""
+        session.connection.joined(channel)
 
     def interrupted(self, channel: str, why: str) -> None:
         """Members may have missed something: positions in the channel are over, and who knows one is told. Who

@@ -145,13 +145,16 @@ class Cluster:
 
 
 @asynccontextmanager
-async def a_cluster(directory: Path, nodes: int, application: str, *settings: str):
-    """settings: of the proxy, "section.key=value"."""
+async def a_cluster(directory: Path, nodes: int, application: str, *settings: str, config: str = ""):
+    """settings: of the proxy, "section.key=value". config: a file of it."""
     processes = Processes(directory)
     ready = directory / "ready.json"
     settings = ("client.bind=127.0.0.1:0", "node.bind=tcp://127.0.0.1:*", "admin.bind=127.0.0.1:0", *settings)
     try:
         sets = [part for setting in settings for part in ("--set", setting)]
+        if config:
+            (directory / "holdfast.toml").write_text(config)
+            sets += ["--config", str(directory / "holdfast.toml")]
         proxy = await processes.start(HOLDFAST, "serve", "--ready-file", ready, *sets)
         with trio.fail_after(PATIENCE):
             while not ready.exists():  # noqa: ASYNC110 - another process makes it

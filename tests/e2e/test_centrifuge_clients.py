@@ -29,13 +29,31 @@ def secret(monkeypatch):
     monkeypatch.setenv("JWT_SECRET", SECRET)
 
 
+RULES = """
+[[channel]]
+match = "room:{id}"
+subscribe = "node"
+publish = "node"
+
+[[channel]]
+match = "log:*"
+subscribe = "anyone"
+publish = "node"
+history_messages = 1000
+
+[[channel]]
+match = "signed:*"
+subscribe = "token"
+"""
+
+
 def cluster(directory, nodes, *further):
     settings = (
         *further,
         *("client.protocols=centrifuge://127.0.0.1:0", f"client.jwt_keys={SECRET}", "client.jwt_leeway=0"),
         *("client.ping_interval=1", "client.ping_timeout=2"),  # so that each script has some
     )
-    return a_cluster(directory, nodes, "tests.e2e.centrifuge_clients.node:node", *settings)
+    return a_cluster(directory, nodes, "tests.e2e.centrifuge_clients.node:node", *settings, config=RULES)
 
 
 def url(system):
@@ -70,6 +88,27 @@ async def test_python(tmp_path, at):
             "a token is refreshed on the open connection",
             "closed by a node",
         ]
+
+
+CHANNELS = [
+    "a node lets it subscribe, or not",
+    "what one publishes others get, with who it was",
+    "a token lets it subscribe, and a new one puts off the end",
+    "what it has missed it gets when it comes back",
+]
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_channels_in_javascript(scripts, tmp_path, kind):
+    async with cluster(tmp_path, 2, f"history.kind={kind}", f"store.path={tmp_path / 'store'}") as system:
+        script = await system.script(scripts, "channels.mjs", url(system))
+        assert await steps(script) == [*CHANNELS[:-1], "a node has it in a channel", CHANNELS[-1]]
+
+
+async def test_channels_in_python(tmp_path):
+    async with cluster(tmp_path, 2) as system:
+        script = await system.script(HERE, "channels.py", url(system))
+        assert await steps(script) == CHANNELS
 
 
 async def test_calls_outlive_their_nodes(scripts, tmp_path):

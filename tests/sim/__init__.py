@@ -24,6 +24,7 @@ faults      what goes wrong, at random, and healing
 stories     single stories, step by step: what puts "at most one acts" at risk
 lives       likewise: comings and goings
 promises    likewise: deliveries, effects, the state
+subscribers clients that subscribe and publish by themselves
 subscriptions  likewise: rooms of Kuzzle's dialect, changed by several nodes
 
 One seed decides everything. `python -m tests.sim SEED` replays one with a log; `make sim` runs 10,000.

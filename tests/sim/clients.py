@@ -82,8 +82,11 @@ class SimProtocol:
             elif number == BYE:
                 return [*events, *self._finish()]
             else:
-                events.append(Message(payload[0], False, number))
+                events.append(self._asked(number, *payload))
         return events
+
+    def _asked(self, number: int, payload: bytes) -> Event:
+        return Message(payload, False, number)
 
     def _finish(self) -> list[Event]:
         self._is_over = True
@@ -120,6 +123,9 @@ class Client:
 
     is_slow: it takes only little of what is there. is_still: it takes nothing. stays: it connects again.
     """
+
+    protocol: type[SimProtocol] = SimProtocol
+    make_book: type[Book] = Book
 
     def __init__(self, world: "World", number: int) -> None:
         self.world = world
@@ -170,8 +176,8 @@ class Client:
         self.proxy = proxy
         self._frames = Frames()
         self._unread.clear()
-        self.book = Book(self.world, self, proxy)
-        connection = listener.clients.add(stream.number, f"10.9.0.1:{self.number}", None, SimProtocol)
+        self.book = self.make_book(self.world, self, proxy)
+        connection = listener.clients.add(stream.number, f"10.9.0.1:{self.number}", None, self.protocol)
         self.id = connection.id
         stream.came(frame(HELLO))
         listener.clients.reactor.settle()

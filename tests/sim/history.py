@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 KEEP = Keep(200, 0, 1e6)
-LOGGED = ("blue", "green", "red")  # channels that have a history
+LOGGED = ("blue", "green", "red", "log:a", "log:b")  # channels that have a history
 
 
 class SimLog:
@@ -91,17 +91,22 @@ def attach(proxy: "SimProxy") -> LogQueue:
     app = proxy.app
     log = SimLog(proxy)
     queue = LogQueue(log, app.reactor, app.counters, lambda: 1e9 + proxy.world.time, log.in_thread)
+
+    def interrupted(channel: str, why: str) -> None:
+        proxy.world.note(proxy.id, "interrupts", channel, why)
+        app.subscriptions.interrupted(channel, why)
+
     histories = Histories(
         queue,
         app.channels,
         app.reactor,
         app.counters,
         lambda channel: KEEP if channel in LOGGED else None,
-        lambda channel, why: proxy.world.note(proxy.id, "interrupts", channel, why),
+        interrupted,
         proxy.id,
         gives_without=True,
     )
-    app.lanes.histories = histories
+    app.lanes.histories = app.subscriptions._histories = histories
     app.channels.on_last = histories.forget
     tick = app.ticker.tick
 

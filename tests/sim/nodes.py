@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Any
 import trio
 from msgspec import msgpack
 
-from holdfast import NO_REPLY, Client, HoldfastError, LinkRefused, Node, NoReply, Question, Reply, Request, StateError
+from holdfast import (
+    NO_REPLY,
+    Client,
+    HoldfastError,
+    LinkRefused,
+    Node,
+    NoReply,
+    PublishRequest,
+    Question,
+    Reply,
+    Request,
+    StateError,
+    SubscribeRequest,
+)
 from holdfast.node import effects, node
 from holdfast.node.clients import UNKNOWN
 from holdfast.node.stream import NOWHERE, Effective, Origin
@@ -72,6 +85,9 @@ class SimNode(Process):
             ours.on_close(self._went, once=True)
         ours.on_master(self._lead)
         ours.on_ask(self._asked)
+        if world.has_subscribers:
+            ours.on_subscribe("asked:{name}")(self._may_subscribe)
+            ours.on_publish("*")(self._client_publishes)
 
     async def main(self) -> None:
         async with trio.open_nursery() as self._nursery:
@@ -322,6 +338,16 @@ class SimNode(Process):
                 yield pack(part)
 
         return Reply(body())
+
+    async def _may_subscribe(self, request: SubscribeRequest, name: str) -> bool:
+        random = self.world.random
+        if random.random() < 0.3:
+            await trio.sleep(random.uniform(0.0, 0.5))
+        return random.random() < 0.9
+
+    async def _client_publishes(self, request: PublishRequest) -> None:
+        if self.world.random.random() < 0.2:
+            await trio.sleep(self.world.random.uniform(0.0, 0.3))
 
     async def _on_set(self, request: Request, number: int, key: str) -> bytes:
         self.world.checks.sets(key, number)

@@ -19,6 +19,7 @@ from tests.sim.process import Process
 from tests.sim.proxies import SimProxy
 from tests.sim.sockets import Router, Subscriber
 from tests.sim.store import Store
+from tests.sim.subscribers import ChannelClient, Publications, with_rules
 from tests.sim.wires import Wire
 
 
@@ -34,7 +35,7 @@ class World:
         spread: float = 0.7, rates: tuple[float | None, float | None] = (None, None), node_heartbeat: float = 0.5,
         fence: float = 2.0, is_alone: bool = False, is_one_host: bool = False, tunnels: bool = True,
         seeds: tuple[str, ...] = (), is_ordered: bool = False, has_doormen: bool = True,
-        has_history: bool = False,
+        has_history: bool = False, subscribers: int = 0,
     ) -> None:  # fmt: skip
         self.seed = seed
         self.random = Random(seed)
@@ -43,7 +44,7 @@ class World:
         self.is_alone = is_alone
         self.is_one_host = is_one_host  # so a proxy knows which others there have died
         self.is_copied = False  # of one host the names say so, but others are on a copy of it
-        self.is_busy = clients > 0  # whether clients ask and nodes publish
+        self.is_busy = clients + subscribers > 0  # whether clients ask and nodes publish
         # Where nodes join.
         self.seeds = [*(f"tcp://10.0.0.{number}:7510" for number in range(max(1, proxies))), *seeds]
         self._rates = rates  # of the clocks of proxies and of nodes
@@ -55,6 +56,10 @@ class World:
             fence=fence,
             is_ordered=is_ordered,
         )
+        if subscribers:
+            self.config = with_rules(self.config)
+        self.has_subscribers = subscribers > 0
+        self.publications = Publications()
         self.times = times_of(self.config)
         self.loss = self.duplication = self.garbling = self.replay = 0.0
         self.max_delay = 0.005
@@ -98,6 +103,8 @@ class World:
             self.later(self.random.uniform(0, spread), self.start_node, f"n{number}")
         for _ in range(clients):
             self.later(self.random.uniform(0, 2 * spread), self.start_client)
+        for _ in range(subscribers):
+            self.later(self.random.uniform(0, 2 * spread), self.start_client, ChannelClient)
 
     def close(self) -> None:
         """Nothing of it is left in memory, and modules are as they were for the next one."""
@@ -185,8 +192,8 @@ class World:
         node.start()
         return node.id
 
-    def start_client(self) -> Client:
-        client = Client(self, len(self.clients))
+    def start_client(self, kind: type[Client] = Client) -> Client:
+        client = kind(self, len(self.clients))
         self.clients.append(client)
         client.connect()
         return client

@@ -281,6 +281,14 @@ class CentrifugeProtocol:
     def dropped(self, channel: str, error: HoldfastError) -> bytes:
         return self._say(replies.unsubscribe(channel, codes.unsubscribe_code(error), str(error)))
 
+    def joined(self, channel: str) -> bytes:
+        """A subscription of the server's. One with which the session begins is told by `begun`."""
+        return replies.push(channel, "subscribe") if self._phase is _OPEN else b""
+
+    def left(self, channel: str) -> bytes:
+        said = b'{"code":%d,"reason":"left"}' % codes.SERVER_UNSUBSCRIBE
+        return self._say(replies.push(channel, "unsubscribe", said))
+
     def published(self, request: Publish) -> bytes:
         return self._say(replies.result(request.context.id, "publish"))
 

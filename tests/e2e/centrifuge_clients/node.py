@@ -2,7 +2,7 @@
 
 import trio
 
-from holdfast import Node, Request, RequestError
+from holdfast import Node, PublishRequest, Refused, Request, RequestError, SubscribeRequest, Subscription
 
 node = Node("app")
 
@@ -46,3 +46,43 @@ async def leave(request: Request, body: dict) -> None:
 async def move(request: Request, body: dict) -> None:
     """Sent, and so without a reply: what comes of it is a notification."""
     await node.notify({"moved": body["to"]}, clients=[request.client])
+
+
+@node.on_message("method", "log")
+async def log(request: Request, body: dict) -> list:
+    """All that is kept of a channel."""
+    page = await node.history(body["data"], since=0, limit=1000)
+    return [publication.json() for publication in page.publications]
+
+
+@node.on_message("method", "notify")
+async def notify(request: Request, body: dict) -> None:
+    for number in body["data"]["numbers"]:
+        await node.notify(number, channels=[body["data"]["channel"]])
+
+
+@node.on_message("method", "into")
+async def into(request: Request, body: dict) -> None:
+    await node.join(request.client, body["data"])
+    await node.notify("welcome", channels=[body["data"]])
+    await node.leave(request.client, body["data"])
+    await node.notify("nobody hears it", channels=[body["data"]])
+
+
+@node.on_subscribe("room:{id}")
+async def may(request: SubscribeRequest, id: int, body: dict | None = None) -> Subscription:
+    if id > 9:
+        raise Refused(404, "no such room")
+    return Subscription(info={"room": id, "said": body})
+
+
+@node.on_publish("room:{id}")
+async def said(request: PublishRequest, id: int) -> dict:
+    if request.json() == "bad":
+        raise Refused(422, "not that")
+    return {"room": id, "text": request.json()}
+
+
+@node.on_publish("log:*")
+def logged(request: PublishRequest) -> None:
+    """As it came."""

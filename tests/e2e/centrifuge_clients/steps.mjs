@@ -12,9 +12,9 @@ const SECRET = process.env.JWT_SECRET;
 
 const encoded = (value) => Buffer.from(value).toString("base64url");
 
-/** A token of the user's, that ends in so many seconds. */
-export function token(sub, seconds) {
-  const claims = { sub, exp: Date.now() / 1000 + seconds };
+/** A token of the user's, that ends in so many seconds. more: other claims. */
+export function token(sub, seconds, more = {}) {
+  const claims = { sub, exp: Date.now() / 1000 + seconds, ...more };
   const said = `${encoded('{"alg":"HS256"}')}.${encoded(JSON.stringify(claims))}`;
   return `${said}.${createHmac("sha256", SECRET).update(said).digest("base64url")}`;
 }
@@ -23,10 +23,23 @@ export function token(sub, seconds) {
 export function client(options = {}) {
   const made = new Centrifuge(address, { websocket: WebSocket, timeout: PATIENCE, ...options });
   const events = Object.fromEntries(
-    ["connected", "connecting", "disconnected", "error", "message"].map((name) => [name, new Inbox(name)]),
+    ["connected", "connecting", "disconnected", "error", "message", "subscribed", "publication", "unsubscribed"].map(
+      (name) => [name, new Inbox(name)],
+    ),
   );
   for (const [name, inbox] of Object.entries(events)) made.on(name, inbox.push);
   return Object.assign(made, { events });
+}
+
+/** A subscription with inboxes, as of `client`. */
+export function subscription(made, channel, options = {}) {
+  const sub = made.newSubscription(channel, options);
+  const events = Object.fromEntries(
+    ["subscribed", "subscribing", "unsubscribed", "error", "publication"].map((name) => [name, new Inbox(name)]),
+  );
+  for (const [name, inbox] of Object.entries(events)) sub.on(name, inbox.push);
+  sub.subscribe();
+  return Object.assign(sub, { events });
 }
 
 export async function connected(options) {

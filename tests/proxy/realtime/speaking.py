@@ -88,6 +88,12 @@ class JsonLines:
     def dropped(self, channel, error):
         return said(dropped=channel, reason=error.reason.value, why=str(error))
 
+    def joined(self, channel):
+        return said(joined=channel)
+
+    def left(self, channel):
+        return said(left=channel)
+
     def published(self, request):
         return said(id=request.context, published=request.channel)
 

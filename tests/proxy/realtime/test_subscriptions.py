@@ -110,10 +110,16 @@ async def test_it_counts_for_the_limit_of_channels():
         assert proxy.counters.limits_hit["client.max_channels"] == 1
 
 
-async def test_only_what_goes_through_channels_is_a_client_s_own():
+async def test_it_is_told_of_channels_in_which_a_node_has_it():
     with still() as (proxy, client):
-        Doing(proxy)(frames.Join(client.id, "secret:1"), notify("x", "secret:1"))
-        assert client.look() == [{"channel": "secret:1", "text": "x"}]
+        do = Doing(proxy)
+        do(frames.Join(client.id, "secret:1"), notify("x", "secret:1"), frames.Join(client.id, "secret:1", 5))
+        do(frames.Leave(client.id, "secret:1"), notify("y", "secret:1"))
+        assert client.look() == [
+            {"joined": "secret:1"},
+            {"channel": "secret:1", "text": "x"},
+            {"left": "secret:1"},
+        ]
 
 
 # --- beside nodes -----------------------------------------------------------------------------------------------------
@@ -144,7 +150,7 @@ async def test_it_leaves_what_a_node_has_joined_it_to():
         do(frames.Join(client.id, "secret:1"))
         client.say_now({"unsubscribe": "secret:1"})
         do(notify("x", "secret:1"))
-        assert client.look() == [{"id": 1, "unsubscribed": "secret:1"}]
+        assert client.look() == [{"joined": "secret:1"}, {"id": 1, "unsubscribed": "secret:1"}]
 
 
 # --- a token ----------------------------------------------------------------------------------------------------------
@@ -395,6 +401,7 @@ async def test_what_a_client_publishes_is_done_before_it_is_told_so():
     with still() as (proxy, client):
         do = Doing(proxy, takes=TAKES)
         do(frames.Join(client.id, "asked:1"))
+        client.look()
         client.say_now({"publish": "asked:1", "text": "hello"})
         [call] = do.calls()
         assert (call.kind, call.channel, call.payload, call.is_text) == ("publication", "asked:1", b"hello", True)
@@ -575,6 +582,7 @@ async def test_who_knows_a_position_is_told_when_it_is_over():
         do = Doing(proxy)
         subscribe(client, "log:1")
         do(frames.Join(other.id, "log:1"))
+        assert other.look() == [{"joined": "log:1"}]
         proxy.app.history.histories._on_interrupted("log:1", "a reason")
         [dropped] = client.look()
         assert (dropped["dropped"], dropped["reason"], dropped["why"]) == ("log:1", "interrupted", "a reason")

@@ -11,14 +11,15 @@ raises Violation; an exception of the adapter's own comes through as it is. The 
 
 - No bytes make a method raise. `reply` may raise ProtocolError, and then `error` is still accepted.
 - The same bytes give the same events however they are cut (adjacent Outputs count as one).
-- `Finished` comes once, nothing comes after it; a `Switch` ends its list too. `Opened` comes once at most.
+- `Finished` comes once, nothing comes after it; a `Switch` ends its list too. `Opened` comes once at most, and again
+  after a `Closed`, which comes after it and when nothing waits for an answer.
 - An event is of one of the types of protocols.clients.events, not of a subclass. `Opened` comes before a Message, and
   before Subscribe, Unsubscribe, Publish and Refresh: adapters that are KnowsChannels and KnowsSession may give those.
 - An `Opened` with `refuse` comes before the answer of its handshake: an Output follows in the same call, or `begun`
-  says it, and none is before it there. `refuse` makes bytes, and the connection ends with them. Without `refuse` a
-  session that may not begin is told so by `close`, and its messages have been answered by `error`: `Finished` comes
-  then. (That an Output of an earlier call, or one without `refuse`, does not tell the client that its session stands,
-  nobody can see from outside.)
+  says it, or it comes when what follows, a Subscribe, is granted; and none is before it there. `refuse` makes bytes,
+  and the connection ends with them. Without `refuse` a session that may not begin is told so by `close`, and its
+  messages have been answered by `error`: `Finished` comes then. (That an Output of an earlier call, or one without
+  `refuse`, does not tell the client that its session stands, nobody can see from outside.)
 - The text of a Message is UTF-8. What is to be written is bytes.
 - `paused` is True only while a request waits for its reply, and with `has_more`. In the first case nothing but
   `Finished` comes, and no byte is lost.

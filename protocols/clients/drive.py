@@ -21,6 +21,7 @@ from holdfast.protocols.clients.base import (
     Subscribed,
 )
 from holdfast.protocols.clients.events import (
+    Closed,
     Event,
     Finished,
     HttpRequest,
@@ -45,7 +46,7 @@ _MAX_UNTOLD_BYTES = 1 << 10  # the head of a frame, what is between two messages
 MAX_STEPS = 16  # of deadlines that follow one another without a byte from the peer
 _MAX_EVENTS_OF_A_UNIT = 4
 _EVENTS = (
-    Finished, HttpRequest, Message, Opened, Output, Publish, Refresh, Silent, Subscribe, Switch, Unsubscribe,
+    Closed, Finished, HttpRequest, Message, Opened, Output, Publish, Refresh, Silent, Subscribe, Switch, Unsubscribe,
 )  # fmt: skip
 _OF_SESSIONS = (Message, Publish, Refresh, Subscribe, Unsubscribe)
 _MISSED = (Publication(b"1", True, 1), Publication(b"\xff", False, 2, b"{}"))
@@ -182,6 +183,11 @@ class Drive:
                         return
                     if isinstance(self.protocol, KnowsSession):
                         self._begin(self.protocol, event)
+                case Closed():
+                    if not self._has_opened or self._waiting is not None:
+                        violated("Closed without a session, or while a request of it waits")
+                    self._has_opened = False
+                    self.trace.append(event)
                 case Finished():
                     if not is_last or not isinstance(event.reason, Reason):
                         violated("Finished must have a Reason and be the last event")
@@ -203,7 +209,7 @@ class Drive:
             if any(isinstance(event, Output) for event in events[:place]):
                 violated("an Output came before Opened, whose refuse is to come in place of the handshake's answer")
             is_told = isinstance(self.protocol, KnowsSession)
-            if not is_told and not any(isinstance(event, Output) for event in events[place + 1 :]):
+            if not is_told and not any(isinstance(event, Output | Subscribe) for event in events[place + 1 :]):
                 violated("Opened has refuse, and no answer of the handshake follows it")
 
     def _begin(self, protocol: KnowsSession, opened: Opened) -> None:

@@ -110,10 +110,11 @@ class Refresh(Struct, gc=False):
 class Opened(Struct, gc=False):
     """A session has begun: from now on the connection is a client that every node knows.
 
-    Comes at most once per connection, and before whatever tells the client that it has: perhaps it may not. headers: of
-    the handshake, lower-case names. address: as of HttpRequest. query: what came with the path; it may hold secrets,
-    and is not shown or logged. refuse: makes the last bytes of a connection that may not, from the error that says why;
-    what came after this is not looked at then. None: it is told by `close`, after these.
+    Comes at most once per connection, or again after a Closed, and before whatever tells the client that it has:
+    perhaps it may not. headers: of the handshake, lower-case names. address: as of HttpRequest. query: what came with
+    the path; it may hold secrets, and is not shown or logged. refuse: makes the last bytes of a connection that may
+    not, from the error that says why; what came after this is not looked at then. None: it is told by `close`, after
+    these.
     """
 
     protocol: str
@@ -122,6 +123,13 @@ class Opened(Struct, gc=False):
     address: str = ""
     query: str = ""
     refuse: Callable[[HoldfastError], bytes] | None = None
+
+
+class Closed(Struct, gc=False):
+    """The session is over, and the connection goes on: another may begin. As a stream over HTTP that has ended.
+
+    Only after Opened, and when each request has had its answer. What nobody has said it to yet is not said any more.
+    """
 
 
 class Output(Struct, gc=False):
@@ -162,5 +170,16 @@ class Finished(Struct, gc=False):
 
 Request = Message | HttpRequest | Subscribe | Publish
 Event = (
-    Message | HttpRequest | Subscribe | Unsubscribe | Publish | Refresh | Opened | Output | Switch | Silent | Finished
+    Message
+    | HttpRequest
+    | Subscribe
+    | Unsubscribe
+    | Publish
+    | Refresh
+    | Opened
+    | Closed
+    | Output
+    | Switch
+    | Silent
+    | Finished
 )

@@ -77,13 +77,14 @@ class ReplyWriter(Struct, gc=False):
         chunk = b"%x\r\n%b\r\n" % (len(payload), payload) if payload else b""
         return begin + chunk + (b"" if more else b"0\r\n\r\n")
 
-    def error(self, error: HoldfastError, request_payload: bytes) -> bytes:
-        """A typed error in place of the reply. If a part of that is out, b"": all that is left is to break off."""
+    def error(self, error: HoldfastError, request_payload: bytes, further: str = "") -> bytes:
+        """A typed error in place of the reply. If a part of that is out, b"": all that is left is to break off.
+        further: lines of its head."""
         if self.begun:
             self.keeps_alive = False
             return b""
         body = error_reply(request_payload, error)
-        lines = _JSON + _MORE_TOLD.get(error.reason, "")
+        lines = _JSON + _MORE_TOLD.get(error.reason, "") + further
         if error.http_status == HTTPStatus.UNAUTHORIZED:  # it must have one (RFC 9110 section 15.5.2)
             lines += f"WWW-Authenticate: {_REALM}{error.challenge and f', {error.challenge}'}\r\n"
         retry_after = getattr(error, "retry_after", None)

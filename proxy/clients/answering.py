@@ -42,6 +42,10 @@ class Answering(Peer):
         """Call it once, when less than 64 KiB wait for the client, perhaps at once. Dropped with the connection."""
         self.transport.when_drained(callback)
 
+    def _after_events(self, now: float) -> None:
+        """The adapter's attributes are to be looked at. The other half's."""
+        raise NotImplementedError
+
     def _continue(self, now: float) -> None:
         """Something was answered: go on with what was held back. The other half's."""
         raise NotImplementedError
@@ -105,7 +109,15 @@ class Answering(Peer):
         self._tell(lambda protocol: protocol.unsubscribed(event))
 
     def dropped(self, channel: str, error: HoldfastError) -> None:
-        self._tell(lambda protocol: protocol.dropped(channel, error))
+        if self._tell(lambda protocol: protocol.dropped(channel, error)):
+            self.has_said()
+
+    def has_said(self) -> None:
+        """Its adapter has said something of which the end of what it was doing may have come."""
+        protocol = self.protocol
+        if protocol.has_more and self.state is OPEN:
+            self.transport.set_wire_format(protocol.wire_format)
+            self._after_events(self._clients.reactor.now)
 
     def joined(self, channel: str) -> None:
         if isinstance(self.protocol, KnowsJoins):

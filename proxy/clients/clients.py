@@ -7,6 +7,7 @@ nodes and channels. Does not accept sockets (listener), read them (transport) or
 import os
 from collections.abc import Callable
 from ipaddress import IPv6Address
+from math import inf
 
 import structlog
 import trio
@@ -164,6 +165,17 @@ class Clients(House):
             self.has_abandoned = True
         if session is not None:
             self.on_closed(session, reason)
+
+    def ended_session(self, connection: Connection, session: Session) -> None:  # type: ignore[override]
+        self.subscribing.ended(session)
+        self.on_closed(session, Reason.CLIENT_LEFT)
+        self._next_id = id = self._next_id + 1
+        self.connections[id] = self.connections.pop(connection.id)
+        network = self._network_of.pop(connection.id, None)
+        if network is not None:
+            self._network_of[id] = network
+        connection.id, connection.timer = id, inf
+        self.wheel.schedule(connection, self.reactor.now)  # which looks for whatever else is due
 
     def forget(self, connection: Peer) -> None:
         del self.connections[connection.id]

@@ -101,6 +101,12 @@ class Connection(Intake):
             channels = [channel for channel in identity.channels if session.channels and channel in session.channels]
             self.transport.write(begun(event, Begun(session.id, channels, _left(session, now))))
 
+    def _end_session(self) -> None:
+        session, self.session = self.session, None
+        if session is not None:
+            self.transport.set_wire_format(None)
+            self._clients.ended_session(self, session)
+
     def expire_in(self, seconds: float) -> None:
         if self.session is not None:
             now = self._clients.reactor.now

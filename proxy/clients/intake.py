@@ -14,6 +14,7 @@ import structlog
 
 from holdfast.protocols.clients.base import UNITS_PER_CALL, ClientProtocol
 from holdfast.protocols.clients.events import (
+    Closed,
     Event,
     Finished,
     HttpRequest,
@@ -74,6 +75,10 @@ class Intake(Answering):
 
     def _refresh(self, event: Refresh, now: float) -> None:
         """A new token. The other half's."""
+        raise NotImplementedError
+
+    def _end_session(self) -> None:
+        """It is over, and the connection goes on. The other half's."""
         raise NotImplementedError
 
     def _begins(self, event: Opened, events: Sequence[Event], now: float) -> bool:
@@ -245,6 +250,8 @@ class Intake(Answering):
                     self.transport.set_wire_format(event.protocol.wire_format)
                 if event.data:
                     self._take(self.protocol.receive_data(event.data, now), now)
+            elif type(event) is Closed:
+                self._end_session()
             elif type(event) is Silent:
                 if not self.transport.is_taking(now):
                     self.close(Reason.IDLE, event.detail)

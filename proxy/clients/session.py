@@ -126,6 +126,10 @@ class Subscribing(Protocol):
 
     def publish(self, connection: Peer, event: Publish) -> None: ...
 
+    def ended(self, session: "Session") -> None:
+        """A session is over, and its connection goes on: what is being written to its channels is not for that."""
+        ...
+
 
 class House(Shared):
     """Whom a connection tells of its sessions, its requests and its end: proxy.clients.clients.
@@ -159,6 +163,10 @@ class House(Shared):
 
     def closed(self, connection: Peer, session: Session | None, reason: Reason, detail: str, code: int) -> None:
         """A connection has left OPEN: nothing more is for it. session: the one that it had. detail, code: for logs."""
+        raise NotImplementedError
+
+    def ended_session(self, connection: Peer, session: Session) -> None:
+        """It is over, and its connection goes on: by another id, since the next session on it is another client."""
         raise NotImplementedError
 
     def forget(self, connection: Peer) -> None:

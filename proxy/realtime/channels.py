@@ -147,16 +147,16 @@ class Channels:
         for fan_out in under_way:
             channel = fan_out.channel
             if channel not in (session.channels or ()) and session not in (self.filtered.matched(channel, None) or ()):
-                fan_out.has_left(session.id, channel, self._nobody)
+                fan_out.has_left(session.connection.transport, channel, self._nobody)
 
     def members(self, channel: str) -> list[Session]:
         """Who is in it now, in the order in which they came."""
         return list(self._members.get(channel, ()))
 
-    def skip(self, client: int, channel: str, under_way: Iterable[FanOut]) -> None:
-        """A member has got what is under way otherwise."""
+    def skip(self, session: Session, channel: str, under_way: Iterable[FanOut]) -> None:
+        """A member has got what is under way otherwise, or is to get no more of it."""
         for fan_out in under_way:
-            fan_out.has_left(client, channel, self._nobody)
+            fan_out.has_left(session.connection.transport, channel, self._nobody)
 
     def leave(
         self, client: int, channel: str, under_way: Iterable[FanOut], version: int = 0, *, is_own: bool = False
@@ -174,7 +174,7 @@ class Channels:
         if joined and channel in joined and (not version or joined[channel] <= version):
             del joined[channel]
             self._remove(session, channel)
-            self.skip(client, channel, under_way)
+            self.skip(session, channel, under_way)
             if not is_own and self.on_left is not None:
                 self.on_left(session, channel)
 
@@ -301,7 +301,12 @@ class Channels:
             return False
         frame = fan_out.frames.get(connection.protocol.wire_format)
         if frame is None:
-            frame = fan_out.encode(connection.protocol, self._clients.reactor)
+            protocol = connection.protocol
+            frame = fan_out.encode(protocol, self._clients.reactor)
+            if protocol.wire_format is None and frame:  # said by this one itself: perhaps it was its last word
+                connection.deliver(frame)
+                connection.has_said()
+                return True
         if not frame:
             return False
         connection.deliver(frame)

@@ -24,14 +24,14 @@ class Rest:
     def __init__(self, receivers: Iterator[Transport], nobody: Transport) -> None:
         self._receivers = receivers
         self._nobody = nobody
-        self.gone: set[int] = set()
+        self.gone: set[Transport] = set()
 
     def __iter__(self) -> Iterator[Transport]:
         return self
 
     def __next__(self) -> Transport:
         transport = next(self._receivers)
-        return self._nobody if transport.owner.id in self.gone else transport
+        return self._nobody if transport in self.gone else transport
 
 
 class FanOut:
@@ -94,8 +94,8 @@ class FanOut:
         self.left = len(receivers)
         self.receivers = iter(receivers)
 
-    def has_left(self, client: int, channel: str, nobody: Transport) -> None:
-        """A client is no member any more: if that channel is under way, and its turn has not come, it gets nothing."""
+    def has_left(self, client: Transport, channel: str, nobody: Transport) -> None:
+        """It is no member any more: if that channel is under way, and its turn has not come, it gets nothing."""
         if not self.left or not 0 < self.place <= len(self.channels) or self.channels[self.place - 1] != channel:
             return
         if not isinstance(self.receivers, Rest):

@@ -222,7 +222,7 @@ class Subscriptions:
                 entering.done(HoldfastError(f"no more channels: {limit} is reached", Reason.OVERLOADED))
             return  # else it has gone
         if missed:  # what is being written to members just now is among that
-            self._channels.skip(session.id, channel, self._under_way())
+            self._channels.skip(session, channel, self._under_way())
         subscription = self._of.setdefault(session, {}).setdefault((channel, False), Subscription())
         subscription.has_position = position is not None
         self._say(entering, subscription, Subscribed(channel, position, recovered, missed, detail))
@@ -293,6 +293,11 @@ class Subscriptions:
             del self._of[session]
         if subscription.filtering is not None:
             self._channels.remove_filter(key[0], subscription.filtering, self._under_way())
+
+    def ended(self, session: Session) -> None:
+        """See proxy.clients.session.Subscribing."""
+        for channel in session.channels or ():
+            self._channels.skip(session, channel, self._under_way())
 
     def forget(self, session: Session) -> None:
         """A client has gone. Nobody waits for what it has asked."""

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from holdfast.protocols.clients.embedding import refuse_constant
 from holdfast.protocols.close import Reason
 from holdfast.protocols.errors import ProtocolError
 
@@ -142,11 +143,6 @@ class Command(Struct, gc=False):
 
 
 _decoder = msgspec.json.Decoder(Command)
-
-
-def refuse_constant(name: str) -> None:
-    """For json.loads: NaN and Infinity are no JSON."""
-    raise ValueError(f"{name} is not JSON")
 
 
 def decode(line: bytes) -> Command:

@@ -18,6 +18,7 @@ from msgspec import Struct
 from holdfast.protocols.clients.base import Begun, Limits, ReplyHead, Subscribed
 from holdfast.protocols.clients.centrifuge import codes, commands, replies
 from holdfast.protocols.clients.centrifuge.heartbeat import Due, Heartbeat
+from holdfast.protocols.clients.embedding import embed, is_json
 from holdfast.protocols.clients.events import (
     Event,
     Finished,
@@ -174,7 +175,7 @@ class CentrifugeProtocol:
 
     def close_text(self, detail: str) -> str:
         """As above. The JavaScript client takes JSON for an advice, and a number there for one to stay away."""
-        return f"it was: {detail}" if replies.is_json(detail.encode()) else detail
+        return f"it was: {detail}" if is_json(detail.encode()) else detail
 
     def _finish(self, reason: Reason, detail: str) -> Finished:
         self._move(_FINISHED)
@@ -215,7 +216,7 @@ class CentrifugeProtocol:
             raise ProtocolError("expected an id with connect", Reason.BAD_REQUEST)
         brought = {
             "authorization": f"Bearer {request.token}" if request.token else "",
-            DATA_HEADER: replies.embed(bytes(request.data), is_text=True).decode() if request.data else "",
+            DATA_HEADER: embed(bytes(request.data), is_text=True).decode() if request.data else "",
             NAME_HEADER: request.name,
             VERSION_HEADER: request.version,
         }

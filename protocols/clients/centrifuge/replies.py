@@ -1,11 +1,8 @@
 """What a client is sent: replies and pushes, each one line of JSON.
 
-Owns how a payload of a node becomes JSON, and what of a subscription or a session is said. A line has no newline in it,
-as several of them may be one message.
+Owns what of a subscription or a session is said. A line has no newline in it, as several of them may be one message.
 """
 
-import json
-from base64 import b64encode
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +10,7 @@ from msgspec import Raw
 
 from holdfast.protocols.clients.base import Begun, Subscribed
 from holdfast.protocols.clients.centrifuge.codes import error_code
-from holdfast.protocols.clients.centrifuge.commands import refuse_constant
+from holdfast.protocols.clients.embedding import embed
 from holdfast.protocols.errors import HoldfastError
 from holdfast.protocols.positions import Publication
 
@@ -25,47 +22,11 @@ _MARGIN = 10.0  # a client is to show a new token so many seconds before the old
 _MAX_TTL = (1 << 31) - 1
 
 _encode = msgspec.json.Encoder().encode
-_decode_raw = msgspec.json.Decoder(Raw).decode
 
 
 def text(value: str) -> bytes:
     """As a JSON string."""
     return _encode(value)
-
-
-def is_json(payload: bytes) -> bool:
-    """Whether it is embedded as it is."""
-    try:
-        _decode_raw(payload)
-    except (msgspec.MsgspecError, RecursionError):
-        return False
-    return True
-
-
-def embed(payload: bytes, is_text: bool) -> bytes:
-    """A node's payload as JSON on one line: JSON as it is, other text as a string, bytes as one in base64.
-
-    0.3 us, and 1 us for JSON that is written over several lines.
-    """
-    if not is_text:
-        return b'"%b"' % b64encode(payload)
-    try:
-        _decode_raw(payload)
-        if b"\n" in payload or b"\r" in payload:
-            return msgspec.json.format(payload, indent=-1)
-        return payload
-    except (msgspec.MsgspecError, RecursionError):
-        return _embed_odd(payload)
-
-
-def _embed_odd(payload: bytes) -> bytes:
-    """Half a surrogate pair is JSON for everybody but msgspec."""
-    if b"\\ud" in payload.lower():
-        try:
-            return json.dumps(json.loads(payload, parse_constant=refuse_constant), separators=(",", ":")).encode()
-        except (ValueError, RecursionError):
-            pass
-    return _encode(payload.decode(errors="replace"))
 
 
 def result(id: int, field: str, said: bytes = b"{}") -> bytes:

@@ -77,6 +77,22 @@ CENTRIFUGE = frame(
 )
 
 
+STREAMS = (
+    b"GET /events?channel=a&channel=b&envelope=1 HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+    b"GET /events?channel=a HTTP/1.1\r\nHost: x\r\n\r\n"
+)
+POLLS = (
+    b"OPTIONS /events HTTP/1.1\r\nHost: x\r\nOrigin: http://o\r\n\r\n"
+    b"PUT /events HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+    b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n"
+    b"HEAD /events?channel=a HTTP/1.1\r\nHost: x\r\n\r\n"
+    b"GET /events?channel=a&channel=b&poll HTTP/1.1\r\nHost: x\r\n\r\n"
+    b"GET /in/a%2Fb?poll=0 HTTP/1.1\r\nHost: x\r\n\r\n"
+    b"GET /events?channel=a&channel=b&poll=5&last_event_id=x HTTP/1.1\r\nHost: x\r\n\r\n"
+    b"GET /events?channel=a HTTP/1.0\r\n\r\n"
+)
+
+
 def centrifuge(limits, address, now):
     """As behind a port's handshake, from its first message."""
     inner = CentrifugeProtocol(limits, Handshake("/", (), address), now)
@@ -102,6 +118,12 @@ def upgraded(*made_with):
 )
 def test_adapters_conform(factory, script, limits):
     check(factory, script, random.Random(20), limits=limits, rounds=25)
+
+
+@pytest.mark.parametrize("script", [REQUESTS[:29] + STREAMS, POLLS], ids=["streams", "polls"])
+def test_what_answers_requests_at_a_door_conforms(script):
+    limits = Limits(doors=("sse:/events", "sse:/in/{channel}"), ping_interval=5.0)
+    check(HttpProtocol, script, random.Random(20), limits=limits, rounds=25)
 
 
 class Lines:

@@ -6,6 +6,7 @@ from holdfast.protocols.clients import doors
 from holdfast.protocols.clients.base import Limits
 from holdfast.protocols.clients.centrifuge.protocol import CentrifugeProtocol
 from holdfast.protocols.clients.events import Finished, Opened, Output, Switch
+from holdfast.protocols.clients.sse.door import SseDoor
 from holdfast.protocols.clients.websocket import WebSocketProtocol
 from holdfast.protocols.clients.within import Handshake, WithinWebSocket
 from holdfast.protocols.close import Reason
@@ -67,7 +68,7 @@ def test_a_plain_request_there_is_one_as_anywhere():
 
 def test_a_protocol_of_a_third_party_needs_its_entry_point(monkeypatch):
     known = doors.registered()
-    assert known == {"centrifuge": CentrifugeProtocol}
+    assert known == {"centrifuge": CentrifugeProtocol, "sse": SseDoor}
     monkeypatch.setattr(doors, "registered", lambda: known | {"shouts": Shouts})
     limits = Limits(doors=("shouts:/loud",))
     *_, switch = receive(handshake(line="GET /loud?x=1 HTTP/1.1"), limits)

@@ -9,7 +9,7 @@ functions look at it. What a function raises is logged, and the next is called.
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -18,7 +18,7 @@ import trio
 
 from holdfast.node.failures import Failures
 from holdfast.node.function import Function, check_result
-from holdfast.node.raised import guarded
+from holdfast.node.raised import guarded, is_awaitable
 from holdfast.node.threads import Threads
 
 BURST = 1000  # plain calls that one visit to the thread does at most: a state may have a million keys
@@ -105,13 +105,13 @@ class Callbacks:
         """In the thread. Up to one that has only begun, and what is left to await of it."""
         for done, (callback, arguments) in enumerate(calls, 1):
             result = self._begin(callback, arguments)
-            if isinstance(result, Awaitable):
+            if is_awaitable(result):
                 return done, result
         return len(calls), None
 
     def _call_now(self, callback: Function, arguments: tuple[Any, ...]) -> None:
         result = self._begin(callback, arguments)
-        if isinstance(result, Awaitable):
+        if is_awaitable(result):
             self._put(Function(lambda: result, inline=True), ())
 
     def _begin(self, callback: Function, arguments: tuple[Any, ...]) -> object:
@@ -128,7 +128,7 @@ class Callbacks:
 
     async def _finish(self, callback: Function, result: object) -> None:
         """The guard of what is awaited of it."""
-        if not isinstance(result, Awaitable):
+        if not is_awaitable(result):
             return
         with guarded(partial(self._failures.callback, callback)):
             await result

@@ -218,7 +218,8 @@ class Dispatch:
         try:
             if wanted is not None:
                 said = told(wanted)
-        except BaseException as wrong:  # its attributes have been set by hand, or its class is the author's
+        # Its attributes have been set by hand, or its class is the author's. Nothing is awaited here.
+        except BaseException as wrong:  # noqa: ASYNC103
             error = wrong
         if self._watch is not None:
             self._watch.failed(exchange, error, 500 if said is None else said[0])

@@ -81,9 +81,10 @@ class Lifespans:
             cancelled, failure = split(error)
             if cancelled is not None:
                 _tell(lifespan, failure)
-                raise cancelled from None
+                raise cancelled from None  # noqa: ASYNC104 - it is what was raised, or a part of it
             assert failure is not None
-            raise LifespanError(f"lifespan {lifespan.name} failed: {line_of(failure)}") from _as_seen(failure)
+            why = line_of(failure)
+            raise LifespanError(f"lifespan {lifespan.name} failed: {why}") from _as_seen(failure)  # noqa: ASYNC104
         finally:
             self._entering = None
         return manager
@@ -115,14 +116,14 @@ class Lifespans:
                     raise
                 now = trio.current_time()
                 scope.deadline = max(min(self.end_by, now + self._drain_timeout), now + LEAST)
-        except BaseException as error:
+        except BaseException as error:  # noqa: ASYNC103 - what of it is cancellation goes on
             if error is interruption:
                 raise
             cancelled, wrong = split(error)
             if cancelled is not None or interruption is None:
                 _tell(lifespan, wrong)
             if cancelled is not None:
-                raise cancelled from None
+                raise cancelled from None  # noqa: ASYNC104
         if interruption is not None:
             why = "a cancel scope or nursery of its own was cancelled" if wrong is None else line_of(wrong)
             raise LifespanError(f"lifespan {lifespan.name} has ended the run: {why}") from wrong and _as_seen(wrong)

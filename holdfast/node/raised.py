@@ -6,21 +6,28 @@ class. The rest is asked here, in this one place, so that no guard fails by the 
 """
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from math import inf
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import trio
 
 KindT = TypeVar("KindT", bound=BaseException)
 
 UNTOLD = "(the error can't be asked for its text)"
-MAX_SHOWN = 100  # errors of a group, whose tracebacks are all made
+MAX_SHOWN = 100  # errors of a group, and of causes, whose tracebacks are all made
 
 _members: Any = vars(BaseExceptionGroup)["exceptions"]
 _frames: Any = vars(BaseException)["__traceback__"]
+_cause: Any = vars(BaseException)["__cause__"]
+_context: Any = vars(BaseException)["__context__"]
+
+
+def is_awaitable(result: object) -> TypeGuard[Awaitable[Any]]:
+    """What a function has returned, by its type: it may be a lazy or a weak one of something that can't be had."""
+    return issubclass(type(result), Awaitable)
 
 
 def as_kind(error: BaseException, kind: type[KindT]) -> KindT | None:
@@ -92,9 +99,10 @@ def traceback_of(error: BaseException) -> str:
     Not exc_info: how that is shown is up to the author's set-up of structlog, and what structlog does without one is to
     show all local variables in a frame: it takes seconds, in which the node does nothing else, and they hold payloads.
     """
-    for shown in (_whole, _without_text):
-        with suppress(BaseException):
-            return shown(error).rstrip()
+    with suppress(BaseException):
+        return _whole(error).rstrip()
+    with suppress(BaseException):  # what can't be shown may be its cause
+        return _without_text(error, text_of(error)).rstrip()
     return type_of(error)
 
 
@@ -117,6 +125,15 @@ def type_of(error: BaseException) -> str:
     return str(vars(type)["__qualname__"].__get__(type(error)))
 
 
+def full_type_of(error: BaseException) -> str:
+    """With its module, but for Python's own."""
+    name = type_of(error)
+    module: object = None
+    with suppress(BaseException):
+        module = vars(type)["__module__"].__get__(type(error))
+    return f"{module}.{name}" if type(module) is str and module != "builtins" else name
+
+
 def seen_from(error: BaseException, *files: str) -> BaseException:
     """Its traceback begins at the first frame that is not of these files."""
     frames: TracebackType | None = _frames.__get__(error)
@@ -133,12 +150,14 @@ def add_note(error: BaseException, note: str) -> None:
 
 
 def is_of_few(error: BaseException) -> bool:
-    """Whether groups in it have few errors, each counted as often as it is there."""
+    """Whether it has few errors in it, in groups and as causes, each counted as often as it is there."""
     count, waiting = 0, [error]
     while waiting and count <= MAX_SHOWN:
-        members = _members_of(waiting.pop())
-        count += len(members)
-        waiting.extend(members[:MAX_SHOWN])
+        error = waiting.pop()
+        within = (*_members_of(error)[: MAX_SHOWN + 1], _cause.__get__(error), _context.__get__(error))
+        said = [each for each in within if each is not None]
+        count += len(said)
+        waiting.extend(said)
     return count <= MAX_SHOWN
 
 
@@ -178,8 +197,9 @@ def _whole(error: BaseException) -> str:
     if is_of_few(error):
         return "".join(traceback.format_exception(error))
     # Python would look at all of them, a thousand in a fifth of a second, and show few.
-    first = "".join(traceback.format_exception(next(_leaves(error))))
-    return f"{_without_text(error, text_of(error))}\nThe first of them:\n{first}"
+    first = next(_leaves(error))
+    shown = "" if first is error else f"\nThe first of them:\n{_without_text(first, text_of(first))}"
+    return f"{_without_text(error, text_of(error))}{shown}"
 
 
 def _without_text(error: BaseException, text: str = UNTOLD) -> str:

@@ -6,6 +6,7 @@ refused. Async functions never come here, and cost nothing of it.
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import trio
@@ -60,14 +61,7 @@ class Threads:
             effects.current.reset(token)
 
     async def _call(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:  # noqa: ANN401
-        def call() -> tuple[Any, BaseException | None]:
-            try:
-                return function(*arguments), None  # Trio refuses an awaitable, which whoever called may await
-            except (
-                BaseException
-            ) as error:  # Trio would ask it for its frames, which it may refuse, and nobody would wake
-                return None, error
-
+        call = partial(_outcome, function, arguments)
         result, error = await trio.to_thread.run_sync(call, limiter=self._limiter, abandon_on_cancel=True)
         try:
             if error is not None:
@@ -75,6 +69,15 @@ class Threads:
             return result
         finally:
             del error  # it refers to this frame
+
+
+def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
+    """For Trio, which refuses an awaitable, that whoever called may await, and asks an error for its frames: that may
+    raise, and nobody would be woken."""
+    try:
+        return function(*arguments), None
+    except BaseException as error:  # noqa: ASYNC103 - it is raised by whoever called
+        return None, error  # noqa: ASYNC104
 
 
 class Caller:

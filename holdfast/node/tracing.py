@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from holdfast.node.raised import text_of, traceback_of, type_of
+from holdfast.node.raised import full_type_of, text_of, traceback_of, type_of
 from holdfast.node.request import Request
 from holdfast.node.routing import METHODS
 from holdfast.protocols.nodes import frames
@@ -92,7 +92,8 @@ class Tracer:
             error = seen.error
             span.set_attribute("error.type", str(seen.status) if error is None else type_of(error))
             if error is not None:  # not record_exception: that asks it
-                said = {"type": type_of(error), "message": text_of(error), "stacktrace": traceback_of(error)}
+                said = {"type": full_type_of(error), "message": text_of(error), "stacktrace": traceback_of(error)}
+                said["escaped"] = "False"
                 span.add_event("exception", {f"exception.{name}": text for name, text in said.items()})
             span.set_status(Status(StatusCode.ERROR))
         span.end()

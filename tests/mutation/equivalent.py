@@ -4,6 +4,7 @@ SAVES = "what is kept is what would be worked out again: it saves the work"
 SET_BEFORE = "it is set anew before anything reads it"
 A_SECOND = "a step is 1.0 s: so many times that, or divided by it"
 ANOTHER = "it need only be another"
+LOOKED_AT_AGAIN = "it is looked at with each tick then, and found the same: it saves the work"
 UNIQUE = "ids are unique"
 REFRESHED = "a node that was looked at again is where it belongs: not to look saves the work"
 HEARS_ANEW = "if self._hears[0] is not record or self._hears[1] is not heard:"
@@ -31,6 +32,28 @@ _BY_FILE: dict[str, list[tuple[str, str, str]]] = {
             "if 2 * len(against) == size > 2:",
             "2: 3",
             "what is twice a number is not 3, and three times 2 is not 4 or 6",
+        ),
+    ],
+    "balancer/cluster/debts.py": [
+        (
+            "if due.requests and self._requests > MAX_KEPT - MAX_PENDING:",
+            "due.requests and self._requests > MAX_KEPT - MAX_PENDING: without part 1",
+            "without requests all of it is what nobody does again",
+        ),
+        (
+            "self._missed[run] = missed._replace(until=now + self._patience)",
+            "now + self._patience: Sub",
+            LOOKED_AT_AGAIN,
+        ),
+        (
+            "self._missed[run] = missed._replace(until=missed.sure)",
+            "without: self._missed[run] = missed._replace(until=missed.sure)",
+            LOOKED_AT_AGAIN,
+        ),
+        (
+            "self._missed[run] = missed._replace(until=now + ASK_INTERVAL)",
+            "without: self._missed[run] = missed._replace(until=now + ASK_INTERVAL)",
+            LOOKED_AT_AGAIN,
         ),
     ],
     "balancer/cluster/hearing.py": [

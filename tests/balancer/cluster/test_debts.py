@@ -800,6 +800,17 @@ def test_what_requests_did_takes_no_room_any_more_when_it_is_settled(monkeypatch
         assert (b.missed, len(b)) == ([], 0)
 
 
+def test_what_requests_did_takes_its_room_once_however_often_it_is_told(monkeypatch):
+    monkeypatch.setattr(debts, "MAX_KEPT", debts.MAX_PENDING + 4)
+    b = Proxy()
+    b.done |= {ONE, TWO}
+    for word in range(1, 6):
+        b.hears(Owed("b", [replace(told(ONE, TWO).runs[0], word=word)], 1), 0.0)
+    b.hears(Owed("b", [lost_run(M, final=0, requests=[ONE, TWO])], 1), 0.0)
+    b.tick(PATIENCE)
+    assert (b.missed, len(b)) == ([], 0)
+
+
 # --- lost again -------------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,17 @@ from holdfast import Node
 from holdfast.asyncio import Node as AsyncioNode
 from holdfast.asyncio import hosts
 from holdfast.node.blame import blamed
-from holdfast.node.raised import UNTOLD, as_kind, guarded, line_of, seen_from, split, text_of, traceback_of
+from holdfast.node.raised import (
+    UNTOLD,
+    as_kind,
+    full_type_of,
+    guarded,
+    line_of,
+    seen_from,
+    split,
+    text_of,
+    traceback_of,
+)
 from holdfast.protocols.nodes import frames
 from holdfast.protocols.nodes.calls import ASK, CLOSE, CONNECT, OPEN
 from tests.holdfast.node import hostile
@@ -48,7 +58,9 @@ def test_what_can_be_told_is():
     assert line_of(ExceptionGroup("o", [hostile.Unspeakable("a")])) == f"Unspeakable: {UNTOLD}"
     assert line_of(ValueError("one\ntwo")) == "ValueError: one"
     assert line_of(ValueError()) == "ValueError"
-    assert traceback_of(hostile.Uncaused("x")).endswith(f"Uncaused: {UNTOLD}")
+    assert traceback_of(hostile.Uncaused("x")).endswith("Uncaused: x"), "though its cause can't be shown"
+    assert full_type_of(hostile.Uncaused("x")) == "tests.holdfast.node.hostile.Uncaused"
+    assert full_type_of(ValueError()) == "ValueError"
     assert as_kind(hostile.Classless("x"), ValueError) is not None
     assert as_kind(hostile.Classless("x"), KeyError) is None
 
@@ -205,6 +217,33 @@ async def everywhere(node, forever, once, cause):
     assert set(places.reached) == set(PLACES)
     events = [line["event"] for line in logs if line["log_level"] == "error"]
     assert {"callback_failed", "task_failed", "on_master_failed", "lifespan_failed"} <= set(events)
+
+
+@pytest.mark.parametrize("inline", [False, True])
+@pytest.mark.parametrize("kind", ["plain", "async"])
+async def test_no_result_ends_a_node(kind, inline):
+    node, told = Node("test"), []
+
+    def plain(*arguments):
+        told.append(len(arguments))
+        return hostile.Lazy()
+
+    async def awaited(*arguments):
+        return plain(*arguments)
+
+    function = plain if kind == "plain" else awaited
+    node.on_open(function, inline=inline)
+    node.on_close(function, inline=inline)
+    node.on_state(function, inline=inline)
+    node.on_request(lambda request: b"done")
+    with structlog.testing.capture_logs() as logs:
+        async with linked(node, clients=[client(7)]) as session:
+            session.open(client(8))
+            session.close(8)
+            await until(lambda: len(told) == 3, "two who came and one who went")
+            session.request(b"go on")
+            assert (await session.take(frames.Reply)).payload == b"done"
+    assert [line["event"] for line in logs].count("callback_failed") in (0, 3)
 
 
 @pytest.mark.parametrize("once", [False, True])

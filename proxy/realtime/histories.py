@@ -245,7 +245,8 @@ class Histories:
             return
         was_new, followed.is_new = followed.is_new, not page.epoch
         followed.knows(page.epoch, 0 if was_new else page.last)  # else members have nothing of it yet
-        followed.order = next(self._orders)
+        if followed.channel not in self._channels:  # else what is on its way is theirs, too: the log was away
+            followed.order = next(self._orders)
         followed.wanted = page.last
         self._go_on(followed)
 

@@ -25,7 +25,9 @@ MODULES = (
     "holdfast/balancer/links/zeromq.py",
     "holdfast/balancer/policies.py",
     "holdfast/protocols/clients/http.py",
+    "holdfast/protocols/clients/centrifuge/port.py",  # a class of http's, which must not be interpreted
     "holdfast/protocols/clients/http_body.py",
+    "holdfast/protocols/clients/http_doors.py",  # the same
     "holdfast/protocols/clients/http_head.py",
     "holdfast/protocols/clients/websocket.py",
     "holdfast/protocols/clients/websocket_frames.py",

@@ -28,7 +28,7 @@ from holdfast.balancer.links.guard import Guard
 from holdfast.balancer.links.zeromq import ZeromqHub
 from holdfast.balancer.registry import ClientRegistry
 from holdfast.balancer.remembered import Remembered
-from holdfast.protocols.clients.http import HttpProtocol
+from holdfast.protocols.clients.http_doors import http_port
 from holdfast.protocols.close import Reason
 from holdfast.protocols.nodes.frames import Client
 from holdfast.protocols.peers.frames import Member
@@ -103,7 +103,8 @@ class App:
         self._id = proxy_id = os.urandom(8).hex()
         self._prefix = prefix = random_prefix()
         self.registry = registry = ClientRegistry()
-        self.clients = clients = Clients(config.client, HttpProtocol, reactor, counters, prefix, registry.get)
+        first = http_port(config.client)
+        self.clients = clients = Clients(config.client, first, reactor, counters, prefix, registry.get)
         rules = ChannelRules(config.channel)
         self.channels = channels = Channels(clients, config.realtime, config.client.max_channels, rules.of)
         self.steward = steward = Steward(directory, counters, config.election)

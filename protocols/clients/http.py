@@ -11,11 +11,10 @@ from enum import IntEnum
 from math import inf
 from typing import ClassVar
 
-from holdfast.protocols.clients import doors, encodings, http_head, upgrade
+from holdfast.protocols.clients import encodings, http_head, upgrade
 from holdfast.protocols.clients.base import Limits, ReplyHead
 from holdfast.protocols.clients.doors import Door
 from holdfast.protocols.clients.events import Event, Finished, HttpRequest, Opened, Output, Request, Silent, Switch
-from holdfast.protocols.clients.exchange import Exchange, answered_before
 from holdfast.protocols.clients.forwarded import client_address, is_trusted_peer
 from holdfast.protocols.clients.http_body import ChunkedBody
 from holdfast.protocols.clients.http_head import CHUNKED, Fields, Head
@@ -40,18 +39,18 @@ class _State(IntEnum):
     WITH_NODE = 4  # a request is out, its reply may have begun; paused
     REPLIED = 5  # all is said; the next request, or the end
     CLOSED = 6  # Finished or Switch was told
-    AT_DOOR = 7  # another adapter answers a request, and then it is our turn again
+    AT_DOOR = 7  # another adapter answers a request, and then it is our turn again: see http_doors
 
 
 # Names of this module: to look up a member of an Enum costs 0.1 us, and a request does that a dozen times.
 _NEW, _IDLE, _HEAD, _BODY, _WITH_NODE, _REPLIED, _CLOSED, _AT_DOOR = _State
 
 _MOVES = {
-    _NEW: {_HEAD, _BODY, _WITH_NODE, _REPLIED, _CLOSED, _AT_DOOR},
-    _IDLE: {_HEAD, _BODY, _WITH_NODE, _REPLIED, _CLOSED, _AT_DOOR},
-    _HEAD: {_BODY, _WITH_NODE, _REPLIED, _CLOSED, _AT_DOOR},
-    _BODY: {_WITH_NODE, _REPLIED, _CLOSED, _AT_DOOR},
-    _WITH_NODE: {_REPLIED, _CLOSED},
+    _NEW: {_HEAD, _BODY, _WITH_NODE, _REPLIED, _CLOSED},
+    _IDLE: {_HEAD, _BODY, _WITH_NODE, _REPLIED, _CLOSED},
+    _HEAD: {_BODY, _WITH_NODE, _REPLIED, _CLOSED},
+    _BODY: {_WITH_NODE, _REPLIED, _CLOSED},
+    _WITH_NODE: {_REPLIED, _CLOSED, _AT_DOOR},
     _REPLIED: {_IDLE, _REPLIED, _CLOSED},
     _CLOSED: set(),
     _AT_DOOR: {_IDLE},
@@ -272,16 +271,13 @@ class HttpProtocol:
             if self._decoder is not None or (self._chunked is not None and self._chunked.has_more):
                 self.has_more = self.paused = True
             return
-        request = HttpRequest(head.method, head.target, head.headers, body, self.client_address)
-        writer = ReplyWriter(head.method == "HEAD", head.is_http10, head.keeps_alive and self._ending is None)
+        self._request = HttpRequest(head.method, head.target, head.headers, body, self.client_address)
+        self._writer = ReplyWriter(head.method == "HEAD", head.is_http10, head.keeps_alive and self._ending is None)
         self._head = self._chunked = None
-        if self._limits.doors and self._knock(request, head, writer, now, events):
-            return
-        self._request, self._writer = request, writer
         self._move(_WITH_NODE)
         self.deadline = inf
         self.paused = True
-        events.append(request)
+        events.append(self._request)
 
     def _decode(self, body: bytes | None, fields: Fields) -> bytes | None:
         """The body, when it has come and is decoded. None: not yet.
@@ -330,25 +326,21 @@ class HttpProtocol:
         self._leave()
 
     def _door(self, path: str) -> Door | None:
-        return doors.at(self._limits, path) if self._limits.doors else None
+        """What a WebSocket speaks at this path; None: plain messages."""
+        return None
 
-    def _knock(self, request: HttpRequest, head: Head, writer: ReplyWriter, now: float, events: list[Event]) -> bool:
-        """Whether the request is for a door, which answers it."""
-        make, part = doors.of_requests(self._limits, request.target.partition("?")[0])
-        if make is None:
-            return False
-        if self._ending is not None:
-            raise HoldfastError(self._ending.detail, self._ending.reason)
-        writer.keeps_alive = writer.keeps_alive and not self._eof
-        data, self._buffer = bytes(self._buffer), bytearray()
-        exchange = Exchange(self._limits, request, part, head.fields.named.get("origin"), writer, self._back)
-        events.append(Switch(answered_before(exchange, make.methods) or make(exchange, now), data))
+    def _lend(self) -> bytes:
+        """The request that has come is answered elsewhere. Returns what has come behind it."""
         self._move(_AT_DOOR)
+        data, self._buffer = bytes(self._buffer), bytearray()
+        self._request = self._writer = None
         self._head_bytes = self.held_bytes = 0
+        self.paused = False
         self.deadline = inf
-        return True
+        return data
 
     def _back(self, now: float) -> "HttpProtocol":
+        """It has been, and the connection is ours again."""
         self._move(_IDLE)
         self.deadline = now + self._limits.keepalive_timeout
         return self

@@ -23,6 +23,7 @@ from holdfast.protocols.clients.events import (
     Unsubscribe,
 )
 from holdfast.protocols.clients.http import HttpProtocol
+from holdfast.protocols.clients.http_doors import HttpWithDoors
 from holdfast.protocols.clients.websocket import WebSocketProtocol
 from holdfast.protocols.clients.within import Handshake, WithinWebSocket, limits_within
 from holdfast.protocols.close import Reason
@@ -123,7 +124,7 @@ def test_adapters_conform(factory, script, limits):
 @pytest.mark.parametrize("script", [REQUESTS[:29] + STREAMS, POLLS], ids=["streams", "polls"])
 def test_what_answers_requests_at_a_door_conforms(script):
     limits = Limits(doors=("sse:/events", "sse:/in/{channel}"), ping_interval=5.0)
-    check(HttpProtocol, script, random.Random(20), limits=limits, rounds=25)
+    check(HttpWithDoors, script, random.Random(20), limits=limits, rounds=25)
 
 
 class Lines:

@@ -10,6 +10,7 @@ from wsproto.extensions import PerMessageDeflate
 from holdfast.protocols.clients.base import Limits
 from holdfast.protocols.clients.events import Finished, Message, Opened, Output, Switch
 from holdfast.protocols.clients.http import HttpProtocol
+from holdfast.protocols.clients.http_doors import http_port
 from holdfast.protocols.clients.http_reply import error_bytes
 from holdfast.protocols.clients.upgrade import is_origin_allowed
 from holdfast.protocols.clients.websocket import WebSocketProtocol
@@ -32,7 +33,8 @@ def handshake(changes=(), *, line="GET /chat?a=1 HTTP/1.1", more=()):
 
 
 def receive(data, limits=None, address="192.0.2.1:5000"):
-    return list(HttpProtocol(limits or Limits(), address, 0.0).receive_data(data, 1.0))
+    limits = limits or Limits()
+    return list(http_port(limits)(limits, address, 0.0).receive_data(data, 1.0))
 
 
 def test_handshake_of_the_rfc():

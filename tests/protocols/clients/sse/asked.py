@@ -2,7 +2,7 @@
 
 from holdfast.protocols.clients.base import Limits, Subscribed
 from holdfast.protocols.clients.events import Closed, Finished, Opened, Output, Subscribe, Switch
-from holdfast.protocols.clients.http import HttpProtocol
+from holdfast.protocols.clients.http_doors import HttpWithDoors
 from holdfast.protocols.errors import HoldfastError
 from holdfast.protocols.positions import Position, Publication
 
@@ -20,7 +20,7 @@ class Asked:
 
     def __init__(self, *requests, limits=LIMITS):
         self.now = 100.0
-        self.protocol = HttpProtocol(limits, ADDRESS, self.now)
+        self.protocol = HttpWithDoors(limits, ADDRESS, self.now)
         self.said = b""
         self.events = []
         self.waiting = []

@@ -5,7 +5,7 @@ import pytest
 from holdfast.protocols.clients.base import Limits
 from holdfast.protocols.clients.events import Closed, Finished, Opened
 from holdfast.protocols.clients.exchange import MAX_PIPELINED_BYTES
-from holdfast.protocols.clients.http import HttpProtocol
+from holdfast.protocols.clients.http_doors import HttpWithDoors
 from holdfast.protocols.clients.sse import door, ids
 from holdfast.protocols.clients.sse.asking import MAX_CHANNELS, NOWHERE
 from holdfast.protocols.close import Reason
@@ -119,7 +119,7 @@ def test_a_session_that_may_not_begin_is_told_so_and_the_connection_ends(reason,
 def test_clients_come_back_at_different_times():
     asked = [Asked(limits=LIMITS) for _ in range(20)]
     for port, each in enumerate(asked):
-        each.protocol = HttpProtocol(LIMITS, f"192.0.2.1:{port}", 0.0)
+        each.protocol = HttpWithDoors(LIMITS, f"192.0.2.1:{port}", 0.0)
         each.receive(get("/events?channel=a"))
         each.grant()
     assert len({blocks(each.body)[0]["retry"] for each in asked}) > 10

@@ -603,7 +603,7 @@ def test_each_law_of_channels_and_sessions_has_one_who_breaks_it_caught(factory,
 
 
 class Visits(KnowsMore):
-    """ "bye" ends the session, and what comes then begins another."""
+    """A line with a dot ends the session, and what comes then begins another."""
 
     def advance(self):
         events = super().advance()
@@ -632,17 +632,11 @@ class SpeaksAfterClosed(Visits):
         return [event for event in super().part(events) if type(event) is not Opened]
 
 
-class ClosesWhileItIsAsked(Visits):
-    def part(self, events):
-        return [*events, Closed()]
-
-
 @pytest.mark.parametrize(
     ("factory", "law"),
     [
         (ClosesTwice, "Closed without a session"),
         (SpeaksAfterClosed, "before Opened"),
-        (ClosesWhileItIsAsked, "Closed while a request waits"),
     ],
 )
 def test_each_law_of_a_session_s_end_has_one_who_breaks_it_caught(factory, law):

@@ -184,8 +184,8 @@ class Drive:
                     if isinstance(self.protocol, KnowsSession):
                         self._begin(self.protocol, event)
                 case Closed():
-                    if not self._has_opened or self._waiting is not None:
-                        violated("Closed without a session, or while a request of it waits")
+                    if not self._has_opened:
+                        violated("Closed without a session")
                     self._has_opened = False
                     self.trace.append(event)
                 case Finished():

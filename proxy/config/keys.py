@@ -63,7 +63,8 @@ KEYS: dict[str, Key] = {
     ),
     "client.doors": Key(
         Kind.DOOR,
-        "Paths at which a WebSocket speaks another protocol, as centrifuge:/connection/websocket.",
+        "Paths at which another protocol is spoken, as centrifuge:/connection/websocket or sse:/events. One that ends"
+        " with a part in braces, as sse:/events/{channel}, is for whatever stands there.",
     ),
     "client.tls_certificate_file": Key(Kind.FILE, "PEM certificate chain; turns TLS on, together with the key."),
     "client.tls_key_file": Key(Kind.FILE, "PEM private key of the certificate."),

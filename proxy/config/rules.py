@@ -212,7 +212,7 @@ def _doors(config: Config) -> Iterator[tuple[str, str]]:
     for spec in config.client.doors:
         name, _, path = spec.partition(":")
         if name not in known:
-            yield "client.doors", f"one of the registered protocols within WebSocket ({', '.join(known)})"
+            yield "client.doors", f"one of the registered protocols of doors ({', '.join(known)})"
         elif path in paths:
             yield "client.doors", f"one protocol for {path}"
         paths.add(path)

@@ -201,7 +201,8 @@ def _check_protocol(text: str) -> bool:
 
 def _check_door(text: str) -> bool:
     name, _, path = text.partition(":")
-    return bool(name) and re.fullmatch(r"/[!-~]*", path) is not None and not set(path) & {"?", "#"}
+    whole = re.sub(r"/\{[A-Za-z_][A-Za-z0-9_]*\}$", "/x", path)
+    return bool(name) and re.fullmatch(r"/[!-~]*", whole) is not None and not set(whole) & set("?#{}")
 
 
 def _check_endpoint(text: str) -> bool:
@@ -257,7 +258,7 @@ def _check_folder(text: str) -> bool:
 _CHECKS: dict[Kind, tuple[Callable[[str], bool], str]] = {
     Kind.ADDRESS: (_check_address, "HOST:PORT or [IPV6]:PORT"),
     Kind.PROTOCOL: (_check_protocol, "NAME://HOST:PORT, NAME of a registered client protocol"),
-    Kind.DOOR: (_check_door, "NAME:/PATH, NAME of a registered protocol within WebSocket, /PATH without ? and #"),
+    Kind.DOOR: (_check_door, "NAME:/PATH or NAME:/PATH/{part}, NAME of a registered protocol of doors, no ? and #"),
     Kind.ENDPOINT: (_check_endpoint, "tcp://HOST:PORT, tcp://HOST:*, tcp://[NAME:FAMILY]:PORT or ipc://PATH"),
     Kind.NETWORK: (_check_network, "an address or a network such as 10.0.0.0/8"),
     Kind.ORIGIN: (_check_origin, '"*", "null" or SCHEME://HOST[:PORT], without a path'),

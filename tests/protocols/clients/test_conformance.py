@@ -10,6 +10,7 @@ from holdfast.protocols.clients.centrifuge.port import CentrifugePort
 from holdfast.protocols.clients.centrifuge.protocol import CentrifugeProtocol
 from holdfast.protocols.clients.conformance import Violation, check
 from holdfast.protocols.clients.events import (
+    Closed,
     Finished,
     HttpRequest,
     Message,
@@ -599,6 +600,48 @@ class OwnWayOfPublishing(KnowsMore):
 def test_each_law_of_channels_and_sessions_has_one_who_breaks_it_caught(factory, law):
     with pytest.raises(Violation, match=law):
         check(factory, KNOWING, random.Random(1))
+
+
+class Visits(KnowsMore):
+    """A line with a dot ends the session, and what comes then begins another."""
+
+    def advance(self):
+        events = super().advance()
+        ends = any(type(event) is Message and event.payload == b"." for event in events)
+        return self.part(events) if ends else events
+
+    def part(self, events):
+        self.paused, self.request = False, None
+        return [*events[:-1], Closed(), Opened("lines", "/", []), *self.advance()]
+
+
+VISITS = b"one\n+c\n.\ntwo\n+c\n.\nthree\n"
+
+
+def test_one_whose_sessions_end_before_its_connection_conforms():
+    check(Visits, VISITS, random.Random(1))
+
+
+class ClosesTwice(Visits):
+    def part(self, events):
+        return [Closed(), *super().part(events)]
+
+
+class SpeaksAfterClosed(Visits):
+    def part(self, events):
+        return [event for event in super().part(events) if type(event) is not Opened]
+
+
+@pytest.mark.parametrize(
+    ("factory", "law"),
+    [
+        (ClosesTwice, "Closed without a session"),
+        (SpeaksAfterClosed, "before Opened"),
+    ],
+)
+def test_each_law_of_a_session_s_end_has_one_who_breaks_it_caught(factory, law):
+    with pytest.raises(Violation, match=law):
+        check(factory, VISITS, random.Random(1))
 
 
 @pytest.mark.parametrize("line", [b"+c\n", b"-c\n", b"=c\n", b"?c\n"])

@@ -1,15 +1,21 @@
 """Paths of the HTTP port at which another protocol is spoken within WebSocket."""
 
+import random
+
 import pytest
 
 from holdfast.protocols.clients import doors
 from holdfast.protocols.clients.base import Limits
 from holdfast.protocols.clients.centrifuge.protocol import CentrifugeProtocol
+from holdfast.protocols.clients.conformance import check
 from holdfast.protocols.clients.events import Finished, Opened, Output, Switch
+from holdfast.protocols.clients.exchange import AtDoor
+from holdfast.protocols.clients.http_doors import HttpWithDoors
 from holdfast.protocols.clients.sse.door import SseDoor
 from holdfast.protocols.clients.websocket import WebSocketProtocol
 from holdfast.protocols.clients.within import Handshake, WithinWebSocket
 from holdfast.protocols.close import Reason
+from tests.protocols.clients.sse.asked import Asked, get
 from tests.protocols.clients.test_upgrade import handshake, receive
 from tests.protocols.clients.test_websocket import frame
 
@@ -74,6 +80,77 @@ def test_a_protocol_of_a_third_party_needs_its_entry_point(monkeypatch):
     *_, switch = receive(handshake(line="GET /loud?x=1 HTTP/1.1"), limits)
     [said] = switch.protocol.receive_data(frame(1, b"hello"), 2.0)
     assert said.data.endswith(b"/loud?x=1 HELLO")
+
+
+class Clock(AtDoor):
+    """A third party's, of requests: it answers with the time, twice a second, as often as it is told to."""
+
+    name = "clock"
+    methods = ("GET", "POST")
+
+    def __init__(self, exchange, now):
+        super().__init__(exchange)
+        self.left = int(exchange.part) + len(exchange.request.payload)
+        self.has_more = self.paused = True
+
+    def go_on(self, now):
+        self.has_more = self.paused = False
+        self.deadline = now + 0.5
+        return [Output(self._exchange.begin([("Content-Type", "text/plain")], b"now\n"))]
+
+    def late(self, now):
+        self.left -= 1
+        self.deadline = now + 0.5
+        if self.left:
+            return [Output(self._exchange.writer.write(None, b"later\n", True, True))]
+        self.over()
+        return [Output(self._exchange.writer.write(None, b"at last\n", True, False)), *self.resume(now)]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    known = doors.registered()
+    monkeypatch.setattr(doors, "registered", lambda: known | {"clock": Clock})
+    return Limits(doors=("clock:/ticks/{count}", "clock:/ticks/7/x", "centrifuge:/ticks/5"))
+
+
+def test_a_door_of_requests_answers_in_its_own_way_and_then_the_next_request_is_read(clock):
+    asked = Asked(get("/ticks/2") + get("/ticks/5"), limits=clock)
+    assert asked.body == b"now\n"
+    asked.pass_time(0.5)
+    assert asked.body == b"now\nlater\n"
+    asked.pass_time(0.5)
+    assert asked.body == b"now\nlater\nat last\n"
+    assert [event.target for event in asked.events] == ["/ticks/5"], "that path is of WebSockets"
+
+
+def test_it_gets_the_body_whole(clock):
+    asked = Asked(get("/ticks/1", "Content-Length: 2", method="POST"), b"x", limits=clock)
+    assert asked.said == b""
+    asked.receive(b"y")
+    for _ in range(3):
+        asked.pass_time(0.5)
+    assert asked.body == b"now\nlater\nlater\nat last\n"
+
+
+def test_while_it_drains_what_comes_to_a_door_is_refused(clock):
+    asked = Asked(get("/ticks/1")[:10], limits=clock)
+    asked.said += asked.protocol.close(Reason.DRAINING, "restart", asked.now)
+    asked.receive(get("/ticks/1")[10:])
+    assert asked.status == 503
+    assert asked.events[-1].reason is Reason.DRAINING
+
+
+def test_many_requests_in_one_read_are_answered_one_in_a_turn(clock):
+    """Each is another adapter's: none is within the call of the one before."""
+    asked = Asked(limits=clock)
+    asked.receive(get("/ticks/1", method="OPTIONS") * 2000)
+    assert asked.said.count(b"HTTP/1.1 204 ") == 2000
+
+
+def test_one_of_a_third_party_conforms(clock):
+    script = get("/ticks/2") + get("/ticks/1", "Content-Length: 2", method="POST") + b"xy" + get("/other")
+    check(HttpWithDoors, get("/other") + script, random.Random(1), limits=clock, rounds=5)
 
 
 @pytest.mark.parametrize("path", ["/c", "/"])

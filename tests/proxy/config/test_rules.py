@@ -105,7 +105,10 @@ def file(tmp_path):
         ),
         (["client.bind=0.0.0.0:7513"], "default: admin.bind: expected another address than that of client.bind"),
         (["client.bind=[::1]:1,[::]:1"], "client.bind: expected another address than that of client.bind ([::1]:1)"),
-        (["client.doors=lines:/a"], "client.doors: expected one of the registered protocols within WebSocket (centri"),
+        (
+            ["client.doors=lines:/a"],
+            "client.doors: expected one of the registered protocols of doors (centrifuge, s",
+        ),
         (["client.doors=centrifuge:/a,centrifuge:/a"], "client.doors: expected one protocol for /a, got"),
         (["client.protocols=a://127.0.0.1:7512"], "client.protocols: expected another address than that of client."),
         (["node.bind=tcp://127.0.0.1:7512"], "node.bind: expected another address than that of client.bind"),
